@@ -1,0 +1,44 @@
+"""Measure the Apple Neural Engine, and train transformers on it."""
+
+from . import kernels, mil
+from ._ane_native import CompileBudget, Device, Layout, Port, Program, Request, Surface, __version__
+from .device import info, open
+from .errors import (
+    AneError,
+    ArgumentError,
+    CompileBudgetError,
+    CompileError,
+    DeviceUnavailable,
+    EvaluateError,
+    ResultFileError,
+    SurfaceError,
+)
+from .probes import peak
+from .results import Environment, Result, Row
+
+__all__ = [
+    "AneError",
+    "ArgumentError",
+    "CompileBudget",
+    "CompileBudgetError",
+    "CompileError",
+    "Device",
+    "DeviceUnavailable",
+    "Environment",
+    "EvaluateError",
+    "Layout",
+    "Port",
+    "Program",
+    "Request",
+    "Result",
+    "ResultFileError",
+    "Row",
+    "Surface",
+    "SurfaceError",
+    "__version__",
+    "info",
+    "kernels",
+    "mil",
+    "open",
+    "peak",
+]

@@ -1,0 +1,176 @@
+"""The native core: devices, programs, surfaces, and the MIL checker."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+__version__: str
+
+class AneError(Exception):
+    """Base of every error of this package."""
+
+class ArgumentError(AneError, ValueError, TypeError):
+    """A call got an argument that it cannot use."""
+
+class DeviceUnavailable(AneError):
+    """The device does not exist on this machine, or lacks what it needs."""
+
+class SurfaceError(AneError):
+    """A surface cannot be made, read or written as asked."""
+
+class CompileError(AneError):
+    """The program was refused; says where and why."""
+
+    kind: str
+    line: int | None
+    column: int | None
+
+class CompileBudgetError(AneError):
+    """This process has used up its compiles."""
+
+class EvaluateError(AneError):
+    """An evaluation failed."""
+
+    status: int | None
+
+@final
+class CompileBudget:
+    """Compiles allowed in one process: refused after `soft`; the engine's own compiler fails after `hard`."""
+
+    def __init__(self, soft: int = 100, hard: int = 119) -> None: ...
+    @property
+    def soft(self) -> int: ...
+    @property
+    def hard(self) -> int: ...
+
+@final
+class Layout:
+    """How a tensor lies in a surface: rows of the last axis, each on a 64-byte boundary."""
+
+    def __init__(self, dtype: str, shape: Sequence[int]) -> None: ...
+    @property
+    def dtype(self) -> str: ...
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def row_pitch(self) -> int: ...
+    @property
+    def bytes(self) -> int: ...
+
+@final
+class Port:
+    """An input or output of a program."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def layout(self) -> Layout: ...
+    @property
+    def dtype(self) -> str: ...
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def row_pitch(self) -> int: ...
+    @property
+    def bytes(self) -> int: ...
+
+@final
+class Surface:
+    """Memory that the device and the CPU share."""
+
+    @property
+    def bytes(self) -> int: ...
+    @property
+    def layout(self) -> Layout | None: ...
+    def write(self, array: NDArray[Any], layout: Layout | None = None) -> None:
+        """Copy `array` in, row by row. Its dtype and shape must be the layout's. Raises SurfaceError."""
+    def read(self, layout: Layout | None = None) -> NDArray[Any]:
+        """Copy the tensor out. Raises SurfaceError."""
+
+@final
+class Request:
+    """A program with its surfaces bound: built once, evaluated many times."""
+
+    def evaluate(self) -> None:
+        """Run once; returns when the outputs are written. Raises EvaluateError."""
+    def time(self, count: int) -> NDArray[np.int64]:
+        """Run `count` times and return each call's duration in nanoseconds."""
+
+@final
+class ProgramStats:
+    """What a compiled program takes."""
+
+    @property
+    def weight_bytes(self) -> int: ...
+    @property
+    def activation_bytes(self) -> int: ...
+    @property
+    def operations(self) -> int: ...
+
+@final
+class Program:
+    """A compiled and loaded program. Ports are in ASCII order of their names, as the engine binds them."""
+
+    @property
+    def inputs(self) -> list[Port]: ...
+    @property
+    def outputs(self) -> list[Port]: ...
+    @property
+    def notes(self) -> list[str]: ...
+    @property
+    def stats(self) -> ProgramStats: ...
+    @property
+    def loaded(self) -> bool: ...
+    def bind(self, inputs: Mapping[str, Surface], outputs: Mapping[str, Surface]) -> Request:
+        """Bind surfaces by port name. A surface smaller than its port raises EvaluateError (status 0x1d)."""
+    def evaluate(self, inputs: Mapping[str, Surface], outputs: Mapping[str, Surface]) -> None:
+        """Bind and run once."""
+    def time(
+        self, inputs: Mapping[str, Surface], outputs: Mapping[str, Surface], count: int
+    ) -> NDArray[np.int64]:
+        """Bind and run `count` times; each call's duration in nanoseconds."""
+    def run(self, **inputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """Run once on arrays: makes surfaces, writes, evaluates, reads every output."""
+    def unload(self) -> None:
+        """Free the program. Later evaluations raise EvaluateError."""
+
+@final
+class Device:
+    """A Neural Engine, or the software one."""
+
+    def info(self) -> dict[str, str]:
+        """What is known of the device: "kind" ("ane" or "emulator"), "chip", and more, in display order."""
+    def compile(
+        self, text: str, weights: Mapping[str, Any] | None = None, *, lenient_weights: bool = False
+    ) -> Program:
+        """Compile MIL text. `weights` maps paths ("@model_path/weights/w.bin") to bytes-like objects."""
+    def make_surface(self, layout: int | Layout | Port) -> Surface:
+        """A zero-filled surface of so many bytes, or for a tensor. Raises SurfaceError."""
+    @property
+    def compile_budget(self) -> CompileBudget: ...
+    @property
+    def compiles_used(self) -> int:
+        """Compiles that this process has asked of any device."""
+
+def open_neural_engine(budget: CompileBudget = ...) -> Device:
+    """The Apple Neural Engine. Raises DeviceUnavailable where there is none."""
+
+def open_emulator(chip: str = "h16", budget: CompileBudget = ...) -> Device:
+    """The software engine with a chip's profile ("h16"), or "none" for plain fp16 arithmetic without hazards."""
+
+def infer(
+    op: str, arguments: Mapping[str, Any], opset: str = "ios18"
+) -> list[tuple[str, tuple[int, ...]]]:
+    """Check an operation and return its results' (dtype, shape).
+
+    An argument is a tensor (dtype, shape), a constant (dtype, shape, bytes or str), or a list of those.
+    Raises CompileError.
+    """
+
+def parse(text: str) -> dict[str, Any]:
+    """MIL text as plain data: see aneperf.mil.parse."""
+
+def check_weight_path(path: str) -> None:
+    """Raises ArgumentError unless `path` is "@model_path/" and a relative path that stays inside."""

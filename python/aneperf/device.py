@@ -1,0 +1,212 @@
+"""Which device: the Apple Neural Engine or its software emulator; and what machine it stands in."""
+
+import datetime
+import os
+import platform
+import re
+import subprocess
+import weakref
+from pathlib import Path
+
+import numpy as np
+
+from ._ane_native import CompileBudget, Device, __version__, open_emulator, open_neural_engine
+from .errors import ArgumentError, DeviceUnavailable
+from .results import Environment
+
+DEFAULT_CHIP = "h16"
+UNAVAILABLE = "unavailable"
+_SPEED_VARIABLES = ("ANEPERF_", "GOTO_", "MKL_", "OMP_", "OPENBLAS_", "VECLIB_")
+
+# Why open() returned this device although the machine should have a better one.
+_notes: "weakref.WeakKeyDictionary[Device, str]" = weakref.WeakKeyDictionary()
+
+
+def open(
+    device: str | None = None, *, chip: str | None = None, compile_budget: CompileBudget | int | None = None
+) -> Device:
+    """Open a device: "ane", "emulator" or "emulator:CHIP".
+
+    None takes the environment variable ANEPERF_DEVICE; if it is not set, the Neural Engine of an
+    Apple-silicon Mac, or else the emulator. `chip` is the emulator's profile, such as "h16" (by default
+    ANEPERF_CHIP, or h16), and asks for the emulator if `device` is None. An integer `compile_budget` is the
+    soft limit.
+    Raises ArgumentError, and DeviceUnavailable if the device asked for does not exist here.
+    """
+    kind, chip = _choose(device or os.environ.get("ANEPERF_DEVICE") or None, chip)
+    note = None
+    if kind == "ane" or (kind is None and _is_apple_silicon()):
+        try:
+            return open_neural_engine(_budget(compile_budget, "ane"))
+        except DeviceUnavailable as error:
+            if kind == "ane":
+                raise
+            note = f"The emulator stands in, since the Neural Engine did not open: {error}"
+    emulator = open_emulator(
+        chip or os.environ.get("ANEPERF_CHIP") or DEFAULT_CHIP, _budget(compile_budget, "emulator")
+    )
+    if note:
+        _notes[emulator] = note
+    return emulator
+
+
+def opened(device: Device | str | None) -> Device:
+    """The device itself, or the one of that name."""
+    return open(device) if device is None or isinstance(device, str) else device
+
+
+def info(device: Device | str | None = None) -> Environment:
+    """What is known of the device and this machine: prints as a table; `to_dict()` gives it as data."""
+    device = opened(device)
+    properties = device.info()
+    system = platform.system()
+    return Environment(
+        aneperf=__version__,
+        device=properties.pop("kind"),
+        chip=properties.pop("chip"),
+        subtype=properties.pop("subtype", None),
+        properties=properties,
+        device_note=_notes.get(device),
+        os=_os_name(system),
+        os_build=(_command("sw_vers", "-buildVersion") or None) if system == "Darwin" else platform.release(),
+        cpu=_cpu_name(system),
+        cores=_cores(),
+        memory_bytes=_memory_bytes(system),
+        python=platform.python_version(),
+        numpy=np.__version__,
+        power=_mac_power() if system == "Darwin" else linux_power(Path("/sys/class/power_supply")),
+        thermal=mac_thermal(_command("pmset", "-g", "therm")) if system == "Darwin" else UNAVAILABLE,
+        variables={
+            name: value for name, value in sorted(os.environ.items()) if name.startswith(_SPEED_VARIABLES)
+        },
+        started=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+    )
+
+
+def _choose(device: str | None, chip: str | None) -> tuple[str | None, str | None]:
+    """(kind or None for automatic, chip or None for the default)."""
+    if device is None:
+        return ("emulator" if chip else None), chip
+    kind, colon, named_chip = device.partition(":")
+    if kind not in ("ane", "emulator") or (colon and not named_chip):
+        raise ArgumentError(
+            f"no device is called {device!r}: choose ane, emulator, or emulator:{DEFAULT_CHIP}"
+        )
+    if kind == "ane" and (colon or chip):
+        raise ArgumentError("a chip is a profile of the emulator; the Neural Engine has its own")
+    if colon and chip and named_chip != chip:
+        raise ArgumentError(f"device {device!r} and chip {chip!r} name two chips")
+    return kind, chip or named_chip or None
+
+
+def _budget(budget: CompileBudget | int | None, kind: str) -> CompileBudget:
+    default = CompileBudget()
+    if budget is None:
+        return default
+    if isinstance(budget, CompileBudget):
+        return budget
+    if isinstance(budget, bool) or not isinstance(budget, int) or budget < 1:
+        raise ArgumentError(f"compile_budget must be a positive integer or a CompileBudget, not {budget!r}")
+    if kind == "ane" and budget > default.hard:
+        raise ArgumentError(
+            f"a compile budget of {budget} is more than the {default.hard} that the Neural Engine's compiler "
+            "serves in one process"
+        )
+    return CompileBudget(soft=budget, hard=max(budget, default.hard))
+
+
+def _is_apple_silicon() -> bool:
+    return platform.system() == "Darwin" and platform.machine() == "arm64"
+
+
+def _os_name(system: str) -> str:
+    if system == "Darwin":
+        return f"macOS {platform.mac_ver()[0]}"
+    try:
+        return platform.freedesktop_os_release()["PRETTY_NAME"]
+    except (OSError, KeyError):
+        return platform.platform(terse=True)
+
+
+def _cpu_name(system: str) -> str:
+    if system == "Darwin":
+        name = _command("sysctl", "-n", "machdep.cpu.brand_string")
+    else:
+        # An Arm /proc/cpuinfo has numbers where x86 has a name; lscpu knows what they stand for.
+        name = _field("model name", _text(Path("/proc/cpuinfo"))) or _field("Model name", _command("lscpu"))
+    return name or platform.processor() or platform.machine()
+
+
+def _field(name: str, text: str) -> str:
+    found = re.search(rf"^\s*{name}\s*:[ \t]*(.*?)[ \t]*$", text, re.MULTILINE)
+    return found[1] if found else ""
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _memory_bytes(system: str) -> int | None:
+    if system == "Darwin":
+        size = _command("sysctl", "-n", "hw.memsize")
+        return int(size) if size.isdecimal() else None
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError):
+        return None
+
+
+def linux_power(folder: Path) -> str:
+    """What the kernel's power supplies in `folder` say: "AC power", "battery" or "unavailable"."""
+    supplies = [(_text(supply / "type"), supply) for supply in sorted(folder.glob("*"))]
+    if any(_text(supply / "status") == "Discharging" for kind, supply in supplies if kind == "Battery"):
+        return "battery"
+    if any(_text(supply / "online") == "1" for kind, supply in supplies if kind != "Battery"):
+        return "AC power"
+    return UNAVAILABLE
+
+
+def _mac_power() -> str:
+    return mac_power(_command("pmset", "-g", "batt"), _command("pmset", "-g"))
+
+
+def mac_power(supply: str, settings: str) -> str:
+    """What `pmset -g batt` and `pmset -g` say: "AC Power", "Battery Power, low power mode", "unavailable"."""
+    source = re.search(r"drawing from '([^']+)'", supply)
+    if not source:
+        return UNAVAILABLE
+    slow = re.search(r"^\s*lowpowermode\s+1\s*$", settings, re.MULTILINE)
+    return f"{source[1]}, low power mode" if slow else source[1]
+
+
+def mac_thermal(report: str) -> str:
+    """What `pmset -g therm` says: "no warning recorded", "CPU speed limit 70 %", "unavailable"."""
+    if limit := re.search(r"CPU_Speed_Limit\s*=\s*(\d+)", report):
+        return f"CPU speed limit {limit[1]} %"
+    return "no warning recorded" if "No thermal warning" in report else UNAVAILABLE
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def _command(*arguments: str) -> str:
+    environment = {**os.environ, "LC_ALL": "C"}
+    try:
+        run = subprocess.run(
+            arguments,
+            capture_output=True,
+            check=False,
+            text=True,
+            errors="replace",
+            timeout=5,
+            env=environment,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return run.stdout.strip() if run.returncode == 0 else ""

@@ -1,0 +1,127 @@
+"""A deep stack of 1x1 convolutions: the published benchmark of the engine's peak fp16 throughput."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import mil
+from .._ane_native import ArgumentError
+
+_LARGEST_AXIS = 65536  # of any engine
+
+
+@dataclass(frozen=True)
+class ConvStack:
+    """A chain of `depth` 1x1 convolutions from C to C channels: x [1, C, H, W] -> y [1, C, H, W].
+
+    Every layer has weights of its own, normal and scaled by 1 / sqrt(C), so that values keep the size of the
+    input at any depth. Ports are fp32 with a cast in and out, as published, or fp16.
+    """
+
+    channels: int
+    depth: int
+    height: int = 1
+    width: int = 64
+    port_dtype: Literal["fp32", "fp16"] = "fp32"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("channels", "depth", "height", "width"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _LARGEST_AXIS:
+                raise ArgumentError(f"conv stack: {name} {value!r} is not an integer in 1..{_LARGEST_AXIS}")
+        if self.port_dtype not in ("fp32", "fp16"):
+            raise ArgumentError(f"conv stack: port_dtype {self.port_dtype!r} is neither 'fp32' nor 'fp16'")
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
+            raise ArgumentError(f"conv stack: seed {self.seed!r} is not an integer of at least 0")
+
+    @property
+    def name(self) -> str:
+        """The published name: "128x conv 512ch sp64" for one row, "128x conv 512ch 64x64" for more."""
+        area = f"sp{self.width}" if self.height == 1 else f"{self.height}x{self.width}"
+        return f"{self.depth}x conv {self.channels}ch {area}"
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Of both ports."""
+        return 1, self.channels, self.height, self.width
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of all fp16 weights."""
+        return 2 * self.depth * self.channels**2
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations of one evaluation; a multiply-add is two."""
+        return 2 * self.depth * self.channels**2 * self.height * self.width
+
+    def build(self, dialect: Literal["ios18", "ios16"] = "ios18") -> mil.Program:
+        """The program, with ports "x" and "y"."""
+        builder = mil.Builder(dialect)
+        y = x = builder.input("x", self.shape, self.port_dtype)
+        if self.port_dtype == "fp32":
+            y = mil.cast(x, "fp16")
+        for layer in range(self.depth):
+            y = mil.conv(y, self._weight(layer)[:, :, None, None])
+        if self.port_dtype == "fp32":
+            y = mil.cast(y, "fp32")
+        builder.output("y", y)
+        return builder.build()
+
+    def input(self) -> NDArray[Any]:
+        """An array for port "x": standard normal, of the port's dtype."""
+        values = np.random.default_rng((self.seed, self.depth)).standard_normal(self.shape, np.float32)
+        return values.astype(np.float32 if self.port_dtype == "fp32" else np.float16)
+
+    def reference(self, columns: Sequence[int]) -> NDArray[np.float64]:
+        """The output at some positions of the flattened H x W, computed in float64: [C, len(columns)].
+
+        Input and weights are rounded to fp16, as the engine has them; nothing between is.
+        """
+        y = self._columns(self.input().astype(np.float16), columns)
+        for layer in range(self.depth):
+            y = self._weight(layer).astype(np.float64) @ y
+        return y
+
+    def check(self, output: NDArray[Any], columns: Sequence[int] | None = None) -> float:
+        """The largest relative error |output - reference| / |reference| (2-norms) over some columns.
+
+        Columns are positions of the flattened H x W; the first, middle and last unless given. Infinite for an
+        output that is not finite. Raises ArgumentError only for another shape or columns outside it.
+        """
+        if columns is None:
+            positions = self.height * self.width
+            columns = sorted({0, positions // 2, positions - 1})
+        found = self._columns(output, columns)
+        expected = self.reference(columns)
+        if not np.isfinite(found).all():
+            return float("inf")
+        errors = np.linalg.norm(found - expected, axis=0) / np.linalg.norm(expected, axis=0)
+        return float(errors.max())
+
+    def _weight(self, layer: int) -> NDArray[np.float16]:
+        """Layer's weight [C, C], rounded to fp16."""
+        random = np.random.default_rng((self.seed, self.depth, layer))
+        values = random.standard_normal((self.channels, self.channels), np.float32)
+        return (values / np.float32(self.channels**0.5)).astype(np.float16)
+
+    def _columns(self, array: NDArray[Any], columns: Sequence[int]) -> NDArray[np.float64]:
+        if np.shape(array) != self.shape:
+            raise ArgumentError(f"{self.name}: the array is {list(np.shape(array))}, not {list(self.shape)}")
+        positions = self.height * self.width
+        if not columns or not all(0 <= column < positions for column in columns):
+            raise ArgumentError(f"{self.name}: columns {list(columns)} are not all in 0..{positions - 1}")
+        return array.reshape(self.channels, positions)[:, list(columns)].astype(np.float64)
+
+
+PUBLISHED = (
+    *(ConvStack(channels=512, depth=depth) for depth in (32, 48, 64, 96, 128)),
+    *(ConvStack(channels=256, depth=depth) for depth in (64, 128, 256)),
+    *(ConvStack(channels=384, depth=depth) for depth in (64, 128)),
+)

@@ -1,0 +1,138 @@
+"""Weight files: a 64-byte file header, then chunks, each a 64-byte header followed by its payload.
+
+Layout: coremltools, mlmodel/src/MILBlob/Blob/StorageFormat.hpp and BlobDataType.hpp. All little-endian.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._ane_native import ArgumentError
+from .graph import BlobReference, Operation, Tensor
+from .types import DType, TensorType, check_dtype, dtype_bits, numpy_dtype, pack, unpack
+
+_ALIGNMENT = 64
+CODES: dict[DType, int] = {
+    "fp16": 1,
+    "fp32": 2,
+    "uint8": 3,
+    "int8": 4,
+    "int16": 6,
+    "uint16": 7,
+    "uint1": 9,
+    "uint4": 11,
+    "int32": 14,
+    "uint32": 15,
+}
+_FILE_HEADER = struct.Struct("<II56x")  # count of chunks, version
+_CHUNK_HEADER = struct.Struct("<IIQQQ32x")  # sentinel, dtype, payload bytes, payload offset, padding bits
+_VERSION = 2
+_SENTINEL = 0xDEADBEEF
+_INLINE_ELEMENTS = 16
+_BY_NUMPY = {numpy_dtype(dtype): dtype for dtype in CODES if dtype_bits(dtype) >= 8}
+
+
+class BlobWriter:
+    """Collects arrays into one weight file."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self._size = _FILE_HEADER.size
+        self._count = 0
+
+    def add(self, array: NDArray[Any], dtype: DType | None = None) -> int:
+        """Append a chunk and return the offset of its header, which is what BLOBFILE names.
+
+        Elements are stored as they are; uint4 and uint1 take an array of integers in range and must be named.
+        """
+        given = np.asarray(array)
+        dtype = dtype or _BY_NUMPY.get(given.dtype.newbyteorder("="))
+        if dtype is None or check_dtype(dtype) not in CODES:
+            held = ", ".join(CODES)
+            raise ArgumentError(f"a weight file cannot hold {dtype or given.dtype}; it holds {held}")
+        if given.size == 0:
+            raise ArgumentError(f"an array of shape {list(given.shape)} has no elements to store")
+        if dtype_bits(dtype) >= 8:
+            if given.dtype.newbyteorder("=") != numpy_dtype(dtype):
+                raise ArgumentError(f"the array is {given.dtype}, not {dtype}; convert it first")
+        elif given.dtype.kind not in "iu" or given.min() < 0 or given.max() >= 1 << dtype_bits(dtype):
+            raise ArgumentError(f"{dtype} takes integers from 0 to {(1 << dtype_bits(dtype)) - 1}")
+        payload = pack(given, dtype)
+        offset = self._size
+        padding = 8 * len(payload) - given.size * dtype_bits(dtype)
+        start = offset + _CHUNK_HEADER.size
+        header = _CHUNK_HEADER.pack(_SENTINEL, CODES[dtype], len(payload), start, padding)
+        self._parts += [header, payload, bytes(-len(payload) % _ALIGNMENT)]
+        self._size += sum(map(len, self._parts[-3:]))
+        self._count += 1
+        return offset
+
+    def bytes(self) -> bytes:
+        """The file as it stands."""
+        return b"".join([_FILE_HEADER.pack(self._count, _VERSION), *self._parts])
+
+
+def write_blob(arrays: Iterable[NDArray[Any]]) -> tuple[bytes, list[int]]:
+    """A weight file of `arrays` and the offset of each chunk."""
+    writer = BlobWriter()
+    offsets = [writer.add(array) for array in arrays]
+    return writer.bytes(), offsets
+
+
+def read_blob(data: bytes, offset: int, type: TensorType) -> NDArray[Any]:
+    """The array in the chunk whose header is at `offset`. Raises ArgumentError unless it holds `type`."""
+    if len(data) < _FILE_HEADER.size or _FILE_HEADER.unpack_from(data)[1] != _VERSION:
+        raise ArgumentError("not a weight file of version 2")
+    if not _FILE_HEADER.size <= offset <= len(data) - _CHUNK_HEADER.size:
+        raise ArgumentError(f"no chunk header fits at offset {offset} of a weight file of {len(data)} bytes")
+    sentinel, code, size, start, _ = cast(tuple[int, ...], _CHUNK_HEADER.unpack_from(data, offset))
+    if sentinel != _SENTINEL:
+        raise ArgumentError(f"no chunk starts at {offset}: found {sentinel:#010x}, not {_SENTINEL:#010x}")
+    if code != CODES.get(type.dtype) or size != type.bytes:
+        raise ArgumentError(f"the chunk at {offset} (dtype code {code}, {size} bytes) does not hold {type}")
+    if not 0 <= start <= len(data) - size:
+        raise ArgumentError(f"{size} bytes at {start} lie outside a weight file of {len(data)} bytes")
+    return unpack(data[start : start + size], type)
+
+
+def goes_to_file(tensor: Tensor) -> bool:
+    """Whether a constant is stored in a weight file, and not in the text.
+
+    Short ones are more legible in the text; axes and shapes, which are int32, the compiler needs there.
+    """
+    return tensor.dtype in CODES and tensor.dtype != "int32" and tensor.type.elements > _INLINE_ELEMENTS
+
+
+def write_weights(
+    statements: Iterable[Tensor | Operation], single_file: bool = False
+) -> tuple[dict[str, bytes], dict[Tensor, BlobReference]]:
+    """Weight files by path, one for each stored constant or one for all, and where each constant lies."""
+    files: dict[str, BlobWriter] = {}
+    blobs: dict[Tensor, BlobReference] = {}
+    stems: set[str] = set()
+    for stem, tensor in _stored(statements):
+        # Apple's file systems do not tell W.bin from w.bin.
+        while stem.lower() in stems:
+            stem += "_"
+        stems.add(stem.lower())
+        path = f"@model_path/weights/{'weights' if single_file else stem}.bin"
+        offset = files.setdefault(path, BlobWriter()).add(cast(NDArray[Any], tensor.constant), tensor.dtype)
+        blobs[tensor] = BlobReference(path, offset)
+    return {path: writer.bytes() for path, writer in files.items()}, blobs
+
+
+def _stored(statements: Iterable[Tensor | Operation]) -> Iterator[tuple[str, Tensor]]:
+    """The constants that go to weight files, each with a name for its file."""
+    for statement in statements:
+        if isinstance(statement, Tensor):
+            if goes_to_file(statement):
+                yield statement.name, statement
+            continue
+        for argument, tensor in statement.operands():
+            if not tensor.name and goes_to_file(tensor):
+                yield f"{statement.results[0].name}_{argument}", tensor

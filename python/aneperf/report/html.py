@@ -1,0 +1,28 @@
+"""Tables as HTML for notebooks: one string, no scripts, no outside style."""
+
+from html import escape
+
+from .table import Table
+
+
+def to_html(table: Table) -> str:
+    """A table as an HTML fragment. Every text is escaped."""
+    title, *others = (escape(line) for line in table.heading)
+    parts = ["<div>", f"<p><strong>{title}</strong></p>", *(f"<p>{line}</p>" for line in others), "<table>"]
+    if table.header:
+        parts += ["<thead>", _row("th", table.header, table.align), "</thead>"]
+    parts.append("<tbody>")
+    parts += [
+        _row("td", row, table.align, "font-weight: bold" if index == table.best else "")
+        for index, row in enumerate(table.rows)
+    ]
+    parts.append("</tbody></table>")
+    parts += [f"<p>{escape(line)}</p>" for line in table.lines]
+    parts.append("</div>")
+    return "\n".join(parts)
+
+
+def _row(tag: str, cells: tuple[str, ...], align: tuple[str, ...], style: str = "") -> str:
+    pairs = zip(cells, align, strict=True)
+    drawn = "".join(f'<{tag} style="text-align: {side}">{escape(cell)}</{tag}>' for cell, side in pairs)
+    return f'<tr style="{style}">{drawn}</tr>' if style else f"<tr>{drawn}</tr>"

@@ -1,0 +1,197 @@
+"""Tables of results and environments: what stands in which column, and the text form.
+
+A probe gives its list of columns in `COLUMNS`; the terminal, the pipe and the notebook all draw the same
+`Table`.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import rich.box
+from rich.console import Console, Group
+from rich.padding import Padding
+from rich.table import Table as RichTable
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from ..results import Environment, Result, Row
+
+WIDTH = 80
+UNKNOWN = "-"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: its heading and what it shows of a row."""
+
+    title: str
+    cell: Callable[[Row], str]
+    align: Literal["left", "right"] = "right"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table ready to draw: `heading` stands above it and `lines` below; `header` may be empty."""
+
+    heading: tuple[str, ...]
+    header: tuple[str, ...]
+    align: tuple[Literal["left", "right"], ...]
+    rows: tuple[tuple[str, ...], ...]
+    best: int | None = None
+    lines: tuple[str, ...] = ()
+
+
+def significant(value: float | None, digits: int) -> str:
+    """`value` in so many significant digits, without an exponent: 0.4349, 9.871, 120.5."""
+    if value is None:
+        return UNKNOWN
+    exponent = int(f"{value:.{digits - 1}e}".partition("e")[2])
+    return f"{value:.{max(0, digits - 1 - exponent)}f}"
+
+
+def parameter(name: str) -> Callable[[Row], str]:
+    """A cell that shows one of the row's parameters."""
+    return lambda row: str(row.params.get(name, UNKNOWN))
+
+
+def metric(name: str, decimals: int) -> Callable[[Row], str]:
+    """A cell that shows one of the row's metrics."""
+    return lambda row: f"{row.metrics[name]:.{decimals}f}" if name in row.metrics else UNKNOWN
+
+
+def rate(name: str) -> Callable[[Row], str]:
+    """A cell that shows how fast a row was, which only an ok row does."""
+    return lambda row: significant(row.metrics.get(name), 3) if row.status == "ok" else UNKNOWN
+
+
+def median(row: Row) -> str:
+    """The median duration, of an ok row only: a wrong answer has no speed."""
+    return significant(row.median, 4) if row.status == "ok" else UNKNOWN
+
+
+def half_width(row: Row) -> str:
+    """The larger half of the median's interval, in per cent of the median."""
+    if row.status != "ok" or not row.median or row.ci_low is None or row.ci_high is None:
+        return UNKNOWN
+    return f"{100 * max(row.ci_high - row.median, row.median - row.ci_low) / row.median:.1f}%"
+
+
+def remark(row: Row) -> str:
+    """The flags of an ok row, or what became of another."""
+    return ", ".join(row.flags) if row.status == "ok" else row.status
+
+
+REMARK = Column("", remark, "left")
+
+GENERAL = (
+    Column("Row", lambda row: row.key, "left"),
+    Column("Median", median),
+    Column("±", half_width),
+    Column("Unit", lambda row: row.unit or UNKNOWN, "left"),
+    REMARK,
+)
+
+COLUMNS: dict[str, tuple[Column, ...]] = {
+    "peak": (
+        Column("Config", parameter("config"), "left"),
+        Column("W (MB)", metric("weights_mb", 1)),
+        Column("GFLOP", metric("gflop", 2)),
+        Column("ms/eval", median),
+        Column("±", half_width),
+        Column("TFLOPS", rate("tflops")),
+        REMARK,
+    ),
+}
+
+
+def lay_out_result(result: Result) -> Table:
+    """A probe's table, with the reasons of the rows that are not ok below it."""
+    columns = COLUMNS.get(result.probe, GENERAL)
+    best = result.best
+    place = None if best is None else [row.key for row in result.rows].index(best.key)
+    rows = [[column.cell(row) for column in columns] for row in result.rows]
+    if place is not None:
+        rows[place][-1] = ", ".join(filter(None, ["best", rows[place][-1]]))
+    name = parameter("config")
+    lines = [f"{name(row)}: {row.status}: {row.reason}" for row in result.rows if row.reason]
+    if any(row.ci_low is not None for row in result.rows):
+        lines.append("± is the 95 % interval of the median.")
+    return Table(
+        heading=_heading(f"aneperf {result.probe}", result.environment),
+        header=tuple(column.title for column in columns),
+        align=tuple(column.align for column in columns),
+        rows=tuple(map(tuple, rows)),
+        best=place,
+        lines=(*lines, *result.notes),
+    )
+
+
+def lay_out_environment(environment: Environment) -> Table:
+    """A table of facts and their values."""
+    memory = environment.memory_bytes
+    facts = {
+        "aneperf": environment.aneperf,
+        "device": environment.device,
+        "chip": environment.chip,
+        **environment.properties,
+        "os": environment.os,
+        "os build": environment.os_build,
+        "cpu": environment.cpu,
+        "cores": str(environment.cores),
+        "memory": None if memory is None else f"{memory / 2**30:.1f} GiB",
+        "python": environment.python,
+        "numpy": environment.numpy,
+        "power": environment.power,
+        "thermal": environment.thermal,
+        **environment.variables,
+        "time": environment.started,
+    }
+    return Table(
+        heading=_heading(f"aneperf {environment.aneperf}", environment),
+        header=(),
+        align=("left", "left"),
+        rows=tuple((name, "unavailable" if value is None else value) for name, value in facts.items()),
+    )
+
+
+def _heading(title: str, environment: Environment) -> tuple[str, ...]:
+    label = environment.label[0].upper() + environment.label[1:] + "."
+    return (title, label, environment.device_note) if environment.device_note else (title, label)
+
+
+def to_rich(table: Table) -> Group:
+    """For `rich.console.Console.print`."""
+    grid = RichTable(
+        box=rich.box.SIMPLE_HEAD if table.header else None, show_header=bool(table.header), pad_edge=False
+    )
+    for title, align in zip(table.header or ("",) * len(table.align), table.align, strict=True):
+        grid.add_column(_text(title), justify=align, overflow="fold")
+    for index, row in enumerate(table.rows):
+        grid.add_row(*map(_text, row), style="bold green" if index == table.best else None)
+    return Group(
+        *(_text(line, "" if index else "bold") for index, line in enumerate(table.heading)),
+        Padding(grid, (0 if table.header else 1, 0, 0, 0)),
+        *(_text(line) for line in table.lines),
+    )
+
+
+def to_text(table: Table, width: int = WIDTH) -> str:
+    """Plain text, for `str()` and pipes."""
+    stream = io.StringIO()
+    Console(file=stream, width=width, color_system=None, force_terminal=False).print(to_rich(table))
+    return "\n".join(line.rstrip() for line in stream.getvalue().split("\n")).rstrip("\n")
+
+
+def _text(content: str, style: str = "") -> Text:
+    """Text that holds no markup and cannot steer a terminal: it may come from somebody else's file."""
+    return Text("".join(map(_printable, content)), style)
+
+
+def _printable(character: str) -> str:
+    if character.isprintable():
+        return character
+    return " " if character.isspace() else "\N{REPLACEMENT CHARACTER}"

@@ -1,0 +1,263 @@
+"""Row, Environment and Result: what every probe returns, and its JSON file."""
+
+import os
+import secrets
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import msgspec
+import numpy as np
+
+from .errors import ArgumentError, ResultFileError
+from .report.html import to_html
+from .report.table import lay_out_environment, lay_out_result, to_text
+
+SCHEMA_VERSION = 1
+
+Status = Literal["ok", "unsupported", "skipped", "error"]
+STATUSES: tuple[Status, ...] = get_args(Status)
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One measured configuration. An unknown number is None, never a sentinel; NaN and infinity are refused.
+
+    median, mean, p05, p95, ci_low, ci_high (95 % interval of the median) and published_mean (mean of 50
+    calls after 10, as in the published tables) are in `unit`, over `n` calls after `warm_up` dropped ones.
+    `error` is the output's largest relative error against the reference. `metrics` holds what is derived,
+    such as "tflops". Raises ArgumentError.
+    """
+
+    key: str
+    status: Status
+    reason: str | None = None
+    params: dict[str, int | float | str] = {}
+    unit: str | None = None
+    n: int | None = None
+    warm_up: int | None = None
+    median: float | None = None
+    mean: float | None = None
+    p05: float | None = None
+    p95: float | None = None
+    ci_low: float | None = None
+    ci_high: float | None = None
+    published_mean: float | None = None
+    error: float | None = None
+    metrics: dict[str, float] = {}
+    flags: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        where = f"row {self.key!r}"
+        if not self.key:
+            raise ArgumentError("a row needs a key")
+        if self.status not in STATUSES:
+            raise ArgumentError(f"{where}: status is {self.status!r}: choose from {', '.join(STATUSES)}")
+        if (self.status == "ok") == bool(self.reason):
+            raise ArgumentError(f"{where}: a row has a reason exactly when its status is not ok")
+        numbers = {name: getattr(self, name) for name in _NUMBERS if getattr(self, name) is not None}
+        for name, value in {**numbers, **self.metrics}.items():
+            if not _is_number(value):
+                raise ArgumentError(f"{where}: {name} is {value!r}; unknown numbers are None, others finite")
+        for name, parameter in self.params.items():
+            if not isinstance(parameter, str) and not _is_number(parameter):
+                raise ArgumentError(f"{where}: {name} is {parameter!r}; it must be a text or a finite number")
+        for name, value in numbers.items():
+            if value < 0:
+                raise ArgumentError(f"{where}: {name} is {value!r}; it cannot be negative")
+        for low, high in (("p05", "median"), ("median", "p95"), ("ci_low", "median"), ("median", "ci_high")):
+            if low in numbers and high in numbers and numbers[low] > numbers[high]:
+                raise ArgumentError(f"{where}: {low} {numbers[low]!r} is above {high} {numbers[high]!r}")
+        names = Counter([*_COLUMNS, *self.params, *self.metrics])
+        if twice := [name for name, count in names.items() if count > 1]:
+            raise ArgumentError(f"{where}: {', '.join(twice)} would name two columns")
+
+
+def _is_number(value: object) -> bool:
+    """Neither NaN nor infinite, nor an integer that no float can hold."""
+    kinds = (int, float, np.integer, np.floating)
+    return isinstance(value, kinds) and not isinstance(value, bool) and bool(abs(value) <= sys.float_info.max)
+
+
+_NUMBERS = ("n", "warm_up", "median", "mean", "p05", "p95", "ci_low", "ci_high", "published_mean", "error")
+_COLUMNS = ("probe", "key", "status", "reason", "unit", *_NUMBERS, "flags", "device", "chip")
+
+
+class Environment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where and when something was measured. None or "unavailable" is what the system does not tell."""
+
+    aneperf: str
+    device: str  # "ane" or "emulator"
+    chip: str
+    subtype: str | None = None  # the engine's own name for its kind, such as "h16g"
+    properties: dict[str, str] = {}  # all else that the device says of itself, in display order
+    device_note: str | None = None  # why the automatic choice fell back to the emulator, if it did
+    os: str
+    os_build: str | None = None
+    cpu: str
+    cores: int  # that this process may use
+    memory_bytes: int | None = None
+    python: str
+    numpy: str
+    power: str = "unavailable"
+    thermal: str = "unavailable"
+    variables: dict[str, str] = {}  # of the process's environment, those that change speed
+    started: str  # ISO 8601, UTC
+
+    def __post_init__(self) -> None:
+        for name, value in (("cores", self.cores), ("memory_bytes", self.memory_bytes)):
+            if value is not None and not 0 <= value < 2**63:
+                raise ArgumentError(f"environment: {name} is {value!r}; it must be a count")
+
+    @property
+    def is_emulator(self) -> bool:
+        """Whether the numbers say something of a CPU, and nothing of a Neural Engine."""
+        return self.device == "emulator"
+
+    @property
+    def label(self) -> str:
+        """What the numbers are numbers of, in one line."""
+        if self.is_emulator:
+            return f"software emulator on {self.cpu}; not a Neural Engine measurement"
+        return f"Apple Neural Engine, {self.chip}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every field by name, as in a result file."""
+        fields: dict[str, Any] = msgspec.to_builtins(self)
+        return fields
+
+    def __str__(self) -> str:
+        return to_text(lay_out_environment(self))
+
+    def _repr_html_(self) -> str:
+        return to_html(lay_out_environment(self))
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a probe measured: prints as a table, renders in a notebook, iterates over its rows."""
+
+    schema_version: int = SCHEMA_VERSION
+    probe: str
+    environment: Environment
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.schema_version != SCHEMA_VERSION:
+            raise ArgumentError(f"schema_version is {self.schema_version}; this is version {SCHEMA_VERSION}")
+        if twice := [key for key, count in Counter(row.key for row in self.rows).items() if count > 1]:
+            raise ArgumentError(f"{self.probe}: two rows have the key {twice[0]!r}")
+
+    @property
+    def best(self) -> Row | None:
+        """The ok row with the highest "tflops", if there is one."""
+        rated = [row for row in self.rows if row.status == "ok" and "tflops" in row.metrics]
+        return max(rated, key=lambda row: row.metrics["tflops"], default=None)
+
+    def to_dicts(self) -> list[dict[str, Any]]:
+        """A flat dict for each row, with its parameters and metrics: `pandas.DataFrame(result.to_dicts())`."""
+        return [
+            {
+                "probe": self.probe,
+                "key": row.key,
+                **row.params,
+                "status": row.status,
+                "reason": row.reason,
+                "unit": row.unit,
+                **{name: getattr(row, name) for name in _NUMBERS},
+                **row.metrics,
+                "flags": ", ".join(row.flags),
+                "device": self.environment.device,
+                "chip": self.environment.chip,
+            }
+            for row in self.rows
+        ]
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write JSON to `path`, all of it or nothing. Raises ResultFileError."""
+        text = msgspec.json.format(msgspec.json.encode(self, enc_hook=_plain_number), indent=2) + b"\n"
+        target = _writable(path)
+        temporary = _create_beside(target)
+        try:
+            with temporary.open("wb") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(target)
+        except BaseException as error:
+            temporary.unlink(missing_ok=True)
+            if isinstance(error, OSError):
+                raise ResultFileError(f"{target}: cannot write: {error.strerror}") from error
+            raise
+
+    @staticmethod
+    def load(path: str | os.PathLike[str]) -> "Result":
+        """Read what `save` wrote. Raises ResultFileError, naming the place in the file."""
+        try:
+            text = Path(path).read_bytes()
+        except (OSError, ValueError) as error:
+            raise ResultFileError(f"{path!r}: cannot read: {error}") from error
+        try:
+            version = msgspec.json.decode(text, type=_Header).schema_version
+            if version > SCHEMA_VERSION:
+                raise ResultFileError(
+                    f"{path}: schema version {version} is newer than this aneperf, which reads "
+                    f"{SCHEMA_VERSION}: upgrade it"
+                )
+            return msgspec.json.decode(text, type=Result)
+        except msgspec.ValidationError as error:
+            raise ResultFileError(f"{path}: not a result of aneperf: {error}") from error
+        except (msgspec.DecodeError, ValueError, RecursionError) as error:
+            raise ResultFileError(f"{path}: not JSON, or cut short: {error}") from error
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __str__(self) -> str:
+        return to_text(lay_out_result(self))
+
+    def _repr_html_(self) -> str:
+        return to_html(lay_out_result(self))
+
+
+class _Header(msgspec.Struct):
+    schema_version: int
+
+
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Raise ResultFileError unless a result can be saved to `path`; to be asked before a long measurement."""
+    _create_beside(_writable(path)).unlink()
+
+
+def _plain_number(value: object) -> object:
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} has no place in a result")
+
+
+def _writable(path: str | os.PathLike[str]) -> Path:
+    """The file that `path` leads to: a symbolic link is written through, and never a folder or device."""
+    try:
+        target = Path(os.path.realpath(path))
+        if not target.parent.is_dir():
+            raise ResultFileError(f"{path}: the folder {target.parent} does not exist: create it first")
+        if target.is_dir():
+            raise ResultFileError(f"{path}: is a folder: give the name of a file")
+        if target.exists() and not target.is_file():
+            raise ResultFileError(f"{path}: is not a regular file: a result is saved by replacing the file")
+    except (OSError, ValueError) as error:
+        raise ResultFileError(f"{path!r}: not a usable path: {error}") from error
+    return target
+
+
+def _create_beside(target: Path) -> Path:
+    temporary = target.with_name(f".aneperf-{secrets.token_hex(8)}.tmp")
+    try:
+        temporary.touch(exist_ok=False)
+    except OSError as error:
+        raise ResultFileError(f"{target}: cannot write there: {error.strerror}") from error
+    return temporary

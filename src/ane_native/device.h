@@ -1,0 +1,164 @@
+// The contract: a Device compiles MIL text into Programs, and a Program runs on Surfaces.
+// It knows no Python, no Apple framework and no emulator.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "errors.h"
+#include "tensor_type.h"
+
+namespace ane {
+
+// How a tensor lies in a surface: rows of the last axis, each starting on a 64-byte boundary.
+struct Layout {
+    DType dtype = DType::fp16;
+    Shape shape;
+
+    int64_t width() const { return shape.empty() ? 1 : shape.back(); }
+    int64_t rows() const;
+    int64_t row_bytes() const { return width() * dtype_bits(dtype) / 8; }
+    int64_t row_pitch() const { return (row_bytes() + 63) / 64 * 64; }
+    int64_t bytes() const { return rows() * row_pitch(); }
+};
+
+// An input or output of a program.
+struct Port {
+    std::string name;
+    Layout layout;
+};
+
+// Memory that the device and the CPU share.
+class Surface {
+   public:
+    enum class Access { read, write };
+
+    // Keeps the surface mapped for the CPU for as long as it lives.
+    class Lock {
+       public:
+        Lock(Surface& surface, Access access) : surface_(surface), access_(access) { data_ = surface.map(access); }
+        ~Lock() { surface_.unmap(access_); }
+        Lock(const Lock&) = delete;
+        Lock& operator=(const Lock&) = delete;
+        std::byte* data() const { return data_; }
+
+       private:
+        Surface& surface_;
+        Access access_;
+        std::byte* data_;
+    };
+
+    virtual ~Surface() = default;
+    virtual size_t bytes() const = 0;
+    // The tensor this surface was made for, if it was made for one.
+    const std::optional<Layout>& layout() const { return layout_; }
+
+   protected:
+    explicit Surface(std::optional<Layout> layout) : layout_(std::move(layout)) {}
+    virtual std::byte* map(Access access) = 0;
+    virtual void unmap(Access access) = 0;
+
+   private:
+    std::optional<Layout> layout_;
+};
+
+// Surfaces by port name.
+using Bindings = std::map<std::string, std::shared_ptr<Surface>>;
+
+// A program with its surfaces bound: built once, evaluated many times.
+class Request {
+   public:
+    virtual ~Request() = default;
+    // Runs once and returns when the outputs are written. Throws EvaluateError.
+    virtual void evaluate() = 0;
+    // Runs `count` times and returns each call's duration in nanoseconds.
+    std::vector<int64_t> time(int64_t count);
+};
+
+struct ProgramStats {
+    int64_t weight_bytes = 0;      // memory that the weights take once compiled
+    int64_t activation_bytes = 0;  // peak memory of intermediate tensors
+    int64_t operations = 0;        // operations run by one evaluation
+};
+
+// A compiled and loaded program. Ports are in ASCII order of their names, which is how the engine binds them.
+class Program : public std::enable_shared_from_this<Program> {
+   public:
+    virtual ~Program() = default;
+    const std::vector<Port>& inputs() const { return inputs_; }
+    const std::vector<Port>& outputs() const { return outputs_; }
+    // What the compiler did that the caller should know: lenient reading, arguments that the chip ignores.
+    const std::vector<std::string>& notes() const { return notes_; }
+    virtual ProgramStats stats() const = 0;
+    // Checks names and sizes: every port bound once, each surface at least as large as its port.
+    std::unique_ptr<Request> bind(const Bindings& inputs, const Bindings& outputs);
+    // Frees the program. Later binds and evaluations throw EvaluateError.
+    virtual void unload() = 0;
+    virtual bool loaded() const = 0;
+
+   protected:
+    std::vector<Port> inputs_, outputs_;
+    std::vector<std::string> notes_;
+
+   private:
+    // Surfaces are in port order and large enough.
+    virtual std::unique_ptr<Request> make_request(std::vector<std::shared_ptr<Surface>> inputs,
+                                                  std::vector<std::shared_ptr<Surface>> outputs) = 0;
+};
+
+// Compiles allowed in one process. The engine's compiler fails after `hard`; compile() refuses after `soft`,
+// so that a caller can hand over to another process in time.
+struct CompileBudget {
+    int64_t soft = 100;
+    int64_t hard = 119;
+};
+
+// Weight files by their path in the MIL text, such as "@model_path/weights/w.bin". Read during compile only.
+using Weights = std::map<std::string, std::span<const std::byte>>;
+
+struct CompileOptions {
+    // Accept the weight headers of the published benchmarks, whose size and offset fields are unset.
+    bool lenient_weights = false;
+};
+
+struct DeviceInfo {
+    std::string kind;  // "ane" or "emulator"
+    std::string chip;  // such as "Apple M4 Max"; for the emulator the profile, such as "h16"
+    std::vector<std::pair<std::string, std::string>> properties;  // what else is known, in display order
+};
+
+class Device {
+   public:
+    explicit Device(CompileBudget budget);
+    virtual ~Device() = default;
+    virtual DeviceInfo info() const = 0;
+    // Throws CompileError, CompileBudgetError.
+    std::shared_ptr<Program> compile(const std::string& mil_text, const Weights& weights,
+                                     const CompileOptions& options = {});
+    // Zero-filled. Throws SurfaceError.
+    virtual std::shared_ptr<Surface> make_surface(size_t bytes, std::optional<Layout> layout = {}) = 0;
+    std::shared_ptr<Surface> make_surface(const Layout& layout);
+    CompileBudget compile_budget() const { return budget_; }
+    // Compiles that this process has asked of any device.
+    static int64_t compiles_used();
+
+   private:
+    virtual std::shared_ptr<Program> compile_program(const std::string& mil_text, const Weights& weights,
+                                                     const CompileOptions& options) = 0;
+    CompileBudget budget_;
+};
+
+// The Apple Neural Engine. Throws DeviceUnavailable where there is none.
+std::shared_ptr<Device> open_neural_engine(CompileBudget budget);
+
+// The software engine. `chip` is a profile such as "h16", or "none" for plain arithmetic without hazards.
+std::shared_ptr<Device> open_emulator(const std::string& chip, CompileBudget budget);
+
+}  // namespace ane

@@ -1,0 +1,195 @@
+// The contract in software.
+#include <algorithm>
+#include <cstring>
+#include <mutex>
+#include <new>
+
+#include "../device.h"
+#include "../gemm.h"
+#include "../host/machine.h"
+#include "../mil/blob.h"
+#include "../mil/op.h"
+#include "lowering.h"
+
+namespace ane::emulator {
+
+namespace {
+
+class MemorySurface final : public Surface {
+   public:
+    MemorySurface(size_t bytes, std::optional<Layout> layout)
+        : Surface(std::move(layout)), memory_(static_cast<int64_t>(bytes)) {}
+    size_t bytes() const override { return static_cast<size_t>(memory_.size()); }
+
+   private:
+    std::byte* map(Access) override { return memory_.data(); }
+    void unmap(Access) override {}
+
+    AlignedBytes memory_;
+};
+
+class EmulatorProgram final : public Program {
+   public:
+    EmulatorProgram(Plan plan, std::vector<Port> inputs, std::vector<Port> outputs, std::vector<std::string> notes)
+        : plan_(std::move(plan)), arena_(plan_.arena_bytes) {
+        inputs_ = std::move(inputs);
+        outputs_ = std::move(outputs);
+        notes_ = std::move(notes);
+        stats_ = {plan_.constant_bytes, plan_.arena_bytes, static_cast<int64_t>(plan_.steps.size())};
+    }
+
+    ProgramStats stats() const override { return stats_; }
+
+    void unload() override {
+        const std::lock_guard lock(running_);
+        loaded_ = false;
+        plan_ = {};
+        arena_ = {};
+    }
+
+    bool loaded() const override { return loaded_; }
+
+    // `buffers` has a place for every buffer of the plan; those of the surfaces are filled in by the caller.
+    void run(std::byte* const* buffers) {
+        const std::lock_guard lock(running_);
+        if (!loaded_) throw EvaluateError("the program is unloaded: compile it again");
+        const Execution execution{buffers, kernels(), ThreadPool::shared()};
+        for (const Step& step : plan_.steps) step.run(execution);
+    }
+
+    const Plan& plan() const { return plan_; }
+    std::byte* arena() const { return arena_.data(); }
+
+   private:
+    std::unique_ptr<Request> make_request(std::vector<std::shared_ptr<Surface>> inputs,
+                                          std::vector<std::shared_ptr<Surface>> outputs) override;
+
+    Plan plan_;
+    AlignedBytes arena_;
+    ProgramStats stats_;
+    std::mutex running_;  // one evaluation at a time: they share the arena
+    std::atomic<bool> loaded_{true};
+};
+
+class EmulatorRequest final : public Request {
+   public:
+    EmulatorRequest(std::shared_ptr<EmulatorProgram> program, std::vector<std::shared_ptr<Surface>> inputs,
+                    std::vector<std::shared_ptr<Surface>> outputs)
+        : program_(std::move(program)) {
+        const Plan& plan = program_->plan();
+        for (const BufferPlan& buffer : plan.buffers)
+            buffers_.push_back(buffer.storage == Storage::arena      ? program_->arena() + buffer.offset
+                               : buffer.storage == Storage::constant ? buffer.constant.data()
+                                                                     : nullptr);
+        bind(plan.inputs, std::move(inputs), Surface::Access::read);
+        bind(plan.outputs, std::move(outputs), Surface::Access::write);
+    }
+
+    void evaluate() override { program_->run(buffers_.data()); }
+
+   private:
+    // An emulated surface is ordinary memory, which stays where it is: one lock for the request's whole life.
+    void bind(const std::vector<Buffer>& ports, std::vector<std::shared_ptr<Surface>> surfaces,
+              Surface::Access access) {
+        for (size_t i = 0; i < ports.size(); ++i) {
+            locks_.push_back(std::make_unique<Surface::Lock>(*surfaces[i], access));
+            buffers_[ports[i]] = locks_.back()->data();
+            surfaces_.push_back(std::move(surfaces[i]));
+        }
+    }
+
+    std::shared_ptr<EmulatorProgram> program_;
+    std::vector<std::shared_ptr<Surface>> surfaces_;
+    std::vector<std::unique_ptr<Surface::Lock>> locks_;  // after surfaces_: released first
+    std::vector<std::byte*> buffers_;
+};
+
+std::unique_ptr<Request> EmulatorProgram::make_request(std::vector<std::shared_ptr<Surface>> inputs,
+                                                       std::vector<std::shared_ptr<Surface>> outputs) {
+    return std::make_unique<EmulatorRequest>(std::static_pointer_cast<EmulatorProgram>(shared_from_this()),
+                                             std::move(inputs), std::move(outputs));
+}
+
+std::vector<Port> ports(const mil::Function& function, const std::vector<mil::ValueId>& ids) {
+    std::vector<Port> result;
+    for (const mil::ValueId id : ids) {
+        const mil::Value& value = function.values[id];
+        result.push_back({value.name, {value.type.dtype, value.type.shape}});
+    }
+    std::ranges::sort(result, {}, &Port::name);
+    return result;
+}
+
+void check_extents(const mil::Function& function, const ChipProfile& profile) {
+    for (const mil::Value& value : function.values)
+        for (const int64_t extent : value.type.shape)
+            if (extent > profile.max_extent)
+                throw CompileError("CompilationFailure",
+                                   "'" + value.name + "' is " + to_string(value.type) + "; an axis of " +
+                                       std::string(profile.name) + " has at most " +
+                                       std::to_string(profile.max_extent) + " elements",
+                                   value.where);
+}
+
+class Emulator final : public Device {
+   public:
+    Emulator(const std::string& chip, CompileBudget budget)
+        : Device(budget), profile_(chip_profile(chip)), kernels_(kernels()), threads_(ThreadPool::shared()) {}
+
+    DeviceInfo info() const override {
+        const std::string cpu = cpu_name();
+        return {"emulator",
+                std::string(profile_.name),
+                {{"cpu", cpu.empty() ? "unavailable" : cpu},
+                 {"simd", kernels_.level},
+                 {"threads", std::to_string(threads_.size())},
+                 {"gemm", gemm_library()}}};
+    }
+
+    std::shared_ptr<Surface> make_surface(size_t bytes, std::optional<Layout> layout) override {
+        if (bytes == 0) throw SurfaceError("a surface of 0 bytes");
+        const int64_t machine = physical_memory();
+        if (bytes > PTRDIFF_MAX || (machine > 0 && static_cast<int64_t>(bytes) > machine))
+            throw SurfaceError("a surface of " + std::to_string(bytes) + " bytes is larger than this machine's memory");
+        try {
+            return std::make_shared<MemorySurface>(bytes, std::move(layout));
+        } catch (const std::bad_alloc&) {
+            throw SurfaceError("no memory for a surface of " + std::to_string(bytes) + " bytes");
+        }
+    }
+
+   private:
+    std::shared_ptr<Program> compile_program(const std::string& mil_text, const Weights& weights,
+                                             const CompileOptions& options) override {
+        mil::Program program = mil::parse(mil_text);
+        mil::check(program);
+        std::vector<std::string> notes;
+        const mil::Function& function = program.functions.front();
+        check_extents(function, profile_);
+        mil::read_weights(program, weights, options.lenient_weights, notes);
+        auto inputs = ports(function, function.inputs), outputs = ports(function, function.outputs);
+        try {
+            Plan plan = Lowering(function, profile_, kernels_, threads_).plan(inputs, outputs, notes);
+            return std::make_shared<EmulatorProgram>(std::move(plan), std::move(inputs), std::move(outputs),
+                                                     std::move(notes));
+        } catch (const std::bad_alloc&) {
+            throw CompileError("CompilationFailure", "no memory for the program's weights and activations");
+        }
+    }
+
+    const ChipProfile& profile_;
+    const Kernels& kernels_;
+    ThreadPool& threads_;
+};
+
+}  // namespace
+
+}  // namespace ane::emulator
+
+namespace ane {
+
+std::shared_ptr<Device> open_emulator(const std::string& chip, CompileBudget budget) {
+    return std::make_shared<emulator::Emulator>(chip, budget);
+}
+
+}  // namespace ane

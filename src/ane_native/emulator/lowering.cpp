@@ -1,0 +1,130 @@
+#include "lowering.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "../host/machine.h"
+#include "steps/transfer.h"
+
+namespace ane::emulator {
+
+namespace {
+
+constexpr std::array families = {convolution_lowerings, matmul_lowerings, elementwise_lowerings,
+                                 row_lowerings,         shape_lowerings,  quantization_lowerings};
+
+}  // namespace
+
+Lowering::Lowering(const mil::Function& function, const ChipProfile& profile, const Kernels& kernels,
+                   ThreadPool& threads)
+    : function_(function), profile_(profile), kernels_(kernels), threads_(threads) {}
+
+mil::ValueId Lowering::id(const mil::Value& value) const {
+    return static_cast<mil::ValueId>(&value - function_.values.data());
+}
+
+Buffer Lowering::add_buffer(Storage storage, int64_t bytes) {
+    const int64_t machine = physical_memory();
+    if (machine > 0 && (bytes > machine || memory_ > machine - bytes))
+        throw CompileError("CompilationFailure", "the program needs more than " + std::to_string((machine >> 20)) +
+                                                     " MiB, all the memory of this machine");
+    if (storage != Storage::surface) memory_ += bytes;
+    plan_.buffers.push_back({storage, bytes, 0, storage == Storage::constant ? AlignedBytes(bytes) : AlignedBytes()});
+    constants_.push_back(plan_.buffers.back().constant.data());
+    return static_cast<Buffer>(plan_.buffers.size() - 1);
+}
+
+Buffer Lowering::scratch(int64_t bytes) { return add_buffer(Storage::arena, bytes); }
+
+Buffer Lowering::result(const mil::Value& value) {
+    return buffers_[id(value)] = add_buffer(Storage::arena, value.type.bytes());
+}
+
+void Lowering::alias(const mil::Value& to, const mil::Value& from) { buffers_[id(to)] = buffer(from); }
+
+bool Lowering::is_constant(const mil::Value& value) {
+    if (value.constant) return true;
+    const auto found = buffers_.find(id(value));
+    return found != buffers_.end() && plan_.buffers[found->second].storage == Storage::constant;
+}
+
+Buffer Lowering::constant_buffer(const mil::Value& value) {
+    const Buffer b = add_buffer(Storage::constant, value.type.bytes());
+    std::byte* data = plan_.buffers[b].constant.data();
+    std::memcpy(data, value.constant->data.data(), value.constant->data.size());
+    if (value.type.dtype == DType::fp16 && !profile_.has_nan)
+        nan_to_infinity(reinterpret_cast<half*>(data), value.type.elements());
+    return b;
+}
+
+Buffer Lowering::buffer(const mil::Value& value) {
+    const auto found = buffers_.find(id(value));
+    if (found != buffers_.end()) return found->second;
+    return buffers_[id(value)] = constant_buffer(value);
+}
+
+Buffer Lowering::floats(const mil::Value& value) {
+    const auto found = floats_.find(id(value));
+    if (found != floats_.end()) return found->second;
+    const int64_t count = value.type.elements();
+    const Buffer from = buffer(value), to = scratch(count * static_cast<int64_t>(sizeof(float)));
+    step({from}, {to}, [=](const Execution& e) { halves_to_floats(e, e.at<half>(from), e.at<float>(to), count); });
+    return floats_[id(value)] = to;
+}
+
+void Lowering::step(std::vector<Buffer> reads, std::vector<Buffer> writes, std::function<void(const Execution&)> run) {
+    const bool constant = std::ranges::all_of(
+        reads, [&](Buffer b) { return plan_.buffers[b].storage == Storage::constant; });
+    if (!constant) {
+        plan_.steps.push_back({std::move(reads), std::move(writes), std::move(run)});
+        return;
+    }
+    for (const Buffer b : writes) {
+        plan_.buffers[b].constant = AlignedBytes(plan_.buffers[b].bytes);
+        plan_.buffers[b].storage = Storage::constant;
+        constants_[b] = plan_.buffers[b].constant.data();
+    }
+    run({constants_.data(), kernels_, threads_});
+}
+
+void Lowering::lower(const mil::Operation& operation) {
+    const mil::OpView view(function_, operation);
+    std::vector<const mil::Value*> results;
+    for (const mil::ValueId result : operation.results) results.push_back(&function_.values[result]);
+    for (const auto family : families)
+        for (const LoweringEntry& entry : family())
+            if (entry.op == operation.op) return entry.lower(*this, view, results);
+    view.refuse("", "the emulator does not run this operation");
+}
+
+const mil::Value& Lowering::port_value(const Port& port, std::span<const mil::ValueId> ids) const {
+    const auto found = std::ranges::find_if(ids, [&](mil::ValueId i) { return function_.values[i].name == port.name; });
+    return function_.values[*found];
+}
+
+Plan Lowering::plan(std::span<const Port> inputs, std::span<const Port> outputs, std::vector<std::string>& notes) {
+    for (const Port& port : inputs) {
+        const Buffer surface = add_buffer(Storage::surface, port.layout.bytes());
+        const Buffer packed = result(port_value(port, function_.inputs));
+        plan_.inputs.push_back(surface);
+        step({surface}, {packed}, [=, layout = port.layout, has_nan = profile_.has_nan](const Execution& e) {
+            load(layout, e.at<std::byte>(surface), e.at<std::byte>(packed), has_nan);
+        });
+    }
+    for (const mil::Operation& operation : function_.operations) lower(operation);
+    for (const Port& port : outputs) {
+        const Buffer packed = buffer(port_value(port, function_.outputs));
+        const Buffer surface = add_buffer(Storage::surface, port.layout.bytes());
+        plan_.outputs.push_back(surface);
+        // Written as a step of its own even if the value is constant: the surface is there only at run time.
+        plan_.steps.push_back({{packed}, {surface}, [=, layout = port.layout](const Execution& e) {
+                                   store(layout, e.at<std::byte>(packed), e.at<std::byte>(surface));
+                               }});
+    }
+    finish(plan_);
+    notes.insert(notes.end(), notes_.begin(), notes_.end());
+    return std::move(plan_);
+}
+
+}  // namespace ane::emulator

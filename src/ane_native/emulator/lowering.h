@@ -1,0 +1,76 @@
+// From a checked MIL function to a plan: each operation adds its steps.
+#pragma once
+
+#include <span>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "../device.h"
+#include "../mil/op.h"
+#include "plan.h"
+#include "profile.h"
+
+namespace ane::emulator {
+
+class Lowering {
+   public:
+    Lowering(const mil::Function& function, const ChipProfile& profile, const Kernels& kernels, ThreadPool& threads);
+
+    const ChipProfile& profile() const { return profile_; }
+    int workers() const { return threads_.size(); }
+
+    // The packed elements of a value, as its dtype stores them.
+    Buffer buffer(const mil::Value& value);
+    // The same as fp32: converted once, now, if the value is constant, otherwise by a step.
+    Buffer floats(const mil::Value& value);
+    // Room for a result.
+    Buffer result(const mil::Value& value);
+    // `to` is another view of `from`: the same elements in the same order.
+    void alias(const mil::Value& to, const mil::Value& from);
+    Buffer scratch(int64_t bytes);
+    bool is_constant(const mil::Value& value);
+
+    // Adds a step, or runs it now if all it reads is constant.
+    void step(std::vector<Buffer> reads, std::vector<Buffer> writes, std::function<void(const Execution&)> run);
+    void note(std::string text) { notes_.push_back(std::move(text)); }
+
+    Plan plan(std::span<const Port> inputs, std::span<const Port> outputs, std::vector<std::string>& notes);
+
+   private:
+    Buffer add_buffer(Storage storage, int64_t bytes);
+    Buffer constant_buffer(const mil::Value& value);
+    void lower(const mil::Operation& operation);
+    mil::ValueId id(const mil::Value& value) const;
+    const mil::Value& port_value(const Port& port, std::span<const mil::ValueId> ids) const;
+
+    const mil::Function& function_;
+    const ChipProfile& profile_;
+    const Kernels& kernels_;
+    ThreadPool& threads_;
+    Plan plan_;
+    std::vector<std::byte*> constants_;  // by buffer: what steps that run at compile time work on
+    int64_t memory_ = 0;                 // bytes of all buffers so far
+    std::unordered_map<mil::ValueId, Buffer> buffers_, floats_;
+    std::vector<std::string> notes_;
+};
+
+using Results = std::span<const mil::Value* const>;
+
+struct LoweringEntry {
+    std::string_view op;
+    void (*lower)(Lowering& l, const mil::OpView& op, Results results);
+};
+
+// One table for each family of operations, in steps/.
+std::span<const LoweringEntry> convolution_lowerings();
+std::span<const LoweringEntry> matmul_lowerings();
+std::span<const LoweringEntry> elementwise_lowerings();
+std::span<const LoweringEntry> row_lowerings();
+std::span<const LoweringEntry> shape_lowerings();
+std::span<const LoweringEntry> quantization_lowerings();
+
+inline int64_t ceil_divide(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+}  // namespace ane::emulator

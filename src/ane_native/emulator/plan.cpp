@@ -1,0 +1,108 @@
+#include "plan.h"
+
+#include <algorithm>
+#include <cstring>
+#include <map>
+
+namespace ane::emulator {
+
+namespace {
+
+constexpr int64_t alignment = 64;
+
+int64_t aligned(int64_t bytes) { return (bytes + alignment - 1) / alignment * alignment; }
+
+void drop_dead_steps(Plan& plan) {
+    std::vector<bool> needed(plan.buffers.size(), false);
+    for (const Buffer output : plan.outputs) needed[output] = true;
+    std::vector<Step> kept;
+    for (auto step = plan.steps.rbegin(); step != plan.steps.rend(); ++step) {
+        if (std::ranges::none_of(step->writes, [&](Buffer b) { return needed[b]; })) continue;
+        for (const Buffer read : step->reads) needed[read] = true;
+        kept.push_back(std::move(*step));
+    }
+    std::ranges::reverse(kept);
+    plan.steps = std::move(kept);
+    for (size_t b = 0; b < plan.buffers.size(); ++b)
+        if (!needed[b]) plan.buffers[b].constant = AlignedBytes();
+}
+
+// Free stretches of the arena by offset; best fit, and the arena grows where none is large enough.
+class Arena {
+   public:
+    int64_t take(int64_t bytes) {
+        auto best = free_.end();
+        for (auto stretch = free_.begin(); stretch != free_.end(); ++stretch)
+            if (stretch->second >= bytes && (best == free_.end() || stretch->second < best->second)) best = stretch;
+        if (best == free_.end()) {
+            const int64_t offset = size_;
+            size_ += bytes;
+            return offset;
+        }
+        const auto [offset, size] = *best;
+        free_.erase(best);
+        if (size > bytes) free_[offset + bytes] = size - bytes;
+        return offset;
+    }
+
+    void give(int64_t offset, int64_t bytes) {
+        auto next = free_.lower_bound(offset);
+        if (next != free_.end() && next->first == offset + bytes) {
+            bytes += next->second;
+            next = free_.erase(next);
+        }
+        if (next != free_.begin()) {
+            const auto previous = std::prev(next);
+            if (previous->first + previous->second == offset) {
+                previous->second += bytes;
+                return;
+            }
+        }
+        free_[offset] = bytes;
+    }
+
+    int64_t size() const { return size_; }
+
+   private:
+    std::map<int64_t, int64_t> free_;
+    int64_t size_ = 0;
+};
+
+}  // namespace
+
+AlignedBytes::AlignedBytes(int64_t bytes) : size_(bytes) {
+    data_.reset(static_cast<std::byte*>(
+        ::operator new(static_cast<size_t>(aligned(std::max<int64_t>(bytes, 1))), std::align_val_t{alignment})));
+    std::memset(data_.get(), 0, static_cast<size_t>(bytes));
+}
+
+void finish(Plan& plan) {
+    drop_dead_steps(plan);
+    for (const BufferPlan& buffer : plan.buffers) plan.constant_bytes += buffer.constant.size();
+
+    std::vector<size_t> last_use(plan.buffers.size(), 0);
+    for (size_t i = 0; i < plan.steps.size(); ++i)
+        for (const auto* list : {&plan.steps[i].reads, &plan.steps[i].writes})
+            for (const Buffer buffer : *list) last_use[buffer] = i;
+
+    Arena arena;
+    std::vector<bool> live(plan.buffers.size(), false);
+    const auto in_arena = [&](Buffer b) { return plan.buffers[b].storage == Storage::arena; };
+    for (size_t i = 0; i < plan.steps.size(); ++i) {
+        const Step& step = plan.steps[i];
+        for (const Buffer b : step.writes) {
+            if (!in_arena(b) || live[b]) continue;
+            plan.buffers[b].offset = arena.take(aligned(plan.buffers[b].bytes));
+            live[b] = true;
+        }
+        for (const auto* list : {&step.reads, &step.writes})
+            for (const Buffer b : *list) {
+                if (!in_arena(b) || !live[b] || last_use[b] != i) continue;
+                arena.give(plan.buffers[b].offset, aligned(plan.buffers[b].bytes));
+                live[b] = false;
+            }
+    }
+    plan.arena_bytes = arena.size();
+}
+
+}  // namespace ane::emulator

@@ -1,0 +1,71 @@
+// A compiled program: steps over numbered buffers, with all memory laid out in advance.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <new>
+#include <vector>
+
+#include "simd/kernels.h"
+#include "thread_pool.h"
+
+namespace ane::emulator {
+
+// Memory on a cache line's boundary, zero-filled.
+class AlignedBytes {
+   public:
+    AlignedBytes() = default;
+    explicit AlignedBytes(int64_t bytes);
+    std::byte* data() const { return data_.get(); }
+    int64_t size() const { return size_; }
+
+   private:
+    struct Free {
+        void operator()(std::byte* data) const { ::operator delete(data, std::align_val_t{64}); }
+    };
+    std::unique_ptr<std::byte, Free> data_;
+    int64_t size_ = 0;
+};
+
+using Buffer = int32_t;  // index into Plan::buffers
+
+// What a step sees when it runs.
+struct Execution {
+    std::byte* const* buffers;
+    const Kernels& kernels;
+    ThreadPool& threads;
+
+    template <typename T>
+    T* at(Buffer buffer) const {
+        return reinterpret_cast<T*>(buffers[buffer]);
+    }
+};
+
+struct Step {
+    std::vector<Buffer> reads, writes;  // scratch memory counts as written
+    std::function<void(const Execution&)> run;
+};
+
+enum class Storage : uint8_t { arena, constant, surface };
+
+struct BufferPlan {
+    Storage storage;
+    int64_t bytes;
+    int64_t offset = 0;     // arena
+    AlignedBytes constant;  // constant
+};
+
+struct Plan {
+    std::vector<Step> steps;
+    std::vector<BufferPlan> buffers;
+    std::vector<Buffer> inputs, outputs;  // the surfaces, in port order
+    int64_t arena_bytes = 0;
+    int64_t constant_bytes = 0;
+};
+
+// Drops steps and constants that no output needs, and places buffers that live at different times in the same memory.
+void finish(Plan& plan);
+
+}  // namespace ane::emulator

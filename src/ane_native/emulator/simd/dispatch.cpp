@@ -1,0 +1,57 @@
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+#include "../../errors.h"
+#include "levels.h"
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
+namespace ane::emulator {
+namespace {
+
+#if defined(__x86_64__)
+// clang's __builtin_cpu_supports does not know f16c.
+bool has_f16c() {
+    unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+    return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0;
+}
+#endif
+
+// The levels that this CPU runs, narrowest first.
+std::vector<const Kernels*> available_levels() {
+    std::vector<const Kernels*> levels = {&baseline_kernels};
+#if defined(__x86_64__)
+    const bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
+    if (has_avx2) levels.push_back(&avx2_kernels);
+    if (has_avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq")) {
+        levels.push_back(&avx512_kernels);
+    }
+#endif
+    return levels;
+}
+
+const Kernels& choose() {
+    const std::vector<const Kernels*> levels = available_levels();
+    const char* wanted = std::getenv("ANEPERF_SIMD");
+    if (wanted == nullptr) return *levels.back();
+    std::string names;
+    for (const Kernels* kernels : levels) {
+        if (kernels->level == std::string(wanted)) return *kernels;
+        names += std::string(names.empty() ? "" : ", ") + kernels->level;
+    }
+    throw ArgumentError("ANEPERF_SIMD=" + std::string(wanted) + ": no such SIMD level on this machine, which has " +
+                        names + ". Unset it for the widest.");
+}
+
+}  // namespace
+
+const Kernels& kernels() {
+    static const Kernels& chosen = choose();
+    return chosen;
+}
+
+}  // namespace ane::emulator

@@ -1,0 +1,45 @@
+// Vector kernels over fp32 tiles, compiled once for each SIMD level and chosen at run time.
+// Every level computes the same bits: no fused multiply-add, and reductions in 16 fixed lanes.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace ane::emulator {
+
+using half = uint16_t;  // the bits of an IEEE binary16
+
+enum class Unary : uint8_t {
+    abs, exp, gelu_exact, gelu_sigmoid, gelu_tanh, log, relu, rsqrt, sigmoid, silu, sqrt, square, tanh
+};
+enum class Binary : uint8_t { add, sub, mul, real_div, maximum, minimum, pow };
+enum class Reduction : uint8_t { sum, max, min };
+
+// How an fp32 result becomes fp16.
+struct Rounding {
+    bool ties_away = false;     // ties go away from zero instead of to even
+    bool nan_is_zero = false;   // the engine has no NaN: an undefined result is +0
+    float overflow = 65520.0f;  // magnitudes from here on become infinite
+};
+
+struct Kernels {
+    const char* level;  // "baseline", "avx2", "avx512" or "neon"
+    void (*to_float)(const half* x, float* y, size_t n);
+    void (*to_half)(const float* x, half* y, size_t n, Rounding rounding);
+    void (*unary)(Unary op, const float* x, float epsilon, float* y, size_t n);  // epsilon: log and rsqrt only
+    void (*binary)(Binary op, const float* a, const float* b, float* y, size_t n);
+    void (*binary_scalar)(Binary op, const float* a, float b, float* y, size_t n);
+    void (*scalar_binary)(Binary op, float a, const float* b, float* y, size_t n);
+    float (*reduce)(Reduction op, const float* x, size_t n);  // n >= 1
+    float (*sum_of_squares)(const float* x, size_t n);
+    // x[i] <- exp(x[i] - maximum), and returns their sum.
+    float (*exp_and_sum)(float* x, float maximum, size_t n);
+    // clamp(round_half_away(x / scale) + zero_point) to [-128, 127], or [0, 255] if not `is_signed`.
+    void (*quantize)(const float* x, float scale, float zero_point, bool is_signed, uint8_t* y, size_t n);
+};
+
+// The widest level that this CPU runs and ANEPERF_SIMD allows. Throws ArgumentError for an unknown or
+// unavailable level.
+const Kernels& kernels();
+
+}  // namespace ane::emulator

@@ -1,0 +1,8 @@
+#include "kernels_impl.h"
+#include "levels.h"
+
+namespace ane::emulator {
+
+constinit const Kernels baseline_kernels = make_kernels();
+
+}  // namespace ane::emulator

@@ -1,0 +1,165 @@
+// The kernels of the SIMD level being compiled: loops that load a vector, compute, and store it, so that the
+// result may replace an operand.
+#pragma once
+
+#include "half.h"
+#include "kernels.h"
+#include "vector.h"
+#include "vector_math.h"
+
+namespace ane::emulator {
+namespace {
+
+template <class Vector, class T, class U, class Function>
+inline void map(const T* x, U* y, size_t n, Function function) {
+    size_t i = 0;
+    for (; i + lanes <= n; i += lanes) store(y + i, function(load<Vector>(x + i)));
+    if (i < n) store(y + i, function(load<Vector>(x + i, n - i)), n - i);
+}
+
+void to_float(const half* x, float* y, size_t n) {
+    map<Halves>(x, y, n, [](Halves v) { return widen(v); });
+}
+
+void to_half(const float* x, half* y, size_t n, Rounding rounding) {
+    map<Floats>(x, y, n, [=](Floats v) { return narrow(v, rounding); });
+}
+
+void unary(Unary op, const float* x, float epsilon, float* y, size_t n) {
+    switch (op) {
+        case Unary::abs: return map<Floats>(x, y, n, [](Floats v) { return abs(v); });
+        case Unary::exp: return map<Floats>(x, y, n, [](Floats v) { return exp(v); });
+        case Unary::gelu_exact: return map<Floats>(x, y, n, [](Floats v) { return gelu_exact(v); });
+        case Unary::gelu_sigmoid: return map<Floats>(x, y, n, [](Floats v) { return gelu_sigmoid(v); });
+        case Unary::gelu_tanh: return map<Floats>(x, y, n, [](Floats v) { return gelu_tanh(v); });
+        case Unary::log: return map<Floats>(x, y, n, [=](Floats v) { return log(v + epsilon); });
+        case Unary::relu: return map<Floats>(x, y, n, [](Floats v) { return maximum(v, Floats{}); });
+        case Unary::rsqrt: return map<Floats>(x, y, n, [=](Floats v) { return 1.0f / sqrt(v + epsilon); });
+        case Unary::sigmoid: return map<Floats>(x, y, n, [](Floats v) { return sigmoid(v); });
+        case Unary::silu: return map<Floats>(x, y, n, [](Floats v) { return silu(v); });
+        case Unary::sqrt: return map<Floats>(x, y, n, [](Floats v) { return sqrt(v); });
+        case Unary::square: return map<Floats>(x, y, n, [](Floats v) { return v * v; });
+        case Unary::tanh: return map<Floats>(x, y, n, [](Floats v) { return tanh(v); });
+    }
+}
+
+// An operand of a binary operation: an array, or one value for all elements.
+struct Array {
+    const float* p;
+    Floats at(size_t i, size_t count) const { return load<Floats>(p + i, count); }
+};
+struct Scalar {
+    float value;
+    Floats at(size_t, size_t) const { return splat(value); }
+};
+
+template <class A, class B, class Function>
+inline void map(A a, B b, float* y, size_t n, Function function) {
+    size_t i = 0;
+    for (; i + lanes <= n; i += lanes) store(y + i, function(a.at(i, lanes), b.at(i, lanes)));
+    if (i < n) store(y + i, function(a.at(i, n - i), b.at(i, n - i)), n - i);
+}
+
+template <class A, class B>
+inline void binary_of(Binary op, A a, B b, float* y, size_t n) {
+    switch (op) {
+        case Binary::add: return map(a, b, y, n, [](Floats u, Floats v) { return u + v; });
+        case Binary::sub: return map(a, b, y, n, [](Floats u, Floats v) { return u - v; });
+        case Binary::mul: return map(a, b, y, n, [](Floats u, Floats v) { return u * v; });
+        case Binary::real_div: return map(a, b, y, n, [](Floats u, Floats v) { return u / v; });
+        case Binary::maximum: return map(a, b, y, n, [](Floats u, Floats v) { return maximum(u, v); });
+        case Binary::minimum: return map(a, b, y, n, [](Floats u, Floats v) { return minimum(u, v); });
+        case Binary::pow: return map(a, b, y, n, [](Floats u, Floats v) { return pow(u, v); });
+    }
+}
+
+void binary(Binary op, const float* a, const float* b, float* y, size_t n) {
+    binary_of(op, Array{a}, Array{b}, y, n);
+}
+
+void binary_scalar(Binary op, const float* a, float b, float* y, size_t n) {
+    binary_of(op, Array{a}, Scalar{b}, y, n);
+}
+
+void scalar_binary(Binary op, float a, const float* b, float* y, size_t n) {
+    binary_of(op, Scalar{a}, Array{b}, y, n);
+}
+
+// Reductions keep 16 running results at every level: element i joins number i mod 16, and a fixed tree joins those.
+constexpr size_t strands = 16;
+
+// `elements(i, count)` is a vector of elements i to i + count - 1, and `start` an element that changes nothing.
+template <class Elements, class Combine>
+inline float fold(size_t n, float start, Elements elements, Combine combine) {
+    Floats running[strands / lanes];
+    for (Floats& r : running) r = splat(start);
+    size_t i = 0;
+    for (; i + strands <= n; i += strands) {
+        for (size_t j = 0; j < strands / lanes; ++j) {
+            running[j] = combine(running[j], elements(i + j * lanes, lanes));
+        }
+    }
+    for (size_t j = 0; i < n; ++j, i += lanes) {
+        const size_t count = n - i < lanes ? n - i : lanes;
+        Floats last = splat(start);
+        store(reinterpret_cast<float*>(&last), elements(i, count), count);
+        running[j] = combine(running[j], last);
+    }
+    float strand[strands];
+    __builtin_memcpy(strand, running, sizeof strand);
+    for (size_t width = strands / 2; width > 0; width /= 2) {
+        for (size_t j = 0; j < width; ++j) strand[j] = combine(splat(strand[j]), splat(strand[j + width]))[0];
+    }
+    return strand[0];
+}
+
+constexpr auto sum = [](Floats a, Floats b) { return a + b; };
+
+float reduce(Reduction op, const float* x, size_t n) {
+    const auto elements = [=](size_t i, size_t count) { return load<Floats>(x + i, count); };
+    switch (op) {
+        case Reduction::sum: return fold(n, 0.0f, elements, sum);
+        case Reduction::max: return fold(n, -infinity, elements, [](Floats a, Floats b) { return maximum(a, b); });
+        case Reduction::min: break;
+    }
+    return fold(n, infinity, elements, [](Floats a, Floats b) { return minimum(a, b); });
+}
+
+float sum_of_squares(const float* x, size_t n) {
+    const auto squares = [=](size_t i, size_t count) {
+        const Floats v = load<Floats>(x + i, count);
+        return v * v;
+    };
+    return fold(n, 0.0f, squares, sum);
+}
+
+float exp_and_sum(float* x, float maximum, size_t n) {
+    const auto exponentials = [=](size_t i, size_t count) {
+        const Floats y = exp(load<Floats>(x + i, count) - maximum);
+        store(x + i, y, count);
+        return y;
+    };
+    return fold(n, 0.0f, exponentials, sum);
+}
+
+void quantize(const float* x, float scale, float zero_point, bool is_signed, uint8_t* y, size_t n) {
+    const float low = is_signed ? -128.0f : 0.0f;
+    map<Floats>(x, y, n, [=](Floats v) {
+        const Floats quotient = v / scale;
+        // An undefined quotient counts as zero, and the bounds keep the conversion to integers defined.
+        const Floats q = clamp(quotient == quotient ? quotient : 0.0f, -0x1p22f, 0x1p22f);
+        const Floats whole = __builtin_convertvector(__builtin_convertvector(q, Ints), Floats);
+        const Floats fraction = q - whole;
+        const Floats away = fraction >= 0.5f ? splat(1.0f) : (fraction <= -0.5f ? -1.0f : Floats{});
+        const Floats result = clamp(whole + away + zero_point, low, low + 255.0f);
+        return __builtin_convertvector(__builtin_convertvector(__builtin_convertvector(result, Ints), Halves), Bytes);
+    });
+}
+
+constexpr Kernels make_kernels() {
+    return {level, to_float, to_half, unary, binary, binary_scalar, scalar_binary, reduce, sum_of_squares,
+            exp_and_sum, quantize};
+}
+
+}  // namespace
+}  // namespace ane::emulator

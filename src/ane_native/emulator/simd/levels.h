@@ -1,0 +1,12 @@
+// The kernels of each SIMD level. Outside x86-64 only the baseline exists.
+#pragma once
+
+#include "kernels.h"
+
+namespace ane::emulator {
+
+extern const Kernels baseline_kernels;
+extern const Kernels avx2_kernels;
+extern const Kernels avx512_kernels;
+
+}  // namespace ane::emulator

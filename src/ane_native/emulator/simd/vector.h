@@ -1,0 +1,63 @@
+// The widest vectors of the SIMD level being compiled, on the compilers' vector extension.
+// Only the kernels_*.cpp files may include this. Everything is local to the including file, and no header with
+// inline functions of its own is used: the linker must never pick wide code for a narrow level.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+namespace ane::emulator {
+namespace {
+
+#if defined(__AVX512F__)
+constexpr const char* level = "avx512";
+constexpr size_t vector_bytes = 64;
+#elif defined(__AVX2__)
+constexpr const char* level = "avx2";
+constexpr size_t vector_bytes = 32;
+#elif defined(__aarch64__)
+constexpr const char* level = "neon";
+constexpr size_t vector_bytes = 16;
+#else
+constexpr const char* level = "baseline";
+constexpr size_t vector_bytes = 16;
+#endif
+
+constexpr size_t lanes = vector_bytes / sizeof(float);
+
+using Floats [[gnu::vector_size(vector_bytes)]] = float;
+using Words [[gnu::vector_size(vector_bytes)]] = uint32_t;
+using Ints [[gnu::vector_size(vector_bytes)]] = int32_t;  // never overflows: Words wrap where that may happen
+using Halves [[gnu::vector_size(vector_bytes / 2)]] = uint16_t;
+using Bytes [[gnu::vector_size(vector_bytes / 4)]] = uint8_t;
+using Mask = Ints;  // all ones where true, zero where false: what a comparison of Floats yields
+
+// The same bits, read as another type.
+inline Words as_words(Floats x) { return __builtin_bit_cast(Words, x); }
+inline Ints as_ints(Floats x) { return __builtin_bit_cast(Ints, x); }
+inline Floats as_floats(Words x) { return __builtin_bit_cast(Floats, x); }
+inline Floats as_floats(Ints x) { return __builtin_bit_cast(Floats, x); }
+// Subtracting +0 keeps every value, -0 too.
+inline Floats splat(float x) { return x - Floats{}; }
+
+// With a `count`, only so many elements are touched; the other lanes are zero.
+template <class Vector, class T>
+inline Vector load(const T* p, size_t count = lanes) {
+    Vector v = {};
+    __builtin_memcpy(&v, p, count * sizeof(T));
+    return v;
+}
+
+template <class Vector, class T>
+inline void store(T* p, Vector v, size_t count = lanes) {
+    __builtin_memcpy(p, &v, count * sizeof(T));
+}
+
+}  // namespace
+}  // namespace ane::emulator

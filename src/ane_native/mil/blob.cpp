@@ -1,0 +1,217 @@
+#include "blob.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <cstring>
+#include <memory>
+#include <optional>
+#include <string_view>
+#include <utility>
+
+#include "lexer.h"
+
+namespace ane::mil {
+
+namespace {
+
+constexpr uint64_t header_bytes = 64;  // of the file, and of each chunk
+constexpr uint32_t file_version = 2;
+constexpr uint32_t chunk_sentinel = 0xDEADBEEF;
+constexpr size_t max_path = 1024;
+
+// The first fields of a chunk's header, little-endian as all machines are that this runs on.
+struct ChunkHeader {
+    uint32_t sentinel;
+    uint32_t dtype_code;
+    uint64_t payload_bytes;
+    uint64_t payload_offset;  // from the beginning of the file
+};
+static_assert(sizeof(ChunkHeader) == 24);
+
+template <class T>
+T read_at(std::span<const std::byte> file, uint64_t offset) {
+    T value;
+    std::memcpy(&value, file.data() + offset, sizeof value);
+    return value;
+}
+
+std::optional<uint32_t> dtype_code(DType dtype) {
+    switch (dtype) {
+        case DType::fp16:
+            return 1;
+        case DType::fp32:
+            return 2;
+        case DType::uint8:
+            return 3;
+        case DType::int8:
+            return 4;
+        case DType::int16:
+            return 6;
+        case DType::uint16:
+            return 7;
+        case DType::uint1:
+            return 9;
+        case DType::uint4:
+            return 11;
+        case DType::int32:
+            return 14;
+        case DType::uint32:
+            return 15;
+        case DType::uint64:
+        case DType::boolean:
+        case DType::string:
+            break;
+    }
+    return std::nullopt;
+}
+
+// Why `path` cannot name a weight file; empty if it can.
+std::string_view path_fault(std::string_view path) {
+    constexpr std::string_view root = "@model_path/";
+    if (!path.starts_with(root)) return "it must begin with @model_path/";
+    if (path.size() > max_path) return "it is longer than 1024 bytes";
+    for (char c : path)
+        if (c == '\\' || (c >= 0 && c < 0x20) || c == 0x7f)
+            return "it holds a backslash or a control character";
+    for (size_t at = root.size(); at <= path.size();) {
+        const size_t end = std::min(path.find('/', at), path.size());
+        const std::string_view part = path.substr(at, end - at);
+        if (part.empty()) return "one of its parts is empty";
+        if (part == "." || part == "..") return "one of its parts is . or ..";
+        at = end + 1;
+    }
+    return {};
+}
+
+std::string present(const Weights& weights) {
+    if (weights.empty()) return "no weight files were given";
+    constexpr size_t shown = 5;
+    std::string names = "the files given are ";
+    size_t count = 0;
+    for (const auto& [name, file] : weights) {
+        if (count == shown) return names + " and " + std::to_string(weights.size() - shown) + " more";
+        names += (count++ ? ", " : "") + quote(name);
+    }
+    return names;
+}
+
+std::string hex(uint32_t word) {
+    char text[11];
+    std::snprintf(text, sizeof text, "0x%08X", word);
+    return text;
+}
+
+std::string path_message(std::string_view path, std::string_view fault) {
+    return "weight path " + quote(path) + ": " + std::string(fault);
+}
+
+// Reads the chunk of one constant.
+class ChunkReader {
+   public:
+    ChunkReader(const Value& value, const Weights& weights, bool lenient)
+        : value_(value), blob_(*value.constant->blob), lenient_(lenient), file_(open(weights)) {}
+
+    std::span<const std::byte> read();
+    // What was read leniently; empty if nothing was.
+    std::string note() const { return note_.empty() ? note_ : place() + note_; }
+
+   private:
+    std::span<const std::byte> open(const Weights& weights) const;
+    void check_dtype(uint32_t code);
+    uint64_t payload_offset(const ChunkHeader& header);
+
+    std::string place() const { return blob_.path + " at " + std::to_string(blob_.offset) + ": "; }
+    [[noreturn]] void refuse(const std::string& what) const {
+        throw CompileError("InvalidWeights", place() + what, value_.where);
+    }
+    void add_note(const std::string& what) { note_ += (note_.empty() ? "" : "; ") + what; }
+
+    const Value& value_;
+    const BlobReference& blob_;
+    const bool lenient_;
+    const std::span<const std::byte> file_;
+    std::string note_;
+};
+
+std::span<const std::byte> ChunkReader::open(const Weights& weights) const {
+    if (const auto fault = path_fault(blob_.path); !fault.empty())
+        throw CompileError("InvalidWeights", path_message(blob_.path, fault), value_.where);
+    const auto found = weights.find(blob_.path);
+    if (found == weights.end()) refuse("no such weight file; " + present(weights));
+    return found->second;
+}
+
+std::span<const std::byte> ChunkReader::read() {
+    const std::string file_size = "a file of " + std::to_string(file_.size()) + " bytes";
+    if (file_.size() < header_bytes) refuse(file_size + " has no room for its 64-byte header");
+    const auto version = read_at<uint32_t>(file_, 4);
+    if (version != file_version)
+        refuse("file version " + std::to_string(version) + ", where 2 is expected at byte 4");
+    if (blob_.offset < header_bytes)
+        refuse("the offset lies in the 64-byte file header; the first chunk header is at 64 or later");
+    if (blob_.offset > file_.size() || file_.size() - blob_.offset < header_bytes)
+        refuse("the 64-byte chunk header runs past the end of " + file_size);
+    const auto header = read_at<ChunkHeader>(file_, blob_.offset);
+    if (header.sentinel != chunk_sentinel)
+        refuse("no chunk header here: " + hex(header.sentinel) + " where " + hex(chunk_sentinel) +
+               " is expected");
+    check_dtype(header.dtype_code);
+    const uint64_t start = payload_offset(header);
+    const auto bytes = static_cast<uint64_t>(value_.type.bytes());
+    if (start > file_.size() || file_.size() - start < bytes)
+        refuse("the payload of " + std::to_string(bytes) + " bytes at " + std::to_string(start) +
+               " runs past the end of " + file_size);
+    return file_.subspan(start, bytes);
+}
+
+void ChunkReader::check_dtype(uint32_t code) {
+    const std::string name(dtype_name(value_.type.dtype));
+    const auto expected = dtype_code(value_.type.dtype);
+    if (!expected) refuse("weight files cannot hold " + name);
+    if (code == *expected) return;
+    // The published int8 benchmarks leave the fp16 writer's 1 here, or nothing.
+    const bool is_unset = code == 0 || (code == 1 && value_.type.dtype == DType::int8);
+    if (!lenient_ || !is_unset)
+        refuse("dtype code " + std::to_string(code) + ", but " + name + " is declared, whose code is " +
+               std::to_string(*expected));
+    add_note("dtype code " + std::to_string(code) + " ignored, read as " + name);
+}
+
+uint64_t ChunkReader::payload_offset(const ChunkHeader& header) {
+    const auto bytes = static_cast<uint64_t>(value_.type.bytes());
+    const uint64_t header_end = blob_.offset + header_bytes;
+    if (lenient_ && header.payload_offset == 0) {
+        const bool wrong_size = header.payload_bytes != bytes;
+        add_note((wrong_size ? "size field " + std::to_string(header.payload_bytes) : "payload offset 0") +
+                 " ignored, read " + std::to_string(bytes) + " bytes that follow the chunk header");
+        return header_end;
+    }
+    if (header.payload_bytes != bytes)
+        refuse("size field " + std::to_string(header.payload_bytes) + ", but " + to_string(value_.type) +
+               " takes " + std::to_string(bytes) + " bytes");
+    if (header.payload_offset < header_end)
+        refuse("payload offset " + std::to_string(header.payload_offset) + ", but the chunk header ends at " +
+               std::to_string(header_end));
+    return header.payload_offset;
+}
+
+}  // namespace
+
+void read_weights(Program& program, const Weights& weights, bool lenient, std::vector<std::string>& notes) {
+    for (Function& function : program.functions) {
+        for (Value& value : function.values) {
+            if (!value.constant || !value.constant->blob) continue;
+            ChunkReader chunk(value, weights, lenient);
+            auto constant = std::make_shared<Constant>(*value.constant);
+            constant->data = chunk.read();
+            if (std::string note = chunk.note(); !note.empty()) notes.push_back(std::move(note));
+            value.constant = std::move(constant);
+        }
+    }
+}
+
+void check_weight_path(const std::string& path) {
+    if (const auto fault = path_fault(path); !fault.empty()) throw ArgumentError(path_message(path, fault));
+}
+
+}  // namespace ane::mil

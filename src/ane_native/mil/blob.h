@@ -1,0 +1,24 @@
+// Weight files: a 64-byte file header, then chunks, each a 64-byte header followed by its payload.
+// Layout: coremltools, mlmodel/src/MILBlob/Blob/StorageFormat.hpp.
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "../device.h"
+#include "graph.h"
+
+namespace ane::mil {
+
+// Reads the weight files of every BLOBFILE in `program` and sets the constants' data to views of them.
+// Strict: header, dtype, size and bounds must agree with the declared type. Lenient: headers whose size and
+// offset are unset are taken as "payload follows the header", and each such reading adds a line to `notes`.
+// Throws CompileError with the place of the constant.
+void read_weights(Program& program, const Weights& weights, bool lenient, std::vector<std::string>& notes);
+
+// Throws ArgumentError unless `path` is "@model_path/" and a relative path without "..", "." or empty parts.
+void check_weight_path(const std::string& path);
+
+}  // namespace ane::mil

@@ -1,0 +1,74 @@
+// A MIL program as data: what the parser produces, the checker types and the emulator compiles.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "../errors.h"
+#include "../tensor_type.h"
+
+namespace ane::mil {
+
+// Where a weight lies: BLOBFILE(path = string("..."), offset = uint64(n)), n being its chunk header.
+struct BlobReference {
+    std::string path;
+    uint64_t offset = 0;
+};
+
+// A constant tensor, row-major and little-endian. Until its weight file is read, a blob has no data.
+struct Constant {
+    std::shared_ptr<const void> owner;  // keeps `data` alive where the constant owns it
+    std::span<const std::byte> data;    // uint4: two elements a byte, low nibble first; bool: one byte each
+    std::string text;                   // the value of a string
+    std::optional<BlobReference> blob;
+};
+
+using ValueId = int32_t;
+
+struct Value {
+    std::string name;  // empty for a literal written as an argument
+    TensorType type;
+    Location where;
+    std::shared_ptr<const Constant> constant;  // null for what is computed
+};
+
+struct Argument {
+    std::string name;
+    std::vector<ValueId> values;  // one, or the elements of a tuple
+    bool is_tuple = false;
+    Location where;
+};
+
+// `const` is not an operation: it makes a Value with a constant.
+struct Operation {
+    std::string op;
+    std::vector<Argument> arguments;  // in the order of the text
+    std::vector<ValueId> results;
+    Location where;  // of the op's name
+};
+
+struct Function {
+    std::string name;
+    std::string opset;
+    std::vector<Value> values;  // indexed by ValueId, in order of definition
+    std::vector<ValueId> inputs;
+    std::vector<Operation> operations;
+    std::vector<ValueId> outputs;
+    std::vector<Location> output_places;
+};
+
+struct Program {
+    std::string version;
+    std::vector<std::pair<std::string, std::string>> build_info;
+    std::vector<Function> functions;
+};
+
+// Text to graph: syntax, names and literals. Types are as declared, not yet checked. Throws CompileError.
+Program parse(std::string_view text);
+
+}  // namespace ane::mil

@@ -1,0 +1,168 @@
+#include "op.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "../half.h"
+
+namespace ane::mil {
+
+namespace {
+
+template <typename T>
+std::vector<T> elements(const Constant& constant) {
+    std::vector<T> result(constant.data.size() / sizeof(T));
+    if (!result.empty()) std::memcpy(result.data(), constant.data.data(), result.size() * sizeof(T));
+    return result;
+}
+
+template <typename Out, typename T>
+std::vector<Out> convert(const Constant& constant) {
+    const auto from = elements<T>(constant);
+    return {from.begin(), from.end()};
+}
+
+}  // namespace
+
+OpView::OpView(const Function& function, const Operation& operation)
+    : op_(operation.op), where_(operation.where) {
+    for (const Argument& argument : operation.arguments) {
+        Item item{argument.name, {}, argument.is_tuple, argument.where};
+        for (const ValueId id : argument.values) item.values.push_back(&function.values[id]);
+        items_.push_back(std::move(item));
+    }
+}
+
+const OpView::Item* OpView::find(std::string_view argument) const {
+    const auto item = std::ranges::find(items_, argument, &Item::name);
+    return item == items_.end() ? nullptr : &*item;
+}
+
+Location OpView::place(std::string_view argument) const {
+    const Item* item = find(argument);
+    return item ? item->where : where_;
+}
+
+void OpView::fail(std::string_view argument, const std::string& what) const {
+    throw CompileError("InvalidMILProgram", std::string(op_) + ": " + what, place(argument));
+}
+
+void OpView::refuse(std::string_view argument, const std::string& what) const {
+    throw CompileError("CompilationFailure", std::string(op_) + ": " + what, place(argument));
+}
+
+const Value& OpView::value(std::string_view argument) const {
+    const Item* item = find(argument);
+    if (!item) fail("", "argument '" + std::string(argument) + "' is missing");
+    if (item->is_tuple || item->values.size() != 1)
+        fail(argument, "'" + std::string(argument) + "' takes one value, not a tuple");
+    return *item->values.front();
+}
+
+const std::vector<const Value*>& OpView::tuple(std::string_view argument) const {
+    const Item* item = find(argument);
+    if (!item) fail("", "argument '" + std::string(argument) + "' is missing");
+    return item->values;
+}
+
+std::vector<int64_t> OpView::integers(std::string_view argument) const {
+    const Value& v = value(argument);
+    if (!v.constant) fail(argument, "'" + std::string(argument) + "' must be a constant");
+    if (v.constant->blob && v.constant->data.empty())
+        fail(argument, "'" + std::string(argument) + "' must be a literal, not a weight file");
+    if (v.type.dtype == DType::int32) return convert<int64_t, int32_t>(*v.constant);
+    if (v.type.dtype == DType::uint32) return convert<int64_t, uint32_t>(*v.constant);
+    fail(argument, "'" + std::string(argument) + "' must be int32, not " + std::string(dtype_name(v.type.dtype)));
+}
+
+std::vector<int64_t> OpView::integers(std::string_view argument, std::vector<int64_t> otherwise) const {
+    return has(argument) ? integers(argument) : std::move(otherwise);
+}
+
+int64_t OpView::integer(std::string_view argument) const {
+    const auto all = integers(argument);
+    if (all.size() != 1)
+        fail(argument, "'" + std::string(argument) + "' must be one integer, not " + std::to_string(all.size()));
+    return all.front();
+}
+
+int64_t OpView::integer(std::string_view argument, int64_t otherwise) const {
+    return has(argument) ? integer(argument) : otherwise;
+}
+
+bool OpView::boolean(std::string_view argument, bool otherwise) const {
+    if (!has(argument)) return otherwise;
+    const auto all = booleans(argument, 1);
+    return all.front();
+}
+
+std::vector<bool> OpView::booleans(std::string_view argument, size_t count) const {
+    if (!has(argument)) return std::vector<bool>(count, false);
+    const Value& v = value(argument);
+    if (!v.constant || v.type.dtype != DType::boolean)
+        fail(argument, "'" + std::string(argument) + "' must be a bool constant");
+    const auto bytes = elements<uint8_t>(*v.constant);
+    if (bytes.size() != count)
+        fail(argument, "'" + std::string(argument) + "' has " + std::to_string(bytes.size()) + " elements, needs " +
+                           std::to_string(count));
+    return {bytes.begin(), bytes.end()};
+}
+
+const std::string& OpView::text(std::string_view argument) const {
+    const Value& v = value(argument);
+    if (!v.constant || v.type.dtype != DType::string)
+        fail(argument, "'" + std::string(argument) + "' must be a string constant");
+    return v.constant->text;
+}
+
+std::string OpView::text(std::string_view argument, const char* otherwise) const {
+    return has(argument) ? text(argument) : otherwise;
+}
+
+std::vector<float> OpView::numbers(std::string_view argument) const {
+    const Value& v = value(argument);
+    if (!v.constant) fail(argument, "'" + std::string(argument) + "' must be a constant");
+    switch (v.type.dtype) {
+        case DType::fp16: {
+            std::vector<float> result;
+            for (const uint16_t bits : elements<uint16_t>(*v.constant)) result.push_back(half_to_float(bits));
+            return result;
+        }
+        case DType::fp32: return elements<float>(*v.constant);
+        case DType::int8: return convert<float, int8_t>(*v.constant);
+        case DType::uint8: return convert<float, uint8_t>(*v.constant);
+        case DType::int32: return convert<float, int32_t>(*v.constant);
+        default: fail(argument, "'" + std::string(argument) + "' must be a number");
+    }
+}
+
+float OpView::number(std::string_view argument) const {
+    const auto all = numbers(argument);
+    if (all.size() != 1) fail(argument, "'" + std::string(argument) + "' must be one number");
+    return all.front();
+}
+
+float OpView::number(std::string_view argument, float otherwise) const {
+    return has(argument) ? number(argument) : otherwise;
+}
+
+int64_t OpView::axis(std::string_view argument, int64_t rank, std::optional<int64_t> otherwise) const {
+    const int64_t axis = otherwise ? integer(argument, *otherwise) : integer(argument);
+    if (axis < -rank || axis >= rank)
+        fail(argument, "axis " + std::to_string(axis) + " is outside a tensor of rank " + std::to_string(rank));
+    return axis < 0 ? axis + rank : axis;
+}
+
+std::vector<int64_t> OpView::axes(std::string_view argument, int64_t rank) const {
+    auto result = integers(argument);
+    for (int64_t& axis : result) {
+        if (axis < -rank || axis >= rank)
+            fail(argument, "axis " + std::to_string(axis) + " is outside a tensor of rank " + std::to_string(rank));
+        if (axis < 0) axis += rank;
+    }
+    std::ranges::sort(result);
+    if (std::ranges::adjacent_find(result) != result.end()) fail(argument, "an axis is named twice");
+    return result;
+}
+
+}  // namespace ane::mil

@@ -1,0 +1,145 @@
+// Operations that MIL has and that do not compile here, each with the reason.
+#include <algorithm>
+#include <array>
+#include <string_view>
+#include <utility>
+
+#include "op.h"
+
+namespace ane::mil {
+
+namespace {
+
+constexpr std::string_view not_on_engine = "the Neural Engine's compiler does not accept this operation";
+constexpr std::string_view control_flow = "the Neural Engine runs no control flow, lists or state";
+constexpr std::string_view no_random = "the Neural Engine's compiler accepts no random operations in MIL";
+constexpr std::string_view not_emulated = "the Neural Engine runs this operation, but the emulator does not";
+constexpr std::string_view no_logic =
+    "the Neural Engine's compiler accepts no logical and, or, xor: use select, or mul of 0/1 masks";
+
+constexpr std::pair<std::string_view, std::string_view> refused[] = {
+    {"acos", not_on_engine},
+    {"acosh", not_on_engine},
+    {"argsort", not_on_engine},
+    {"asin", not_on_engine},
+    {"asinh", not_on_engine},
+    {"atanh", not_on_engine},
+    {"band_part", not_on_engine},
+    {"cosh", not_on_engine},
+    {"cumsum", "the Neural Engine's compiler does not accept cumsum: use matmul with a triangular constant"},
+    {"gather", not_on_engine},
+    {"gather_along_axis", not_on_engine},
+    {"gather_nd", not_on_engine},
+    {"gru", not_on_engine},
+    {"identity", "a no-op breaks programs on the Neural Engine: use its operand directly"},
+    {"logical_and", no_logic},
+    {"logical_or", no_logic},
+    {"logical_xor", no_logic},
+    {"lstm", not_on_engine},
+    {"mod", not_on_engine},
+    {"non_zero", not_on_engine},
+    {"one_hot", not_on_engine},
+    {"reduce_argmax", not_on_engine},
+    {"reduce_argmin", not_on_engine},
+    {"reduce_prod", not_on_engine},
+    {"reverse_sequence", not_on_engine},
+    {"rnn", not_on_engine},
+    {"scatter", not_on_engine},
+    {"scatter_along_axis", not_on_engine},
+    {"scatter_nd", not_on_engine},
+    {"shape", "shapes are static on the Neural Engine: write them as constants"},
+    {"sinh", not_on_engine},
+    {"sliding_windows", not_on_engine},
+    {"tan", not_on_engine},
+    {"where", "the Neural Engine's compiler does not accept where: use select"},
+    {"cond", control_flow},
+    {"list_gather", control_flow},
+    {"list_read", control_flow},
+    {"list_scatter", control_flow},
+    {"list_write", control_flow},
+    {"make_list", control_flow},
+    {"read_state", control_flow},
+    {"while_loop", control_flow},
+    {"random_bernoulli", no_random},
+    {"random_categorical", no_random},
+    {"random_normal", no_random},
+    {"random_uniform", no_random},
+    {"affine", not_emulated},
+    {"atan", not_emulated},
+    {"avg_pool", not_emulated},
+    {"batch_norm", not_emulated},
+    {"batch_to_space", not_emulated},
+    {"ceil", not_emulated},
+    {"clamped_relu", not_emulated},
+    {"clip", not_emulated},
+    {"constexpr_blockwise_shift_scale", not_emulated},
+    {"constexpr_cast", not_emulated},
+    {"constexpr_lut_to_dense", not_emulated},
+    {"constexpr_sparse_to_dense", not_emulated},
+    {"conv_transpose", not_emulated},
+    {"cos", not_emulated},
+    {"crop", not_emulated},
+    {"depth_to_space", not_emulated},
+    {"einsum", not_emulated},
+    {"elu", not_emulated},
+    {"equal", not_emulated},
+    {"erf", not_emulated},
+    {"exp2", not_emulated},
+    {"flatten2d", not_emulated},
+    {"floor", not_emulated},
+    {"floor_div", not_emulated},
+    {"greater", not_emulated},
+    {"greater_equal", not_emulated},
+    {"instance_norm", not_emulated},
+    {"inverse", not_emulated},
+    {"l2_norm", not_emulated},
+    {"l2_pool", not_emulated},
+    {"leaky_relu", not_emulated},
+    {"less", not_emulated},
+    {"less_equal", not_emulated},
+    {"linear_activation", not_emulated},
+    {"local_response_norm", not_emulated},
+    {"logical_not", not_emulated},
+    {"max_pool", not_emulated},
+    {"not_equal", not_emulated},
+    {"pad", not_emulated},
+    {"pixel_shuffle", not_emulated},
+    {"pixel_unshuffle", not_emulated},
+    {"prelu", not_emulated},
+    {"reduce_l1_norm", not_emulated},
+    {"reduce_l2_norm", not_emulated},
+    {"reduce_log_sum", not_emulated},
+    {"reduce_log_sum_exp", not_emulated},
+    {"reduce_sum_square", not_emulated},
+    {"relu6", not_emulated},
+    {"resize_bilinear", not_emulated},
+    {"resize_nearest_neighbor", not_emulated},
+    {"reverse", not_emulated},
+    {"round", not_emulated},
+    {"scaled_tanh", not_emulated},
+    {"select", not_emulated},
+    {"sigmoid_hard", not_emulated},
+    {"sign", not_emulated},
+    {"sin", not_emulated},
+    {"softplus", not_emulated},
+    {"softsign", not_emulated},
+    {"space_to_batch", not_emulated},
+    {"space_to_depth", not_emulated},
+    {"stack", not_emulated},
+    {"threshold", not_emulated},
+    {"thresholded_relu", not_emulated},
+    {"tile", not_emulated},
+    {"topk", not_emulated},
+    {"upsample_bilinear", not_emulated},
+    {"upsample_nearest_neighbor", not_emulated},
+};
+
+}  // namespace
+
+std::string_view refusal(std::string_view name) {
+    for (const auto& [op, reason] : refused)
+        if (op == name) return reason;
+    return {};
+}
+
+}  // namespace ane::mil

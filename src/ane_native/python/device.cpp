@@ -1,0 +1,304 @@
+// Devices, programs and surfaces.
+#include "../device.h"
+
+#include <pybind11/numpy.h>
+#include <pybind11/stl.h>
+
+#include <cstring>
+
+#include "bindings.h"
+
+namespace ane::python {
+
+namespace {
+
+py::dtype numpy_dtype(DType dtype) {
+    switch (dtype) {
+        case DType::fp16: return py::dtype("float16");
+        case DType::fp32: return py::dtype("float32");
+        case DType::boolean: return py::dtype("bool");
+        default: return py::dtype(std::string(dtype_name(dtype)));
+    }
+}
+
+// The layout that a read or write goes by: the given one, or the surface's own.
+Layout layout_for(const Surface& surface, const std::optional<Layout>& given) {
+    if (!given && !surface.layout())
+        throw SurfaceError("this surface was made by size: pass the layout of the tensor that it holds");
+    const Layout layout = given ? *given : *surface.layout();
+    if (static_cast<size_t>(layout.bytes()) > surface.bytes())
+        throw SurfaceError("the tensor takes " + std::to_string(layout.bytes()) + " bytes, the surface has " +
+                           std::to_string(surface.bytes()));
+    return layout;
+}
+
+void write(Surface& surface, const py::object& object, const std::optional<Layout>& given) {
+    const Layout layout = layout_for(surface, given);
+    if (!py::isinstance<py::array>(object))
+        throw SurfaceError("write takes a numpy array, not " + std::string(py::repr(py::type::of(object))));
+    const auto array = py::reinterpret_borrow<py::array>(object);
+    const py::dtype dtype = numpy_dtype(layout.dtype);
+    const Shape shape(array.shape(), array.shape() + array.ndim());
+    if (!array.dtype().is(dtype) && !array.dtype().equal(dtype))
+        throw SurfaceError("the tensor is " + std::string(py::str(dtype)) + ", the array " +
+                           std::string(py::str(py::object(array.dtype()))) + ": convert it with astype");
+    if (shape != layout.shape)
+        throw SurfaceError("the tensor is " + to_string(layout.shape) + ", the array " + to_string(shape));
+    const py::array contiguous = py::array::ensure(array, py::array::c_style);
+    const auto* from = static_cast<const std::byte*>(contiguous.data());
+    const py::gil_scoped_release release;
+    const Surface::Lock lock(surface, Surface::Access::write);
+    for (int64_t row = 0; row < layout.rows(); ++row)
+        std::memcpy(lock.data() + row * layout.row_pitch(), from + row * layout.row_bytes(),
+                    static_cast<size_t>(layout.row_bytes()));
+}
+
+py::array read(Surface& surface, const std::optional<Layout>& given) {
+    const Layout layout = layout_for(surface, given);
+    py::array result(numpy_dtype(layout.dtype), layout.shape);
+    auto* to = static_cast<std::byte*>(result.mutable_data());
+    const py::gil_scoped_release release;
+    const Surface::Lock lock(surface, Surface::Access::read);
+    for (int64_t row = 0; row < layout.rows(); ++row)
+        std::memcpy(to + row * layout.row_bytes(), lock.data() + row * layout.row_pitch(),
+                    static_cast<size_t>(layout.row_bytes()));
+    return result;
+}
+
+Layout make_layout(const py::object& dtype, const py::object& shape) {
+    Layout layout{to_dtype(dtype, "dtype"), to_shape(shape, "shape")};
+    if (layout.shape.size() > 5) throw ArgumentError("shape has more than 5 axes");
+    for (const int64_t extent : layout.shape)
+        if (extent < 1) throw ArgumentError("shape " + to_string(layout.shape) + " has an extent below 1");
+    if (dtype_bits(layout.dtype) < 8)
+        throw ArgumentError("a surface holds whole bytes an element, not " + std::string(dtype_name(layout.dtype)));
+    // The pitch takes at most 64 bytes an element.
+    if (TensorType{layout.dtype, layout.shape}.elements() > (int64_t{1} << 40) / 64)
+        throw ArgumentError("a tensor of shape " + to_string(layout.shape) + " is larger than 1 TiB");
+    return layout;
+}
+
+Bindings to_bindings(const py::object& object, const char* side) {
+    if (!py::isinstance<py::dict>(object))
+        throw ArgumentError(std::string(side) + " must be a dict of surfaces by port name");
+    Bindings bindings;
+    for (const auto& [name, surface] : py::reinterpret_borrow<py::dict>(object)) {
+        if (!py::isinstance<Surface>(surface))
+            throw ArgumentError(std::string(side) + " " + std::string(py::repr(name)) + " is " +
+                                std::string(py::repr(py::type::of(surface))) + ", must be a Surface");
+        bindings[to_text(name, "a port's name")] = surface.cast<std::shared_ptr<Surface>>();
+    }
+    return bindings;
+}
+
+py::array_t<int64_t> time(Request& request, const py::object& count_object) {
+    const int64_t count = to_integer(count_object, "count");
+    if (count > (int64_t{1} << 32)) throw ArgumentError("count is " + std::to_string(count) + ", at most 2**32");
+    std::vector<int64_t> durations;
+    {
+        const py::gil_scoped_release release;
+        durations = request.time(count);
+    }
+    return py::array_t<int64_t>(static_cast<py::ssize_t>(durations.size()), durations.data());
+}
+
+// A program and the device that makes its surfaces.
+struct DeviceProgram {
+    std::shared_ptr<Program> program;
+    std::shared_ptr<Device> device;
+
+    std::unique_ptr<Request> bind(const py::object& inputs, const py::object& outputs) const {
+        return program->bind(to_bindings(inputs, "inputs"), to_bindings(outputs, "outputs"));
+    }
+
+    void evaluate(const py::object& inputs, const py::object& outputs) const {
+        const auto request = bind(inputs, outputs);
+        const py::gil_scoped_release release;
+        request->evaluate();
+    }
+
+    py::dict run(const py::kwargs& arrays) const {
+        Bindings inputs, outputs;
+        for (const Port& port : program->inputs()) {
+            if (!arrays.contains(port.name.c_str()))
+                throw ArgumentError("input '" + port.name + "' is missing: pass an array of " +
+                                    to_string(TensorType{port.layout.dtype, port.layout.shape}));
+            inputs[port.name] = device->make_surface(port.layout);
+            write(*inputs[port.name], arrays[port.name.c_str()], {});
+        }
+        for (const auto& [name, array] : arrays)
+            if (!inputs.contains(to_text(name, "a port's name")))
+                throw ArgumentError("the program has no input '" + to_text(name, "a port's name") + "'");
+        for (const Port& port : program->outputs()) outputs[port.name] = device->make_surface(port.layout);
+        {
+            const auto request = program->bind(inputs, outputs);
+            const py::gil_scoped_release release;
+            request->evaluate();
+        }
+        py::dict results;
+        for (const auto& [name, surface] : outputs) results[name.c_str()] = read(*surface, {});
+        return results;
+    }
+};
+
+// The bytes of weight files, exported by Python objects for as long as a compile reads them.
+class ExportedWeights {
+   public:
+    explicit ExportedWeights(const py::object& object) {
+        if (object.is_none()) return;
+        if (!py::isinstance<py::dict>(object)) throw ArgumentError("weights must be a dict of bytes by path");
+        for (const auto& [path, data] : py::reinterpret_borrow<py::dict>(object)) {
+            const std::string name = to_text(path, "a weight's path");
+            Py_buffer view;
+            if (PyObject_GetBuffer(data.ptr(), &view, PyBUF_C_CONTIGUOUS) != 0) {
+                PyErr_Clear();
+                throw ArgumentError("weight '" + name + "' is " + std::string(py::repr(py::type::of(data))) +
+                                    ", must be a contiguous bytes-like object");
+            }
+            views_.push_back(std::unique_ptr<Py_buffer, Release>(new Py_buffer(view)));
+            weights_[name] = {static_cast<const std::byte*>(view.buf), static_cast<size_t>(view.len)};
+        }
+    }
+
+    const Weights& weights() const { return weights_; }
+
+   private:
+    struct Release {
+        void operator()(Py_buffer* view) const {
+            PyBuffer_Release(view);
+            delete view;
+        }
+    };
+    std::vector<std::unique_ptr<Py_buffer, Release>> views_;
+    Weights weights_;
+};
+
+DeviceProgram compile(const std::shared_ptr<Device>& device, const py::object& text, const py::object& weights,
+                      bool lenient_weights) {
+    const std::string mil_text = to_text(text, "text");
+    const ExportedWeights exported(weights);
+    const py::gil_scoped_release release;
+    return {device->compile(mil_text, exported.weights(), {lenient_weights}), device};
+}
+
+std::shared_ptr<Surface> make_surface(Device& device, const py::object& layout) {
+    if (py::isinstance<Layout>(layout)) return device.make_surface(layout.cast<const Layout&>());
+    if (py::isinstance<Port>(layout)) return device.make_surface(layout.cast<const Port&>().layout);
+    const int64_t bytes = to_integer(layout, "layout");
+    if (bytes < 1) throw SurfaceError("a surface of " + std::to_string(bytes) + " bytes");
+    return device.make_surface(static_cast<size_t>(bytes));
+}
+
+py::dict info(const Device& device) {
+    const DeviceInfo info = device.info();
+    py::dict result;
+    result["kind"] = info.kind;
+    result["chip"] = info.chip;
+    for (const auto& [name, value] : info.properties) result[name.c_str()] = value;
+    return result;
+}
+
+std::string describe(const Layout& layout) { return to_string(TensorType{layout.dtype, layout.shape}); }
+
+void bind_layouts(py::module_& module) {
+    py::class_<Layout>(module, "Layout", "How a tensor lies in a surface: rows of the last axis, each on a 64-byte boundary.")
+        .def(py::init(&make_layout), py::arg("dtype"), py::arg("shape"))
+        .def_property_readonly("dtype", [](const Layout& l) { return std::string(dtype_name(l.dtype)); })
+        .def_property_readonly("shape", [](const Layout& l) { return shape_tuple(l.shape); })
+        .def_property_readonly("row_pitch", &Layout::row_pitch)
+        .def_property_readonly("bytes", &Layout::bytes)
+        .def("__repr__", [](const Layout& l) { return "<Layout " + describe(l) + ">"; });
+    py::class_<Port>(module, "Port", "An input or output of a program.")
+        .def_property_readonly("name", [](const Port& p) { return p.name; })
+        .def_property_readonly("layout", [](const Port& p) { return p.layout; })
+        .def_property_readonly("dtype", [](const Port& p) { return std::string(dtype_name(p.layout.dtype)); })
+        .def_property_readonly("shape", [](const Port& p) { return shape_tuple(p.layout.shape); })
+        .def_property_readonly("row_pitch", [](const Port& p) { return p.layout.row_pitch(); })
+        .def_property_readonly("bytes", [](const Port& p) { return p.layout.bytes(); })
+        .def("__repr__", [](const Port& p) { return "<Port " + p.name + ": " + describe(p.layout) + ">"; });
+    py::class_<Surface, std::shared_ptr<Surface>>(module, "Surface", "Memory that the device and the CPU share.")
+        .def_property_readonly("bytes", &Surface::bytes)
+        .def_property_readonly("layout", [](const Surface& s) { return s.layout(); })
+        .def("write", &write, py::arg("array"), py::arg("layout") = std::nullopt,
+             "Copy `array` in, row by row. Its dtype and shape must be the layout's. Raises SurfaceError.")
+        .def("read", &read, py::arg("layout") = std::nullopt, "Copy the tensor out. Raises SurfaceError.");
+}
+
+void bind_programs(py::module_& module) {
+    py::class_<Request>(module, "Request", "A program with its surfaces bound: built once, evaluated many times.")
+        .def("evaluate", &Request::evaluate, py::call_guard<py::gil_scoped_release>(),
+             "Run once; returns when the outputs are written. Raises EvaluateError.")
+        .def("time", &time, py::arg("count"),
+             "Run `count` times and return each call's duration in nanoseconds.");
+    py::class_<ProgramStats>(module, "ProgramStats", "What a compiled program takes.")
+        .def_readonly("weight_bytes", &ProgramStats::weight_bytes)
+        .def_readonly("activation_bytes", &ProgramStats::activation_bytes)
+        .def_readonly("operations", &ProgramStats::operations);
+    py::class_<DeviceProgram>(
+        module, "Program",
+        "A compiled and loaded program. Ports are in ASCII order of their names, as the engine binds them.")
+        .def_property_readonly("inputs", [](const DeviceProgram& p) { return p.program->inputs(); })
+        .def_property_readonly("outputs", [](const DeviceProgram& p) { return p.program->outputs(); })
+        .def_property_readonly("notes", [](const DeviceProgram& p) { return p.program->notes(); })
+        .def_property_readonly("stats", [](const DeviceProgram& p) { return p.program->stats(); })
+        .def_property_readonly("loaded", [](const DeviceProgram& p) { return p.program->loaded(); })
+        .def("bind", &DeviceProgram::bind, py::arg("inputs"), py::arg("outputs"),
+             "Bind surfaces by port name. A surface smaller than its port raises EvaluateError (status 0x1d).")
+        .def("evaluate", &DeviceProgram::evaluate, py::arg("inputs"), py::arg("outputs"), "Bind and run once.")
+        .def(
+            "time",
+            [](const DeviceProgram& p, const py::object& inputs, const py::object& outputs, const py::object& count) {
+                return time(*p.bind(inputs, outputs), count);
+            },
+            py::arg("inputs"), py::arg("outputs"), py::arg("count"),
+            "Bind and run `count` times; each call's duration in nanoseconds.")
+        .def("run", &DeviceProgram::run,
+             "Run once on arrays: makes surfaces, writes, evaluates, reads every output.")
+        .def(
+            "unload",
+            [](const DeviceProgram& p) {
+                const py::gil_scoped_release release;
+                p.program->unload();
+            },
+            "Free the program. Later evaluations raise EvaluateError.");
+}
+
+}  // namespace
+
+void bind_device(py::module_& module) {
+    bind_layouts(module);
+    bind_programs(module);
+    py::class_<CompileBudget>(
+        module, "CompileBudget",
+        "Compiles allowed in one process: refused after `soft`; the engine's own compiler fails after `hard`.")
+        .def(py::init([](const py::object& soft, const py::object& hard) {
+                 return CompileBudget{to_integer(soft, "soft"), to_integer(hard, "hard")};
+             }),
+             py::arg("soft") = CompileBudget{}.soft, py::arg("hard") = CompileBudget{}.hard)
+        .def_readonly("soft", &CompileBudget::soft)
+        .def_readonly("hard", &CompileBudget::hard)
+        .def("__repr__", [](const CompileBudget& b) {
+            return "CompileBudget(soft=" + std::to_string(b.soft) + ", hard=" + std::to_string(b.hard) + ")";
+        });
+    py::class_<Device, std::shared_ptr<Device>>(module, "Device", "A Neural Engine, or the software one.")
+        .def("info", &info,
+             "What is known of the device: \"kind\" (\"ane\" or \"emulator\"), \"chip\", and more, in display order.")
+        .def("compile", &compile, py::arg("text"), py::arg("weights") = py::none(), py::kw_only(),
+             py::arg("lenient_weights") = false,
+             "Compile MIL text. `weights` maps paths (\"@model_path/weights/w.bin\") to bytes-like objects.")
+        .def("make_surface", &make_surface, py::arg("layout"),
+             "A zero-filled surface of so many bytes, or for a tensor. Raises SurfaceError.")
+        .def_property_readonly("compile_budget", &Device::compile_budget)
+        .def_property_readonly("compiles_used", [](const Device&) { return Device::compiles_used(); },
+                               "Compiles that this process has asked of any device.");
+    module.def("open_neural_engine", &open_neural_engine, py::arg("budget") = CompileBudget{},
+               "The Apple Neural Engine. Raises DeviceUnavailable where there is none.");
+    module.def("open_emulator", [](const py::object& chip, CompileBudget budget) {
+                   return open_emulator(to_text(chip, "chip"), budget);
+               },
+               py::arg("chip") = "h16", py::arg("budget") = CompileBudget{},
+               "The software engine with a chip's profile (\"h16\"), or \"none\" for plain fp16 arithmetic "
+               "without hazards.");
+}
+
+}  // namespace ane::python

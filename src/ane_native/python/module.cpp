@@ -1,0 +1,58 @@
+#include "../errors.h"
+#include "bindings.h"
+
+namespace ane::python {
+
+int64_t to_integer(py::handle object, const char* name) {
+    const py::object index = py::reinterpret_steal<py::object>(PyNumber_Index(object.ptr()));
+    int overflow = 0;
+    const int64_t value = index ? PyLong_AsLongLongAndOverflow(index.ptr(), &overflow) : 0;
+    PyErr_Clear();
+    if (!index || overflow)
+        throw ArgumentError(std::string(name) + " is " + std::string(py::repr(object)) + ", must be an integer");
+    return value;
+}
+
+std::string to_text(py::handle object, const char* name) {
+    if (!py::isinstance<py::str>(object))
+        throw ArgumentError(std::string(name) + " is " + std::string(py::repr(py::type::of(object))) +
+                            ", must be a str");
+    Py_ssize_t size = 0;
+    const char* data = PyUnicode_AsUTF8AndSize(object.ptr(), &size);
+    if (!data) {
+        PyErr_Clear();
+        throw ArgumentError(std::string(name) + " has characters that UTF-8 cannot write");
+    }
+    return {data, static_cast<size_t>(size)};
+}
+
+Shape to_shape(py::handle object, const char* name) {
+    Shape shape;
+    if (!py::isinstance<py::sequence>(object) || py::isinstance<py::str>(object))
+        throw ArgumentError(std::string(name) + " is " + std::string(py::repr(object)) +
+                            ", must be a sequence of integers");
+    for (const py::handle extent : object) shape.push_back(to_integer(extent, name));
+    return shape;
+}
+
+DType to_dtype(py::handle object, const char* name) {
+    const std::string text = to_text(object, name);
+    if (const auto dtype = dtype_from_name(text)) return *dtype;
+    throw ArgumentError(std::string(name) + " is \"" + text + "\", must be a MIL dtype such as \"fp16\" or \"int8\"");
+}
+
+py::tuple shape_tuple(const Shape& shape) {
+    py::tuple result(shape.size());
+    for (size_t i = 0; i < shape.size(); ++i) result[i] = py::int_(shape[i]);
+    return result;
+}
+
+}  // namespace ane::python
+
+PYBIND11_MODULE(_ane_native, module) {
+    module.doc() = "The native core: devices, programs, surfaces, and the MIL checker.";
+    module.attr("__version__") = ANEPERF_VERSION;
+    ane::python::bind_errors(module);
+    ane::python::bind_device(module);
+    ane::python::bind_mil(module);
+}

@@ -1,0 +1,154 @@
+"""A device of canned answers: what it compiles, how long calls take and what they compute is up to the test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aneperf.errors import EvaluateError
+from aneperf.kernels.conv_stack import ConvStack
+from aneperf.results import Environment, Result, Row
+
+
+@dataclass(frozen=True)
+class FakeStack(ConvStack):
+    """A stack that is never built: its text is its name, and its output is right if it is all ones."""
+
+    def build(self, dialect: str = "ios18") -> Any:
+        return SimpleNamespace(text=self.name, weights={})
+
+    def check(self, output: NDArray[Any], columns: Any = None) -> float:
+        return float(np.abs(output - 1).max())
+
+
+class FakeSurface:
+    def __init__(self, port: Any) -> None:
+        self.array = np.zeros(port.shape, port.dtype)
+
+    def write(self, array: NDArray[Any]) -> None:
+        self.array = array.copy()
+
+    def read(self) -> NDArray[Any]:
+        return self.array
+
+
+class FakeProgram:
+    """Takes `call_ns` for each call and fills its output with `value`."""
+
+    def __init__(self, call_ns: Callable[[int], int], value: float) -> None:
+        self.inputs = [SimpleNamespace(name="x", shape=(1, 4, 1, 4), dtype=np.float32)]
+        self.outputs = [SimpleNamespace(name="y", shape=(1, 4, 1, 4), dtype=np.float32)]
+        self.loaded = True
+        self.calls = 0
+        self._call_ns = call_ns
+        self._value = value
+
+    def bind(self, inputs: dict[str, FakeSurface], outputs: dict[str, FakeSurface]) -> Any:
+        assert set(inputs) == {"x"}
+        assert set(outputs) == {"y"}
+
+        def time(count: int) -> NDArray[np.int64]:
+            if not self.loaded:
+                raise EvaluateError("[evaluate] the program is unloaded")
+            outputs["y"].array = np.full((1, 4, 1, 4), self._value, np.float32)
+            durations = [self._call_ns(self.calls + index) for index in range(count)]
+            self.calls += count
+            return np.array(durations, dtype=np.int64)
+
+        return SimpleNamespace(time=time)
+
+    def unload(self) -> None:
+        self.loaded = False
+
+
+class FakeDevice:
+    """`outcomes` maps a program's text to a value that it computes, or to an exception that compile raises."""
+
+    def __init__(self, outcomes: dict[str, float | BaseException] | None = None, kind: str = "emulator") -> None:
+        self.outcomes = outcomes or {}
+        self.kind = kind
+        self.programs: list[FakeProgram] = []
+        self.call_ns: Callable[[int], int] = lambda call: 1_000_000
+
+    def info(self) -> dict[str, str]:
+        return {"kind": self.kind, "chip": "h16", "threads": "4"}
+
+    def compile(self, text: str, weights: dict[str, bytes]) -> FakeProgram:
+        outcome = self.outcomes.get(text, 1.0)
+        if isinstance(outcome, BaseException):
+            raise outcome
+        self.programs.append(FakeProgram(self.call_ns, outcome))
+        return self.programs[-1]
+
+    def make_surface(self, port: Any) -> FakeSurface:
+        return FakeSurface(port)
+
+
+class FakeClock:
+    """Seconds that pass only when told to."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def replay(trace: Iterator[int], clock: FakeClock) -> Callable[[int], NDArray[np.int64]]:
+    """A `run` that takes its durations (ns) from `trace` and moves the clock by them."""
+
+    def run(count: int) -> NDArray[np.int64]:
+        durations = np.array([next(trace) for _ in range(count)], dtype=np.int64)
+        clock.now += float(durations.sum()) * 1e-9
+        return durations
+
+    return run
+
+
+def an_environment(**changes: Any) -> Environment:
+    facts: dict[str, Any] = {
+        "aneperf": "0.1.0",
+        "device": "emulator",
+        "chip": "h16",
+        "properties": {"threads": "4"},
+        "os": "Debian GNU/Linux 12",
+        "os_build": "6.18",
+        "cpu": "AMD EPYC",
+        "cores": 4,
+        "memory_bytes": 24 * 2**30,
+        "python": "3.11.7",
+        "numpy": "2.4.6",
+        "started": "2026-01-02T03:04:05+00:00",
+    }
+    return Environment(**{**facts, **changes})
+
+
+def a_row(depth: int = 128, **changes: Any) -> Row:
+    fields: dict[str, Any] = {
+        "key": f"peak/conv512x{depth}/sp64/fp32-ports",
+        "status": "ok",
+        "params": {"config": f"{depth}x conv 512ch sp64", "channels": 512, "depth": depth},
+        "unit": "ms",
+        "n": 300,
+        "warm_up": 1,
+        "median": 9.871,
+        "mean": 9.9,
+        "p05": 9.6,
+        "p95": 10.4,
+        "ci_low": 9.83,
+        "ci_high": 9.92,
+        "published_mean": 9.9,
+        "error": 0.0021,
+        "metrics": {"weights_mb": 64.0, "gflop": 4.294967296, "tflops": 0.4351},
+    }
+    return Row(**{**fields, **changes})
+
+
+def a_result(*rows: Row, **changes: Any) -> Result:
+    fields: dict[str, Any] = {"probe": "peak", "environment": an_environment(), "rows": rows or (a_row(),)}
+    return Result(**{**fields, **changes})

@@ -1,0 +1,208 @@
+"""Weight files, read back by a reader of the published layout that shares nothing with the writer."""
+
+import struct
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+from numpy.typing import NDArray
+
+from aneperf.errors import ArgumentError
+from aneperf.mil import BlobWriter, TensorType, read_blob, write_blob
+
+# coremltools, mlmodel/src/MILBlob/Blob/BlobDataType.hpp
+CODES = {
+    "fp16": 1,
+    "fp32": 2,
+    "uint8": 3,
+    "int8": 4,
+    "int16": 6,
+    "uint16": 7,
+    "uint1": 9,
+    "uint4": 11,
+    "int32": 14,
+    "uint32": 15,
+}
+NUMPY = {"fp16": "f2", "fp32": "f4", "uint1": "u1", "uint4": "u1"}
+
+
+def elements_of(dtype: str, shape: Any) -> st.SearchStrategy[NDArray[Any]]:
+    top = {"uint1": 1, "uint4": 15}.get(dtype)
+    bounded = None if top is None else st.integers(0, top)
+    return npst.arrays(np.dtype(NUMPY.get(dtype, dtype)), shape, elements=bounded)
+
+
+@st.composite
+def chunks(draw: st.DrawFn) -> list[tuple[str, NDArray[Any]]]:
+    dtypes = draw(st.lists(st.sampled_from(sorted(CODES)), min_size=1, max_size=5))
+    shapes = npst.array_shapes(min_dims=0, max_dims=4, max_side=9)
+    return [(dtype, draw(elements_of(dtype, shapes))) for dtype in dtypes]
+
+
+def read_chunk(data: bytes, offset: int) -> tuple[int, bytes, int]:
+    """(dtype code, payload, padding bits), with everything that the layout promises asserted."""
+    sentinel, code, size, start, padding = struct.unpack_from("<IIQQQ", data, offset)
+    assert sentinel == 0xDEADBEEF
+    assert data[offset : offset + 4] == bytes.fromhex("efbeadde")
+    assert offset % 64 == 0
+    assert start == offset + 64
+    assert data[offset + 32 : start] == bytes(32)
+    assert start + size <= len(data)
+    return code, data[start : start + size], padding
+
+
+def decode(payload: bytes, dtype: str, count: int) -> NDArray[Any]:
+    if dtype == "uint4":
+        return np.array([payload[i // 2] >> 4 * (i % 2) & 15 for i in range(count)], "u1")
+    if dtype == "uint1":
+        return np.array([payload[i // 8] >> i % 8 & 1 for i in range(count)], "u1")
+    return np.frombuffer(payload, np.dtype(NUMPY.get(dtype, dtype)).newbyteorder("<"))
+
+
+@given(chunks())
+def test_an_independent_reader_finds_every_element(items: list[tuple[str, NDArray[Any]]]) -> None:
+    writer = BlobWriter()
+    offsets = [writer.add(array, dtype) for dtype, array in items]
+    data = writer.bytes()
+
+    count, version = struct.unpack_from("<II", data)
+    assert (count, version) == (len(items), 2)
+    assert data[8:64] == bytes(56)
+    assert offsets[0] == 64
+    assert offsets == sorted(set(offsets))
+    for (dtype, array), offset in zip(items, offsets, strict=True):
+        code, payload, padding = read_chunk(data, offset)
+        assert code == CODES[dtype]
+        bits = {"uint4": 4, "uint1": 1}.get(dtype, 8 * array.itemsize)
+        assert 8 * len(payload) == array.size * bits + padding
+        assert 0 <= padding < 8
+        assert decode(payload, dtype, array.size).tobytes() == array.tobytes()
+
+
+@given(chunks())
+def test_read_blob_returns_what_was_added(items: list[tuple[str, NDArray[Any]]]) -> None:
+    writer = BlobWriter()
+    offsets = [writer.add(array, dtype) for dtype, array in items]
+    for (dtype, array), offset in zip(items, offsets, strict=True):
+        found = read_blob(writer.bytes(), offset, TensorType(dtype, array.shape))
+        assert found.shape == array.shape
+        assert found.tobytes() == array.tobytes()
+
+
+def test_chunk_headers_are_aligned_after_odd_sizes() -> None:
+    data, offsets = write_blob([np.zeros(3, np.int8), np.zeros(65, np.int8), np.zeros(1, np.float16)])
+    assert offsets == [64, 192, 384]
+    assert struct.unpack_from("<Q", data, 192 + 8) == (65,)
+    assert len(data) % 64 == 0
+
+
+def test_sub_byte_elements_are_packed_low_bits_first() -> None:
+    writer = BlobWriter()
+    nibbles = writer.add(np.array([1, 2, 3], np.uint8), "uint4")
+    bits = writer.add(np.array([1, 0, 0, 0, 0, 0, 0, 0, 1, 1]), "uint1")
+    assert read_chunk(writer.bytes(), nibbles) == (11, b"\x21\x03", 4)
+    assert read_chunk(writer.bytes(), bits) == (9, b"\x01\x03", 6)
+
+
+def test_elements_are_stored_as_they_are() -> None:
+    array = np.array([np.nan, np.inf, -0.0, 5.9604645e-08], np.float16)
+    data, (offset,) = write_blob([array])
+    assert read_chunk(data, offset)[1] == array.tobytes()
+
+
+def test_byte_order_and_strides_do_not_matter() -> None:
+    array = np.arange(12, dtype=np.float32).reshape(3, 4)
+    expected = write_blob([array.T.copy()])
+    assert write_blob([array.T]) == expected
+    assert write_blob([array.T.astype(">f4")]) == expected
+
+
+def test_later_chunks_leave_earlier_ones_alone() -> None:
+    writer = BlobWriter()
+    writer.add(np.ones(7, np.float16))
+    first = writer.bytes()
+    writer.add(np.ones(7, np.float16))
+    assert writer.bytes()[64 : len(first)] == first[64:]
+
+
+@pytest.mark.parametrize(
+    ("array", "dtype", "message"),
+    [
+        (np.zeros(4, np.float64), None, "cannot hold float64"),
+        (np.zeros(4, np.int64), None, "cannot hold int64"),
+        (np.zeros(4, bool), None, "cannot hold bool"),
+        (np.zeros(4, np.uint64), "uint64", "cannot hold uint64"),
+        (np.zeros(4), "string", "cannot hold string"),
+        (np.array(["a"]), None, "cannot hold <U1"),
+        (np.zeros(4), "bf16", "unknown dtype 'bf16'"),
+        (np.zeros(4, np.float32), "fp16", "float32, not fp16"),
+        (np.array([16], np.uint8), "uint4", "uint4 takes integers from 0 to 15"),
+        (np.array([-1], np.int8), "uint4", "uint4 takes integers from 0 to 15"),
+        (np.array([2], np.uint8), "uint1", "uint1 takes integers from 0 to 1"),
+        (np.array([0.5]), "uint4", "uint4 takes integers"),
+        (np.zeros((2, 0), np.float16), None, "no elements"),
+    ],
+)
+def test_what_a_weight_file_cannot_hold(array: NDArray[Any], dtype: Any, message: str) -> None:
+    writer = BlobWriter()
+    before = writer.bytes()
+    with pytest.raises(ArgumentError, match=message):
+        writer.add(array, dtype)
+    assert writer.bytes() == before
+
+
+def damaged(at: int, value: int) -> bytes:
+    data = bytearray(write_blob([np.arange(8, dtype=np.float16)])[0])
+    struct.pack_into("<Q", data, at, value)
+    return bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("data", "offset", "message"),
+    [
+        (b"", 64, "not a weight file"),
+        (damaged(0, 1), 64, "not a weight file"),
+        (damaged(0, 1 | 2 << 32), 0, "no chunk header fits"),
+        (damaged(0, 1 | 2 << 32), 128, "no chunk starts at 128"),
+        (damaged(0, 1 | 2 << 32), 1 << 63, "no chunk header fits"),
+        (damaged(0, 1 | 2 << 32), -64, "no chunk header fits"),
+        (damaged(64, 0xDEADBEEF | 2 << 32), 64, "dtype code 2"),
+        (damaged(72, 0x080000), 64, "524288 bytes"),
+        (damaged(80, 0xFFFFFFFFFFFFFFF0), 64, "lie outside"),
+    ],
+)
+def test_read_blob_refuses_damaged_files(data: bytes, offset: int, message: str) -> None:
+    with pytest.raises(ArgumentError, match=message):
+        read_blob(data, offset, TensorType("fp16", (8,)))
+
+
+def test_coremltools_reads_the_same(tmp_path: Any) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        storage = pytest.importorskip("coremltools.libmilstoragepython", exc_type=ImportError)
+    random = np.random.default_rng(0)
+    arrays = {
+        "fp16": random.standard_normal(37).astype(np.float16),
+        "float": random.standard_normal(5).astype(np.float32),
+        "int8": random.integers(-128, 128, 129, np.int8),
+        "uint8": random.integers(0, 256, 3, np.uint8),
+        "int16": random.integers(-(2**15), 2**15, 64, np.int16),
+        "uint16": random.integers(0, 2**16, 33, np.uint16),
+        "int32": random.integers(-(2**31), 2**31, 7, np.int32),
+        "uint32": random.integers(0, 2**32, 7, np.uint32),
+        "uint4": random.integers(0, 16, 33, np.uint8),
+        "uint1": random.integers(0, 2, 77, np.uint8),
+    }
+    writer = BlobWriter()
+    sub_byte = ("uint4", "uint1")
+    offsets = {n: writer.add(a, n if n in sub_byte else None) for n, a in arrays.items()}  # type: ignore[arg-type]
+    path = tmp_path / "weights.bin"
+    path.write_bytes(writer.bytes())
+    reader = storage._BlobStorageReader(str(path))
+    for name, array in arrays.items():
+        found = np.asarray(getattr(reader, f"read_{name}_data")(offsets[name]))
+        assert found.tobytes() == array.tobytes(), name
