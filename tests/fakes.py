@@ -1,4 +1,4 @@
-"""A device of canned answers: what it compiles, how long calls take and what they compute is up to the test."""
+"""A device of canned answers: what it refuses, how long calls take, what they compute is up to the test."""
 
 from __future__ import annotations
 
@@ -67,9 +67,11 @@ class FakeProgram:
 
 
 class FakeDevice:
-    """`outcomes` maps a program's text to a value that it computes, or to an exception that compile raises."""
+    """`outcomes` maps a program's text to the value it computes or the exception that compile raises."""
 
-    def __init__(self, outcomes: dict[str, float | BaseException] | None = None, kind: str = "emulator") -> None:
+    def __init__(
+        self, outcomes: dict[str, float | BaseException] | None = None, kind: str = "emulator"
+    ) -> None:
         self.outcomes = outcomes or {}
         self.kind = kind
         self.programs: list[FakeProgram] = []

@@ -37,7 +37,7 @@ def elements_of(dtype: str, shape: Any) -> st.SearchStrategy[NDArray[Any]]:
 
 
 @st.composite
-def chunks(draw: st.DrawFn) -> list[tuple[str, NDArray[Any]]]:
+def chunks(draw: st.DrawFn) -> list[tuple[Any, NDArray[Any]]]:
     dtypes = draw(st.lists(st.sampled_from(sorted(CODES)), min_size=1, max_size=5))
     shapes = npst.array_shapes(min_dims=0, max_dims=4, max_side=9)
     return [(dtype, draw(elements_of(dtype, shapes))) for dtype in dtypes]
@@ -64,7 +64,7 @@ def decode(payload: bytes, dtype: str, count: int) -> NDArray[Any]:
 
 
 @given(chunks())
-def test_an_independent_reader_finds_every_element(items: list[tuple[str, NDArray[Any]]]) -> None:
+def test_an_independent_reader_finds_every_element(items: list[tuple[Any, NDArray[Any]]]) -> None:
     writer = BlobWriter()
     offsets = [writer.add(array, dtype) for dtype, array in items]
     data = writer.bytes()
@@ -84,7 +84,7 @@ def test_an_independent_reader_finds_every_element(items: list[tuple[str, NDArra
 
 
 @given(chunks())
-def test_read_blob_returns_what_was_added(items: list[tuple[str, NDArray[Any]]]) -> None:
+def test_read_blob_returns_what_was_added(items: list[tuple[Any, NDArray[Any]]]) -> None:
     writer = BlobWriter()
     offsets = [writer.add(array, dtype) for dtype, array in items]
     for (dtype, array), offset in zip(items, offsets, strict=True):
@@ -185,7 +185,7 @@ def test_coremltools_reads_the_same(tmp_path: Any) -> None:
         warnings.simplefilter("ignore")
         storage = pytest.importorskip("coremltools.libmilstoragepython", exc_type=ImportError)
     random = np.random.default_rng(0)
-    arrays = {
+    arrays: dict[str, NDArray[Any]] = {
         "fp16": random.standard_normal(37).astype(np.float16),
         "float": random.standard_normal(5).astype(np.float32),
         "int8": random.integers(-128, 128, 129, np.int8),

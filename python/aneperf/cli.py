@@ -13,8 +13,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from . import device as devices
 from ._ane_native import __version__
 from .errors import AneError
-from .probes import Step
 from .probes.peak import peak as run_peak
+from .probes.schedule import Step
 from .report.table import Table, lay_out_environment, lay_out_result, to_rich, to_text
 from .results import Result, Row, check_writable
 
@@ -82,7 +82,7 @@ def peak(
         task = bar.add_task("", total=None)
 
         def report(step: Step) -> None:
-            bar.update(task, completed=step.done, total=step.total, description=step.doing)
+            bar.update(task, completed=step.done, total=step.total, description=step.doing, refresh=True)
             if step.row is not None:
                 rows.append(step.row)
 
@@ -90,7 +90,7 @@ def peak(
             result = run_peak(opened, budget=budget, ports=ports.value, progress=report)
         except KeyboardInterrupt:
             interrupted = True
-            note = "Interrupted: the rows above were finished before."
+            note = "Interrupted: only the rows finished before are here."
             result = Result(probe="peak", environment=devices.info(opened), rows=tuple(rows), notes=(note,))
     _print(lay_out_result(result))
     if json is not None:

@@ -16,7 +16,6 @@ from .results import Environment
 
 DEFAULT_CHIP = "h16"
 UNAVAILABLE = "unavailable"
-_SPEED_VARIABLES = ("ANEPERF_", "GOTO_", "MKL_", "OMP_", "OPENBLAS_", "VECLIB_")
 
 # Why open() returned this device although the machine should have a better one.
 _notes: "weakref.WeakKeyDictionary[Device, str]" = weakref.WeakKeyDictionary()
@@ -33,7 +32,7 @@ def open(
     soft limit.
     Raises ArgumentError, and DeviceUnavailable if the device asked for does not exist here.
     """
-    kind, chip = _choose(device or os.environ.get("ANEPERF_DEVICE") or None, chip)
+    kind, chip = _choose(os.environ.get("ANEPERF_DEVICE") or None if device is None else device, chip)
     note = None
     if kind == "ane" or (kind is None and _is_apple_silicon()):
         try:
@@ -51,8 +50,12 @@ def open(
 
 
 def opened(device: Device | str | None) -> Device:
-    """The device itself, or the one of that name."""
-    return open(device) if device is None or isinstance(device, str) else device
+    """The device itself, or the one of that name. Raises as `open` does."""
+    if device is None or isinstance(device, str):
+        return open(device)
+    if not hasattr(device, "info"):
+        raise ArgumentError(f"device must be a Device, its name or None, not {device!r}")
+    return device
 
 
 def info(device: Device | str | None = None) -> Environment:
@@ -76,15 +79,16 @@ def info(device: Device | str | None = None) -> Environment:
         numpy=np.__version__,
         power=_mac_power() if system == "Darwin" else linux_power(Path("/sys/class/power_supply")),
         thermal=mac_thermal(_command("pmset", "-g", "therm")) if system == "Darwin" else UNAVAILABLE,
-        variables={
-            name: value for name, value in sorted(os.environ.items()) if name.startswith(_SPEED_VARIABLES)
-        },
+        variables=_speed_variables(),
         started=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
     )
 
 
 def _choose(device: str | None, chip: str | None) -> tuple[str | None, str | None]:
     """(kind or None for automatic, chip or None for the default)."""
+    for name, value in (("device", device), ("chip", chip)):
+        if value is not None and not isinstance(value, str):
+            raise ArgumentError(f"{name} must be a name or None, not {value!r}")
     if device is None:
         return ("emulator" if chip else None), chip
     kind, colon, named_chip = device.partition(":")
@@ -113,6 +117,16 @@ def _budget(budget: CompileBudget | int | None, kind: str) -> CompileBudget:
             "serves in one process"
         )
     return CompileBudget(soft=budget, hard=max(budget, default.hard))
+
+
+def _speed_variables() -> dict[str, str]:
+    """Those of the process's environment that change speed; bytes that are no UTF-8 become question marks."""
+    variables = sorted(os.environ.items())
+    return {
+        name: value.encode(errors="replace").decode()
+        for name, value in variables
+        if name.startswith(("ANEPERF_", "GOTO_", "MKL_", "OMP_", "OPENBLAS_", "VECLIB_"))
+    }
 
 
 def _is_apple_silicon() -> bool:

@@ -1,8 +1,8 @@
 """Row, Environment and Result: what every probe returns, and its JSON file."""
 
+import math
 import os
 import secrets
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -75,9 +75,11 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 def _is_number(value: object) -> bool:
-    """Neither NaN nor infinite, nor an integer that no float can hold."""
-    kinds = (int, float, np.integer, np.floating)
-    return isinstance(value, kinds) and not isinstance(value, bool) and bool(abs(value) <= sys.float_info.max)
+    """Whether it is a finite float or an integer of 64 bits: what JSON keeps."""
+    plain = value.item() if isinstance(value, np.generic) else value
+    if isinstance(plain, float):
+        return math.isfinite(plain)
+    return isinstance(plain, int) and not isinstance(plain, bool) and -(2**63) <= plain < 2**63
 
 
 _NUMBERS = ("n", "warm_up", "median", "mean", "p05", "p95", "ci_low", "ci_high", "published_mean", "error")
@@ -156,7 +158,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return max(rated, key=lambda row: row.metrics["tflops"], default=None)
 
     def to_dicts(self) -> list[dict[str, Any]]:
-        """A flat dict for each row, with its parameters and metrics: `pandas.DataFrame(result.to_dicts())`."""
+        """A flat dict for each row, with params and metrics: `pandas.DataFrame(result.to_dicts())`."""
         return [
             {
                 "probe": self.probe,
@@ -176,8 +178,11 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write JSON to `path`, all of it or nothing. Raises ResultFileError."""
-        text = msgspec.json.format(msgspec.json.encode(self, enc_hook=_plain_number), indent=2) + b"\n"
         target = _writable(path)
+        try:
+            text = msgspec.json.format(msgspec.json.encode(self, enc_hook=_plain_number), indent=2) + b"\n"
+        except (ValueError, TypeError) as error:
+            raise ResultFileError(f"{path}: the result holds what JSON cannot: {error}") from error
         temporary = _create_beside(target)
         try:
             with temporary.open("wb") as file:

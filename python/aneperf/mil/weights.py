@@ -101,19 +101,15 @@ def read_blob(data: bytes, offset: int, type: TensorType) -> NDArray[Any]:
 
 
 def goes_to_file(tensor: Tensor) -> bool:
-    """Whether a constant is stored in a weight file, and not in the text.
-
-    Short ones are more legible in the text; axes and shapes, which are int32, the compiler needs there.
-    """
-    return tensor.dtype in CODES and tensor.dtype != "int32" and tensor.type.elements > _INLINE_ELEMENTS
+    """Whether a constant is stored in a weight file; short ones are legible in the text."""
+    return tensor.dtype in CODES and tensor.type.elements > _INLINE_ELEMENTS
 
 
 def write_weights(
     statements: Iterable[Tensor | Operation], single_file: bool = False
 ) -> tuple[dict[str, bytes], dict[Tensor, BlobReference]]:
     """Weight files by path, one for each stored constant or one for all, and where each constant lies."""
-    files: dict[str, BlobWriter] = {}
-    blobs: dict[Tensor, BlobReference] = {}
+    contents: dict[str, list[Tensor]] = {}
     stems: set[str] = set()
     for stem, tensor in _stored(statements):
         # Apple's file systems do not tell W.bin from w.bin.
@@ -121,9 +117,16 @@ def write_weights(
             stem += "_"
         stems.add(stem.lower())
         path = f"@model_path/weights/{'weights' if single_file else stem}.bin"
-        offset = files.setdefault(path, BlobWriter()).add(cast(NDArray[Any], tensor.constant), tensor.dtype)
-        blobs[tensor] = BlobReference(path, offset)
-    return {path: writer.bytes() for path, writer in files.items()}, blobs
+        contents.setdefault(path, []).append(tensor)
+    files: dict[str, bytes] = {}
+    blobs: dict[Tensor, BlobReference] = {}
+    for path, tensors in contents.items():
+        writer = BlobWriter()
+        for tensor in tensors:
+            offset = writer.add(cast(NDArray[Any], tensor.constant), tensor.dtype)
+            blobs[tensor] = BlobReference(path, offset)
+        files[path] = writer.bytes()
+    return files, blobs
 
 
 def _stored(statements: Iterable[Tensor | Operation]) -> Iterator[tuple[str, Tensor]]:

@@ -19,7 +19,7 @@ from ..errors import (
 from ..kernels.conv_stack import PUBLISHED, ConvStack
 from ..measure import Sample, measure
 from ..results import Result, Row
-from . import Budget, Progress, Step
+from .schedule import Budget, Progress, Step
 
 _NOTES = {
     "fp32": "Ports are fp32, cast to and from fp16 inside the program, as in the published table.",
@@ -63,7 +63,9 @@ def peak(
         else:
             rows.append(_row(stack, status="skipped", reason="the time budget was spent: give more seconds"))
     report(Step(len(stacks), len(stacks), "", rows[-1] if rows else None))
-    notes = tuple(note for ports, note in _NOTES.items() if any(stack.port_dtype == ports for stack in stacks))
+    notes = tuple(
+        note for ports, note in _NOTES.items() if any(stack.port_dtype == ports for stack in stacks)
+    )
     return Result(probe="peak", environment=environment, rows=tuple(rows), notes=notes)
 
 

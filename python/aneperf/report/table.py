@@ -7,7 +7,7 @@ A probe gives its list of columns in `COLUMNS`; the terminal, the pipe and the n
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -116,10 +116,9 @@ def lay_out_result(result: Result) -> Table:
     rows = [[column.cell(row) for column in columns] for row in result.rows]
     if place is not None:
         rows[place][-1] = ", ".join(filter(None, ["best", rows[place][-1]]))
-    name = parameter("config")
-    lines = [f"{name(row)}: {row.status}: {row.reason}" for row in result.rows if row.reason]
+    lines = _reasons(result.rows)
     if any(row.ci_low is not None for row in result.rows):
-        lines.append("± is the 95 % interval of the median.")
+        lines.append("±: the larger half of the 95 % interval of the median.")
     return Table(
         heading=_heading(f"aneperf {result.probe}", result.environment),
         header=tuple(column.title for column in columns),
@@ -128,6 +127,15 @@ def lay_out_result(result: Result) -> Table:
         best=place,
         lines=(*lines, *result.notes),
     )
+
+
+def _reasons(rows: Iterable[Row]) -> list[str]:
+    """A line for each reason, with the rows that share it."""
+    names: dict[str, list[str]] = {}
+    for row in rows:
+        if row.reason:
+            names.setdefault(f"{row.status}: {row.reason}", []).append(str(row.params.get("config", row.key)))
+    return [f"{', '.join(sharing)}: {reason}" for reason, sharing in names.items()]
 
 
 def lay_out_environment(environment: Environment) -> Table:
@@ -165,11 +173,14 @@ def _heading(title: str, environment: Environment) -> tuple[str, ...]:
 
 def to_rich(table: Table) -> Group:
     """For `rich.console.Console.print`."""
-    grid = RichTable(
-        box=rich.box.SIMPLE_HEAD if table.header else None, show_header=bool(table.header), pad_edge=False
-    )
-    for title, align in zip(table.header or ("",) * len(table.align), table.align, strict=True):
-        grid.add_column(_text(title), justify=align, overflow="fold")
+    box = rich.box.SIMPLE_HEAD if table.header else None
+    grid = RichTable(box=box, show_header=box is not None, pad_edge=False, padding=(0, 1, 0, 0))
+    titles = table.header or ("",) * len(table.align)
+    for place, (title, align) in enumerate(zip(titles, table.align, strict=True)):
+        longest = max(map(len, [title, *(row[place] for row in table.rows)]))
+        # The last column holds remarks, and is the one to fold.
+        narrowest = min(longest, WIDTH // 3) if place + 1 < len(titles) else None
+        grid.add_column(_text(title), justify=align, overflow="fold", min_width=narrowest)
     for index, row in enumerate(table.rows):
         grid.add_row(*map(_text, row), style="bold green" if index == table.best else None)
     return Group(

@@ -71,8 +71,7 @@ std::string_view path_fault(std::string_view path) {
     if (!path.starts_with(root)) return "it must begin with @model_path/";
     if (path.size() > max_path) return "it is longer than 1024 bytes";
     for (char c : path)
-        if (c == '\\' || (c >= 0 && c < 0x20) || c == 0x7f)
-            return "it holds a backslash or a control character";
+        if (c == '\\' || is_control(c)) return "it holds a backslash or a control character";
     for (size_t at = root.size(); at <= path.size();) {
         const size_t end = std::min(path.find('/', at), path.size());
         const std::string_view part = path.substr(at, end - at);
@@ -186,12 +185,14 @@ uint64_t ChunkReader::payload_offset(const ChunkHeader& header) {
                  " ignored, read " + std::to_string(bytes) + " bytes that follow the chunk header");
         return header_end;
     }
+    const std::string hint =
+        header.payload_offset == 0 ? "; lenient_weights reads headers whose payload offset is unset" : "";
     if (header.payload_bytes != bytes)
         refuse("size field " + std::to_string(header.payload_bytes) + ", but " + to_string(value_.type) +
-               " takes " + std::to_string(bytes) + " bytes");
+               " takes " + std::to_string(bytes) + " bytes" + hint);
     if (header.payload_offset < header_end)
         refuse("payload offset " + std::to_string(header.payload_offset) + ", but the chunk header ends at " +
-               std::to_string(header_end));
+               std::to_string(header_end) + hint);
     return header.payload_offset;
 }
 

@@ -14,7 +14,6 @@ bool is_digit(char c) { return c >= '0' && c <= '9'; }
 bool is_hex_digit(char c) { return is_digit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F'); }
 bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; }
 bool is_word(char c) { return is_letter(c) || is_digit(c); }
-bool is_control(char c) { return (c >= 0 && c < 0x20) || c == 0x7f; }
 
 std::string hex_byte(char c) {
     constexpr char digits[] = "0123456789ABCDEF";

@@ -27,6 +27,8 @@ std::string quote(std::string_view text);
 // The value of a string token.
 std::string unescape(const Token& string);
 
+inline bool is_control(char c) { return (c >= 0 && c < 0x20) || c == 0x7f; }
+
 // Reads tokens one ahead. Every error is a CompileError with its place.
 class Lexer {
    public:
@@ -38,8 +40,7 @@ class Lexer {
     Token take();
     // Moves past `text` if it is ahead.
     bool accept(std::string_view text);
-    // Moves past `text`, or refuses what is there: "expected ')' to close the arguments of 'conv', found
-    // ';'".
+    // Moves past `text`, or refuses what is there: "expected ')' to close the inputs of 'main', found ';'".
     void expect(std::string_view text, const char* purpose, std::string_view of = {});
     Token identifier(const char* what);
     // Bytes not yet read.

@@ -107,8 +107,8 @@ std::shared_ptr<const Constant> read_value(Lexer& text, const TensorType& type) 
         if (string.kind != Kind::string) refuse_token(string, "a string in double quotes");
         constant.text = unescape(string);
     } else {
-        // An element takes two characters or more, so a declared size can ask for no more memory than its
-        // text may fill.
+        // An element takes two characters or more: a declared size asks for no memory that the text cannot
+        // fill.
         const auto in_text = static_cast<int64_t>(text.remaining() / 2) + 1;
         PackedElements data(type.dtype, std::min(type.elements(), in_text));
         read_elements(text, type, 0, data);

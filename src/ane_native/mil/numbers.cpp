@@ -60,8 +60,8 @@ std::optional<uint32_t> round_to(const Format& format, const Magnitude& x) {
         const bool above = rest > half || (rest == half && x.inexact);
         if (above || (rest == half && kept % 2 == 1)) ++kept;
     }
-    // `kept` holds the leading bit of a normal number, which adds one to the exponent field; a carry does the
-    // same.
+    // The leading bit of a normal number, and a carry out of the fraction, each add one to the exponent
+    // field.
     const uint64_t bits =
         (static_cast<uint64_t>(binade - format.min_exponent) << format.fraction_bits) + kept;
     const auto infinity = static_cast<uint64_t>(format.max_exponent - format.min_exponent + 2)
@@ -120,9 +120,9 @@ int64_t read_exponent(std::string_view text) {
     return text[1] == '-' ? -value : value;
 }
 
-// Exact: the digits down to 10^-resolution, as an integer, are multiplied by 2^resolution and divided by
-// their power of ten. No midpoint of the format has digits beyond, so that those need only be known to be
-// there.
+// Exact: the digits down to 10^-resolution, as one integer, are multiplied by 2^resolution and divided by
+// their power of ten. No midpoint of the format has later digits, so of those it only matters whether any is
+// not zero.
 Magnitude read_decimal(std::string_view text, int resolution) {
     constexpr int64_t overflow_place = 40;  // 10^40 is beyond every format
     const std::string_view digits = text.substr(0, text.find_first_of("eE"));
@@ -206,9 +206,8 @@ uint64_t integer_bits(const Token& literal, DType dtype) {
     const uint64_t limit = negative ? most_negative : largest;
     uint64_t magnitude = 0;
     for (char c : literal.text.substr(base == 16 ? 2 : negative ? 1 : 0)) {
-        uint64_t digit = hex_value(c);
         if (__builtin_mul_overflow(magnitude, base, &magnitude) ||
-            __builtin_add_overflow(magnitude, digit, &magnitude) || magnitude > limit)
+            __builtin_add_overflow(magnitude, hex_value(c), &magnitude) || magnitude > limit)
             refuse(literal.where, quote(literal.text) + " is outside " + std::string(dtype_name(dtype)) +
                                       ", which holds " + (is_signed ? "-" : "") +
                                       std::to_string(most_negative) + " to " + std::to_string(largest));

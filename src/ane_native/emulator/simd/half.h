@@ -10,7 +10,6 @@ namespace {
 // `widen` is exact; a signalling NaN becomes quiet. `narrow` rounds to nearest, ties to even, and takes no NaN
 // but the positive quiet one, since processors differ in what they keep of the others.
 #if defined(__AVX512F__)
-constexpr __mmask16 every_lane = 0xffff;  // GCC 12 warns of uninitialised values inside the unmasked forms
 inline Floats widen(Halves x) { return _mm512_maskz_cvtph_ps(every_lane, __builtin_bit_cast(__m256i, x)); }
 inline Halves narrow(Floats x) {
     return __builtin_bit_cast(Halves, _mm512_maskz_cvtps_ph(every_lane, x, _MM_FROUND_TO_NEAREST_INT));

@@ -85,11 +85,9 @@ void scalar_binary(Binary op, float a, const float* b, float* y, size_t n) {
     binary_of(op, Scalar{a}, Array{b}, y, n);
 }
 
-// Reductions keep 16 running results at every level: element i joins number i mod 16, and a fixed tree joins those.
-constexpr size_t strands = 16;
-
-// `elements(i, count)` is a vector of elements i to i + count - 1, and `start` an element that changes nothing.
-template <class Elements, class Combine>
+// Element i joins running result number i mod `strands`, and a fixed tree joins those. `elements(i, count)` is a vector
+// of elements i to i + count - 1, and `start` an element that changes nothing.
+template <size_t strands, class Elements, class Combine>
 inline float fold(size_t n, float start, Elements elements, Combine combine) {
     Floats running[strands / lanes];
     for (Floats& r : running) r = splat(start);
@@ -99,30 +97,41 @@ inline float fold(size_t n, float start, Elements elements, Combine combine) {
             running[j] = combine(running[j], elements(i + j * lanes, lanes));
         }
     }
-    for (size_t j = 0; i < n; ++j, i += lanes) {
-        const size_t count = n - i < lanes ? n - i : lanes;
-        Floats last = splat(start);
-        store(reinterpret_cast<float*>(&last), elements(i, count), count);
-        running[j] = combine(running[j], last);
+    size_t j = 0;
+    for (; i + lanes <= n; i += lanes, ++j) running[j] = combine(running[j], elements(i, lanes));
+    if (i < n) {
+        float last[lanes];
+        store(last, splat(start));
+        store(last, elements(i, n - i), n - i);
+        running[j] = combine(running[j], load<Floats>(last));
     }
-    float strand[strands];
-    __builtin_memcpy(strand, running, sizeof strand);
-    for (size_t width = strands / 2; width > 0; width /= 2) {
-        for (size_t j = 0; j < width; ++j) strand[j] = combine(splat(strand[j]), splat(strand[j + width]))[0];
+    for (size_t width = strands / lanes / 2; width > 0; width /= 2) {
+        for (j = 0; j < width; ++j) running[j] = combine(running[j], running[j + width]);
+    }
+    float strand[lanes];
+    store(strand, running[0]);
+    for (size_t width = lanes / 2; width > 0; width /= 2) {
+        for (j = 0; j < width; ++j) strand[j] = combine(strand[j], strand[j + width]);
     }
     return strand[0];
 }
 
-constexpr auto sum = [](Floats a, Floats b) { return a + b; };
+constexpr auto sum = [](auto a, auto b) { return a + b; };
+
+// Sums round, so that every level must add in one order. Extremes are the same in any: here the level may choose.
+constexpr size_t sum_strands = 16;
+constexpr size_t extreme_strands = 4 * lanes;
 
 float reduce(Reduction op, const float* x, size_t n) {
     const auto elements = [=](size_t i, size_t count) { return load<Floats>(x + i, count); };
+    const auto larger = [](auto a, auto b) { return maximum(a, b); };
+    const auto smaller = [](auto a, auto b) { return minimum(a, b); };
     switch (op) {
-        case Reduction::sum: return fold(n, 0.0f, elements, sum);
-        case Reduction::max: return fold(n, -infinity, elements, [](Floats a, Floats b) { return maximum(a, b); });
+        case Reduction::sum: return fold<sum_strands>(n, 0.0f, elements, sum);
+        case Reduction::max: return fold<extreme_strands>(n, -infinity, elements, larger);
         case Reduction::min: break;
     }
-    return fold(n, infinity, elements, [](Floats a, Floats b) { return minimum(a, b); });
+    return fold<extreme_strands>(n, infinity, elements, smaller);
 }
 
 float sum_of_squares(const float* x, size_t n) {
@@ -130,7 +139,7 @@ float sum_of_squares(const float* x, size_t n) {
         const Floats v = load<Floats>(x + i, count);
         return v * v;
     };
-    return fold(n, 0.0f, squares, sum);
+    return fold<sum_strands>(n, 0.0f, squares, sum);
 }
 
 float exp_and_sum(float* x, float maximum, size_t n) {
@@ -139,7 +148,7 @@ float exp_and_sum(float* x, float maximum, size_t n) {
         store(x + i, y, count);
         return y;
     };
-    return fold(n, 0.0f, exponentials, sum);
+    return fold<sum_strands>(n, 0.0f, exponentials, sum);
 }
 
 void quantize(const float* x, float scale, float zero_point, bool is_signed, uint8_t* y, size_t n) {

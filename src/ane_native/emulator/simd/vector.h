@@ -43,20 +43,35 @@ inline Words as_words(Floats x) { return __builtin_bit_cast(Words, x); }
 inline Ints as_ints(Floats x) { return __builtin_bit_cast(Ints, x); }
 inline Floats as_floats(Words x) { return __builtin_bit_cast(Floats, x); }
 inline Floats as_floats(Ints x) { return __builtin_bit_cast(Floats, x); }
+inline uint32_t as_words(float x) { return __builtin_bit_cast(uint32_t, x); }
+inline float as_floats(uint32_t x) { return __builtin_bit_cast(float, x); }
 // Subtracting +0 keeps every value, -0 too.
 inline Floats splat(float x) { return x - Floats{}; }
+
+// Copies count <= lanes elements in pieces of fixed size: a call of memcpy would spill every vector register.
+template <class T>
+inline void copy(T* to, const T* from, size_t count) {
+    for (size_t piece = lanes; piece > 0; piece /= 2) {
+        if ((count & piece) == 0) continue;
+        __builtin_memcpy(to, from, piece * sizeof(T));
+        to += piece;
+        from += piece;
+    }
+}
 
 // With a `count`, only so many elements are touched; the other lanes are zero.
 template <class Vector, class T>
 inline Vector load(const T* p, size_t count = lanes) {
-    Vector v = {};
-    __builtin_memcpy(&v, p, count * sizeof(T));
-    return v;
+    T elements[lanes] = {};
+    copy(elements, p, count);
+    return __builtin_bit_cast(Vector, elements);
 }
 
 template <class Vector, class T>
 inline void store(T* p, Vector v, size_t count = lanes) {
-    __builtin_memcpy(p, &v, count * sizeof(T));
+    T elements[lanes];
+    __builtin_memcpy(elements, &v, sizeof v);
+    copy(p, elements, count);
 }
 
 }  // namespace

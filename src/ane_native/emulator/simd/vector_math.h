@@ -11,7 +11,8 @@ namespace {
 constexpr float infinity = __builtin_inff();
 constexpr float not_a_number = __builtin_nanf("");
 constexpr float largest = 0x1.fffffep127f;
-constexpr float log2_e = 0x1.715476p0f;
+constexpr float log_2 = 0x1.62e43p-1f;   // log(2)
+constexpr float log2_e = 0x1.715476p0f;  // log2(e)
 
 inline Words sign_of(Floats x) { return as_words(x) & 0x80000000u; }
 inline Floats abs(Floats x) { return as_floats(as_words(x) & 0x7fffffffu); }
@@ -23,25 +24,39 @@ inline Floats leading_bits(Floats x) {
 
 // NaN stays NaN.
 inline Floats clamp(Floats x, float low, float high) {
-    x = x > high ? high : x;
-    return x < low ? low : x;
+    return greater(splat(low), lesser(splat(high), x));
 }
 
-// IEEE 754-2019 maximum and minimum: NaN if either is NaN, and -0 < +0.
-inline Floats maximum(Floats a, Floats b) {
-    const Floats larger = a > b ? a : b;
-    const Floats same = as_floats(as_words(a) & as_words(b));
+// IEEE 754-2019 maximum and minimum, of Floats or floats: NaN if either is NaN, and -0 < +0.
+template <class T>
+inline T maximum(T a, T b) {
+    const T larger = a > b ? a : b;
+    const T same = as_floats(as_words(a) & as_words(b));
     return a == b ? same : (a == a ? larger : a);
 }
-inline Floats minimum(Floats a, Floats b) {
-    const Floats smaller = a < b ? a : b;
-    const Floats same = as_floats(as_words(a) | as_words(b));
+template <class T>
+inline T minimum(T a, T b) {
+    const T smaller = a < b ? a : b;
+    const T same = as_floats(as_words(a) | as_words(b));
     return a == b ? same : (a == a ? smaller : a);
 }
 
 inline Floats sqrt(Floats x) {
     for (size_t i = 0; i < lanes; ++i) x[i] = __builtin_sqrtf(x[i]);
     return x;
+}
+
+// c[0] + c[1] x + ..., the even and the odd powers apart: half as long a chain of dependent operations as Horner's.
+template <size_t count>
+inline Floats polynomial(Floats x, const float (&c)[count]) {
+    const Floats square = x * x;
+    Floats strand[2] = {splat(c[count - 2]), splat(c[count - 1])};
+    for (size_t i = count - 2; i > 1; i -= 2) {
+        strand[0] = strand[0] * square + c[i - 2];
+        strand[1] = strand[1] * square + c[i - 1];
+    }
+    if constexpr (count % 2 == 0) return strand[0] + strand[1] * x;
+    return strand[1] * square + (strand[0] * x + c[0]);
 }
 
 struct Whole {
@@ -54,91 +69,85 @@ inline Whole nearest(Floats x) {
     return {shifted - 0x1.8p23f, as_words(shifted) - 0x4b400000u};
 }
 
-// x * 2^n for -252 <= n <= 254: in two factors, so that results may overflow, or round to a subnormal.
-inline Floats scale(Floats x, Words n) {
-    const Words exponent = n + 254u;
+// x * 2^n for -252 <= n <= 254, which may overflow, or round to a subnormal.
+#if defined(__AVX512F__)
+inline Floats scale(Floats x, Whole n) { return _mm512_maskz_scalef_ps(every_lane, x, n.value); }
+#else
+inline Floats scale(Floats x, Whole n) {
+    // In two factors, since 2^n itself may not be a normal number.
+    const Words exponent = n.integer + 254u;
     const Words half = exponent >> 1;
     return x * as_floats(half << 23) * as_floats((exponent - half) << 23);
 }
+#endif
 
 // e^r for |r| <= 0.3475, within 2^-23.1.
 inline Floats exp_near_zero(Floats r) {
-    const Floats tail = ((0x1.1060cep-7f * r + 0x1.572c20p-5f) * r + 0x1.5557b6p-3f) * r + 0x1.fffdf8p-2f;
-    return 1.0f + (r + r * r * tail);
+    constexpr float c[] = {0x1.fffdf8p-2f, 0x1.5557b6p-3f, 0x1.572c20p-5f, 0x1.1060cep-7f};
+    return 1.0f + (r + r * r * polynomial(r, c));
 }
 
 inline Floats exp(Floats x) {
     x = clamp(x, -104.0f, 89.0f);
     const Whole n = nearest(x * log2_e);
     const Floats r = (x - n.value * 0x1.62e4p-1f) - n.value * 0x1.7f7d1cp-20f;
-    return scale(exp_near_zero(r), n.integer);
+    return scale(exp_near_zero(r), n);
 }
 
 // 2^(high + low) for |high| <= 200 and low small beside 1.
 inline Floats exp2(Floats high, Floats low) {
     const Whole n = nearest(high);
-    return scale(exp_near_zero(((high - n.value) + low) * 0x1.62e43p-1f), n.integer);
+    return scale(exp_near_zero(((high - n.value) + low) * log_2), n);
 }
 
-// log(x) = exponent * log(2) + head + tail, for finite x > 0.
-struct LogParts {
+// log2(x) = exponent + head + tail for finite x > 0. Where 1 + f is the significand, in [sqrt(1/2), sqrt(2)), head is
+// f times the 13 leading bits of log2(e), exact if x is an fp16; tail brings the sum within 2^-27.6 of log2(1 + f).
+struct Log2 {
     Floats exponent;
-    Floats head;  // f - f^2 / 2, where 1 + f is the significand, in [sqrt(1/2), sqrt(2))
-    Floats tail;  // the rest of log(1 + f), within 2^-27.3 of the sum
+    Floats head;
+    Floats tail;
 };
-inline LogParts log_parts(Floats x) {
+inline Log2 log2(Floats x) {
     const Mask subnormal = x < 0x1p-126f;
     const Words root_half = as_words(splat(0x1.6a09e6p-1f));
     const Words word = as_words(subnormal ? x * 0x1p23f : x) - root_half;
     const Floats exponent = __builtin_convertvector(__builtin_bit_cast(Ints, word) >> 23, Floats);
     const Floats f = as_floats((word & 0x007fffffu) + root_half) - 1.0f;
-    Floats tail = -0x1.38e2a0p-4f * f + 0x1.056cd2p-3f;
-    tail = tail * f - 0x1.0d844ap-3f;
-    tail = tail * f + 0x1.22d752p-3f;
-    tail = tail * f - 0x1.54721cp-3f;
-    tail = tail * f + 0x1.99a02cp-3f;
-    tail = tail * f - 0x1.000228p-2f;
-    tail = tail * f + 0x1.555554p-2f;
-    const Floats square = f * f;
-    return {subnormal ? exponent - 23.0f : exponent, f - 0.5f * square, square * f * tail};
+    constexpr float c[] = {-0x1.715470p-1f, 0x1.ec7094p-2f, -0x1.715afep-2f, 0x1.277f44p-2f, -0x1.eaa24ap-3f,
+                           0x1.a2c9dep-3f,  -0x1.87f7eep-3f, 0x1.7f27f4p-3f, -0x1.c39b06p-4f};
+    return {subnormal ? exponent - 23.0f : exponent, f * 0x1.715p0f, f * (f * polynomial(f, c) + 0x1.1d94aep-14f)};
 }
 
 inline Floats log(Floats x) {
-    const LogParts parts = log_parts(x);
-    const Floats low = parts.head + (parts.tail + parts.exponent * 0x1.7f7d1cp-20f);
-    Floats y = parts.exponent * 0x1.62e4p-1f + low;
+    const Log2 parts = log2(x);
+    Floats y = (parts.exponent + (parts.head + parts.tail)) * log_2;
     y = x < infinity ? y : x;
     y = x > 0.0f ? y : not_a_number;
     return x == 0.0f ? -infinity : y;
 }
 
-// x^y, with the special cases of C99. The error stays below 2^-20 where y has at most 11 significant bits, as an
-// fp16 has: log2|x| is a number of 13 bits, whose product with y is exact, and a remainder.
+// x^y, with the special cases of C99. Within 2^-20 where y has at most 11 significant bits, as an fp16 has: log2|x| is
+// taken as a number of 13 bits, whose product with y is exact, and a remainder.
 inline Floats pow(Floats x, Floats y) {
     const Floats a = abs(x);
-    const LogParts parts = log_parts(a);
-    const Floats head = leading_bits<12>(parts.head);
-    const Floats product = head * 0x1.716p0f;  // exact: log2(e) = 0x1.716p0 - 0x1.7135a8p-13
-    const Floats correction = (parts.head - head + parts.tail) * log2_e - head * 0x1.7135a8p-13f;
-    const Floats sum = parts.exponent + product;
-    const Floats lost = product - (sum - parts.exponent);
-    Floats high = leading_bits<13>(sum + correction);
-    const Floats low = (sum - high) + (lost + correction);
-    high = a == 0.0f ? -infinity : (a == infinity ? infinity : high);
+    const Log2 parts = log2(a);
+    const Floats sum = parts.exponent + parts.head;
+    const Floats rest = (parts.head - (sum - parts.exponent)) + parts.tail;
+    Floats high = leading_bits<13>(sum + rest);
+    const Floats low = (sum - high) + rest;
+    high = a < infinity ? high : a;
+    high = a == 0.0f ? -infinity : high;
 
-    const Floats power = clamp(y * high, -200.0f, 200.0f);
-    Floats result = exp2(power, abs(power) < 200.0f ? y * low : 0.0f);
-    result = a == 1.0f ? 1.0f : result;
+    // Larger powers of any number but 1 and -1 overflow or vanish too, and these bounds are even integers.
+    const Floats most = splat(0x1.fffffep30f);
+    const Floats bounded = greater(lesser(y, most), -most);
+    const Floats magnitude = exp2(clamp(bounded * high, -200.0f, 200.0f), clamp(bounded * low, -0.0625f, 0.0625f));
 
-    // Every fp32 from 2^24 on is an even whole number.
-    Floats bounded = y < 0x1p24f ? y : 0x1p24f;
-    bounded = bounded > -0x1p24f ? bounded : -0x1p24f;
     const Ints integer = __builtin_convertvector(bounded, Ints);
     const Mask whole = __builtin_convertvector(integer, Floats) == bounded;
-    const Words odd = __builtin_bit_cast(Words, whole & integer) << 31;
-    result = as_floats(as_words(result) | (sign_of(x) & odd));
-
-    const Mask undefined = ((x < 0.0f) & (a < infinity) & ~whole) | (x != x) | (y != y);
+    const Words odd = __builtin_bit_cast(Words, whole ? integer << 31 : 0);
+    Floats result = as_floats(as_words(magnitude) | (sign_of(x) & odd));
+    const Mask undefined = ((x < 0.0f) & (a < infinity) & ~whole) | (y != y);
     result = undefined ? not_a_number : result;
     const Mask one = (x == 1.0f) | (y == 0.0f);
     return one ? 1.0f : result;
@@ -147,9 +156,8 @@ inline Floats pow(Floats x, Floats y) {
 inline Floats tanh(Floats x) {
     const Floats a = abs(x);
     const Floats square = a * a;
-    // Within 2^-22.9 for a <= 0.625.
-    const Floats bend = ((0x1.f1efa4p-7f * square - 0x1.a98f62p-5f) * square + 0x1.108d36p-3f) * square - 0x1.5552bcp-2f;
-    const Floats near = a + a * square * bend;
+    constexpr float c[] = {-0x1.5552bcp-2f, 0x1.108d36p-3f, -0x1.a98f62p-5f, 0x1.f1efa4p-7f};
+    const Floats near = a + a * square * polynomial(square, c);  // within 2^-22.9 for a <= 0.625
     const Floats far = 1.0f - 2.0f / (exp(a + a) + 1.0f);
     return as_floats(as_words(a < 0.625f ? near : far) | sign_of(x));
 }
@@ -186,14 +194,9 @@ inline Floats gelu_exact(Floats x) {
     const Floats a = abs(finite);
     // The ratio as a polynomial in u, within 2^-22.6 for a <= 14: beyond, the exponential is zero.
     const Floats u = 1.0f / (1.0f + 0.3f * a);
-    Floats ratio = 0x1.243f20p-5f * u - 0x1.41f35ap-3f;
-    ratio = ratio * u + 0x1.a69c08p-3f;
-    ratio = ratio * u - 0x1.b7c440p-5f;
-    ratio = ratio * u + 0x1.074af8p-3f;
-    ratio = ratio * u + 0x1.993f1cp-4f;
-    ratio = ratio * u + 0x1.ee9baap-4f;
-    ratio = ratio * u + 0x1.ea006ap-4f;
-    const Floats tail = exp(-0.5f * (a * a)) * (u * ratio);
+    constexpr float c[] = {0x1.ea006ap-4f,  0x1.ee9baap-4f, 0x1.993f1cp-4f,  0x1.074af8p-3f,
+                           -0x1.b7c440p-5f, 0x1.a69c08p-3f, -0x1.41f35ap-3f, 0x1.243f20p-5f};
+    const Floats tail = exp(-0.5f * (a * a)) * (u * polynomial(u, c));
     return finite * (x < 0.0f ? tail : 1.0f - tail);
 }
 

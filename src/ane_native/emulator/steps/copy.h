@@ -1,13 +1,10 @@
-// Strided copies of fp16 tensors.
+// Transposed copies of fp16 tensors.
 #pragma once
 
 #include "../lowering.h"
 #include "../strided.h"
 
 namespace ane::emulator {
-
-// Copies elements along `loops`, whose operands are the source and the destination.
-void add_copy(Lowering& l, Buffer from, int64_t from_offset, Buffer to, int64_t to_offset, const LoopNest<2>& loops);
 
 // y[i...] = x[i permuted]: axis k of y is axis permutation[k] of x.
 void add_transpose(Lowering& l, Buffer x, const Shape& shape, const std::vector<int64_t>& permutation, Buffer y);

@@ -12,27 +12,32 @@
 
 namespace ane::emulator {
 
-void add_copy(Lowering& l, Buffer from, int64_t from_offset, Buffer to, int64_t to_offset, const LoopNest<2>& loops) {
-    l.step({from}, {to}, [=](const Execution& e) {
-        const half* source = e.at<half>(from) + from_offset;
-        half* destination = e.at<half>(to) + to_offset;
-        const auto [extent, strides] = loops.inner();
-        const int64_t rows_per_task = std::max<int64_t>(1, tile / extent), rows = loops.outer_count();
-        e.threads.parallel_for(ceil_divide(rows, rows_per_task), [&](int64_t task, int) {
-            const int64_t last = std::min(rows, (task + 1) * rows_per_task);
-            for (int64_t row = task * rows_per_task; row < last; ++row) {
-                const auto [at_source, at_destination] = loops.offsets(row);
-                if (strides[0] == 1 && strides[1] == 1) {
-                    std::memcpy(destination + at_destination, source + at_source,
-                                static_cast<size_t>(extent) * sizeof(half));
-                    continue;
-                }
-                for (int64_t i = 0; i < extent; ++i)
-                    destination[at_destination + i * strides[1]] = source[at_source + i * strides[0]];
+namespace {
+
+// Copies elements along `loops`, whose operands are the source and the destination.
+void copy(const Execution& e, const half* source, half* destination, const LoopNest<2>& loops) {
+    const auto [extent, strides] = loops.inner();
+    const int64_t rows_per_task = std::max<int64_t>(1, tile / extent), rows = loops.outer_count();
+    e.threads.parallel_for(ceil_divide(rows, rows_per_task), [&](int64_t task, int) {
+        const int64_t last = std::min(rows, (task + 1) * rows_per_task);
+        for (int64_t row = task * rows_per_task; row < last; ++row) {
+            const auto [at_source, at_destination] = loops.offsets(row);
+            if (strides[0] == 1 && strides[1] == 1) {
+                std::memcpy(destination + at_destination, source + at_source,
+                            static_cast<size_t>(extent) * sizeof(half));
+                continue;
             }
-        });
+            for (int64_t i = 0; i < extent; ++i)
+                destination[at_destination + i * strides[1]] = source[at_source + i * strides[0]];
+        }
     });
 }
+
+void add_copy(Lowering& l, Buffer from, int64_t from_offset, Buffer to, const LoopNest<2>& loops) {
+    l.step({from}, {to}, [=](const Execution& e) { copy(e, e.at<half>(from) + from_offset, e.at<half>(to), loops); });
+}
+
+}  // namespace
 
 void add_transpose(Lowering& l, Buffer x, const Shape& shape, const std::vector<int64_t>& permutation, Buffer y) {
     const auto packed = row_major_strides(shape);
@@ -42,7 +47,7 @@ void add_transpose(Lowering& l, Buffer x, const Shape& shape, const std::vector<
         transposed.push_back(shape[axis]);
         strides.push_back(packed[axis]);
     }
-    add_copy(l, x, 0, y, 0, LoopNest<2>(transposed, {strides, row_major_strides(transposed)}));
+    add_copy(l, x, 0, y, LoopNest<2>(transposed, {strides, row_major_strides(transposed)}));
 }
 
 namespace {
@@ -63,7 +68,7 @@ void add_slice(Lowering& l, const mil::Value& x, const mil::SliceWindow& w, cons
         offset += w.begin[i] * strides[i];
         strides[i] *= w.stride[i];
     }
-    add_copy(l, l.buffer(x), offset, l.result(result), 0,
+    add_copy(l, l.buffer(x), offset, l.result(result),
              LoopNest<2>(w.extent, {strides, row_major_strides(w.extent)}));
 }
 
@@ -95,14 +100,25 @@ void lower_concat(Lowering& l, const mil::OpView& op, Results results) {
     auto strides = row_major_strides(type.shape);
     const int64_t axis_stride = strides[axis];
     if (interleave) strides[axis] *= static_cast<int64_t>(values.size());
-    const Buffer y = l.result(*results[0]);
+    struct Part {
+        Buffer from;
+        int64_t offset;
+        LoopNest<2> loops;
+    };
+    std::vector<Part> parts;
+    std::vector<Buffer> reads;
     int64_t position = 0;
     for (const mil::Value* value : values) {
         const Shape& shape = value->type.shape;
-        add_copy(l, l.buffer(*value), 0, y, position * axis_stride,
-                 LoopNest<2>(shape, {row_major_strides(shape), strides}));
+        reads.push_back(l.buffer(*value));
+        parts.push_back({reads.back(), position * axis_stride, {shape, {row_major_strides(shape), strides}}});
         position += interleave ? 1 : shape[axis];
     }
+    // One step for all parts: a step of its own for a constant part would make the whole result a constant.
+    const Buffer y = l.result(*results[0]);
+    l.step(reads, {y}, [=](const Execution& e) {
+        for (const Part& part : parts) copy(e, e.at<half>(part.from), e.at<half>(y) + part.offset, part.loops);
+    });
 }
 
 // fp16 to an integer type: towards zero, clamped to its range.

@@ -1,0 +1,36 @@
+"""What every probe shares: a time budget and reports of progress."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..measure import positive
+from ..results import Row
+
+
+@dataclass(frozen=True)
+class Step:
+    """Progress: `done` of `total` rows are finished, `row` being the last of them; now `doing`."""
+
+    done: int
+    total: int
+    doing: str
+    row: Row | None = None
+
+
+Progress = Callable[[Step], None]
+
+
+class Budget:
+    """Seconds shared out evenly: each part gets its share of what the parts before it left over."""
+
+    def __init__(self, seconds: float, parts: int, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._parts = parts
+        self._clock = clock
+        self._end = clock() + positive("budget", seconds)
+
+    def next_share(self) -> float:
+        """Seconds for the next part; 0 once everything is spent."""
+        share = max(0.0, self._end - self._clock()) / self._parts
+        self._parts -= 1
+        return share

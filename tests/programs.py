@@ -1,0 +1,161 @@
+"""Running programs on arrays in one line; and a varied set of programs, for comparing runs of different settings.
+
+    python programs.py RESULTS.npz
+
+evaluates the varied set and saves every output.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import aneperf
+from aneperf import mil
+
+NO_BUDGET = aneperf.CompileBudget(10**9, 10**9)
+
+Build = Callable[..., "mil.Tensor | tuple[mil.Tensor, ...]"]
+
+
+def build(define: Build, *arrays: NDArray[Any]) -> mil.Program:
+    """A program of inputs x0, x1, ... of the types of `arrays`, whose outputs y0, y1, ... `define` returns."""
+    b = mil.Builder()
+    dtypes = {np.dtype(np.float16): "fp16", np.dtype(np.float32): "fp32"}
+    results = define(*(b.input(f"x{i}", array.shape, dtypes[array.dtype]) for i, array in enumerate(arrays)))
+    for i, result in enumerate(results if isinstance(results, tuple) else (results,)):
+        b.output(f"y{i}", result)
+    return b.build()
+
+
+def run(program: aneperf.Program, *arrays: NDArray[Any]) -> tuple[NDArray[Any], ...]:
+    outputs = program.run(**{f"x{i}": array for i, array in enumerate(arrays)})
+    return tuple(outputs[f"y{i}"] for i in range(len(outputs)))
+
+
+def evaluate(device: aneperf.Device, define: Build, *arrays: NDArray[Any]) -> tuple[NDArray[Any], ...]:
+    return run(build(define, *arrays).compile(device), *arrays)
+
+
+def any_halves(seed: int, shape: tuple[int, ...]) -> NDArray[np.float16]:
+    """Every fp16 but NaN is as likely: all magnitudes, subnormals, zeros and infinities."""
+    random = np.random.default_rng(seed)
+    array = random.integers(0, 1 << 16, shape, np.uint16).view(np.float16)
+    rare = random.choice(np.array([0.0, -0.0, np.inf, -np.inf, 65504.0, 6e-8], np.float16), shape)
+    return np.where(np.isnan(array), rare, array)
+
+
+def normal_halves(seed: int, shape: tuple[int, ...], scale: float = 1.0) -> NDArray[np.float16]:
+    return (np.random.default_rng(seed).standard_normal(shape) * scale).astype(np.float16)
+
+
+def _conv_stack(x: mil.Tensor) -> mil.Tensor:
+    channels = x.channels
+    for layer in range(4):
+        x = mil.conv(x, normal_halves(layer, (channels, channels, 1, 1), channels**-0.5))
+    return x
+
+
+def _convolutions(x: mil.Tensor) -> tuple[mil.Tensor, ...]:
+    wide = mil.conv(x, normal_halves(0, (200, 96, 3, 3), 0.03), pad_type="same")
+    grouped = mil.conv(x, normal_halves(1, (96, 24, 2, 3), 0.1), groups=4, strides=(2, 1), dilations=(1, 2))
+    return wide, grouped
+
+
+def _attention(x: mil.Tensor) -> tuple[mil.Tensor, ...]:
+    scores = mil.mul(mil.matmul(x, x, transpose_y=True), 0.125)
+    return mil.matmul(mil.softmax(scores), x), mil.scaled_dot_product_attention(x, x, x)
+
+
+# By name: what to compute, and the shape of its input. PRODUCTS go through a BLAS library, VECTORS do not.
+PRODUCTS: dict[str, tuple[Build, tuple[int, ...]]] = {
+    "conv_stack": (_conv_stack, (1, 256, 1, 1100)),
+    "convolutions": (_convolutions, (2, 96, 9, 67)),
+    "matmul": (lambda x: mil.matmul(x, x, transpose_x=True), (3, 77, 601)),
+    "linear": (
+        lambda x: mil.linear(x, normal_halves(0, (130, 300), 0.1), normal_halves(1, (130,))),
+        (1, 1, 259, 300),
+    ),
+    "attention": (_attention, (1, 3, 200, 64)),
+}
+VECTORS: dict[str, tuple[Build, tuple[int, ...]]] = {
+    "unary": (
+        lambda x: (
+            *(f(x) for f in (mil.exp, mil.log, mil.rsqrt, mil.sigmoid, mil.silu, mil.tanh, mil.gelu)),
+            mil.gelu(x, "TANH_APPROXIMATION"),
+            mil.gelu(x, "SIGMOID_APPROXIMATION"),
+            mil.sqrt(mil.abs(x)),
+            mil.relu(mil.square(x)),
+        ),
+        (1, 5, 33, 101),
+    ),
+    "binary": (
+        lambda x: (
+            mil.real_div(mil.add(x, 1.5), x),
+            mil.pow(mil.abs(x), mil.reduce_max(x, [1])),
+            mil.maximum(mil.sub(x, mil.reduce_mean(x, [3])), mil.minimum(x, mil.mul(x, x))),
+        ),
+        (1, 37, 5, 111),
+    ),
+    "reductions": (
+        lambda x: tuple(
+            reduce(x, axes)
+            for reduce in (mil.reduce_sum, mil.reduce_mean, mil.reduce_max, mil.reduce_min)
+            for axes in ([3], [1], [1, 3], [0, 1, 2, 3])
+        ),
+        (2, 45, 3, 307),
+    ),
+    "softmax": (lambda x: tuple(mil.softmax(x, axis) for axis in range(4)), (2, 45, 3, 207)),
+    "norms": (
+        lambda x: (
+            mil.layer_norm(x, [3], normal_halves(0, (207,)), normal_halves(1, (207,))),
+            mil.layer_norm(x, [1]),
+            mil.layer_norm(x, [1, 3]),
+        ),
+        (2, 45, 3, 207),
+    ),
+    "quantization": (
+        lambda x: (
+            mil.dequantize(mil.quantize(x, 0.03125), 0.03125),
+            mil.cast(
+                mil.quantize(x, np.full(45, 0.1, np.float16), np.full(45, 7, np.uint8), "uint8", axis=1), "fp16"
+            ),
+        ),
+        (1, 45, 3, 207),
+    ),
+    "shapes": (
+        lambda x: (
+            mil.transpose(x, [3, 0, 2, 1]),
+            mil.concat([*mil.split(x, 3, 1), mil.slice_by_size(x, [0, 9, 0, 0], [2, 13, 3, 207])], 1),
+            mil.concat([x, mil.relu(x)], 1, interleave=True),
+        ),
+        (2, 45, 3, 207),
+    ),
+}
+
+
+def compile_varied(device: aneperf.Device) -> dict[str, tuple[aneperf.Program, NDArray[np.float16]]]:
+    """Programs with their input, by name."""
+    inputs = {name: normal_halves(99, shape) for name, (_, shape) in {**PRODUCTS, **VECTORS}.items()}
+    return {
+        name: (build(define, inputs[name]).compile(device), inputs[name])
+        for name, (define, _) in {**PRODUCTS, **VECTORS}.items()
+    }
+
+
+def main(path: str) -> None:
+    device = aneperf.open("emulator:h16", compile_budget=NO_BUDGET)
+    results = {
+        f"{name}/{i}": output
+        for name, (program, x) in compile_varied(device).items()
+        for i, output in enumerate(run(program, x))
+    }
+    np.savez(path, info=np.array([f"{k}={v}" for k, v in device.info().items()]), **results)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

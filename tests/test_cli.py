@@ -1,0 +1,185 @@
+import importlib
+import io
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import aneperf
+from aneperf import cli
+from aneperf.results import Result
+from fakes import FakeDevice, FakeStack
+
+STACKS = tuple(FakeStack(channels=4, depth=depth, width=4) for depth in (1, 2, 3))
+
+
+@dataclass
+class Outcome:
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def device(monkeypatch: pytest.MonkeyPatch) -> FakeDevice:
+    """The device that `open` gives, and three small configurations in the published ones' place."""
+    device = FakeDevice()
+    monkeypatch.setattr("aneperf.device.open", lambda *args, **kwargs: device)
+    monkeypatch.setattr(importlib.import_module("aneperf.probes.peak"), "PUBLISHED", STACKS)
+    return device
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+    def run(*arguments: str) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["aneperf", *arguments])
+        with pytest.raises(SystemExit) as exit:
+            cli.main()
+        code = exit.value.code or 0
+        assert isinstance(code, int)
+        return Outcome(code, *capsys.readouterr())
+
+    return run
+
+
+def test_peak_prints_its_table(device: FakeDevice, run: Any) -> None:
+    outcome = run("peak", "--budget", "0.05")
+    assert outcome.code == 0
+    assert "3x conv 4ch sp4" in outcome.out
+    assert "not a Neural Engine measurement" in outcome.out
+    assert max(map(len, outcome.out.splitlines())) <= 80
+    assert "\x1b" not in outcome.out
+    assert outcome.err == ""
+
+
+def test_peak_saves_its_result(device: FakeDevice, run: Any, tmp_path: Path) -> None:
+    assert run("peak", "--budget", "0.05", "--ports", "fp16", "--json", str(tmp_path / "r.json")).code == 0
+    result = Result.load(tmp_path / "r.json")
+    assert [row.key for row in result] == [f"peak/conv4x{depth}/sp4/fp16-ports" for depth in (1, 2, 3)]
+
+
+def test_a_row_in_error_is_exit_code_1(device: FakeDevice, run: Any) -> None:
+    device.outcomes = {"2x conv 4ch sp4": 1.5}
+    outcome = run("peak", "--budget", "0.05")
+    assert outcome.code == 1
+    assert "wrong output" in outcome.out
+
+
+def test_an_unsupported_row_is_no_failure_but_nothing_measured_is(device: FakeDevice, run: Any) -> None:
+    refusal = aneperf.CompileError("[compile] CompilationFailure: too wide")
+    device.outcomes = {"2x conv 4ch sp4": refusal}
+    assert run("peak", "--budget", "0.05").code == 0
+    device.outcomes = {stack.name: refusal for stack in STACKS}
+    outcome = run("peak", "--budget", "0.05")
+    assert outcome.code == 1
+    assert "too wide" in outcome.out
+
+
+def test_an_interrupt_keeps_what_was_finished(device: FakeDevice, run: Any, tmp_path: Path) -> None:
+    device.outcomes = {"3x conv 4ch sp4": KeyboardInterrupt()}
+    outcome = run("peak", "--budget", "0.05", "--json", str(tmp_path / "r.json"))
+    assert outcome.code == 130
+    assert outcome.err == "aneperf: interrupted\n"
+    assert "2x conv 4ch sp4" in outcome.out
+    assert "3x conv 4ch sp4" not in outcome.out
+    result = Result.load(tmp_path / "r.json")
+    assert len(result) == 2
+    assert "Interrupted" in result.notes[0]
+
+
+def test_an_interrupt_before_the_first_row(device: FakeDevice, run: Any) -> None:
+    device.outcomes = {"1x conv 4ch sp4": KeyboardInterrupt()}
+    assert run("peak", "--budget", "0.05").code == 130
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--device", "gpu"], "no device is called 'gpu': choose ane, emulator"),
+        (["--device", ""], "no device is called ''"),
+        (["--device", "emulator:"], "no device is called 'emulator:'"),
+        (["--device", "emulator:h16", "--chip", "h13"], "name two chips"),
+        (["--device", "ane", "--chip", "h13"], "a chip is a profile of the emulator"),
+        (["--device", "emulator", "--chip", "m4"], "m4"),
+        (["--budget", "0"], "budget must be a positive, finite number, not 0.0"),
+        (["--budget", "-1"], "budget must be a positive, finite number"),
+        (["--budget", "nan"], "budget must be a positive, finite number"),
+        (["--budget", "inf"], "budget must be a positive, finite number"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line_and_exit_code_2(
+    run: Any, arguments: list[str], message: str
+) -> None:
+    outcome = run("peak", *arguments)
+    assert outcome.code == 2
+    assert outcome.out == ""
+    assert message in outcome.err
+    assert outcome.err.startswith("aneperf: ")
+    assert outcome.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("path", ["none/r.json", ".", "pipe/r.json"])
+def test_an_unwritable_file_is_found_before_measuring(
+    device: FakeDevice, run: Any, tmp_path: Path, path: str
+) -> None:
+    (tmp_path / "pipe").write_text("")
+    outcome = run("peak", "--json", str(tmp_path / path))
+    assert outcome.code == 2
+    assert outcome.err.startswith("aneperf: ")
+    assert outcome.err.count("\n") == 1
+    assert device.programs == []
+
+
+@pytest.mark.parametrize(
+    "arguments", [["fly"], ["peak", "--budget", "long"], ["peak", "--ports", "int8"], ["peak", "x"]]
+)
+def test_wrong_usage_is_exit_code_2(run: Any, arguments: list[str]) -> None:
+    outcome = run(*arguments)
+    assert outcome.code == 2
+    assert outcome.out == ""
+    assert "Usage: aneperf" in outcome.err
+    assert "Traceback" not in outcome.err
+
+
+def test_version_and_help(run: Any) -> None:
+    assert run("--version").out == f"aneperf {aneperf.__version__}\n"
+    assert "peak" in run("--help").out
+    without_arguments = run()
+    assert "peak" in without_arguments.out + without_arguments.err
+
+
+def test_info(device: FakeDevice, run: Any) -> None:
+    outcome = run("info")
+    assert outcome.code == 0
+    assert "software emulator" in outcome.out.lower()
+    facts = json.loads(run("info", "--json").out)
+    assert facts["device"] == "emulator"
+    assert facts["properties"] == {"threads": "4"}
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_gets_a_progress_bar(
+    device: FakeDevice, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal = Terminal()
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stderr", terminal)
+    outcome = run("peak", "--budget", "0.05")
+    assert outcome.code == 0
+    assert "0/3" in terminal.getvalue()
+    assert "3/3" not in outcome.out
+
+
+def test_python_m_aneperf() -> None:
+    arguments = [sys.executable, "-m", "aneperf", "info", "--device", "emulator", "--json"]
+    run = subprocess.run(arguments, capture_output=True, text=True, check=True, timeout=60)
+    assert json.loads(run.stdout)["aneperf"] == aneperf.__version__
+    assert run.stderr == ""

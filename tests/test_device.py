@@ -1,0 +1,346 @@
+"""The device contract: surfaces, ports, binding, the compile budget, unloading."""
+
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+import aneperf
+from aneperf import CompileBudget, Layout, mil
+
+
+def scale_program(**inputs):
+    """One output `y`, the sum of all inputs, each weighted by its position in ASCII order of the names."""
+    b = mil.Builder()
+    tensors = {name: b.input(name, shape) for name, shape in inputs.items()}
+    total = None
+    for position, name in enumerate(sorted(tensors), start=1):
+        term = mil.mul(tensors[name], float(position))
+        total = term if total is None else mil.add(total, term)
+    b.output("y", total)
+    return b.build()
+
+
+SHAPE = (1, 4, 1, 32)
+
+
+@pytest.fixture
+def program(device):
+    return scale_program(x=SHAPE).compile(device)
+
+
+def bindings(device, program):
+    return (
+        {port.name: device.make_surface(port) for port in program.inputs},
+        {port.name: device.make_surface(port) for port in program.outputs},
+    )
+
+
+def test_ports_are_in_ascii_order_and_say_what_they_take(device):
+    program = scale_program(b=SHAPE, a10=SHAPE, a2=SHAPE, B=SHAPE).compile(device)
+    assert [port.name for port in program.inputs] == ["B", "a10", "a2", "b"]
+    port = program.inputs[0]
+    assert (port.dtype, port.shape, port.row_pitch, port.bytes) == ("fp16", SHAPE, 64, 4 * 64)
+
+
+def test_inputs_are_bound_by_name_whatever_their_order(device):
+    names = ["z", "a", "m"]
+    program = scale_program(**dict.fromkeys(names, SHAPE)).compile(device)
+    arrays = {name: np.full(SHAPE, 10.0**i, np.float16) for i, name in enumerate(names)}
+    y = program.run(**arrays)["y"]
+    assert np.all(y == 1 * arrays["a"] + 2 * arrays["m"] + 3 * arrays["z"])
+
+
+@pytest.mark.parametrize(
+    ("dtype", "width", "pitch"), [("fp16", 32, 64), ("fp16", 33, 128), ("fp32", 4, 64), ("int8", 65, 128)]
+)
+def test_rows_start_on_64_byte_boundaries(device, dtype, width, pitch):
+    layout = Layout(dtype, (2, 3, width))
+    assert (layout.row_pitch, layout.bytes) == (pitch, 6 * pitch)
+    surface = device.make_surface(layout)
+    numpy_dtype = {"fp16": np.float16, "fp32": np.float32, "int8": np.int8}[dtype]
+    array = np.arange(6 * width).reshape(2, 3, width).astype(numpy_dtype)
+    surface.write(array)
+    np.testing.assert_array_equal(surface.read(), array)
+    raw = surface.read(Layout("uint8", (6, pitch)))
+    packed = array.reshape(6, width).view(np.uint8)
+    np.testing.assert_array_equal(raw[:, : packed.shape[1]], packed)
+    assert not raw[:, packed.shape[1] :].any()
+
+
+def test_a_narrow_port_is_read_and_written_by_its_pitch(device):
+    program = scale_program(x=(1, 5, 2, 3)).compile(device)
+    x = np.arange(30, dtype=np.float16).reshape(1, 5, 2, 3)
+    np.testing.assert_array_equal(program.run(x=x)["y"], x)
+
+
+def test_a_larger_surface_is_fine_and_a_smaller_one_is_status_0x1d(device, program):
+    x = np.ones(SHAPE, np.float16)
+    large_in, large_out = device.make_surface(4096), device.make_surface(4096)
+    large_in.write(x, program.inputs[0].layout)
+    program.evaluate({"x": large_in}, {"y": large_out})
+    np.testing.assert_array_equal(large_out.read(program.outputs[0].layout), x)
+    for inputs, outputs in ((255, 256), (256, 255)):
+        with pytest.raises(aneperf.EvaluateError, match="255 bytes, the port needs 256") as caught:
+            program.bind({"x": device.make_surface(inputs)}, {"y": device.make_surface(outputs)})
+        assert caught.value.status == 0x1D
+
+
+def test_one_surface_chains_two_programs(device, program):
+    x, between, y = (device.make_surface(program.inputs[0]) for _ in range(3))
+    double = mil.Builder()
+    double.output("y", mil.mul(double.input("x", SHAPE), 2.0))
+    second = double.build().compile(device)
+    x.write(np.full(SHAPE, 3, np.float16))
+    program.evaluate({"x": x}, {"y": between})
+    second.evaluate({"x": between}, {"y": y})
+    assert np.all(y.read() == 6)
+
+
+def test_time_returns_each_calls_duration(device, program):
+    durations = program.time(*bindings(device, program), 7)
+    assert durations.dtype == np.int64
+    assert durations.shape == (7,)
+    assert np.all(durations > 0)
+
+
+def test_unload_ends_a_program_and_its_requests(device, program):
+    request = program.bind(*bindings(device, program))
+    request.evaluate()
+    assert program.loaded
+    program.unload()
+    program.unload()
+    assert not program.loaded
+    for call in (request.evaluate, lambda: request.time(1), lambda: program.bind(*bindings(device, program))):
+        with pytest.raises(aneperf.EvaluateError, match="unloaded"):
+            call()
+
+
+def test_a_request_keeps_its_program_and_surfaces_alive(device):
+    program = scale_program(x=SHAPE).compile(device)
+    inputs, outputs = bindings(device, program)
+    inputs["x"].write(np.ones(SHAPE, np.float16))
+    y = outputs["y"]
+    request = program.bind(inputs, outputs)
+    del program, inputs, outputs
+    request.evaluate()
+    assert np.all(y.read() == 1)
+
+
+def test_requests_of_one_program_from_many_threads(device):
+    program = scale_program(x=(1, 64, 1, 512)).compile(device)
+    wrong = []
+
+    def evaluate(value):
+        x = np.full((1, 64, 1, 512), value, np.float16)
+        for _ in range(50):
+            if not np.array_equal(program.run(x=x)["y"], x):
+                wrong.append(value)
+
+    threads = [threading.Thread(target=evaluate, args=(float(i),)) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_unloading_while_other_threads_evaluate(device):
+    program = scale_program(x=(1, 64, 1, 512)).compile(device)
+    request = program.bind(*bindings(device, program))
+    outcomes = []
+
+    def evaluate():
+        try:
+            while True:
+                request.time(10)
+        except aneperf.EvaluateError as error:
+            outcomes.append(str(error))
+
+    threads = [threading.Thread(target=evaluate) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    program.unload()
+    for thread in threads:
+        thread.join(timeout=60)
+    assert len(outcomes) == 3
+
+
+def in_new_process(code):
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+    return result.stdout
+
+
+BUDGET = """
+import aneperf
+from aneperf import CompileBudget, mil
+b = mil.Builder()
+b.output("y", mil.relu(b.input("x", (1, 1, 1, 32))))
+program = b.build()
+device = aneperf.open("emulator", compile_budget=%s)
+try:
+    while True:
+        program.compile(device)
+except aneperf.AneError as error:
+    print(type(error).__name__, device.compiles_used, error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("budget", "expected"),
+    [
+        ("None", "CompileBudgetError 100 [compile] this process has used its 100 compiles"),
+        ("3", "CompileBudgetError 3 [compile] this process has used its 3 compiles"),
+        ("CompileBudget(1000, 119)", "CompileError 119 [compile] CompilationFailure: the engine's compiler fails"),
+    ],
+)
+def test_the_compile_budget_is_the_processes(budget, expected):
+    assert in_new_process(BUDGET % budget).startswith(expected)
+
+
+def test_programs_see_no_nan_from_a_port(device):
+    y = scale_program(x=SHAPE).compile(device).run(x=np.full(SHAPE, np.nan, np.float16))["y"]
+    assert np.all(np.isposinf(y))
+
+
+def test_info_tells_what_the_device_is(device):
+    info = device.info()
+    assert info["kind"] == "emulator"
+    assert info["chip"] == "h16"
+    assert info["simd"] in {"baseline", "avx2", "avx512", "neon"}
+    assert int(info["threads"]) >= 1
+    assert info["gemm"]
+
+
+def array(dtype=np.float16, shape=SHAPE):
+    return np.zeros(shape, dtype)
+
+
+# Each call with the error's type and a part of its message.
+BAD_CALLS = {
+    "surface of no bytes": (lambda d, p: d.make_surface(0), aneperf.SurfaceError, "0 bytes"),
+    "surface of negative size": (lambda d, p: d.make_surface(-64), aneperf.SurfaceError, "-64 bytes"),
+    "surface beyond memory": (lambda d, p: d.make_surface(1 << 60), aneperf.SurfaceError, "memory"),
+    "surface of 2**70 bytes": (lambda d, p: d.make_surface(1 << 70), aneperf.ArgumentError, "integer"),
+    "surface of text": (lambda d, p: d.make_surface("big"), aneperf.ArgumentError, "'big'"),
+    "surface of a float": (lambda d, p: d.make_surface(64.0), aneperf.ArgumentError, "64.0"),
+    "layout of unknown dtype": (lambda d, p: Layout("fp8", (1,)), aneperf.ArgumentError, '"fp8"'),
+    "layout of a numpy dtype": (lambda d, p: Layout(np.float16, (1,)), aneperf.ArgumentError, "str"),
+    "layout without extent": (lambda d, p: Layout("fp16", (1, 0)), aneperf.ArgumentError, "below 1"),
+    "layout of six axes": (lambda d, p: Layout("fp16", (1,) * 6), aneperf.ArgumentError, "5 axes"),
+    "layout beyond 1 TiB": (lambda d, p: Layout("fp16", (1 << 30,) * 5), aneperf.ArgumentError, "1 TiB"),
+    "layout of a sub-byte dtype": (lambda d, p: Layout("uint4", (2,)), aneperf.ArgumentError, "whole bytes"),
+    "layout of strings": (lambda d, p: Layout("string", (2,)), aneperf.ArgumentError, "whole bytes"),
+    "shape of text": (lambda d, p: Layout("fp16", "12"), aneperf.ArgumentError, "sequence"),
+    "shape of floats": (lambda d, p: Layout("fp16", (1.5,)), aneperf.ArgumentError, "1.5"),
+    "write of a list": (lambda d, p: d.make_surface(p.inputs[0]).write([1]), aneperf.SurfaceError, "numpy"),
+    "write of another dtype": (
+        lambda d, p: d.make_surface(p.inputs[0]).write(array(np.float32)),
+        aneperf.SurfaceError,
+        "float16, the array float32",
+    ),
+    "write of big-endian data": (
+        lambda d, p: d.make_surface(p.inputs[0]).write(array(">f2")),
+        aneperf.SurfaceError,
+        "astype",
+    ),
+    "write of another shape": (
+        lambda d, p: d.make_surface(p.inputs[0]).write(array(shape=(1, 4, 32))),
+        aneperf.SurfaceError,
+        r"\[1, 4, 32\]",
+    ),
+    "write without a layout": (lambda d, p: d.make_surface(256).write(array()), aneperf.SurfaceError, "layout"),
+    "read without a layout": (lambda d, p: d.make_surface(256).read(), aneperf.SurfaceError, "layout"),
+    "read past the end": (
+        lambda d, p: d.make_surface(64).read(p.inputs[0].layout),
+        aneperf.SurfaceError,
+        "256 bytes, the surface has 64",
+    ),
+    "bind without an input": (
+        lambda d, p: p.bind({}, {"y": d.make_surface(256)}),
+        aneperf.EvaluateError,
+        "input 'x' has no surface",
+    ),
+    "bind without an output": (
+        lambda d, p: p.bind({"x": d.make_surface(256)}, {}),
+        aneperf.EvaluateError,
+        "output 'y' has no surface",
+    ),
+    "bind of an unknown port": (
+        lambda d, p: p.bind({"x": d.make_surface(256), "q": d.make_surface(256)}, {"y": d.make_surface(256)}),
+        aneperf.EvaluateError,
+        "no input 'q'; the program has x",
+    ),
+    "bind of a list": (lambda d, p: p.bind([d.make_surface(256)], {}), aneperf.ArgumentError, "dict"),
+    "bind of an array": (lambda d, p: p.bind({"x": array()}, {}), aneperf.ArgumentError, "must be a Surface"),
+    "bind of None": (lambda d, p: p.bind({"x": None}, {}), aneperf.ArgumentError, "must be a Surface"),
+    "bind of a numbered port": (
+        lambda d, p: p.bind({0: d.make_surface(256)}, {}),
+        aneperf.ArgumentError,
+        "must be a str",
+    ),
+    "time of no calls": (
+        lambda d, p: p.time({"x": d.make_surface(256)}, {"y": d.make_surface(256)}, 0),
+        aneperf.ArgumentError,
+        "at least 1",
+    ),
+    "time of too many calls": (
+        lambda d, p: p.time({"x": d.make_surface(256)}, {"y": d.make_surface(256)}, 1 << 60),
+        aneperf.ArgumentError,
+        "at most",
+    ),
+    "run without an input": (lambda d, p: p.run(), aneperf.ArgumentError, "input 'x' is missing"),
+    "run with an unknown input": (
+        lambda d, p: p.run(x=array(), z=array()),
+        aneperf.ArgumentError,
+        "no input 'z'",
+    ),
+    "run on another dtype": (lambda d, p: p.run(x=array(np.float64)), aneperf.SurfaceError, "float64"),
+    "text of bytes": (lambda d, p: d.compile(b"program(1.3)"), aneperf.ArgumentError, "str"),
+    "text of surrogates": (lambda d, p: d.compile("\ud800"), aneperf.ArgumentError, "UTF-8"),
+    "empty text": (lambda d, p: d.compile(""), aneperf.CompileError, "program"),
+    "weights as a list": (lambda d, p: d.compile("", []), aneperf.ArgumentError, "dict"),
+    "weights of text": (lambda d, p: d.compile("", {"w": "text"}), aneperf.ArgumentError, "bytes-like"),
+    "weights by number": (lambda d, p: d.compile("", {1: b""}), aneperf.ArgumentError, "str"),
+    "weights not contiguous": (
+        lambda d, p: d.compile("", {"w": memoryview(bytes(8))[::2]}),
+        aneperf.ArgumentError,
+        "contiguous",
+    ),
+    "unknown device": (lambda d, p: aneperf.open("gpu"), aneperf.ArgumentError, "gpu"),
+    "unknown chip": (lambda d, p: aneperf.open("emulator", chip="h99"), aneperf.ArgumentError, "h99"),
+    "budget of none": (
+        lambda d, p: aneperf.open("emulator", compile_budget=CompileBudget(0, 119)),
+        aneperf.ArgumentError,
+        "at least 1",
+    ),
+    "budget of text": (lambda d, p: CompileBudget("many"), aneperf.ArgumentError, "'many'"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_CALLS)
+def test_bad_calls_say_what_is_wrong(device, program, case):
+    call, error, message = BAD_CALLS[case]
+    with pytest.raises(error, match=message):
+        call(device, program)
+
+
+@pytest.mark.parametrize("threads", ["0", "-1", "many", "1000", "2 "])
+def test_a_malformed_thread_count_is_refused(threads):
+    code = (
+        f"import os; os.environ['ANEPERF_THREADS'] = {threads!r}\n"
+        "import aneperf\n"
+        "try:\n    aneperf.open('emulator')\n"
+        "except aneperf.ArgumentError as error:\n    print(error)\n"
+    )
+    assert "ANEPERF_THREADS" in in_new_process(code)
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="a Mac may have a Neural Engine")
+def test_without_an_engine_asking_for_it_says_so():
+    with pytest.raises(aneperf.DeviceUnavailable, match="no Neural Engine on this machine"):
+        aneperf.open("ane")

@@ -1,0 +1,201 @@
+import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import aneperf
+from aneperf import device as devices
+from aneperf.errors import ArgumentError, DeviceUnavailable
+
+
+class Engine:
+    """Stands where the Neural Engine would be."""
+
+    def __init__(self, budget: Any) -> None:
+        self.compile_budget = budget
+
+    def info(self) -> dict[str, str]:
+        return {"kind": "ane", "chip": "Apple M4 Max", "subtype": "h16", "boards": "1"}
+
+
+@pytest.fixture(autouse=True)
+def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ANEPERF_DEVICE", raising=False)
+    monkeypatch.delenv("ANEPERF_CHIP", raising=False)
+
+
+@pytest.fixture
+def mac(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "_is_apple_silicon", lambda: True)
+    monkeypatch.setattr(devices, "open_neural_engine", Engine)
+
+
+@pytest.fixture
+def mac_without_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(budget: Any) -> None:
+        raise DeviceUnavailable("class _ANEInMemoryModel is missing")
+
+    monkeypatch.setattr(devices, "_is_apple_silicon", lambda: True)
+    monkeypatch.setattr(devices, "open_neural_engine", refuse)
+
+
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "_is_apple_silicon", lambda: False)
+
+
+def opened(*args: Any, **kwargs: Any) -> dict[str, str]:
+    return aneperf.open(*args, **kwargs).info()
+
+
+@pytest.mark.usefixtures("elsewhere")
+def test_the_emulator_is_the_default_without_an_engine() -> None:
+    facts = opened()
+    assert (facts["kind"], facts["chip"]) == ("emulator", "h16")
+    assert aneperf.info().device_note is None
+
+
+@pytest.mark.usefixtures("mac")
+def test_the_engine_is_the_default_on_a_mac(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert opened()["kind"] == "ane"
+    assert opened("emulator")["kind"] == "emulator"
+    assert opened(chip="none")["chip"] == "none"
+    monkeypatch.setenv("ANEPERF_CHIP", "none")
+    assert opened()["kind"] == "ane"
+
+
+@pytest.mark.usefixtures("mac_without_service")
+def test_a_mac_without_its_engine_says_why() -> None:
+    assert aneperf.info().device_note == (
+        "The emulator stands in, since the Neural Engine did not open: class _ANEInMemoryModel is missing"
+    )
+    assert aneperf.info("emulator").device_note is None
+    with pytest.raises(DeviceUnavailable, match="_ANEInMemoryModel is missing"):
+        aneperf.open("ane")
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="a Mac may have one")
+def test_no_engine_is_an_error_if_it_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(DeviceUnavailable):
+        aneperf.open("ane")
+    monkeypatch.setenv("ANEPERF_DEVICE", "ane")
+    with pytest.raises(DeviceUnavailable):
+        aneperf.open()
+
+
+@pytest.mark.usefixtures("mac")
+def test_environment_variables_choose(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANEPERF_DEVICE", "emulator")
+    assert opened()["chip"] == "h16"
+    monkeypatch.setenv("ANEPERF_CHIP", "none")
+    assert opened()["chip"] == "none"
+    assert opened(chip="h16")["chip"] == "h16"
+    assert opened("emulator:h16")["chip"] == "h16"
+    assert opened("ane")["kind"] == "ane"
+    monkeypatch.delenv("ANEPERF_CHIP")
+    monkeypatch.setenv("ANEPERF_DEVICE", "emulator:none")
+    assert opened()["chip"] == "none"
+    monkeypatch.setenv("ANEPERF_DEVICE", "")
+    assert opened()["kind"] == "ane"
+    monkeypatch.setenv("ANEPERF_DEVICE", "tpu")
+    with pytest.raises(ArgumentError, match="no device is called 'tpu'"):
+        aneperf.open()
+
+
+@pytest.mark.parametrize(
+    ("device", "chip"),
+    [
+        ("gpu", None), ("", None), ("emulator:", None), ("ane:h16", None), ("ANE", None), (7, None),
+        (b"ane", None), ("ane", "h16"), ("emulator:h16", "h13"), ("emulator", 16), ("emulator", "m4"),
+        (None, "m4"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_opened(device: Any, chip: Any) -> None:
+    with pytest.raises(ArgumentError):
+        aneperf.open(device, chip=chip)
+
+
+def test_budget_of_the_emulator() -> None:
+    for given, soft, hard in [
+        (None, 100, 119),
+        (5, 5, 119),
+        (500, 500, 500),
+        (aneperf.CompileBudget(2, 3), 2, 3),
+    ]:
+        budget = aneperf.open("emulator", compile_budget=given).compile_budget
+        assert (budget.soft, budget.hard) == (soft, hard)
+
+
+@pytest.mark.usefixtures("mac")
+def test_budget_of_the_engine() -> None:
+    assert aneperf.open("ane", compile_budget=119).compile_budget.soft == 119
+    with pytest.raises(ArgumentError, match="500 is more than the 119"):
+        aneperf.open("ane", compile_budget=500)
+
+
+@pytest.mark.parametrize("budget", [0, -1, 1.5, "9", True])
+def test_bad_budgets(budget: Any) -> None:
+    with pytest.raises(ArgumentError, match="compile_budget must be a positive integer"):
+        aneperf.open("emulator", compile_budget=budget)
+
+
+def test_info_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
+    monkeypatch.setenv("ANEPERF_NOTE", "\udcff")
+    monkeypatch.setenv("HOME_ADDRESS", "private")
+    facts = aneperf.info("emulator")
+    assert facts.aneperf == aneperf.__version__
+    assert facts.device == "emulator"
+    assert facts.python == platform.python_version()
+    assert facts.cpu
+    assert facts.cores >= 1
+    assert facts.memory_bytes is None or facts.memory_bytes > 2**26
+    assert facts.variables["OPENBLAS_CORETYPE"] == "Haswell"
+    assert facts.variables["ANEPERF_NOTE"] == "?"
+    assert "HOME_ADDRESS" not in facts.variables
+    assert facts.started.endswith("+00:00")
+    assert facts.to_dict()["cpu"] == facts.cpu
+    assert facts.cpu in " ".join(str(facts).split())
+
+
+@pytest.mark.usefixtures("mac")
+def test_info_of_an_engine() -> None:
+    facts = aneperf.info(Engine(None))  # type: ignore[arg-type]
+    assert (facts.chip, facts.subtype, facts.properties) == ("Apple M4 Max", "h16", {"boards": "1"})
+    assert not facts.is_emulator
+
+
+def supply(folder: Path, name: str, **files: str) -> None:
+    (folder / name).mkdir()
+    for file, content in files.items():
+        (folder / name / file).write_text(content + "\n")
+
+
+def test_power_on_linux(tmp_path: Path) -> None:
+    assert devices.linux_power(tmp_path / "none") == "unavailable"
+    assert devices.linux_power(tmp_path) == "unavailable"
+    supply(tmp_path, "AC", type="Mains", online="1")
+    assert devices.linux_power(tmp_path) == "AC power"
+    supply(tmp_path, "BAT0", type="Battery", status="Charging")
+    assert devices.linux_power(tmp_path) == "AC power"
+    (tmp_path / "BAT0" / "status").write_text("Discharging\n")
+    assert devices.linux_power(tmp_path) == "battery"
+
+
+def test_power_on_a_mac() -> None:
+    battery = "Now drawing from 'Battery Power'\n -InternalBattery-0 (id=1)\t80%; discharging; 5:00 remaining"
+    assert devices.mac_power("Now drawing from 'AC Power'\n", " lowpowermode         0\n") == "AC Power"
+    assert (
+        devices.mac_power(battery, " sleep 1\n lowpowermode         1\n") == "Battery Power, low power mode"
+    )
+    assert devices.mac_power("", "") == "unavailable"
+
+
+def test_thermal_state_on_a_mac() -> None:
+    calm = "Note: No thermal warning level has been recorded\nNote: No CPU power status has been recorded"
+    assert devices.mac_thermal(calm) == "no warning recorded"
+    limited = "CPU_Scheduler_Limit \t= 100\n\tCPU_Available_CPUs \t= 8\n\tCPU_Speed_Limit \t= 70\n"
+    assert devices.mac_thermal(limited) == "CPU speed limit 70 %"
+    assert devices.mac_thermal("") == "unavailable"

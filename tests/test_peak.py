@@ -1,0 +1,209 @@
+import importlib
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from aneperf.errors import ArgumentError, CompileBudgetError, CompileError, EvaluateError
+from aneperf.kernels.conv_stack import PUBLISHED, ConvStack
+from aneperf.probes import peak
+from aneperf.probes.peak import tolerance
+from aneperf.probes.schedule import Budget, Step
+from aneperf.results import Result
+from fakes import FakeClock, FakeDevice, FakeStack
+
+peak_module = importlib.import_module("aneperf.probes.peak")
+STACKS = [FakeStack(channels=4, depth=depth, width=4) for depth in (1, 2, 3, 4)]
+
+
+def run(device: Any, stacks: Any = STACKS, budget: float = 0.05, **options: Any) -> Result:
+    return peak(device, configs=stacks, budget=budget, **options)
+
+
+def test_rows_hold_the_throughput() -> None:
+    device = FakeDevice()
+    result = run(device)
+    assert [row.status for row in result] == ["ok"] * 4
+    assert [row.key for row in result] == [f"peak/conv4x{depth}/sp4/fp32-ports" for depth in (1, 2, 3, 4)]
+    row = result.rows[3]
+    assert row.params == {
+        "config": "4x conv 4ch sp4", "channels": 4, "depth": 4, "height": 1, "width": 4, "ports": "fp32"
+    }  # fmt: skip
+    assert row.median == 1.0
+    assert row.unit == "ms"
+    assert row.error == 0
+    assert row.metrics["tflops"] == pytest.approx(2 * 4 * 4 * 4 * 4 / 1e-3 / 1e12)
+    assert row.metrics["weights_mb"] == 2 * 4 * 4 * 4 / 2**20
+    assert result.best == row
+    assert result.environment.is_emulator
+    assert not any(program.loaded for program in device.programs)
+
+
+def test_interval_of_the_throughput_is_that_of_the_time() -> None:
+    device = FakeDevice()
+    device.call_ns = lambda call: 1_000_000 + 1000 * (call * 7919 % 101)
+    (row,) = run(device, STACKS[:1])
+    assert row.ci_low is not None
+    assert row.ci_high is not None
+    assert row.metrics["tflops_low"] == pytest.approx(512 / row.ci_high / 1e9 / 4)
+    assert row.metrics["tflops_high"] == pytest.approx(512 / row.ci_low / 1e9 / 4)
+    assert row.metrics["tflops_low"] < row.metrics["tflops"] < row.metrics["tflops_high"]
+
+
+def test_a_wrong_output_is_an_error_and_not_a_fast_row() -> None:
+    device = FakeDevice({"2x conv 4ch sp4": 1.5, "3x conv 4ch sp4": math.nan, "4x conv 4ch sp4": math.inf})
+    right, wrong, undefined, infinite = run(device)
+    assert right.status == "ok"
+    assert wrong.status == "error"
+    assert wrong.reason == "wrong output: relative error 0.5, where fp16 explains 0.0028"
+    assert wrong.error == 0.5
+    for row in (undefined, infinite):
+        assert (row.status, row.reason, row.error) == ("error", "the output is not finite", None)
+    assert not any("tflops" in row.metrics for row in (wrong, undefined, infinite))
+
+
+@pytest.mark.parametrize(
+    ("failure", "status"),
+    [
+        (CompileError("[compile] InvalidMILProgram: line 7, column 2: no"), "unsupported"),
+        (CompileBudgetError("[compile] 100 compiles are used up"), "skipped"),
+        (EvaluateError("[evaluate] status 0x1d"), "error"),
+    ],
+)
+def test_a_refused_configuration_is_a_row_and_the_probe_goes_on(failure: Exception, status: str) -> None:
+    rows = run(FakeDevice({"2x conv 4ch sp4": failure})).rows
+    assert [row.status for row in rows] == ["ok", status, "ok", "ok"]
+    assert rows[1].reason == str(failure)
+    assert rows[1].median is None
+
+
+def test_a_failing_evaluation_unloads_its_program() -> None:
+    def fail(call: int) -> int:
+        raise EvaluateError("[evaluate] status 0x4")
+
+    device = FakeDevice()
+    device.call_ns = fail
+    (row,) = run(device, STACKS[:1])
+    assert (row.status, row.reason) == ("error", "[evaluate] status 0x4")
+    assert not device.programs[0].loaded
+
+
+def test_an_interrupt_passes_and_unloads() -> None:
+    def interrupt(call: int) -> int:
+        raise KeyboardInterrupt
+
+    device = FakeDevice()
+    device.call_ns = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        run(device)
+    assert not device.programs[0].loaded
+
+
+def test_what_the_budget_does_not_reach_is_skipped() -> None:
+    rows = run(FakeDevice(), budget=1e-9).rows
+    assert {row.status for row in rows} == {"skipped"}
+    assert {row.reason for row in rows} == {"the time budget was spent: give more seconds"}
+
+
+def test_budget_is_shared_evenly_over_what_remains() -> None:
+    clock = FakeClock()
+    budget = Budget(12.0, 4, clock)
+    assert budget.next_share() == 3
+    clock.now = 1.5  # the first part left half of its share
+    assert budget.next_share() == 3.5
+    clock.now = 11
+    assert budget.next_share() == 0.5
+    clock.now = 13
+    assert budget.next_share() == 0
+
+
+@pytest.mark.parametrize("budget", [0, -3, math.nan, math.inf, True, "30", None])
+def test_bad_budgets_are_refused(budget: Any) -> None:
+    device = FakeDevice()
+    with pytest.raises(ArgumentError, match="budget must be a positive, finite number"):
+        run(device, budget=budget)
+    assert device.programs == []
+
+
+def test_bad_configurations_are_refused_before_any_is_measured() -> None:
+    device = FakeDevice()
+    with pytest.raises(ArgumentError, match="configs is empty"):
+        run(device, [])
+    with pytest.raises(ArgumentError, match="holds 'peak/conv4x1/sp4/fp32-ports' more than once"):
+        run(device, [STACKS[0], STACKS[0]])
+    with pytest.raises(ArgumentError, match="fp64"):
+        run(device, ports="fp64")
+    assert device.programs == []
+
+
+@pytest.mark.parametrize("device", [3, "gpu", "", b"ane"])
+def test_bad_devices_are_refused(device: Any) -> None:
+    with pytest.raises(ArgumentError, match="device"):
+        run(device)
+
+
+def test_ports_are_each_configurations_own_unless_given() -> None:
+    stacks = [STACKS[0], FakeStack(channels=4, depth=1, width=4, port_dtype="fp16")]
+    keys = ["peak/conv4x1/sp4/fp32-ports", "peak/conv4x1/sp4/fp16-ports"]
+    result = run(FakeDevice(), stacks)
+    assert [row.key for row in result] == keys
+    assert len(result.notes) == 2
+    result = run(FakeDevice(), stacks[:1], ports="fp16")
+    assert [row.key for row in result] == keys[1:]
+    assert "Ports are fp16" in result.notes[0]
+
+
+def test_keys_tell_areas_apart() -> None:
+    stacks = [FakeStack(channels=4, depth=1, height=4, width=4), FakeStack(channels=4, depth=1, width=16)]
+    assert [row.key for row in run(FakeDevice(), stacks)] == [
+        "peak/conv4x1/sp4x4/fp32-ports",
+        "peak/conv4x1/sp16/fp32-ports",
+    ]
+
+
+def test_progress_tells_every_step() -> None:
+    steps: list[Step] = []
+    result = run(FakeDevice(), progress=steps.append)
+    assert [(step.done, step.total) for step in steps] == [(done, 4) for done in range(5)]
+    assert [step.doing for step in steps] == [*(stack.name for stack in STACKS), ""]
+    assert [step.row for step in steps] == [None, *result.rows]
+
+
+def test_the_published_configurations_are_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        peak_module, "_measure", lambda device, stack, share_s: peak_module._row(stack, status="ok")
+    )
+    rows = peak(FakeDevice()).rows  # type: ignore[arg-type]
+    assert [row.params["config"] for row in rows] == [stack.name for stack in PUBLISHED]
+    assert [row.params["config"] for row in rows][4] == "128x conv 512ch sp64"
+    assert rows[4].metrics == {"weights_mb": 64.0, "gflop": 4.294967296}
+
+
+@pytest.mark.parametrize("ports", ["fp32", "fp16"])
+def test_on_the_emulator(device: Any, ports: Any) -> None:
+    stacks = [ConvStack(channels=32, depth=depth, width=20) for depth in (1, 16, 64)]
+    result = peak(device, configs=stacks, ports=ports, budget=0.3)
+    assert [row.status for row in result] == ["ok"] * 3
+    for row, stack in zip(result, stacks, strict=True):
+        assert row.error is not None
+        assert 0 < row.error < tolerance(stack) / 2
+        assert row.n is not None
+        assert row.n >= 3
+    assert result.environment.device == "emulator"
+
+
+def test_on_the_emulator_a_stack_with_one_changed_layer_is_wrong(device: Any) -> None:
+    class Changed(ConvStack):
+        def build(self, dialect: Any = "ios18") -> Any:
+            program = super().build(dialect)
+            for path, blob in program.weights.items():
+                values = np.frombuffer(blob, np.uint8).copy()
+                values[-2 * self.channels**2 :] = values[-2 * self.channels**2 :][::-1]
+                program.weights[path] = values.tobytes()
+            return program
+
+    (row,) = peak(device, configs=[Changed(channels=32, depth=8, width=20)], budget=0.1)
+    assert row.status == "error"
+    assert row.reason is not None
+    assert "output" in row.reason
