@@ -2,12 +2,12 @@
 
 import pytest
 from hypothesis import settings
-from programs import NO_BUDGET
 
 import aneperf
+from programs import NO_BUDGET
 
 # Compiling and first calls make times uneven, so no example has a deadline.
-settings.register_profile("repeatable", deadline=None, derandomize=True, max_examples=100)
+settings.register_profile("repeatable", deadline=None, derandomize=True, max_examples=200)
 settings.register_profile("thorough", deadline=None, max_examples=2000)
 settings.load_profile("repeatable")
 

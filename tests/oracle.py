@@ -1,8 +1,8 @@
 """Every operation in float64, and how near to it a result in fp16 must be.
 
 Functions take arrays of any float dtype and compute in float64. Those whose fp32 arithmetic may err return an
-Expected; the others return the exact value (or one so near that rounding it to fp16 gives the same), to be rounded
-with `rounded` and compared bit for bit.
+Expected, for `assert_within`. The others return the exact value, or one that rounds to the same fp16: it is
+rounded with `rounded` and compared bit for bit.
 """
 
 import math
@@ -33,7 +33,7 @@ class Expected(NamedTuple):
 
 
 def spacing(x: Array) -> Array:
-    """The distance between neighbouring fp16 numbers at |x|; subnormals are as far apart as the least normals."""
+    """The distance between neighbouring fp16 numbers at |x|; that of subnormals is the least normals'."""
     _, exponent = np.frexp(np.where(np.isfinite(x), x, 0.0))
     return np.ldexp(1.0, np.maximum(exponent - 1, -14) - 10)
 
@@ -67,8 +67,8 @@ def assert_within(
 ) -> None:
     """What one rounding to fp16 allows, to even or away.
 
-    Let t be the true value, f the fp32 result with |f - t| <= e, and g the fp16 nearest to f. Then g is at most
-    half a spacing of fp16 at f away from f; the spacing grows with |f|, which is at most |t| + e. So
+    Let t be the true value, f the fp32 result with |f - t| <= e, and g the fp16 nearest to f. Then g and f
+    are at most half a spacing of fp16 at f apart; the spacing grows with |f|, which is at most |t| + e. So
 
         |g - t| <= spacing(|t| + e) / 2 + e,
 
@@ -198,7 +198,8 @@ def rsqrt(x: NDArray, epsilon: float = 0.0) -> Expected:
 @np.errstate(all="ignore")
 def pow(x: NDArray, y: NDArray) -> Expected:
     x, y = np.broadcast_arrays(*_doubles(x, y))
-    value = np.power(x, y.copy())  # numpy takes roots of a single exponent by sqrt, for which -inf is undefined
+    # Of one exponent of 1/2 for all elements numpy would make a square root, for which -inf is undefined.
+    value = np.power(x, y.copy())
     return Expected(value, POWER * np.abs(value))
 
 
@@ -258,7 +259,7 @@ def layer_norm(
     centred = x - mean(x)
     deviation = np.sqrt(mean(centred**2) + epsilon)
     value = centred / deviation * scale + offset
-    # x - mean errs by e; the mean of its squares by 2 |x - mean| e + e^2 on average, and by the sum's roundings.
+    # x - mean errs by e; the mean of its squares by that of 2 |x - mean| e + e^2, and by the sum's roundings.
     e = (n + 2) * UNIT * mean(np.abs(x)) + UNIT * np.abs(centred)
     spread = mean(2 * np.abs(centred) * e + e**2) + (n + 4) * UNIT * mean((np.abs(centred) + e) ** 2)
     least = np.sqrt(np.maximum(mean(centred**2) - spread, 0.0) + epsilon)

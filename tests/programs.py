@@ -1,4 +1,4 @@
-"""Running programs on arrays in one line; and a varied set of programs, for comparing runs of different settings.
+"""Running programs on arrays in one line; and a varied set of programs, to compare runs under other settings.
 
     python programs.py RESULTS.npz
 
@@ -23,7 +23,7 @@ Build = Callable[..., "mil.Tensor | tuple[mil.Tensor, ...]"]
 
 
 def build(define: Build, *arrays: NDArray[Any]) -> mil.Program:
-    """A program of inputs x0, x1, ... of the types of `arrays`, whose outputs y0, y1, ... `define` returns."""
+    """A program of inputs x0, x1, ... of the types of `arrays`; `define` returns its outputs y0, y1, ..."""
     b = mil.Builder()
     dtypes = {np.dtype(np.float16): "fp16", np.dtype(np.float32): "fp32"}
     results = define(*(b.input(f"x{i}", array.shape, dtypes[array.dtype]) for i, array in enumerate(arrays)))
@@ -60,29 +60,32 @@ def _conv_stack(x: mil.Tensor) -> mil.Tensor:
     return x
 
 
-def _convolutions(x: mil.Tensor) -> tuple[mil.Tensor, ...]:
-    wide = mil.conv(x, normal_halves(0, (200, 96, 3, 3), 0.03), pad_type="same")
-    grouped = mil.conv(x, normal_halves(1, (96, 24, 2, 3), 0.1), groups=4, strides=(2, 1), dilations=(1, 2))
-    return wide, grouped
-
-
-def _attention(x: mil.Tensor) -> tuple[mil.Tensor, ...]:
+def _decomposed_attention(x: mil.Tensor) -> mil.Tensor:
     scores = mil.mul(mil.matmul(x, x, transpose_y=True), 0.125)
-    return mil.matmul(mil.softmax(scores), x), mil.scaled_dot_product_attention(x, x, x)
+    return mil.matmul(mil.softmax(scores), x)
 
 
-# By name: what to compute, and the shape of its input. PRODUCTS go through a BLAS library, VECTORS do not.
-PRODUCTS: dict[str, tuple[Build, tuple[int, ...]]] = {
-    "conv_stack": (_conv_stack, (1, 256, 1, 1100)),
-    "convolutions": (_convolutions, (2, 96, 9, 67)),
-    "matmul": (lambda x: mil.matmul(x, x, transpose_x=True), (3, 77, 601)),
-    "linear": (
-        lambda x: mil.linear(x, normal_halves(0, (130, 300), 0.1), normal_halves(1, (130,))),
-        (1, 1, 259, 300),
+# By name: what to compute, and the shape of its input, which will be normal numbers. Each of PRODUCTS is one
+# operation that goes through a BLAS library, CHAINS are several, and VECTORS go through none.
+CONV_WEIGHT = normal_halves(0, (200, 96, 3, 3), 0.03)
+GROUPED_WEIGHT = normal_halves(1, (96, 24, 2, 3), 0.1)
+LINEAR_WEIGHT, LINEAR_BIAS = normal_halves(2, (130, 300), 0.1), normal_halves(3, (130,))
+Case = tuple[Build, tuple[int, ...]]
+PRODUCTS: dict[str, Case] = {
+    "conv": (lambda x: mil.conv(x, CONV_WEIGHT, pad_type="same"), (2, 96, 9, 67)),
+    "grouped_conv": (
+        lambda x: mil.conv(x, GROUPED_WEIGHT, groups=4, strides=(2, 1), dilations=(1, 2)),
+        (2, 96, 9, 67),
     ),
-    "attention": (_attention, (1, 3, 200, 64)),
+    "matmul": (lambda x: mil.matmul(x, x, transpose_x=True), (3, 77, 601)),
+    "linear": (lambda x: mil.linear(x, LINEAR_WEIGHT, LINEAR_BIAS), (1, 1, 259, 300)),
+    "attention": (lambda x: mil.scaled_dot_product_attention(x, x, x), (1, 3, 200, 64)),
 }
-VECTORS: dict[str, tuple[Build, tuple[int, ...]]] = {
+CHAINS: dict[str, Case] = {
+    "conv_stack": (_conv_stack, (1, 256, 1, 1100)),
+    "decomposed_attention": (_decomposed_attention, (1, 3, 200, 64)),
+}
+VECTORS: dict[str, Case] = {
     "unary": (
         lambda x: (
             *(f(x) for f in (mil.exp, mil.log, mil.rsqrt, mil.sigmoid, mil.silu, mil.tanh, mil.gelu)),
@@ -122,7 +125,8 @@ VECTORS: dict[str, tuple[Build, tuple[int, ...]]] = {
         lambda x: (
             mil.dequantize(mil.quantize(x, 0.03125), 0.03125),
             mil.cast(
-                mil.quantize(x, np.full(45, 0.1, np.float16), np.full(45, 7, np.uint8), "uint8", axis=1), "fp16"
+                mil.quantize(x, np.full(45, 0.1, np.float16), np.full(45, 7, np.uint8), "uint8", axis=1),
+                "fp16",
             ),
         ),
         (1, 45, 3, 207),
@@ -138,12 +142,18 @@ VECTORS: dict[str, tuple[Build, tuple[int, ...]]] = {
 }
 
 
+VARIED = {**PRODUCTS, **CHAINS, **VECTORS}
+
+
+def input_of(name: str) -> NDArray[np.float16]:
+    return normal_halves(99, VARIED[name][1])
+
+
 def compile_varied(device: aneperf.Device) -> dict[str, tuple[aneperf.Program, NDArray[np.float16]]]:
     """Programs with their input, by name."""
-    inputs = {name: normal_halves(99, shape) for name, (_, shape) in {**PRODUCTS, **VECTORS}.items()}
     return {
-        name: (build(define, inputs[name]).compile(device), inputs[name])
-        for name, (define, _) in {**PRODUCTS, **VECTORS}.items()
+        name: (build(define, input_of(name)).compile(device), input_of(name))
+        for name, (define, _) in VARIED.items()
     }
 
 

@@ -195,7 +195,10 @@ except aneperf.AneError as error:
     [
         ("None", "CompileBudgetError 100 [compile] this process has used its 100 compiles"),
         ("3", "CompileBudgetError 3 [compile] this process has used its 3 compiles"),
-        ("CompileBudget(1000, 119)", "CompileError 119 [compile] CompilationFailure: the engine's compiler fails"),
+        (
+            "CompileBudget(1000, 119)",
+            "CompileError 119 [compile] CompilationFailure: the engine's compiler fails",
+        ),
     ],
 )
 def test_the_compile_budget_is_the_processes(budget, expected):
@@ -253,7 +256,11 @@ BAD_CALLS = {
         aneperf.SurfaceError,
         r"\[1, 4, 32\]",
     ),
-    "write without a layout": (lambda d, p: d.make_surface(256).write(array()), aneperf.SurfaceError, "layout"),
+    "write without a layout": (
+        lambda d, p: d.make_surface(256).write(array()),
+        aneperf.SurfaceError,
+        "layout",
+    ),
     "read without a layout": (lambda d, p: d.make_surface(256).read(), aneperf.SurfaceError, "layout"),
     "read past the end": (
         lambda d, p: d.make_surface(64).read(p.inputs[0].layout),

@@ -1,4 +1,4 @@
-"""Damaged programs and weights: an error that says so, or a program that runs. Never a crash, never a hang."""
+"""Damaged programs and weights: an error that says so, or a program that runs. Never a crash or a hang."""
 
 import random
 import re
@@ -25,9 +25,7 @@ def convolutions(b):
     rng = np.random.default_rng(0)
     x = b.input("x", (2, 8, 9, 16))
     weight = rng.standard_normal((12, 4, 3, 5)).astype(np.float16)
-    h = mil.conv(
-        x, weight, strides=(2, 1), pad_type="custom", pad=(1, 0, 2, 2), dilations=(1, 2), groups=2
-    )
+    h = mil.conv(x, weight, strides=(2, 1), pad_type="custom", pad=(1, 0, 2, 2), dilations=(1, 2), groups=2)
     h = mil.layer_norm(h, axes=[1], gamma=np.ones(12), beta=np.zeros(12), epsilon=1e-3)
     h = mil.gelu(h, mode="TANH_APPROXIMATION")
     b.output("pooled", mil.reduce_mean(h, axes=[2, 3], keep_dims=False))
@@ -70,11 +68,15 @@ def mutate(rng, text):
             tokens.insert(at, tokens[other])
         elif kind == 3:
             numbers = [i for i, token in enumerate(tokens) if token.isdecimal()]
-            tokens[rng.choice(numbers or [at])] = rng.choice(["0", "1", "2", "3", "7", "65536", "99999999999", "-1"])
+            tokens[rng.choice(numbers or [at])] = rng.choice(
+                ["0", "1", "2", "3", "7", "65536", "99999999999", "-1"]
+            )
         elif kind == 4:
             del tokens[at:]
         else:
-            tokens[at] = rng.choice(["\0", "é", "(", ")", "[", "]", "{", "}", "fp32", "int8", "0x7fff", "1e999"])
+            tokens[at] = rng.choice(
+                ["\0", "é", "(", ")", "[", "]", "{", "}", "fp32", "int8", "0x7fff", "1e999"]
+            )
         if not tokens:
             return ""
     return "".join(tokens)
@@ -87,10 +89,14 @@ def survives(device, text, weights):
     except aneperf.AneError as error:
         assert str(error)
         return False
-    inputs = {port.name: np.ones(port.shape, {"fp16": np.float16, "fp32": np.float32}[port.dtype])
-              for port in program.inputs}
+    inputs = {
+        port.name: np.ones(port.shape, {"fp16": np.float16, "fp32": np.float32}[port.dtype])
+        for port in program.inputs
+    }
     outputs = program.run(**inputs)
-    assert {name: array.shape for name, array in outputs.items()} == {p.name: p.shape for p in program.outputs}
+    assert {name: array.shape for name, array in outputs.items()} == {
+        p.name: p.shape for p in program.outputs
+    }
     return True
 
 
@@ -109,7 +115,9 @@ def test_mutated_weights(device, lenient):
         weights = {path: bytearray(data) for path, data in program.weights.items()}
         data = weights[rng.choice(sorted(weights))]
         for _ in range(rng.choice([1, 1, 3])):
-            data[rng.randrange(min(len(data), 160))] = rng.choice([0, 1, 0x7F, 0x80, 0xFF, rng.randrange(256)])
+            data[rng.randrange(min(len(data), 160))] = rng.choice(
+                [0, 1, 0x7F, 0x80, 0xFF, rng.randrange(256)]
+            )
         if rng.random() < 0.3:
             del data[rng.randrange(len(data)) :]
         try:

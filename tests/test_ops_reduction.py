@@ -1,14 +1,14 @@
 """Operations along axes: reductions, softmax, layer_norm."""
 
 import numpy as np
-import oracle
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as nps
-from programs import any_halves, evaluate, normal_halves
 
+import oracle
 from aneperf import mil
+from programs import any_halves, evaluate, normal_halves
 
 SEEDS = st.integers(0, 2**32 - 1)
 SHAPES = nps.array_shapes(min_dims=1, max_dims=5, max_side=9)
@@ -54,9 +54,7 @@ def test_sums_of_integers_are_exact_before_they_are_rounded(device, op, case, ke
     value = x.astype(np.float64).sum(axes, keepdims=keep_dims)
     if op == "reduce_mean":
         value = (value / (x.size // value.size)).astype(np.float32)
-    oracle.assert_same(
-        got, oracle.rounded(value + 0.0, ties_away=True, overflow=oracle.REDUCTION_OVERFLOW)
-    )
+    oracle.assert_same(got, oracle.rounded(value + 0.0, ties_away=True, overflow=oracle.REDUCTION_OVERFLOW))
 
 
 @pytest.mark.parametrize("op", REDUCTIONS)

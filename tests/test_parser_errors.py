@@ -58,6 +58,8 @@ MALFORMED_STATEMENTS = [
     ("fp16 c = const()[val = fp16(^65520)];", "'65520' is outside fp16, whose largest value is 65504"),
     ("fp16 c = const()[val = fp16(^-0x1p16)];", "'-0x1p16' is outside fp16"),
     ("fp32 c = const()[val = fp32(^1e39)];", "'1e39' is outside fp32, whose largest value is 3.4028235e38"),
+    ("fp16 c = const()[val = fp16(^-1e50)];", "'-1e50' is outside fp16"),
+    ("fp32 c = const()[val = fp32(^1e99999999999999999999)];", "is outside fp32"),
     ("fp16 c = const()[val = fp16(^inf)];", "expected an fp16 number, found 'inf'"),
     ("fp32 c = const()[val = fp32(^nan)];", "expected an fp32 number, found 'nan'"),
     ("fp16 c = const()[val = fp16(^0x3c0)];", "a bit pattern has four hexadecimal digits"),

@@ -100,14 +100,14 @@ class Request:
 
 @final
 class ProgramStats:
-    """What a compiled program takes."""
+    """What a compiled program takes, as far as the device tells; None is unknown."""
 
     @property
-    def weight_bytes(self) -> int: ...
+    def weight_bytes(self) -> int | None: ...
     @property
-    def activation_bytes(self) -> int: ...
+    def activation_bytes(self) -> int | None: ...
     @property
-    def operations(self) -> int: ...
+    def operations(self) -> int | None: ...
 
 @final
 class Program:
@@ -158,11 +158,9 @@ def open_neural_engine(budget: CompileBudget = ...) -> Device:
     """The Apple Neural Engine. Raises DeviceUnavailable where there is none."""
 
 def open_emulator(chip: str = "h16", budget: CompileBudget = ...) -> Device:
-    """The software engine with a chip's profile ("h16"), or "none" for plain fp16 arithmetic without hazards."""
+    """The software engine with a chip's profile ("h16"), or "none" for plain fp16 arithmetic."""
 
-def infer(
-    op: str, arguments: Mapping[str, Any], opset: str = "ios18"
-) -> list[tuple[str, tuple[int, ...]]]:
+def infer(op: str, arguments: Mapping[str, Any], opset: str = "ios18") -> list[tuple[str, tuple[int, ...]]]:
     """Check an operation and return its results' (dtype, shape).
 
     An argument is a tensor (dtype, shape), a constant (dtype, shape, bytes or str), or a list of those.

@@ -81,12 +81,13 @@ std::shared_ptr<Program> Device::compile(const std::string& mil_text, const Weig
     int64_t used = compiles.load();
     do {
         if (used >= budget_.soft)
-            throw CompileBudgetError("this process has used its " + std::to_string(budget_.soft) +
-                                     " compiles; compile in a new process, or open the device with a larger budget");
+            throw CompileBudgetError(
+                "this process has used its " + std::to_string(budget_.soft) +
+                " compiles; compile in a new process, or open the device with a larger budget");
         if (used >= budget_.hard)
-            throw CompileError("CompilationFailure", "the engine's compiler fails after " +
-                                                         std::to_string(budget_.hard) +
-                                                         " compiles in one process; compile in a new process");
+            throw CompileError("CompilationFailure",
+                               "the engine's compiler fails after " + std::to_string(budget_.hard) +
+                                   " compiles in one process; compile in a new process");
     } while (!compiles.compare_exchange_weak(used, used + 1));
     return compile_program(mil_text, weights, options);
 }
@@ -96,7 +97,8 @@ std::shared_ptr<Surface> Device::make_surface(const Layout& layout) {
         if (extent < 1) throw SurfaceError("shape " + to_string(layout.shape) + " has an extent below 1");
     const TensorType type{layout.dtype, layout.shape};
     if (dtype_bits(layout.dtype) < 8)
-        throw SurfaceError("a surface holds whole bytes an element, not " + std::string(dtype_name(layout.dtype)));
+        throw SurfaceError("a surface holds whole bytes an element, not " +
+                           std::string(dtype_name(layout.dtype)));
     constexpr int64_t limit = int64_t{1} << 40;
     if (type.elements() > limit / 64)  // the pitch takes at most 64 bytes an element
         throw SurfaceError("a surface for " + to_string(type) + " is larger than 1 TiB");

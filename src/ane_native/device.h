@@ -17,15 +17,17 @@
 
 namespace ane {
 
-// How a tensor lies in a surface: rows of the last axis, each starting on a 64-byte boundary.
+// How a tensor lies in a surface: rows of the last axis, each starting on a 64-byte boundary unless the
+// device says otherwise.
 struct Layout {
     DType dtype = DType::fp16;
     Shape shape;
+    int64_t pitch = 0;  // bytes from row to row; 0 follows the rule
 
     int64_t width() const { return shape.empty() ? 1 : shape.back(); }
     int64_t rows() const;
     int64_t row_bytes() const { return width() * dtype_bits(dtype) / 8; }
-    int64_t row_pitch() const { return (row_bytes() + 63) / 64 * 64; }
+    int64_t row_pitch() const { return pitch ? pitch : (row_bytes() + 63) / 64 * 64; }
     int64_t bytes() const { return rows() * row_pitch(); }
 };
 
@@ -43,7 +45,9 @@ class Surface {
     // Keeps the surface mapped for the CPU for as long as it lives.
     class Lock {
        public:
-        Lock(Surface& surface, Access access) : surface_(surface), access_(access) { data_ = surface.map(access); }
+        Lock(Surface& surface, Access access) : surface_(surface), access_(access) {
+            data_ = surface.map(access);
+        }
         ~Lock() { surface_.unmap(access_); }
         Lock(const Lock&) = delete;
         Lock& operator=(const Lock&) = delete;
@@ -82,10 +86,11 @@ class Request {
     std::vector<int64_t> time(int64_t count);
 };
 
+// What a compiled program takes, as far as the device tells.
 struct ProgramStats {
-    int64_t weight_bytes = 0;      // memory that the weights take once compiled
-    int64_t activation_bytes = 0;  // peak memory of intermediate tensors
-    int64_t operations = 0;        // operations run by one evaluation
+    std::optional<int64_t> weight_bytes;      // once compiled
+    std::optional<int64_t> activation_bytes;  // peak of the intermediate tensors
+    std::optional<int64_t> operations;        // run by one evaluation
 };
 
 // A compiled and loaded program. Ports are in ASCII order of their names, which is how the engine binds them.
@@ -126,6 +131,8 @@ using Weights = std::map<std::string, std::span<const std::byte>>;
 struct CompileOptions {
     // Accept the weight headers of the published benchmarks, whose size and offset fields are unset.
     bool lenient_weights = false;
+    // Quality of service of the program's compilation, loading and evaluations; the emulator has but one.
+    unsigned qos = 21;
 };
 
 struct DeviceInfo {

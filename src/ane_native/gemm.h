@@ -8,9 +8,10 @@ namespace ane {
 
 enum class Transpose : bool { no, yes };
 
-// c [m, n] = alpha * a [m, k] * b [k, n] + beta * c, row-major; a transposed operand is stored [k, m] or [n, k].
-void gemm(Transpose transpose_a, Transpose transpose_b, int64_t m, int64_t n, int64_t k, float alpha, const float* a,
-          int64_t lda, const float* b, int64_t ldb, float beta, float* c, int64_t ldc);
+// c [m, n] = alpha * a [m, k] * b [k, n] + beta * c, row-major; a transposed operand is stored [k, m] or [n,
+// k].
+void gemm(Transpose transpose_a, Transpose transpose_b, int64_t m, int64_t n, int64_t k, float alpha,
+          const float* a, int64_t lda, const float* b, int64_t ldb, float beta, float* c, int64_t ldc);
 
 // Name, version and the code path in use, such as "OpenBLAS 0.3.34 (SkylakeX)".
 std::string gemm_library();

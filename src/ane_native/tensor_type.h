@@ -11,7 +11,19 @@
 namespace ane {
 
 enum class DType : uint8_t {
-    fp16, fp32, int8, uint8, int16, uint16, int32, uint32, uint64, uint4, uint1, boolean, string
+    fp16,
+    fp32,
+    int8,
+    uint8,
+    int16,
+    uint16,
+    int32,
+    uint32,
+    uint64,
+    uint4,
+    uint1,
+    boolean,
+    string
 };
 
 std::string_view dtype_name(DType dtype);

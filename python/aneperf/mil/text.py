@@ -127,9 +127,9 @@ def _quoted(text: str) -> str:
 def parse(text: str, weights: Mapping[str, bytes] | None = None) -> Graph:
     """The graph of a program of one function.
 
-    With `weights` (path to bytes), constants in weight files are read; without, they stay references, which
-    `write` spells again. Raises CompileError with line and column, ArgumentError for a weight file that is
-    missing or does not hold what the text declares.
+    Types are taken as declared; compiling checks them. With `weights` (path to bytes), constants in weight
+    files are read; without, they stay references, which `write` spells again. Raises CompileError with line
+    and column, ArgumentError for a weight file that is missing or does not hold what the text declares.
     """
     program = native.parse(text)
     functions, version = program["functions"], program["version"]

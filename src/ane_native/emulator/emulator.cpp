@@ -30,7 +30,8 @@ class MemorySurface final : public Surface {
 
 class EmulatorProgram final : public Program {
    public:
-    EmulatorProgram(Plan plan, std::vector<Port> inputs, std::vector<Port> outputs, std::vector<std::string> notes)
+    EmulatorProgram(Plan plan, std::vector<Port> inputs, std::vector<Port> outputs,
+                    std::vector<std::string> notes)
         : plan_(std::move(plan)), arena_(plan_.arena_bytes) {
         inputs_ = std::move(inputs);
         outputs_ = std::move(outputs);
@@ -150,7 +151,8 @@ class Emulator final : public Device {
         if (bytes == 0) throw SurfaceError("a surface of 0 bytes");
         const int64_t machine = physical_memory();
         if (bytes > PTRDIFF_MAX || (machine > 0 && static_cast<int64_t>(bytes) > machine))
-            throw SurfaceError("a surface of " + std::to_string(bytes) + " bytes is larger than this machine's memory");
+            throw SurfaceError("a surface of " + std::to_string(bytes) +
+                               " bytes is larger than this machine's memory");
         try {
             return std::make_shared<MemorySurface>(bytes, std::move(layout));
         } catch (const std::bad_alloc&) {

@@ -27,10 +27,12 @@ mil::ValueId Lowering::id(const mil::Value& value) const {
 Buffer Lowering::add_buffer(Storage storage, int64_t bytes) {
     const int64_t machine = physical_memory();
     if (machine > 0 && (bytes > machine || memory_ > machine - bytes))
-        throw CompileError("CompilationFailure", "the program needs more than " + std::to_string((machine >> 20)) +
+        throw CompileError("CompilationFailure", "the program needs more than " +
+                                                     std::to_string((machine >> 20)) +
                                                      " MiB, all the memory of this machine");
     if (storage != Storage::surface) memory_ += bytes;
-    plan_.buffers.push_back({storage, bytes, 0, storage == Storage::constant ? AlignedBytes(bytes) : AlignedBytes()});
+    plan_.buffers.push_back(
+        {storage, bytes, 0, storage == Storage::constant ? AlignedBytes(bytes) : AlignedBytes()});
     constants_.push_back(plan_.buffers.back().constant.data());
     return static_cast<Buffer>(plan_.buffers.size() - 1);
 }
@@ -69,13 +71,15 @@ Buffer Lowering::floats(const mil::Value& value) {
     if (found != floats_.end()) return found->second;
     const int64_t count = value.type.elements();
     const Buffer from = buffer(value), to = scratch(count * static_cast<int64_t>(sizeof(float)));
-    step({from}, {to}, [=](const Execution& e) { halves_to_floats(e, e.at<half>(from), e.at<float>(to), count); });
+    step({from}, {to},
+         [=](const Execution& e) { halves_to_floats(e, e.at<half>(from), e.at<float>(to), count); });
     return floats_[id(value)] = to;
 }
 
-void Lowering::step(std::vector<Buffer> reads, std::vector<Buffer> writes, std::function<void(const Execution&)> run) {
-    const bool constant = std::ranges::all_of(
-        reads, [&](Buffer b) { return plan_.buffers[b].storage == Storage::constant; });
+void Lowering::step(std::vector<Buffer> reads, std::vector<Buffer> writes,
+                    std::function<void(const Execution&)> run) {
+    const bool constant =
+        std::ranges::all_of(reads, [&](Buffer b) { return plan_.buffers[b].storage == Storage::constant; });
     if (!constant) {
         plan_.steps.push_back({std::move(reads), std::move(writes), std::move(run)});
         return;
@@ -99,11 +103,13 @@ void Lowering::lower(const mil::Operation& operation) {
 }
 
 const mil::Value& Lowering::port_value(const Port& port, std::span<const mil::ValueId> ids) const {
-    const auto found = std::ranges::find_if(ids, [&](mil::ValueId i) { return function_.values[i].name == port.name; });
+    const auto found =
+        std::ranges::find_if(ids, [&](mil::ValueId i) { return function_.values[i].name == port.name; });
     return function_.values[*found];
 }
 
-Plan Lowering::plan(std::span<const Port> inputs, std::span<const Port> outputs, std::vector<std::string>& notes) {
+Plan Lowering::plan(std::span<const Port> inputs, std::span<const Port> outputs,
+                    std::vector<std::string>& notes) {
     for (const Port& port : inputs) {
         const Buffer surface = add_buffer(Storage::surface, port.layout.bytes());
         const Buffer packed = result(port_value(port, function_.inputs));

@@ -16,7 +16,8 @@ namespace ane::emulator {
 
 class Lowering {
    public:
-    Lowering(const mil::Function& function, const ChipProfile& profile, const Kernels& kernels, ThreadPool& threads);
+    Lowering(const mil::Function& function, const ChipProfile& profile, const Kernels& kernels,
+             ThreadPool& threads);
 
     const ChipProfile& profile() const { return profile_; }
     int workers() const { return threads_.size(); }
@@ -33,7 +34,8 @@ class Lowering {
     bool is_constant(const mil::Value& value);
 
     // Adds a step, or runs it now if all it reads is constant.
-    void step(std::vector<Buffer> reads, std::vector<Buffer> writes, std::function<void(const Execution&)> run);
+    void step(std::vector<Buffer> reads, std::vector<Buffer> writes,
+              std::function<void(const Execution&)> run);
     void note(std::string text) { notes_.push_back(std::move(text)); }
 
     Plan plan(std::span<const Port> inputs, std::span<const Port> outputs, std::vector<std::string>& notes);

@@ -33,7 +33,8 @@ class Arena {
     int64_t take(int64_t bytes) {
         auto best = free_.end();
         for (auto stretch = free_.begin(); stretch != free_.end(); ++stretch)
-            if (stretch->second >= bytes && (best == free_.end() || stretch->second < best->second)) best = stretch;
+            if (stretch->second >= bytes && (best == free_.end() || stretch->second < best->second))
+                best = stretch;
         if (best == free_.end()) {
             const int64_t offset = size_;
             size_ += bytes;
@@ -71,8 +72,8 @@ class Arena {
 }  // namespace
 
 AlignedBytes::AlignedBytes(int64_t bytes) : size_(bytes) {
-    data_.reset(static_cast<std::byte*>(
-        ::operator new(static_cast<size_t>(aligned(std::max<int64_t>(bytes, 1))), std::align_val_t{alignment})));
+    data_.reset(static_cast<std::byte*>(::operator new(
+        static_cast<size_t>(aligned(std::max<int64_t>(bytes, 1))), std::align_val_t{alignment})));
     std::memset(data_.get(), 0, static_cast<size_t>(bytes));
 }
 

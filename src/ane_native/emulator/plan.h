@@ -65,7 +65,8 @@ struct Plan {
     int64_t constant_bytes = 0;
 };
 
-// Drops steps and constants that no output needs, and places buffers that live at different times in the same memory.
+// Drops steps and constants that no output needs, and places buffers that live at different times in the same
+// memory.
 void finish(Plan& plan);
 
 }  // namespace ane::emulator

@@ -11,8 +11,8 @@ namespace {
 constexpr int64_t unlimited = std::numeric_limits<int64_t>::max();
 
 constexpr Rounding ieee = {};
-// Without NaN. Products overflow past 32,752, so whatever rounds to 32,768 is infinite; reductions round ties away
-// from zero and overflow past 65,504 (measured on M1 to M5: ANEForge, bench/results/ROOFLINES.md).
+// Without NaN. Products overflow past 32,752, so whatever rounds to 32,768 is infinite; reductions round ties
+// away from zero and overflow past 65,504 (measured on M1 to M5: ANEForge, bench/results/ROOFLINES.md).
 constexpr Rounding engine = {.nan_is_zero = true};
 constexpr Rounding engine_product = {.nan_is_zero = true, .overflow = 32760.0f};
 constexpr Rounding engine_reduction = {.ties_away = true, .nan_is_zero = true, .overflow = 65504.004f};

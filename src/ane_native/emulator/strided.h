@@ -10,8 +10,8 @@
 
 namespace ane::emulator {
 
-// Loops over a shape with `Operands` tensors walked at once, strides in elements. Axes that follow one another in
-// every operand are merged, so the innermost loop is as long as it can be.
+// Loops over a shape with `Operands` tensors walked at once, strides in elements. Axes that follow one
+// another in every operand are merged, so the innermost loop is as long as it can be.
 template <size_t Operands>
 struct LoopNest {
     struct Axis {

@@ -31,8 +31,8 @@ int threads_wanted() {
     const char* end = text + std::strlen(text);
     const auto [stop, error] = std::from_chars(text, end, threads);
     if (error != std::errc() || stop != end || threads < 1 || threads > max_threads)
-        throw ArgumentError("ANEPERF_THREADS is \"" + std::string(text) + "\"; it must be a number from 1 to " +
-                            std::to_string(max_threads));
+        throw ArgumentError("ANEPERF_THREADS is \"" + std::string(text) +
+                            "\"; it must be a number from 1 to " + std::to_string(max_threads));
     return threads;
 }
 
@@ -68,7 +68,8 @@ ThreadPool& ThreadPool::shared() {
 }
 
 ThreadPool::ThreadPool(int size) : size_(size) {
-    // Signals belong to the threads that the caller knows of: new threads inherit a mask that blocks them all.
+    // Signals belong to the threads that the caller knows of: new threads inherit a mask that blocks them
+    // all.
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);

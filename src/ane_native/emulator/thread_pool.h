@@ -7,21 +7,23 @@
 
 namespace ane::emulator {
 
-// Tasks are handed out one by one, so that a slow core does not hold up the others; what a task computes must not
-// depend on which thread runs it.
+// Tasks are handed out one by one, so that a slow core does not hold up the others; what a task computes must
+// not depend on which thread runs it.
 class ThreadPool {
    public:
-    // ANEPERF_THREADS, or the physical cores this process may use. Throws ArgumentError for a malformed variable.
+    // ANEPERF_THREADS, or the physical cores this process may use. Throws ArgumentError for a malformed
+    // variable.
     static ThreadPool& shared();
 
     int size() const { return size_; }  // threads that run tasks, the caller's included
 
-    // Calls task(index, worker) for each index below `count` and returns when all are done; 0 <= worker < size().
-    // Tasks must not throw. A caller that finds the pool taken runs its tasks on its own thread.
+    // Calls task(index, worker) for each index below `count` and returns when all are done; 0 <= worker <
+    // size(). Tasks must not throw. A caller that finds the pool taken runs its tasks on its own thread.
     template <typename Task>
     void parallel_for(int64_t count, const Task& task) {
         run(
-            count, [](const void* context, int64_t index, int worker) {
+            count,
+            [](const void* context, int64_t index, int worker) {
                 (*static_cast<const Task*>(context))(index, worker);
             },
             &task);
@@ -37,8 +39,8 @@ class ThreadPool {
 
     const int size_;
     std::mutex in_use_;
-    // The job: its number in the upper half, the next index to hand out in the lower. A worker claims an index by
-    // exchange, so a worker that comes late can neither run a finished job nor take an index twice.
+    // The job: its number in the upper half, the next index to hand out in the lower. A worker claims an
+    // index by exchange, so a worker that comes late can neither run a finished job nor take an index twice.
     std::atomic<uint64_t> ticket_{0};
     std::atomic<uint32_t> job_{0};  // what idle workers wait on
     std::atomic<Function> function_{nullptr};

@@ -41,7 +41,8 @@ int physical_cores() {
     std::set<std::string> cores;  // siblings of one core list the same threads
     for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
         if (!CPU_ISSET(cpu, &allowed)) continue;
-        std::ifstream file("/sys/devices/system/cpu/cpu" + std::to_string(cpu) + "/topology/thread_siblings_list");
+        std::ifstream file("/sys/devices/system/cpu/cpu" + std::to_string(cpu) +
+                           "/topology/thread_siblings_list");
         std::string siblings;
         if (!std::getline(file, siblings)) siblings = "cpu" + std::to_string(cpu);
         cores.insert(siblings);

@@ -37,30 +37,19 @@ T read_at(std::span<const std::byte> file, uint64_t offset) {
 
 std::optional<uint32_t> dtype_code(DType dtype) {
     switch (dtype) {
-        case DType::fp16:
-            return 1;
-        case DType::fp32:
-            return 2;
-        case DType::uint8:
-            return 3;
-        case DType::int8:
-            return 4;
-        case DType::int16:
-            return 6;
-        case DType::uint16:
-            return 7;
-        case DType::uint1:
-            return 9;
-        case DType::uint4:
-            return 11;
-        case DType::int32:
-            return 14;
-        case DType::uint32:
-            return 15;
+        case DType::fp16: return 1;
+        case DType::fp32: return 2;
+        case DType::uint8: return 3;
+        case DType::int8: return 4;
+        case DType::int16: return 6;
+        case DType::uint16: return 7;
+        case DType::uint1: return 9;
+        case DType::uint4: return 11;
+        case DType::int32: return 14;
+        case DType::uint32: return 15;
         case DType::uint64:
         case DType::boolean:
-        case DType::string:
-            break;
+        case DType::string: break;
     }
     return std::nullopt;
 }

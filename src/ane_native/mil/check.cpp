@@ -45,7 +45,8 @@ void check_operation(const Function& function, const Operation& operation) {
 }  // namespace
 
 void check(const Program& program) {
-    if (program.build_info.empty()) fail("program has no buildInfo attribute, which the engine's compiler requires");
+    if (program.build_info.empty())
+        fail("program has no buildInfo attribute, which the engine's compiler requires");
     if (program.functions.size() != 1)
         fail("program has " + std::to_string(program.functions.size()) +
              " functions; compile each as a program of its own");
@@ -54,7 +55,8 @@ void check(const Program& program) {
     if (function.name != "main") fail("function is called '" + function.name + "'; the engine runs 'main'");
     if (function.inputs.empty()) fail("main has no inputs; the engine needs at least one");
     for (const auto& ports : {function.inputs, function.outputs}) {
-        if (ports.size() > 255) fail(std::to_string(ports.size()) + " ports; the engine takes at most 255 a side");
+        if (ports.size() > 255)
+            fail(std::to_string(ports.size()) + " ports; the engine takes at most 255 a side");
         for (const ValueId id : ports) check_port(function.values[id]);
     }
     for (const Operation& operation : function.operations) check_operation(function, operation);

@@ -9,7 +9,8 @@ namespace ane::mil {
 
 namespace {
 
-constexpr std::array families = {convolution_ops, elementwise_ops, reduction_ops, shape_ops, quantization_ops};
+constexpr std::array families = {convolution_ops, elementwise_ops, reduction_ops, shape_ops,
+                                 quantization_ops};
 
 std::string names(DTypes set) {
     std::string result;
@@ -24,14 +25,17 @@ std::string names(DTypes set) {
 void check_argument(const OpView& op, const OpView::Item& item, const Parameter& parameter) {
     const std::string name(parameter.name);
     if (item.is_tuple != (parameter.role == Role::tuple))
-        op.fail(name, "'" + name + (item.is_tuple ? "' takes one value, not a tuple" : "' takes a tuple: (a, b, ...)"));
+        op.fail(
+            name,
+            "'" + name + (item.is_tuple ? "' takes one value, not a tuple" : "' takes a tuple: (a, b, ...)"));
     for (const Value* value : item.values) {
         if (parameter.role == Role::constant && !value->constant)
             op.fail(name, "'" + name + "' must be a constant");
         if (parameter.dtypes >> static_cast<unsigned>(value->type.dtype) & 1) continue;
         std::string what = "'" + name + "' is " + std::string(dtype_name(value->type.dtype)) + ", must be " +
                            names(parameter.dtypes);
-        if (value->type.dtype == DType::fp32 && !value->constant) what += ": the engine computes in fp16, cast first";
+        if (value->type.dtype == DType::fp32 && !value->constant)
+            what += ": the engine computes in fp16, cast first";
         op.fail(name, what);
     }
 }
@@ -59,7 +63,8 @@ std::vector<TensorType> infer(const OpView& op, std::string_view opset) {
         op.fail("", "there is no such operation in MIL");
     }
     if (opset_number(opset) < spec->ios)
-        op.fail("", "needs opset ios" + std::to_string(spec->ios) + ", this function declares " + std::string(opset));
+        op.fail("", "needs opset ios" + std::to_string(spec->ios) + ", this function declares " +
+                        std::string(opset));
     for (const OpView::Item& item : op.items()) {
         const auto parameter = std::ranges::find(spec->parameters, item.name, &Parameter::name);
         if (parameter == spec->parameters.end()) {

@@ -27,7 +27,7 @@ std::string quote(std::string_view text);
 // The value of a string token.
 std::string unescape(const Token& string);
 
-inline bool is_control(char c) { return (c >= 0 && c < 0x20) || c == 0x7f; }
+inline bool is_control(char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }
 
 // Reads tokens one ahead. Every error is a CompileError with its place.
 class Lexer {

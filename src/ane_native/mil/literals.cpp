@@ -141,20 +141,12 @@ void refuse_bare_literal(const Token& found) {
     const std::string text(found.text.substr(0, 40));
     std::string typed;
     switch (found.kind) {
-        case Kind::integer:
-            typed = "int32(" + text + ")";
-            break;
+        case Kind::integer: typed = "int32(" + text + ")"; break;
         case Kind::decimal:
         case Kind::hex_float:
-        case Kind::hex_word:
-            typed = "fp16(" + text + ")";
-            break;
-        case Kind::string:
-            typed = "string(\"...\")";
-            break;
-        case Kind::identifier:
-            typed = "bool(" + text + ")";
-            break;
+        case Kind::hex_word: typed = "fp16(" + text + ")"; break;
+        case Kind::string: typed = "string(\"...\")"; break;
+        case Kind::identifier: typed = "bool(" + text + ")"; break;
         case Kind::punctuation:
         case Kind::end:
             if (found.text != "[") refuse_token(found, "a name or a typed literal");

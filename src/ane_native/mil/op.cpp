@@ -72,7 +72,8 @@ std::vector<int64_t> OpView::integers(std::string_view argument) const {
         fail(argument, "'" + std::string(argument) + "' must be a literal, not a weight file");
     if (v.type.dtype == DType::int32) return convert<int64_t, int32_t>(*v.constant);
     if (v.type.dtype == DType::uint32) return convert<int64_t, uint32_t>(*v.constant);
-    fail(argument, "'" + std::string(argument) + "' must be int32, not " + std::string(dtype_name(v.type.dtype)));
+    fail(argument,
+         "'" + std::string(argument) + "' must be int32, not " + std::string(dtype_name(v.type.dtype)));
 }
 
 std::vector<int64_t> OpView::integers(std::string_view argument, std::vector<int64_t> otherwise) const {
@@ -82,7 +83,8 @@ std::vector<int64_t> OpView::integers(std::string_view argument, std::vector<int
 int64_t OpView::integer(std::string_view argument) const {
     const auto all = integers(argument);
     if (all.size() != 1)
-        fail(argument, "'" + std::string(argument) + "' must be one integer, not " + std::to_string(all.size()));
+        fail(argument,
+             "'" + std::string(argument) + "' must be one integer, not " + std::to_string(all.size()));
     return all.front();
 }
 
@@ -103,8 +105,8 @@ std::vector<bool> OpView::booleans(std::string_view argument, size_t count) cons
         fail(argument, "'" + std::string(argument) + "' must be a bool constant");
     const auto bytes = elements<uint8_t>(*v.constant);
     if (bytes.size() != count)
-        fail(argument, "'" + std::string(argument) + "' has " + std::to_string(bytes.size()) + " elements, needs " +
-                           std::to_string(count));
+        fail(argument, "'" + std::string(argument) + "' has " + std::to_string(bytes.size()) +
+                           " elements, needs " + std::to_string(count));
     return {bytes.begin(), bytes.end()};
 }
 
@@ -149,7 +151,8 @@ float OpView::number(std::string_view argument, float otherwise) const {
 int64_t OpView::axis(std::string_view argument, int64_t rank, std::optional<int64_t> otherwise) const {
     const int64_t axis = otherwise ? integer(argument, *otherwise) : integer(argument);
     if (axis < -rank || axis >= rank)
-        fail(argument, "axis " + std::to_string(axis) + " is outside a tensor of rank " + std::to_string(rank));
+        fail(argument,
+             "axis " + std::to_string(axis) + " is outside a tensor of rank " + std::to_string(rank));
     return axis < 0 ? axis + rank : axis;
 }
 
@@ -157,7 +160,8 @@ std::vector<int64_t> OpView::axes(std::string_view argument, int64_t rank) const
     auto result = integers(argument);
     for (int64_t& axis : result) {
         if (axis < -rank || axis >= rank)
-            fail(argument, "axis " + std::to_string(axis) + " is outside a tensor of rank " + std::to_string(rank));
+            fail(argument,
+                 "axis " + std::to_string(axis) + " is outside a tensor of rank " + std::to_string(rank));
         if (axis < 0) axis += rank;
     }
     std::ranges::sort(result);

@@ -12,7 +12,8 @@
 
 namespace ane::mil {
 
-// Arguments by name, with their constants decoded. Every accessor throws CompileError with the argument's place.
+// Arguments by name, with their constants decoded. Every accessor throws CompileError with the argument's
+// place.
 class OpView {
    public:
     struct Item {
@@ -89,7 +90,8 @@ struct OpSpec {
 
 // Null for an operation that the table does not have.
 const OpSpec* find_op(std::string_view name);
-// Why the engine, or the emulator, does not run an operation that MIL has; empty for a name that MIL does not have.
+// Why the engine, or the emulator, does not run an operation that MIL has; empty for a name that MIL does not
+// have.
 std::string_view refusal(std::string_view name);
 
 // Checks one operation against the table and returns its result types. Throws CompileError.

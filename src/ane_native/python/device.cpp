@@ -71,7 +71,8 @@ Layout make_layout(const py::object& dtype, const py::object& shape) {
     for (const int64_t extent : layout.shape)
         if (extent < 1) throw ArgumentError("shape " + to_string(layout.shape) + " has an extent below 1");
     if (dtype_bits(layout.dtype) < 8)
-        throw ArgumentError("a surface holds whole bytes an element, not " + std::string(dtype_name(layout.dtype)));
+        throw ArgumentError("a surface holds whole bytes an element, not " +
+                            std::string(dtype_name(layout.dtype)));
     // The pitch takes at most 64 bytes an element.
     if (TensorType{layout.dtype, layout.shape}.elements() > (int64_t{1} << 40) / 64)
         throw ArgumentError("a tensor of shape " + to_string(layout.shape) + " is larger than 1 TiB");
@@ -93,7 +94,8 @@ Bindings to_bindings(const py::object& object, const char* side) {
 
 py::array_t<int64_t> time(Request& request, const py::object& count_object) {
     const int64_t count = to_integer(count_object, "count");
-    if (count > (int64_t{1} << 32)) throw ArgumentError("count is " + std::to_string(count) + ", at most 2**32");
+    if (count > (int64_t{1} << 32))
+        throw ArgumentError("count is " + std::to_string(count) + ", at most 2**32");
     std::vector<int64_t> durations;
     {
         const py::gil_scoped_release release;
@@ -173,8 +175,8 @@ class ExportedWeights {
     Weights weights_;
 };
 
-DeviceProgram compile(const std::shared_ptr<Device>& device, const py::object& text, const py::object& weights,
-                      bool lenient_weights) {
+DeviceProgram compile(const std::shared_ptr<Device>& device, const py::object& text,
+                      const py::object& weights, bool lenient_weights) {
     const std::string mil_text = to_text(text, "text");
     const ExportedWeights exported(weights);
     const py::gil_scoped_release release;
@@ -201,7 +203,8 @@ py::dict info(const Device& device) {
 std::string describe(const Layout& layout) { return to_string(TensorType{layout.dtype, layout.shape}); }
 
 void bind_layouts(py::module_& module) {
-    py::class_<Layout>(module, "Layout", "How a tensor lies in a surface: rows of the last axis, each on a 64-byte boundary.")
+    py::class_<Layout>(module, "Layout",
+                       "How a tensor lies in a surface: rows of the last axis, each on a 64-byte boundary.")
         .def(py::init(&make_layout), py::arg("dtype"), py::arg("shape"))
         .def_property_readonly("dtype", [](const Layout& l) { return std::string(dtype_name(l.dtype)); })
         .def_property_readonly("shape", [](const Layout& l) { return shape_tuple(l.shape); })
@@ -216,7 +219,8 @@ void bind_layouts(py::module_& module) {
         .def_property_readonly("row_pitch", [](const Port& p) { return p.layout.row_pitch(); })
         .def_property_readonly("bytes", [](const Port& p) { return p.layout.bytes(); })
         .def("__repr__", [](const Port& p) { return "<Port " + p.name + ": " + describe(p.layout) + ">"; });
-    py::class_<Surface, std::shared_ptr<Surface>>(module, "Surface", "Memory that the device and the CPU share.")
+    py::class_<Surface, std::shared_ptr<Surface>>(module, "Surface",
+                                                  "Memory that the device and the CPU share.")
         .def_property_readonly("bytes", &Surface::bytes)
         .def_property_readonly("layout", [](const Surface& s) { return s.layout(); })
         .def("write", &write, py::arg("array"), py::arg("layout") = std::nullopt,
@@ -225,12 +229,14 @@ void bind_layouts(py::module_& module) {
 }
 
 void bind_programs(py::module_& module) {
-    py::class_<Request>(module, "Request", "A program with its surfaces bound: built once, evaluated many times.")
+    py::class_<Request>(module, "Request",
+                        "A program with its surfaces bound: built once, evaluated many times.")
         .def("evaluate", &Request::evaluate, py::call_guard<py::gil_scoped_release>(),
              "Run once; returns when the outputs are written. Raises EvaluateError.")
         .def("time", &time, py::arg("count"),
              "Run `count` times and return each call's duration in nanoseconds.");
-    py::class_<ProgramStats>(module, "ProgramStats", "What a compiled program takes.")
+    py::class_<ProgramStats>(module, "ProgramStats",
+                             "What a compiled program takes, as far as the device tells; None is unknown.")
         .def_readonly("weight_bytes", &ProgramStats::weight_bytes)
         .def_readonly("activation_bytes", &ProgramStats::activation_bytes)
         .def_readonly("operations", &ProgramStats::operations);
@@ -242,14 +248,15 @@ void bind_programs(py::module_& module) {
         .def_property_readonly("notes", [](const DeviceProgram& p) { return p.program->notes(); })
         .def_property_readonly("stats", [](const DeviceProgram& p) { return p.program->stats(); })
         .def_property_readonly("loaded", [](const DeviceProgram& p) { return p.program->loaded(); })
-        .def("bind", &DeviceProgram::bind, py::arg("inputs"), py::arg("outputs"),
-             "Bind surfaces by port name. A surface smaller than its port raises EvaluateError (status 0x1d).")
-        .def("evaluate", &DeviceProgram::evaluate, py::arg("inputs"), py::arg("outputs"), "Bind and run once.")
+        .def(
+            "bind", &DeviceProgram::bind, py::arg("inputs"), py::arg("outputs"),
+            "Bind surfaces by port name. A surface smaller than its port raises EvaluateError (status 0x1d).")
+        .def("evaluate", &DeviceProgram::evaluate, py::arg("inputs"), py::arg("outputs"),
+             "Bind and run once.")
         .def(
             "time",
-            [](const DeviceProgram& p, const py::object& inputs, const py::object& outputs, const py::object& count) {
-                return time(*p.bind(inputs, outputs), count);
-            },
+            [](const DeviceProgram& p, const py::object& inputs, const py::object& outputs,
+               const py::object& count) { return time(*p.bind(inputs, outputs), count); },
             py::arg("inputs"), py::arg("outputs"), py::arg("count"),
             "Bind and run `count` times; each call's duration in nanoseconds.")
         .def("run", &DeviceProgram::run,
@@ -268,9 +275,9 @@ void bind_programs(py::module_& module) {
 void bind_device(py::module_& module) {
     bind_layouts(module);
     bind_programs(module);
-    py::class_<CompileBudget>(
-        module, "CompileBudget",
-        "Compiles allowed in one process: refused after `soft`; the engine's own compiler fails after `hard`.")
+    py::class_<CompileBudget>(module, "CompileBudget",
+                              "Compiles allowed in one process: refused after `soft`; the engine's own "
+                              "compiler fails after `hard`.")
         .def(py::init([](const py::object& soft, const py::object& hard) {
                  return CompileBudget{to_integer(soft, "soft"), to_integer(hard, "hard")};
              }),
@@ -282,23 +289,26 @@ void bind_device(py::module_& module) {
         });
     py::class_<Device, std::shared_ptr<Device>>(module, "Device", "A Neural Engine, or the software one.")
         .def("info", &info,
-             "What is known of the device: \"kind\" (\"ane\" or \"emulator\"), \"chip\", and more, in display order.")
+             "What is known of the device: \"kind\" (\"ane\" or \"emulator\"), \"chip\", and more, in "
+             "display order.")
         .def("compile", &compile, py::arg("text"), py::arg("weights") = py::none(), py::kw_only(),
              py::arg("lenient_weights") = false,
              "Compile MIL text. `weights` maps paths (\"@model_path/weights/w.bin\") to bytes-like objects.")
         .def("make_surface", &make_surface, py::arg("layout"),
              "A zero-filled surface of so many bytes, or for a tensor. Raises SurfaceError.")
         .def_property_readonly("compile_budget", &Device::compile_budget)
-        .def_property_readonly("compiles_used", [](const Device&) { return Device::compiles_used(); },
-                               "Compiles that this process has asked of any device.");
+        .def_property_readonly(
+            "compiles_used", [](const Device&) { return Device::compiles_used(); },
+            "Compiles that this process has asked of any device.");
     module.def("open_neural_engine", &open_neural_engine, py::arg("budget") = CompileBudget{},
                "The Apple Neural Engine. Raises DeviceUnavailable where there is none.");
-    module.def("open_emulator", [](const py::object& chip, CompileBudget budget) {
-                   return open_emulator(to_text(chip, "chip"), budget);
-               },
-               py::arg("chip") = "h16", py::arg("budget") = CompileBudget{},
-               "The software engine with a chip's profile (\"h16\"), or \"none\" for plain fp16 arithmetic "
-               "without hazards.");
+    module.def(
+        "open_emulator",
+        [](const py::object& chip, CompileBudget budget) {
+            return open_emulator(to_text(chip, "chip"), budget);
+        },
+        py::arg("chip") = "h16", py::arg("budget") = CompileBudget{},
+        "The software engine with a chip's profile (\"h16\"), or \"none\" for plain fp16 arithmetic.");
 }
 
 }  // namespace ane::python

@@ -19,14 +19,16 @@ Exceptions& exceptions() {
 
 py::object make_exception(py::module_& module, const char* name, const char* doc, const py::object& bases) {
     const std::string qualified = std::string("aneperf.") + name;
-    py::object type =
-        py::reinterpret_steal<py::object>(PyErr_NewExceptionWithDoc(qualified.c_str(), doc, bases.ptr(), nullptr));
+    py::object type = py::reinterpret_steal<py::object>(
+        PyErr_NewExceptionWithDoc(qualified.c_str(), doc, bases.ptr(), nullptr));
     if (!type) throw py::error_already_set();
     module.attr(name) = type;
     return type;
 }
 
-py::object number_or_none(int64_t value) { return value ? py::object(py::int_(value)) : py::object(py::none()); }
+py::object number_or_none(int64_t value) {
+    return value ? py::object(py::int_(value)) : py::object(py::none());
+}
 
 void raise(const py::object& type, const std::exception& error, const py::dict& attributes = {}) {
     const py::object instance = type(error.what());
@@ -67,13 +69,18 @@ void bind_errors(py::module_& module) {
     Exceptions& types = exceptions();
     types.base = make_exception(module, "AneError", "Base of every error of this package.",
                                 py::reinterpret_borrow<py::object>(PyExc_Exception));
-    types.argument = make_exception(module, "ArgumentError", "A call got an argument that it cannot use.",
-                                    py::make_tuple(types.base, py::handle(PyExc_ValueError), py::handle(PyExc_TypeError)));
-    types.unavailable = make_exception(module, "DeviceUnavailable",
-                                       "The device does not exist on this machine, or lacks what it needs.", types.base);
-    types.surface = make_exception(module, "SurfaceError", "A surface cannot be made, read or written as asked.", types.base);
-    types.compile = make_exception(module, "CompileError", "The program was refused; says where and why.", types.base);
-    types.budget = make_exception(module, "CompileBudgetError", "This process has used up its compiles.", types.base);
+    types.argument =
+        make_exception(module, "ArgumentError", "A call got an argument that it cannot use.",
+                       py::make_tuple(types.base, py::handle(PyExc_ValueError), py::handle(PyExc_TypeError)));
+    types.unavailable =
+        make_exception(module, "DeviceUnavailable",
+                       "The device does not exist on this machine, or lacks what it needs.", types.base);
+    types.surface = make_exception(module, "SurfaceError",
+                                   "A surface cannot be made, read or written as asked.", types.base);
+    types.compile =
+        make_exception(module, "CompileError", "The program was refused; says where and why.", types.base);
+    types.budget =
+        make_exception(module, "CompileBudgetError", "This process has used up its compiles.", types.base);
     types.evaluate = make_exception(module, "EvaluateError", "An evaluation failed.", types.base);
     for (const char* name : {"kind", "line", "column"}) py::setattr(types.compile, name, py::none());
     py::setattr(types.evaluate, "status", py::none());

@@ -23,9 +23,10 @@ py::dict value_dict(const mil::Value& value) {
     result["dtype"] = std::string(dtype_name(value.type.dtype));
     result["shape"] = shape_tuple(value.type.shape);
     result["constant"] = constant_data(value);
-    result["blob"] = value.constant && value.constant->blob
-                         ? py::object(py::make_tuple(value.constant->blob->path, value.constant->blob->offset))
-                         : py::object(py::none());
+    result["blob"] =
+        value.constant && value.constant->blob
+            ? py::object(py::make_tuple(value.constant->blob->path, value.constant->blob->offset))
+            : py::object(py::none());
     return result;
 }
 
@@ -58,7 +59,8 @@ py::dict parse(const py::object& text) {
     for (const mil::Function& function : program.functions) {
         py::list values, operations;
         for (const mil::Value& value : function.values) values.append(value_dict(value));
-        for (const mil::Operation& operation : function.operations) operations.append(operation_dict(operation));
+        for (const mil::Operation& operation : function.operations)
+            operations.append(operation_dict(operation));
         py::dict result;
         result["name"] = function.name;
         result["opset"] = function.opset;
@@ -84,7 +86,8 @@ mil::Value to_value(py::handle object, const char* argument) {
     if (value.type.rank() > 5) throw ArgumentError(std::string(argument) + " has more than 5 axes");
     for (const int64_t extent : value.type.shape)
         if (extent < 1 || extent > INT32_MAX)
-            throw ArgumentError(std::string(argument) + " has an axis of " + std::to_string(extent) + " elements");
+            throw ArgumentError(std::string(argument) + " has an axis of " + std::to_string(extent) +
+                                " elements");
     if (parts.size() == 2) return value;
     auto constant = std::make_shared<mil::Constant>();
     if (value.type.dtype == DType::string) {
@@ -94,7 +97,8 @@ mil::Value to_value(py::handle object, const char* argument) {
             throw ArgumentError(std::string(argument) + "'s data must be bytes");
         // The argument's owner keeps the bytes alive for the length of the call.
         const auto data = py::reinterpret_borrow<py::bytes>(parts[2]);
-        constant->data = std::as_bytes(std::span(PyBytes_AS_STRING(data.ptr()), PyBytes_GET_SIZE(data.ptr())));
+        constant->data =
+            std::as_bytes(std::span(PyBytes_AS_STRING(data.ptr()), PyBytes_GET_SIZE(data.ptr())));
         if (static_cast<int64_t>(constant->data.size()) != value.type.bytes())
             throw ArgumentError(std::string(argument) + " has " + std::to_string(constant->data.size()) +
                                 " bytes of data, " + to_string(value.type) + " takes " +
@@ -125,7 +129,8 @@ py::list infer(const py::object& op, const py::object& arguments, const py::obje
     }
     const std::string op_name = to_text(op, "op");
     py::list results;
-    for (const TensorType& type : mil::infer(mil::OpView(op_name, {}, std::move(items)), to_text(opset, "opset")))
+    for (const TensorType& type :
+         mil::infer(mil::OpView(op_name, {}, std::move(items)), to_text(opset, "opset")))
         results.append(py::make_tuple(std::string(dtype_name(type.dtype)), shape_tuple(type.shape)));
     return results;
 }
@@ -135,7 +140,8 @@ py::list infer(const py::object& op, const py::object& arguments, const py::obje
 void bind_mil(py::module_& module) {
     module.def("infer", &infer, py::arg("op"), py::arg("arguments"), py::arg("opset") = "ios18",
                "Check an operation and return its results' (dtype, shape).\n\n"
-               "An argument is a tensor (dtype, shape), a constant (dtype, shape, bytes or str), or a list of those.\n"
+               "An argument is a tensor (dtype, shape), a constant (dtype, shape, bytes or str), or a list "
+               "of those.\n"
                "Raises CompileError.");
     module.def("parse", &parse, py::arg("text"), "MIL text as plain data: see aneperf.mil.parse.");
     module.def(

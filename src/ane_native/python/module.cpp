@@ -9,7 +9,8 @@ int64_t to_integer(py::handle object, const char* name) {
     const int64_t value = index ? PyLong_AsLongLongAndOverflow(index.ptr(), &overflow) : 0;
     PyErr_Clear();
     if (!index || overflow)
-        throw ArgumentError(std::string(name) + " is " + std::string(py::repr(object)) + ", must be an integer");
+        throw ArgumentError(std::string(name) + " is " + std::string(py::repr(object)) +
+                            ", must be an integer");
     return value;
 }
 
@@ -38,7 +39,8 @@ Shape to_shape(py::handle object, const char* name) {
 DType to_dtype(py::handle object, const char* name) {
     const std::string text = to_text(object, name);
     if (const auto dtype = dtype_from_name(text)) return *dtype;
-    throw ArgumentError(std::string(name) + " is \"" + text + "\", must be a MIL dtype such as \"fp16\" or \"int8\"");
+    throw ArgumentError(std::string(name) + " is \"" + text +
+                        "\", must be a MIL dtype such as \"fp16\" or \"int8\"");
 }
 
 py::tuple shape_tuple(const Shape& shape) {

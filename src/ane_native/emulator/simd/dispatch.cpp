@@ -1,5 +1,6 @@
 #include <cstdlib>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "../../errors.h"
@@ -37,14 +38,15 @@ std::vector<const Kernels*> available_levels() {
 const Kernels& choose() {
     const std::vector<const Kernels*> levels = available_levels();
     const char* wanted = std::getenv("ANEPERF_SIMD");
-    if (wanted == nullptr) return *levels.back();
+    if (wanted == nullptr || *wanted == '\0') return *levels.back();
     std::string names;
     for (const Kernels* kernels : levels) {
-        if (kernels->level == std::string(wanted)) return *kernels;
+        if (std::string_view(kernels->level) == wanted) return *kernels;
         names += std::string(names.empty() ? "" : ", ") + kernels->level;
     }
-    throw ArgumentError("ANEPERF_SIMD=" + std::string(wanted) + ": no such SIMD level on this machine, which has " +
-                        names + ". Unset it for the widest.");
+    throw ArgumentError(std::string("ANEPERF_SIMD=") + wanted +
+                        ": no such SIMD level on this machine, which has " + names +
+                        ". Unset it for the widest.");
 }
 
 }  // namespace

@@ -7,8 +7,8 @@
 namespace ane::emulator {
 namespace {
 
-// `widen` is exact; a signalling NaN becomes quiet. `narrow` rounds to nearest, ties to even, and takes no NaN
-// but the positive quiet one, since processors differ in what they keep of the others.
+// `widen` is exact; a signalling NaN becomes quiet. `narrow` rounds to nearest, ties to even, and takes no
+// NaN but __builtin_nanf(""), since processors differ in what they keep of the others.
 #if defined(__AVX512F__)
 inline Floats widen(Halves x) { return _mm512_maskz_cvtph_ps(every_lane, __builtin_bit_cast(__m256i, x)); }
 inline Halves narrow(Floats x) {

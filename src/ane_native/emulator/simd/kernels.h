@@ -10,7 +10,19 @@ namespace ane::emulator {
 using half = uint16_t;  // the bits of an IEEE binary16
 
 enum class Unary : uint8_t {
-    abs, exp, gelu_exact, gelu_sigmoid, gelu_tanh, log, relu, rsqrt, sigmoid, silu, sqrt, square, tanh
+    abs,
+    exp,
+    gelu_exact,
+    gelu_sigmoid,
+    gelu_tanh,
+    log,
+    relu,
+    rsqrt,
+    sigmoid,
+    silu,
+    sqrt,
+    square,
+    tanh
 };
 enum class Binary : uint8_t { add, sub, mul, real_div, maximum, minimum, pow };
 enum class Reduction : uint8_t { sum, max, min };
@@ -22,11 +34,13 @@ struct Rounding {
     float overflow = 65520.0f;  // magnitudes from here on become infinite
 };
 
+// NaN is NaN, with bits that differ between levels, until to_half.
 struct Kernels {
     const char* level;  // "baseline", "avx2", "avx512" or "neon"
     void (*to_float)(const half* x, float* y, size_t n);
     void (*to_half)(const float* x, half* y, size_t n, Rounding rounding);
-    void (*unary)(Unary op, const float* x, float epsilon, float* y, size_t n);  // epsilon: log and rsqrt only
+    void (*unary)(Unary op, const float* x, float epsilon, float* y,
+                  size_t n);  // epsilon: log and rsqrt only
     void (*binary)(Binary op, const float* a, const float* b, float* y, size_t n);
     void (*binary_scalar)(Binary op, const float* a, float b, float* y, size_t n);
     void (*scalar_binary)(Binary op, float a, const float* b, float* y, size_t n);

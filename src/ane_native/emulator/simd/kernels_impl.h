@@ -85,8 +85,8 @@ void scalar_binary(Binary op, float a, const float* b, float* y, size_t n) {
     binary_of(op, Scalar{a}, Array{b}, y, n);
 }
 
-// Element i joins running result number i mod `strands`, and a fixed tree joins those. `elements(i, count)` is a vector
-// of elements i to i + count - 1, and `start` an element that changes nothing.
+// Element i joins running result number i mod `strands`, and a fixed tree joins those. `elements(i, count)`
+// is a vector of elements i to i + count - 1, and `start` an element that changes nothing.
 template <size_t strands, class Elements, class Combine>
 inline float fold(size_t n, float start, Elements elements, Combine combine) {
     Floats running[strands / lanes];
@@ -118,7 +118,7 @@ inline float fold(size_t n, float start, Elements elements, Combine combine) {
 
 constexpr auto sum = [](auto a, auto b) { return a + b; };
 
-// Sums round, so that every level must add in one order. Extremes are the same in any: here the level may choose.
+// Sums round, so every level must add in the same order. An extreme is the same in any order.
 constexpr size_t sum_strands = 16;
 constexpr size_t extreme_strands = 4 * lanes;
 
@@ -161,13 +161,25 @@ void quantize(const float* x, float scale, float zero_point, bool is_signed, uin
         const Floats fraction = q - whole;
         const Floats away = fraction >= 0.5f ? splat(1.0f) : (fraction <= -0.5f ? -1.0f : Floats{});
         const Floats result = clamp(whole + away + zero_point, low, low + 255.0f);
-        return __builtin_convertvector(__builtin_convertvector(__builtin_convertvector(result, Ints), Halves), Bytes);
+        const Ints integer = __builtin_convertvector(result, Ints);
+        return __builtin_convertvector(__builtin_convertvector(integer, Halves), Bytes);
     });
 }
 
 constexpr Kernels make_kernels() {
-    return {level, to_float, to_half, unary, binary, binary_scalar, scalar_binary, reduce, sum_of_squares,
-            exp_and_sum, quantize};
+    return {
+        .level = level,
+        .to_float = to_float,
+        .to_half = to_half,
+        .unary = unary,
+        .binary = binary,
+        .binary_scalar = binary_scalar,
+        .scalar_binary = scalar_binary,
+        .reduce = reduce,
+        .sum_of_squares = sum_of_squares,
+        .exp_and_sum = exp_and_sum,
+        .quantize = quantize,
+    };
 }
 
 }  // namespace

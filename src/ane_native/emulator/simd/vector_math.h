@@ -1,6 +1,6 @@
 // Elementary functions on vectors of fp32, from correctly rounded operations alone: +, -, *, /, square root,
-// integer operations and selections. So every level and every machine gets the same bits.
-// Polynomials are minimax fits; the error stated is relative to the function.
+// integer operations and selections. So every level and every machine gets the same bits, but for those of a
+// NaN. Polynomials are minimax fits; an error stated is relative, and the polynomial's own.
 #pragma once
 
 #include "vector.h"
@@ -16,16 +16,14 @@ constexpr float log2_e = 0x1.715476p0f;  // log2(e)
 
 inline Words sign_of(Floats x) { return as_words(x) & 0x80000000u; }
 inline Floats abs(Floats x) { return as_floats(as_words(x) & 0x7fffffffu); }
-// The `count` leading bits of the significand: the product of two such numbers is exact if they sum to 24.
+// The `count` leading bits of the significand. A product is exact if the bits of its factors sum to 24.
 template <int count>
 inline Floats leading_bits(Floats x) {
     return as_floats(as_words(x) & (0xffffffffu << (24 - count)));
 }
 
 // NaN stays NaN.
-inline Floats clamp(Floats x, float low, float high) {
-    return greater(splat(low), lesser(splat(high), x));
-}
+inline Floats clamp(Floats x, float low, float high) { return greater(splat(low), lesser(splat(high), x)); }
 
 // IEEE 754-2019 maximum and minimum, of Floats or floats: NaN if either is NaN, and -0 < +0.
 template <class T>
@@ -46,7 +44,7 @@ inline Floats sqrt(Floats x) {
     return x;
 }
 
-// c[0] + c[1] x + ..., the even and the odd powers apart: half as long a chain of dependent operations as Horner's.
+// c[0] + c[1] x + ..., even and odd powers apart, which halves Horner's chain of dependent operations.
 template <size_t count>
 inline Floats polynomial(Floats x, const float (&c)[count]) {
     const Floats square = x * x;
@@ -76,8 +74,8 @@ inline Floats scale(Floats x, Whole n) { return _mm512_maskz_scalef_ps(every_lan
 inline Floats scale(Floats x, Whole n) {
     // In two factors, since 2^n itself may not be a normal number.
     const Words exponent = n.integer + 254u;
-    const Words half = exponent >> 1;
-    return x * as_floats(half << 23) * as_floats((exponent - half) << 23);
+    const Words first = exponent >> 1;
+    return x * as_floats(first << 23) * as_floats((exponent - first) << 23);
 }
 #endif
 
@@ -100,8 +98,8 @@ inline Floats exp2(Floats high, Floats low) {
     return scale(exp_near_zero(((high - n.value) + low) * log_2), n);
 }
 
-// log2(x) = exponent + head + tail for finite x > 0. Where 1 + f is the significand, in [sqrt(1/2), sqrt(2)), head is
-// f times the 13 leading bits of log2(e), exact if x is an fp16; tail brings the sum within 2^-27.6 of log2(1 + f).
+// log2(x) = exponent + head + tail for finite x > 0. The significand is 1 + f, in [sqrt(1/2), sqrt(2)); head
+// is f times the 13 leading bits of log2(e), exact if x is an fp16; head + tail is log2(1 + f), to 2^-27.6.
 struct Log2 {
     Floats exponent;
     Floats head;
@@ -113,9 +111,10 @@ inline Log2 log2(Floats x) {
     const Words word = as_words(subnormal ? x * 0x1p23f : x) - root_half;
     const Floats exponent = __builtin_convertvector(__builtin_bit_cast(Ints, word) >> 23, Floats);
     const Floats f = as_floats((word & 0x007fffffu) + root_half) - 1.0f;
-    constexpr float c[] = {-0x1.715470p-1f, 0x1.ec7094p-2f, -0x1.715afep-2f, 0x1.277f44p-2f, -0x1.eaa24ap-3f,
-                           0x1.a2c9dep-3f,  -0x1.87f7eep-3f, 0x1.7f27f4p-3f, -0x1.c39b06p-4f};
-    return {subnormal ? exponent - 23.0f : exponent, f * 0x1.715p0f, f * (f * polynomial(f, c) + 0x1.1d94aep-14f)};
+    constexpr float c[] = {-0x1.715470p-1f, 0x1.ec7094p-2f,  -0x1.715afep-2f, 0x1.277f44p-2f, -0x1.eaa24ap-3f,
+                           0x1.a2c9dep-3f,  -0x1.87f7eep-3f, 0x1.7f27f4p-3f,  -0x1.c39b06p-4f};
+    return {subnormal ? exponent - 23.0f : exponent, f * 0x1.715p0f,
+            f * (f * polynomial(f, c) + 0x1.1d94aep-14f)};
 }
 
 inline Floats log(Floats x) {
@@ -126,8 +125,8 @@ inline Floats log(Floats x) {
     return x == 0.0f ? -infinity : y;
 }
 
-// x^y, with the special cases of C99. Within 2^-20 where y has at most 11 significant bits, as an fp16 has: log2|x| is
-// taken as a number of 13 bits, whose product with y is exact, and a remainder.
+// x^y, with the special cases of C99. For fp16 x and y, and a result in fp16's range, the error is below
+// 2^-20: log2|x| is taken as a number of 13 bits, whose product with the 11 of y is exact, and a remainder.
 inline Floats pow(Floats x, Floats y) {
     const Floats a = abs(x);
     const Log2 parts = log2(a);
@@ -141,7 +140,8 @@ inline Floats pow(Floats x, Floats y) {
     // Larger powers of any number but 1 and -1 overflow or vanish too, and these bounds are even integers.
     const Floats most = splat(0x1.fffffep30f);
     const Floats bounded = greater(lesser(y, most), -most);
-    const Floats magnitude = exp2(clamp(bounded * high, -200.0f, 200.0f), clamp(bounded * low, -0.0625f, 0.0625f));
+    const Floats power = clamp(bounded * high, -200.0f, 200.0f);
+    const Floats magnitude = exp2(power, clamp(bounded * low, -0.0625f, 0.0625f));
 
     const Ints integer = __builtin_convertvector(bounded, Ints);
     const Mask whole = __builtin_convertvector(integer, Floats) == bounded;
@@ -164,12 +164,13 @@ inline Floats tanh(Floats x) {
 
 inline Floats sigmoid(Floats x) { return 1.0f / (1.0f + exp(-x)); }
 
-// x / (1 + e), where e is infinite at x = -infinity.
-inline Floats gated(Floats x, Floats e) { return (x < -largest ? -largest : x) / (1.0f + e); }
+// x / (1 + e), and -0 at x = -infinity, where e is infinite too.
+inline Floats gated(Floats x, Floats e) { return greater(splat(-largest), x) / (1.0f + e); }
 
 inline Floats silu(Floats x) { return gated(x, exp(-x)); }
 
-// x * sigmoid(1.702 x). The exponent in two parts: the first factor has 13 bits, so its product with an fp16 is exact.
+// x * sigmoid(1.702 x). The exponent is in two parts, 1.702 log2(e) being a number of 13 bits and a
+// remainder. Beyond the bounds e is 0 or infinite, and x / (1 + e) as well.
 inline Floats gelu_sigmoid(Floats x) {
     const Floats bounded = clamp(x, -60.0f, 60.0f);
     return gated(x, exp2(bounded * -0x1.3a50p1f, bounded * 0x1.a11c08p-14f));
@@ -178,7 +179,7 @@ inline Floats gelu_sigmoid(Floats x) {
 // x * (1 + tanh(u)) / 2 = x * sigmoid(2u), where u = sqrt(2 / pi) * (x + 0.044715 x^3).
 inline Floats gelu_tanh(Floats x) {
     const Floats bounded = clamp(x, -11.0f, 11.0f);
-    // 2u / log(2) = bounded * (linear + cubic), in two parts
+    // 2u / log(2) = x * (linear + cubic) = x * high + x * low, the first product exact for an fp16.
     const Floats linear = splat(0x1.26aec2p1f);  // and 0x1.bce75ap-27
     const Floats cubic = bounded * bounded * 0x1.a5a7d0p-4f;
     const Floats sum = linear + cubic;
@@ -187,12 +188,12 @@ inline Floats gelu_tanh(Floats x) {
     return gated(x, exp2(-bounded * high, -bounded * low));
 }
 
-// x * Phi(x), Phi being the normal distribution function. Phi(-a) = exp(-a^2 / 2) * Mills ratio(a) / sqrt(2 pi), so that no
-// cancellation spoils the negative side; the square of an fp16 is exact.
+// x * Phi(x), where Phi(x) = erfc(-x / sqrt(2)) / 2. As Phi(-a) = exp(-a^2 / 2) * ratio(a), with a smooth
+// ratio, no cancellation spoils the negative side; and the square of an fp16 is exact.
 inline Floats gelu_exact(Floats x) {
-    const Floats finite = x < -largest ? -largest : x;
+    const Floats finite = greater(splat(-largest), x);
     const Floats a = abs(finite);
-    // The ratio as a polynomial in u, within 2^-22.6 for a <= 14: beyond, the exponential is zero.
+    // The ratio is u times a polynomial, within 2^-22.6 for a <= 14. Beyond, the exponential is zero.
     const Floats u = 1.0f / (1.0f + 0.3f * a);
     constexpr float c[] = {0x1.ea006ap-4f,  0x1.ee9baap-4f, 0x1.993f1cp-4f,  0x1.074af8p-3f,
                            -0x1.b7c440p-5f, 0x1.a69c08p-3f, -0x1.41f35ap-3f, 0x1.243f20p-5f};

@@ -20,13 +20,16 @@ int64_t columns_per_tile(int64_t taps, int64_t positions) {
     return std::min({most_columns, fitting, positions});
 }
 
-// One tap of the kernel over output positions [first, first + n): the input element under it, or 0 in the padding.
-void gather_tap(const mil::ConvWindow& w, const half* channel, int64_t kernel_row, int64_t kernel_column, int64_t first,
-                int64_t n, half* line) {
+// One tap of the kernel over output positions [first, first + n): the input element under it, or 0 in the
+// padding.
+void gather_tap(const mil::ConvWindow& w, const half* channel, int64_t kernel_row, int64_t kernel_column,
+                int64_t first, int64_t n, half* line) {
     for (int64_t i = 0; i < n; ++i) {
         const int64_t position = first + i;
-        const int64_t row = position / w.out_width * w.stride_height + kernel_row * w.dilation_height - w.pad_top;
-        const int64_t column = position % w.out_width * w.stride_width + kernel_column * w.dilation_width - w.pad_left;
+        const int64_t row =
+            position / w.out_width * w.stride_height + kernel_row * w.dilation_height - w.pad_top;
+        const int64_t column =
+            position % w.out_width * w.stride_width + kernel_column * w.dilation_width - w.pad_left;
         const bool inside = row >= 0 && row < w.height && column >= 0 && column < w.width;
         line[i] = inside ? channel[row * w.width + column] : half{0};
     }
@@ -57,7 +60,8 @@ bool is_pointwise(const mil::ConvWindow& w) {
 
 void check_engine_limits(Lowering& l, const mil::OpView& op, const mil::ConvWindow& w) {
     if (w.kernel_width > l.profile().max_kernel_width)
-        op.refuse("weight", "the kernel is " + std::to_string(w.kernel_width) + " wide; the engine takes at most " +
+        op.refuse("weight", "the kernel is " + std::to_string(w.kernel_width) +
+                                " wide; the engine takes at most " +
                                 std::to_string(l.profile().max_kernel_width));
     if (l.is_constant(op.value("weight"))) return;
     if (w.batch > 1) op.refuse("weight", "run-time weights need a batch of 1: use matmul");
@@ -77,24 +81,27 @@ void lower_conv(Lowering& l, const mil::OpView& op, Results results) {
     const bool pointwise = is_pointwise(w);
     const Rounding rounding = l.profile().product;
 
-    const Buffer x = l.buffer(op.value("x")), weight = l.floats(op.value("weight")), y = l.result(*results[0]);
+    const Buffer x = l.buffer(op.value("x")), weight = l.floats(op.value("weight")),
+                 y = l.result(*results[0]);
     const Buffer scratch = l.scratch(l.workers() * worker_floats * static_cast<int64_t>(sizeof(float)));
     l.step({x, weight}, {y, scratch}, [=](const Execution& e) {
         e.threads.parallel_for(tasks_per_row_tile * row_tasks, [&](int64_t task, int worker) {
-            const int64_t first_row = task % row_tasks * rows_per_task, first = task / row_tasks % column_tiles * columns;
+            const int64_t first_row = task % row_tasks * rows_per_task,
+                          first = task / row_tasks % column_tiles * columns;
             const int64_t batch_group = task / row_tasks / column_tiles, group = batch_group % w.groups;
             const int64_t n = std::min(columns, positions - first);
             float* tap_columns = e.at<float>(scratch) + worker * worker_floats;
             float* sums = tap_columns + taps * columns;
-            fill_columns(e.kernels, w, pointwise, e.at<half>(x) + batch_group * channels * w.height * w.width, channels,
-                         first, n, tap_columns);
+            fill_columns(e.kernels, w, pointwise, e.at<half>(x) + batch_group * channels * w.height * w.width,
+                         channels, first, n, tap_columns);
             const int64_t last_row = std::min(rows, first_row + rows_per_task);
             for (int64_t row = first_row; row < last_row; row += tile_rows) {
                 const int64_t m = std::min(tile_rows, last_row - row);
-                gemm(Transpose::no, Transpose::no, m, n, taps, 1.0f, e.at<float>(weight) + (group * rows + row) * taps,
-                     taps, tap_columns, n, 0.0f, sums, n);
+                gemm(Transpose::no, Transpose::no, m, n, taps, 1.0f,
+                     e.at<float>(weight) + (group * rows + row) * taps, taps, tap_columns, n, 0.0f, sums, n);
                 for (int64_t i = 0; i < m; ++i)
-                    e.kernels.to_half(sums + i * n, e.at<half>(y) + (batch_group * rows + row + i) * positions + first,
+                    e.kernels.to_half(sums + i * n,
+                                      e.at<half>(y) + (batch_group * rows + row + i) * positions + first,
                                       static_cast<size_t>(n), rounding);
             }
         });

@@ -7,6 +7,7 @@
 namespace ane::emulator {
 
 // y[i...] = x[i permuted]: axis k of y is axis permutation[k] of x.
-void add_transpose(Lowering& l, Buffer x, const Shape& shape, const std::vector<int64_t>& permutation, Buffer y);
+void add_transpose(Lowering& l, Buffer x, const Shape& shape, const std::vector<int64_t>& permutation,
+                   Buffer y);
 
 }  // namespace ane::emulator

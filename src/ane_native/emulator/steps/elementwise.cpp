@@ -45,8 +45,8 @@ void lower_gelu(Lowering& l, const mil::OpView& op, Results results) {
 }
 
 // One stretch of the innermost loop, where each operand either advances or repeats one element.
-void apply_binary(const Kernels& k, Binary kind, const half* x, bool x_repeats, const half* y, bool y_repeats, half* z,
-                  size_t n, Rounding rounding) {
+void apply_binary(const Kernels& k, Binary kind, const half* x, bool x_repeats, const half* y, bool y_repeats,
+                  half* z, size_t n, Rounding rounding) {
     alignas(64) float a[tile], b[tile];
     k.to_float(x, a, x_repeats ? 1 : n);
     k.to_float(y, b, y_repeats ? 1 : n);
@@ -70,7 +70,7 @@ void lower_binary(Lowering& l, const mil::OpView& op, Results results) {
     const LoopNest<3> nest(shape, {broadcast_strides(x_value.type.shape, shape),
                                    broadcast_strides(y_value.type.shape, shape), row_major_strides(shape)});
     const int64_t rows = nest.outer_count(), length = nest.inner().extent;
-    const int64_t pieces = ceil_divide(length, tile);              // tasks that share one row
+    const int64_t pieces = ceil_divide(length, tile);                   // tasks that share one row
     const int64_t rows_per_task = std::max<int64_t>(1, tile / length);  // rows that share one task
     const Rounding rounding = l.profile().elementwise;
     const Buffer x = l.buffer(x_value), y = l.buffer(y_value), z = l.result(*results[0]);
@@ -94,24 +94,15 @@ void lower_binary(Lowering& l, const mil::OpView& op, Results results) {
 
 std::span<const LoweringEntry> elementwise_lowerings() {
     static constexpr LoweringEntry table[] = {
-        {"abs", lower_unary<Unary::abs>},
-        {"add", lower_binary<Binary::add>},
-        {"exp", lower_unary<Unary::exp>},
-        {"gelu", lower_gelu},
-        {"log", lower_with_epsilon<Unary::log>},
-        {"maximum", lower_binary<Binary::maximum>},
-        {"minimum", lower_binary<Binary::minimum>},
-        {"mul", lower_binary<Binary::mul>},
-        {"pow", lower_binary<Binary::pow>},
-        {"real_div", lower_binary<Binary::real_div>},
-        {"relu", lower_unary<Unary::relu>},
-        {"rsqrt", lower_with_epsilon<Unary::rsqrt>},
-        {"sigmoid", lower_unary<Unary::sigmoid>},
-        {"silu", lower_unary<Unary::silu>},
-        {"sqrt", lower_unary<Unary::sqrt>},
-        {"square", lower_unary<Unary::square>},
-        {"sub", lower_binary<Binary::sub>},
-        {"tanh", lower_unary<Unary::tanh>},
+        {"abs", lower_unary<Unary::abs>},           {"add", lower_binary<Binary::add>},
+        {"exp", lower_unary<Unary::exp>},           {"gelu", lower_gelu},
+        {"log", lower_with_epsilon<Unary::log>},    {"maximum", lower_binary<Binary::maximum>},
+        {"minimum", lower_binary<Binary::minimum>}, {"mul", lower_binary<Binary::mul>},
+        {"pow", lower_binary<Binary::pow>},         {"real_div", lower_binary<Binary::real_div>},
+        {"relu", lower_unary<Unary::relu>},         {"rsqrt", lower_with_epsilon<Unary::rsqrt>},
+        {"sigmoid", lower_unary<Unary::sigmoid>},   {"silu", lower_unary<Unary::silu>},
+        {"sqrt", lower_unary<Unary::sqrt>},         {"square", lower_unary<Unary::square>},
+        {"sub", lower_binary<Binary::sub>},         {"tanh", lower_unary<Unary::tanh>},
     };
     return table;
 }

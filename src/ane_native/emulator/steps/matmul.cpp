@@ -1,4 +1,5 @@
-// matmul, linear and attention: fp32 products and sums from BLAS, in tiles that do not depend on the thread count.
+// matmul, linear and attention: fp32 products and sums from BLAS, in tiles that do not depend on the thread
+// count.
 #include <algorithm>
 #include <cmath>
 
@@ -22,7 +23,8 @@ struct Product {
 
 // z = x y, tile by tile; `bias` (one element a column) is -1 where there is none.
 void add_product(Lowering& l, const Product& p, Buffer x, Buffer y, Buffer bias, Buffer z) {
-    const int64_t row_tiles = ceil_divide(p.rows, tile_rows), column_tiles = ceil_divide(p.columns, tile_columns);
+    const int64_t row_tiles = ceil_divide(p.rows, tile_rows),
+                  column_tiles = ceil_divide(p.columns, tile_columns);
     const int64_t tile_elements = std::min(p.rows, tile_rows) * std::min(p.columns, tile_columns);
     const Buffer sums = l.scratch(l.workers() * tile_elements * static_cast<int64_t>(sizeof(float)));
     const Rounding rounding = l.profile().product;
@@ -31,8 +33,10 @@ void add_product(Lowering& l, const Product& p, Buffer x, Buffer y, Buffer bias,
     l.step(reads, {z, sums}, [=](const Execution& e) {
         e.threads.parallel_for(p.batches * row_tiles * column_tiles, [&](int64_t task, int worker) {
             const int64_t batch = task / (row_tiles * column_tiles);
-            const int64_t row = task / column_tiles % row_tiles * tile_rows, column = task % column_tiles * tile_columns;
-            const int64_t m = std::min(tile_rows, p.rows - row), n = std::min(tile_columns, p.columns - column);
+            const int64_t row = task / column_tiles % row_tiles * tile_rows,
+                          column = task % column_tiles * tile_columns;
+            const int64_t m = std::min(tile_rows, p.rows - row),
+                          n = std::min(tile_columns, p.columns - column);
             const auto [at_x, at_y] = p.batch.offsets(batch);
             const bool tx = p.transpose_x == Transpose::yes, ty = p.transpose_y == Transpose::yes;
             const float* a = e.at<float>(x) + at_x + (tx ? row : row * p.inner);
@@ -83,7 +87,8 @@ void lower_linear(Lowering& l, const mil::OpView& op, Results results) {
     const mil::Value &x = op.value("x"), &weight = op.value("weight");
     for (const auto name : {"weight", "bias"})
         if (op.has(name) && !l.is_constant(op.value(name)))
-            op.refuse(name, "'" + std::string(name) + "' must be a constant: use matmul for run-time weights");
+            op.refuse(name,
+                      "'" + std::string(name) + "' must be a constant: use matmul for run-time weights");
     const Product product{1,
                           x.type.elements() / x.type.shape.back(),
                           x.type.shape.back(),
@@ -115,9 +120,11 @@ void lower_attention(Lowering& l, const mil::OpView& op, Results results) {
     const bool masked = op.has("attn_mask") && !l.profile().ignores_attention_mask;
     if (op.has("attn_mask") && !masked)
         l.note("attn_mask is ignored on " + std::string(l.profile().name) +
-               ", as on the engine (measured on M4): add the mask to the scores of a decomposed attention instead");
+               ", as on the engine (measured on M4): add the mask to the scores of a decomposed attention "
+               "instead");
 
-    const Buffer q = l.floats(op.value("query")), k = l.floats(op.value("key")), v = l.floats(op.value("value"));
+    const Buffer q = l.floats(op.value("query")), k = l.floats(op.value("key")),
+                 v = l.floats(op.value("value"));
     std::vector<Buffer> reads = {q, k, v};
     Shape score_shape = query;
     score_shape.back() = length;
@@ -129,7 +136,8 @@ void lower_attention(Lowering& l, const mil::OpView& op, Results results) {
         reads.push_back(mask);
     }
     // One score matrix row a position of this nest; the innermost axis stays apart.
-    LoopNest<1> mask_rows({score_shape.begin(), score_shape.end() - 1}, {{{mask_strides.begin(), mask_strides.end() - 1}}});
+    LoopNest<1> mask_rows({score_shape.begin(), score_shape.end() - 1},
+                          {{{mask_strides.begin(), mask_strides.end() - 1}}});
     mask_rows.axes.push_back({1, {}});
     const int64_t mask_step = mask_strides.back();
 
@@ -141,7 +149,8 @@ void lower_attention(Lowering& l, const mil::OpView& op, Results results) {
     const int64_t blocks = ceil_divide(rows, block);
     l.step(reads, {z, scratch}, [=](const Execution& e) {
         e.threads.parallel_for(batches * blocks, [&](int64_t task, int worker) {
-            const int64_t batch = task / blocks, first = task % blocks * block, m = std::min(block, rows - first);
+            const int64_t batch = task / blocks, first = task % blocks * block,
+                          m = std::min(block, rows - first);
             float* scores = e.at<float>(scratch) + worker * worker_floats;
             float* sums = scores + block * length;
             gemm(Transpose::no, Transpose::yes, m, length, features, scale,
@@ -155,7 +164,8 @@ void lower_attention(Lowering& l, const mil::OpView& op, Results results) {
             }
             softmax_rows(e.kernels, scores, m, length);
             gemm(Transpose::no, Transpose::no, m, value_features, length, 1.0f, scores, length,
-                 e.at<float>(v) + batch * length * value_features, value_features, 0.0f, sums, value_features);
+                 e.at<float>(v) + batch * length * value_features, value_features, 0.0f, sums,
+                 value_features);
             e.kernels.to_half(sums, e.at<half>(z) + (batch * rows + first) * value_features,
                               static_cast<size_t>(m * value_features), rounding);
         });

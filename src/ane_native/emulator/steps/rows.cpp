@@ -1,5 +1,5 @@
-// Operations along axes: reductions, softmax, layer_norm. Each sees the tensor as [outer, length, inner], and a row
-// is the `length` elements of one outer and one inner position.
+// Operations along axes: reductions, softmax, layer_norm. Each sees the tensor as [outer, length, inner], and
+// a row is the `length` elements of one outer and one inner position.
 #include <algorithm>
 #include <cmath>
 #include <optional>
@@ -76,7 +76,8 @@ constexpr Binary pairwise(Reduction kind) {
 }
 
 // `n` neighbouring rows at once, adding up one element of each at a time.
-void reduce_columns(const Kernels& k, Reduction kind, const half* x, const RowView& view, float* result, size_t n) {
+void reduce_columns(const Kernels& k, Reduction kind, const half* x, const RowView& view, float* result,
+                    size_t n) {
     alignas(64) float values[tile];
     k.to_float(x, result, n);
     for (int64_t i = 1; i < view.length; ++i) {
@@ -95,7 +96,8 @@ void lower_reduce(Lowering& l, const mil::OpView& op, Results results) {
     constexpr int64_t rows_per_task = 16;
     l.step({x}, {y}, [=](const Execution& e) {
         const auto finish = [&](float* values, half* to, size_t n) {
-            if (mean) e.kernels.binary_scalar(Binary::real_div, values, static_cast<float>(view.length), values, n);
+            if (mean)
+                e.kernels.binary_scalar(Binary::real_div, values, static_cast<float>(view.length), values, n);
             e.kernels.to_half(values, to, n, rounding);
         };
         if (view.inner == 1) {
@@ -103,7 +105,8 @@ void lower_reduce(Lowering& l, const mil::OpView& op, Results results) {
                 float values[rows_per_task];
                 const int64_t first = task * rows_per_task, n = std::min(rows_per_task, view.outer - first);
                 for (int64_t i = 0; i < n; ++i)
-                    values[i] = reduce_row(e.kernels, kind, e.at<half>(x) + (first + i) * view.length, view.length);
+                    values[i] =
+                        reduce_row(e.kernels, kind, e.at<half>(x) + (first + i) * view.length, view.length);
                 finish(values, e.at<half>(y) + first, static_cast<size_t>(n));
             });
             return;
@@ -114,7 +117,8 @@ void lower_reduce(Lowering& l, const mil::OpView& op, Results results) {
             alignas(64) float values[columns];
             const int64_t outer = task / pieces, begin = task % pieces * columns;
             const auto n = static_cast<size_t>(std::min(columns, view.inner - begin));
-            reduce_columns(e.kernels, kind, e.at<half>(x) + outer * view.length * view.inner + begin, view, values, n);
+            reduce_columns(e.kernels, kind, e.at<half>(x) + outer * view.length * view.inner + begin, view,
+                           values, n);
             finish(values, e.at<half>(y) + outer * view.inner + begin, n);
         });
     });
@@ -135,7 +139,8 @@ void add_row_transform(Lowering& l, const RowView& view, Buffer x, std::vector<B
         const int64_t pieces = ceil_divide(view.inner, rows_at_once);
         e.threads.parallel_for(view.outer * pieces, [&](int64_t task, int worker) {
             float* rows = e.at<float>(scratch) + worker * worker_floats;
-            const int64_t begin = task % pieces * rows_at_once, n = std::min(rows_at_once, view.inner - begin);
+            const int64_t begin = task % pieces * rows_at_once,
+                          n = std::min(rows_at_once, view.inner - begin);
             const int64_t offset = task / pieces * view.length * view.inner + begin;
             const half* from = e.at<half>(x) + offset;
             half* to = e.at<half>(y) + offset;
@@ -188,15 +193,16 @@ void lower_layer_norm(Lowering& l, const mil::OpView& op, Results results) {
     const bool permuted = !operand.permutation.empty();
     const Buffer y = l.result(*results[0]);
     const Buffer normalised = permuted ? l.scratch(x.type.bytes()) : y;
-    add_row_transform(l, operand.view, operand.buffer, parameters, normalised, [=](const Execution& e, float* row) {
-        const Kernels& k = e.kernels;
-        const auto count = static_cast<float>(n);
-        k.binary_scalar(Binary::sub, row, k.reduce(Reduction::sum, row, n) / count, row, n);
-        const float variance = k.sum_of_squares(row, n) / count;
-        k.binary_scalar(Binary::real_div, row, std::sqrt(variance + epsilon), row, n);
-        if (gamma >= 0) k.binary(Binary::mul, row, e.at<float>(gamma), row, n);
-        if (beta >= 0) k.binary(Binary::add, row, e.at<float>(beta), row, n);
-    });
+    add_row_transform(l, operand.view, operand.buffer, parameters, normalised,
+                      [=](const Execution& e, float* row) {
+                          const Kernels& k = e.kernels;
+                          const auto count = static_cast<float>(n);
+                          k.binary_scalar(Binary::sub, row, k.reduce(Reduction::sum, row, n) / count, row, n);
+                          const float variance = k.sum_of_squares(row, n) / count;
+                          k.binary_scalar(Binary::real_div, row, std::sqrt(variance + epsilon), row, n);
+                          if (gamma >= 0) k.binary(Binary::mul, row, e.at<float>(gamma), row, n);
+                          if (beta >= 0) k.binary(Binary::add, row, e.at<float>(beta), row, n);
+                      });
     if (!permuted) return;
     Shape shape;
     std::vector<int64_t> back(operand.permutation.size());

@@ -34,12 +34,14 @@ void copy(const Execution& e, const half* source, half* destination, const LoopN
 }
 
 void add_copy(Lowering& l, Buffer from, int64_t from_offset, Buffer to, const LoopNest<2>& loops) {
-    l.step({from}, {to}, [=](const Execution& e) { copy(e, e.at<half>(from) + from_offset, e.at<half>(to), loops); });
+    l.step({from}, {to},
+           [=](const Execution& e) { copy(e, e.at<half>(from) + from_offset, e.at<half>(to), loops); });
 }
 
 }  // namespace
 
-void add_transpose(Lowering& l, Buffer x, const Shape& shape, const std::vector<int64_t>& permutation, Buffer y) {
+void add_transpose(Lowering& l, Buffer x, const Shape& shape, const std::vector<int64_t>& permutation,
+                   Buffer y) {
     const auto packed = row_major_strides(shape);
     Shape transposed;
     std::vector<int64_t> strides;
@@ -83,8 +85,10 @@ void lower_slice_by_index(Lowering& l, const mil::OpView& op, Results results) {
 void lower_split(Lowering& l, const mil::OpView& op, Results results) {
     const mil::Value& x = op.value("x");
     const mil::SplitExtents split = mil::split_extents(op);
-    mil::SliceWindow w{std::vector<int64_t>(x.type.shape.size(), 0), std::vector<int64_t>(x.type.shape.size(), 1),
-                       x.type.shape, {}};
+    mil::SliceWindow w{std::vector<int64_t>(x.type.shape.size(), 0),
+                       std::vector<int64_t>(x.type.shape.size(), 1),
+                       x.type.shape,
+                       {}};
     for (size_t i = 0; i < results.size(); ++i) {
         w.extent[split.axis] = split.extents[i];
         add_slice(l, x, w, *results[i]);
@@ -117,7 +121,8 @@ void lower_concat(Lowering& l, const mil::OpView& op, Results results) {
     // One step for all parts: a step of its own for a constant part would make the whole result a constant.
     const Buffer y = l.result(*results[0]);
     l.step(reads, {y}, [=](const Execution& e) {
-        for (const Part& part : parts) copy(e, e.at<half>(part.from), e.at<half>(y) + part.offset, part.loops);
+        for (const Part& part : parts)
+            copy(e, e.at<half>(part.from), e.at<half>(y) + part.offset, part.loops);
     });
 }
 
@@ -163,7 +168,8 @@ void narrow(const Kernels& k, DType dtype, const float* x, std::byte* y, int64_t
 void lower_cast(Lowering& l, const mil::OpView& op, Results results) {
     const mil::Value& value = op.value("x");
     const DType from = value.type.dtype, to = results[0]->type.dtype;
-    const int64_t count = value.type.elements(), from_size = dtype_bits(from) / 8, to_size = dtype_bits(to) / 8;
+    const int64_t count = value.type.elements(), from_size = dtype_bits(from) / 8,
+                  to_size = dtype_bits(to) / 8;
     const Rounding rounding = l.profile().elementwise;
     const Buffer x = l.buffer(value), y = l.result(*results[0]);
     l.step({x}, {y}, [=](const Execution& e) {

@@ -33,7 +33,8 @@ std::vector<TensorType> infer_linear(const OpView& op) {
         op.fail("weight", "weight has " + std::to_string(weight[1]) + " input features, x has " +
                               std::to_string(x.back()));
     if (op.has("bias") && op.type("bias").shape != Shape{weight[0]})
-        op.fail("bias", "bias must be " + to_string(Shape{weight[0]}) + ", is " + to_string(op.type("bias").shape));
+        op.fail("bias",
+                "bias must be " + to_string(Shape{weight[0]}) + ", is " + to_string(op.type("bias").shape));
     Shape shape = x;
     shape.back() = weight[0];
     return {{DType::fp16, shape}};
@@ -55,7 +56,8 @@ std::vector<TensorType> infer_attention(const OpView& op) {
         Shape scores = query;
         scores[rank - 1] = key[rank - 2];
         if (broadcast(scores, mask) != scores)
-            op.fail("attn_mask", "attn_mask " + to_string(mask) + " does not broadcast to " + to_string(scores));
+            op.fail("attn_mask",
+                    "attn_mask " + to_string(mask) + " does not broadcast to " + to_string(scores));
     }
     Shape shape = query;
     shape[rank - 1] = value[rank - 1];

@@ -18,7 +18,8 @@ std::vector<TensorType> infer_epsilon(const OpView& op) {
 std::vector<TensorType> infer_gelu(const OpView& op) {
     const std::string mode = op.text("mode", "EXACT");
     if (mode != "EXACT" && mode != "TANH_APPROXIMATION" && mode != "SIGMOID_APPROXIMATION")
-        op.fail("mode", "mode must be EXACT, TANH_APPROXIMATION or SIGMOID_APPROXIMATION, is \"" + mode + "\"");
+        op.fail("mode",
+                "mode must be EXACT, TANH_APPROXIMATION or SIGMOID_APPROXIMATION, is \"" + mode + "\"");
     return {op.type("x")};
 }
 
@@ -39,7 +40,8 @@ std::span<const OpSpec> elementwise_ops() {
         for (const auto name : {"abs", "exp", "relu", "sigmoid", "silu", "sqrt", "square", "tanh"})
             ops.push_back({name, {{"x", Role::tensor, half}}, infer_unary});
         for (const auto name : {"log", "rsqrt"})
-            ops.push_back({name, {{"x", Role::tensor, half}, {"epsilon", Role::constant, half}}, infer_epsilon});
+            ops.push_back(
+                {name, {{"x", Role::tensor, half}, {"epsilon", Role::constant, half}}, infer_epsilon});
         ops.push_back({"gelu",
                        {{"x", Role::tensor, half}, {"mode", Role::constant, dtypes(DType::string), false}},
                        infer_gelu});

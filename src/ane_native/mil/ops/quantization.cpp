@@ -17,19 +17,21 @@ void check_per_channel(const OpView& op, std::string_view argument, const Tensor
     if (!op.has("axis")) op.fail(argument, "'" + std::string(argument) + "' is a vector: name its axis");
     const Shape expected = {x.shape[op.axis("axis", x.rank())]};
     if (type.shape != expected)
-        op.fail(argument, "'" + std::string(argument) + "' must be a scalar or " + to_string(expected) + ", is " +
-                              to_string(type.shape));
+        op.fail(argument, "'" + std::string(argument) + "' must be a scalar or " + to_string(expected) +
+                              ", is " + to_string(type.shape));
 }
 
 void check_zero_point(const OpView& op, DType quantized) {
     if (op.has("zero_point") && op.type("zero_point").dtype != quantized)
-        op.fail("zero_point", "'zero_point' must be " + std::string(dtype_name(quantized)) + " like the quantized data");
+        op.fail("zero_point",
+                "'zero_point' must be " + std::string(dtype_name(quantized)) + " like the quantized data");
 }
 
 std::vector<TensorType> infer_quantize(const OpView& op) {
     const TensorType& x = op.type("input");
     const std::string name = op.text("output_dtype");
-    if (name != "int8" && name != "uint8") op.fail("output_dtype", "output_dtype must be \"int8\" or \"uint8\"");
+    if (name != "int8" && name != "uint8")
+        op.fail("output_dtype", "output_dtype must be \"int8\" or \"uint8\"");
     const DType dtype = *dtype_from_name(name);
     check_zero_point(op, dtype);
     check_per_channel(op, "scale", x);

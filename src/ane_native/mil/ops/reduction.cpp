@@ -38,7 +38,8 @@ std::vector<TensorType> infer_layer_norm(const OpView& op) {
         if (op.has(name) && op.type(name).shape != normalised)
             op.fail(name, std::string(name) + " must be " + to_string(normalised) + " like the axes, is " +
                               to_string(op.type(name).shape));
-    if (op.has("epsilon") && op.type("epsilon").elements() != 1) op.fail("epsilon", "epsilon must be a scalar");
+    if (op.has("epsilon") && op.type("epsilon").elements() != 1)
+        op.fail("epsilon", "epsilon must be a scalar");
     return {op.type("x")};
 }
 
@@ -53,7 +54,8 @@ std::span<const OpSpec> reduction_ops() {
                             {"axes", Role::constant, integer},
                             {"keep_dims", Role::constant, dtypes(DType::boolean), false}},
                            infer_reduce});
-        ops.push_back({"softmax", {{"x", Role::tensor, half}, {"axis", Role::constant, integer}}, infer_softmax});
+        ops.push_back(
+            {"softmax", {{"x", Role::tensor, half}, {"axis", Role::constant, integer}}, infer_softmax});
         ops.push_back({"layer_norm",
                        {{"x", Role::tensor, half},
                         {"axes", Role::constant, integer},

@@ -18,7 +18,8 @@ constexpr int64_t max_rank = 5;
 std::vector<TensorType> infer_reshape(const OpView& op) {
     const TensorType& x = op.type("x");
     Shape shape = op.integers("shape");
-    if (static_cast<int64_t>(shape.size()) > max_rank) op.fail("shape", "the engine's tensors have at most 5 axes");
+    if (static_cast<int64_t>(shape.size()) > max_rank)
+        op.fail("shape", "the engine's tensors have at most 5 axes");
     int64_t known = 1, unknown = -1;
     for (size_t i = 0; i < shape.size(); ++i) {
         if (shape[i] == -1 && unknown < 0) {
@@ -27,7 +28,8 @@ std::vector<TensorType> infer_reshape(const OpView& op) {
             op.fail("shape", "cannot reshape " + to_string(x.shape) + " to " + to_string(shape));
         } else {
             known *= shape[i];
-            if (known > x.elements()) op.fail("shape", "cannot reshape " + to_string(x.shape) + " to " + to_string(shape));
+            if (known > x.elements())
+                op.fail("shape", "cannot reshape " + to_string(x.shape) + " to " + to_string(shape));
         }
     }
     if (unknown >= 0 && x.elements() % known == 0) {
@@ -166,7 +168,8 @@ std::span<const OpSpec> shape_ops() {
         {"squeeze", {{"x", Role::tensor, half}, {"axes", Role::constant, integer, false}}, infer_squeeze},
         {"cast",
          {{"x", Role::tensor,
-           dtypes(DType::fp16, DType::fp32, DType::int8, DType::uint8, DType::int16, DType::uint16, DType::boolean)},
+           dtypes(DType::fp16, DType::fp32, DType::int8, DType::uint8, DType::int16, DType::uint16,
+                  DType::boolean)},
           {"dtype", Role::constant, dtypes(DType::string)}},
          infer_cast},
     };

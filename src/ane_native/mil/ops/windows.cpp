@@ -69,9 +69,10 @@ ConvWindow conv_window(const OpView& op) {
     const int64_t out_height = positions(x[2] + pad[0] + pad[1], weight[2], strides[0], dilations[0]);
     const int64_t out_width = positions(x[3] + pad[2] + pad[3], weight[3], strides[1], dilations[1]);
     if (out_height < 1 || out_width < 1)
-        op.fail("weight", "the kernel " + to_string(Shape{weight[2], weight[3]}) + " is larger than the padded input");
-    return {x[0],      x[1],       weight[0],  groups,     x[2],         x[3],         out_height, out_width,
-            weight[2], weight[3],  strides[0], strides[1], dilations[0], dilations[1], pad[0],     pad[2]};
+        op.fail("weight",
+                "the kernel " + to_string(Shape{weight[2], weight[3]}) + " is larger than the padded input");
+    return {x[0],      x[1],      weight[0],  groups,     x[2],         x[3],         out_height, out_width,
+            weight[2], weight[3], strides[0], strides[1], dilations[0], dilations[1], pad[0],     pad[2]};
 }
 
 MatmulExtents matmul_extents(const OpView& op) {
@@ -86,7 +87,8 @@ MatmulExtents matmul_extents(const OpView& op) {
     m.columns = y[y.size() - (m.transpose_y ? 2 : 1)];
     const int64_t inner_y = y[y.size() - (m.transpose_y ? 1 : 2)];
     if (m.inner != inner_y)
-        op.fail("y", "inner extents differ: x has " + std::to_string(m.inner) + ", y has " + std::to_string(inner_y));
+        op.fail("y", "inner extents differ: x has " + std::to_string(m.inner) + ", y has " +
+                         std::to_string(inner_y));
     const auto batch = broadcast({x.begin(), x.end() - 2}, {y.begin(), y.end() - 2});
     if (!batch) op.fail("y", "batch axes of " + to_string(x) + " and " + to_string(y) + " do not broadcast");
     m.batch = *batch;
@@ -96,7 +98,8 @@ MatmulExtents matmul_extents(const OpView& op) {
 SliceWindow slice_by_size_window(const OpView& op) {
     const Shape& x = op.type("x").shape;
     SliceWindow w{op.integers("begin"), std::vector<int64_t>(x.size(), 1), op.integers("size"), {}};
-    if (w.begin.size() != x.size()) op.fail("begin", "begin needs one entry for each axis of " + to_string(x));
+    if (w.begin.size() != x.size())
+        op.fail("begin", "begin needs one entry for each axis of " + to_string(x));
     if (w.extent.size() != x.size()) op.fail("size", "size needs one entry for each axis of " + to_string(x));
     for (size_t i = 0; i < x.size(); ++i) {
         if (w.begin[i] < 0 || w.begin[i] >= x[i])
@@ -125,7 +128,9 @@ SliceWindow slice_by_index_window(const OpView& op) {
         const auto from_end = [&](int64_t index) { return index < 0 ? index + x[i] : index; };
         if (w.stride[i] < 1) op.fail("stride", "stride must be positive");
         w.begin[i] = begin_mask[i] ? 0 : from_end(w.begin[i]);
-        const int64_t stop = squeeze_mask[i] ? w.begin[i] + 1 : end_mask[i] ? x[i] : std::min(from_end(end[i]), x[i]);
+        const int64_t stop = squeeze_mask[i] ? w.begin[i] + 1
+                             : end_mask[i]   ? x[i]
+                                             : std::min(from_end(end[i]), x[i]);
         if (w.begin[i] < 0 || w.begin[i] >= x[i] || stop <= w.begin[i])
             op.fail("begin", "the slice of axis " + std::to_string(i) + " of " + to_string(x) + " is empty");
         w.extent.push_back((stop - w.begin[i] + w.stride[i] - 1) / w.stride[i]);
@@ -142,11 +147,13 @@ SplitExtents split_extents(const OpView& op) {
         result.extents = op.integers("split_sizes");
         int64_t sum = 0;
         for (const int64_t size : result.extents) {
-            if (size < 1 || size > extent) op.fail("split_sizes", "each size must be 1 to " + std::to_string(extent));
+            if (size < 1 || size > extent)
+                op.fail("split_sizes", "each size must be 1 to " + std::to_string(extent));
             sum += size;
         }
         if (sum != extent)
-            op.fail("split_sizes", "sizes add up to " + std::to_string(sum) + ", the axis has " + std::to_string(extent));
+            op.fail("split_sizes",
+                    "sizes add up to " + std::to_string(sum) + ", the axis has " + std::to_string(extent));
         if (op.has("num_splits") && op.integer("num_splits") != static_cast<int64_t>(result.extents.size()))
             op.fail("num_splits", "num_splits differs from the number of split_sizes");
         return result;
