@@ -225,3 +225,14 @@ def test_environment_table() -> None:
         ("threads", "4"),
     ):
         assert fact in rows
+
+
+@pytest.mark.parametrize("flags", [("few samples", "noisy"), ("cold start", "few samples", "drift", "noisy")])
+def test_remarks_fold_and_are_never_cut(flags: tuple[str, ...]) -> None:
+    # The other columns leave these remarks one character too few in 80.
+    row = a_row(128, median=16.5, ci_low=16.1, ci_high=40.0, p05=16.0, p95=41.0, flags=flags)
+    text = to_text(lay_out_result(a_result(row)))
+    assert all(len(line) <= 80 for line in text.splitlines())
+    table = text[text.index("───") : text.index("±:")]
+    words = table.split()
+    assert [word for word in words if word.strip(",") in " ".join(flags).split()] == ", ".join(flags).split()

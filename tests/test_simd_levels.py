@@ -34,7 +34,7 @@ def by_level(tmp_path_factory):
     """The varied programs' outputs at each level that this CPU has."""
     results = {}
     for level, core in LEVELS.items():
-        if "no such SIMD level on this machine" in open_emulator(level, core).stderr:
+        if "no such SIMD level" in open_emulator(level, core).stderr:
             continue
         variables = {"ANEPERF_SIMD": level, **({"OPENBLAS_CORETYPE": core} if core else {})}
         results[level] = results_with(tmp_path_factory.mktemp(level), **variables)
@@ -83,8 +83,9 @@ def test_products_are_within_one_fp16_step_at_every_level(by_level):
         assert np.mean(a != b) < 0.02, name
 
 
-def test_an_unknown_level_is_refused_with_those_there_are():
+def test_an_unknown_level_is_refused_with_those_there_are(by_level):
     probe = open_emulator("avx1024")
     assert probe.returncode != 0
-    assert "ArgumentError" in probe.stderr
-    assert "ANEPERF_SIMD=avx1024: no such SIMD level on this machine, which has" in probe.stderr
+    assert "ArgumentError: ANEPERF_SIMD=avx1024: " in probe.stderr
+    assert "no such SIMD level" in probe.stderr
+    assert all(level in probe.stderr for level in by_level)

@@ -174,18 +174,23 @@ def _heading(title: str, environment: Environment) -> tuple[str, ...]:
 def to_rich(table: Table) -> Group:
     """For `rich.console.Console.print`."""
     box = rich.box.SIMPLE_HEAD if table.header else None
-    grid = RichTable(box=box, show_header=box is not None, pad_edge=False, padding=(0, 1, 0, 0))
+    # rich wraps a column one character too wide if it has padding: the gap is part of the cells instead.
+    grid = RichTable(
+        box=box, show_header=box is not None, show_edge=False, padding=(0, 0 if box else 1, 0, 0)
+    )
+    gaps = [" " if box and align == "right" else "" for align in table.align]
     titles = table.header or ("",) * len(table.align)
-    for place, (title, align) in enumerate(zip(titles, table.align, strict=True)):
-        longest = max(map(len, [title, *(row[place] for row in table.rows)]))
+    for place, (title, align, gap) in enumerate(zip(titles, table.align, gaps, strict=True)):
+        longest = max(map(len, [title, *(row[place] for row in table.rows)])) + len(gap)
         # The last column holds remarks, and is the one to fold.
         narrowest = min(longest, WIDTH // 3) if place + 1 < len(titles) else None
-        grid.add_column(_text(title), justify=align, overflow="fold", min_width=narrowest)
+        grid.add_column(_text(gap + title), justify=align, overflow="fold", min_width=narrowest)
     for index, row in enumerate(table.rows):
-        grid.add_row(*map(_text, row), style="bold green" if index == table.best else None)
+        cells = [_text(gap + cell) for gap, cell in zip(gaps, row, strict=True)]
+        grid.add_row(*cells, style="bold green" if index == table.best else None)
     return Group(
         *(_text(line, "" if index else "bold") for index, line in enumerate(table.heading)),
-        Padding(grid, (0 if table.header else 1, 0, 0, 0)),
+        Padding(grid, (1, 0)),
         *(_text(line) for line in table.lines),
     )
 
