@@ -237,16 +237,16 @@ def test_products_of_small_numbers_reach_the_subnormals(device):
 # What the engine ignores
 
 
-def test_the_attention_mask_is_ignored_and_the_program_says_so(device, plain):
+def test_the_attention_mask_is_ignored_and_the_program_says_so(emulator, plain):
     arrays = [normal_halves(i, (1, 2, 5, 8)) for i in range(3)]
     mask = np.where(np.tri(5, dtype=bool), 0, -65504).astype(np.float16)
     program = build(mil.scaled_dot_product_attention, *arrays, mask)
-    compiled = program.compile(device)
+    compiled = program.compile(emulator)
     (note,) = compiled.notes
     assert "attn_mask is ignored on h16" in note
     assert "decomposed attention" in note
     (masked,) = run(compiled, *arrays, mask)
-    (unmasked,) = evaluate(device, mil.scaled_dot_product_attention, *arrays)
+    (unmasked,) = evaluate(emulator, mil.scaled_dot_product_attention, *arrays)
     oracle.assert_same(masked, unmasked)
 
     compiled = program.compile(plain)
@@ -256,12 +256,12 @@ def test_the_attention_mask_is_ignored_and_the_program_says_so(device, plain):
     np.testing.assert_array_equal(masked[:, :, 0], arrays[2][:, :, 0])  # the first row sees itself alone
 
 
-def test_run_time_weights_of_a_convolution_are_noted(device):
+def test_run_time_weights_of_a_convolution_are_noted(emulator):
     x, weight = normal_halves(1, (1, 4, 1, 8)), normal_halves(2, (3, 4, 1, 1))
-    compiled = build(mil.conv, x, weight).compile(device)
+    compiled = build(mil.conv, x, weight).compile(emulator)
     (note,) = compiled.notes
     assert "run-time weights" in note
     assert "use matmul" in note
     (got,) = run(compiled, x, weight)
     oracle.assert_within(got, oracle.conv(x, weight), overflow=oracle.PRODUCT_OVERFLOW)
-    assert build(lambda t: mil.conv(t, weight), x).compile(device).notes == []
+    assert build(lambda t: mil.conv(t, weight), x).compile(emulator).notes == []

@@ -36,7 +36,7 @@ def test_rows_hold_the_throughput() -> None:
     assert row.metrics["tflops"] == pytest.approx(2 * 4 * 4 * 4 * 4 / 1e-3 / 1e12)
     assert row.metrics["weights_mb"] == 2 * 4 * 4 * 4 / 2**20
     assert result.best == row
-    assert result.environment.is_emulator
+    assert result.environment.is_software
     assert not any(program.loaded for program in device.programs)
 
 
@@ -137,10 +137,10 @@ def test_bad_configurations_are_refused_before_any_is_measured() -> None:
     assert device.programs == []
 
 
-@pytest.mark.parametrize("device", [3, "gpu", "", b"ane"])
-def test_bad_devices_are_refused(device: Any) -> None:
+@pytest.mark.parametrize("name", [3, "gpu", "", b"ane"])
+def test_bad_devices_are_refused(name: Any) -> None:
     with pytest.raises(ArgumentError, match="device"):
-        run(device)
+        run(name)
 
 
 def test_ports_are_each_configurations_own_unless_given() -> None:
@@ -181,9 +181,9 @@ def test_the_published_configurations_are_the_default(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("ports", ["fp32", "fp16"])
-def test_on_the_emulator(device: Any, ports: Any) -> None:
+def test_on_the_emulator(emulator: Any, ports: Any) -> None:
     stacks = [ConvStack(channels=32, depth=depth, width=20) for depth in (1, 16, 64)]
-    result = peak(device, configs=stacks, ports=ports, budget=0.3)
+    result = peak(emulator, configs=stacks, ports=ports, budget=0.3)
     assert [row.status for row in result] == ["ok"] * 3
     for row, stack in zip(result, stacks, strict=True):
         assert row.error is not None

@@ -148,9 +148,9 @@ def test_random_graphs(device, seed, length):
     graph.check(build(graph.define, *graph.inputs).compile(device))
 
 
-def test_evaluations_leave_nothing_behind(device):
+def test_evaluations_leave_nothing_behind(emulator):
     graph, other = Graph(1, 80), [any_halves(2, x.shape) for x in Graph(1, 80).inputs]
-    program = build(graph.define, *graph.inputs).compile(device)
+    program = build(graph.define, *graph.inputs).compile(emulator)
     first = run(program, *other)
     graph.check(program)
     for got, expected in zip(run(program, *other), first, strict=True):
@@ -179,29 +179,29 @@ def with_constants(program, arrays):
 
 
 @given(SEEDS, st.integers(10, 60))
-def test_what_is_constant_is_computed_at_compile(device, seed, length):
+def test_what_is_constant_is_computed_at_compile(emulator, seed, length):
     """Some inputs as constants: what depends on them alone is folded, and outputs may be."""
     graph = Graph(seed, length)
     program = build(graph.define, *graph.inputs)
     fixed = {f"x{i}": array for i, array in enumerate(graph.inputs) if i != seed % len(graph.inputs)}
     free = f"x{seed % len(graph.inputs)}"
     outputs = (
-        with_constants(program, fixed).compile(device).run(**{free: graph.inputs[seed % len(graph.inputs)]})
+        with_constants(program, fixed).compile(emulator).run(**{free: graph.inputs[seed % len(graph.inputs)]})
     )
     for i, expected in enumerate(graph.expected()):
         oracle.assert_same(outputs[f"y{i}"], expected)
 
 
 @pytest.mark.parametrize("name", {**PRODUCTS, **CHAINS, **VECTORS})
-def test_folding_gives_the_bits_of_running(device, name):
+def test_folding_gives_the_bits_of_running(emulator, name):
     define, _ = {**PRODUCTS, **CHAINS, **VECTORS}[name]
     x = input_of(name)
     unused = np.zeros((1, 1), np.float16)
     program = build(lambda t, _: define(t), x, unused)
-    folded = with_constants(program, {"x0": x}).compile(device)
+    folded = with_constants(program, {"x0": x}).compile(emulator)
     assert folded.stats.activation_bytes == 0
     outputs = folded.run(x1=unused)
-    for i, expected in enumerate(evaluate(device, define, x)):
+    for i, expected in enumerate(evaluate(emulator, define, x)):
         oracle.assert_same(outputs[f"y{i}"], expected)
 
 
@@ -232,7 +232,7 @@ def test_the_same_operand_twice(device):
     oracle.assert_within(product, oracle.matmul(x, x), overflow=oracle.PRODUCT_OVERFLOW)
 
 
-def test_values_of_different_times_share_memory(device):
+def test_values_of_different_times_share_memory(emulator):
     shape = (1, 64, 32, 32)
     size = 2 * math.prod(shape)
 
@@ -242,7 +242,7 @@ def test_values_of_different_times_share_memory(device):
                 t = mil.add(mil.transpose(t, [0, 1, 3, 2]), 1.0)
             return t
 
-        return build(define, np.zeros(shape, np.float16)).compile(device)
+        return build(define, np.zeros(shape, np.float16)).compile(emulator)
 
     assert chain(50).stats.activation_bytes == chain(3).stats.activation_bytes <= 3 * size
     (got,) = run(chain(50), np.zeros(shape, np.float16))
@@ -268,7 +268,7 @@ def test_values_that_stay_alive_keep_their_memory(device):
     oracle.assert_same(got, total)
 
 
-def test_what_no_output_needs_is_dropped(device):
+def test_what_no_output_needs_is_dropped(emulator):
     x = normal_halves(4, (1, 64, 1, 64))
     weight = normal_halves(5, (64, 64, 1, 1))
 
@@ -278,7 +278,7 @@ def test_what_no_output_needs_is_dropped(device):
             mil.split(t, 2, 1)
         return mil.tanh(t)
 
-    lean, heavy = (build(lambda t, u=unused: define(t, u), x).compile(device) for unused in (False, True))
+    lean, heavy = (build(lambda t, u=unused: define(t, u), x).compile(emulator) for unused in (False, True))
     for stat in ("operations", "activation_bytes", "weight_bytes"):
         assert getattr(heavy.stats, stat) == getattr(lean.stats, stat)
     oracle.assert_same(run(heavy, x)[0], run(lean, x)[0])

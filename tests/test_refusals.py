@@ -8,38 +8,38 @@ from aneperf import CompileError, mil
 from programs import build, evaluate, normal_halves
 
 
-def refusal(device, define, *shapes):
+def refusal(emulator, define, *shapes):
     """The words of the refusal of a program with inputs of these shapes."""
     program = build(define, *(np.zeros(shape, np.float16) for shape in shapes))
     with pytest.raises(CompileError) as caught:
-        program.compile(device)
+        program.compile(emulator)
     assert caught.value.kind == "CompilationFailure"
     assert caught.value.line is not None
     return str(caught.value)
 
 
-def test_run_time_weights_need_a_batch_of_one(device):
+def test_run_time_weights_need_a_batch_of_one(emulator):
     assert "run-time weights need a batch of 1: use matmul" in refusal(
-        device, mil.conv, (2, 4, 1, 8), (3, 4, 1, 1)
+        emulator, mil.conv, (2, 4, 1, 8), (3, 4, 1, 1)
     )
 
 
-def test_run_time_weights_of_linear_are_refused(device):
-    assert "'weight' must be a constant: use matmul" in refusal(device, mil.linear, (2, 4), (3, 4))
+def test_run_time_weights_of_linear_are_refused(emulator):
+    assert "'weight' must be a constant: use matmul" in refusal(emulator, mil.linear, (2, 4), (3, 4))
     weight = np.ones((3, 4), np.float16)
-    message = refusal(device, lambda x, bias: mil.linear(x, weight, bias), (2, 4), (3,))
+    message = refusal(emulator, lambda x, bias: mil.linear(x, weight, bias), (2, 4), (3,))
     assert "'bias' must be a constant" in message
 
 
-def test_kernels_are_at_most_15_wide(device, plain):
+def test_kernels_are_at_most_15_wide(emulator, plain):
     def conv(width, height=1):
         return lambda t: mil.conv(t, np.ones((2, 2, height, width), np.float16), pad_type="same")
 
     x = normal_halves(1, (1, 2, 20, 20))
-    (got,) = evaluate(device, conv(15, 17), x)
+    (got,) = evaluate(emulator, conv(15, 17), x)
     pad = oracle.same_padding((20, 20), (17, 15), (1, 1), (1, 1))
     oracle.assert_within(got, oracle.conv(x, np.ones((2, 2, 17, 15)), pad=pad))
-    assert "the kernel is 16 wide; the engine takes at most 15" in refusal(device, conv(16), x.shape)
+    assert "the kernel is 16 wide; the engine takes at most 15" in refusal(emulator, conv(16), x.shape)
     evaluate(plain, conv(16), x)
 
 
@@ -57,16 +57,16 @@ def test_kernels_are_at_most_15_wide(device, plain):
         ),
     ],
 )
-def test_axes_have_at_most_65536_elements(device, plain, define, shape, name):
-    message = refusal(device, define, shape)
+def test_axes_have_at_most_65536_elements(emulator, plain, define, shape, name):
+    message = refusal(emulator, define, shape)
     assert name in message
     assert "an axis of h16 has at most 65536 elements" in message
     evaluate(plain, define, np.ones(shape, np.float16))
 
 
-def test_axes_may_have_65536_elements(device):
+def test_axes_may_have_65536_elements(emulator):
     x = normal_halves(1, (1, 65536))
-    oracle.assert_same(evaluate(device, mil.abs, x)[0], np.abs(x))
+    oracle.assert_same(evaluate(emulator, mil.abs, x)[0], np.abs(x))
 
 
 REFUSED = {
@@ -89,10 +89,10 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("op", REFUSED)
-def test_operations_that_are_refused_with_a_reason(device, op):
+def test_operations_that_are_refused_with_a_reason(emulator, op):
     program = build(mil.relu, normal_halves(1, (1, 2, 1, 3)))
     with pytest.raises(CompileError) as caught:
-        device.compile(program.text.replace("relu(", f"{op}("))
+        emulator.compile(program.text.replace("relu(", f"{op}("))
     assert caught.value.kind == "CompilationFailure"
     assert f"{op}: " in str(caught.value)
     assert REFUSED[op] in str(caught.value)
@@ -100,16 +100,16 @@ def test_operations_that_are_refused_with_a_reason(device, op):
     assert line[caught.value.column - 1 :].startswith("relu(")
 
 
-def test_an_unknown_operation_is_an_error_of_the_text(device):
+def test_an_unknown_operation_is_an_error_of_the_text(emulator):
     text = build(mil.relu, normal_halves(1, (1, 2, 1, 3))).text
     with pytest.raises(CompileError, match="there is no such operation in MIL") as caught:
-        device.compile(text.replace("relu(", "rectify("))
+        emulator.compile(text.replace("relu(", "rectify("))
     assert caught.value.kind == "InvalidMILProgram"
 
 
-def test_a_bias_of_conv_is_refused(device):
+def test_a_bias_of_conv_is_refused(emulator):
     text = build(
         lambda t: mil.conv(t, np.ones((1, 2, 1, 1), np.float16)), normal_halves(1, (1, 2, 1, 3))
     ).text
     with pytest.raises(CompileError, match="the engine takes no bias here: add it with a separate add"):
-        device.compile(text.replace("conv(", "conv(bias = fp16(1), "))
+        emulator.compile(text.replace("conv(", "conv(bias = fp16(1), "))

@@ -90,7 +90,7 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Where and when something was measured. None or "unavailable" is what the system does not tell."""
 
     aneperf: str
-    device: str  # "ane" or "emulator"
+    device: str  # "ane", "emulator", or "stand-in": the bridge on a replacement of Apple's framework
     chip: str
     subtype: str | None = None  # the engine's own name for its kind, such as "h16g"
     properties: dict[str, str] = {}  # all else that the device says of itself, in display order
@@ -113,16 +113,17 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
                 raise ArgumentError(f"environment: {name} is {value!r}; it must be a count")
 
     @property
-    def is_emulator(self) -> bool:
+    def is_software(self) -> bool:
         """Whether the numbers say something of a CPU, and nothing of a Neural Engine."""
-        return self.device == "emulator"
+        return self.device != "ane"
 
     @property
     def label(self) -> str:
         """What the numbers are numbers of, in one line."""
-        if self.is_emulator:
-            return f"software emulator on {self.cpu}; not a Neural Engine measurement"
-        return f"Apple Neural Engine, {self.chip}"
+        if not self.is_software:
+            return f"Apple Neural Engine, {self.chip}"
+        what = "software emulator" if self.device == "emulator" else "stand-in for Apple's framework"
+        return f"{what} on {self.cpu}; not a Neural Engine measurement"
 
     def to_dict(self) -> dict[str, Any]:
         """Every field by name, as in a result file."""

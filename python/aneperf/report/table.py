@@ -145,6 +145,7 @@ def lay_out_environment(environment: Environment) -> Table:
         "aneperf": environment.aneperf,
         "device": environment.device,
         "chip": environment.chip,
+        **({} if environment.subtype is None else {"subtype": environment.subtype}),
         **environment.properties,
         "os": environment.os,
         "os build": environment.os_build,

@@ -1,0 +1,90 @@
+// The private AppleNeuralEngine.framework as bridge.mm uses it: its classes, its errors, and how it is opened.
+#pragma once
+
+#import <Foundation/Foundation.h>
+#import <IOSurface/IOSurface.h>
+
+#include <exception>
+#include <string>
+
+#include "errors.h"
+
+// The framework's classes, as far as they are used. Messages go through these protocols so that the compiler knows
+// every signature; that the running system has the methods is checked before the first use.
+@protocol AneDescriptorClass
+- (id)modelWithMILText:(NSData*)text weights:(NSDictionary*)weights optionsPlist:(id)options;
+@end
+@protocol AneModelClass
+- (id)inMemoryModelWithDescriptor:(id)descriptor;
+@end
+@protocol AneModel
+- (NSString*)hexStringIdentifier;
+- (BOOL)compileWithQoS:(unsigned int)qos options:(NSDictionary*)options error:(NSError**)error;
+- (BOOL)loadWithQoS:(unsigned int)qos options:(NSDictionary*)options error:(NSError**)error;
+- (BOOL)evaluateWithQoS:(unsigned int)qos options:(NSDictionary*)options request:(id)request error:(NSError**)error;
+- (BOOL)unloadWithQoS:(unsigned int)qos error:(NSError**)error;
+- (NSDictionary*)modelAttributes;
+@end
+@protocol AneSurfaceObjectClass
+- (id)objectWithIOSurface:(IOSurfaceRef)surface;
+@end
+@protocol AneRequestClass
+- (id)requestWithInputs:(NSArray*)inputs
+           inputIndices:(NSArray*)inputIndices
+                outputs:(NSArray*)outputs
+          outputIndices:(NSArray*)outputIndices
+          weightsBuffer:(id)weightsBuffer
+              perfStats:(id)perfStats
+         procedureIndex:(NSNumber*)procedureIndex;
+@end
+@protocol AneDeviceInfoClass
+- (BOOL)hasANE;
+- (BOOL)isVirtualMachine;
+- (unsigned int)numANEs;
+- (unsigned int)numANECores;
+- (NSString*)aneArchitectureType;
+- (NSString*)aneSubType;
+- (NSString*)productName;
+- (NSString*)buildVersion;
+@end
+
+namespace ane {
+
+// The framework's classes. Class methods are sent to the class object, so each is an `id` of its class's protocol.
+struct Framework {
+    id<AneDescriptorClass> descriptors;
+    id<AneModelClass> models;
+    id<AneSurfaceObjectClass> surfaces;
+    id<AneRequestClass> requests;
+    id<AneDeviceInfoClass> device_info;
+};
+
+// Throws DeviceUnavailable, naming what the framework lacks.
+Framework load_framework();
+
+// UTF-8; empty for anything but a string.
+std::string text_of(id object);
+// "domain code: text; caused by ...", down to the first cause.
+std::string describe(NSError* error);
+
+// Runs `work` in an autorelease pool. C++ exceptions must not cross the pool's end, which would not be reached, and
+// Objective-C exceptions become C++ ones that `failure` makes of their text.
+template <typename Failure, typename Work>
+void in_pool(const Failure& failure, const Work& work) {
+    std::exception_ptr thrown;
+    @autoreleasepool {
+        try {
+            @try {
+                work();
+            } @catch (NSException* exception) {
+                thrown = std::make_exception_ptr(failure("the framework raised " + text_of([exception name]) + ": " +
+                                                         text_of([exception reason])));
+            }
+        } catch (...) {
+            thrown = std::current_exception();
+        }
+    }
+    if (thrown) std::rethrow_exception(thrown);
+}
+
+}  // namespace ane

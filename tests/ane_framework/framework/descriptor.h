@@ -1,0 +1,22 @@
+#import <Foundation/Foundation.h>
+
+// MIL text and weights, not yet compiled.
+@interface _ANEInMemoryModelDescriptor : NSObject {
+    NSData* milText;
+    NSDictionary* weights;
+    NSData* optionsPlist;
+    NSString* hexStringIdentifier;
+}
+
++ (id)modelWithMILText:(NSData*)milText weights:(NSDictionary*)weights optionsPlist:(NSData*)optionsPlist;
+- (NSData*)milText;
+// By path in the MIL text; each value is a dictionary that holds the blob.
+- (NSDictionary*)weights;
+- (NSData*)optionsPlist;
+- (NSString*)hexStringIdentifier;
+- (BOOL)isMILModel;
+
+@end
+
+// The blob in a value of the weights dictionary.
+NSData* ane_weight_blob(NSDictionary* value);

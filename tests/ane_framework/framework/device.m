@@ -1,0 +1,145 @@
+// What the framework tells of the machine, and the classes that only name things.
+#import <Foundation/Foundation.h>
+
+#import "compiler.h"
+
+@interface _ANEDeviceInfo : NSObject
+@end
+
+// An M4's architecture, for code that goes by it; everything that is shown to people says what this is.
+@implementation _ANEDeviceInfo
+
++ (BOOL)hasANE {
+    return YES;
+}
+
++ (unsigned)numANEs {
+    return 1;
+}
+
++ (unsigned)numANECores {
+    return 16;
+}
+
++ (NSString*)aneArchitectureType {
+    return @"h16g";
+}
+
++ (NSString*)aneSubType {
+    return @"h16";
+}
+
++ (NSString*)aneSubTypeVariant {
+    return @"g";
+}
+
++ (NSString*)aneSubTypeAndVariant {
+    return @"h16g";
+}
+
++ (NSString*)aneSubTypeProductVariant {
+    return @"";
+}
+
+// No Mac has board 0.
++ (int64_t)aneBoardType {
+    return 0;
+}
+
++ (NSString*)productName {
+    return @"aneperf stand-in";
+}
+
++ (NSString*)buildVersion {
+    return @"stand-in";
+}
+
++ (NSString*)bootArgs {
+    return @"";
+}
+
++ (BOOL)isInternalBuild {
+    return NO;
+}
+
++ (BOOL)isVirtualMachine {
+    return NO;
+}
+
++ (BOOL)isExcessivePowerDrainWhenIdle {
+    return NO;
+}
+
++ (BOOL)precompiledModelChecksDisabled {
+    return NO;
+}
+
+@end
+
+@interface _ANEQoSMapper : NSObject
+@end
+
+// Names for QoS values; the framework takes any other value too. (MX M5, ES, DE)
+@implementation _ANEQoSMapper
+
++ (unsigned)aneRealTimeTaskQoS {
+    return 0;
+}
+
++ (unsigned)aneBackgroundTaskQoS {
+    return 9;
+}
+
++ (unsigned)aneUtilityTaskQoS {
+    return 17;
+}
+
++ (unsigned)aneDefaultTaskQoS {
+    return 21;
+}
+
++ (unsigned)aneUserInitiatedTaskQoS {
+    return 25;
+}
+
++ (unsigned)aneUserInteractiveTaskQoS {
+    return 33;
+}
+
++ (int)realTimeProgramPriority {
+    return 2;
+}
+
++ (uint64_t)realTimeQueueIndex {
+    return 2;
+}
+
+@end
+
+@interface _ANEClient : NSObject
+@end
+
+// The connection to the daemon, of which the stand-in needs only the cache of compiled programs.
+@implementation _ANEClient
+
++ (id)sharedConnection {
+    static _ANEClient* shared;
+    @synchronized(self) {
+        if (!shared) shared = [self new];
+    }
+    return shared;
+}
+
+- (BOOL)isVirtualClient {
+    return NO;
+}
+
+- (BOOL)compiledModelExistsMatchingHash:(NSString*)hash {
+    return ane_cached_program(hash) != nil;
+}
+
+- (void)purgeCompiledModelMatchingHash:(NSString*)hash {
+    ane_purge_program(hash);
+}
+
+@end

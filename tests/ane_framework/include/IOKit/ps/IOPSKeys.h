@@ -1,0 +1,7 @@
+#pragma once
+
+#define kIOPSACPowerValue "AC Power"
+#define kIOPSBatteryPowerValue "Battery Power"
+#define kIOPMACPowerKey kIOPSACPowerValue
+#define kIOPMBatteryPowerKey kIOPSBatteryPowerValue
+#define kIOPMUPSPowerKey "UPS Power"
