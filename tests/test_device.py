@@ -106,6 +106,82 @@ def test_time_returns_each_calls_duration(device, program):
     assert np.all(durations > 0)
 
 
+def test_rows_that_lie_the_same_way_may_have_other_axes_above(device, program):
+    x, y = device.make_surface(Layout("fp16", (2, 2, 1, 32))), device.make_surface(Layout("fp16", (4, 32)))
+    x.write(np.ones((2, 2, 1, 32), np.float16))
+    program.evaluate({"x": x}, {"y": y})
+    assert np.all(y.read() == 1)
+
+
+def test_two_outputs_cannot_share_a_surface(device):
+    b = mil.Builder()
+    x = b.input("x", SHAPE)
+    b.output("y", mil.relu(x))
+    b.output("z", mil.abs(x))
+    program = b.build().compile(device)
+    surface = device.make_surface(program.outputs[0])
+    with pytest.raises(aneperf.EvaluateError, match="outputs 'y' and 'z' have the same surface"):
+        program.bind({"x": device.make_surface(program.inputs[0])}, {"y": surface, "z": surface})
+
+
+def test_a_program_is_unloaded_at_the_end_of_its_with_block(device):
+    with scale_program(x=SHAPE).compile(device) as program:
+        assert program.loaded
+        assert repr(program) == "<Program x -> y>"
+    assert not program.loaded
+    assert repr(program) == "<Program x -> y, unloaded>"
+
+
+def test_layouts_compare_by_value():
+    assert Layout("fp16", (1, 2)) == Layout("fp16", (1, 2))
+    assert Layout("fp16", (1, 2)) != Layout("fp32", (1, 2))
+
+
+def test_ctrl_c_is_heard_during_time():
+    code = """
+import os, signal, threading
+import aneperf
+from aneperf import mil
+b = mil.Builder()
+x = b.input("x", (1, 256, 1, 2048))
+b.output("y", mil.exp(x))
+program = b.build().compile(aneperf.open("emulator"))
+surfaces = [aneperf.open("emulator").make_surface(program.inputs[0]) for _ in range(2)]
+threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+try:
+    program.time({"x": surfaces[0]}, {"y": surfaces[1]}, 10**8)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+    assert in_new_process(code) == "interrupted\n"
+
+
+def test_binding_while_another_thread_unloads(device):
+    b = mil.Builder()
+    y = b.input("x", (1, 4, 1, 32))
+    for _ in range(500):
+        y = mil.relu(y)
+    b.output("y", y)
+    built = b.build()
+
+    errors = []
+
+    def bind_until_unloaded(program, inputs, outputs):
+        try:
+            while True:
+                program.bind(inputs, outputs)
+        except aneperf.EvaluateError as error:
+            errors.append(str(error))
+
+    for _ in range(20):
+        program = built.compile(device)
+        thread = threading.Thread(target=bind_until_unloaded, args=(program, *bindings(device, program)))
+        thread.start()
+        program.unload()
+        thread.join(timeout=60)
+        assert "unloaded" in errors.pop()
+
+
 def test_unload_ends_a_program_and_its_requests(device, program):
     request = program.bind(*bindings(device, program))
     request.evaluate()
@@ -282,6 +358,20 @@ BAD_CALLS = {
         aneperf.EvaluateError,
         "no input 'q'; the program has x",
     ),
+    "bind of a surface made for another dtype": (
+        lambda d, p: p.bind(
+            {"x": d.make_surface(Layout("fp32", SHAPE))}, {"y": d.make_surface(p.outputs[0])}
+        ),
+        aneperf.EvaluateError,
+        r"the port is tensor<fp16, .*made for tensor<fp32",
+    ),
+    "bind of a surface with other rows": (
+        lambda d, p: p.bind(
+            {"x": d.make_surface(p.inputs[0])}, {"y": d.make_surface(Layout("fp16", (1, 32, 1, 4)))}
+        ),
+        aneperf.EvaluateError,
+        r"output 'y': the port is",
+    ),
     "bind of a list": (lambda d, p: p.bind([d.make_surface(256)], {}), aneperf.ArgumentError, "dict"),
     "bind of an array": (lambda d, p: p.bind({"x": array()}, {}), aneperf.ArgumentError, "must be a Surface"),
     "bind of None": (lambda d, p: p.bind({"x": None}, {}), aneperf.ArgumentError, "must be a Surface"),
@@ -293,12 +383,12 @@ BAD_CALLS = {
     "time of no calls": (
         lambda d, p: p.time({"x": d.make_surface(256)}, {"y": d.make_surface(256)}, 0),
         aneperf.ArgumentError,
-        "at least 1",
+        "must be 1 to",
     ),
     "time of too many calls": (
         lambda d, p: p.time({"x": d.make_surface(256)}, {"y": d.make_surface(256)}, 1 << 60),
         aneperf.ArgumentError,
-        "at most",
+        "must be 1 to",
     ),
     "run without an input": (lambda d, p: p.run(), aneperf.ArgumentError, "input 'x' is missing"),
     "run with an unknown input": (

@@ -31,6 +31,9 @@ METHODS = {
 }
 
 
+SPECIAL = ("__version__", "__init__", "__enter__", "__exit__")
+
+
 def resolve(name):
     target = native
     for part in name.split("."):
@@ -39,7 +42,7 @@ def resolve(name):
 
 
 def public(namespace):
-    return {name for name in namespace if not name.startswith("_") or name in ("__version__", "__init__")}
+    return {name for name in namespace if not name.startswith("_") or name in SPECIAL}
 
 
 def test_the_module_and_its_stub_have_the_same_names():
@@ -66,8 +69,8 @@ def test_classes_have_the_same_members_and_docstring(node):
 def test_functions_have_the_same_parameters(name):
     node, signature = METHODS[name], resolve(name).__doc__.splitlines()[0]
     stub = [argument.arg for argument in [*node.args.args, *node.args.kwonlyargs]]
-    if node.args.kwarg:
-        stub.append("kwargs")
+    stub += ["args"] if node.args.vararg else []
+    stub += ["kwargs"] if node.args.kwarg else []
     inside = signature[signature.index("(") + 1 : signature.rindex(") ->")]
     actual = re.findall(r"(?:^|, )\*{0,2}(\w+)(?::|$)", inside)
     assert actual == stub
@@ -75,7 +78,7 @@ def test_functions_have_the_same_parameters(name):
     assert [" = " in part for part in re.split(r", (?=\w+: )", inside)][:required] == [False] * required
 
 
-@pytest.mark.parametrize("name", [n for n in METHODS if not n.endswith("__init__")])
+@pytest.mark.parametrize("name", [n for n in METHODS if not n.endswith("__")])
 def test_functions_have_the_same_docstring(name):
     text = inspect.getdoc(resolve(name)).split("\n\n", 1)
     assert ast.get_docstring(METHODS[name]) == text[1].strip()

@@ -123,6 +123,8 @@ class Program:
     def stats(self) -> ProgramStats: ...
     @property
     def loaded(self) -> bool: ...
+    def __enter__(self) -> "Program": ...
+    def __exit__(self, *exception: object) -> None: ...
     def bind(self, inputs: Mapping[str, Surface], outputs: Mapping[str, Surface]) -> Request:
         """Bind surfaces by port name. A surface smaller than its port raises EvaluateError (status 0x1d)."""
     def evaluate(self, inputs: Mapping[str, Surface], outputs: Mapping[str, Surface]) -> None:
@@ -143,9 +145,18 @@ class Device:
     def info(self) -> dict[str, str]:
         """What is known of the device: "kind" ("ane" or "emulator"), "chip", and more, in display order."""
     def compile(
-        self, text: str, weights: Mapping[str, Any] | None = None, *, lenient_weights: bool = False
+        self,
+        text: str,
+        weights: Mapping[str, Any] | None = None,
+        *,
+        lenient_weights: bool = False,
+        qos: int = 21,
     ) -> Program:
-        """Compile MIL text. `weights` maps paths ("@model_path/weights/w.bin") to bytes-like objects."""
+        """Compile MIL text. `weights` maps paths ("@model_path/weights/w.bin") to bytes-like objects.
+
+        `qos`, 0..63, is the quality of service of the engine's compilation, loading and evaluations:
+        21 is the default, 9 background, 33 interactive.
+        """
     def make_surface(self, layout: int | Layout | Port) -> Surface:
         """A zero-filled surface of so many bytes, or for a tensor. Raises SurfaceError."""
     @property

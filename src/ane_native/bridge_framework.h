@@ -1,4 +1,5 @@
-// The private AppleNeuralEngine.framework as bridge.mm uses it: its classes, its errors, and how it is opened.
+// The private AppleNeuralEngine.framework as bridge.mm uses it: its classes, its errors, and how it is
+// opened.
 #pragma once
 
 #import <Foundation/Foundation.h>
@@ -9,8 +10,8 @@
 
 #include "errors.h"
 
-// The framework's classes, as far as they are used. Messages go through these protocols so that the compiler knows
-// every signature; that the running system has the methods is checked before the first use.
+// The framework's classes, as far as they are used. Messages go through these protocols so that the compiler
+// knows every signature; that the running system has the methods is checked before the first use.
 @protocol AneDescriptorClass
 - (id)modelWithMILText:(NSData*)text weights:(NSDictionary*)weights optionsPlist:(id)options;
 @end
@@ -21,7 +22,10 @@
 - (NSString*)hexStringIdentifier;
 - (BOOL)compileWithQoS:(unsigned int)qos options:(NSDictionary*)options error:(NSError**)error;
 - (BOOL)loadWithQoS:(unsigned int)qos options:(NSDictionary*)options error:(NSError**)error;
-- (BOOL)evaluateWithQoS:(unsigned int)qos options:(NSDictionary*)options request:(id)request error:(NSError**)error;
+- (BOOL)evaluateWithQoS:(unsigned int)qos
+                options:(NSDictionary*)options
+                request:(id)request
+                  error:(NSError**)error;
 - (BOOL)unloadWithQoS:(unsigned int)qos error:(NSError**)error;
 - (NSDictionary*)modelAttributes;
 @end
@@ -50,7 +54,8 @@
 
 namespace ane {
 
-// The framework's classes. Class methods are sent to the class object, so each is an `id` of its class's protocol.
+// The framework's classes. Class methods are sent to the class object, so each is an `id` of its class's
+// protocol.
 struct Framework {
     id<AneDescriptorClass> descriptors;
     id<AneModelClass> models;
@@ -67,8 +72,8 @@ std::string text_of(id object);
 // "domain code: text; caused by ...", down to the first cause.
 std::string describe(NSError* error);
 
-// Runs `work` in an autorelease pool. C++ exceptions must not cross the pool's end, which would not be reached, and
-// Objective-C exceptions become C++ ones that `failure` makes of their text.
+// Runs `work` in an autorelease pool. C++ exceptions must not cross the pool's end, which would not be
+// reached, and Objective-C exceptions become C++ ones that `failure` makes of their text.
 template <typename Failure, typename Work>
 void in_pool(const Failure& failure, const Work& work) {
     std::exception_ptr thrown;
@@ -77,8 +82,8 @@ void in_pool(const Failure& failure, const Work& work) {
             @try {
                 work();
             } @catch (NSException* exception) {
-                thrown = std::make_exception_ptr(failure("the framework raised " + text_of([exception name]) + ": " +
-                                                         text_of([exception reason])));
+                thrown = std::make_exception_ptr(failure("the framework raised " + text_of([exception name]) +
+                                                         ": " + text_of([exception reason])));
             }
         } catch (...) {
             thrown = std::current_exception();

@@ -1,5 +1,6 @@
 #include "device.h"
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 
@@ -17,29 +18,47 @@ std::string names_of(const std::vector<Port>& ports) {
     return result;
 }
 
+// A surface made for a tensor goes to ports whose rows lie the same way, whatever the axes above them are
+// called.
+void check_layout(const Port& port, const Surface& surface, const std::string& where) {
+    if (!surface.layout()) return;
+    const Layout &made_for = *surface.layout(), &needed = port.layout;
+    if (made_for.dtype == needed.dtype && made_for.width() == needed.width() &&
+        made_for.rows() == needed.rows() && made_for.row_pitch() == needed.row_pitch())
+        return;
+    throw EvaluateError(where + ": the port is " + to_string(TensorType{needed.dtype, needed.shape}) +
+                        ", the surface was made for " +
+                        to_string(TensorType{made_for.dtype, made_for.shape}));
+}
+
 std::vector<std::shared_ptr<Surface>> in_port_order(const std::vector<Port>& ports, const Bindings& bindings,
-                                                    const char* side) {
+                                                    const std::string& side) {
     std::vector<std::shared_ptr<Surface>> surfaces;
     for (const Port& port : ports) {
+        const std::string where = side + " '" + port.name + "'";
         const auto found = bindings.find(port.name);
-        if (found == bindings.end() || !found->second)
-            throw EvaluateError(std::string(side) + " '" + port.name + "' has no surface");
+        if (found == bindings.end() || !found->second) throw EvaluateError(where + " has no surface");
         const size_t needed = static_cast<size_t>(port.layout.bytes());
         if (found->second->bytes() < needed)
-            throw EvaluateError(std::string(side) + " '" + port.name + "': the surface has " +
-                                    std::to_string(found->second->bytes()) + " bytes, the port needs " +
-                                    std::to_string(needed) + " (status 0x1d)",
+            throw EvaluateError(where + ": the surface has " + std::to_string(found->second->bytes()) +
+                                    " bytes, the port needs " + std::to_string(needed) + " (status 0x1d)",
                                 surface_too_small);
+        check_layout(port, *found->second, where);
         surfaces.push_back(found->second);
     }
-    for (const auto& [name, surface] : bindings) {
-        bool known = false;
-        for (const Port& port : ports) known = known || port.name == name;
-        if (!known)
-            throw EvaluateError("there is no " + std::string(side) + " '" + name + "'; the program has " +
+    for (const auto& [name, surface] : bindings)
+        if (std::ranges::find(ports, name, &Port::name) == ports.end())
+            throw EvaluateError("there is no " + side + " '" + name + "'; the program has " +
                                 names_of(ports));
-    }
     return surfaces;
+}
+
+void check_distinct(const std::vector<Port>& ports, const std::vector<std::shared_ptr<Surface>>& surfaces) {
+    for (size_t i = 0; i < surfaces.size(); ++i)
+        for (size_t k = 0; k < i; ++k)
+            if (surfaces[i] == surfaces[k])
+                throw EvaluateError("outputs '" + ports[k].name + "' and '" + ports[i].name +
+                                    "' have the same surface");
 }
 
 }  // namespace
@@ -64,7 +83,10 @@ std::vector<int64_t> Request::time(int64_t count) {
 
 std::unique_ptr<Request> Program::bind(const Bindings& inputs, const Bindings& outputs) {
     if (!loaded()) throw EvaluateError("the program is unloaded: compile it again");
-    return make_request(in_port_order(inputs_, inputs, "input"), in_port_order(outputs_, outputs, "output"));
+    auto sources = in_port_order(inputs_, inputs, "input"),
+         results = in_port_order(outputs_, outputs, "output");
+    check_distinct(outputs_, results);
+    return make_request(std::move(sources), std::move(results));
 }
 
 Device::Device(CompileBudget budget) : budget_(budget) {
@@ -83,25 +105,16 @@ std::shared_ptr<Program> Device::compile(const std::string& mil_text, const Weig
         if (used >= budget_.soft)
             throw CompileBudgetError(
                 "this process has used its " + std::to_string(budget_.soft) +
-                " compiles; compile in a new process, or open the device with a larger budget");
+                " compiles; compile in a newly started process, or open the device with a larger budget");
         if (used >= budget_.hard)
             throw CompileError("CompilationFailure",
                                "the engine's compiler fails after " + std::to_string(budget_.hard) +
-                                   " compiles in one process; compile in a new process");
+                                   " compiles in one process; compile in a newly started one");
     } while (!compiles.compare_exchange_weak(used, used + 1));
     return compile_program(mil_text, weights, options);
 }
 
 std::shared_ptr<Surface> Device::make_surface(const Layout& layout) {
-    for (const int64_t extent : layout.shape)
-        if (extent < 1) throw SurfaceError("shape " + to_string(layout.shape) + " has an extent below 1");
-    const TensorType type{layout.dtype, layout.shape};
-    if (dtype_bits(layout.dtype) < 8)
-        throw SurfaceError("a surface holds whole bytes an element, not " +
-                           std::string(dtype_name(layout.dtype)));
-    constexpr int64_t limit = int64_t{1} << 40;
-    if (type.elements() > limit / 64)  // the pitch takes at most 64 bytes an element
-        throw SurfaceError("a surface for " + to_string(type) + " is larger than 1 TiB");
     return make_surface(static_cast<size_t>(layout.bytes()), layout);
 }
 

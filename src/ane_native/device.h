@@ -29,6 +29,7 @@ struct Layout {
     int64_t row_bytes() const { return width() * dtype_bits(dtype) / 8; }
     int64_t row_pitch() const { return pitch ? pitch : (row_bytes() + 63) / 64 * 64; }
     int64_t bytes() const { return rows() * row_pitch(); }
+    bool operator==(const Layout&) const = default;
 };
 
 // An input or output of a program.
@@ -88,8 +89,8 @@ class Request {
 
 // What a compiled program takes, as far as the device tells.
 struct ProgramStats {
-    std::optional<int64_t> weight_bytes;      // once compiled
-    std::optional<int64_t> activation_bytes;  // peak of the intermediate tensors
+    std::optional<int64_t> weight_bytes;      // as the device keeps them
+    std::optional<int64_t> activation_bytes;  // intermediate tensors and scratch memory, at their peak
     std::optional<int64_t> operations;        // run by one evaluation
 };
 

@@ -1,4 +1,5 @@
-// Matrix products from the platform's BLAS, always on the calling thread: the callers own the parallelism.
+// Matrix products from the platform's BLAS. The callers own the parallelism: OpenBLAS stays on the calling
+// thread; Accelerate decides for itself.
 #pragma once
 
 #include <cstdint>

@@ -29,9 +29,14 @@ class Program:
     text: str = field(repr=False)
     weights: dict[str, bytes] = field(repr=False)
 
-    def compile(self, device: native.Device, *, lenient_weights: bool = False) -> native.Program:
-        """Compile and load on `device`. Raises CompileError, CompileBudgetError."""
-        return device.compile(self.text, self.weights, lenient_weights=lenient_weights)
+    def compile(
+        self, device: native.Device, *, lenient_weights: bool = False, qos: int = 21
+    ) -> native.Program:
+        """Compile and load on `device`, whose own `compile` tells of the options.
+
+        Raises CompileError, CompileBudgetError.
+        """
+        return device.compile(self.text, self.weights, lenient_weights=lenient_weights, qos=qos)
 
 
 class Builder:

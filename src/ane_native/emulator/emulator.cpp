@@ -10,6 +10,7 @@
 #include "../mil/blob.h"
 #include "../mil/op.h"
 #include "lowering.h"
+#include "process_lock.h"
 
 namespace ane::emulator {
 
@@ -27,6 +28,8 @@ class MemorySurface final : public Surface {
 
     AlignedBytes memory_;
 };
+
+EvaluateError unloaded() { return EvaluateError("the program is unloaded: compile it again"); }
 
 class EmulatorProgram final : public Program {
    public:
@@ -53,7 +56,7 @@ class EmulatorProgram final : public Program {
     // `buffers` has a place for every buffer of the plan; those of the surfaces are filled in by the caller.
     void run(std::byte* const* buffers) {
         const std::lock_guard lock(running_);
-        if (!loaded_) throw EvaluateError("the program is unloaded: compile it again");
+        if (!loaded_) throw unloaded();
         const Execution execution{buffers, kernels(), ThreadPool::shared()};
         for (const Step& step : plan_.steps) step.run(execution);
     }
@@ -68,7 +71,7 @@ class EmulatorProgram final : public Program {
     Plan plan_;
     AlignedBytes arena_;
     ProgramStats stats_;
-    std::mutex running_;  // one evaluation at a time: they share the arena
+    ProcessLock running_;  // one evaluation at a time: they share the arena
     std::atomic<bool> loaded_{true};
 };
 
@@ -107,6 +110,8 @@ class EmulatorRequest final : public Request {
 
 std::unique_ptr<Request> EmulatorProgram::make_request(std::vector<std::shared_ptr<Surface>> inputs,
                                                        std::vector<std::shared_ptr<Surface>> outputs) {
+    const std::lock_guard lock(running_);
+    if (!loaded_) throw unloaded();
     return std::make_unique<EmulatorRequest>(std::static_pointer_cast<EmulatorProgram>(shared_from_this()),
                                              std::move(inputs), std::move(outputs));
 }

@@ -11,6 +11,14 @@ namespace ane::emulator {
 
 namespace {
 
+void check_memory(int64_t bytes) {
+    const int64_t machine = physical_memory();
+    if (machine > 0 && bytes > machine)
+        throw CompileError("CompilationFailure", "the program needs " + std::to_string(bytes >> 20) +
+                                                     " MiB, and this machine has " +
+                                                     std::to_string(machine >> 20));
+}
+
 constexpr std::array families = {convolution_lowerings, matmul_lowerings, elementwise_lowerings,
                                  row_lowerings,         shape_lowerings,  quantization_lowerings};
 
@@ -25,12 +33,8 @@ mil::ValueId Lowering::id(const mil::Value& value) const {
 }
 
 Buffer Lowering::add_buffer(Storage storage, int64_t bytes) {
-    const int64_t machine = physical_memory();
-    if (machine > 0 && (bytes > machine || memory_ > machine - bytes))
-        throw CompileError("CompilationFailure", "the program needs more than " +
-                                                     std::to_string((machine >> 20)) +
-                                                     " MiB, all the memory of this machine");
-    if (storage != Storage::surface) memory_ += bytes;
+    check_memory(bytes + (storage == Storage::constant ? constant_bytes_ : 0));
+    if (storage == Storage::constant) constant_bytes_ += bytes;
     plan_.buffers.push_back(
         {storage, bytes, 0, storage == Storage::constant ? AlignedBytes(bytes) : AlignedBytes()});
     constants_.push_back(plan_.buffers.back().constant.data());
@@ -85,6 +89,8 @@ void Lowering::step(std::vector<Buffer> reads, std::vector<Buffer> writes,
         return;
     }
     for (const Buffer b : writes) {
+        constant_bytes_ += plan_.buffers[b].bytes;
+        check_memory(constant_bytes_);
         plan_.buffers[b].constant = AlignedBytes(plan_.buffers[b].bytes);
         plan_.buffers[b].storage = Storage::constant;
         constants_[b] = plan_.buffers[b].constant.data();
@@ -129,6 +135,7 @@ Plan Lowering::plan(std::span<const Port> inputs, std::span<const Port> outputs,
                                }});
     }
     finish(plan_);
+    check_memory(plan_.constant_bytes + plan_.arena_bytes);
     notes.insert(notes.end(), notes_.begin(), notes_.end());
     return std::move(plan_);
 }

@@ -53,7 +53,7 @@ class Lowering {
     ThreadPool& threads_;
     Plan plan_;
     std::vector<std::byte*> constants_;  // by buffer: what steps that run at compile time work on
-    int64_t memory_ = 0;                 // bytes of all buffers so far
+    int64_t constant_bytes_ = 0;
     std::unordered_map<mil::ValueId, Buffer> buffers_, floats_;
     std::vector<std::string> notes_;
 };

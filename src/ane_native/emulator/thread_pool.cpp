@@ -7,6 +7,7 @@
 #include <charconv>
 #include <cstdlib>
 #include <cstring>
+#include <mutex>
 #include <string>
 #include <thread>
 
@@ -18,11 +19,8 @@ namespace ane::emulator {
 namespace {
 
 constexpr int max_threads = 256;
-constexpr int spins_before_sleep = 4000;  // some 20 microseconds: longer than the gap between two operations
-constexpr int spins_before_yield = 1000;
-
-std::atomic<ThreadPool*> instance{nullptr};
-std::mutex instance_mutex;
+constexpr int pauses_before_sleep = 2000;
+constexpr int pauses_before_yield = 1000;
 
 int threads_wanted() {
     const char* text = std::getenv("ANEPERF_THREADS");
@@ -36,11 +34,7 @@ int threads_wanted() {
     return threads;
 }
 
-void pause_briefly(int spin) {
-    if (spin > spins_before_yield) {
-        std::this_thread::yield();
-        return;
-    }
+void pause() {
 #if defined(__x86_64__)
     __builtin_ia32_pause();
 #elif defined(__aarch64__)
@@ -48,33 +42,37 @@ void pause_briefly(int spin) {
 #endif
 }
 
+// Blocks every signal for the threads that are started meanwhile: signals belong to the threads that the
+// caller knows.
+class SignalsBlocked {
+   public:
+    SignalsBlocked() {
+        sigset_t all;
+        sigfillset(&all);
+        pthread_sigmask(SIG_SETMASK, &all, &before_);
+    }
+    ~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+
+   private:
+    sigset_t before_;
+};
+
 }  // namespace
 
 // The pool lives until the process ends: joining threads during static destruction can deadlock.
 ThreadPool& ThreadPool::shared() {
-    if (ThreadPool* pool = instance.load()) return *pool;
-    const std::lock_guard lock(instance_mutex);
-    if (!instance) {
-        // Threads do not survive fork: the child starts a pool of its own when it needs one.
-        static const int once = pthread_atfork([] { instance_mutex.lock(); }, [] { instance_mutex.unlock(); },
-                                               [] {
-                                                   instance = nullptr;
-                                                   instance_mutex.unlock();
-                                               });
-        static_cast<void>(once);
-        instance = new ThreadPool(threads_wanted());
-    }
-    return *instance;
+    static auto* pool = new ThreadPool(threads_wanted());
+    return *pool;
 }
 
-ThreadPool::ThreadPool(int size) : size_(size) {
-    // Signals belong to the threads that the caller knows of: new threads inherit a mask that blocks them
-    // all.
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    for (int worker = 1; worker < size; ++worker) std::thread([this, worker] { work(worker); }).detach();
-    pthread_sigmask(SIG_SETMASK, &before, nullptr);
+// Where the system refuses a thread, the others do its tasks.
+void ThreadPool::start_workers() {
+    workers_of_ = process_generation();
+    const SignalsBlocked blocked;
+    try {
+        for (int worker = 1; worker < size_; ++worker) std::thread([this, worker] { work(worker); }).detach();
+    } catch (const std::exception&) {
+    }
 }
 
 bool ThreadPool::run_one(int worker) {
@@ -96,7 +94,7 @@ void ThreadPool::work(int worker) {
     for (;;) {
         while (run_one(worker)) {
         }
-        for (int spin = 0; job_.load() == seen && spin < spins_before_sleep; ++spin) pause_briefly(spin);
+        for (int spin = 0; job_.load() == seen && spin < pauses_before_sleep; ++spin) pause();
         job_.wait(seen);
         seen = job_.load();
     }
@@ -115,11 +113,18 @@ void ThreadPool::run(int64_t count, Function function, const void* context) {
     context_ = context;
     ticket_ = ((ticket_.load() >> 32) + 1) << 32;
     count_ = count;
+    if (workers_of_ != process_generation()) start_workers();
     job_.fetch_add(1);
     job_.notify_all();
     while (run_one(0)) {
     }
-    for (int spin = 0; done_.load() < count; ++spin) pause_briefly(spin);
+    for (int spin = 0; done_.load() < count; ++spin) {
+        if (spin < pauses_before_yield) {
+            pause();
+        } else {
+            std::this_thread::yield();
+        }
+    }
 }
 
 }  // namespace ane::emulator

@@ -3,7 +3,8 @@
 
 #include <atomic>
 #include <cstdint>
-#include <mutex>
+
+#include "process_lock.h"
 
 namespace ane::emulator {
 
@@ -11,14 +12,15 @@ namespace ane::emulator {
 // not depend on which thread runs it.
 class ThreadPool {
    public:
-    // ANEPERF_THREADS, or the physical cores this process may use. Throws ArgumentError for a malformed
-    // variable.
+    // ANEPERF_THREADS, or the physical cores this process may use, when the pool is first asked for; a child
+    // of fork keeps that size. Throws ArgumentError for a malformed variable.
     static ThreadPool& shared();
 
     int size() const { return size_; }  // threads that run tasks, the caller's included
 
-    // Calls task(index, worker) for each index below `count` and returns when all are done; 0 <= worker <
-    // size(). Tasks must not throw. A caller that finds the pool taken runs its tasks on its own thread.
+    // Calls task(index, worker) for each index below `count` < 2^32 and returns when all are done;
+    // 0 <= worker < size(). Tasks must neither throw nor use the pool. A caller that finds the pool taken
+    // runs its tasks on its own thread.
     template <typename Task>
     void parallel_for(int64_t count, const Task& task) {
         run(
@@ -32,13 +34,15 @@ class ThreadPool {
    private:
     using Function = void (*)(const void* context, int64_t index, int worker);
 
-    explicit ThreadPool(int size);
+    explicit ThreadPool(int size) : size_(size) {}
     void run(int64_t count, Function function, const void* context);
+    void start_workers();
     void work(int worker);
     bool run_one(int worker);
 
     const int size_;
-    std::mutex in_use_;
+    ProcessLock in_use_;
+    int32_t workers_of_ = -1;  // the process generation that has the worker threads
     // The job: its number in the upper half, the next index to hand out in the lower. A worker claims an
     // index by exchange, so a worker that comes late can neither run a finished job nor take an index twice.
     std::atomic<uint64_t> ticket_{0};

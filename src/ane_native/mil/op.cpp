@@ -65,28 +65,29 @@ const std::vector<const Value*>& OpView::tuple(std::string_view argument) const 
     return item->values;
 }
 
-std::vector<int64_t> OpView::integers(std::string_view argument) const {
+std::vector<int64_t> OpView::integers_of_rank(std::string_view argument, int64_t rank) const {
     const Value& v = value(argument);
-    if (!v.constant) fail(argument, "'" + std::string(argument) + "' must be a constant");
-    if (v.constant->blob && v.constant->data.empty())
-        fail(argument, "'" + std::string(argument) + "' must be a literal, not a weight file");
-    if (v.type.dtype == DType::int32) return convert<int64_t, int32_t>(*v.constant);
-    if (v.type.dtype == DType::uint32) return convert<int64_t, uint32_t>(*v.constant);
-    fail(argument,
-         "'" + std::string(argument) + "' must be int32, not " + std::string(dtype_name(v.type.dtype)));
+    const std::string name = "'" + std::string(argument) + "'";
+    if (!v.constant) fail(argument, name + " must be a constant");
+    if (v.constant->blob) fail(argument, name + " must be a literal, not a weight file");
+    if (v.type.dtype != DType::int32 && v.type.dtype != DType::uint32)
+        fail(argument, name + " must be int32, not " + std::string(dtype_name(v.type.dtype)));
+    if (v.type.rank() != rank)
+        fail(argument, name + " is " + to_string(v.type) + ", must be " +
+                           (rank == 0 ? "one integer" : "a list of integers: tensor<int32, [n]>"));
+    return v.type.dtype == DType::int32 ? convert<int64_t, int32_t>(*v.constant)
+                                        : convert<int64_t, uint32_t>(*v.constant);
+}
+
+std::vector<int64_t> OpView::integers(std::string_view argument) const {
+    return integers_of_rank(argument, 1);
 }
 
 std::vector<int64_t> OpView::integers(std::string_view argument, std::vector<int64_t> otherwise) const {
     return has(argument) ? integers(argument) : std::move(otherwise);
 }
 
-int64_t OpView::integer(std::string_view argument) const {
-    const auto all = integers(argument);
-    if (all.size() != 1)
-        fail(argument,
-             "'" + std::string(argument) + "' must be one integer, not " + std::to_string(all.size()));
-    return all.front();
-}
+int64_t OpView::integer(std::string_view argument) const { return integers_of_rank(argument, 0).front(); }
 
 int64_t OpView::integer(std::string_view argument, int64_t otherwise) const {
     return has(argument) ? integer(argument) : otherwise;
@@ -94,15 +95,15 @@ int64_t OpView::integer(std::string_view argument, int64_t otherwise) const {
 
 bool OpView::boolean(std::string_view argument, bool otherwise) const {
     if (!has(argument)) return otherwise;
-    const auto all = booleans(argument, 1);
-    return all.front();
+    if (type(argument).rank() != 0) fail(argument, "'" + std::string(argument) + "' must be one bool");
+    return booleans(argument, 1).front();
 }
 
 std::vector<bool> OpView::booleans(std::string_view argument, size_t count) const {
     if (!has(argument)) return std::vector<bool>(count, false);
     const Value& v = value(argument);
-    if (!v.constant || v.type.dtype != DType::boolean)
-        fail(argument, "'" + std::string(argument) + "' must be a bool constant");
+    if (!v.constant || v.constant->blob || v.type.dtype != DType::boolean)
+        fail(argument, "'" + std::string(argument) + "' must be a bool literal");
     const auto bytes = elements<uint8_t>(*v.constant);
     if (bytes.size() != count)
         fail(argument, "'" + std::string(argument) + "' has " + std::to_string(bytes.size()) +

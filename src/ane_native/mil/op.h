@@ -57,6 +57,7 @@ class OpView {
     [[noreturn]] void refuse(std::string_view argument, const std::string& what) const;
 
    private:
+    std::vector<int64_t> integers_of_rank(std::string_view argument, int64_t rank) const;
     const Item* find(std::string_view argument) const;
     Location place(std::string_view argument) const;
 

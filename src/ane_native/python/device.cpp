@@ -4,7 +4,9 @@
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <cstring>
+#include <numeric>
 
 #include "bindings.h"
 
@@ -45,6 +47,7 @@ void write(Surface& surface, const py::object& object, const std::optional<Layou
     if (shape != layout.shape)
         throw SurfaceError("the tensor is " + to_string(layout.shape) + ", the array " + to_string(shape));
     const py::array contiguous = py::array::ensure(array, py::array::c_style);
+    if (!contiguous) throw SurfaceError("no memory to make the array contiguous");
     const auto* from = static_cast<const std::byte*>(contiguous.data());
     const py::gil_scoped_release release;
     const Surface::Lock lock(surface, Surface::Access::write);
@@ -92,16 +95,29 @@ Bindings to_bindings(const py::object& object, const char* side) {
     return bindings;
 }
 
+// In stretches, so that Ctrl-C is heard between them; the durations are taken inside.
 py::array_t<int64_t> time(Request& request, const py::object& count_object) {
+    constexpr int64_t most_calls = 100'000'000, stretch_ns = 50'000'000;
     const int64_t count = to_integer(count_object, "count");
-    if (count > (int64_t{1} << 32))
-        throw ArgumentError("count is " + std::to_string(count) + ", at most 2**32");
-    std::vector<int64_t> durations;
-    {
-        const py::gil_scoped_release release;
-        durations = request.time(count);
+    if (count < 1 || count > most_calls)
+        throw ArgumentError("count is " + std::to_string(count) + ", must be 1 to " +
+                            std::to_string(most_calls));
+    py::array_t<int64_t> durations(static_cast<py::ssize_t>(count));
+    int64_t* to = durations.mutable_data();
+    int64_t done = 0, stretch = 1;
+    while (done < count) {
+        std::vector<int64_t> part;
+        {
+            const py::gil_scoped_release release;
+            part = request.time(std::min(stretch, count - done));
+        }
+        std::ranges::copy(part, to + done);
+        done += static_cast<int64_t>(part.size());
+        if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+        const int64_t elapsed = std::accumulate(part.begin(), part.end(), int64_t{1});
+        stretch = std::clamp<int64_t>(stretch * stretch_ns / elapsed, 1, stretch * 16);
     }
-    return py::array_t<int64_t>(static_cast<py::ssize_t>(durations.size()), durations.data());
+    return durations;
 }
 
 // A program and the device that makes its surfaces.
@@ -117,6 +133,19 @@ struct DeviceProgram {
         const auto request = bind(inputs, outputs);
         const py::gil_scoped_release release;
         request->evaluate();
+    }
+
+    void unload() const {
+        const py::gil_scoped_release release;
+        program->unload();
+    }
+
+    std::string describe() const {
+        std::string text = "<Program";
+        for (const Port& port : program->inputs()) text += " " + port.name;
+        text += " ->";
+        for (const Port& port : program->outputs()) text += " " + port.name;
+        return text + (program->loaded() ? ">" : ", unloaded>");
     }
 
     py::dict run(const py::kwargs& arrays) const {
@@ -175,12 +204,19 @@ class ExportedWeights {
     Weights weights_;
 };
 
+// The largest quality of service that engines are known to take.
+constexpr int64_t max_qos = 63;
+
 DeviceProgram compile(const std::shared_ptr<Device>& device, const py::object& text,
-                      const py::object& weights, bool lenient_weights) {
+                      const py::object& weights, bool lenient_weights, const py::object& qos_object) {
     const std::string mil_text = to_text(text, "text");
+    const int64_t qos = to_integer(qos_object, "qos");
+    if (qos < 0 || qos > max_qos)
+        throw ArgumentError("qos is " + std::to_string(qos) + ", must be in 0.." + std::to_string(max_qos));
     const ExportedWeights exported(weights);
     const py::gil_scoped_release release;
-    return {device->compile(mil_text, exported.weights(), {lenient_weights}), device};
+    return {device->compile(mil_text, exported.weights(), {lenient_weights, static_cast<unsigned>(qos)}),
+            device};
 }
 
 std::shared_ptr<Surface> make_surface(Device& device, const py::object& layout) {
@@ -210,6 +246,8 @@ void bind_layouts(py::module_& module) {
         .def_property_readonly("shape", [](const Layout& l) { return shape_tuple(l.shape); })
         .def_property_readonly("row_pitch", &Layout::row_pitch)
         .def_property_readonly("bytes", &Layout::bytes)
+        .def(
+            "__eq__", [](const Layout& a, const Layout& b) { return a == b; }, py::is_operator())
         .def("__repr__", [](const Layout& l) { return "<Layout " + describe(l) + ">"; });
     py::class_<Port>(module, "Port", "An input or output of a program.")
         .def_property_readonly("name", [](const Port& p) { return p.name; })
@@ -223,6 +261,11 @@ void bind_layouts(py::module_& module) {
                                                   "Memory that the device and the CPU share.")
         .def_property_readonly("bytes", &Surface::bytes)
         .def_property_readonly("layout", [](const Surface& s) { return s.layout(); })
+        .def("__repr__",
+             [](const Surface& s) {
+                 return "<Surface of " + std::to_string(s.bytes()) + " bytes" +
+                        (s.layout() ? " for " + describe(*s.layout()) : "") + ">";
+             })
         .def("write", &write, py::arg("array"), py::arg("layout") = std::nullopt,
              "Copy `array` in, row by row. Its dtype and shape must be the layout's. Raises SurfaceError.")
         .def("read", &read, py::arg("layout") = std::nullopt, "Copy the tensor out. Raises SurfaceError.");
@@ -248,6 +291,9 @@ void bind_programs(py::module_& module) {
         .def_property_readonly("notes", [](const DeviceProgram& p) { return p.program->notes(); })
         .def_property_readonly("stats", [](const DeviceProgram& p) { return p.program->stats(); })
         .def_property_readonly("loaded", [](const DeviceProgram& p) { return p.program->loaded(); })
+        .def("__repr__", &DeviceProgram::describe)
+        .def("__enter__", [](const py::object& self) { return self; })
+        .def("__exit__", [](const DeviceProgram& p, const py::args&) { p.unload(); })
         .def(
             "bind", &DeviceProgram::bind, py::arg("inputs"), py::arg("outputs"),
             "Bind surfaces by port name. A surface smaller than its port raises EvaluateError (status 0x1d).")
@@ -261,13 +307,7 @@ void bind_programs(py::module_& module) {
             "Bind and run `count` times; each call's duration in nanoseconds.")
         .def("run", &DeviceProgram::run,
              "Run once on arrays: makes surfaces, writes, evaluates, reads every output.")
-        .def(
-            "unload",
-            [](const DeviceProgram& p) {
-                const py::gil_scoped_release release;
-                p.program->unload();
-            },
-            "Free the program. Later evaluations raise EvaluateError.");
+        .def("unload", &DeviceProgram::unload, "Free the program. Later evaluations raise EvaluateError.");
 }
 
 }  // namespace
@@ -288,12 +328,20 @@ void bind_device(py::module_& module) {
             return "CompileBudget(soft=" + std::to_string(b.soft) + ", hard=" + std::to_string(b.hard) + ")";
         });
     py::class_<Device, std::shared_ptr<Device>>(module, "Device", "A Neural Engine, or the software one.")
+        .def("__repr__",
+             [](const Device& d) {
+                 const DeviceInfo info = d.info();
+                 return "<Device " + info.kind + ": " + info.chip + ">";
+             })
         .def("info", &info,
              "What is known of the device: \"kind\" (\"ane\" or \"emulator\"), \"chip\", and more, in "
              "display order.")
         .def("compile", &compile, py::arg("text"), py::arg("weights") = py::none(), py::kw_only(),
-             py::arg("lenient_weights") = false,
-             "Compile MIL text. `weights` maps paths (\"@model_path/weights/w.bin\") to bytes-like objects.")
+             py::arg("lenient_weights") = false, py::arg("qos") = CompileOptions{}.qos,
+             "Compile MIL text. `weights` maps paths (\"@model_path/weights/w.bin\") to bytes-like "
+             "objects.\n\n"
+             "`qos`, 0..63, is the quality of service of the engine's compilation, loading and evaluations:\n"
+             "21 is the default, 9 background, 33 interactive.")
         .def("make_surface", &make_surface, py::arg("layout"),
              "A zero-filled surface of so many bytes, or for a tensor. Raises SurfaceError.")
         .def_property_readonly("compile_budget", &Device::compile_budget)

@@ -35,10 +35,12 @@ Affine affine(const mil::OpView& op, const TensorType& type) {
 // Calls work(channel, begin, n) for stretches that share one scale.
 template <typename Work>
 void for_each_stretch(const Execution& e, const Affine& a, int64_t count, const Work& work) {
-    const int64_t pieces = ceil_divide(a.inner, tile);
-    e.threads.parallel_for(count / a.inner * pieces, [&](int64_t task, int) {
-        const int64_t row = task / pieces, begin = task % pieces * tile;
-        work(row % a.channels, row * a.inner + begin, std::min(tile, a.inner - begin));
+    const int64_t rows = count / a.inner, pieces = ceil_divide(a.inner, tile);  // tasks that share one row
+    const int64_t rows_per_task = std::max<int64_t>(1, tile / a.inner);         // rows that share one task
+    e.threads.parallel_for(ceil_divide(rows, rows_per_task) * pieces, [&](int64_t task, int) {
+        const int64_t first = task / pieces * rows_per_task, last = std::min(rows, first + rows_per_task);
+        const int64_t begin = task % pieces * tile, n = std::min(tile, a.inner - begin);
+        for (int64_t row = first; row < last; ++row) work(row % a.channels, row * a.inner + begin, n);
     });
 }
 

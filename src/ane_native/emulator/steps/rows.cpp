@@ -130,13 +130,14 @@ constexpr int64_t rows_at_once = 16;
 template <typename Transform>
 void add_row_transform(Lowering& l, const RowView& view, Buffer x, std::vector<Buffer> parameters, Buffer y,
                        const Transform& transform) {
-    const int64_t worker_floats = view.length * rows_at_once;
-    const Buffer scratch = l.scratch(l.workers() * worker_floats * static_cast<int64_t>(sizeof(float)));
+    const int64_t pieces = ceil_divide(view.inner, rows_at_once);
+    const int64_t worker_floats = view.length * std::min(view.inner, rows_at_once);
+    const int64_t workers = view.outer * pieces == 1 ? 1 : l.workers();  // one task runs as worker 0
+    const Buffer scratch = l.scratch(workers * worker_floats * static_cast<int64_t>(sizeof(float)));
     const Rounding rounding = l.profile().elementwise;
     std::vector<Buffer> reads = std::move(parameters);
     reads.push_back(x);
     l.step(reads, {y, scratch}, [=](const Execution& e) {
-        const int64_t pieces = ceil_divide(view.inner, rows_at_once);
         e.threads.parallel_for(view.outer * pieces, [&](int64_t task, int worker) {
             float* rows = e.at<float>(scratch) + worker * worker_floats;
             const int64_t begin = task % pieces * rows_at_once,

@@ -11,7 +11,7 @@ constexpr DTypes half = dtypes(DType::fp16);
 std::vector<TensorType> infer_unary(const OpView& op) { return {op.type("x")}; }
 
 std::vector<TensorType> infer_epsilon(const OpView& op) {
-    if (op.type("epsilon").elements() != 1) op.fail("epsilon", "epsilon must be a scalar");
+    if (op.type("epsilon").rank() != 0) op.fail("epsilon", "epsilon must be a scalar");
     return {op.type("x")};
 }
 

@@ -21,6 +21,14 @@ void check_per_channel(const OpView& op, std::string_view argument, const Tensor
                               ", is " + to_string(type.shape));
 }
 
+// A scale in a weight file is checked when the file is read.
+void check_scale(const OpView& op, const TensorType& x) {
+    check_per_channel(op, "scale", x);
+    if (op.value("scale").constant->blob) return;
+    for (const float scale : op.numbers("scale"))
+        if (!(scale > 0)) op.fail("scale", "'scale' must be positive");
+}
+
 void check_zero_point(const OpView& op, DType quantized) {
     if (op.has("zero_point") && op.type("zero_point").dtype != quantized)
         op.fail("zero_point",
@@ -34,7 +42,7 @@ std::vector<TensorType> infer_quantize(const OpView& op) {
         op.fail("output_dtype", "output_dtype must be \"int8\" or \"uint8\"");
     const DType dtype = *dtype_from_name(name);
     check_zero_point(op, dtype);
-    check_per_channel(op, "scale", x);
+    check_scale(op, x);
     check_per_channel(op, "zero_point", x);
     return {{dtype, x.shape}};
 }
@@ -42,7 +50,7 @@ std::vector<TensorType> infer_quantize(const OpView& op) {
 std::vector<TensorType> infer_dequantize(const OpView& op) {
     const TensorType& x = op.type("input");
     check_zero_point(op, x.dtype);
-    check_per_channel(op, "scale", x);
+    check_scale(op, x);
     check_per_channel(op, "zero_point", x);
     return {{DType::fp16, x.shape}};
 }
@@ -50,7 +58,7 @@ std::vector<TensorType> infer_dequantize(const OpView& op) {
 std::vector<TensorType> infer_constexpr_affine(const OpView& op) {
     const TensorType& data = op.type("quantized_data");
     check_zero_point(op, data.dtype);
-    check_per_channel(op, "scale", data);
+    check_scale(op, data);
     check_per_channel(op, "zero_point", data);
     return {{DType::fp16, data.shape}};
 }

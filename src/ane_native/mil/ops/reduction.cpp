@@ -38,8 +38,7 @@ std::vector<TensorType> infer_layer_norm(const OpView& op) {
         if (op.has(name) && op.type(name).shape != normalised)
             op.fail(name, std::string(name) + " must be " + to_string(normalised) + " like the axes, is " +
                               to_string(op.type(name).shape));
-    if (op.has("epsilon") && op.type("epsilon").elements() != 1)
-        op.fail("epsilon", "epsilon must be a scalar");
+    if (op.has("epsilon") && op.type("epsilon").rank() != 0) op.fail("epsilon", "epsilon must be a scalar");
     return {op.type("x")};
 }
 

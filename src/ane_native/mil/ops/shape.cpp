@@ -20,24 +20,24 @@ std::vector<TensorType> infer_reshape(const OpView& op) {
     Shape shape = op.integers("shape");
     if (static_cast<int64_t>(shape.size()) > max_rank)
         op.fail("shape", "the engine's tensors have at most 5 axes");
+    const auto fail = [&] {
+        op.fail("shape", "cannot reshape " + to_string(x.shape) + " to " + to_string(op.integers("shape")));
+    };
     int64_t known = 1, unknown = -1;
     for (size_t i = 0; i < shape.size(); ++i) {
         if (shape[i] == -1 && unknown < 0) {
             unknown = static_cast<int64_t>(i);
-        } else if (shape[i] < 1 || shape[i] > x.elements()) {
-            op.fail("shape", "cannot reshape " + to_string(x.shape) + " to " + to_string(shape));
+        } else if (shape[i] < 1 || shape[i] > x.elements() / known) {
+            fail();
         } else {
             known *= shape[i];
-            if (known > x.elements())
-                op.fail("shape", "cannot reshape " + to_string(x.shape) + " to " + to_string(shape));
         }
     }
-    if (unknown >= 0 && x.elements() % known == 0) {
+    if (unknown >= 0) {
         shape[unknown] = x.elements() / known;
-        known = x.elements();
+        known *= shape[unknown];
     }
-    if (known != x.elements() || (unknown >= 0 && shape[unknown] == -1))
-        op.fail("shape", "cannot reshape " + to_string(x.shape) + " to " + to_string(shape));
+    if (known != x.elements()) fail();
     return {{x.dtype, shape}};
 }
 

@@ -159,6 +159,9 @@ SplitExtents split_extents(const OpView& op) {
         return result;
     }
     const int64_t count = op.integer("num_splits");
+    constexpr int64_t most_splits = 65536;
+    if (count > most_splits)
+        op.fail("num_splits", std::to_string(count) + " splits; at most " + std::to_string(most_splits));
     if (count < 1 || extent % count)
         op.fail("num_splits", "axis " + std::to_string(result.axis) + " of " + to_string(x) +
                                   " does not split into " + std::to_string(count) + " equal parts");
