@@ -38,15 +38,18 @@ class FakeSurface:
 
 
 class FakeProgram:
-    """Takes `call_ns` for each call and fills its output with `value`."""
+    """Takes `call_ns` of the clock for each call, and fills its output with the call's `value`."""
 
-    def __init__(self, call_ns: Callable[[int], int], value: float) -> None:
+    def __init__(
+        self, call_ns: Callable[[int], int], value: float | Callable[[int], float], clock: FakeClock
+    ) -> None:
         self.inputs = [SimpleNamespace(name="x", shape=(1, 4, 1, 4), dtype=np.float32)]
         self.outputs = [SimpleNamespace(name="y", shape=(1, 4, 1, 4), dtype=np.float32)]
         self.loaded = True
         self.calls = 0
         self._call_ns = call_ns
         self._value = value
+        self._clock = clock
 
     def bind(self, inputs: dict[str, FakeSurface], outputs: dict[str, FakeSurface]) -> Any:
         assert set(inputs) == {"x"}
@@ -55,9 +58,11 @@ class FakeProgram:
         def time(count: int) -> NDArray[np.int64]:
             if not self.loaded:
                 raise EvaluateError("[evaluate] the program is unloaded")
-            outputs["y"].array = np.full((1, 4, 1, 4), self._value, np.float32)
             durations = [self._call_ns(self.calls + index) for index in range(count)]
             self.calls += count
+            self._clock.now += sum(durations) * 1e-9
+            value = self._value(self.calls) if callable(self._value) else self._value
+            outputs["y"].array = np.full((1, 4, 1, 4), value, np.float32)
             return np.array(durations, dtype=np.int64)
 
         return SimpleNamespace(time=time)
@@ -67,11 +72,17 @@ class FakeProgram:
 
 
 class FakeDevice:
-    """`outcomes` maps a program's text to the value it computes or the exception that compile raises."""
+    """`outcomes` maps a program's text to what compile raises or the program computes.
+
+    That is a value, or a function of the number of calls made. Only calls move `clock`.
+    """
 
     def __init__(
-        self, outcomes: dict[str, float | BaseException] | None = None, kind: str = "emulator"
+        self,
+        outcomes: dict[str, float | BaseException | Callable[[int], float]] | None = None,
+        kind: str = "emulator",
     ) -> None:
+        self.clock = FakeClock()
         self.outcomes = outcomes or {}
         self.kind = kind
         self.programs: list[FakeProgram] = []
@@ -84,7 +95,7 @@ class FakeDevice:
         outcome = self.outcomes.get(text, 1.0)
         if isinstance(outcome, BaseException):
             raise outcome
-        self.programs.append(FakeProgram(self.call_ns, outcome))
+        self.programs.append(FakeProgram(self.call_ns, outcome, self.clock))
         return self.programs[-1]
 
     def make_surface(self, port: Any) -> FakeSurface:
@@ -98,6 +109,18 @@ class FakeClock:
         self.now = 0.0
 
     def __call__(self) -> float:
+        return self.now
+
+
+class TickingClock(FakeClock):
+    """Seconds that pass whenever they are asked for: a native device's calls do not move a clock of ours."""
+
+    def __init__(self, tick: float) -> None:
+        super().__init__()
+        self._tick = tick
+
+    def __call__(self) -> float:
+        self.now += self._tick
         return self.now
 
 

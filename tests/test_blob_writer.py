@@ -173,6 +173,10 @@ def damaged(at: int, value: int) -> bytes:
         (damaged(64, 0xDEADBEEF | 2 << 32), 64, "dtype code 2"),
         (damaged(72, 0x080000), 64, "524288 bytes"),
         (damaged(80, 0xFFFFFFFFFFFFFFF0), 64, "lie outside"),
+        (damaged(80, 192 - 15), 64, "16 bytes at 177 lie outside"),
+        (damaged(80, 0), 64, "payload at 0, which is not behind its header"),
+        (damaged(80, 64), 64, "payload at 64, which is not behind its header"),
+        (damaged(80, 127), 64, "payload at 127, which is not behind its header"),
     ],
 )
 def test_read_blob_refuses_damaged_files(data: bytes, offset: int, message: str) -> None:

@@ -1,6 +1,8 @@
+import functools
 import importlib
 import io
 import json
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -30,6 +32,7 @@ def device(monkeypatch: pytest.MonkeyPatch) -> FakeDevice:
     device = FakeDevice()
     monkeypatch.setattr("aneperf.device.open", lambda *args, **kwargs: device)
     monkeypatch.setattr(importlib.import_module("aneperf.probes.peak"), "PUBLISHED", STACKS)
+    monkeypatch.setattr(cli, "run_peak", functools.partial(cli.run_peak, clock=device.clock))
     return device
 
 
@@ -47,7 +50,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_peak_prints_its_table(device: FakeDevice, run: Any) -> None:
-    outcome = run("peak", "--budget", "0.05")
+    outcome = run("peak")
     assert outcome.code == 0
     assert "3x conv 4ch sp4" in outcome.out
     assert "not a Neural Engine measurement" in outcome.out
@@ -57,14 +60,118 @@ def test_peak_prints_its_table(device: FakeDevice, run: Any) -> None:
 
 
 def test_peak_saves_its_result(device: FakeDevice, run: Any, tmp_path: Path) -> None:
-    assert run("peak", "--budget", "0.05", "--ports", "fp16", "--json", str(tmp_path / "r.json")).code == 0
+    assert run("peak", "--ports", "fp16", "--json", str(tmp_path / "r.json")).code == 0
     result = Result.load(tmp_path / "r.json")
     assert [row.key for row in result] == [f"peak/conv4x{depth}/sp4/fp16-ports" for depth in (1, 2, 3)]
 
 
+def test_peak_prints_json(
+    device: FakeDevice, run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    outcome = run("peak", "--json", "-")
+    assert outcome.code == 0
+    (tmp_path / "r.json").write_text(outcome.out)
+    assert len(Result.load(tmp_path / "r.json")) == 3
+    assert "TFLOPS" in outcome.err
+    assert os.listdir(tmp_path) == ["r.json"]
+
+
+def test_peak_measures_the_chosen_configurations(device: FakeDevice, run: Any) -> None:
+    outcome = run("peak", "--config", "3x conv 4ch sp4", "--config", "1x conv 4ch sp4")
+    assert outcome.code == 0
+    lines = [line.split()[0] for line in outcome.out.splitlines() if "x conv 4ch sp4" in line]
+    assert lines == ["3x", "1x"]
+
+
+def test_a_measurement_that_cannot_be_saved_is_still_printed(
+    device: FakeDevice, run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: Path, target: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    outcome = run("peak", "--json", str(tmp_path / "r.json"))
+    assert outcome.code == 2
+    assert "3x conv 4ch sp4" in outcome.out
+    assert outcome.err.endswith("r.json: cannot write: No space left on device\n")
+
+
+ON_A_FAKE_DEVICE = """
+import functools, importlib
+from aneperf import cli, device
+from fakes import FakeDevice, FakeStack
+fake = FakeDevice()
+device.open = lambda *args, **kwargs: fake
+importlib.import_module("aneperf.probes.peak").PUBLISHED = [FakeStack(channels=4, depth=1, width=4)]
+cli.run_peak = functools.partial(cli.run_peak, clock=fake.clock)
+cli.main()
+"""
+
+
+def with_output(kind: str, *arguments: str) -> Outcome:
+    """The command in a process of its own, whose standard output is closed, a pipe without reader or full."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    environment.pop("PYTHONUNBUFFERED", None)
+    command = [sys.executable, "-c", ON_A_FAKE_DEVICE, *arguments]
+    if kind == "closed":
+        command = ["sh", "-c", 'exec "$@" >&-', "sh", *command]
+    reader, output = os.pipe()
+    os.close(reader)
+    if kind == "full":
+        os.close(output)
+        output = os.open("/dev/full", os.O_WRONLY)
+    try:
+        run = subprocess.run(
+            command,
+            stdout=output,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            timeout=60,
+            env=environment,
+        )
+    finally:
+        os.close(output)
+    return Outcome(run.returncode, "", run.stderr)
+
+
+OUTPUTS = [
+    ("pipe", "Broken pipe"),
+    ("closed", "standard output is closed"),
+    pytest.param(
+        "full",
+        "No space left on device",
+        marks=pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full here"),
+    ),
+]
+
+
+@pytest.mark.parametrize(("kind", "message"), OUTPUTS)
+def test_output_that_cannot_be_written_loses_no_measurement(tmp_path: Path, kind: str, message: str) -> None:
+    outcome = with_output(kind, "peak", "--json", str(tmp_path / "r.json"))
+    assert outcome.code == 2
+    assert outcome.err == f"aneperf: cannot write the output: {message}\n"
+    assert len(Result.load(tmp_path / "r.json")) == 1
+
+
+@pytest.mark.parametrize(("kind", "message"), OUTPUTS)
+@pytest.mark.parametrize(
+    "arguments", [["peak"], ["peak", "--json", "-"], ["info"], ["--version"]], ids=" ".join
+)
+def test_output_that_cannot_be_written_is_one_line(arguments: list[str], kind: str, message: str) -> None:
+    outcome = with_output(kind, *arguments)
+    assert outcome.code == 2
+    assert message in outcome.err
+    errors = [line for line in outcome.err.splitlines() if line.startswith("aneperf: ")]
+    assert len(errors) == 1
+    assert "Traceback" not in outcome.err
+    assert "Exception ignored" not in outcome.err
+
+
 def test_a_row_in_error_is_exit_code_1(device: FakeDevice, run: Any) -> None:
     device.outcomes = {"2x conv 4ch sp4": 1.5}
-    outcome = run("peak", "--budget", "0.05")
+    outcome = run("peak")
     assert outcome.code == 1
     assert "wrong output" in outcome.out
 
@@ -72,16 +179,16 @@ def test_a_row_in_error_is_exit_code_1(device: FakeDevice, run: Any) -> None:
 def test_an_unsupported_row_is_no_failure_but_nothing_measured_is(device: FakeDevice, run: Any) -> None:
     refusal = aneperf.CompileError("[compile] CompilationFailure: too wide")
     device.outcomes = {"2x conv 4ch sp4": refusal}
-    assert run("peak", "--budget", "0.05").code == 0
+    assert run("peak").code == 0
     device.outcomes = {stack.name: refusal for stack in STACKS}
-    outcome = run("peak", "--budget", "0.05")
+    outcome = run("peak")
     assert outcome.code == 1
     assert "too wide" in outcome.out
 
 
 def test_an_interrupt_keeps_what_was_finished(device: FakeDevice, run: Any, tmp_path: Path) -> None:
     device.outcomes = {"3x conv 4ch sp4": KeyboardInterrupt()}
-    outcome = run("peak", "--budget", "0.05", "--json", str(tmp_path / "r.json"))
+    outcome = run("peak", "--json", str(tmp_path / "r.json"))
     assert outcome.code == 130
     assert outcome.err == "aneperf: interrupted\n"
     assert "2x conv 4ch sp4" in outcome.out
@@ -93,7 +200,7 @@ def test_an_interrupt_keeps_what_was_finished(device: FakeDevice, run: Any, tmp_
 
 def test_an_interrupt_before_the_first_row(device: FakeDevice, run: Any) -> None:
     device.outcomes = {"1x conv 4ch sp4": KeyboardInterrupt()}
-    assert run("peak", "--budget", "0.05").code == 130
+    assert run("peak").code == 130
 
 
 @pytest.mark.parametrize(
@@ -105,6 +212,7 @@ def test_an_interrupt_before_the_first_row(device: FakeDevice, run: Any) -> None
         (["--device", "emulator:h16", "--chip", "h13"], "name two chips"),
         (["--device", "ane", "--chip", "h13"], "a chip is a profile of the emulator"),
         (["--device", "emulator", "--chip", "m4"], "m4"),
+        (["--config", "1x conv"], "called '1x conv': choose from 32x conv 512ch sp64, 48x conv 512ch sp64,"),
         (["--budget", "0"], "budget must be a positive, finite number, not 0.0"),
         (["--budget", "-1"], "budget must be a positive, finite number"),
         (["--budget", "nan"], "budget must be a positive, finite number"),
@@ -172,7 +280,7 @@ def test_a_terminal_gets_a_progress_bar(
     terminal = Terminal()
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr(sys, "stderr", terminal)
-    outcome = run("peak", "--budget", "0.05")
+    outcome = run("peak")
     assert outcome.code == 0
     assert "0/3" in terminal.getvalue()
     assert "3/3" not in outcome.out

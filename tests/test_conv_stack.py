@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from aneperf import _ane_native as native
 from aneperf import mil
 from aneperf.errors import ArgumentError
 from aneperf.kernels import PUBLISHED, ConvStack
@@ -136,9 +135,9 @@ def test_one_position_is_checked_once() -> None:
 
 @pytest.mark.parametrize("dialect", ["ios18", "ios16"])
 @pytest.mark.parametrize("port_dtype", ["fp32", "fp16"])
-def test_the_emulator_computes_it(port_dtype: Any, dialect: Any) -> None:
+def test_the_device_computes_it(device: Any, port_dtype: Any, dialect: Any) -> None:
     stack = replace(SMALL, port_dtype=port_dtype)
-    program = stack.build(dialect).compile(native.open_emulator("h16"))
+    program = stack.build(dialect).compile(device)
     output = program.run(x=stack.input())["y"]
     assert output.dtype == stack.input().dtype
     assert stack.check(output, range(80)) < tolerance(stack)

@@ -119,7 +119,10 @@ def test_effective_count() -> None:
     assert effective_count(random.standard_normal(10_000)) > 4_000
     assert effective_count(correlated(random, 10_000, memory=0.99)) < 500
     assert effective_count(np.full(1000, 3.0)) == 1000
-    assert effective_count(np.arange(99.0)) == 99
+    assert effective_count(random.standard_normal(99)) == 99
+    assert effective_count(correlated(random, 60, memory=0.95)) < 30
+    assert effective_count(np.arange(99.0)) == 6
+    assert effective_count(np.arange(4.0)) == 4
 
 
 def test_warm_up_is_dropped() -> None:
@@ -145,6 +148,7 @@ def test_unsettled_trace_is_flagged() -> None:
     assert sample.warm_up == 1
     assert "cold start" in sample.flags
     assert "drift" in sample.flags
+    assert "correlated" in sample.flags
 
 
 def test_steady_trace_has_no_flags() -> None:
@@ -160,7 +164,7 @@ def test_drift_is_flagged_either_way(factor: float) -> None:
 
 def test_drift_below_the_tolerance_is_not_flagged() -> None:
     steady = np.full(300, 10 * MS)
-    assert analyse((steady * np.linspace(1, 1.01, 300)).astype(np.int64)).flags == ()
+    assert analyse((steady * np.linspace(1, 1.01, 300)).astype(np.int64)).flags == ("correlated",)
 
 
 def test_outliers_are_no_drift_and_leave_the_median() -> None:
@@ -203,10 +207,10 @@ def test_measure_stops_once_precise() -> None:
     assert sample.statistics.n == len(sample.durations) - sample.warm_up
 
 
-def test_measure_makes_the_published_calls_if_it_can() -> None:
+def test_measure_makes_a_hundred_calls_if_it_can() -> None:
     clock = FakeClock()
     sample = measure(replay(itertools.repeat(100 * MS), clock), budget_s=60, clock=clock)
-    assert 60 <= len(sample.durations) < 70
+    assert 100 < len(sample.durations) < 110
 
 
 def test_measure_stops_when_the_budget_is_spent() -> None:
@@ -224,6 +228,40 @@ def test_measure_makes_three_calls_of_the_slowest_kernel() -> None:
     assert sample.statistics.median == 30_000
     assert sample.statistics.ci_low is None
     assert sample.flags == ("few samples",)
+
+
+def simulated(memory: float, seed: int, budget_s: float) -> tuple[bool, bool]:
+    """Whether the interval of 1 ms calls, 2 % wide, covers their median; and whether it is flagged."""
+    clock = FakeClock()
+    random = np.random.default_rng(seed)
+    trace = (MS * correlated(random, int(2000 * budget_s), memory) ** 0.02).astype(np.int64)
+    times = measure(replay(iter(trace.tolist()), clock), budget_s=budget_s, clock=clock)
+    low, high = times.statistics.ci_low, times.statistics.ci_high
+    return low is not None and high is not None and low <= 1 <= high, "correlated" in times.flags
+
+
+@pytest.mark.parametrize(
+    ("memory", "budget_s", "least_covered", "flagged"),
+    [(0.0, 3.0, 0.93, (0, 0.02)), (0.9, 3.0, 0.83, (0, 0.02)), (0.98, 1.0, 0.0, (0.95, 1))],
+)
+def test_the_stopping_rule_covers_or_flags(
+    memory: float, budget_s: float, least_covered: float, flagged: tuple[float, float]
+) -> None:
+    runs = [simulated(memory, seed, budget_s) for seed in range(100)]
+    assert sum(covered for covered, _ in runs) / len(runs) >= least_covered
+    assert flagged[0] <= sum(raised for _, raised in runs) / len(runs) <= flagged[1]
+
+
+def test_measure_does_not_stop_on_calls_that_are_too_alike() -> None:
+    clock = FakeClock()
+    trace = (MS * correlated(np.random.default_rng(8), 4000, memory=0.98) ** 0.02).astype(np.int64)
+    times = measure(replay(iter(trace.tolist()), clock), budget_s=2, clock=clock)
+    width = times.statistics.relative_half_width
+    assert width is not None
+    assert width <= 0.02
+    assert clock.now > 1.8
+    assert times.statistics.effective < 100
+    assert times.flags == ("correlated",)
 
 
 def test_measure_calibrates_its_batches() -> None:

@@ -102,8 +102,30 @@ def test_environment_variables_choose(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANEPERF_DEVICE", "")
     assert opened()["kind"] == "ane"
     monkeypatch.setenv("ANEPERF_DEVICE", "tpu")
-    with pytest.raises(ArgumentError, match="no device is called 'tpu'"):
+    with pytest.raises(ArgumentError, match="ANEPERF_DEVICE=tpu: no device is called 'tpu'"):
         aneperf.open()
+
+
+def test_a_refused_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANEPERF_DEVICE", "emulator:zzz")
+    with pytest.raises(ArgumentError, match=r"^ANEPERF_DEVICE=emulator:zzz: .*zzz"):
+        aneperf.open()
+    monkeypatch.setenv("ANEPERF_DEVICE", "emulator")
+    monkeypatch.setenv("ANEPERF_CHIP", "zzz")
+    with pytest.raises(ArgumentError, match=r"^ANEPERF_CHIP=zzz: .*zzz"):
+        aneperf.open()
+    with pytest.raises(ArgumentError) as refusal:
+        aneperf.open(chip="yyy")
+    assert "ANEPERF" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("variable", ["ane", "emulator:none", "tpu"])
+def test_a_chip_asks_for_the_emulator_whatever_the_variable_says(
+    monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.setenv("ANEPERF_DEVICE", variable)
+    facts = opened(chip="h16")
+    assert (facts["kind"], facts["chip"]) == ("emulator", "h16")
 
 
 @pytest.mark.parametrize(
@@ -111,7 +133,7 @@ def test_environment_variables_choose(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("gpu", None), ("", None), ("emulator:", None), ("ane:h16", None), ("ANE", None), (7, None),
         (b"ane", None), ("ane", "h16"), ("emulator:h16", "h13"), ("emulator", 16), ("emulator", "m4"),
-        (None, "m4"),
+        (None, "m4"), (None, ""),
     ],
 )  # fmt: skip
 def test_what_cannot_be_opened(device: Any, chip: Any) -> None:
@@ -159,6 +181,8 @@ def test_info_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "HOME_ADDRESS" not in facts.variables
     assert facts.started.endswith("+00:00")
     assert facts.to_dict()["cpu"] == facts.cpu
+    assert "cpu" not in facts.properties
+    assert str(facts).count("\ncpu ") == 1
     assert facts.cpu in " ".join(str(facts).split())
 
 

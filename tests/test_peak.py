@@ -11,14 +11,15 @@ from aneperf.probes import peak
 from aneperf.probes.peak import tolerance
 from aneperf.probes.schedule import Budget, Step
 from aneperf.results import Result
-from fakes import FakeClock, FakeDevice, FakeStack
+from fakes import FakeClock, FakeDevice, FakeStack, TickingClock
 
 peak_module = importlib.import_module("aneperf.probes.peak")
 STACKS = [FakeStack(channels=4, depth=depth, width=4) for depth in (1, 2, 3, 4)]
 
 
-def run(device: Any, stacks: Any = STACKS, budget: float = 0.05, **options: Any) -> Result:
-    return peak(device, configs=stacks, budget=budget, **options)
+def run(device: Any, stacks: Any = STACKS, budget: float = 4.0, **options: Any) -> Result:
+    clock = device.clock if isinstance(device, FakeDevice) else FakeClock()
+    return peak(device, configs=stacks, budget=budget, clock=clock, **options)
 
 
 def test_rows_hold_the_throughput() -> None:
@@ -100,10 +101,44 @@ def test_an_interrupt_passes_and_unloads() -> None:
     assert not device.programs[0].loaded
 
 
+def test_an_output_that_goes_wrong_while_it_is_timed_is_an_error() -> None:
+    device = FakeDevice({"1x conv 4ch sp4": lambda calls: 1.0 if calls < 50 else 1.5})
+    (row,) = run(device, STACKS[:1])
+    assert row.n is not None
+    assert row.n > 50
+    assert row.status == "error"
+    assert row.reason == "wrong output: relative error 0.5, where fp16 explains 0.002"
+
+
 def test_what_the_budget_does_not_reach_is_skipped() -> None:
-    rows = run(FakeDevice(), budget=1e-9).rows
-    assert {row.status for row in rows} == {"skipped"}
-    assert {row.reason for row in rows} == {"the time budget was spent: give more seconds"}
+    device = FakeDevice()
+    device.call_ns = lambda call: 10**9
+    first, *others = run(device, budget=2.0)
+    assert (first.status, first.n) == ("ok", 3)
+    assert {row.status for row in others} == {"skipped"}
+    assert {row.reason for row in others} == {"the time budget was spent: give more seconds"}
+
+
+def test_without_compiles_a_note_says_what_to_do() -> None:
+    failure = CompileBudgetError("this process has used its 100 compiles")
+    result = run(FakeDevice({"2x conv 4ch sp4": failure}))
+    assert "new process" in result.notes[-1]
+    assert "aneperf.open(..., compile_budget=N)" in result.notes[-1]
+    assert not any("compile_budget" in note for note in run(FakeDevice()).notes)
+
+
+def test_every_duration_is_kept_in_order() -> None:
+    device = FakeDevice()
+    device.call_ns = lambda call: 1_000_000 - call
+    (row,) = run(device, STACKS[:1])
+    assert row.n is not None
+    assert row.warm_up is not None
+    assert row.durations_ns == tuple(1_000_000 - call for call in range(row.warm_up + row.n))
+    device.call_ns = lambda call: 1000 + call  # so many that they are cut
+    (row,) = run(device, STACKS[:1])
+    assert row.n is not None
+    assert row.n > 10_000
+    assert row.durations_ns == tuple(1000 + call for call in range(10_000))
 
 
 def test_budget_is_shared_evenly_over_what_remains() -> None:
@@ -134,6 +169,11 @@ def test_bad_configurations_are_refused_before_any_is_measured() -> None:
         run(device, [STACKS[0], STACKS[0]])
     with pytest.raises(ArgumentError, match="fp64"):
         run(device, ports="fp64")
+    with pytest.raises(ArgumentError, match="no configuration is called 1: choose from 32x conv 512ch sp64,"):
+        run(device, [1])
+    for configs in (5, "128x conv 512ch sp64", STACKS[0]):
+        with pytest.raises(ArgumentError, match="configs must be a list of ConvStacks or names"):
+            run(device, configs)
     assert device.programs == []
 
 
@@ -172,7 +212,7 @@ def test_progress_tells_every_step() -> None:
 
 def test_the_published_configurations_are_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        peak_module, "_measure", lambda device, stack, share_s: peak_module._row(stack, status="ok")
+        peak_module, "_measure", lambda device, stack, share_s, clock: peak_module._row(stack, status="ok")
     )
     rows = peak(FakeDevice()).rows  # type: ignore[arg-type]
     assert [row.params["config"] for row in rows] == [stack.name for stack in PUBLISHED]
@@ -180,10 +220,19 @@ def test_the_published_configurations_are_the_default(monkeypatch: pytest.Monkey
     assert rows[4].metrics == {"weights_mb": 64.0, "gflop": 4.294967296}
 
 
+def test_a_name_stands_for_a_published_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ConvStack, "build", FakeStack.build)  # without 100 MB of weights
+    names = ["128x conv 512ch sp64", "64x conv 256ch sp64"]
+    device = FakeDevice(dict.fromkeys(names, CompileError("[compile] no")))
+    assert [row.params["config"] for row in run(device, names)] == names
+    with pytest.raises(ArgumentError, match=r"called '1x conv': choose from .*, 128x conv 384ch sp64"):
+        run(device, ["1x conv"])
+
+
 @pytest.mark.parametrize("ports", ["fp32", "fp16"])
 def test_on_the_emulator(emulator: Any, ports: Any) -> None:
     stacks = [ConvStack(channels=32, depth=depth, width=20) for depth in (1, 16, 64)]
-    result = peak(emulator, configs=stacks, ports=ports, budget=0.3)
+    result = peak(emulator, configs=stacks, ports=ports, budget=0.3, clock=TickingClock(0.01))
     assert [row.status for row in result] == ["ok"] * 3
     for row, stack in zip(result, stacks, strict=True):
         assert row.error is not None
@@ -203,7 +252,9 @@ def test_on_the_emulator_a_stack_with_one_changed_layer_is_wrong(device: Any) ->
                 program.weights[path] = values.tobytes()
             return program
 
-    (row,) = peak(device, configs=[Changed(channels=32, depth=8, width=20)], budget=0.1)
+    (row,) = peak(
+        device, configs=[Changed(channels=32, depth=8, width=20)], budget=0.1, clock=TickingClock(0.01)
+    )
     assert row.status == "error"
     assert row.reason is not None
     assert "output" in row.reason

@@ -1,4 +1,4 @@
-"""Measure the Apple Neural Engine, and train transformers on it."""
+"""Measure the Apple Neural Engine from Python."""
 
 from . import kernels, mil
 from ._ane_native import CompileBudget, Device, Layout, Port, Program, Request, Surface, __version__

@@ -1,9 +1,11 @@
 """The `aneperf` command: one verb for each thing a user wants."""
 
+import contextlib
 import enum
+import os
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NoReturn, TextIO
 
 import msgspec
 import typer
@@ -44,14 +46,31 @@ Chip = Annotated[str | None, typer.Option("--chip", help="The emulator's profile
 
 def main() -> None:
     """Entry point of the `aneperf` command. Exits with 2 for what it cannot do, 1 for rows in error."""
+    # A closed stream is None, and print() would take standard output in standard error's place.
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
     try:
         app(prog_name="aneperf")
-    except AneError as error:
-        print(f"aneperf: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(2)
+    except (AneError, OSError) as error:
+        _give_up(error)
+
+
+def _give_up(error: Exception) -> NoReturn:
+    """One line on standard error, and nothing that the interpreter still would write when it ends."""
+    _say(" ".join(str(error).split()))
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(2)
+
+
+def _say(message: str) -> None:
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError):
+            print(f"aneperf: {message}", file=sys.stderr)
 
 
 @app.callback(invoke_without_command=True)
@@ -60,7 +79,7 @@ def options(
 ) -> None:
     """Options of the command itself."""
     if version:
-        print(f"aneperf {__version__}")
+        _print(f"aneperf {__version__}", sys.stdout)
         raise typer.Exit
 
 
@@ -69,12 +88,21 @@ def peak(
     device: DeviceName = None,
     chip: Chip = None,
     ports: Annotated[Ports, typer.Option(help="Data type of the programs' inputs and outputs.")] = Ports.fp32,
-    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Also save the result as JSON.")] = None,
+    config: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Only this row, such as '128x conv 512ch sp64'; repeatable."),
+    ] = None,
+    json: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also save the result as JSON; - prints it.")
+    ] = None,
     budget: Annotated[float, typer.Option(metavar="SECONDS", help="Time for the whole table.")] = 30.0,
 ) -> None:
     """Peak throughput: stacks of 1x1 convolutions, every output checked."""
-    if json is not None:
+    to_stdout = json == Path("-")
+    if json is not None and not to_stdout:
         check_writable(json)
+    elif sys.stdout is None:
+        raise AneError("standard output is closed: there is nowhere to write the result")
     opened = devices.open(device, chip=chip)
     rows: list[Row] = []
     interrupted = False
@@ -87,16 +115,25 @@ def peak(
                 rows.append(step.row)
 
         try:
-            result = run_peak(opened, budget=budget, ports=ports.value, progress=report)
+            result = run_peak(
+                opened, budget=budget, configs=config or None, ports=ports.value, progress=report
+            )
         except KeyboardInterrupt:
             interrupted = True
             note = "Interrupted: only the rows finished before are here."
             result = Result(probe="peak", environment=devices.info(opened), rows=tuple(rows), notes=(note,))
-    _print(lay_out_result(result))
-    if json is not None:
-        result.save(json)
+    try:
+        if to_stdout:
+            _print(result.to_json().decode().rstrip("\n"), sys.stdout)
+        elif json is not None:
+            result.save(json)
+    finally:  # a measurement is long: what cannot go one way still goes the other
+        if not to_stdout:
+            _print(lay_out_result(result), sys.stdout)
+        elif sys.stderr is not None:
+            _print(lay_out_result(result), sys.stderr)
     if interrupted:
-        print("aneperf: interrupted", file=sys.stderr)
+        _say("interrupted")
         raise typer.Exit(INTERRUPTED)
     raise typer.Exit(exit_code(result))
 
@@ -110,9 +147,9 @@ def info(
     """What is known of the device and of this machine."""
     environment = devices.info(devices.open(device, chip=chip))
     if json:
-        print(msgspec.json.format(msgspec.json.encode(environment), indent=2).decode())
+        _print(msgspec.json.format(msgspec.json.encode(environment), indent=2).decode(), sys.stdout)
     else:
-        _print(lay_out_environment(environment))
+        _print(lay_out_environment(environment), sys.stdout)
 
 
 def exit_code(result: Result) -> Literal[0, 1]:
@@ -121,11 +158,18 @@ def exit_code(result: Result) -> Literal[0, 1]:
     return 1 if "error" in statuses or "ok" not in statuses else 0
 
 
-def _print(table: Table) -> None:
-    if sys.stdout.isatty():
-        Console().print(to_rich(table))
-    else:
-        print(to_text(table))
+def _print(content: Table | str, stream: TextIO | None) -> None:
+    """Write all of it now, so that what cannot be written is an error here. Raises AneError."""
+    if stream is None:
+        raise AneError("cannot write the output: standard output is closed")
+    try:
+        if isinstance(content, Table) and stream.isatty():
+            Console(file=stream).print(to_rich(content))
+        else:
+            print(content if isinstance(content, str) else to_text(content), file=stream)
+        stream.flush()
+    except OSError as error:
+        raise AneError(f"cannot write the output: {error.strerror}") from error
 
 
 def _progress_bar() -> Progress:
@@ -137,5 +181,5 @@ def _progress_bar() -> Progress:
         TimeElapsedColumn(),
         console=console,
         transient=True,
-        disable=not sys.stderr.isatty(),
+        disable=sys.stderr is None or not sys.stderr.isatty(),
     )

@@ -1,11 +1,13 @@
 """Which device: the Apple Neural Engine or its software emulator; and what machine it stands in."""
 
+import contextlib
 import datetime
 import os
 import platform
 import re
 import subprocess
 import weakref
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -29,11 +31,13 @@ def open(
 
     None takes the environment variable ANEPERF_DEVICE; if it is not set, the Neural Engine of an
     Apple-silicon Mac, or else the emulator. `chip` is the emulator's profile, such as "h16" (by default
-    ANEPERF_CHIP, or h16), and asks for the emulator if `device` is None. An integer `compile_budget` is the
-    soft limit.
+    ANEPERF_CHIP, or h16), and asks for the emulator if `device` is None, whatever ANEPERF_DEVICE says. An
+    integer `compile_budget` is the soft limit.
     Raises ArgumentError, and DeviceUnavailable if the device asked for does not exist here.
     """
-    kind, chip = _choose(os.environ.get("ANEPERF_DEVICE") or None if device is None else device, chip)
+    variable = "ANEPERF_DEVICE" if device is None and chip is None else None
+    with _blaming(variable):
+        kind, chip = _choose(os.environ.get(variable) or None if variable else device, chip)
     note = None
     if kind == "ane" or (kind is None and _is_apple_silicon()):
         try:
@@ -42,9 +46,11 @@ def open(
             if kind == "ane":
                 raise
             note = f"The emulator stands in, since the Neural Engine did not open: {error}"
-    emulator = open_emulator(
-        chip or os.environ.get("ANEPERF_CHIP") or DEFAULT_CHIP, _budget(compile_budget, "emulator")
-    )
+    if chip is None:
+        variable, chip = "ANEPERF_CHIP", os.environ.get("ANEPERF_CHIP") or DEFAULT_CHIP
+    budget = _budget(compile_budget, "emulator")
+    with _blaming(variable):
+        emulator = open_emulator(chip, budget)
     if note:
         _notes[emulator] = note
     return emulator
@@ -65,6 +71,7 @@ def info(device: Device | str | None = None) -> Environment:
     properties = device.info()
     kind = "stand-in" if properties.get("system") == STAND_IN else properties["kind"]
     del properties["kind"]
+    properties.pop("cpu", None)  # of this machine, and so in a field of its own
     system = platform.system()
     return Environment(
         aneperf=__version__,
@@ -93,7 +100,7 @@ def _choose(device: str | None, chip: str | None) -> tuple[str | None, str | Non
         if value is not None and not isinstance(value, str):
             raise ArgumentError(f"{name} must be a name or None, not {value!r}")
     if device is None:
-        return ("emulator" if chip else None), chip
+        return (None if chip is None else "emulator"), chip
     kind, colon, named_chip = device.partition(":")
     if kind not in ("ane", "emulator") or (colon and not named_chip):
         raise ArgumentError(
@@ -104,6 +111,17 @@ def _choose(device: str | None, chip: str | None) -> tuple[str | None, str | Non
     if colon and chip and named_chip != chip:
         raise ArgumentError(f"device {device!r} and chip {chip!r} name two chips")
     return kind, chip or named_chip or None
+
+
+@contextlib.contextmanager
+def _blaming(variable: str | None) -> Iterator[None]:
+    """Let a refusal name the environment variable that the refused value came from, if from one."""
+    try:
+        yield
+    except ArgumentError as error:
+        if variable is None or "ANEPERF_" in str(error):
+            raise
+        raise ArgumentError(f"{variable}={os.environ.get(variable)}: {error}") from error
 
 
 def _budget(budget: CompileBudget | int | None, kind: str) -> CompileBudget:

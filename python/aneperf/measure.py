@@ -23,19 +23,26 @@ MINIMUM_SPAN_S = 0.25  # a precise median of a shorter glimpse says nothing abou
 MINIMUM_CALLS = 3
 MAXIMUM_CALLS = 1_000_000
 FEW_SAMPLES = 20
+ENOUGH = 100  # independent calls: with fewer, the blocks that tell their number are too short to trust
 PUBLISHED_WARM_UP, PUBLISHED_CALLS = 10, 50  # the protocol behind the published tables
 CONFIDENCE = 0.95
 _MS_PER_NS = 1e-6
 _BATCH_GROWTH = 10
 _FASTEST_CALL_S = 1e-6  # a coarse clock can say 0, which would ask for endless batches
 _MEAN_BLOCKS = 20
+_SHORTEST_BLOCK = 5
+_LEAST_FOR_INTERVAL = 6  # values: the range of fewer covers their median in less than 95 %
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """Of n durations, in their unit. `ci_low`, `ci_high`: 95 % interval of the median, None for n < 6."""
+    """Of n durations, in their unit, worth `effective` independent ones.
+
+    `ci_low`, `ci_high`: 95 % interval of the median, None for n < 6.
+    """
 
     n: int
+    effective: int
     median: float
     mean: float
     p05: float
@@ -71,9 +78,15 @@ def measure(
 ) -> Sample:
     """Time `run(count)`, which makes `count` calls and returns each one's duration [count] in ns.
 
-    Stops when the 95 % interval of the median lies within +-`relative_half_width`, the published protocol's
-    60 calls are made and a quarter of a second has passed; or when `budget_s` is spent, but not before one
-    warm-up call and three more. Stopping on a narrow interval costs its coverage a few points at most.
+    Stops when the 95 % interval of the median lies within +-`relative_half_width`, the calls are worth 100
+    independent ones and a quarter of a second has passed; or when `budget_s` is spent, but not before one
+    warm-up call and three more.
+
+    How often the interval holds the median, in simulations of log-normal calls (2 % wide) that remember a
+    share of the call before: 96 % of runs for none, 88 to 91 % for 0.9, 86 % for 0.98 if the budget lets
+    them go on, since a stopping rule prefers moments that look better than they are. Where the budget ends
+    first, it is less, and most runs are flagged "correlated": 89 % of runs of 3,000 calls for 0.98, 93 % of
+    runs of 60 calls for 0.9. Too little for a flag is a memory of 0.5 over 60 calls: 83 %.
     Raises ArgumentError, and what `run` raises.
     """
     positive("budget_s", budget_s)
@@ -103,7 +116,7 @@ def _is_precise(sample: Sample, elapsed_s: float, relative_half_width: float) ->
     return (
         width is not None
         and width <= relative_half_width
-        and len(sample.durations) >= PUBLISHED_WARM_UP + PUBLISHED_CALLS
+        and sample.statistics.effective >= ENOUGH
         and elapsed_s >= MINIMUM_SPAN_S
     )
 
@@ -114,7 +127,8 @@ def analyse(durations: NDArray[np.int64], *, relative_half_width: float = 0.02) 
     Flags: "cold start" (no settled part was found, so the statistics include warm-up); "few samples" (n <
     20); "drift" (the median of the last third differs from the first third's by more than
     `relative_half_width`, and their intervals do not meet); "noisy" (the interval is wider than
-    +-`relative_half_width`, or successive calls are too alike to give one).
+    +-`relative_half_width`); "correlated" (successive calls are so alike that they are worth fewer than 100
+    independent ones and less than half their number: the interval is likely too narrow).
     """
     warm_up, settled = find_warm_up(durations, tolerance=relative_half_width)
     kept = np.asarray(durations[warm_up:], dtype=np.float64) * _MS_PER_NS
@@ -124,7 +138,8 @@ def analyse(durations: NDArray[np.int64], *, relative_half_width: float = 0.02) 
         "cold start": not settled,
         "few samples": summary.n < FEW_SAMPLES,
         "drift": _drifts(kept, relative_half_width),
-        "noisy": summary.n >= 6 and (width is None or width > relative_half_width),
+        "noisy": summary.n >= _LEAST_FOR_INTERVAL and (width is None or width > relative_half_width),
+        "correlated": summary.effective < min(ENOUGH, summary.n / 2),
     }
     return Sample(
         durations=durations,
@@ -170,10 +185,12 @@ def summarise(durations: ArrayLike) -> Statistics:
     if not np.isfinite(trace).all() or (trace < 0).any():
         raise ArgumentError("durations must be finite and not negative")
     ordered = np.sort(trace)
-    rank = interval_rank(trace.size, effective_count(trace))
+    effective = effective_count(trace)
+    rank = interval_rank(trace.size, effective)
     p05, median, p95 = np.percentile(ordered, [5, 50, 95])
     return Statistics(
         n=trace.size,
+        effective=effective,
         median=float(median),
         mean=float(trace.mean()),
         p05=float(p05),
@@ -186,20 +203,25 @@ def summarise(durations: ArrayLike) -> Statistics:
 def effective_count(trace: NDArray[np.float64]) -> int:
     """How many independent calls a trace [n] is worth for its median.
 
-    The median's variance follows that of the share of calls above it, which correlation inflates; the
-    inflation is estimated from the means of 20 blocks (Schmeiser 1982). Traces shorter than 100 calls are
-    taken as they are.
+    The median's variance follows that of the share of calls above it, which correlation inflates. The
+    inflation is estimated from the means of 20 blocks (Schmeiser 1982); it cannot come out above a block's
+    length, so that n calls worth 100 have blocks at least five times as long as what inflates. Fewer than
+    100 calls have too short blocks: the correlation of neighbours tells, once it is beyond chance.
     """
-    length = trace.size // _MEAN_BLOCKS
-    if length < 5:
-        return trace.size
-    above = (trace > np.median(trace)).astype(np.float64)
-    variance = above.var()
+    n = trace.size
+    above = trace > np.median(trace)
+    centred = above - above.mean()
+    variance = float(centred.var())
     if variance == 0:
-        return trace.size
-    blocks = above[: length * _MEAN_BLOCKS].reshape(_MEAN_BLOCKS, length).mean(axis=1)
-    inflation = length * float(blocks.var(ddof=1)) / float(variance)
-    return math.floor(trace.size / max(1.0, inflation))
+        return n
+    length = n // _MEAN_BLOCKS
+    if length < _SHORTEST_BLOCK:
+        alike = float(centred[1:] @ centred[:-1]) / (n * variance)
+        inflation = (1 + alike) / (1 - alike) if alike > 3 / math.sqrt(n) else 1.0
+        return max(min(n, _LEAST_FOR_INTERVAL), math.floor(n / inflation))
+    means = centred[: length * _MEAN_BLOCKS].reshape(_MEAN_BLOCKS, length).mean(axis=1)
+    inflation = max(1.0, length * float(means.var(ddof=1)) / variance)
+    return math.floor(n / inflation)
 
 
 def interval_rank(n: int, effective: int) -> int:

@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 import secrets
 from collections import Counter
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from .report.html import to_html
 from .report.table import lay_out_environment, lay_out_result, to_text
 
 SCHEMA_VERSION = 1
+MAXIMUM_DURATIONS = 10_000  # of a row: some 100 KB in a file
 
 Status = Literal["ok", "unsupported", "skipped", "error"]
 STATUSES: tuple[Status, ...] = get_args(Status)
@@ -27,7 +29,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     median, mean, p05, p95, ci_low, ci_high (95 % interval of the median) and published_mean (mean of 50
     calls after 10, as in the published tables) are in `unit`, over `n` calls after `warm_up` dropped ones.
     `error` is the output's largest relative error against the reference. `metrics` holds what is derived,
-    such as "tflops". Raises ArgumentError.
+    such as "tflops". `durations_ns` are the calls themselves, in order, from which all of these follow:
+    `warm_up` + `n` of them, or the first 10,000 of more. Raises ArgumentError.
     """
 
     key: str
@@ -47,6 +50,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     error: float | None = None
     metrics: dict[str, float] = {}
     flags: tuple[str, ...] = ()
+    durations_ns: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         where = f"row {self.key!r}"
@@ -69,9 +73,26 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         for low, high in (("p05", "median"), ("median", "p95"), ("ci_low", "median"), ("median", "ci_high")):
             if low in numbers and high in numbers and numbers[low] > numbers[high]:
                 raise ArgumentError(f"{where}: {low} {numbers[low]!r} is above {high} {numbers[high]!r}")
+        if self.durations_ns:
+            self._check_durations(where)
         names = Counter([*_COLUMNS, *self.params, *self.metrics])
         if twice := [name for name, count in names.items() if count > 1]:
             raise ArgumentError(f"{where}: {', '.join(twice)} would name two columns")
+
+    def __repr__(self) -> str:
+        """All fields, but of the durations only how many."""
+        fields = [f"{name}={getattr(self, name)!r}" for name in self.__struct_fields__[:-1]]
+        return f"Row({', '.join(fields)}, durations_ns=<{len(self.durations_ns)}>)"
+
+    def _check_durations(self, where: str) -> None:
+        if not all(type(call) is int and 0 <= call < 2**63 for call in self.durations_ns):
+            raise ArgumentError(f"{where}: durations_ns must be integers of nanoseconds, not negative")
+        calls = (self.warm_up or 0) + (self.n or 0)
+        if len(self.durations_ns) != min(calls, MAXIMUM_DURATIONS):
+            raise ArgumentError(
+                f"{where}: {len(self.durations_ns)} durations_ns of {calls} calls: keep all of them, or the "
+                f"first {MAXIMUM_DURATIONS} of more"
+            )
 
 
 def _is_number(value: object) -> bool:
@@ -154,12 +175,19 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     @property
     def best(self) -> Row | None:
-        """The ok row with the highest "tflops", if there is one."""
+        """The ok row with the highest "tflops", if there is one: among those without flags, if there are any.
+
+        It is the highest of the medians' rates: rows within its interval, tflops_low to tflops_high, may be
+        as fast.
+        """
         rated = [row for row in self.rows if row.status == "ok" and "tflops" in row.metrics]
-        return max(rated, key=lambda row: row.metrics["tflops"], default=None)
+        return max(rated, key=lambda row: (not row.flags, row.metrics["tflops"]), default=None)
 
     def to_dicts(self) -> list[dict[str, Any]]:
-        """A flat dict for each row, with params and metrics: `pandas.DataFrame(result.to_dicts())`."""
+        """A flat dict for each row, with params and metrics: `pandas.DataFrame(result.to_dicts())`.
+
+        All but `durations_ns`.
+        """
         return [
             {
                 "probe": self.probe,
@@ -177,13 +205,22 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             for row in self.rows
         ]
 
+    def to_json(self) -> bytes:
+        """What `save` writes, in UTF-8: a row's durations on one line. Raises ResultFileError."""
+        try:
+            text = msgspec.json.format(msgspec.json.encode(self, enc_hook=_plain_number), indent=2)
+        except (ValueError, TypeError) as error:
+            raise ResultFileError(f"the result holds what JSON cannot: {error}") from error
+        # Only a row's durations are a list of numbers; a raw line break is never inside a string.
+        return re.sub(rb"\[\n[\s\d,]+\]", lambda calls: b"".join(calls[0].split()), text) + b"\n"
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write JSON to `path`, all of it or nothing. Raises ResultFileError."""
         target = _writable(path)
         try:
-            text = msgspec.json.format(msgspec.json.encode(self, enc_hook=_plain_number), indent=2) + b"\n"
-        except (ValueError, TypeError) as error:
-            raise ResultFileError(f"{path}: the result holds what JSON cannot: {error}") from error
+            text = self.to_json()
+        except ResultFileError as error:
+            raise ResultFileError(f"{path}: {error}") from error
         temporary = _create_beside(target)
         try:
             with temporary.open("wb") as file:

@@ -95,7 +95,11 @@ def read_blob(data: bytes, offset: int, type: TensorType) -> NDArray[Any]:
         raise ArgumentError(f"no chunk starts at {offset}: found {sentinel:#010x}, not {_SENTINEL:#010x}")
     if code != CODES.get(type.dtype) or size != type.bytes:
         raise ArgumentError(f"the chunk at {offset} (dtype code {code}, {size} bytes) does not hold {type}")
-    if not 0 <= start <= len(data) - size:
+    if start < offset + _CHUNK_HEADER.size:
+        raise ArgumentError(
+            f"the chunk at {offset} has its payload at {start}, which is not behind its header"
+        )
+    if start > len(data) - size:
         raise ArgumentError(f"{size} bytes at {start} lie outside a weight file of {len(data)} bytes")
     return unpack(data[start : start + size], type)
 

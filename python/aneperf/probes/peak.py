@@ -3,7 +3,7 @@
 import math
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -18,13 +18,18 @@ from ..errors import (
 )
 from ..kernels.conv_stack import PUBLISHED, ConvStack
 from ..measure import Sample, measure
-from ..results import Result, Row
+from ..results import MAXIMUM_DURATIONS, Result, Row
 from .schedule import Budget, Progress, Step
 
 _NOTES = {
     "fp32": "Ports are fp32, cast to and from fp16 inside the program, as in the published table.",
     "fp16": "Ports are fp16, where the published table has fp32 ports and casts.",
 }
+_NO_TIME = "the time budget was spent: give more seconds"
+_NO_COMPILES = (
+    "A process has a budget of compiles: measure the skipped rows in a new process, or on a device from "
+    "aneperf.open(..., compile_budget=N)."
+)
 _MINIMUM_SHARE_S = 1e-3
 
 
@@ -32,25 +37,27 @@ def peak(
     device: Device | str | None = None,
     *,
     budget: float = 30.0,
-    configs: Sequence[ConvStack] | None = None,
+    configs: Sequence[ConvStack | str] | None = None,
     ports: Literal["fp32", "fp16"] | None = None,
     progress: Progress | None = None,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> Result:
-    """Time stacks of convolutions and report TFLOPS; every output is checked against a float64 reference.
+    """Time stacks of convolutions and report TFLOPS; what the last timed call left is checked, in each row.
 
-    `budget` is in seconds, for the whole probe. `configs` default to the published ten, and `ports` to
-    each one's own dtype. A configuration that the device refuses, or whose output is wrong, is a row with the
-    reason, and the probe goes on.
+    `budget` is in seconds of `clock`, for the whole probe. `configs` are stacks or names of published ones
+    ("128x conv 512ch sp64"), and default to the published ten; `ports` defaults to each one's own dtype. A
+    configuration that the device refuses, or whose output is not that of a float64 reference, is a row with
+    the reason, and the probe goes on.
     Raises ArgumentError, DeviceUnavailable.
     """
-    stacks = list(PUBLISHED if configs is None else configs)
+    stacks = list(PUBLISHED) if configs is None else _stacks(configs)
     if ports is not None:
         stacks = [replace(stack, port_dtype=ports) for stack in stacks]
     if not stacks:
         raise ArgumentError("configs is empty: give at least one ConvStack")
     if twice := [key for key, count in Counter(map(_key, stacks)).items() if count > 1]:
         raise ArgumentError(f"configs holds {twice[0]!r} more than once")
-    shares = Budget(budget, len(stacks))
+    shares = Budget(budget, len(stacks), clock)
     device = opened(device)
     environment = info(device)
     report = progress or (lambda step: None)
@@ -59,14 +66,14 @@ def peak(
         report(Step(index, len(stacks), stack.name, rows[-1] if rows else None))
         share = shares.next_share()
         if share > 0:
-            rows.append(_measure(device, stack, share))
+            rows.append(_measure(device, stack, share, clock))
         else:
-            rows.append(_row(stack, status="skipped", reason="the time budget was spent: give more seconds"))
+            rows.append(_row(stack, status="skipped", reason=_NO_TIME))
     report(Step(len(stacks), len(stacks), "", rows[-1] if rows else None))
-    notes = tuple(
-        note for ports, note in _NOTES.items() if any(stack.port_dtype == ports for stack in stacks)
-    )
-    return Result(probe="peak", environment=environment, rows=tuple(rows), notes=notes)
+    notes = [note for ports, note in _NOTES.items() if any(stack.port_dtype == ports for stack in stacks)]
+    if any(row.status == "skipped" and row.reason != _NO_TIME for row in rows):
+        notes.append(_NO_COMPILES)
+    return Result(probe="peak", environment=environment, rows=tuple(rows), notes=tuple(notes))
 
 
 def tolerance(stack: ConvStack) -> float:
@@ -80,16 +87,30 @@ def tolerance(stack: ConvStack) -> float:
     return 4 * 2.0**-11 * math.sqrt(stack.depth)
 
 
-def _measure(device: Device, stack: ConvStack, share_s: float) -> Row:
-    start = time.perf_counter()
+def _stacks(configs: Iterable[ConvStack | str]) -> list[ConvStack]:
+    """The stacks that are meant: themselves, or the published ones of a name."""
+    if isinstance(configs, str) or not isinstance(configs, Iterable):
+        raise ArgumentError(f"configs must be a list of ConvStacks or names, not {configs!r}")
+    return [config if isinstance(config, ConvStack) else _published(config) for config in configs]
+
+
+def _published(name: str) -> ConvStack:
+    named = {stack.name: stack for stack in PUBLISHED}
+    if not isinstance(name, str) or name not in named:
+        raise ArgumentError(f"no configuration is called {name!r}: choose from {', '.join(named)}")
+    return named[name]
+
+
+def _measure(device: Device, stack: ConvStack, share_s: float, clock: Callable[[], float]) -> Row:
+    start = clock()
     try:
         built = stack.build()
-        compile_start = time.perf_counter()
+        compile_start = clock()
         program = device.compile(built.text, built.weights)
-        compile_s = time.perf_counter() - compile_start
+        compile_s = clock() - compile_start
         try:
-            left_s = max(_MINIMUM_SHARE_S, share_s - (time.perf_counter() - start))
-            sample, error = _time_and_check(device, program, stack, left_s)
+            left_s = max(_MINIMUM_SHARE_S, share_s - (clock() - start))
+            sample, error = _time_and_check(device, program, stack, left_s, clock)
         finally:
             program.unload()
     except CompileBudgetError as refusal:
@@ -102,13 +123,13 @@ def _measure(device: Device, stack: ConvStack, share_s: float) -> Row:
 
 
 def _time_and_check(
-    device: Device, program: Program, stack: ConvStack, budget_s: float
+    device: Device, program: Program, stack: ConvStack, budget_s: float, clock: Callable[[], float]
 ) -> tuple[Sample, float]:
     (input_port,), (output_port,) = program.inputs, program.outputs
     source, result = device.make_surface(input_port), device.make_surface(output_port)
     source.write(stack.input())
     request = program.bind({input_port.name: source}, {output_port.name: result})
-    sample = measure(request.time, budget_s=budget_s)
+    sample = measure(request.time, budget_s=budget_s, clock=clock)
     return sample, stack.check(result.read())
 
 
@@ -126,6 +147,7 @@ def _timed_row(stack: ConvStack, sample: Sample, error: float, compile_s: float)
         "ci_high": times.ci_high,
         "published_mean": sample.published_mean,
         "flags": sample.flags,
+        "durations_ns": tuple(sample.durations[:MAXIMUM_DURATIONS].tolist()),
     }
     if not math.isfinite(error):
         return _row(stack, status="error", reason="the output is not finite", **measured)
