@@ -128,15 +128,63 @@ def relu(x: Array) -> Array:
     return maximum(x, np.float64(0.0))
 
 
+def sign(x: Array) -> Array:
+    return np.where(x == 0, 0.0, np.sign(x))
+
+
+def leaky_relu(x: Array, alpha: float) -> Array:
+    return np.where(x < 0, alpha * x, x)
+
+
+def clamped_relu(x: Array, alpha: float, beta: float) -> Array:
+    return minimum(leaky_relu(x, alpha), np.float64(beta))
+
+
+def clip(x: Array, alpha: float, beta: float) -> Array:
+    return minimum(maximum(x, np.float64(alpha)), np.float64(beta))
+
+
+def threshold(x: Array, alpha: float) -> Array:
+    return maximum(x, np.float64(alpha))
+
+
+def thresholded_relu(x: Array, alpha: float) -> Array:
+    return np.where(x < alpha, 0.0, x)
+
+
 EXACT_BINARY = {f.__name__: f for f in (add, sub, mul, real_div, maximum, minimum)}
-EXACT_UNARY = {"abs": np.abs, "relu": relu, "sqrt": np.sqrt, "square": np.square}
+EXACT_UNARY = {
+    "abs": np.abs,
+    "ceil": np.ceil,
+    "floor": np.floor,
+    "relu": relu,
+    "relu6": lambda x: clip(x, 0, 6),
+    "sign": sign,
+    "sqrt": np.sqrt,
+    "square": np.square,
+}
+EXACT_WITH_SCALARS = {f.__name__: f for f in (leaky_relu, clamped_relu, clip, threshold, thresholded_relu)}
+COMPARISONS = ("equal", "greater", "greater_equal", "less", "less_equal", "not_equal")
 
 
 @np.errstate(all="ignore")
 def exact(op: str, *operands: NDArray) -> Array:
-    """An operation of EXACT_BINARY or EXACT_UNARY: rounded to fp32 and then to fp16 it is as if rounded once,
+    """An operation of the EXACT tables: rounded to fp32 and then to fp16 it is as if rounded once,
     since fp32 has more than twice the bits."""
-    return {**EXACT_BINARY, **EXACT_UNARY}[op](*_doubles(*operands))
+    return {**EXACT_BINARY, **EXACT_UNARY, **EXACT_WITH_SCALARS}[op](*_doubles(*operands))
+
+
+@np.errstate(all="ignore")
+def floor_div(x: NDArray, y: NDArray) -> Array:
+    """The quotient is rounded to fp32 before it is rounded down."""
+    return np.floor(np.divide(x, y, dtype=np.float32)).astype(np.float64)
+
+
+@np.errstate(all="ignore")
+def round_by_adding_half(x: NDArray) -> Array:
+    """floor(|x| + 0.5) with the sum in fp16, ties away from zero, and the sign of x."""
+    sums = rounded(np.abs(np.asarray(x, np.float64)) + 0.5, ties_away=True)
+    return np.copysign(np.floor(sums.astype(np.float64)), x)
 
 
 # Element by element: elementary functions
@@ -165,8 +213,17 @@ def gelu_sigmoid(x: Array) -> Array:
     return np.where(x == -np.inf, -0.0, x * sigmoid(1.702 * x))
 
 
+def erf(x: Array) -> Array:
+    return np.array([math.erf(v) for v in x.ravel()]).reshape(x.shape)
+
+
 ELEMENTARY_UNARY = {
+    "atan": np.arctan,
+    "erf": erf,
     "exp": np.exp,
+    "exp2": np.exp2,
+    "softplus": lambda x: np.logaddexp(0, x),
+    "softsign": lambda x: np.where(np.isinf(x), np.sign(x), x / (1 + np.abs(x))),
     "sigmoid": sigmoid,
     "silu": silu,
     "tanh": np.tanh,
@@ -180,6 +237,43 @@ ELEMENTARY_UNARY = {
 def elementary(op: str, x: NDArray) -> Expected:
     value = ELEMENTARY_UNARY[op](np.asarray(x, np.float64))
     return Expected(value, ELEMENTARY * np.abs(value))
+
+
+@np.errstate(all="ignore")
+def sine(op: str, x: NDArray) -> Expected:
+    # Beside the polynomial's error, that of bringing large arguments near zero.
+    value = {"sin": np.sin, "cos": np.cos}[op](np.asarray(x, np.float64))
+    return Expected(value, ELEMENTARY * np.abs(value) + 2.0**-31)
+
+
+@np.errstate(all="ignore")
+def inverse(x: NDArray, epsilon: float) -> Expected:
+    value = 1 / (np.asarray(x, np.float64) + epsilon)
+    return Expected(value, ELEMENTARY * np.abs(value))
+
+
+@np.errstate(all="ignore")
+def elu(x: NDArray, alpha: float) -> Expected:
+    x = np.asarray(x, np.float64)
+    value = np.where(x < 0, alpha * np.expm1(x), x)
+    return Expected(value, ELEMENTARY * np.abs(value))
+
+
+@np.errstate(all="ignore")
+def scaled_tanh(x: NDArray, alpha: float, beta: float) -> Expected:
+    value = alpha * np.tanh(beta * np.asarray(x, np.float64))
+    return Expected(value, ELEMENTARY * np.abs(value))
+
+
+@np.errstate(all="ignore")
+def linear_activation(x: NDArray, alpha: float, beta: float) -> Expected:
+    value = alpha * np.asarray(x, np.float64) + beta
+    return Expected(value, UNIT * np.abs(value))
+
+
+def sigmoid_hard(x: NDArray, alpha: float, beta: float) -> Expected:
+    value, error = linear_activation(x, alpha, beta)
+    return Expected(np.clip(value, 0, 1), np.where(np.isfinite(error), error, 0.0))
 
 
 @np.errstate(all="ignore")

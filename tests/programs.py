@@ -93,12 +93,17 @@ VECTORS: dict[str, Case] = {
             mil.gelu(x, "SIGMOID_APPROXIMATION"),
             mil.sqrt(mil.abs(x)),
             mil.relu(mil.square(x)),
+            *(f(x) for f in (mil.atan, mil.cos, mil.erf, mil.exp2, mil.round, mil.sin, mil.softplus)),
+            mil.elu(x, 0.7),
+            mil.scaled_tanh(x, 1.7, 0.6),
         ),
         (1, 5, 33, 101),
     ),
     "binary": (
         lambda x: (
             mil.real_div(mil.add(x, 1.5), x),
+            mil.floor_div(x, 0.3),
+            mil.select(mil.less(x, 0.5), mil.softsign(x), -1),
             mil.pow(mil.abs(x), mil.reduce_max(x, [1])),
             mil.maximum(mil.sub(x, mil.reduce_mean(x, [3])), mil.minimum(x, mil.mul(x, x))),
         ),
