@@ -13,6 +13,7 @@ from aneperf import mil
 from aneperf.errors import ArgumentError
 from aneperf.kernels import PUBLISHED, ConvStack
 from aneperf.mil.graph import Operation
+from programs import NO_BUDGET
 
 SMALL = ConvStack(channels=48, depth=6, height=2, width=40)
 
@@ -138,7 +139,7 @@ def test_one_position_is_checked_once() -> None:
 @pytest.mark.parametrize("port_dtype", ["fp32", "fp16"])
 def test_the_emulator_computes_it(port_dtype: Any, dialect: Any) -> None:
     stack = replace(SMALL, port_dtype=port_dtype)
-    program = stack.build(dialect).compile(native.open_emulator("h16"))
+    program = stack.build(dialect).compile(native.open_emulator("h16", NO_BUDGET))
     output = program.run(x=stack.input())["y"]
     assert output.dtype == stack.input().dtype
     assert stack.check(output, range(80)) < tolerance(stack)

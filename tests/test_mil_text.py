@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from aneperf import mil
 from aneperf.errors import ArgumentError, CompileError
-from aneperf.mil import activations, ops, reductions, shapes, storage
+from aneperf.mil import activations, ops, reductions, shapes, storage, windows
 
 DIALECTS = ("ios18", "ios16")
 
@@ -102,6 +102,8 @@ CALLS: dict[str, Callable[[mil.Tensor], mil.Tensor | tuple[mil.Tensor, ...]]] = 
     "abs": mil.abs,
     "add": lambda x: mil.add(x, 0.1),
     "atan": mil.atan,
+    "avg_pool": lambda x: mil.avg_pool(x, (2, 3), (2, 1), "same", exclude_padding_from_average=True),
+    "batch_norm": lambda x: mil.batch_norm(x, array(8), array(8) ** 2, array(8), array(8), 1e-3),
     "cast": lambda x: mil.cast(x, "fp32"),
     "ceil": mil.ceil,
     "clamped_relu": lambda x: mil.clamped_relu(x, 0.1, 6),
@@ -132,16 +134,21 @@ CALLS: dict[str, Callable[[mil.Tensor], mil.Tensor | tuple[mil.Tensor, ...]]] = 
     "gelu": lambda x: mil.gelu(x, "TANH_APPROXIMATION"),
     "greater": lambda x: mil.cast(mil.greater(x, array(16)), "fp16"),
     "greater_equal": lambda x: mil.cast(mil.greater_equal(x, x), "fp16"),
+    "instance_norm": lambda x: mil.instance_norm(x, array(8), array(8)),
     "inverse": mil.inverse,
+    "l2_norm": mil.l2_norm,
+    "l2_pool": lambda x: mil.l2_pool(x, (4, 1)),
     "layer_norm": lambda x: mil.layer_norm(x, [1], array(8), array(8), 1e-4),
     "leaky_relu": lambda x: mil.leaky_relu(x, 0.01),
     "less": lambda x: mil.cast(mil.less(0.5, x), "fp16"),
     "less_equal": lambda x: mil.cast(mil.less_equal(x, 1), "fp16"),
     "linear": lambda x: mil.linear(x, array(4, 16), array(4)),
     "linear_activation": lambda x: mil.linear_activation(x, 2, 1),
+    "local_response_norm": lambda x: mil.local_response_norm(x, 5),
     "log": lambda x: mil.log(x, 1e-3),
     "logical_not": lambda x: mil.cast(mil.logical_not(mil.less(x, 1)), "fp16"),
     "matmul": lambda x: mil.matmul(array(5, 4), x, transpose_x=False, transpose_y=False),
+    "max_pool": lambda x: mil.max_pool(x, (2, 3), (2, 2), "custom", (1, 1, 1, 1), True),
     "maximum": lambda x: mil.maximum(x, array(4, 1)),
     "minimum": lambda x: mil.minimum(-0.0, x),
     "mul": lambda x: mil.mul(x, x),
@@ -150,10 +157,15 @@ CALLS: dict[str, Callable[[mil.Tensor], mil.Tensor | tuple[mil.Tensor, ...]]] = 
     "prelu": lambda x: mil.prelu(x, array(8)),
     "quantize": lambda x: mil.dequantize(mil.quantize(x, 0.1, 7, "uint8"), 0.1, 7),
     "real_div": lambda x: mil.real_div(1, x),
+    "reduce_l1_norm": lambda x: mil.reduce_l1_norm(x, [1, 3]),
+    "reduce_l2_norm": lambda x: mil.reduce_l2_norm(x, [1, 3]),
+    "reduce_log_sum": lambda x: mil.reduce_log_sum(x, [1, 3]),
+    "reduce_log_sum_exp": lambda x: mil.reduce_log_sum_exp(x, [1, 3]),
     "reduce_max": lambda x: mil.reduce_max(x, [-1]),
     "reduce_mean": lambda x: mil.reduce_mean(x, [1, 2, 3]),
     "reduce_min": lambda x: mil.reduce_min(x, [2], keep_dims=False),
     "reduce_sum": lambda x: mil.reduce_sum(x, [0, 1, 2, 3], keep_dims=False),
+    "reduce_sum_square": lambda x: mil.reduce_sum_square(x, [1, 3]),
     "relu": mil.relu,
     "relu6": mil.relu6,
     "reshape": lambda x: mil.reshape(x, [1, 32, 1, -1]),
@@ -190,7 +202,7 @@ CALLS: dict[str, Callable[[mil.Tensor], mil.Tensor | tuple[mil.Tensor, ...]]] = 
     "thresholded_relu": lambda x: mil.thresholded_relu(x, 1),
     "transpose": lambda x: mil.transpose(x, [0, 3, 1, 2]),
 }
-FAMILIES = (activations, ops, reductions, shapes, storage)
+FAMILIES = (activations, ops, reductions, shapes, storage, windows)
 SINCE_IOS17 = {"dequantize", "quantize", "scaled_dot_product_attention"}
 
 

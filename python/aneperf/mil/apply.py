@@ -14,13 +14,13 @@ from .types import DType, make_constant
 
 # Arguments that are constants of a fixed dtype. Other constants take the dtype of the tensor beside them.
 _ATTRIBUTES: dict[str, DType] = {
-    **dict.fromkeys(("axes", "axis", "begin", "dilations", "end", "groups", "num_splits", "pad"), "int32"),
-    **dict.fromkeys(("perm", "shape", "size", "stride", "strides"), "int32"),
+    **dict.fromkeys(("axes", "axis", "begin", "dilations", "end", "groups", "kernel_sizes"), "int32"),
+    **dict.fromkeys(("num_splits", "pad", "perm", "shape", "size", "stride", "strides"), "int32"),
     **dict.fromkeys(("begin_mask", "end_mask", "squeeze_mask"), "bool"),
+    **dict.fromkeys(("ceil_mode", "cond", "exclude_padding_from_average"), "bool"),
     **dict.fromkeys(("interleave", "keep_dims", "transpose_x", "transpose_y"), "bool"),
     **dict.fromkeys(("dtype", "mode", "output_dtype", "pad_type"), "string"),
     **dict.fromkeys(("a", "b", "scale"), "fp16"),
-    "cond": "bool",
 }
 _TUPLES = {"values"}
 
