@@ -128,15 +128,63 @@ def relu(x: Array) -> Array:
     return maximum(x, np.float64(0.0))
 
 
+def sign(x: Array) -> Array:
+    return np.where(x == 0, 0.0, np.sign(x))
+
+
+def leaky_relu(x: Array, alpha: float) -> Array:
+    return np.where(x < 0, alpha * x, x)
+
+
+def clamped_relu(x: Array, alpha: float, beta: float) -> Array:
+    return minimum(leaky_relu(x, alpha), np.float64(beta))
+
+
+def clip(x: Array, alpha: float, beta: float) -> Array:
+    return minimum(maximum(x, np.float64(alpha)), np.float64(beta))
+
+
+def threshold(x: Array, alpha: float) -> Array:
+    return maximum(x, np.float64(alpha))
+
+
+def thresholded_relu(x: Array, alpha: float) -> Array:
+    return np.where(x < alpha, 0.0, x)
+
+
 EXACT_BINARY = {f.__name__: f for f in (add, sub, mul, real_div, maximum, minimum)}
-EXACT_UNARY = {"abs": np.abs, "relu": relu, "sqrt": np.sqrt, "square": np.square}
+EXACT_UNARY = {
+    "abs": np.abs,
+    "ceil": np.ceil,
+    "floor": np.floor,
+    "relu": relu,
+    "relu6": lambda x: clip(x, 0, 6),
+    "sign": sign,
+    "sqrt": np.sqrt,
+    "square": np.square,
+}
+EXACT_WITH_SCALARS = {f.__name__: f for f in (leaky_relu, clamped_relu, clip, threshold, thresholded_relu)}
+COMPARISONS = ("equal", "greater", "greater_equal", "less", "less_equal", "not_equal")
 
 
 @np.errstate(all="ignore")
 def exact(op: str, *operands: NDArray) -> Array:
-    """An operation of EXACT_BINARY or EXACT_UNARY: rounded to fp32 and then to fp16 it is as if rounded once,
+    """An operation of the EXACT tables: rounded to fp32 and then to fp16 it is as if rounded once,
     since fp32 has more than twice the bits."""
-    return {**EXACT_BINARY, **EXACT_UNARY}[op](*_doubles(*operands))
+    return {**EXACT_BINARY, **EXACT_UNARY, **EXACT_WITH_SCALARS}[op](*_doubles(*operands))
+
+
+@np.errstate(all="ignore")
+def floor_div(x: NDArray, y: NDArray) -> Array:
+    """The quotient is rounded to fp32 before it is rounded down."""
+    return np.floor(np.divide(x, y, dtype=np.float32)).astype(np.float64)
+
+
+@np.errstate(all="ignore")
+def round_by_adding_half(x: NDArray) -> Array:
+    """floor(|x| + 0.5) with the sum in fp16, ties away from zero, and the sign of x."""
+    sums = rounded(np.abs(np.asarray(x, np.float64)) + 0.5, ties_away=True)
+    return np.copysign(np.floor(sums.astype(np.float64)), x)
 
 
 # Element by element: elementary functions
@@ -165,8 +213,17 @@ def gelu_sigmoid(x: Array) -> Array:
     return np.where(x == -np.inf, -0.0, x * sigmoid(1.702 * x))
 
 
+def erf(x: Array) -> Array:
+    return np.array([math.erf(v) for v in x.ravel()]).reshape(x.shape)
+
+
 ELEMENTARY_UNARY = {
+    "atan": np.arctan,
+    "erf": erf,
     "exp": np.exp,
+    "exp2": np.exp2,
+    "softplus": lambda x: np.logaddexp(0, x),
+    "softsign": lambda x: np.where(np.isinf(x), np.sign(x), x / (1 + np.abs(x))),
     "sigmoid": sigmoid,
     "silu": silu,
     "tanh": np.tanh,
@@ -180,6 +237,43 @@ ELEMENTARY_UNARY = {
 def elementary(op: str, x: NDArray) -> Expected:
     value = ELEMENTARY_UNARY[op](np.asarray(x, np.float64))
     return Expected(value, ELEMENTARY * np.abs(value))
+
+
+@np.errstate(all="ignore")
+def sine(op: str, x: NDArray) -> Expected:
+    # Beside the polynomial's error, that of bringing large arguments near zero.
+    value = {"sin": np.sin, "cos": np.cos}[op](np.asarray(x, np.float64))
+    return Expected(value, ELEMENTARY * np.abs(value) + 2.0**-31)
+
+
+@np.errstate(all="ignore")
+def inverse(x: NDArray, epsilon: float) -> Expected:
+    value = 1 / (np.asarray(x, np.float64) + epsilon)
+    return Expected(value, ELEMENTARY * np.abs(value))
+
+
+@np.errstate(all="ignore")
+def elu(x: NDArray, alpha: float) -> Expected:
+    x = np.asarray(x, np.float64)
+    value = np.where(x < 0, alpha * np.expm1(x), x)
+    return Expected(value, ELEMENTARY * np.abs(value))
+
+
+@np.errstate(all="ignore")
+def scaled_tanh(x: NDArray, alpha: float, beta: float) -> Expected:
+    value = alpha * np.tanh(beta * np.asarray(x, np.float64))
+    return Expected(value, ELEMENTARY * np.abs(value))
+
+
+@np.errstate(all="ignore")
+def linear_activation(x: NDArray, alpha: float, beta: float) -> Expected:
+    value = alpha * np.asarray(x, np.float64) + beta
+    return Expected(value, UNIT * np.abs(value))
+
+
+def sigmoid_hard(x: NDArray, alpha: float, beta: float) -> Expected:
+    value, error = linear_activation(x, alpha, beta)
+    return Expected(np.clip(value, 0, 1), np.where(np.isfinite(error), error, 0.0))
 
 
 @np.errstate(all="ignore")
@@ -228,6 +322,136 @@ def reduce_max(x: NDArray, axes: Sequence[int], keep_dims: bool = True) -> Expec
 
 def reduce_min(x: NDArray, axes: Sequence[int], keep_dims: bool = True) -> Expected:
     return Expected(np.asarray(x, np.float64).min(tuple(axes), keepdims=keep_dims), np.float64(0.0))
+
+
+@np.errstate(all="ignore")
+def reduce_l1_norm(x: NDArray, axes: Sequence[int], keep_dims: bool = True) -> Expected:
+    return reduce_sum(np.abs(x), axes, keep_dims)
+
+
+@np.errstate(all="ignore")
+def reduce_sum_square(x: NDArray, axes: Sequence[int], keep_dims: bool = True) -> Expected:
+    return reduce_sum(np.asarray(x, np.float64) ** 2, axes, keep_dims)
+
+
+@np.errstate(all="ignore")
+def reduce_l2_norm(x: NDArray, axes: Sequence[int], keep_dims: bool = True) -> Expected:
+    total, error = reduce_sum_square(x, axes, keep_dims)
+    value = np.sqrt(total)
+    return Expected(value, np.sqrt(total + error) - value + UNIT * value)
+
+
+@np.errstate(all="ignore")
+def _log(total: Expected) -> Expected:
+    value = np.log(total.value)
+    return Expected(value, np.abs(total.error / total.value) * 2 + ELEMENTARY * np.abs(value))
+
+
+@np.errstate(all="ignore")
+def reduce_log_sum(x: NDArray, axes: Sequence[int], keep_dims: bool = True) -> Expected:
+    return _log(reduce_sum(x, axes, keep_dims))
+
+
+@np.errstate(all="ignore")
+def reduce_log_sum_exp(x: NDArray, axes: Sequence[int], keep_dims: bool = True) -> Expected:
+    x = np.asarray(x, np.float64)
+    largest = x.max(tuple(axes), keepdims=True)
+    below = x - largest
+    total, error = reduce_sum(np.exp(below), axes, keep_dims)
+    # The rounding of x - max matters as much as the term it belongs to.
+    error = error + ((ELEMENTARY - UNIT * below) * np.exp(below)).sum(tuple(axes), keepdims=keep_dims)
+    value, error = _log(Expected(total, error))
+    result = value + largest.reshape(value.shape)
+    return Expected(result, error + UNIT * np.abs(result))
+
+
+def over_channels(parameter: NDArray | None, rank: int, default: float) -> Array:
+    if parameter is None:
+        return np.float64(default)
+    return np.asarray(parameter, np.float64).reshape(-1, *[1] * (rank - 2))
+
+
+@np.errstate(all="ignore")
+def batch_norm(
+    x: NDArray,
+    mean: NDArray,
+    variance: NDArray,
+    gamma: NDArray | None,
+    beta: NDArray | None,
+    epsilon: float,
+) -> Expected:
+    x = np.asarray(x, np.float64)
+    mean, variance = (over_channels(parameter, x.ndim, 0.0) for parameter in (mean, variance))
+    scaled = (x - mean) / np.sqrt(variance + epsilon) * over_channels(gamma, x.ndim, 1.0)
+    value = scaled + over_channels(beta, x.ndim, 0.0)
+    return Expected(value, 6 * UNIT * np.abs(scaled) + UNIT * np.abs(value))
+
+
+def instance_norm(x: NDArray, gamma: NDArray | None, beta: NDArray | None, epsilon: float) -> Expected:
+    axes = range(2, x.ndim)
+    value, error = layer_norm(x, axes, None, None, epsilon)
+    scale, offset = over_channels(gamma, x.ndim, 1.0), over_channels(beta, x.ndim, 0.0)
+    result = value * scale + offset
+    return Expected(result, error * np.abs(scale) + 2 * UNIT * (np.abs(value * scale) + np.abs(offset)))
+
+
+@np.errstate(all="ignore")
+def l2_norm(x: NDArray, epsilon: float) -> Expected:
+    x = np.asarray(x, np.float64)
+    value = x / np.sqrt((x**2).sum((-3, -2, -1), keepdims=True) + epsilon)
+    return Expected(value, (math.prod(x.shape[-3:]) + 4) * UNIT * np.abs(value))
+
+
+@np.errstate(all="ignore")
+def local_response_norm(x: NDArray, size: int, alpha: float, beta: float, k: float) -> Expected:
+    x = np.asarray(x, np.float64)
+    channels = x.shape[1]
+    sums = np.stack(
+        [(x[:, max(0, c - size // 2) : c + size // 2 + 1] ** 2).sum(1) for c in range(channels)],
+        1,
+    )
+    value = x / (k + alpha / size * sums) ** beta
+    # The argument of pow is no fp16 here, so its logarithm carries the argument's rounding.
+    return Expected(value, ((size + 4) * abs(beta) * UNIT + 2 * POWER) * np.abs(value))
+
+
+@np.errstate(all="ignore")
+def pool(
+    op: str,
+    x: NDArray,
+    kernel: Sequence[int],
+    strides: Sequence[int],
+    pad: Sequence[int],
+    ceil_mode: bool = False,
+    exclude_padding: bool = False,
+) -> Expected:
+    x = np.asarray(x, np.float64)
+    positions = []
+    for axis in range(2):
+        extent, before, after = x.shape[2 + axis], pad[2 * axis], pad[2 * axis + 1]
+        free = extent + before + after - kernel[axis]
+        count = (-(-free // strides[axis]) if ceil_mode else free // strides[axis]) + 1
+        positions.append(count - (ceil_mode and (count - 1) * strides[axis] >= extent + before))
+    value, error = np.zeros((*x.shape[:2], *positions)), np.zeros((*x.shape[:2], *positions))
+    for row, column in product(*map(range, positions)):
+        first = [row * strides[0] - pad[0], column * strides[1] - pad[2]]
+        inside = [slice(max(0, f), f + k) for f, k in zip(first, kernel, strict=True)]
+        window = x[:, :, inside[0], inside[1]]
+        full = math.prod(
+            min(f + k, x.shape[2 + axis] + pad[2 * axis + 1]) - f
+            for axis, (f, k) in enumerate(zip(first, kernel, strict=True))
+        )
+        count = math.prod(window.shape[2:]) if exclude_padding else full
+        size = math.prod(window.shape[2:]) + 2
+        if op == "max_pool":
+            value[:, :, row, column] = window.max((2, 3))
+        elif op == "avg_pool":
+            value[:, :, row, column] = window.sum((2, 3)) / count
+            error[:, :, row, column] = size * UNIT * np.abs(window).sum((2, 3)) / count
+        else:
+            value[:, :, row, column] = np.sqrt((window**2).sum((2, 3)))
+            error[:, :, row, column] = size * UNIT * value[:, :, row, column]
+    return Expected(value, error)
 
 
 @np.errstate(all="ignore")

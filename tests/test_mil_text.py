@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from aneperf import mil
 from aneperf.errors import ArgumentError, CompileError
-from aneperf.mil import ops
+from aneperf.mil import activations, ops, reductions, shapes, storage, windows
 
 DIALECTS = ("ios18", "ios16")
 
@@ -100,7 +101,13 @@ def test_golden(dialect: Any) -> None:
 CALLS: dict[str, Callable[[mil.Tensor], mil.Tensor | tuple[mil.Tensor, ...]]] = {
     "abs": mil.abs,
     "add": lambda x: mil.add(x, 0.1),
+    "atan": mil.atan,
+    "avg_pool": lambda x: mil.avg_pool(x, (2, 3), (2, 1), "same", exclude_padding_from_average=True),
+    "batch_norm": lambda x: mil.batch_norm(x, array(8), array(8) ** 2, array(8), array(8), 1e-3),
     "cast": lambda x: mil.cast(x, "fp32"),
+    "ceil": mil.ceil,
+    "clamped_relu": lambda x: mil.clamped_relu(x, 0.1, 6),
+    "clip": lambda x: mil.clip(x, -1, 2.5),
     "concat": lambda x: mil.concat([x, x, array(1, 8, 4, 16)], 3, interleave=True),
     "constexpr_affine_dequantize": lambda x: mil.conv(
         x, mil.constexpr_affine_dequantize(levels(8, 8, 1, 1), array(8) ** 2 + 1, levels(8), 0)
@@ -114,30 +121,64 @@ CALLS: dict[str, Callable[[mil.Tensor], mil.Tensor | tuple[mil.Tensor, ...]]] = 
         dilations=(1, 2),
         groups=2,
     ),
+    "cos": mil.cos,
     "dequantize": lambda x: mil.dequantize(mil.quantize(x, 0.5), array(8) ** 2 + 1, levels(8), axis=1),
+    "elu": lambda x: mil.elu(x, 0.7),
+    "equal": lambda x: mil.cast(mil.equal(x, 0), "fp16"),
+    "erf": mil.erf,
     "exp": mil.exp,
+    "exp2": mil.exp2,
     "expand_dims": lambda x: mil.expand_dims(x, [0]),
+    "floor": mil.floor,
+    "floor_div": lambda x: mil.floor_div(x, 0.3),
     "gelu": lambda x: mil.gelu(x, "TANH_APPROXIMATION"),
+    "greater": lambda x: mil.cast(mil.greater(x, array(16)), "fp16"),
+    "greater_equal": lambda x: mil.cast(mil.greater_equal(x, x), "fp16"),
+    "instance_norm": lambda x: mil.instance_norm(x, array(8), array(8)),
+    "inverse": mil.inverse,
+    "l2_norm": mil.l2_norm,
+    "l2_pool": lambda x: mil.l2_pool(x, (4, 1)),
     "layer_norm": lambda x: mil.layer_norm(x, [1], array(8), array(8), 1e-4),
+    "leaky_relu": lambda x: mil.leaky_relu(x, 0.01),
+    "less": lambda x: mil.cast(mil.less(0.5, x), "fp16"),
+    "less_equal": lambda x: mil.cast(mil.less_equal(x, 1), "fp16"),
     "linear": lambda x: mil.linear(x, array(4, 16), array(4)),
+    "linear_activation": lambda x: mil.linear_activation(x, 2, 1),
+    "local_response_norm": lambda x: mil.local_response_norm(x, 5),
     "log": lambda x: mil.log(x, 1e-3),
+    "logical_not": lambda x: mil.cast(mil.logical_not(mil.less(x, 1)), "fp16"),
     "matmul": lambda x: mil.matmul(array(5, 4), x, transpose_x=False, transpose_y=False),
+    "max_pool": lambda x: mil.max_pool(x, (2, 3), (2, 2), "custom", (1, 1, 1, 1), True),
     "maximum": lambda x: mil.maximum(x, array(4, 1)),
     "minimum": lambda x: mil.minimum(-0.0, x),
     "mul": lambda x: mil.mul(x, x),
+    "not_equal": lambda x: mil.cast(mil.not_equal(x, 1), "fp16"),
     "pow": lambda x: mil.pow(x, -0.5),
+    "prelu": lambda x: mil.prelu(x, array(8)),
     "quantize": lambda x: mil.dequantize(mil.quantize(x, 0.1, 7, "uint8"), 0.1, 7),
     "real_div": lambda x: mil.real_div(1, x),
+    "reduce_l1_norm": lambda x: mil.reduce_l1_norm(x, [1, 3]),
+    "reduce_l2_norm": lambda x: mil.reduce_l2_norm(x, [1, 3]),
+    "reduce_log_sum": lambda x: mil.reduce_log_sum(x, [1, 3]),
+    "reduce_log_sum_exp": lambda x: mil.reduce_log_sum_exp(x, [1, 3]),
     "reduce_max": lambda x: mil.reduce_max(x, [-1]),
     "reduce_mean": lambda x: mil.reduce_mean(x, [1, 2, 3]),
     "reduce_min": lambda x: mil.reduce_min(x, [2], keep_dims=False),
     "reduce_sum": lambda x: mil.reduce_sum(x, [0, 1, 2, 3], keep_dims=False),
+    "reduce_sum_square": lambda x: mil.reduce_sum_square(x, [1, 3]),
     "relu": mil.relu,
+    "relu6": mil.relu6,
     "reshape": lambda x: mil.reshape(x, [1, 32, 1, -1]),
+    "round": mil.round,
     "rsqrt": lambda x: mil.rsqrt(x, 1e-5),
     "scaled_dot_product_attention": lambda x: mil.scaled_dot_product_attention(x, x, x, array(4, 4)),
+    "scaled_tanh": lambda x: mil.scaled_tanh(x, 1.7, 0.6),
+    "select": lambda x: mil.select(mil.greater(x, 0), x, -1),
     "sigmoid": mil.sigmoid,
+    "sigmoid_hard": lambda x: mil.sigmoid_hard(x, 0.2, 0.5),
+    "sign": mil.sign,
     "silu": mil.silu,
+    "sin": mil.sin,
     "slice_by_index": lambda x: mil.slice_by_index(
         x,
         [0, 1, 0, 2],
@@ -149,22 +190,30 @@ CALLS: dict[str, Callable[[mil.Tensor], mil.Tensor | tuple[mil.Tensor, ...]]] = 
     ),
     "slice_by_size": lambda x: mil.slice_by_size(x, [0, 0, 1, 8], [1, 8, 2, 8]),
     "softmax": lambda x: mil.softmax(x, 1),
+    "softplus": mil.softplus,
+    "softsign": mil.softsign,
     "split": lambda x: mil.split(x, 4, -1),
     "sqrt": mil.sqrt,
     "square": mil.square,
     "squeeze": lambda x: mil.squeeze(x, [0]),
     "sub": lambda x: mil.sub(array(16), x),
     "tanh": mil.tanh,
+    "threshold": lambda x: mil.threshold(x, 0.1),
+    "thresholded_relu": lambda x: mil.thresholded_relu(x, 1),
     "transpose": lambda x: mil.transpose(x, [0, 3, 1, 2]),
 }
+FAMILIES = (activations, ops, reductions, shapes, storage, windows)
 SINCE_IOS17 = {"dequantize", "quantize", "scaled_dot_product_attention"}
 
 
 def test_every_operation_is_called() -> None:
     functions = {
-        name for name, f in vars(ops).items() if inspect.isfunction(f) and f.__module__ == ops.__name__
+        name
+        for module in FAMILIES
+        for name, f in vars(module).items()
+        if inspect.isfunction(f) and f.__module__ == module.__name__
     }
-    assert {name for name in functions if not name.startswith("_")} == set(CALLS)
+    assert functions == set(CALLS)
 
 
 @pytest.mark.parametrize("op", CALLS)
@@ -175,7 +224,9 @@ def test_arguments_have_the_names_of_the_parameters(op: str, monkeypatch: pytest
         calls.append((*positional, arguments))
         return (mil.const(0),)
 
-    monkeypatch.setattr(ops, "apply", record)
+    # apply_one finds it among its own module's names, the others among theirs.
+    for module in (sys.modules["aneperf.mil.apply"], *FAMILIES):
+        monkeypatch.setattr(module, "apply", record, raising=False)
     function = getattr(mil, op)
     given = {parameter: mil.const(0) for parameter in inspect.signature(function).parameters}
     function(**given)

@@ -123,7 +123,10 @@ def test_exact_unary_of_every_half(device, plain, op):
 
 
 ELEMENTARY = {
-    **{op: getattr(mil, op) for op in ("exp", "sigmoid", "silu", "tanh")},
+    **{
+        op: getattr(mil, op)
+        for op in ("atan", "erf", "exp", "exp2", "sigmoid", "silu", "softplus", "softsign", "tanh")
+    },
     "gelu_exact": mil.gelu,
     "gelu_tanh": lambda x: mil.gelu(x, "TANH_APPROXIMATION"),
     "gelu_sigmoid": lambda x: mil.gelu(x, "SIGMOID_APPROXIMATION"),
@@ -133,7 +136,10 @@ ELEMENTARY = {
 @pytest.mark.parametrize("op", oracle.ELEMENTARY_UNARY)
 def test_elementary_function_of_every_half(device, plain, op):
     (got,) = evaluate(device, ELEMENTARY[op], EVERY_HALF)
-    oracle.assert_within(got, oracle.elementary(op, without_nan(EVERY_HALF)))
+    value, error = oracle.elementary(op, without_nan(EVERY_HALF))
+    if op == "softplus":  # whose exponential overflows on the engine
+        value, error = (np.where(without_nan(EVERY_HALF) >= 11.09, 0.0, each) for each in (value, error))
+    oracle.assert_within(got, oracle.Expected(value, error))
     (got,) = evaluate(plain, ELEMENTARY[op], EVERY_HALF)
     oracle.assert_within(got, oracle.elementary(op, EVERY_HALF), has_nan=True)
 
@@ -145,6 +151,95 @@ def test_log_and_rsqrt_of_every_half(device, plain, op, epsilon):
     for emulator, x, has_nan in ((device, without_nan(EVERY_HALF), False), (plain, EVERY_HALF, True)):
         (got,) = evaluate(emulator, lambda t: getattr(mil, op)(t, epsilon), EVERY_HALF)
         oracle.assert_within(got, getattr(oracle, op)(x, stored), has_nan=has_nan)
+
+
+@pytest.mark.parametrize("op", ["sin", "cos"])
+def test_sine_of_every_half(device, plain, op):
+    for emulator, x, has_nan in ((device, without_nan(EVERY_HALF), False), (plain, EVERY_HALF, True)):
+        (got,) = evaluate(emulator, getattr(mil, op), EVERY_HALF)
+        oracle.assert_within(got, oracle.sine(op, x), has_nan=has_nan)
+
+
+def test_round_of_every_half(device, plain):
+    (got,) = evaluate(device, mil.round, EVERY_HALF)
+    oracle.assert_same(got, oracle.rounded(oracle.round_by_adding_half(without_nan(EVERY_HALF))))
+    (got,) = evaluate(plain, mil.round, EVERY_HALF)
+    with np.errstate(invalid="ignore"):  # signalling NaN
+        oracle.assert_same(got, np.rint(EVERY_HALF))
+
+
+SCALARS = {
+    "leaky_relu": [(0.01,), (-3.0,)],
+    "threshold": [(0.0,), (-7.5,)],
+    "thresholded_relu": [(1.0,), (-2.0,)],
+    "clamped_relu": [(0.1, 6.0), (-2.0, 100.0)],
+    "clip": [(-1.0, 1.0), (0.25, 65504.0)],
+    "elu": [(1.0,), (0.3,)],
+    "inverse": [(1e-4,), (0.0,), (0.5,)],
+    "linear_activation": [(2.0, 1.0), (0.1, -30.0)],
+    "scaled_tanh": [(1.7159, 0.6667), (300.0, 1e-3)],
+    "sigmoid_hard": [(0.2, 0.5), (-1.0, 0.0)],
+}
+
+
+@pytest.mark.parametrize(("op", "scalars"), [(op, case) for op, cases in SCALARS.items() for case in cases])
+def test_function_with_scalars_of_every_half(device, plain, op, scalars):
+    stored = [float(np.float16(scalar)) for scalar in scalars]
+    for emulator, x, has_nan in ((device, without_nan(EVERY_HALF), False), (plain, EVERY_HALF, True)):
+        (got,) = evaluate(emulator, lambda t: getattr(mil, op)(t, *scalars), EVERY_HALF)
+        if op in oracle.EXACT_WITH_SCALARS:
+            oracle.assert_same(got, oracle.rounded(oracle.exact(op, x, *stored), has_nan=has_nan))
+        else:
+            oracle.assert_within(got, getattr(oracle, op)(x, *stored), has_nan=has_nan)
+
+
+@given(nps.array_shapes(min_dims=3, max_dims=5, max_side=9), SEEDS)
+def test_prelu(device, shape, seed):
+    x, alpha = any_halves(seed, shape), normal_halves(seed + 1, shape[1:2])
+    (got,) = evaluate(device, lambda t: mil.prelu(t, alpha), x)
+    slopes = alpha.astype(np.float64).reshape(-1, *[1] * (len(shape) - 2))
+    oracle.assert_same(got, oracle.rounded(np.where(x < 0, slopes * x, x)))
+
+
+@given(PAIRS, SEEDS)
+def test_floor_div(device, plain, shapes, seed):
+    x, y = any_halves(seed, shapes[0]), any_halves(seed + 1, shapes[1])
+    near = oracle.rounded(oracle.exact("mul", y, np.float64(7)))  # an almost whole quotient
+    for emulator, has_nan in ((device, False), (plain, True)):
+        for numerator in (x, near):
+            (got,) = evaluate(emulator, mil.floor_div, numerator, y)
+            oracle.assert_same(got, oracle.rounded(oracle.floor_div(numerator, y), has_nan=has_nan))
+
+
+@pytest.mark.parametrize("op", oracle.COMPARISONS)
+@given(PAIRS, SEEDS)
+def test_comparisons(device, plain, op, shapes, seed):
+    x, y = any_halves(seed, shapes[0]), any_halves(seed + 1, shapes[1])
+    x.flat[0] = y.flat[0]
+
+    def program(a, b):
+        truth = getattr(mil, op)(a, b)
+        return mil.cast(truth, "fp16"), mil.cast(mil.logical_not(truth), "fp16")
+
+    for emulator in (device, plain):
+        truth, opposite = evaluate(emulator, program, x, y)
+        np.testing.assert_array_equal(truth, getattr(np, op)(x, y))
+        np.testing.assert_array_equal(opposite, 1 - truth)
+        x.flat[0] = np.inf if emulator is device else np.nan
+
+
+@given(nps.mutually_broadcastable_shapes(num_shapes=3, min_dims=1, max_dims=5, max_side=9, min_side=1), SEEDS)
+def test_select(plain, shapes, seed):
+    condition, a, b = (any_halves(seed + i, shape) for i, shape in enumerate(shapes.input_shapes))
+    a.flat[0] = np.nan
+    (got,) = evaluate(plain, lambda c, x, y: mil.select(mil.greater(c, 0), x, y), condition, a, b)
+    oracle.assert_same(got, np.where(condition > 0, a, b))
+
+
+def test_select_of_numbers(device):
+    x = any_halves(3, (2, 5000))
+    (got,) = evaluate(device, lambda t: mil.select(mil.less(t, 1.5), 1, -0.5), x)
+    oracle.assert_same(got, np.where(x < 1.5, 1, -0.5).astype(np.float16))
 
 
 @given(nps.array_shapes(min_dims=1, max_dims=5, max_side=9), SEEDS)

@@ -7,12 +7,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as nps
 
 import oracle
-from aneperf import mil
+from aneperf import CompileError, mil
 from programs import any_halves, evaluate, normal_halves
 
 SEEDS = st.integers(0, 2**32 - 1)
 SHAPES = nps.array_shapes(min_dims=1, max_dims=5, max_side=9)
 REDUCTIONS = ["reduce_sum", "reduce_mean", "reduce_max", "reduce_min"]
+NORMS = ["reduce_l1_norm", "reduce_l2_norm", "reduce_log_sum_exp", "reduce_sum_square"]
 
 
 @st.composite
@@ -28,7 +29,7 @@ def check_reduction(device, op, x, axes, keep_dims):
     oracle.assert_within(got, expected, overflow=oracle.REDUCTION_OVERFLOW)
 
 
-@pytest.mark.parametrize("op", REDUCTIONS)
+@pytest.mark.parametrize("op", REDUCTIONS + NORMS)
 @given(shapes_and_axes(), st.booleans(), SEEDS, st.sampled_from([1e-6, 1.0, 300.0]))
 def test_reductions(device, op, case, keep_dims, seed, scale):
     shape, axes = case
@@ -57,7 +58,7 @@ def test_sums_of_integers_are_exact_before_they_are_rounded(device, op, case, ke
     oracle.assert_same(got, oracle.rounded(value + 0.0, ties_away=True, overflow=oracle.REDUCTION_OVERFLOW))
 
 
-@pytest.mark.parametrize("op", REDUCTIONS)
+@pytest.mark.parametrize("op", REDUCTIONS + NORMS)
 @pytest.mark.parametrize(
     ("shape", "axes"),
     [
@@ -75,6 +76,20 @@ def test_sums_of_integers_are_exact_before_they_are_rounded(device, op, case, ke
 )
 def test_long_reductions(device, op, shape, axes):
     check_reduction(device, op, normal_halves(1, shape), axes, True)
+
+
+@given(shapes_and_axes(), st.booleans(), SEEDS, st.sampled_from([1e-6, 1.0, 3000.0]))
+def test_log_of_sums(device, case, keep_dims, seed, scale):
+    shape, axes = case
+    check_reduction(device, "reduce_log_sum", np.abs(normal_halves(seed, shape, scale)), axes, keep_dims)
+
+
+def test_log_of_a_sum_that_is_not_positive(device, plain):
+    x = np.array([[1, -2], [0, 0]], np.float16)
+    (got,) = evaluate(device, lambda t: mil.reduce_log_sum(t, [1], False), x)
+    assert got.tolist() == [0, -np.inf]
+    (got,) = evaluate(plain, lambda t: mil.reduce_log_sum(t, [1], False), x)
+    assert np.isnan(got[0])
 
 
 @given(SHAPES, st.data(), SEEDS, st.sampled_from([0.01, 1.0, 30.0, 10000.0]))
@@ -162,3 +177,65 @@ def test_rms_norm_as_published(device, channels, width, seed):
     true = wide / np.sqrt((wide**2).mean(1, keepdims=True) + 1e-5) * weight
     # Seven roundings of fp16, the first five halved by the root, and its argument's subnormal epsilon.
     np.testing.assert_allclose(got, true, rtol=8 * 2.0**-11, atol=1e-3)
+
+
+CHANNELS = nps.array_shapes(min_dims=3, max_dims=4, max_side=9)
+
+
+def affine(seed, channels, has_gamma, has_beta):
+    gamma = normal_halves(seed + 1, (channels,)) if has_gamma else None
+    beta = normal_halves(seed + 2, (channels,)) if has_beta else None
+    return gamma, beta
+
+
+@given(nps.array_shapes(min_dims=3, max_dims=5, max_side=9), SEEDS, st.booleans(), st.booleans())
+def test_batch_norm(device, shape, seed, has_gamma, has_beta):
+    x, mean = normal_halves(seed, shape, 10), normal_halves(seed + 3, shape[1:2])
+    variance = normal_halves(seed + 4, shape[1:2]) ** 2
+    gamma, beta = affine(seed, shape[1], has_gamma, has_beta)
+    (got,) = evaluate(device, lambda t: mil.batch_norm(t, mean, variance, gamma, beta, 1e-3), x)
+    epsilon = float(np.float16(1e-3))
+    oracle.assert_within(got, oracle.batch_norm(x, mean, variance, gamma, beta, epsilon))
+
+
+@given(CHANNELS, SEEDS, st.booleans(), st.booleans())
+def test_instance_norm(device, shape, seed, has_gamma, has_beta):
+    x = normal_halves(seed, shape, 10)
+    gamma, beta = affine(seed, shape[1], has_gamma, has_beta)
+    (got,) = evaluate(device, lambda t: mil.instance_norm(t, gamma, beta), x)
+    oracle.assert_within(got, oracle.instance_norm(x, gamma, beta, float(np.float16(1e-5))))
+
+
+@given(nps.array_shapes(min_dims=3, max_dims=5, max_side=9), SEEDS, st.sampled_from([1e-3, 1.0, 300.0]))
+def test_l2_norm(device, shape, seed, scale):
+    x = normal_halves(seed, shape, scale)
+    (got,) = evaluate(device, lambda t: mil.l2_norm(t, 1e-5), x)
+    oracle.assert_within(got, oracle.l2_norm(x, float(np.float16(1e-5))))
+
+
+@given(CHANNELS, SEEDS, st.sampled_from([1, 3, 5, 99]), st.sampled_from([0.5, 0.75, 1.0]))
+def test_local_response_norm(device, shape, seed, size, beta):
+    x = normal_halves(seed, shape, 5)
+    (got,) = evaluate(device, lambda t: mil.local_response_norm(t, size, 0.1, beta, 2.0), x)
+    expected = oracle.local_response_norm(x, size, float(np.float16(0.1)), beta, 2.0)
+    oracle.assert_within(got, expected)
+
+
+@pytest.mark.parametrize(
+    ("define", "message"),
+    [
+        (
+            lambda x: mil.batch_norm(x, np.ones(3), np.ones(2)),
+            r"mean must be \[2\], an element for each channel",
+        ),
+        (lambda x: mil.instance_norm(x, np.ones((2, 1))), r"gamma must be \[2\].*is \[2, 1\]"),
+        (lambda x: mil.instance_norm(mil.reshape(x, (2, 12))), r"x must be .* of 3 to 4 axes, is \[2, 12\]"),
+        (lambda x: mil.l2_norm(mil.reshape(x, (2, 12))), "x must have at least three axes"),
+        (lambda x: mil.local_response_norm(x, 4), "give an odd size"),
+        (lambda x: mil.local_response_norm(x, 0), "size must be positive"),
+    ],
+)
+def test_norms_of_wrong_shapes(define, message):
+    x = mil.Builder().input("x", (1, 2, 3, 4))
+    with pytest.raises(CompileError, match=message):
+        define(x)

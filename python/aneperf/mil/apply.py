@@ -14,12 +14,13 @@ from .types import DType, make_constant
 
 # Arguments that are constants of a fixed dtype. Other constants take the dtype of the tensor beside them.
 _ATTRIBUTES: dict[str, DType] = {
-    **dict.fromkeys(("axes", "axis", "begin", "dilations", "end", "groups", "num_splits", "pad"), "int32"),
-    **dict.fromkeys(("perm", "shape", "size", "stride", "strides"), "int32"),
+    **dict.fromkeys(("axes", "axis", "begin", "dilations", "end", "groups", "kernel_sizes"), "int32"),
+    **dict.fromkeys(("num_splits", "pad", "perm", "shape", "size", "stride", "strides"), "int32"),
     **dict.fromkeys(("begin_mask", "end_mask", "squeeze_mask"), "bool"),
+    **dict.fromkeys(("ceil_mode", "cond", "exclude_padding_from_average"), "bool"),
     **dict.fromkeys(("interleave", "keep_dims", "transpose_x", "transpose_y"), "bool"),
     **dict.fromkeys(("dtype", "mode", "output_dtype", "pad_type"), "string"),
-    "scale": "fp16",
+    **dict.fromkeys(("a", "b", "scale"), "fp16"),
 }
 _TUPLES = {"values"}
 
@@ -57,6 +58,11 @@ def apply(op: str, name: str | None = None, **arguments: object) -> tuple[Tensor
     # The compiler evaluates it: its constants are written inside it, not defined before it.
     literals = {a: Tensor("", tensor.type, constant=tensor.constant) for a, tensor in operation.operands()}
     return (Tensor(name or "", types[0], expression=Operation(op, dict(literals))),)
+
+
+def apply_one(op: str, name: str | None, **arguments: object) -> Tensor:
+    """`apply` for an operation with one result."""
+    return apply(op, name, **arguments)[0]
 
 
 def const(value: object, dtype: DType | None = None, *, name: str | None = None) -> Tensor:

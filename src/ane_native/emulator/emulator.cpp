@@ -126,15 +126,29 @@ std::vector<Port> ports(const mil::Function& function, const std::vector<mil::Va
     return result;
 }
 
+// `spatial`: the last two axes are height and width, or a matrix.
+void check_extents(const mil::Value& value, bool spatial, const ChipProfile& profile) {
+    const Shape& shape = value.type.shape;
+    for (size_t i = 0; i < shape.size(); ++i) {
+        const bool is_spatial = spatial && i + 2 >= shape.size();
+        const int64_t most = is_spatial ? profile.max_spatial_extent : profile.max_extent;
+        if (shape[i] > most)
+            throw CompileError("CompilationFailure",
+                               "'" + value.name + "' is " + to_string(value.type) + "; " +
+                                   (is_spatial ? "a height, width or matrix axis of " : "an axis of ") +
+                                   std::string(profile.name) + " has at most " + std::to_string(most) +
+                                   " elements",
+                               value.where);
+    }
+}
+
 void check_extents(const mil::Function& function, const ChipProfile& profile) {
-    for (const mil::Value& value : function.values)
-        for (const int64_t extent : value.type.shape)
-            if (extent > profile.max_extent)
-                throw CompileError("CompilationFailure",
-                                   "'" + value.name + "' is " + to_string(value.type) + "; an axis of " +
-                                       std::string(profile.name) + " has at most " +
-                                       std::to_string(profile.max_extent) + " elements",
-                                   value.where);
+    for (const mil::Value& value : function.values) check_extents(value, value.type.rank() > 2, profile);
+    for (const mil::Operation& operation : function.operations) {
+        if (operation.op != "matmul") continue;
+        for (const mil::Argument& argument : operation.arguments)
+            for (const mil::ValueId id : argument.values) check_extents(function.values[id], true, profile);
+    }
 }
 
 class Emulator final : public Device {

@@ -19,8 +19,12 @@ void check_memory(int64_t bytes) {
                                                      std::to_string(machine >> 20));
 }
 
-constexpr std::array families = {convolution_lowerings, matmul_lowerings, elementwise_lowerings,
-                                 row_lowerings,         shape_lowerings,  quantization_lowerings};
+constexpr std::array families = {convolution_lowerings, matmul_lowerings,      elementwise_lowerings,
+                                 row_lowerings,         norm_lowerings,        pooling_lowerings,
+                                 shape_lowerings,       quantization_lowerings};
+
+constexpr std::array<std::string_view, 4> products = {"conv", "linear", "matmul",
+                                                      "scaled_dot_product_attention"};
 
 }  // namespace
 
@@ -44,15 +48,15 @@ Buffer Lowering::add_buffer(Storage storage, int64_t bytes) {
 Buffer Lowering::scratch(int64_t bytes) { return add_buffer(Storage::arena, bytes); }
 
 Buffer Lowering::result(const mil::Value& value) {
-    return buffers_[id(value)] = add_buffer(Storage::arena, value.type.bytes());
+    return exact_.packed[id(value)] = add_buffer(Storage::arena, value.type.bytes());
 }
 
-void Lowering::alias(const mil::Value& to, const mil::Value& from) { buffers_[id(to)] = buffer(from); }
+void Lowering::alias(const mil::Value& to, const mil::Value& from) { exact_.packed[id(to)] = buffer(from); }
 
 bool Lowering::is_constant(const mil::Value& value) {
     if (value.constant) return true;
-    const auto found = buffers_.find(id(value));
-    return found != buffers_.end() && plan_.buffers[found->second].storage == Storage::constant;
+    const auto found = exact_.packed.find(id(value));
+    return found != exact_.packed.end() && plan_.buffers[found->second].storage == Storage::constant;
 }
 
 Buffer Lowering::constant_buffer(const mil::Value& value) {
@@ -64,20 +68,39 @@ Buffer Lowering::constant_buffer(const mil::Value& value) {
     return b;
 }
 
+Buffer Lowering::exact(const mil::Value& value) {
+    const auto found = exact_.packed.find(id(value));
+    if (found != exact_.packed.end()) return found->second;
+    return exact_.packed[id(value)] = constant_buffer(value);
+}
+
+Buffer Lowering::flushed(const mil::Value& value) {
+    if (value.type.dtype != DType::fp16) return exact(value);
+    const int64_t count = value.type.elements();
+    const Buffer from = exact(value), to = scratch(value.type.bytes());
+    step({from}, {to},
+         [=](const Execution& e) { flush_subnormals(e.at<half>(from), e.at<half>(to), count); });
+    return to;
+}
+
 Buffer Lowering::buffer(const mil::Value& value) {
-    const auto found = buffers_.find(id(value));
-    if (found != buffers_.end()) return found->second;
-    return buffers_[id(value)] = constant_buffer(value);
+    const auto found = operands_->packed.find(id(value));
+    if (found != operands_->packed.end()) return found->second;
+    return operands_->packed[id(value)] = operands_ == &flushed_ ? flushed(value) : exact(value);
 }
 
 Buffer Lowering::floats(const mil::Value& value) {
-    const auto found = floats_.find(id(value));
-    if (found != floats_.end()) return found->second;
+    const auto found = operands_->floats.find(id(value));
+    if (found != operands_->floats.end()) return found->second;
     const int64_t count = value.type.elements();
     const Buffer from = buffer(value), to = scratch(count * static_cast<int64_t>(sizeof(float)));
     step({from}, {to},
          [=](const Execution& e) { halves_to_floats(e, e.at<half>(from), e.at<float>(to), count); });
-    return floats_[id(value)] = to;
+    return operands_->floats[id(value)] = to;
+}
+
+void Lowering::note(std::string text) {
+    if (std::ranges::find(notes_, text) == notes_.end()) notes_.push_back(std::move(text));
 }
 
 void Lowering::step(std::vector<Buffer> reads, std::vector<Buffer> writes,
@@ -103,8 +126,15 @@ void Lowering::lower(const mil::Operation& operation) {
     std::vector<const mil::Value*> results;
     for (const mil::ValueId result : operation.results) results.push_back(&function_.values[result]);
     for (const auto family : families)
-        for (const LoweringEntry& entry : family())
-            if (entry.op == operation.op) return entry.lower(*this, view, results);
+        for (const LoweringEntry& entry : family()) {
+            if (entry.op != operation.op) continue;
+            const bool flushes = profile_.flushes_product_subnormals &&
+                                 std::ranges::find(products, operation.op) != products.end();
+            operands_ = flushes ? &flushed_ : &exact_;
+            entry.lower(*this, view, results);
+            operands_ = &exact_;
+            return;
+        }
     view.refuse("", "the emulator does not run this operation");
 }
 

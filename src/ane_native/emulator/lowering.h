@@ -36,13 +36,15 @@ class Lowering {
     // Adds a step, or runs it now if all it reads is constant.
     void step(std::vector<Buffer> reads, std::vector<Buffer> writes,
               std::function<void(const Execution&)> run);
-    void note(std::string text) { notes_.push_back(std::move(text)); }
+    void note(std::string text);  // once, however often it is said
 
     Plan plan(std::span<const Port> inputs, std::span<const Port> outputs, std::vector<std::string>& notes);
 
    private:
     Buffer add_buffer(Storage storage, int64_t bytes);
     Buffer constant_buffer(const mil::Value& value);
+    Buffer exact(const mil::Value& value);
+    Buffer flushed(const mil::Value& value);
     void lower(const mil::Operation& operation);
     mil::ValueId id(const mil::Value& value) const;
     const mil::Value& port_value(const Port& port, std::span<const mil::ValueId> ids) const;
@@ -54,7 +56,11 @@ class Lowering {
     Plan plan_;
     std::vector<std::byte*> constants_;  // by buffer: what steps that run at compile time work on
     int64_t constant_bytes_ = 0;
-    std::unordered_map<mil::ValueId, Buffer> buffers_, floats_;
+    // Where each value lies. Those of flushed_ have no subnormal numbers: what products see on some engines.
+    struct Operands {
+        std::unordered_map<mil::ValueId, Buffer> packed, floats;
+    } exact_, flushed_;
+    Operands* operands_ = &exact_;  // those of the operation being lowered
     std::vector<std::string> notes_;
 };
 
@@ -70,6 +76,8 @@ std::span<const LoweringEntry> convolution_lowerings();
 std::span<const LoweringEntry> matmul_lowerings();
 std::span<const LoweringEntry> elementwise_lowerings();
 std::span<const LoweringEntry> row_lowerings();
+std::span<const LoweringEntry> norm_lowerings();
+std::span<const LoweringEntry> pooling_lowerings();
 std::span<const LoweringEntry> shape_lowerings();
 std::span<const LoweringEntry> quantization_lowerings();
 

@@ -17,32 +17,86 @@ constexpr Rounding engine = {.nan_is_zero = true};
 constexpr Rounding engine_product = {.nan_is_zero = true, .overflow = 32760.0f};
 constexpr Rounding engine_reduction = {.ties_away = true, .nan_is_zero = true, .overflow = 65504.004f};
 
-constexpr ChipProfile profiles[] = {
-    {.name = "h16",
-     .has_nan = false,
-     .elementwise = engine,
-     .product = engine_product,
-     .reduction = engine_reduction,
-     .ignores_attention_mask = true,
-     .max_extent = 65536,
-     .max_kernel_width = 15},
-    {.name = "none",
-     .has_nan = true,
-     .elementwise = ieee,
-     .product = ieee,
-     .reduction = ieee,
-     .ignores_attention_mask = false,
-     .max_extent = unlimited,
-     .max_kernel_width = unlimited},
-};
+constexpr float infinite = std::numeric_limits<float>::infinity();
+
+// The newest generation; the older ones are what they lack beside it. Where a fact was measured on some
+// generations only, those in between follow the nearest one (README.md lists the facts).
+constexpr ChipProfile h17 = {.name = "h17",
+                             .has_nan = false,
+                             .elementwise = engine,
+                             .product = engine_product,
+                             .reduction = engine_reduction,
+                             .ignores_attention_mask = true,
+                             .rounds_by_adding_half = true,
+                             .softplus_limit = 11.09f,
+                             .slice_limit = infinite,
+                             .flushes_product_subnormals = false,
+                             .casts_fp32 = true,
+                             .has_sine = true,
+                             .has_topk = true,
+                             .max_extent = 65536,
+                             .max_spatial_extent = 65536,
+                             .max_kernel_width = 15};
+
+constexpr ChipProfile h16 = [] {
+    ChipProfile p = h17;
+    p.name = "h16";
+    return p;
+}();
+
+constexpr ChipProfile h15 = [] {
+    ChipProfile p = h16;
+    p.name = "h15";
+    p.max_spatial_extent = 16384;
+    return p;
+}();
+
+constexpr ChipProfile h14 = [] {
+    ChipProfile p = h15;
+    p.name = "h14";
+    p.slice_limit = 4094.0f;
+    p.casts_fp32 = false;
+    p.has_sine = false;
+    p.max_kernel_width = 13;
+    return p;
+}();
+
+constexpr ChipProfile h13 = [] {
+    ChipProfile p = h14;
+    p.name = "h13";
+    p.flushes_product_subnormals = true;
+    p.has_topk = false;
+    return p;
+}();
+
+constexpr ChipProfile none = {.name = "none",
+                              .has_nan = true,
+                              .elementwise = ieee,
+                              .product = ieee,
+                              .reduction = ieee,
+                              .ignores_attention_mask = false,
+                              .rounds_by_adding_half = false,
+                              .softplus_limit = infinite,
+                              .slice_limit = infinite,
+                              .flushes_product_subnormals = false,
+                              .casts_fp32 = true,
+                              .has_sine = true,
+                              .has_topk = true,
+                              .max_extent = unlimited,
+                              .max_spatial_extent = unlimited,
+                              .max_kernel_width = unlimited};
+
+constexpr const ChipProfile* profiles[] = {&h13, &h14, &h15, &h16, &h17, &none};
 
 }  // namespace
 
 const ChipProfile& chip_profile(std::string_view name) {
-    for (const ChipProfile& profile : profiles)
-        if (profile.name == name) return profile;
-    throw ArgumentError("there is no chip profile \"" + std::string(name) +
-                        "\"; choose h16 (M4), or none for plain fp16 arithmetic without the engine's limits");
+    for (const ChipProfile* profile : profiles)
+        if (profile->name == name) return *profile;
+    throw ArgumentError(
+        "there is no chip profile \"" + std::string(name) +
+        "\"; choose h13 (M1), h14 (M2), h15 (M3), h16 (M4) or h17 (M5), or none for plain fp16 "
+        "arithmetic without the engine's limits");
 }
 
 }  // namespace ane::emulator

@@ -16,8 +16,16 @@ struct ChipProfile {
     Rounding product;  // convolutions and matrix products
     Rounding reduction;
     bool ignores_attention_mask;  // scaled_dot_product_attention computes as if attn_mask were absent
-    int64_t max_extent;           // of any axis
-    int64_t max_kernel_width;     // of a convolution; the height has no limit
+    bool rounds_by_adding_half;   // round is floor(|x| + 0.5), the sum in fp16
+    float softplus_limit;         // softplus is 0 above
+    float slice_limit;            // larger magnitudes overflow in a slice that starts inside the last axis
+    bool flushes_product_subnormals;  // subnormal operands of convolutions and matrix products count as 0
+    bool casts_fp32;                  // so that ports may be fp32
+    bool has_sine;                    // sin and cos
+    bool has_topk;
+    int64_t max_extent;          // of batch, channels, and the axis of a vector
+    int64_t max_spatial_extent;  // of height and width, and of the matrices of matmul
+    int64_t max_kernel_width;    // of a convolution; the height has no limit
 };
 
 // Throws ArgumentError for an unknown name.

@@ -9,8 +9,8 @@ namespace ane::mil {
 
 namespace {
 
-constexpr std::array families = {convolution_ops, elementwise_ops, reduction_ops, shape_ops,
-                                 quantization_ops};
+constexpr std::array families = {convolution_ops, elementwise_ops, pooling_ops,
+                                 reduction_ops,   shape_ops,       quantization_ops};
 
 std::string names(DTypes set) {
     std::string result;

@@ -104,6 +104,7 @@ void check(const Program& program);
 // The tables that find_op searches, one file for each family.
 std::span<const OpSpec> convolution_ops();
 std::span<const OpSpec> elementwise_ops();
+std::span<const OpSpec> pooling_ops();
 std::span<const OpSpec> reduction_ops();
 std::span<const OpSpec> shape_ops();
 std::span<const OpSpec> quantization_ops();

@@ -11,20 +11,59 @@ using half = uint16_t;  // the bits of an IEEE binary16
 
 enum class Unary : uint8_t {
     abs,
+    atan,
+    ceil,
+    clamped_relu,
+    clip,
+    cos,
+    elu,
+    erf,
     exp,
+    exp2,
+    floor,
     gelu_exact,
     gelu_sigmoid,
     gelu_tanh,
+    inverse,
+    leaky_relu,
+    linear_activation,
     log,
     relu,
+    round_by_adding_half,  // floor(|x| + 0.5) with the sum in fp16, its ties away from zero
+    round_half_even,
     rsqrt,
+    scaled_tanh,
     sigmoid,
+    sigmoid_hard,
+    sign,
     silu,
+    sin,
+    softplus,
+    softsign,
     sqrt,
     square,
-    tanh
+    tanh,
+    threshold,
+    thresholded_relu
 };
-enum class Binary : uint8_t { add, sub, mul, real_div, maximum, minimum, pow };
+// Comparisons give 1 or 0. prelu is x, or x times the slope where x is negative.
+enum class Binary : uint8_t {
+    add,
+    sub,
+    mul,
+    real_div,
+    floor_div,
+    maximum,
+    minimum,
+    pow,
+    prelu,
+    equal,
+    greater,
+    greater_equal,
+    less,
+    less_equal,
+    not_equal
+};
 enum class Reduction : uint8_t { sum, max, min };
 
 // How an fp32 result becomes fp16.
@@ -34,13 +73,18 @@ struct Rounding {
     float overflow = 65520.0f;  // magnitudes from here on become infinite
 };
 
+// The constants of a unary operation, as MIL names them; `alpha` is also the epsilon of inverse, log and
+// rsqrt, and what softplus gives 0 above.
+struct Parameters {
+    float alpha = 0, beta = 0;
+};
+
 // NaN is NaN, with bits that differ between levels, until to_half.
 struct Kernels {
     const char* level;  // "baseline", "avx2", "avx512" or "neon"
     void (*to_float)(const half* x, float* y, size_t n);
     void (*to_half)(const float* x, half* y, size_t n, Rounding rounding);
-    void (*unary)(Unary op, const float* x, float epsilon, float* y,
-                  size_t n);  // epsilon: log and rsqrt only
+    void (*unary)(Unary op, const float* x, Parameters p, float* y, size_t n);
     void (*binary)(Binary op, const float* a, const float* b, float* y, size_t n);
     void (*binary_scalar)(Binary op, const float* a, float b, float* y, size_t n);
     void (*scalar_binary)(Binary op, float a, const float* b, float* y, size_t n);

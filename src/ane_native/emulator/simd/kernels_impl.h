@@ -5,6 +5,7 @@
 #include "half.h"
 #include "kernels.h"
 #include "vector.h"
+#include "vector_functions.h"
 #include "vector_math.h"
 
 namespace ane::emulator {
@@ -25,21 +26,51 @@ void to_half(const float* x, half* y, size_t n, Rounding rounding) {
     map<Floats>(x, y, n, [=](Floats v) { return narrow(v, rounding); });
 }
 
-void unary(Unary op, const float* x, float epsilon, float* y, size_t n) {
+void unary(Unary op, const float* x, Parameters p, float* y, size_t n) {
+    const float alpha = p.alpha, beta = p.beta;
+    const auto apply = [=](auto function) { map<Floats>(x, y, n, function); };
     switch (op) {
-        case Unary::abs: return map<Floats>(x, y, n, [](Floats v) { return abs(v); });
-        case Unary::exp: return map<Floats>(x, y, n, [](Floats v) { return exp(v); });
-        case Unary::gelu_exact: return map<Floats>(x, y, n, [](Floats v) { return gelu_exact(v); });
-        case Unary::gelu_sigmoid: return map<Floats>(x, y, n, [](Floats v) { return gelu_sigmoid(v); });
-        case Unary::gelu_tanh: return map<Floats>(x, y, n, [](Floats v) { return gelu_tanh(v); });
-        case Unary::log: return map<Floats>(x, y, n, [=](Floats v) { return log(v + epsilon); });
-        case Unary::relu: return map<Floats>(x, y, n, [](Floats v) { return maximum(v, Floats{}); });
-        case Unary::rsqrt: return map<Floats>(x, y, n, [=](Floats v) { return 1.0f / sqrt(v + epsilon); });
-        case Unary::sigmoid: return map<Floats>(x, y, n, [](Floats v) { return sigmoid(v); });
-        case Unary::silu: return map<Floats>(x, y, n, [](Floats v) { return silu(v); });
-        case Unary::sqrt: return map<Floats>(x, y, n, [](Floats v) { return sqrt(v); });
-        case Unary::square: return map<Floats>(x, y, n, [](Floats v) { return v * v; });
-        case Unary::tanh: return map<Floats>(x, y, n, [](Floats v) { return tanh(v); });
+        case Unary::abs: return apply([](Floats v) { return abs(v); });
+        case Unary::atan: return apply([](Floats v) { return atan(v); });
+        case Unary::ceil: return apply([](Floats v) { return ceil(v); });
+        case Unary::clamped_relu:
+            return apply([=](Floats v) { return minimum(splat(beta), v < 0.0f ? alpha * v : v); });
+        case Unary::clip:
+            return apply([=](Floats v) { return minimum(maximum(v, splat(alpha)), splat(beta)); });
+        case Unary::cos: return apply([](Floats v) { return sine(v, 1); });
+        case Unary::elu: return apply([=](Floats v) { return v < 0.0f ? alpha * exp_minus_1(v) : v; });
+        case Unary::erf: return apply([](Floats v) { return erf(v); });
+        case Unary::exp: return apply([](Floats v) { return exp(v); });
+        case Unary::exp2: return apply([](Floats v) { return exp2(clamp(v, -200.0f, 200.0f), Floats{}); });
+        case Unary::floor: return apply([](Floats v) { return floor(v); });
+        case Unary::gelu_exact: return apply([](Floats v) { return gelu_exact(v); });
+        case Unary::gelu_sigmoid: return apply([](Floats v) { return gelu_sigmoid(v); });
+        case Unary::gelu_tanh: return apply([](Floats v) { return gelu_tanh(v); });
+        case Unary::inverse: return apply([=](Floats v) { return 1.0f / (v + alpha); });
+        case Unary::leaky_relu: return apply([=](Floats v) { return v < 0.0f ? alpha * v : v; });
+        case Unary::linear_activation: return apply([=](Floats v) { return alpha * v + beta; });
+        case Unary::log: return apply([=](Floats v) { return log(v + alpha); });
+        case Unary::relu: return apply([](Floats v) { return maximum(v, Floats{}); });
+        case Unary::round_by_adding_half:
+            return apply([](Floats v) {
+                const Floats sum = widen(narrow(abs(v) + 0.5f, Rounding{.ties_away = true}));
+                return as_floats(as_words(floor(sum)) | sign_of(v));
+            });
+        case Unary::round_half_even: return apply([](Floats v) { return round_half_even(v); });
+        case Unary::rsqrt: return apply([=](Floats v) { return 1.0f / sqrt(v + alpha); });
+        case Unary::scaled_tanh: return apply([=](Floats v) { return alpha * tanh(beta * v); });
+        case Unary::sigmoid: return apply([](Floats v) { return sigmoid(v); });
+        case Unary::sigmoid_hard: return apply([=](Floats v) { return clamp(alpha * v + beta, 0.0f, 1.0f); });
+        case Unary::sign: return apply([](Floats v) { return sign(v); });
+        case Unary::silu: return apply([](Floats v) { return silu(v); });
+        case Unary::sin: return apply([](Floats v) { return sine(v, 0); });
+        case Unary::softplus: return apply([=](Floats v) { return v > alpha ? Floats{} : softplus(v); });
+        case Unary::softsign: return apply([](Floats v) { return softsign(v); });
+        case Unary::sqrt: return apply([](Floats v) { return sqrt(v); });
+        case Unary::square: return apply([](Floats v) { return v * v; });
+        case Unary::tanh: return apply([](Floats v) { return tanh(v); });
+        case Unary::threshold: return apply([=](Floats v) { return maximum(v, splat(alpha)); });
+        case Unary::thresholded_relu: return apply([=](Floats v) { return v < alpha ? Floats{} : v; });
     }
 }
 
@@ -52,6 +83,8 @@ struct Scalar {
     float value;
     Floats at(size_t, size_t) const { return splat(value); }
 };
+
+inline Floats truth(Mask mask) { return mask ? splat(1.0f) : Floats{}; }
 
 template <class A, class B, class Function>
 inline void map(A a, B b, float* y, size_t n, Function function) {
@@ -67,9 +100,17 @@ inline void binary_of(Binary op, A a, B b, float* y, size_t n) {
         case Binary::sub: return map(a, b, y, n, [](Floats u, Floats v) { return u - v; });
         case Binary::mul: return map(a, b, y, n, [](Floats u, Floats v) { return u * v; });
         case Binary::real_div: return map(a, b, y, n, [](Floats u, Floats v) { return u / v; });
+        case Binary::floor_div: return map(a, b, y, n, [](Floats u, Floats v) { return floor(u / v); });
         case Binary::maximum: return map(a, b, y, n, [](Floats u, Floats v) { return maximum(u, v); });
         case Binary::minimum: return map(a, b, y, n, [](Floats u, Floats v) { return minimum(u, v); });
         case Binary::pow: return map(a, b, y, n, [](Floats u, Floats v) { return pow(u, v); });
+        case Binary::prelu: return map(a, b, y, n, [](Floats u, Floats v) { return u < 0.0f ? v * u : u; });
+        case Binary::equal: return map(a, b, y, n, [](Floats u, Floats v) { return truth(u == v); });
+        case Binary::greater: return map(a, b, y, n, [](Floats u, Floats v) { return truth(u > v); });
+        case Binary::greater_equal: return map(a, b, y, n, [](Floats u, Floats v) { return truth(u >= v); });
+        case Binary::less: return map(a, b, y, n, [](Floats u, Floats v) { return truth(u < v); });
+        case Binary::less_equal: return map(a, b, y, n, [](Floats u, Floats v) { return truth(u <= v); });
+        case Binary::not_equal: return map(a, b, y, n, [](Floats u, Floats v) { return truth(u != v); });
     }
 }
 

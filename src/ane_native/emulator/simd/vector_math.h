@@ -85,10 +85,19 @@ inline Floats exp_near_zero(Floats r) {
     return 1.0f + (r + r * r * polynomial(r, c));
 }
 
-inline Floats exp(Floats x) {
+// x = n log(2) + r, for exponentials neither infinite nor zero.
+struct Reduced {
+    Whole n;
+    Floats r;
+};
+inline Reduced reduce_exponent(Floats x) {
     x = clamp(x, -104.0f, 89.0f);
     const Whole n = nearest(x * log2_e);
-    const Floats r = (x - n.value * 0x1.62e4p-1f) - n.value * 0x1.7f7d1cp-20f;
+    return {n, (x - n.value * 0x1.62e4p-1f) - n.value * 0x1.7f7d1cp-20f};
+}
+
+inline Floats exp(Floats x) {
+    const auto [n, r] = reduce_exponent(x);
     return scale(exp_near_zero(r), n);
 }
 
@@ -188,16 +197,20 @@ inline Floats gelu_tanh(Floats x) {
     return gated(x, exp2(-bounded * high, -bounded * low));
 }
 
-// x * Phi(x), where Phi(x) = erfc(-x / sqrt(2)) / 2. As Phi(-a) = exp(-a^2 / 2) * ratio(a), with a smooth
-// ratio, no cancellation spoils the negative side; and the square of an fp16 is exact.
-inline Floats gelu_exact(Floats x) {
-    const Floats finite = greater(splat(-largest), x);
-    const Floats a = abs(finite);
-    // The ratio is u times a polynomial, within 2^-22.6 for a <= 14. Beyond, the exponential is zero.
+// erfc(a / sqrt(2)) / 2 without its factor exp(-a^2 / 2): a smooth function, within 2^-22.6 for 0 <= a <= 14.
+inline Floats normal_tail_ratio(Floats a) {
     const Floats u = 1.0f / (1.0f + 0.3f * a);
     constexpr float c[] = {0x1.ea006ap-4f,  0x1.ee9baap-4f, 0x1.993f1cp-4f,  0x1.074af8p-3f,
                            -0x1.b7c440p-5f, 0x1.a69c08p-3f, -0x1.41f35ap-3f, 0x1.243f20p-5f};
-    const Floats tail = exp(-0.5f * (a * a)) * (u * polynomial(u, c));
+    return u * polynomial(u, c);
+}
+
+// x * Phi(x), where Phi(x) = erfc(-x / sqrt(2)) / 2. As Phi(-a) = exp(-a^2 / 2) * ratio(a), no cancellation
+// spoils the negative side; and the square of an fp16 is exact. Beyond 14 the exponential is zero.
+inline Floats gelu_exact(Floats x) {
+    const Floats finite = greater(splat(-largest), x);
+    const Floats a = abs(finite);
+    const Floats tail = exp(-0.5f * (a * a)) * normal_tail_ratio(a);
     return finite * (x < 0.0f ? tail : 1.0f - tail);
 }
 

@@ -1,59 +1,13 @@
-// Operations along axes: reductions, softmax, layer_norm. Each sees the tensor as [outer, length, inner], and
-// a row is the `length` elements of one outer and one inner position.
+// Sums and extremes along axes, softmax, layer_norm.
 #include <algorithm>
-#include <cmath>
-#include <optional>
 
-#include "../lowering.h"
-#include "../strided.h"
 #include "copy.h"
+#include "rows.h"
 #include "transfer.h"
 
 namespace ane::emulator {
 
 namespace {
-
-struct RowView {
-    int64_t outer = 1, length = 1, inner = 1;
-};
-
-// nullopt where other axes lie between the reduced ones.
-std::optional<RowView> adjacent_rows(const Shape& shape, const std::vector<int64_t>& axes) {
-    RowView view;
-    bool in_rows = false, behind = false;
-    for (int64_t i = 0; i < static_cast<int64_t>(shape.size()); ++i) {
-        if (shape[i] == 1) continue;
-        if (std::ranges::binary_search(axes, i)) {
-            if (behind) return std::nullopt;
-            in_rows = true;
-            view.length *= shape[i];
-        } else {
-            behind = in_rows;
-            (in_rows ? view.inner : view.outer) *= shape[i];
-        }
-    }
-    return view;
-}
-
-struct RowOperand {
-    Buffer buffer;
-    RowView view;
-    std::vector<int64_t> permutation;  // empty if the axes already lie together
-};
-
-// The operand's rows; brought together by a transposed copy where they do not lie that way.
-RowOperand rows_of(Lowering& l, const mil::Value& x, const std::vector<int64_t>& axes) {
-    const Shape& shape = x.type.shape;
-    if (const auto view = adjacent_rows(shape, axes)) return {l.buffer(x), *view, {}};
-    RowOperand operand{l.scratch(x.type.bytes()), {}, {}};
-    for (int64_t i = 0; i < x.type.rank(); ++i)
-        if (!std::ranges::binary_search(axes, i)) operand.permutation.push_back(i);
-    operand.permutation.insert(operand.permutation.end(), axes.begin(), axes.end());
-    for (int64_t i = 0; i < x.type.rank(); ++i)
-        (std::ranges::binary_search(axes, i) ? operand.view.length : operand.view.outer) *= shape[i];
-    add_transpose(l, l.buffer(x), shape, operand.permutation, operand.buffer);
-    return operand;
-}
 
 float reduce_row(const Kernels& k, Reduction kind, const half* x, int64_t length) {
     alignas(64) float values[tile];
@@ -124,56 +78,13 @@ void lower_reduce(Lowering& l, const mil::OpView& op, Results results) {
     });
 }
 
-constexpr int64_t rows_at_once = 16;
-
-// Calls transform(kernels, row, execution) on each row as fp32 and stores what it leaves there.
-template <typename Transform>
-void add_row_transform(Lowering& l, const RowView& view, Buffer x, std::vector<Buffer> parameters, Buffer y,
-                       const Transform& transform) {
-    const int64_t pieces = ceil_divide(view.inner, rows_at_once);
-    const int64_t worker_floats = view.length * std::min(view.inner, rows_at_once);
-    const int64_t workers = view.outer * pieces == 1 ? 1 : l.workers();  // one task runs as worker 0
-    const Buffer scratch = l.scratch(workers * worker_floats * static_cast<int64_t>(sizeof(float)));
-    const Rounding rounding = l.profile().elementwise;
-    std::vector<Buffer> reads = std::move(parameters);
-    reads.push_back(x);
-    l.step(reads, {y, scratch}, [=](const Execution& e) {
-        e.threads.parallel_for(view.outer * pieces, [&](int64_t task, int worker) {
-            float* rows = e.at<float>(scratch) + worker * worker_floats;
-            const int64_t begin = task % pieces * rows_at_once,
-                          n = std::min(rows_at_once, view.inner - begin);
-            const int64_t offset = task / pieces * view.length * view.inner + begin;
-            const half* from = e.at<half>(x) + offset;
-            half* to = e.at<half>(y) + offset;
-            const auto length = static_cast<size_t>(view.length);
-            if (view.inner == 1) {
-                e.kernels.to_float(from, rows, length);
-                transform(e, rows);
-                e.kernels.to_half(rows, to, length, rounding);
-                return;
-            }
-            // Neighbouring rows are interleaved in memory: each becomes contiguous, and goes back.
-            float across[rows_at_once];
-            for (int64_t i = 0; i < view.length; ++i) {
-                e.kernels.to_float(from + i * view.inner, across, static_cast<size_t>(n));
-                for (int64_t row = 0; row < n; ++row) rows[row * view.length + i] = across[row];
-            }
-            for (int64_t row = 0; row < n; ++row) transform(e, rows + row * view.length);
-            for (int64_t i = 0; i < view.length; ++i) {
-                for (int64_t row = 0; row < n; ++row) across[row] = rows[row * view.length + i];
-                e.kernels.to_half(across, to + i * view.inner, static_cast<size_t>(n), rounding);
-            }
-        });
-    });
-}
-
 void lower_softmax(Lowering& l, const mil::OpView& op, Results results) {
     const mil::Value& x = op.value("x");
     if (x.type.rank() == 0) op.fail("x", "x must have at least one axis");
     const RowOperand operand = rows_of(l, x, {op.axis("axis", x.type.rank())});
     const auto n = static_cast<size_t>(operand.view.length);
     const Buffer y = l.result(*results[0]);
-    add_row_transform(l, operand.view, operand.buffer, {}, y, [n](const Execution& e, float* row) {
+    add_row_step(l, {operand.view, operand.buffer, y}, [n](const Execution& e, float* row, int64_t) {
         const float maximum = e.kernels.reduce(Reduction::max, row, n);
         const float sum = e.kernels.exp_and_sum(row, maximum, n);
         e.kernels.binary_scalar(Binary::real_div, row, sum, row, n);
@@ -194,16 +105,12 @@ void lower_layer_norm(Lowering& l, const mil::OpView& op, Results results) {
     const bool permuted = !operand.permutation.empty();
     const Buffer y = l.result(*results[0]);
     const Buffer normalised = permuted ? l.scratch(x.type.bytes()) : y;
-    add_row_transform(l, operand.view, operand.buffer, parameters, normalised,
-                      [=](const Execution& e, float* row) {
-                          const Kernels& k = e.kernels;
-                          const auto count = static_cast<float>(n);
-                          k.binary_scalar(Binary::sub, row, k.reduce(Reduction::sum, row, n) / count, row, n);
-                          const float variance = k.sum_of_squares(row, n) / count;
-                          k.binary_scalar(Binary::real_div, row, std::sqrt(variance + epsilon), row, n);
-                          if (gamma >= 0) k.binary(Binary::mul, row, e.at<float>(gamma), row, n);
-                          if (beta >= 0) k.binary(Binary::add, row, e.at<float>(beta), row, n);
-                      });
+    add_row_step(l, {.view = operand.view, .x = operand.buffer, .y = normalised, .parameters = parameters},
+                 [=](const Execution& e, float* row, int64_t) {
+                     normalise(e.kernels, row, n, epsilon);
+                     if (gamma >= 0) e.kernels.binary(Binary::mul, row, e.at<float>(gamma), row, n);
+                     if (beta >= 0) e.kernels.binary(Binary::add, row, e.at<float>(beta), row, n);
+                 });
     if (!permuted) return;
     Shape shape;
     std::vector<int64_t> back(operand.permutation.size());

@@ -63,6 +63,16 @@ void lower_transpose(Lowering& l, const mil::OpView& op, Results results) {
     add_transpose(l, l.buffer(x), x.type.shape, perm, l.result(*results[0]));
 }
 
+// What the older engines' fixed-point copy of a slice cannot hold.
+void overflow_past(float limit, const Kernels& k, half* x, int64_t count) {
+    alignas(64) float values[tile];
+    for (int64_t begin = 0; begin < count; begin += tile) {
+        const auto n = static_cast<size_t>(std::min(tile, count - begin));
+        k.to_float(x + begin, values, n);
+        k.to_half(values, x + begin, n, {.overflow = std::nextafter(limit, HUGE_VALF)});
+    }
+}
+
 void add_slice(Lowering& l, const mil::Value& x, const mil::SliceWindow& w, const mil::Value& result) {
     auto strides = row_major_strides(x.type.shape);
     int64_t offset = 0;
@@ -70,8 +80,18 @@ void add_slice(Lowering& l, const mil::Value& x, const mil::SliceWindow& w, cons
         offset += w.begin[i] * strides[i];
         strides[i] *= w.stride[i];
     }
-    add_copy(l, l.buffer(x), offset, l.result(result),
-             LoopNest<2>(w.extent, {strides, row_major_strides(w.extent)}));
+    const Buffer from = l.buffer(x), to = l.result(result);
+    const LoopNest<2> loops(w.extent, {strides, row_major_strides(w.extent)});
+    const float limit = l.profile().slice_limit;
+    if (w.begin.empty() || w.begin.back() == 0 || std::isinf(limit))
+        return add_copy(l, from, offset, to, loops);
+    l.note("a slice that starts inside the last axis overflows past " +
+           std::to_string(static_cast<int>(limit)) + " on " + std::string(l.profile().name));
+    const int64_t count = result.type.elements();
+    l.step({from}, {to}, [=](const Execution& e) {
+        copy(e, e.at<half>(from) + offset, e.at<half>(to), loops);
+        overflow_past(limit, e.kernels, e.at<half>(to), count);
+    });
 }
 
 void lower_slice_by_size(Lowering& l, const mil::OpView& op, Results results) {
@@ -168,6 +188,11 @@ void narrow(const Kernels& k, DType dtype, const float* x, std::byte* y, int64_t
 void lower_cast(Lowering& l, const mil::OpView& op, Results results) {
     const mil::Value& value = op.value("x");
     const DType from = value.type.dtype, to = results[0]->type.dtype;
+    if ((from == DType::fp32 || to == DType::fp32) && !l.profile().casts_fp32)
+        op.refuse("",
+                  "the private framework's compiler is reported to refuse casts from and to fp32 on M1 and "
+                  "M2 (" +
+                      std::string(l.profile().name) + "): use fp16 ports and convert on the CPU");
     const int64_t count = value.type.elements(), from_size = dtype_bits(from) / 8,
                   to_size = dtype_bits(to) / 8;
     const Rounding rounding = l.profile().elementwise;

@@ -24,6 +24,10 @@ void nan_to_infinity(half* x, int64_t count) {
         if ((x[i] & 0x7fff) > infinity) x[i] = infinity;
 }
 
+void flush_subnormals(const half* x, half* y, int64_t count) {
+    for (int64_t i = 0; i < count; ++i) y[i] = x[i] & 0x7c00 ? x[i] : x[i] & 0x8000;
+}
+
 void load(const Layout& layout, const std::byte* surface, std::byte* packed, bool has_nan) {
     const auto bytes = static_cast<size_t>(layout.row_bytes());
     for (int64_t row = 0; row < layout.rows(); ++row)

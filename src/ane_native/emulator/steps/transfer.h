@@ -13,6 +13,8 @@ void load(const Layout& layout, const std::byte* surface, std::byte* packed, boo
 void store(const Layout& layout, const std::byte* packed, std::byte* surface);
 
 void nan_to_infinity(half* x, int64_t count);
+// y = x with subnormal numbers as zeros of their sign.
+void flush_subnormals(const half* x, half* y, int64_t count);
 void halves_to_floats(const Execution& e, const half* x, float* y, int64_t count);
 
 }  // namespace ane::emulator

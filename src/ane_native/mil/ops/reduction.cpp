@@ -1,4 +1,4 @@
-// Operations along axes: reductions, softmax, layer_norm.
+// Operations along axes: reductions, softmax, normalisation.
 #include <algorithm>
 
 #include "../op.h"
@@ -42,12 +42,55 @@ std::vector<TensorType> infer_layer_norm(const OpView& op) {
     return {op.type("x")};
 }
 
+// [batch, channels, ...] with constants of one element for each channel.
+void check_channels(const OpView& op, int64_t max_rank) {
+    const Shape& x = op.type("x").shape;
+    if (x.size() < 3 || static_cast<int64_t>(x.size()) > max_rank)
+        op.fail("x", "x must be [batch, channels, ...] of 3 to " + std::to_string(max_rank) + " axes, is " +
+                         to_string(x));
+    for (const auto name : {"mean", "variance", "gamma", "beta"})
+        if (op.has(name) && op.type(name).shape != Shape{x[1]})
+            op.fail(name, std::string(name) + " must be " + to_string(Shape{x[1]}) +
+                              ", an element for each channel, is " + to_string(op.type(name).shape));
+    if (op.has("epsilon") && op.type("epsilon").elements() != 1)
+        op.fail("epsilon", "epsilon must be a scalar");
+}
+
+template <int64_t max_rank>
+std::vector<TensorType> infer_channel_norm(const OpView& op) {
+    check_channels(op, max_rank);
+    return {op.type("x")};
+}
+
+std::vector<TensorType> infer_l2_norm(const OpView& op) {
+    if (op.type("x").rank() < 3)
+        op.fail("x", "x must have at least three axes, is " + to_string(op.type("x").shape));
+    if (op.has("epsilon") && op.type("epsilon").elements() != 1)
+        op.fail("epsilon", "epsilon must be a scalar");
+    return {op.type("x")};
+}
+
+std::vector<TensorType> infer_local_response_norm(const OpView& op) {
+    const Shape& x = op.type("x").shape;
+    if (x.size() != 3 && x.size() != 4)
+        op.fail("x", "x must be [batch, channels, ...] of 3 or 4 axes, is " + to_string(x));
+    for (const auto name : {"alpha", "beta", "k"})
+        if (op.has(name) && op.type(name).elements() != 1)
+            op.fail(name, std::string(name) + " must be a scalar");
+    const int64_t size = op.integer("size");
+    if (size < 1) op.fail("size", "size must be positive");
+    if (size % 2 == 0)
+        op.refuse("size", "an even number of channels has no documented middle: give an odd size");
+    return {op.type("x")};
+}
+
 }  // namespace
 
 std::span<const OpSpec> reduction_ops() {
     static const std::vector<OpSpec> table = [] {
         std::vector<OpSpec> ops;
-        for (const auto name : {"reduce_max", "reduce_mean", "reduce_min", "reduce_sum"})
+        for (const auto name : {"reduce_l1_norm", "reduce_l2_norm", "reduce_log_sum", "reduce_log_sum_exp",
+                                "reduce_max", "reduce_mean", "reduce_min", "reduce_sum", "reduce_sum_square"})
             ops.push_back({name,
                            {{"x", Role::tensor, half},
                             {"axes", Role::constant, integer},
@@ -62,6 +105,22 @@ std::span<const OpSpec> reduction_ops() {
                         {"beta", Role::constant, half, false},
                         {"epsilon", Role::constant, half, false}},
                        infer_layer_norm});
+        const Parameter x = {"x", Role::tensor, half}, epsilon = {"epsilon", Role::constant, half, false},
+                        gamma = {"gamma", Role::constant, half, false},
+                        beta = {"beta", Role::constant, half, false};
+        ops.push_back(
+            {"batch_norm",
+             {x, {"mean", Role::constant, half}, {"variance", Role::constant, half}, gamma, beta, epsilon},
+             infer_channel_norm<5>});
+        ops.push_back({"instance_norm", {x, gamma, beta, epsilon}, infer_channel_norm<4>});
+        ops.push_back({"l2_norm", {x, epsilon}, infer_l2_norm});
+        ops.push_back({"local_response_norm",
+                       {x,
+                        {"size", Role::constant, integer},
+                        {"alpha", Role::constant, half, false},
+                        beta,
+                        {"k", Role::constant, half, false}},
+                       infer_local_response_norm});
         return ops;
     }();
     return table;

@@ -18,6 +18,13 @@ struct ConvWindow {
 };
 ConvWindow conv_window(const OpView& op);
 
+// max_pool, avg_pool, l2_pool: x [..., height, width], `planes` of them.
+struct PoolWindow {
+    int64_t planes, height, width, out_height, out_width, kernel_height, kernel_width;
+    int64_t stride_height, stride_width, pad_top, pad_bottom, pad_left, pad_right;
+};
+PoolWindow pool_window(const OpView& op);
+
 // matmul: [batch..., rows, inner] x [batch..., inner, columns] once the operands are transposed as asked.
 struct MatmulExtents {
     Shape batch;
