@@ -604,6 +604,33 @@ def concat(values: Sequence[NDArray], axis: int, interleave: bool = False) -> ND
     return np.stack(values, axis + 1).reshape(shape)
 
 
+def bilinear(x: NDArray, points: Sequence[Array]) -> Expected:
+    """The last two axes sampled at `points`, which lie inside them."""
+    x = np.asarray(x, np.float64)
+    size = np.abs(x).max((-2, -1), keepdims=True)
+    for axis, at in zip((-2, -1), points, strict=True):
+        at = np.clip(at, 0, x.shape[axis] - 1)
+        first = np.floor(at).astype(int)
+        second = np.minimum(first + 1, x.shape[axis] - 1)
+        fraction = (at - first).reshape([-1, 1] if axis == -2 else [-1])
+        x = np.take(x, first, axis) * (1 - fraction) + np.take(x, second, axis) * fraction
+    return Expected(x, np.broadcast_to(12 * UNIT * size, x.shape))
+
+
+def grid(size: int, count: int, mode: str) -> Array:
+    """Where an axis is sampled, as coremltools documents it."""
+    i = np.arange(count, dtype=np.float64)
+    if mode == "DEFAULT":
+        return i * size / count
+    if mode == "OFFSET_CORNERS":
+        return (i + 0.5) * max(1, size - 1) / count
+    if mode == "UNALIGN_CORNERS":
+        return (i + 0.5) * size / count - 0.5
+    if count == 1:
+        return np.array([(size - 1) / 2 if mode == "ALIGN_CORNERS" else 0.0])
+    return i * (size - 1) / (count - 1)
+
+
 # Quantization
 
 

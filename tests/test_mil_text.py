@@ -112,6 +112,15 @@ CALLS: dict[str, Callable[[mil.Tensor], mil.Tensor | tuple[mil.Tensor, ...]]] = 
     "constexpr_affine_dequantize": lambda x: mil.conv(
         x, mil.constexpr_affine_dequantize(levels(8, 8, 1, 1), array(8) ** 2 + 1, levels(8), 0)
     ),
+    "constexpr_blockwise_shift_scale": lambda x: mil.conv(
+        x, mil.constexpr_blockwise_shift_scale(levels(8, 8, 1, 1), array(8, 2, 1, 1), levels(8, 2, 1, 1))
+    ),
+    "constexpr_lut_to_dense": lambda x: mil.conv(
+        x, mil.constexpr_lut_to_dense(mil.const(levels(8, 8, 1, 1) % 16, "uint4"), array(2, 1, 1, 1, 16, 1))
+    ),
+    "constexpr_sparse_to_dense": lambda x: mil.conv(
+        x, mil.constexpr_sparse_to_dense(array(32).astype(np.float16), levels(8, 8, 1, 1) % 2)
+    ),
     "conv": lambda x: mil.conv(
         x,
         array(6, 4, 3, 2),
@@ -122,6 +131,8 @@ CALLS: dict[str, Callable[[mil.Tensor], mil.Tensor | tuple[mil.Tensor, ...]]] = 
         groups=2,
     ),
     "cos": mil.cos,
+    "crop": lambda x: mil.crop(x, [1, 0], [2, 3]),
+    "depth_to_space": lambda x: mil.depth_to_space(x, 2),
     "dequantize": lambda x: mil.dequantize(mil.quantize(x, 0.5), array(8) ** 2 + 1, levels(8), axis=1),
     "elu": lambda x: mil.elu(x, 0.7),
     "equal": lambda x: mil.cast(mil.equal(x, 0), "fp16"),
@@ -129,6 +140,7 @@ CALLS: dict[str, Callable[[mil.Tensor], mil.Tensor | tuple[mil.Tensor, ...]]] = 
     "exp": mil.exp,
     "exp2": mil.exp2,
     "expand_dims": lambda x: mil.expand_dims(x, [0]),
+    "flatten2d": lambda x: mil.flatten2d(x, 2),
     "floor": mil.floor,
     "floor_div": lambda x: mil.floor_div(x, 0.3),
     "gelu": lambda x: mil.gelu(x, "TANH_APPROXIMATION"),
@@ -153,6 +165,9 @@ CALLS: dict[str, Callable[[mil.Tensor], mil.Tensor | tuple[mil.Tensor, ...]]] = 
     "minimum": lambda x: mil.minimum(-0.0, x),
     "mul": lambda x: mil.mul(x, x),
     "not_equal": lambda x: mil.cast(mil.not_equal(x, 1), "fp16"),
+    "pad": lambda x: mil.pad(x, [1, 2, 0, 3], "constant", -1.5),
+    "pixel_shuffle": lambda x: mil.pixel_shuffle(x, 2),
+    "pixel_unshuffle": lambda x: mil.pixel_unshuffle(x, 2),
     "pow": lambda x: mil.pow(x, -0.5),
     "prelu": lambda x: mil.prelu(x, array(8)),
     "quantize": lambda x: mil.dequantize(mil.quantize(x, 0.1, 7, "uint8"), 0.1, 7),
@@ -169,6 +184,9 @@ CALLS: dict[str, Callable[[mil.Tensor], mil.Tensor | tuple[mil.Tensor, ...]]] = 
     "relu": mil.relu,
     "relu6": mil.relu6,
     "reshape": lambda x: mil.reshape(x, [1, 32, 1, -1]),
+    "resize_bilinear": lambda x: mil.resize_bilinear(x, 7, 5, "ALIGN_CORNERS"),
+    "resize_nearest_neighbor": lambda x: mil.resize_nearest_neighbor(x, 3, 20),
+    "reverse": lambda x: mil.reverse(x, [1, -1]),
     "round": mil.round,
     "rsqrt": lambda x: mil.rsqrt(x, 1e-5),
     "scaled_dot_product_attention": lambda x: mil.scaled_dot_product_attention(x, x, x, array(4, 4)),
@@ -192,18 +210,31 @@ CALLS: dict[str, Callable[[mil.Tensor], mil.Tensor | tuple[mil.Tensor, ...]]] = 
     "softmax": lambda x: mil.softmax(x, 1),
     "softplus": mil.softplus,
     "softsign": mil.softsign,
+    "space_to_depth": lambda x: mil.space_to_depth(x, 4),
     "split": lambda x: mil.split(x, 4, -1),
     "sqrt": mil.sqrt,
     "square": mil.square,
     "squeeze": lambda x: mil.squeeze(x, [0]),
+    "stack": lambda x: mil.stack([x, mil.relu(x)], -1),
     "sub": lambda x: mil.sub(array(16), x),
     "tanh": mil.tanh,
     "threshold": lambda x: mil.threshold(x, 0.1),
     "thresholded_relu": lambda x: mil.thresholded_relu(x, 1),
+    "tile": lambda x: mil.tile(x, [1, 2, 1, 3]),
+    "topk": lambda x: mil.topk(x, 3, 1)[0],
     "transpose": lambda x: mil.transpose(x, [0, 3, 1, 2]),
+    "upsample_bilinear": lambda x: mil.upsample_bilinear(x, 2, 1.5, False),
+    "upsample_nearest_neighbor": lambda x: mil.upsample_nearest_neighbor(x, 2, 3),
 }
 FAMILIES = (activations, ops, reductions, shapes, storage, windows)
-SINCE_IOS17 = {"dequantize", "quantize", "scaled_dot_product_attention"}
+SINCE_IOS17 = {
+    "constexpr_blockwise_shift_scale",
+    "constexpr_lut_to_dense",
+    "constexpr_sparse_to_dense",
+    "dequantize",
+    "quantize",
+    "scaled_dot_product_attention",
+}
 
 
 def test_every_operation_is_called() -> None:

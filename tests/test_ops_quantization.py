@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as nps
 
 import oracle
-from aneperf import mil
-from programs import any_halves, evaluate, normal_halves
+from aneperf import CompileError, mil
+from programs import any_halves, build, evaluate, normal_halves
 
 SEEDS = st.integers(0, 2**32 - 1)
 DTYPES = ["int8", "uint8"]
@@ -116,3 +116,104 @@ def test_conv_with_weights_in_8_bits(device, dtype):
     x = normal_halves(7, (1, 32, 2, 33))
     (got,) = evaluate(device, lambda t: mil.conv(t, mil.constexpr_affine_dequantize(q, scale)), x)
     oracle.assert_within(got, oracle.conv(x, weight), overflow=oracle.PRODUCT_OVERFLOW)
+
+
+def blockwise(parameter, shape):
+    """Each element for a whole block of `shape`."""
+    for axis, (have, want) in enumerate(zip(parameter.shape, shape, strict=True)):
+        parameter = np.repeat(parameter, want // have, axis)
+    return parameter
+
+
+def added(device, x, weight):
+    """x + weight, the weight being an expression of constants."""
+    (got,) = evaluate(device, lambda t: mil.add(t, weight), x)
+    return got
+
+
+BLOCKS = st.lists(st.tuples(st.integers(1, 3), st.integers(1, 4)), min_size=1, max_size=4)
+
+
+@given(BLOCKS, st.sampled_from(["uint4", "uint8", "int8"]), st.sampled_from([None, "fp16", "data"]), SEEDS)
+def test_weights_in_blocks(device, blocks, dtype, offset_dtype, seed):
+    random = np.random.default_rng(seed)
+    shape, counts = tuple(a * b for a, b in blocks), tuple(a for a, _ in blocks)
+    low, high = (0, 16) if dtype == "uint4" else (np.iinfo(dtype).min, np.iinfo(dtype).max + 1)
+    data, scale = random.integers(low, high, shape), normal_halves(seed, counts)
+    offset, stored = np.zeros(counts), None
+    if offset_dtype == "fp16":
+        offset = stored = normal_halves(seed + 1, counts, 10)
+    elif offset_dtype == "data":
+        offset = random.integers(low, high, counts)
+        stored = mil.const(offset, dtype)
+    weight = mil.constexpr_blockwise_shift_scale(mil.const(data, dtype), scale, stored)
+    x = normal_halves(seed + 2, shape)
+    # The difference and the product are each rounded to fp32 on the way.
+    difference = (data - blockwise(offset.astype(np.float64), shape)).astype(np.float32)
+    true = oracle.rounded(difference * blockwise(scale.astype(np.float32), shape))
+    oracle.assert_same(added(device, x, weight), oracle.rounded(oracle.exact("add", x, true)))
+
+
+@given(BLOCKS, st.sampled_from(["uint1", "uint4", "uint8"]), st.sampled_from([1, 2, 3]), st.data(), SEEDS)
+def test_weights_from_tables(device, blocks, dtype, vector, data, seed):
+    shape, counts = tuple(a * b for a, b in blocks), tuple(a for a, _ in blocks)
+    entries = {"uint1": 2, "uint4": 16, "uint8": 256}[dtype]
+    axis = data.draw(st.integers(-len(shape), len(shape) - 1))
+    indices = np.random.default_rng(seed).integers(0, entries, shape)
+    lut = normal_halves(seed, (*counts, entries, vector))
+    weight = mil.constexpr_lut_to_dense(mil.const(indices, dtype), lut, axis)
+    true = np.empty((*shape, vector), np.float16)
+    for place in np.ndindex(*shape):
+        block = tuple(i * count // side for i, count, side in zip(place, counts, shape, strict=True))
+        true[place] = lut[block][indices[place]]
+    axis %= len(shape)
+    true = np.moveaxis(true, -1, axis + 1)
+    true = true.reshape([side * (vector if i == axis else 1) for i, side in enumerate(shape)])
+    x = normal_halves(seed + 1, true.shape)
+    oracle.assert_same(added(device, x, weight), oracle.rounded(oracle.exact("add", x, true)))
+
+
+@given(st.lists(st.integers(1, 5), min_size=1, max_size=4), SEEDS)
+def test_sparse_weights(device, shape, seed):
+    mask = np.random.default_rng(seed).integers(0, 2, shape)
+    mask.flat[0] = 1
+    values = normal_halves(seed, (int(mask.sum()),))
+    true = np.zeros(shape, np.float16)
+    true[mask == 1] = values
+    x = normal_halves(seed + 1, tuple(shape))
+    weight = mil.constexpr_sparse_to_dense(values, mask)
+    oracle.assert_same(added(device, x, weight), oracle.rounded(oracle.exact("add", x, true)))
+
+
+def test_a_mask_with_another_number_of_ones_is_refused(device):
+    weight = mil.constexpr_sparse_to_dense(normal_halves(1, (3,)), [1, 0, 1, 0])
+    program = build(lambda t: mil.add(t, weight), normal_halves(2, (4,)))
+    with pytest.raises(CompileError, match="mask has 2 ones, nonzero_data 3 elements"):
+        program.compile(device)
+
+
+@pytest.mark.parametrize(
+    ("define", "message"),
+    [
+        (
+            lambda: mil.constexpr_lut_to_dense(mil.const([1], "uint4"), np.ones((1, 8, 1))),
+            "16 entries, this one 8",
+        ),
+        (lambda: mil.constexpr_lut_to_dense(mil.const([1], "uint4"), np.ones((16, 1))), "two axes more"),
+        (
+            lambda: mil.constexpr_lut_to_dense(mil.const([1], "uint1"), np.ones((1, 2, 2))),
+            "'vector_axis' is missing",
+        ),
+        (lambda: mil.constexpr_blockwise_shift_scale(np.int8([1, 2, 3]), np.ones(2)), "does not divide"),
+        (
+            lambda: mil.constexpr_blockwise_shift_scale(
+                np.int8([1, 2]), np.ones(2), mil.const([1, 2], "uint8")
+            ),
+            "offset must be fp16 or int8",
+        ),
+        (lambda: mil.constexpr_sparse_to_dense(np.ones((2, 1), np.float16), [1, 1]), "must have one axis"),
+    ],
+)
+def test_compressed_weights_that_do_not_fit(define, message):
+    with pytest.raises(CompileError, match=message):
+        define()

@@ -100,7 +100,7 @@ MALFORMED_STATEMENTS = [
     ("tensor<fp16, [^2147483648]> y = relu(x = x);", "dimension '2147483648' is not in 1 to 2147483647"),
     ("tensor<fp16, [^n]> y = relu(x = x);", "expected a dimension, an integer from 1, found 'n'"),
     ("tensor<fp16, [1, 4^;", "expected ']' to close the shape, found ';'"),
-    ("tensor<fp16, [1, 1, 1, 1, 1, ^1]> y = relu(x = x);", "a rank above 5"),
+    ("tensor<fp16, [1, 1, 1, 1, 1, 1, 1, ^1]> y = relu(x = x);", "a rank above 7"),
     ("^tensor<fp32, [2147483647, 2147483647]> y = relu(x = x);", "is larger than 2^40 bytes"),
     ("^tensor<string, [1]> y = relu(x = x);", "strings have rank 0"),
     ("^dict<string, string> y = relu(x = x);", "a dict is known only as the program's buildInfo"),

@@ -81,6 +81,7 @@ REFUSED = {
     "where": "the Neural Engine's compiler does not accept where: use select",
     "while_loop": "the Neural Engine runs no control flow, lists or state",
     "random_normal": "the Neural Engine's compiler accepts no random operations in MIL",
+    "constexpr_cast": "no operation of the engine takes its fp32 result: store the constant as fp16",
     "space_to_batch": "the Neural Engine runs this operation, but the emulator does not",
 }
 

@@ -169,7 +169,7 @@ def open_neural_engine(budget: CompileBudget = ...) -> Device:
     """The Apple Neural Engine. Raises DeviceUnavailable where there is none."""
 
 def open_emulator(chip: str = "h16", budget: CompileBudget = ...) -> Device:
-    """The software engine with a chip's profile ("h16"), or "none" for plain fp16 arithmetic."""
+    """The software engine with a chip's profile ("h13" to "h17"), or "none" for plain fp16 arithmetic."""
 
 def infer(op: str, arguments: Mapping[str, Any], opset: str = "ios18") -> list[tuple[str, tuple[int, ...]]]:
     """Check an operation and return its results' (dtype, shape).

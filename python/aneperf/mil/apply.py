@@ -20,7 +20,13 @@ _ATTRIBUTES: dict[str, DType] = {
     **dict.fromkeys(("ceil_mode", "cond", "exclude_padding_from_average"), "bool"),
     **dict.fromkeys(("interleave", "keep_dims", "transpose_x", "transpose_y"), "bool"),
     **dict.fromkeys(("dtype", "mode", "output_dtype", "pad_type"), "string"),
-    **dict.fromkeys(("a", "b", "scale"), "fp16"),
+    **dict.fromkeys(("a", "b", "constant_val", "lut", "scale"), "fp16"),
+    **dict.fromkeys(("scale_factor_height", "scale_factor_width"), "fp32"),
+    **dict.fromkeys(("block_size", "crop_height", "crop_width", "downscale_factor", "reps"), "int32"),
+    **dict.fromkeys(("target_size_height", "target_size_width", "upscale_factor", "vector_axis"), "int32"),
+    **dict.fromkeys(("align_corners", "ascending"), "bool"),
+    **dict.fromkeys(("output_indices_dtype", "sampling_mode"), "string"),
+    "mask": "uint1",
 }
 _TUPLES = {"values"}
 
@@ -34,6 +40,8 @@ def apply(op: str, name: str | None = None, **arguments: object) -> tuple[Tensor
     given = {argument: value for argument, value in arguments.items() if value is not None}
     beside = next((tensor.dtype for value in given.values() for tensor in _tensors(value)), None)
     fixed = {**_ATTRIBUTES, "zero_point": given.get("output_dtype", beside)}
+    if op == "topk":  # a number of elements; that of local_response_norm is a factor
+        fixed["k"] = "int32"
     operation = Operation(
         op,
         {

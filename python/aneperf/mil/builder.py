@@ -121,6 +121,9 @@ class Builder:
         """Add an operation that was checked; its constants are defined just before it. For `apply`."""
         results = self._free_names(operation.op, len(types)) if name is None else _numbered(name, len(types))
         operands = dict.fromkeys(tensor for _, tensor in operation.operands())
+        for tensor in operands:
+            if tensor.expression is not None:
+                tensor.expression.infer(self.opset)
         named = [t.name for t in operands if t.name and t.builder is None and t not in self._defined]
         self._check_free([*results, *named])
         self._claim(results, f"the result of {operation.op}")

@@ -68,3 +68,37 @@ def constexpr_affine_dequantize(
         scale=scale,
         axis=axis,
     )
+
+
+def constexpr_lut_to_dense(
+    indices: Operand, lut: Operand, vector_axis: int | None = None, *, name: str | None = None
+) -> Tensor:
+    """A weight stored as indices into tables, in fp16. For use in any builder.
+
+    `indices` is a uint8 array, or a constant of uint1, uint4 or uint8. `lut` [B..., E, V] holds a table for
+    each block of indices, B dividing their shape: E = 2, 16 or 256 entries of V elements, which go along
+    `vector_axis`. Needs opset ios18.
+    """
+    stored = indices if isinstance(indices, Tensor) else const(indices)
+    return apply_one("constexpr_lut_to_dense", name, indices=stored, lut=lut, vector_axis=vector_axis)
+
+
+def constexpr_sparse_to_dense(nonzero_data: Operand, mask: Operand, *, name: str | None = None) -> Tensor:
+    """A weight stored as its elements where `mask` is 1, in order; 0 elsewhere. For use in any builder.
+
+    `nonzero_data` is a vector of fp16, int8 or uint8. Needs opset ios18.
+    """
+    stored = nonzero_data if isinstance(nonzero_data, Tensor) else const(nonzero_data)
+    return apply_one("constexpr_sparse_to_dense", name, nonzero_data=stored, mask=mask)
+
+
+def constexpr_blockwise_shift_scale(
+    data: Operand, scale: Operand, offset: Operand | None = None, *, name: str | None = None
+) -> Tensor:
+    """A weight stored in 4 or 8 bits: (data - offset) scale, in fp16. For use in any builder.
+
+    `data` is an int8 or uint8 array, or a constant of uint4. Each element of scale and offset stands for a
+    block of it, their shape dividing its. Needs opset ios18.
+    """
+    stored = data if isinstance(data, Tensor) else const(data)
+    return apply_one("constexpr_blockwise_shift_scale", name, data=stored, scale=scale, offset=offset)

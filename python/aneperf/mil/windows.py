@@ -13,6 +13,10 @@ from typing import Literal
 from .apply import apply_one
 from .graph import Tensor
 
+SamplingMode = Literal[
+    "STRICT_ALIGN_CORNERS", "ALIGN_CORNERS", "DEFAULT", "OFFSET_CORNERS", "UNALIGN_CORNERS"
+]
+
 
 def max_pool(
     x: Tensor,
@@ -83,4 +87,76 @@ def l2_pool(
         strides=strides,
         pad_type=pad_type,
         pad=pad,
+    )
+
+
+def upsample_nearest_neighbor(
+    x: Tensor, scale_factor_height: float = 1, scale_factor_width: float = 1, *, name: str | None = None
+) -> Tensor:
+    """Repeat each element of the last two axes a whole number of times."""
+    return apply_one(
+        "upsample_nearest_neighbor",
+        name,
+        x=x,
+        scale_factor_height=scale_factor_height,
+        scale_factor_width=scale_factor_width,
+    )
+
+
+def resize_nearest_neighbor(
+    x: Tensor, target_size_height: int, target_size_width: int, *, name: str | None = None
+) -> Tensor:
+    """The last two axes at another size: element i of n comes from floor(i H / n)."""
+    return apply_one(
+        "resize_nearest_neighbor",
+        name,
+        x=x,
+        target_size_height=target_size_height,
+        target_size_width=target_size_width,
+    )
+
+
+def upsample_bilinear(
+    x: Tensor,
+    scale_factor_height: float = 1,
+    scale_factor_width: float = 1,
+    align_corners: bool = True,
+    *,
+    name: str | None = None,
+) -> Tensor:
+    """The last two axes times a factor, rounded down, interpolated linearly.
+
+    Corners fall on corners, or, if not aligned, the elements' areas on each other.
+    """
+    return apply_one(
+        "upsample_bilinear",
+        name,
+        x=x,
+        scale_factor_height=scale_factor_height,
+        scale_factor_width=scale_factor_width,
+        align_corners=align_corners,
+    )
+
+
+def resize_bilinear(
+    x: Tensor,
+    target_size_height: int,
+    target_size_width: int,
+    sampling_mode: SamplingMode = "DEFAULT",
+    *,
+    name: str | None = None,
+) -> Tensor:
+    """The last two axes at another size, interpolated linearly.
+
+    Of an axis of size H, element i of n is sampled at i (H - 1) / (n - 1) if corners are aligned,
+    i H / n by DEFAULT, (i + 1/2) max(1, H - 1) / n for OFFSET_CORNERS, (i + 1/2) H / n - 1/2 for
+    UNALIGN_CORNERS. A single element of aligned corners comes from 0 if strict, else from (H - 1) / 2.
+    """
+    return apply_one(
+        "resize_bilinear",
+        name,
+        x=x,
+        target_size_height=target_size_height,
+        target_size_width=target_size_width,
+        sampling_mode=sampling_mode,
     )

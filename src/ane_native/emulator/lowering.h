@@ -20,6 +20,7 @@ class Lowering {
              ThreadPool& threads);
 
     const ChipProfile& profile() const { return profile_; }
+    const Kernels& kernels() const { return kernels_; }
     int workers() const { return threads_.size(); }
 
     // The packed elements of a value, as its dtype stores them.
@@ -79,7 +80,9 @@ std::span<const LoweringEntry> row_lowerings();
 std::span<const LoweringEntry> norm_lowerings();
 std::span<const LoweringEntry> pooling_lowerings();
 std::span<const LoweringEntry> shape_lowerings();
+std::span<const LoweringEntry> rearrangement_lowerings();
 std::span<const LoweringEntry> quantization_lowerings();
+std::span<const LoweringEntry> compression_lowerings();
 
 inline int64_t ceil_divide(int64_t a, int64_t b) { return (a + b - 1) / b; }
 

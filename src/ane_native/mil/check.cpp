@@ -21,6 +21,10 @@ void check_version(const Program& program, const Function& function) {
 }
 
 void check_port(const Value& value) {
+    if (value.type.rank() > 5)
+        fail("port '" + value.name + "' is " + to_string(value.type) +
+                 "; the engine's tensors have at most 5 axes",
+             value.where);
     if (value.type.dtype == DType::fp16 || value.type.dtype == DType::fp32) return;
     fail("port '" + value.name + "' is " + std::string(dtype_name(value.type.dtype)) +
              "; the engine's ports are fp16 or fp32",

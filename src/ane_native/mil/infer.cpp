@@ -9,8 +9,8 @@ namespace ane::mil {
 
 namespace {
 
-constexpr std::array families = {convolution_ops, elementwise_ops, pooling_ops,
-                                 reduction_ops,   shape_ops,       quantization_ops};
+constexpr std::array families = {convolution_ops, elementwise_ops,   pooling_ops,      reduction_ops,
+                                 shape_ops,       rearrangement_ops, quantization_ops, compression_ops};
 
 std::string names(DTypes set) {
     std::string result;
@@ -29,6 +29,10 @@ void check_argument(const OpView& op, const OpView::Item& item, const Parameter&
             name,
             "'" + name + (item.is_tuple ? "' takes one value, not a tuple" : "' takes a tuple: (a, b, ...)"));
     for (const Value* value : item.values) {
+        // A lookup table has two axes beside those of the weight; nothing computes on it.
+        if (value->type.rank() > 5 && parameter.name != "lut")
+            op.fail(name, "'" + name + "' is " + to_string(value->type) +
+                              "; the engine's tensors have at most 5 axes");
         if (parameter.role == Role::constant && !value->constant)
             op.fail(name, "'" + name + "' must be a constant");
         if (parameter.dtypes >> static_cast<unsigned>(value->type.dtype) & 1) continue;

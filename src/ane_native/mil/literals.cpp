@@ -11,7 +11,7 @@ namespace {
 
 using Kind = Token::Kind;
 
-constexpr size_t max_rank = 5;
+constexpr size_t max_rank = 7;  // of a lookup table; what is computed has 5 at most
 constexpr uint64_t max_dim = (uint64_t{1} << 31) - 1;
 constexpr int64_t max_tensor_bytes = int64_t{1} << 40;
 
@@ -42,7 +42,7 @@ TensorType read_type(Lexer& text, const Token& head) {
     text.expect("[", "to open the shape");
     if (!text.at("]")) {
         do {
-            if (type.shape.size() == max_rank) refuse(text.peek().where, "a rank above 5");
+            if (type.shape.size() == max_rank) refuse(text.peek().where, "a rank above 7");
             type.shape.push_back(read_dim(text));
         } while (text.accept(","));
     }

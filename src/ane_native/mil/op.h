@@ -107,6 +107,8 @@ std::span<const OpSpec> elementwise_ops();
 std::span<const OpSpec> pooling_ops();
 std::span<const OpSpec> reduction_ops();
 std::span<const OpSpec> shape_ops();
+std::span<const OpSpec> rearrangement_ops();
+std::span<const OpSpec> compression_ops();
 std::span<const OpSpec> quantization_ops();
 
 }  // namespace ane::mil

@@ -356,7 +356,8 @@ void bind_device(py::module_& module) {
             return open_emulator(to_text(chip, "chip"), budget);
         },
         py::arg("chip") = "h16", py::arg("budget") = CompileBudget{},
-        "The software engine with a chip's profile (\"h16\"), or \"none\" for plain fp16 arithmetic.");
+        "The software engine with a chip's profile (\"h13\" to \"h17\"), or \"none\" for plain fp16 "
+        "arithmetic.");
 }
 
 }  // namespace ane::python

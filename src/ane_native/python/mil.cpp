@@ -83,7 +83,7 @@ mil::Value to_value(py::handle object, const char* argument) {
     const auto parts = py::reinterpret_borrow<py::tuple>(object);
     mil::Value value;
     value.type = {to_dtype(parts[0], "dtype"), to_shape(parts[1], "shape")};
-    if (value.type.rank() > 5) throw ArgumentError(std::string(argument) + " has more than 5 axes");
+    if (value.type.rank() > 7) throw ArgumentError(std::string(argument) + " has more than 7 axes");
     for (const int64_t extent : value.type.shape)
         if (extent < 1 || extent > INT32_MAX)
             throw ArgumentError(std::string(argument) + " has an axis of " + std::to_string(extent) +

@@ -116,6 +116,24 @@ void lower_split(Lowering& l, const mil::OpView& op, Results results) {
     }
 }
 
+// A tensor that fills part of a result, from `offset` on.
+struct Part {
+    Buffer from;
+    int64_t offset;
+    LoopNest<2> loops;
+};
+
+// One step for all parts: a step of its own for a constant part would make the whole result a constant.
+void add_parts(Lowering& l, const std::vector<Part>& parts, const mil::Value& result) {
+    std::vector<Buffer> reads;
+    for (const Part& part : parts) reads.push_back(part.from);
+    const Buffer y = l.result(result);
+    l.step(reads, {y}, [=](const Execution& e) {
+        for (const Part& part : parts)
+            copy(e, e.at<half>(part.from), e.at<half>(y) + part.offset, part.loops);
+    });
+}
+
 void lower_concat(Lowering& l, const mil::OpView& op, Results results) {
     const auto& values = op.tuple("values");
     const TensorType& type = results[0]->type;
@@ -124,26 +142,29 @@ void lower_concat(Lowering& l, const mil::OpView& op, Results results) {
     auto strides = row_major_strides(type.shape);
     const int64_t axis_stride = strides[axis];
     if (interleave) strides[axis] *= static_cast<int64_t>(values.size());
-    struct Part {
-        Buffer from;
-        int64_t offset;
-        LoopNest<2> loops;
-    };
     std::vector<Part> parts;
-    std::vector<Buffer> reads;
     int64_t position = 0;
     for (const mil::Value* value : values) {
         const Shape& shape = value->type.shape;
-        reads.push_back(l.buffer(*value));
-        parts.push_back({reads.back(), position * axis_stride, {shape, {row_major_strides(shape), strides}}});
+        parts.push_back(
+            {l.buffer(*value), position * axis_stride, {shape, {row_major_strides(shape), strides}}});
         position += interleave ? 1 : shape[axis];
     }
-    // One step for all parts: a step of its own for a constant part would make the whole result a constant.
-    const Buffer y = l.result(*results[0]);
-    l.step(reads, {y}, [=](const Execution& e) {
-        for (const Part& part : parts)
-            copy(e, e.at<half>(part.from), e.at<half>(y) + part.offset, part.loops);
-    });
+    add_parts(l, parts, *results[0]);
+}
+
+void lower_stack(Lowering& l, const mil::OpView& op, Results results) {
+    auto strides = row_major_strides(results[0]->type.shape);
+    const int64_t axis = op.axis("axis", results[0]->type.rank()), axis_stride = strides[axis];
+    strides.erase(strides.begin() + axis);
+    std::vector<Part> parts;
+    for (const mil::Value* value : op.tuple("values")) {
+        const Shape& shape = value->type.shape;
+        const auto position = static_cast<int64_t>(parts.size());
+        parts.push_back(
+            {l.buffer(*value), position * axis_stride, {shape, {row_major_strides(shape), strides}}});
+    }
+    add_parts(l, parts, *results[0]);
 }
 
 // fp16 to an integer type: towards zero, clamped to its range.
@@ -214,11 +235,13 @@ std::span<const LoweringEntry> shape_lowerings() {
         {"cast", lower_cast},
         {"concat", lower_concat},
         {"expand_dims", lower_view},
+        {"flatten2d", lower_view},
         {"reshape", lower_view},
         {"slice_by_index", lower_slice_by_index},
         {"slice_by_size", lower_slice_by_size},
         {"split", lower_split},
         {"squeeze", lower_view},
+        {"stack", lower_stack},
         {"transpose", lower_transpose},
     };
     return table;

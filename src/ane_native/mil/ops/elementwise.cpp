@@ -12,8 +12,7 @@ std::vector<TensorType> infer_unary(const OpView& op) { return {op.type("x")}; }
 
 std::vector<TensorType> infer_with_scalars(const OpView& op) {
     for (const auto name : {"alpha", "beta", "epsilon"})
-        if (op.has(name) && op.type(name).rank() != 0)
-            op.fail(name, std::string(name) + " must be a scalar");
+        if (op.has(name) && op.type(name).rank() != 0) op.fail(name, std::string(name) + " must be a scalar");
     return {op.type("x")};
 }
 

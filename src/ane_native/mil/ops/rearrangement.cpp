@@ -1,0 +1,202 @@
+#include "rearrangement.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace ane::mil {
+
+namespace {
+
+using Kind = AxisSource::Kind;
+
+// x's axes as they are, for an operation to replace some.
+std::vector<AxisSource> identical(const Shape& shape) {
+    std::vector<AxisSource> axes;
+    for (const int64_t size : shape) axes.push_back({Kind::shifted, size, size});
+    return axes;
+}
+
+void need_spatial_axes(const OpView& op, const Shape& x) {
+    if (x.size() < 3) op.fail("x", "x must have at least three axes, is " + to_string(x));
+}
+
+std::vector<AxisSource> reversed(const OpView& op, const Shape& x) {
+    auto axes = identical(x);
+    const auto rank = static_cast<int64_t>(x.size());
+    for (int64_t i = 0; i < rank; ++i)
+        if (!op.has("axes")) axes[i].kind = Kind::reversed;
+    if (op.has("axes"))
+        for (const int64_t axis : op.axes("axes", rank)) axes[axis].kind = Kind::reversed;
+    return axes;
+}
+
+std::vector<AxisSource> tiled(const OpView& op, const Shape& x) {
+    const auto reps = op.integers("reps");
+    if (reps.size() != x.size()) op.fail("reps", "reps needs one entry for each axis of " + to_string(x));
+    auto axes = identical(x);
+    for (size_t i = 0; i < reps.size(); ++i) {
+        if (reps[i] < 1) op.fail("reps", "each of reps must be positive");
+        axes[i] = {Kind::repeated, x[i], x[i] * reps[i]};
+    }
+    return axes;
+}
+
+std::vector<AxisSource> padded(const OpView& op, const Shape& x) {
+    const auto pad = op.integers("pad");
+    const std::string mode = op.text("mode", "constant");
+    if (mode != "constant" && mode != "reflect" && mode != "replicate")
+        op.fail("mode", "mode must be constant, reflect or replicate, is \"" + mode + "\"");
+    if (pad.size() % 2 != 0 || pad.size() > 2 * x.size())
+        op.fail("pad", "pad needs two entries for each of the last axes of " + to_string(x));
+    if (op.has("constant_val") && op.type("constant_val").elements() != 1)
+        op.fail("constant_val", "constant_val must be a scalar");
+    auto axes = identical(x);
+    const size_t first = x.size() - pad.size() / 2;
+    for (size_t i = first; i < x.size(); ++i) {
+        const int64_t before = pad[2 * (i - first)], after = pad[2 * (i - first) + 1];
+        const int64_t most = mode == "reflect" ? x[i] - 1 : mode == "replicate" ? x[i] : INT32_MAX;
+        if (before < 0 || after < 0 || before > most || after > most)
+            op.fail("pad", "the padding of axis " + std::to_string(i) + " of " + to_string(x) +
+                               " must be 0 to " + std::to_string(most) + " in mode " + mode);
+        const Kind kind = mode == "reflect"     ? Kind::reflected
+                          : mode == "replicate" ? Kind::clamped
+                                                : Kind::shifted;
+        axes[i] = {kind, x[i], before + x[i] + after, before};
+    }
+    return axes;
+}
+
+std::vector<AxisSource> cropped(const OpView& op, const Shape& x) {
+    need_spatial_axes(op, x);
+    auto axes = identical(x);
+    size_t axis = x.size() - 2;
+    for (const auto name : {"crop_height", "crop_width"}) {
+        const auto crop = op.integers(name);
+        if (crop.size() != 2 || crop[0] < 0 || crop[1] < 0 || crop[0] + crop[1] >= x[axis])
+            op.fail(name, std::string(name) + " must be two numbers that leave something of " +
+                              std::to_string(x[axis]) + " elements");
+        axes[axis] = {Kind::shifted, x[axis], x[axis] - crop[0] - crop[1], -crop[0]};
+        ++axis;
+    }
+    return axes;
+}
+
+int64_t target_size(const OpView& op, std::string_view name) {
+    const int64_t size = op.integer(name);
+    if (size < 1) op.fail(name, std::string(name) + " must be positive");
+    return size;
+}
+
+int64_t scaled_size(const OpView& op, std::string_view name, int64_t size, bool whole) {
+    const float factor = op.number(name, 1.0f);
+    const double scaled = std::floor(static_cast<double>(factor) * static_cast<double>(size));
+    if (!(scaled >= 1 && scaled <= INT32_MAX))
+        op.fail(name, std::string(name) + " times " + std::to_string(size) + " must be 1 to 2147483647");
+    if (whole && factor != std::floor(factor))
+        op.refuse(name, "a fractional factor has no documented sampling: use resize_nearest_neighbor");
+    return static_cast<int64_t>(scaled);
+}
+
+// Height and width of the result of a resize_ or upsample_ operation.
+std::pair<int64_t, int64_t> resized(const OpView& op, const Shape& x, bool whole) {
+    need_spatial_axes(op, x);
+    if (op.op().starts_with("resize"))
+        return {target_size(op, "target_size_height"), target_size(op, "target_size_width")};
+    return {scaled_size(op, "scale_factor_height", x[x.size() - 2], whole),
+            scaled_size(op, "scale_factor_width", x.back(), whole)};
+}
+
+Sampling sampling(int64_t size, int64_t extent, const std::string& mode) {
+    const auto in = static_cast<double>(size), out = static_cast<double>(extent);
+    if (mode == "DEFAULT") return {size, extent, 0, in / out};
+    if (mode == "UNALIGN_CORNERS") return {size, extent, 0.5 * in / out - 0.5, in / out};
+    if (mode == "OFFSET_CORNERS") {
+        const double delta = std::max(1.0, in - 1) / out;
+        return {size, extent, 0.5 * delta, delta};
+    }
+    const double lone = mode == "ALIGN_CORNERS" ? (in - 1) / 2 : 0;
+    return extent == 1 ? Sampling{size, extent, lone, 0} : Sampling{size, extent, 0, (in - 1) / (out - 1)};
+}
+
+std::string sampling_mode(const OpView& op) {
+    if (op.op() == "upsample_bilinear") {
+        const bool align = op.boolean("align_corners", true), half = op.boolean("half_pixel_centers", !align);
+        if (align && half)
+            op.fail("half_pixel_centers", "align_corners and half_pixel_centers exclude each other");
+        return align ? "STRICT_ALIGN_CORNERS" : half ? "UNALIGN_CORNERS" : "DEFAULT";
+    }
+    const std::string mode = op.text("sampling_mode", "DEFAULT");
+    for (const auto known :
+         {"STRICT_ALIGN_CORNERS", "ALIGN_CORNERS", "DEFAULT", "OFFSET_CORNERS", "UNALIGN_CORNERS"})
+        if (mode == known) return mode;
+    op.fail("sampling_mode", "there is no sampling_mode \"" + mode + "\"");
+}
+
+}  // namespace
+
+int64_t AxisSource::at(int64_t index) const {
+    const int64_t i = index - before;
+    switch (kind) {
+        case Kind::shifted: return i < 0 || i >= size ? -1 : i;
+        case Kind::repeated: return i % size;
+        case Kind::reversed: return size - 1 - i;
+        case Kind::reflected: return i < 0 ? -i : i >= size ? 2 * (size - 1) - i : i;
+        case Kind::clamped: return std::clamp<int64_t>(i, 0, size - 1);
+        case Kind::scaled: return i * size / extent;
+    }
+    return -1;
+}
+
+std::vector<AxisSource> axis_sources(const OpView& op) {
+    const Shape& x = op.type("x").shape;
+    if (op.op() == "reverse") return reversed(op, x);
+    if (op.op() == "tile") return tiled(op, x);
+    if (op.op() == "pad") return padded(op, x);
+    if (op.op() == "crop") return cropped(op, x);
+    const auto [height, width] = resized(op, x, true);
+    auto axes = identical(x);
+    axes[x.size() - 2] = {Kind::scaled, x[x.size() - 2], height};
+    axes.back() = {Kind::scaled, x.back(), width};
+    return axes;
+}
+
+BilinearSampling bilinear_sampling(const OpView& op) {
+    const Shape& x = op.type("x").shape;
+    const auto [height, width] = resized(op, x, false);
+    const std::string mode = sampling_mode(op);
+    return {sampling(x[x.size() - 2], height, mode), sampling(x.back(), width, mode)};
+}
+
+BlockShuffle block_shuffle(const OpView& op) {
+    const Shape& x = op.type("x").shape;
+    if (x.size() != 4) op.fail("x", "x must be [batch, channels, height, width], is " + to_string(x));
+    const bool to_space = op.op() == "depth_to_space" || op.op() == "pixel_shuffle";
+    const std::string_view argument = op.op() == "pixel_shuffle"     ? "upscale_factor"
+                                      : op.op() == "pixel_unshuffle" ? "downscale_factor"
+                                                                     : "block_size";
+    const int64_t b = op.integer(argument);
+    if (b < 1 || b > 65536) op.fail(argument, std::string(argument) + " must be 1 to 65536");
+    if (to_space ? x[1] % (b * b) != 0 : x[2] % b != 0 || x[3] % b != 0)
+        op.fail(argument, std::to_string(b) +
+                              (to_space ? " squared does not divide the channels of "
+                                        : " does not divide height and width of ") +
+                              to_string(x));
+    const int64_t n = x[0], c = to_space ? x[1] / (b * b) : x[1], h = to_space ? x[2] : x[2] / b,
+                  w = to_space ? x[3] : x[3] / b;
+    // A block's place is the slowest part of the channels for the _space_ operations, as in TensorFlow, and
+    // the fastest for the pixel_ ones, as in PyTorch.
+    if (op.op() == "depth_to_space") return {{n, b, b, c, h, w}, {n, c, h * b, w * b}, {0, 3, 4, 1, 5, 2}};
+    if (op.op() == "pixel_shuffle") return {{n, c, b, b, h, w}, {n, c, h * b, w * b}, {0, 1, 4, 2, 5, 3}};
+    if (op.op() == "space_to_depth") return {{n, c, h, b, w, b}, {n, c * b * b, h, w}, {0, 3, 5, 1, 2, 4}};
+    return {{n, c, h, b, w, b}, {n, c * b * b, h, w}, {0, 1, 3, 5, 2, 4}};
+}
+
+TopK top_k(const OpView& op) {
+    const Shape& x = op.type("x").shape;
+    const TopK t{op.axis("axis", static_cast<int64_t>(x.size()), -1), op.integer("k", 1)};
+    if (t.count < 1 || t.count > x[t.axis])
+        op.fail("k", "k must be 1 to " + std::to_string(x[t.axis]) + ", the elements of the axis");
+    return t;
+}
+
+}  // namespace ane::mil
