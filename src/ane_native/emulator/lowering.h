@@ -20,6 +20,7 @@ class Lowering {
              ThreadPool& threads);
 
     const ChipProfile& profile() const { return profile_; }
+    const Kernels& kernels() const { return kernels_; }
     int workers() const { return threads_.size(); }
 
     // The packed elements of a value, as its dtype stores them.

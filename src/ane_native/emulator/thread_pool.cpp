@@ -17,7 +17,6 @@ namespace ane::emulator {
 
 namespace {
 
-constexpr int max_threads = 256;
 constexpr int spins_before_sleep = 4000;  // some 20 microseconds: longer than the gap between two operations
 constexpr int spins_before_yield = 1000;
 
@@ -26,13 +25,13 @@ std::mutex instance_mutex;
 
 int threads_wanted() {
     const char* text = std::getenv("ANEPERF_THREADS");
-    if (!text || !*text) return std::min(physical_cores(), max_threads);
+    if (!text || !*text) return std::min(physical_cores(), ThreadPool::max_size);
     int threads = 0;
     const char* end = text + std::strlen(text);
     const auto [stop, error] = std::from_chars(text, end, threads);
-    if (error != std::errc() || stop != end || threads < 1 || threads > max_threads)
+    if (error != std::errc() || stop != end || threads < 1 || threads > ThreadPool::max_size)
         throw ArgumentError("ANEPERF_THREADS is \"" + std::string(text) +
-                            "\"; it must be a number from 1 to " + std::to_string(max_threads));
+                            "\"; it must be a number from 1 to " + std::to_string(ThreadPool::max_size));
     return threads;
 }
 

@@ -11,6 +11,8 @@ namespace ane::emulator {
 // not depend on which thread runs it.
 class ThreadPool {
    public:
+    static constexpr int max_size = 256;
+
     // ANEPERF_THREADS, or the physical cores this process may use. Throws ArgumentError for a malformed
     // variable.
     static ThreadPool& shared();
