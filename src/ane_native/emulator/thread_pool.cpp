@@ -76,25 +76,27 @@ ThreadPool::ThreadPool(int size) : size_(size) {
     pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
-bool ThreadPool::run_one(int worker) {
-    uint64_t ticket = ticket_.load();
-    for (;;) {
+// Runs tasks of the present job until none is left. The job cannot end, nor another begin, before the tasks
+// that were run here are reported.
+void ThreadPool::run_tasks(int worker) {
+    int64_t finished = 0;
+    for (uint64_t ticket = ticket_.load();;) {
         const int64_t index = static_cast<uint32_t>(ticket);
         const Function function = function_;
         const void* context = context_;
-        if (index >= count_.load()) return false;
+        if (index >= count_.load()) break;
         if (!ticket_.compare_exchange_weak(ticket, ticket + 1)) continue;
         function(context, index, worker);
-        done_.fetch_add(1);
-        return true;
+        ++finished;
+        ticket = ticket_.load();
     }
+    if (finished > 0) done_.fetch_add(finished);
 }
 
 void ThreadPool::work(int worker) {
     uint32_t seen = 0;
     for (;;) {
-        while (run_one(worker)) {
-        }
+        run_tasks(worker);
         for (int spin = 0; job_.load() == seen && spin < spins_before_sleep; ++spin) pause_briefly(spin);
         job_.wait(seen);
         seen = job_.load();
@@ -116,8 +118,7 @@ void ThreadPool::run(int64_t count, Function function, const void* context) {
     count_ = count;
     job_.fetch_add(1);
     job_.notify_all();
-    while (run_one(0)) {
-    }
+    run_tasks(0);
     for (int spin = 0; done_.load() < count; ++spin) pause_briefly(spin);
 }
 

@@ -46,9 +46,14 @@ struct ProductKernels {
     // Writes `rows` rows of every strip of a panel; `stride` is that of b's rows.
     void (*pack)(const half* b, size_t stride, size_t rows, size_t columns, float* panel, size_t depth);
     // c [rows, columns] = a [rows, depth] * panel, added to c if `accumulate`. Writes whole vectors: the rows
-    // of c need room for a multiple of 32 columns.
+    // of c need room for a multiple of 32 columns. Meanwhile fetches into the cache what will be multiplied
+    // next: as many rows of fp16.
     void (*multiply)(const float* a, size_t a_stride, size_t rows, const float* panel, size_t depth,
-                     size_t columns, float* c, size_t c_stride, bool accumulate);
+                     size_t columns, float* c, size_t c_stride, bool accumulate, const half* next,
+                     size_t next_stride);
+    // c [columns] = a [depth] * b [depth, columns], without a panel, which pays only for several rows.
+    void (*multiply_row)(const float* a, const half* b, size_t stride, size_t depth, size_t columns, float* c,
+                         bool accumulate);
     // y [columns, rows] = x [rows, columns] transposed.
     void (*transpose)(const half* x, size_t x_stride, size_t rows, size_t columns, half* y, size_t y_stride);
 };

@@ -27,59 +27,103 @@ void pack(const half* b, size_t stride, size_t rows, size_t columns, float* pane
             for (size_t i = 0; i < strip; i += lanes) {
                 const size_t begin = first + i;
                 const size_t left = begin < columns ? columns - begin : 0;
-                store(to + i, left == 0 ? Floats{} : widen(load<Halves>(b + begin, left < lanes ? left : lanes)));
+                store(to + i,
+                      left == 0 ? Floats{} : widen(load<Halves>(b + begin, left < lanes ? left : lanes)));
             }
         }
     }
 }
 
-template <size_t rows, size_t vectors>
-inline void multiply_block(const float* a, size_t a_stride, const float* b, size_t depth, float* c,
-                           size_t c_stride, bool accumulate) {
+// What one row of blocks shares.
+struct BlockRow {
+    const float* a;
+    size_t a_stride, depth;
+    float* c;
+    size_t c_stride;
+    bool accumulate;
+    const half* next;
+    size_t next_stride;
+};
+
+template <size_t rows, size_t vectors, bool fetches>
+inline void multiply_block(const BlockRow& r, const float* b, float* c) {
+    constexpr size_t line = 64 / sizeof(half);
     Floats sums[rows][vectors] = {};
-    for (size_t k = 0; k < depth; ++k, b += strip) {
-        Floats row[vectors];
-        for (size_t j = 0; j < vectors; ++j) row[j] = load<Floats>(b + j * lanes);
-        for (size_t i = 0; i < rows; ++i) {
-            const Floats element = splat(a[i * a_stride + k]);
-            for (size_t j = 0; j < vectors; ++j) sums[i][j] += element * row[j];
+    for (size_t k = 0; k < r.depth;) {
+        const size_t end = r.depth - k < line ? r.depth : k + line;
+        if constexpr (fetches) {
+            for (size_t i = 0; i < rows; ++i) __builtin_prefetch(r.next + i * r.next_stride + k);
+        }
+        for (; k < end; ++k, b += strip) {
+            Floats row[vectors];
+            for (size_t j = 0; j < vectors; ++j) row[j] = load<Floats>(b + j * lanes);
+            for (size_t i = 0; i < rows; ++i) {
+                const Floats element = splat(r.a[i * r.a_stride + k]);
+                for (size_t j = 0; j < vectors; ++j) sums[i][j] += element * row[j];
+            }
         }
     }
     for (size_t i = 0; i < rows; ++i) {
         for (size_t j = 0; j < vectors; ++j) {
-            float* to = c + i * c_stride + j * lanes;
-            store(to, accumulate ? load<Floats>(to) + sums[i][j] : sums[i][j]);
+            float* to = c + i * r.c_stride + j * lanes;
+            store(to, r.accumulate ? load<Floats>(to) + sums[i][j] : sums[i][j]);
         }
     }
 }
 
 template <size_t rows>
-void multiply_rows(const float* a, size_t a_stride, const float* panel, size_t depth, size_t columns, float* c,
-                   size_t c_stride, bool accumulate) {
-    size_t j = 0;
-    for (; j + (strip - lanes) < columns; j += strip, panel += depth * strip)
-        multiply_block<rows, block_vectors>(a, a_stride, panel, depth, c + j, c_stride, accumulate);
-    if (j < columns) multiply_block<rows, 1>(a, a_stride, panel, depth, c + j, c_stride, accumulate);
+void multiply_blocks(const BlockRow& r, const float* panel, size_t columns) {
+    static_assert(block_vectors == 2, "the last block has one vector or all");
+    for (size_t j = 0; j < columns; j += strip, panel += r.depth * strip) {
+        if (columns - j <= lanes)
+            multiply_block<rows, 1, false>(r, panel, r.c + j);
+        else if (j == 0)
+            multiply_block<rows, block_vectors, true>(r, panel, r.c + j);
+        else
+            multiply_block<rows, block_vectors, false>(r, panel, r.c + j);
+    }
 }
 
 template <size_t rows = block_rows>
-inline void multiply_few(size_t count, const float* a, size_t a_stride, const float* panel, size_t depth,
-                         size_t columns, float* c, size_t c_stride, bool accumulate) {
+inline void multiply_block_row(const BlockRow& r, size_t count, const float* panel, size_t columns) {
     if constexpr (rows > 1) {
-        if (count < rows) {
-            multiply_few<rows - 1>(count, a, a_stride, panel, depth, columns, c, c_stride, accumulate);
-            return;
-        }
+        if (count < rows) return multiply_block_row<rows - 1>(r, count, panel, columns);
     }
-    multiply_rows<rows>(a, a_stride, panel, depth, columns, c, c_stride, accumulate);
+    multiply_blocks<rows>(r, panel, columns);
 }
 
 void multiply(const float* a, size_t a_stride, size_t rows, const float* panel, size_t depth, size_t columns,
-              float* c, size_t c_stride, bool accumulate) {
+              float* c, size_t c_stride, bool accumulate, const half* next, size_t next_stride) {
     for (size_t i = 0; i < rows; i += block_rows) {
-        multiply_few(rows - i < block_rows ? rows - i : block_rows, a + i * a_stride, a_stride, panel, depth,
-                     columns, c + i * c_stride, c_stride, accumulate);
+        const BlockRow row{a + i * a_stride,       a_stride,   depth, c + i * c_stride, c_stride, accumulate,
+                           next + i * next_stride, next_stride};
+        multiply_block_row(row, rows - i, panel, columns);
     }
+}
+
+template <size_t vectors>
+inline void multiply_columns(const float* a, const half* b, size_t stride, size_t depth, size_t count,
+                             float* c, bool accumulate) {
+    Floats sums[vectors] = {};
+    for (size_t k = 0; k < depth; ++k, b += stride) {
+        const Floats element = splat(a[k]);
+        for (size_t j = 0; j < vectors; ++j) sums[j] += element * widen(load<Halves>(b + j * lanes, count));
+    }
+    for (size_t j = 0; j < vectors; ++j) {
+        float* to = c + j * lanes;
+        store(to, accumulate ? load<Floats>(to) + sums[j] : sums[j]);
+    }
+}
+
+void multiply_row(const float* a, const half* b, size_t stride, size_t depth, size_t columns, float* c,
+                  bool accumulate) {
+    constexpr size_t vectors = 4;  // enough sums to hide the latency of one
+    size_t j = 0;
+    for (; j + vectors * lanes <= columns; j += vectors * lanes)
+        multiply_columns<vectors>(a, b + j, stride, depth, lanes, c + j, accumulate);
+    for (; j + lanes <= columns; j += lanes)
+        multiply_columns<1>(a, b + j, stride, depth, lanes, c + j, accumulate);
+    if (j < columns) multiply_columns<1>(a, b + j, stride, depth, columns - j, c + j, accumulate);
 }
 
 using Eight [[gnu::vector_size(16)]] = half;
@@ -88,8 +132,8 @@ constexpr size_t eight = 8;
 inline void transpose_eight(const half* x, size_t x_stride, half* y, size_t y_stride) {
     Eight rows[eight], next[eight];
     for (size_t i = 0; i < eight; ++i) rows[i] = load<Eight>(x + i * x_stride);
-    // Each round interleaves the first half of the rows with the second: three rotate the six bits of an index
-    // by half.
+    // Each round interleaves the first half of the rows with the second: three rotate the six bits of an
+    // index by half.
     for (int round = 0; round < 3; ++round) {
         for (size_t i = 0; i < eight / 2; ++i) {
             const Eight a = rows[i], b = rows[i + eight / 2];
@@ -114,7 +158,12 @@ void transpose(const half* x, size_t x_stride, size_t rows, size_t columns, half
 }
 
 constexpr ProductKernels make_product_kernels() {
-    return {.rows = block_rows, .strip = strip, .pack = pack, .multiply = multiply, .transpose = transpose};
+    return {.rows = block_rows,
+            .strip = strip,
+            .pack = pack,
+            .multiply = multiply,
+            .multiply_row = multiply_row,
+            .transpose = transpose};
 }
 
 }  // namespace

@@ -48,8 +48,8 @@ void pack_taps(const Kernels& k, const mil::ConvWindow& w, const half* x, const 
         const int64_t channel = (panel.row + i) / taps, tap = (panel.row + i) % taps;
         gather_tap(w, x + panel.offset + channel * w.height * w.width, tap / w.kernel_width,
                    tap % w.kernel_width, panel.column, panel.columns, line);
-        k.products->pack(line, 0, 1, static_cast<size_t>(panel.columns), to + i * static_cast<int64_t>(k.products->strip),
-                         static_cast<size_t>(panel.rows));
+        k.products->pack(line, 0, 1, static_cast<size_t>(panel.columns),
+                         to + i * static_cast<int64_t>(k.products->strip), static_cast<size_t>(panel.rows));
     }
 }
 
@@ -74,15 +74,22 @@ void lower_conv(Lowering& l, const mil::OpView& op, Results results) {
     const int64_t channels = w.in_channels / w.groups, rows = w.out_channels / w.groups;
     const int64_t taps = channels * w.kernel_height * w.kernel_width, inputs = w.height * w.width;
     const Buffer x = l.buffer(op.value("x")), weight = l.buffer(op.value("weight"));
-    const Product product{
-        w.batch * w.groups, rows, taps, w.out_height * w.out_width,
+    const int64_t positions = w.out_height * w.out_width;
+    const bool pointwise = is_pointwise(w);
+    // A single position: the outputs, not the positions, fill the vectors.
+    if (pointwise && positions == 1 && w.groups == 1 && l.is_constant(op.value("weight")))
+        return add_linear(l, x, w.batch, channels, rows, weight, -1, l.result(*results[0]));
+    Product product{
+        w.batch * w.groups,
+        rows,
+        taps,
+        positions,
         [=](int64_t batch) { return std::array{batch % w.groups * rows * taps, batch * channels * inputs}; },
-        [=, pointwise = is_pointwise(w)](const Execution& e, const Panel& panel, float* to) {
-            if (pointwise)
-                pack_matrix(e.kernels, e.at<half>(x), inputs, panel, to);
-            else
-                pack_taps(e.kernels, w, e.at<half>(x), panel, to);
-        }};
+        {}};
+    if (!pointwise)
+        product.pack = [=](const Execution& e, const Panel& panel, float* to) {
+            pack_taps(e.kernels, w, e.at<half>(x), panel, to);
+        };
     add_product(l, product, weight, x, -1, l.result(*results[0]));
 }
 

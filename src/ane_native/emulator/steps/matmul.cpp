@@ -26,12 +26,6 @@ LoopNest<2> batch_loops(const Shape& batch, const Shape& x, const Shape& y) {
     return nest;
 }
 
-auto matrix_packing(Buffer y, int64_t columns) {
-    return [=](const Execution& e, const Panel& panel, float* to) {
-        pack_matrix(e.kernels, e.at<half>(y), columns, panel, to);
-    };
-}
-
 void lower_matmul(Lowering& l, const mil::OpView& op, Results results) {
     const mil::Value &x = op.value("x"), &y = op.value("y");
     const mil::MatmulExtents m = mil::matmul_extents(op);
@@ -46,7 +40,7 @@ void lower_matmul(Lowering& l, const mil::OpView& op, Results results) {
                           [loops = batch_loops(m.batch, x.type.shape, y.type.shape)](int64_t batch) {
                               return loops.offsets(batch);
                           },
-                          matrix_packing(b, m.columns)};
+                          {}};
     add_product(l, product, a, b, -1, l.result(*results[0]));
 }
 
@@ -57,15 +51,9 @@ void lower_linear(Lowering& l, const mil::OpView& op, Results results) {
             op.refuse(name,
                       "'" + std::string(name) + "' must be a constant: use matmul for run-time weights");
     const int64_t inputs = x.type.shape.back(), outputs = weight.type.shape[0];
-    const Buffer y = transposed(l, l.buffer(weight), 1, outputs, inputs);
     const Buffer bias = op.has("bias") ? l.floats(op.value("bias")) : -1;
-    const Product product{1,
-                          x.type.elements() / inputs,
-                          inputs,
-                          outputs,
-                          [](int64_t) { return std::array<int64_t, 2>{}; },
-                          matrix_packing(y, outputs)};
-    add_product(l, product, l.buffer(x), y, bias, l.result(*results[0]));
+    add_linear(l, l.buffer(x), x.type.elements() / inputs, inputs, outputs, l.buffer(weight), bias,
+               l.result(*results[0]));
 }
 
 void softmax(const Kernels& k, float* row, size_t n) {

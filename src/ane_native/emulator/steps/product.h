@@ -21,8 +21,8 @@ struct Panel {
     int64_t offset, row, rows, column, columns;
 };
 
-// z [batches, rows, columns] = x y, x being fp16 [rows, inner] in memory and y [inner, columns] whatever
-// `pack` makes of its tensor.
+// z [batches, rows, columns] = x y, where x is fp16 [rows, inner] in memory, and y fp16 [inner, columns] in
+// memory or, if `pack` is given, what it packs.
 struct Product {
     int64_t batches, rows, inner, columns;
     std::function<std::array<int64_t, 2>(int64_t batch)> offsets;  // of x and of y
@@ -31,8 +31,9 @@ struct Product {
 // `bias` is fp32 [columns], or -1 for none.
 void add_product(Lowering& l, const Product& product, Buffer x, Buffer y, Buffer bias, Buffer z);
 
-// Packs a matrix with rows of `stride` elements.
-void pack_matrix(const Kernels& k, const half* y, int64_t stride, const Panel& panel, float* to);
+// z [rows, outputs] = x weight^T + bias, the weight being [outputs, inputs].
+void add_linear(Lowering& l, Buffer x, int64_t rows, int64_t inputs, int64_t outputs, Buffer weight,
+                Buffer bias, Buffer z);
 
 // z [rows, columns] = x y on the calling thread, with a panel's memory of `panel_floats(inner, columns)`.
 void multiply(const Kernels& k, const float* x, int64_t x_stride, int64_t rows, const half* y, int64_t inner,
