@@ -4,9 +4,9 @@
 
 Each round measures the peak (fused multiply-adds in registers, on every core), a case of this package's
 emulator, with --against the same case in the interpreter of another environment, whose aneperf may be another
-version, and numpy's multi-threaded fp32 product of 4096 x 4096 matrices. The table has medians over the rounds
-of ratios within a round, since what else the machine does then weighs on both sides. Needs a C++ compiler ($CXX,
-or c++).
+version, and numpy's multi-threaded fp32 product of 4096 x 4096 matrices. The table has medians over the
+rounds of ratios within a round, since what else the machine does then weighs on both sides. Needs a C++
+compiler ($CXX, or c++).
 """
 
 from __future__ import annotations

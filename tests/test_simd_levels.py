@@ -1,4 +1,4 @@
-"""Every SIMD level computes the same bits: products of two fp16 are exact in fp32, fused with additions or not.
+"""Every SIMD level computes the same bits: a product of two fp16 is exact in fp32, with or without fusion.
 
 Only attention multiplies fp32 weights, which the x86-64 baseline cannot fuse.
 """
@@ -73,7 +73,7 @@ def test_attention_is_within_one_fp16_step_at_every_level(by_level):
     error = oracle.attention(x, x, x).error
     for _, narrow, wide in pairs(by_level, {"attention"}):
         a, b = narrow.astype(np.float64), wide.astype(np.float64)
-        # Beside the step, what sums with and without fusion may differ by: more than a step where they cancel.
+        # Beside the step, what fp32 sums may differ by with and without fusion: more where they cancel.
         step = oracle.spacing(np.maximum(np.abs(a), np.abs(b)))
         assert (np.abs(a - b) <= step + 2 * error).all()
         # Most sums are equally rounded, fused or not.
