@@ -66,7 +66,7 @@ def _decomposed_attention(x: mil.Tensor) -> mil.Tensor:
 
 
 # By name: what to compute, and the shape of its input, which will be normal numbers. Each of PRODUCTS is one
-# operation that goes through a BLAS library, CHAINS are several, and VECTORS go through none.
+# operation of matrix products, CHAINS are several, and VECTORS have none.
 CONV_WEIGHT = normal_halves(0, (200, 96, 3, 3), 0.03)
 GROUPED_WEIGHT = normal_halves(1, (96, 24, 2, 3), 0.1)
 LINEAR_WEIGHT, LINEAR_BIAS = normal_halves(2, (130, 300), 0.1), normal_halves(3, (130,))

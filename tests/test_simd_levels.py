@@ -1,4 +1,7 @@
-"""Every SIMD level computes the same bits, but for products, which the BLAS library sums in its own order."""
+"""Every SIMD level computes the same bits: a product of two fp16 is exact in fp32, with or without fusion.
+
+Only attention multiplies fp32 weights, which the x86-64 baseline cannot fuse.
+"""
 
 import os
 import platform
@@ -9,36 +12,38 @@ import numpy as np
 import pytest
 
 import oracle
-from programs import CONV_WEIGHT, GROUPED_WEIGHT, LINEAR_BIAS, LINEAR_WEIGHT, PRODUCTS, VECTORS, input_of
+import product_edges
+from programs import PRODUCTS, VECTORS, input_of
 from test_determinism import results_with
 
-# Each level with kernels of OpenBLAS that need no more of the CPU.
-X86_LEVELS = {"baseline": "Nehalem", "avx2": "Haswell", "avx512": "SkylakeX"}
-IS_X86_LINUX = platform.machine() in ("x86_64", "AMD64") and platform.system() == "Linux"
-LEVELS = (
-    X86_LEVELS if IS_X86_LINUX else {"neon" if platform.machine() in ("arm64", "aarch64") else "baseline": ""}
+LEVELS = {"x86_64": ["baseline", "avx2", "avx512"], "AMD64": ["baseline", "avx2", "avx512"]}.get(
+    platform.machine(), ["neon" if platform.machine() in ("arm64", "aarch64") else "baseline"]
 )
 
 
-def open_emulator(level, core=""):
+def open_emulator(level):
     """What a process says that opens the emulator at this level."""
-    variables = {"ANEPERF_SIMD": level, **({"OPENBLAS_CORETYPE": core} if core else {})}
     command = [sys.executable, "-c", "import aneperf; print(aneperf.open('emulator').info())"]
     return subprocess.run(
-        command, env={**os.environ, **variables}, capture_output=True, text=True, check=False, timeout=120
+        command,
+        env={**os.environ, "ANEPERF_SIMD": level},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
     )
 
 
 @pytest.fixture(scope="module")
-def by_level(tmp_path_factory):
-    """The varied programs' outputs at each level that this CPU has."""
-    results = {}
-    for level, core in LEVELS.items():
-        if "no such SIMD level" in open_emulator(level, core).stderr:
-            continue
-        variables = {"ANEPERF_SIMD": level, **({"OPENBLAS_CORETYPE": core} if core else {})}
-        results[level] = results_with(tmp_path_factory.mktemp(level), **variables)
-    return results
+def levels():
+    """Those that this CPU has."""
+    return [level for level in LEVELS if "no such SIMD level" not in open_emulator(level).stderr]
+
+
+@pytest.fixture(scope="module")
+def by_level(levels, tmp_path_factory):
+    """The varied programs' outputs at each level."""
+    return {level: results_with(tmp_path_factory.mktemp(level), ANEPERF_SIMD=level) for level in levels}
 
 
 def test_each_level_was_in_force(by_level):
@@ -46,7 +51,7 @@ def test_each_level_was_in_force(by_level):
     for level, results in by_level.items():
         info = dict(line.split("=", 1) for line in results["info"])
         assert info["simd"] == level
-        assert LEVELS[level] in info["gemm"]
+        assert info["gemm"] == f"aneperf {level}"
 
 
 def pairs(by_level, names):
@@ -58,29 +63,60 @@ def pairs(by_level, names):
                 yield key.split("/")[0], array, other[key]
 
 
-def test_vector_operations_have_the_same_bits_at_every_level(by_level):
-    for _, narrow, wide in pairs(by_level, VECTORS):
+def test_operations_have_the_same_bits_at_every_level(by_level):
+    for _, narrow, wide in pairs(by_level, {*VECTORS, *PRODUCTS} - {"attention"}):
         oracle.assert_same(narrow, wide)
 
 
-EXPECTED = {
-    "conv": lambda x: oracle.conv(x, CONV_WEIGHT, pad=(1, 1, 1, 1)),
-    "grouped_conv": lambda x: oracle.conv(x, GROUPED_WEIGHT, strides=(2, 1), dilations=(1, 2), groups=4),
-    "matmul": lambda x: oracle.matmul(x, x, transpose_x=True),
-    "linear": lambda x: oracle.linear(x, LINEAR_WEIGHT, LINEAR_BIAS),
-    "attention": lambda x: oracle.attention(x, x, x),
-}
-
-
-def test_products_are_within_one_fp16_step_at_every_level(by_level):
-    error = {name: EXPECTED[name](input_of(name)).error for name in PRODUCTS}
-    for name, narrow, wide in pairs(by_level, PRODUCTS):
+def test_attention_is_within_one_fp16_step_at_every_level(by_level):
+    x = input_of("attention")
+    error = oracle.attention(x, x, x).error
+    for _, narrow, wide in pairs(by_level, {"attention"}):
         a, b = narrow.astype(np.float64), wide.astype(np.float64)
-        # Beside the step, what fp32 sums in two orders may differ by: more than a step where they cancel.
+        # Beside the step, what fp32 sums may differ by with and without fusion: more where they cancel.
         step = oracle.spacing(np.maximum(np.abs(a), np.abs(b)))
-        assert (np.abs(a - b) <= step + 2 * error[name]).all(), name
-        # Most sums are equally rounded, however they were added up.
-        assert np.mean(a != b) < 0.02, name
+        assert (np.abs(a - b) <= step + 2 * error).all()
+        # Most sums are equally rounded, fused or not.
+        assert np.mean(a != b) < 0.02
+
+
+def edges_with(folder, **variables):
+    """The products at the edges of tiles, in a process of their own."""
+    path = folder / "edges.npz"
+    command = [sys.executable, product_edges.__file__, path]
+    subprocess.run(command, check=True, timeout=300, env={**os.environ, **variables})
+    with np.load(path) as file:
+        return dict(file)
+
+
+@pytest.fixture(scope="module")
+def edges(levels, tmp_path_factory):
+    return {level: edges_with(tmp_path_factory.mktemp(level), ANEPERF_SIMD=level) for level in levels}
+
+
+def test_products_at_the_edges_of_tiles_are_right_at_every_level(edges):
+    for name, case in product_edges.cases().items():
+        for level, results in edges.items():
+            try:
+                oracle.assert_within(results[name], case.expected, overflow=oracle.PRODUCT_OVERFLOW)
+            except AssertionError as error:
+                raise AssertionError(f"{name} at {level}: {error}") from error
+
+
+def test_products_at_the_edges_of_tiles_have_the_same_bits_at_every_level(edges):
+    fused = {level: results for level, results in edges.items() if level != "baseline"}
+    for name in product_edges.cases():
+        same = fused if name.startswith("attention") else edges
+        first, *others = (results[name] for results in same.values())
+        for other in others:
+            oracle.assert_same(first, other)
+
+
+def test_products_do_not_depend_on_the_number_of_threads(edges, tmp_path):
+    widest = list(edges.values())[-1]
+    results = edges_with(tmp_path, ANEPERF_THREADS="1")
+    for name, array in results.items():
+        oracle.assert_same(array, widest[name])
 
 
 def test_an_unknown_level_is_refused_with_those_there_are(by_level):

@@ -5,7 +5,6 @@
 #include <new>
 
 #include "../device.h"
-#include "../gemm.h"
 #include "../host/machine.h"
 #include "../mil/blob.h"
 #include "../mil/op.h"
@@ -163,7 +162,7 @@ class Emulator final : public Device {
                 {{"cpu", cpu.empty() ? "unavailable" : cpu},
                  {"simd", kernels_.level},
                  {"threads", std::to_string(threads_.size())},
-                 {"gemm", gemm_library()}}};
+                 {"gemm", std::string("aneperf ") + kernels_.level}}};
     }
 
     std::shared_ptr<Surface> make_surface(size_t bytes, std::optional<Layout> layout) override {

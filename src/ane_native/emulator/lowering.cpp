@@ -152,7 +152,7 @@ Plan Lowering::plan(std::span<const Port> inputs, std::span<const Port> outputs,
         const Buffer packed = result(port_value(port, function_.inputs));
         plan_.inputs.push_back(surface);
         step({surface}, {packed}, [=, layout = port.layout, has_nan = profile_.has_nan](const Execution& e) {
-            load(layout, e.at<std::byte>(surface), e.at<std::byte>(packed), has_nan);
+            load(e, layout, e.at<std::byte>(surface), e.at<std::byte>(packed), has_nan);
         });
     }
     for (const mil::Operation& operation : function_.operations) lower(operation);
@@ -162,7 +162,7 @@ Plan Lowering::plan(std::span<const Port> inputs, std::span<const Port> outputs,
         plan_.outputs.push_back(surface);
         // Written as a step of its own even if the value is constant: the surface is there only at run time.
         plan_.steps.push_back({{packed}, {surface}, [=, layout = port.layout](const Execution& e) {
-                                   store(layout, e.at<std::byte>(packed), e.at<std::byte>(surface));
+                                   store(e, layout, e.at<std::byte>(packed), e.at<std::byte>(surface));
                                }});
     }
     finish(plan_);

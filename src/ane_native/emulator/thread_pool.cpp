@@ -18,19 +18,18 @@ namespace ane::emulator {
 
 namespace {
 
-constexpr int max_threads = 256;
 constexpr int pauses_before_sleep = 2000;
 constexpr int pauses_before_yield = 1000;
 
 int threads_wanted() {
     const char* text = std::getenv("ANEPERF_THREADS");
-    if (!text || !*text) return std::min(physical_cores(), max_threads);
+    if (!text || !*text) return std::min(physical_cores(), ThreadPool::max_size);
     int threads = 0;
     const char* end = text + std::strlen(text);
     const auto [stop, error] = std::from_chars(text, end, threads);
-    if (error != std::errc() || stop != end || threads < 1 || threads > max_threads)
+    if (error != std::errc() || stop != end || threads < 1 || threads > ThreadPool::max_size)
         throw ArgumentError("ANEPERF_THREADS is \"" + std::string(text) +
-                            "\"; it must be a number from 1 to " + std::to_string(max_threads));
+                            "\"; it must be a number from 1 to " + std::to_string(ThreadPool::max_size));
     return threads;
 }
 
@@ -75,25 +74,27 @@ void ThreadPool::start_workers() {
     }
 }
 
-bool ThreadPool::run_one(int worker) {
-    uint64_t ticket = ticket_.load();
-    for (;;) {
+// Runs tasks of the present job until none is left. The job cannot end, nor another begin, before the tasks
+// that were run here are reported.
+void ThreadPool::run_tasks(int worker) {
+    int64_t finished = 0;
+    for (uint64_t ticket = ticket_.load();;) {
         const int64_t index = static_cast<uint32_t>(ticket);
         const Function function = function_;
         const void* context = context_;
-        if (index >= count_.load()) return false;
+        if (index >= count_.load()) break;
         if (!ticket_.compare_exchange_weak(ticket, ticket + 1)) continue;
         function(context, index, worker);
-        done_.fetch_add(1);
-        return true;
+        ++finished;
+        ticket = ticket_.load();
     }
+    if (finished > 0) done_.fetch_add(finished);
 }
 
 void ThreadPool::work(int worker) {
     uint32_t seen = 0;
     for (;;) {
-        while (run_one(worker)) {
-        }
+        run_tasks(worker);
         for (int spin = 0; job_.load() == seen && spin < pauses_before_sleep; ++spin) pause();
         job_.wait(seen);
         seen = job_.load();
@@ -116,8 +117,7 @@ void ThreadPool::run(int64_t count, Function function, const void* context) {
     if (workers_of_ != process_generation()) start_workers();
     job_.fetch_add(1);
     job_.notify_all();
-    while (run_one(0)) {
-    }
+    run_tasks(0);
     for (int spin = 0; done_.load() < count; ++spin) {
         if (spin < pauses_before_yield) {
             pause();

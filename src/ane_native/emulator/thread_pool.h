@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 
 #include "process_lock.h"
@@ -12,6 +13,8 @@ namespace ane::emulator {
 // not depend on which thread runs it.
 class ThreadPool {
    public:
+    static constexpr int max_size = 256;
+
     // ANEPERF_THREADS, or the physical cores this process may use, when the pool is first asked for; a child
     // of fork keeps that size. Throws ArgumentError for a malformed variable.
     static ThreadPool& shared();
@@ -32,24 +35,27 @@ class ThreadPool {
     }
 
    private:
+    static constexpr size_t cache_line = 128;  // of Apple's cores; elsewhere a pair
     using Function = void (*)(const void* context, int64_t index, int worker);
 
     explicit ThreadPool(int size) : size_(size) {}
     void run(int64_t count, Function function, const void* context);
     void start_workers();
     void work(int worker);
-    bool run_one(int worker);
+    void run_tasks(int worker);
 
     const int size_;
     ProcessLock in_use_;
-    int32_t workers_of_ = -1;  // the process generation that has the worker threads
+    int32_t workers_of_ = -1;       // the process generation that has the worker threads
+    std::atomic<uint32_t> job_{0};  // what idle workers wait on
+    // What a job's tasks change lies on lines apart from what they read.
     // The job: its number in the upper half, the next index to hand out in the lower. A worker claims an
     // index by exchange, so a worker that comes late can neither run a finished job nor take an index twice.
-    std::atomic<uint64_t> ticket_{0};
-    std::atomic<uint32_t> job_{0};  // what idle workers wait on
-    std::atomic<Function> function_{nullptr};
+    alignas(cache_line) std::atomic<uint64_t> ticket_{0};
+    alignas(cache_line) std::atomic<int64_t> done_{0};
+    alignas(cache_line) std::atomic<Function> function_{nullptr};
     std::atomic<const void*> context_{nullptr};
-    std::atomic<int64_t> count_{0}, done_{0};
+    std::atomic<int64_t> count_{0};
 };
 
 }  // namespace ane::emulator

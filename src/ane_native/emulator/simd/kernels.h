@@ -1,5 +1,6 @@
 // Vector kernels over fp32 tiles, compiled once for each SIMD level and chosen at run time.
-// Every level computes the same bits: no fused multiply-add, and reductions in 16 fixed lanes.
+// Every level computes the same bits: reductions have 16 fixed lanes, and only matrix products, below, fuse
+// multiplications with additions.
 #pragma once
 
 #include <cstddef>
@@ -79,6 +80,29 @@ struct Parameters {
     float alpha = 0, beta = 0;
 };
 
+// The parts of matrix products with fp32 sums, each taken in the order of its terms. Products of two fp16 are
+// exact in fp32, so every level computes the same bits from fp16 operands; from others too, but for the
+// baseline of x86-64, which has no fused multiply-add.
+//
+// A panel is a right operand [depth, columns] as fp32 strips [depth, strip], the last one padded with zeros.
+struct ProductKernels {
+    size_t rows;   // of the sums that stay in registers
+    size_t strip;  // their columns; a divisor of 32
+    // Writes `rows` rows of every strip of a panel; `stride` is that of b's rows.
+    void (*pack)(const half* b, size_t stride, size_t rows, size_t columns, float* panel, size_t depth);
+    // c [rows, columns] = a [rows, depth] * panel, added to c if `accumulate`. Writes whole vectors: the rows
+    // of c need room for a multiple of 32 columns. Meanwhile fetches into the cache what will be multiplied
+    // next: as many rows of fp16.
+    void (*multiply)(const float* a, size_t a_stride, size_t rows, const float* panel, size_t depth,
+                     size_t columns, float* c, size_t c_stride, bool accumulate, const half* next,
+                     size_t next_stride);
+    // c [columns] = a [depth] * b [depth, columns], without a panel, which pays only for several rows.
+    void (*multiply_row)(const float* a, const half* b, size_t stride, size_t depth, size_t columns, float* c,
+                         bool accumulate);
+    // y [columns, rows] = x [rows, columns] transposed.
+    void (*transpose)(const half* x, size_t x_stride, size_t rows, size_t columns, half* y, size_t y_stride);
+};
+
 // NaN is NaN, with bits that differ between levels, until to_half.
 struct Kernels {
     const char* level;  // "baseline", "avx2", "avx512" or "neon"
@@ -94,6 +118,7 @@ struct Kernels {
     float (*exp_and_sum)(float* x, float maximum, size_t n);
     // clamp(round_half_away(x / scale) + zero_point) to [-128, 127], or [0, 255] if not `is_signed`.
     void (*quantize)(const float* x, float scale, float zero_point, bool is_signed, uint8_t* y, size_t n);
+    const ProductKernels* products;
 };
 
 // The widest level that this CPU runs and ANEPERF_SIMD allows. Throws ArgumentError for an unknown or

@@ -3,6 +3,6 @@
 
 namespace ane::emulator {
 
-constinit const Kernels baseline_kernels = make_kernels();
+constinit const Kernels baseline_kernels = make_kernels(baseline_products);
 
 }  // namespace ane::emulator

@@ -207,7 +207,7 @@ void quantize(const float* x, float scale, float zero_point, bool is_signed, uin
     });
 }
 
-constexpr Kernels make_kernels() {
+constexpr Kernels make_kernels(const ProductKernels& products) {
     return {
         .level = level,
         .to_float = to_float,
@@ -220,6 +220,7 @@ constexpr Kernels make_kernels() {
         .sum_of_squares = sum_of_squares,
         .exp_and_sum = exp_and_sum,
         .quantize = quantize,
+        .products = &products,
     };
 }
 

@@ -9,4 +9,8 @@ extern const Kernels baseline_kernels;
 extern const Kernels avx2_kernels;
 extern const Kernels avx512_kernels;
 
+extern const ProductKernels baseline_products;
+extern const ProductKernels avx2_products;
+extern const ProductKernels avx512_products;
+
 }  // namespace ane::emulator

@@ -1,6 +1,7 @@
 // The widest vectors of the SIMD level being compiled, on the compilers' vector extension.
-// Only the kernels_*.cpp files may include this. Everything is local to the including file, and no standard
-// header with functions is used: the linker must never pick wide code for a narrow level.
+// Only the kernels_*.cpp and products_*.cpp files may include this. Everything is local to the including
+// file, and no standard header with functions is used: the linker must never pick wide code for a narrow
+// level.
 #pragma once
 
 #include <cstddef>

@@ -1,55 +1,55 @@
 // conv as a matrix product: weight [out, in * kernel] times the input's columns [in * kernel, positions].
 #include <algorithm>
+#include <array>
 
-#include "../../gemm.h"
 #include "../../mil/ops/windows.h"
 #include "../lowering.h"
-#include "transfer.h"
+#include "product.h"
 
 namespace ane::emulator {
 
 namespace {
 
-constexpr int64_t tile_rows = 128;
-constexpr int64_t most_columns = 512;
-constexpr int64_t columns_budget = 1 << 18;  // floats of a column tile: it stays in the second-level cache
-constexpr int64_t enough_tasks = 16;         // from here on, splitting output channels as well gains nothing
-
-int64_t columns_per_tile(int64_t taps, int64_t positions) {
-    const int64_t fitting = std::max<int64_t>(32, columns_budget / taps / 32 * 32);
-    return std::min({most_columns, fitting, positions});
-}
-
 // One tap of the kernel over output positions [first, first + n): the input element under it, or 0 in the
 // padding.
 void gather_tap(const mil::ConvWindow& w, const half* channel, int64_t kernel_row, int64_t kernel_column,
                 int64_t first, int64_t n, half* line) {
-    for (int64_t i = 0; i < n; ++i) {
-        const int64_t position = first + i;
-        const int64_t row =
-            position / w.out_width * w.stride_height + kernel_row * w.dilation_height - w.pad_top;
-        const int64_t column =
-            position % w.out_width * w.stride_width + kernel_column * w.dilation_width - w.pad_left;
-        const bool inside = row >= 0 && row < w.height && column >= 0 && column < w.width;
-        line[i] = inside ? channel[row * w.width + column] : half{0};
+    int64_t out_row = first / w.out_width, out_column = first % w.out_width;
+    const int64_t offset = kernel_column * w.dilation_width - w.pad_left;
+    // Output columns whose input column exists.
+    const int64_t begin = std::clamp<int64_t>(ceil_divide(-offset, w.stride_width), 0, w.out_width);
+    const int64_t end = std::clamp(ceil_divide(w.width - offset, w.stride_width), begin, w.out_width);
+    while (n > 0) {
+        const int64_t count = std::min(n, w.out_width - out_column);
+        const int64_t row = out_row * w.stride_height + kernel_row * w.dilation_height - w.pad_top;
+        const bool inside = row >= 0 && row < w.height;
+        const int64_t from = inside ? std::clamp(begin - out_column, int64_t{0}, count) : count;
+        const int64_t to = inside ? std::clamp(end - out_column, from, count) : count;
+        const half* x = channel + row * w.width + offset + out_column * w.stride_width;
+        std::fill(line, line + from, half{0});
+        if (w.stride_width == 1)
+            std::copy(x + from, x + to, line + from);
+        else
+            for (int64_t i = from; i < to; ++i) line[i] = x[i * w.stride_width];
+        std::fill(line + to, line + count, half{0});
+        line += count;
+        n -= count;
+        out_column = 0;
+        ++out_row;
     }
 }
 
-void fill_columns(const Kernels& k, const mil::ConvWindow& w, bool pointwise, const half* x, int64_t channels,
-                  int64_t first, int64_t n, float* columns) {
-    half line[most_columns];
-    for (int64_t channel = 0; channel < channels; ++channel) {
-        const half* plane = x + channel * w.height * w.width;
-        if (pointwise) {
-            k.to_float(plane + first, columns, static_cast<size_t>(n));
-            columns += n;
-            continue;
-        }
-        for (int64_t row = 0; row < w.kernel_height; ++row)
-            for (int64_t column = 0; column < w.kernel_width; ++column, columns += n) {
-                gather_tap(w, plane, row, column, first, n, line);
-                k.to_float(line, columns, static_cast<size_t>(n));
-            }
+// Rows of the panel are taps, channel by channel: packed from their gathered elements, without an im2col
+// matrix.
+void pack_taps(const Kernels& k, const mil::ConvWindow& w, const half* x, const Panel& panel, float* to) {
+    half line[widest_tile];
+    const int64_t taps = w.kernel_height * w.kernel_width;
+    for (int64_t i = 0; i < panel.rows; ++i) {
+        const int64_t channel = (panel.row + i) / taps, tap = (panel.row + i) % taps;
+        gather_tap(w, x + panel.offset + channel * w.height * w.width, tap / w.kernel_width,
+                   tap % w.kernel_width, panel.column, panel.columns, line);
+        k.products->pack(line, 0, 1, static_cast<size_t>(panel.columns),
+                         to + i * static_cast<int64_t>(k.products->strip), static_cast<size_t>(panel.rows));
     }
 }
 
@@ -72,40 +72,25 @@ void lower_conv(Lowering& l, const mil::OpView& op, Results results) {
     const mil::ConvWindow w = mil::conv_window(op);
     check_engine_limits(l, op, w);
     const int64_t channels = w.in_channels / w.groups, rows = w.out_channels / w.groups;
-    const int64_t taps = channels * w.kernel_height * w.kernel_width, positions = w.out_height * w.out_width;
-    const int64_t columns = columns_per_tile(taps, positions), column_tiles = ceil_divide(positions, columns);
-    const int64_t tasks_per_row_tile = w.batch * w.groups * column_tiles;
-    const int64_t rows_per_task = tasks_per_row_tile >= enough_tasks ? rows : std::min(rows, tile_rows);
-    const int64_t row_tasks = ceil_divide(rows, rows_per_task);
-    const int64_t worker_floats = (taps + tile_rows) * columns;
+    const int64_t taps = channels * w.kernel_height * w.kernel_width, inputs = w.height * w.width;
+    const Buffer x = l.buffer(op.value("x")), weight = l.buffer(op.value("weight"));
+    const int64_t positions = w.out_height * w.out_width;
     const bool pointwise = is_pointwise(w);
-    const Rounding rounding = l.profile().product;
-
-    const Buffer x = l.buffer(op.value("x")), weight = l.floats(op.value("weight")),
-                 y = l.result(*results[0]);
-    const Buffer scratch = l.scratch(l.workers() * worker_floats * static_cast<int64_t>(sizeof(float)));
-    l.step({x, weight}, {y, scratch}, [=](const Execution& e) {
-        e.threads.parallel_for(tasks_per_row_tile * row_tasks, [&](int64_t task, int worker) {
-            const int64_t first_row = task % row_tasks * rows_per_task,
-                          first = task / row_tasks % column_tiles * columns;
-            const int64_t batch_group = task / row_tasks / column_tiles, group = batch_group % w.groups;
-            const int64_t n = std::min(columns, positions - first);
-            float* tap_columns = e.at<float>(scratch) + worker * worker_floats;
-            float* sums = tap_columns + taps * columns;
-            fill_columns(e.kernels, w, pointwise, e.at<half>(x) + batch_group * channels * w.height * w.width,
-                         channels, first, n, tap_columns);
-            const int64_t last_row = std::min(rows, first_row + rows_per_task);
-            for (int64_t row = first_row; row < last_row; row += tile_rows) {
-                const int64_t m = std::min(tile_rows, last_row - row);
-                gemm(Transpose::no, Transpose::no, m, n, taps, 1.0f,
-                     e.at<float>(weight) + (group * rows + row) * taps, taps, tap_columns, n, 0.0f, sums, n);
-                for (int64_t i = 0; i < m; ++i)
-                    e.kernels.to_half(sums + i * n,
-                                      e.at<half>(y) + (batch_group * rows + row + i) * positions + first,
-                                      static_cast<size_t>(n), rounding);
-            }
-        });
-    });
+    // A single position: the outputs, not the positions, fill the vectors.
+    if (pointwise && positions == 1 && w.groups == 1 && l.is_constant(op.value("weight")))
+        return add_linear(l, x, w.batch, channels, rows, weight, -1, l.result(*results[0]));
+    Product product{
+        w.batch * w.groups,
+        rows,
+        taps,
+        positions,
+        [=](int64_t batch) { return std::array{batch % w.groups * rows * taps, batch * channels * inputs}; },
+        {}};
+    if (!pointwise)
+        product.pack = [=](const Execution& e, const Panel& panel, float* to) {
+            pack_taps(e.kernels, w, e.at<half>(x), panel, to);
+        };
+    add_product(l, product, weight, x, -1, l.result(*results[0]));
 }
 
 }  // namespace

@@ -1,59 +1,16 @@
-// matmul, linear and attention: fp32 products and sums from BLAS, in tiles that do not depend on the thread
-// count.
+// matmul, linear and attention.
 #include <algorithm>
+#include <array>
 #include <cmath>
 
-#include "../../gemm.h"
 #include "../../mil/ops/windows.h"
 #include "../lowering.h"
 #include "../strided.h"
-#include "transfer.h"
+#include "product.h"
 
 namespace ane::emulator {
 
 namespace {
-
-constexpr int64_t tile_rows = 128, tile_columns = 512;
-
-struct Product {
-    int64_t batches, rows, inner, columns;
-    Transpose transpose_x, transpose_y;
-    LoopNest<2> batch;  // offsets of each batch's matrices
-};
-
-// z = x y, tile by tile; `bias` (one element a column) is -1 where there is none.
-void add_product(Lowering& l, const Product& p, Buffer x, Buffer y, Buffer bias, Buffer z) {
-    const int64_t row_tiles = ceil_divide(p.rows, tile_rows),
-                  column_tiles = ceil_divide(p.columns, tile_columns);
-    const int64_t tile_elements = std::min(p.rows, tile_rows) * std::min(p.columns, tile_columns);
-    const Buffer sums = l.scratch(l.workers() * tile_elements * static_cast<int64_t>(sizeof(float)));
-    const Rounding rounding = l.profile().product;
-    std::vector<Buffer> reads = {x, y};
-    if (bias >= 0) reads.push_back(bias);
-    l.step(reads, {z, sums}, [=](const Execution& e) {
-        e.threads.parallel_for(p.batches * row_tiles * column_tiles, [&](int64_t task, int worker) {
-            const int64_t batch = task / (row_tiles * column_tiles);
-            const int64_t row = task / column_tiles % row_tiles * tile_rows,
-                          column = task % column_tiles * tile_columns;
-            const int64_t m = std::min(tile_rows, p.rows - row),
-                          n = std::min(tile_columns, p.columns - column);
-            const auto [at_x, at_y] = p.batch.offsets(batch);
-            const bool tx = p.transpose_x == Transpose::yes, ty = p.transpose_y == Transpose::yes;
-            const float* a = e.at<float>(x) + at_x + (tx ? row : row * p.inner);
-            const float* b = e.at<float>(y) + at_y + (ty ? column * p.inner : column);
-            float* c = e.at<float>(sums) + worker * tile_elements;
-            gemm(p.transpose_x, p.transpose_y, m, n, p.inner, 1.0f, a, tx ? p.rows : p.inner, b,
-                 ty ? p.inner : p.columns, 0.0f, c, n);
-            for (int64_t i = 0; i < m; ++i) {
-                if (bias >= 0)
-                    e.kernels.binary(Binary::add, c + i * n, e.at<float>(bias) + column, c + i * n,
-                                     static_cast<size_t>(n));
-                e.kernels.to_half(c + i * n, e.at<half>(z) + (batch * p.rows + row + i) * p.columns + column,
-                                  static_cast<size_t>(n), rounding);
-            }
-        });
-    });
-}
 
 // Loops over the batch axes, with a unit loop inside so that offsets() covers them all.
 LoopNest<2> batch_loops(const Shape& batch, const Shape& x, const Shape& y) {
@@ -72,14 +29,18 @@ LoopNest<2> batch_loops(const Shape& batch, const Shape& x, const Shape& y) {
 void lower_matmul(Lowering& l, const mil::OpView& op, Results results) {
     const mil::Value &x = op.value("x"), &y = op.value("y");
     const mil::MatmulExtents m = mil::matmul_extents(op);
+    const int64_t size_x = m.rows * m.inner, size_y = m.inner * m.columns;
+    Buffer a = l.buffer(x), b = l.buffer(y);
+    if (m.transpose_x) a = transposed(l, a, x.type.elements() / size_x, m.inner, m.rows);
+    if (m.transpose_y) b = transposed(l, b, y.type.elements() / size_y, m.columns, m.inner);
     const Product product{TensorType{DType::fp16, m.batch}.elements(),
                           m.rows,
                           m.inner,
                           m.columns,
-                          Transpose{m.transpose_x},
-                          Transpose{m.transpose_y},
-                          batch_loops(m.batch, x.type.shape, y.type.shape)};
-    const Buffer a = l.floats(x), b = l.floats(y);
+                          [loops = batch_loops(m.batch, x.type.shape, y.type.shape)](int64_t batch) {
+                              return loops.offsets(batch);
+                          },
+                          {}};
     add_product(l, product, a, b, -1, l.result(*results[0]));
 }
 
@@ -89,25 +50,16 @@ void lower_linear(Lowering& l, const mil::OpView& op, Results results) {
         if (op.has(name) && !l.is_constant(op.value(name)))
             op.refuse(name,
                       "'" + std::string(name) + "' must be a constant: use matmul for run-time weights");
-    const Product product{1,
-                          x.type.elements() / x.type.shape.back(),
-                          x.type.shape.back(),
-                          weight.type.shape[0],
-                          Transpose::no,
-                          Transpose::yes,
-                          LoopNest<2>({}, {})};
-    const Buffer a = l.floats(x), b = l.floats(weight);
+    const int64_t inputs = x.type.shape.back(), outputs = weight.type.shape[0];
     const Buffer bias = op.has("bias") ? l.floats(op.value("bias")) : -1;
-    add_product(l, product, a, b, bias, l.result(*results[0]));
+    add_linear(l, l.buffer(x), x.type.elements() / inputs, inputs, outputs, l.buffer(weight), bias,
+               l.result(*results[0]));
 }
 
-void softmax_rows(const Kernels& k, float* scores, int64_t rows, int64_t length) {
-    const auto n = static_cast<size_t>(length);
-    for (float* row = scores; row < scores + rows * length; row += length) {
-        const float maximum = k.reduce(Reduction::max, row, n);
-        const float sum = k.exp_and_sum(row, maximum, n);
-        k.binary_scalar(Binary::real_div, row, sum, row, n);
-    }
+void softmax(const Kernels& k, float* row, size_t n) {
+    const float maximum = k.reduce(Reduction::max, row, n);
+    const float sum = k.exp_and_sum(row, maximum, n);
+    k.binary_scalar(Binary::real_div, row, sum, row, n);
 }
 
 // softmax(query key^T / sqrt(features) + mask) value, in fp32 with one rounding at the end.
@@ -123,8 +75,8 @@ void lower_attention(Lowering& l, const mil::OpView& op, Results results) {
                ", as on the engine (measured on M4): add the mask to the scores of a decomposed attention "
                "instead");
 
-    const Buffer q = l.floats(op.value("query")), k = l.floats(op.value("key")),
-                 v = l.floats(op.value("value"));
+    const Buffer q = l.buffer(op.value("query")), v = l.buffer(op.value("value"));
+    const Buffer k = transposed(l, l.buffer(op.value("key")), batches, length, features);
     std::vector<Buffer> reads = {q, k, v};
     Shape score_shape = query;
     score_shape.back() = length;
@@ -142,7 +94,10 @@ void lower_attention(Lowering& l, const mil::OpView& op, Results results) {
     const int64_t mask_step = mask_strides.back();
 
     const Buffer z = l.result(*results[0]);
-    const int64_t worker_floats = block * (length + value_features);
+    const int64_t score_stride = padded(length), sum_stride = padded(value_features);
+    const int64_t query_size = padded(block * features);
+    const int64_t panel_size = std::max(panel_floats(features, length), panel_floats(length, value_features));
+    const int64_t worker_floats = query_size + block * (score_stride + sum_stride) + panel_size;
     const Buffer scratch = l.scratch(l.workers() * worker_floats * static_cast<int64_t>(sizeof(float)));
     const Rounding rounding = l.profile().product;
     const float scale = 1.0f / std::sqrt(static_cast<float>(features));
@@ -151,23 +106,29 @@ void lower_attention(Lowering& l, const mil::OpView& op, Results results) {
         e.threads.parallel_for(batches * blocks, [&](int64_t task, int worker) {
             const int64_t batch = task / blocks, first = task % blocks * block,
                           m = std::min(block, rows - first);
-            float* scores = e.at<float>(scratch) + worker * worker_floats;
-            float* sums = scores + block * length;
-            gemm(Transpose::no, Transpose::yes, m, length, features, scale,
-                 e.at<float>(q) + (batch * rows + first) * features, features,
-                 e.at<float>(k) + batch * length * features, features, 0.0f, scores, length);
-            if (masked) {
-                for (int64_t i = 0; i < m; ++i) {
-                    const float* row = e.at<float>(mask) + mask_rows.offsets(batch * rows + first + i)[0];
-                    for (int64_t j = 0; j < length; ++j) scores[i * length + j] += row[j * mask_step];
+            float* queries = e.at<float>(scratch) + worker * worker_floats;
+            float* scores = queries + query_size;
+            float* sums = scores + block * score_stride;
+            float* panel = sums + block * sum_stride;
+            e.kernels.to_float(e.at<half>(q) + (batch * rows + first) * features, queries,
+                               static_cast<size_t>(m * features));
+            multiply(e.kernels, queries, features, m, e.at<half>(k) + batch * length * features, features,
+                     length, panel, scores, score_stride);
+            for (int64_t i = 0; i < m; ++i) {
+                float* row = scores + i * score_stride;
+                e.kernels.binary_scalar(Binary::mul, row, scale, row, static_cast<size_t>(length));
+                if (masked) {
+                    const float* added = e.at<float>(mask) + mask_rows.offsets(batch * rows + first + i)[0];
+                    for (int64_t j = 0; j < length; ++j) row[j] += added[j * mask_step];
                 }
+                softmax(e.kernels, row, static_cast<size_t>(length));
             }
-            softmax_rows(e.kernels, scores, m, length);
-            gemm(Transpose::no, Transpose::no, m, value_features, length, 1.0f, scores, length,
-                 e.at<float>(v) + batch * length * value_features, value_features, 0.0f, sums,
-                 value_features);
-            e.kernels.to_half(sums, e.at<half>(z) + (batch * rows + first) * value_features,
-                              static_cast<size_t>(m * value_features), rounding);
+            multiply(e.kernels, scores, score_stride, m, e.at<half>(v) + batch * length * value_features,
+                     length, value_features, panel, sums, sum_stride);
+            for (int64_t i = 0; i < m; ++i)
+                e.kernels.to_half(sums + i * sum_stride,
+                                  e.at<half>(z) + (batch * rows + first + i) * value_features,
+                                  static_cast<size_t>(value_features), rounding);
         });
     });
 }

@@ -28,20 +28,47 @@ void flush_subnormals(const half* x, half* y, int64_t count) {
     for (int64_t i = 0; i < count; ++i) y[i] = x[i] & 0x7c00 ? x[i] : x[i] & 0x8000;
 }
 
-void load(const Layout& layout, const std::byte* surface, std::byte* packed, bool has_nan) {
-    const auto bytes = static_cast<size_t>(layout.row_bytes());
-    for (int64_t row = 0; row < layout.rows(); ++row)
-        std::memcpy(packed + row * layout.row_bytes(), surface + row * layout.row_pitch(), bytes);
-    if (has_nan) return;
-    const int64_t count = layout.rows() * layout.width();
-    if (layout.dtype == DType::fp16) nan_to_infinity(reinterpret_cast<half*>(packed), count);
-    if (layout.dtype == DType::fp32) nan_to_infinity(reinterpret_cast<float*>(packed), count);
+namespace {
+
+// Calls work(row, count) for stretches of rows, on all threads.
+template <typename Work>
+void for_each_stretch(const Execution& e, const Layout& layout, const Work& work) {
+    const int64_t count = std::max<int64_t>(1, 4 * tile / layout.width());
+    e.threads.parallel_for(ceil_divide(layout.rows(), count), [&](int64_t task, int) {
+        work(task * count, std::min(count, layout.rows() - task * count));
+    });
 }
 
-void store(const Layout& layout, const std::byte* packed, std::byte* surface) {
-    const auto bytes = static_cast<size_t>(layout.row_bytes());
-    for (int64_t row = 0; row < layout.rows(); ++row)
-        std::memcpy(surface + row * layout.row_pitch(), packed + row * layout.row_bytes(), bytes);
+void copy_rows(const std::byte* from, int64_t from_pitch, std::byte* to, int64_t to_pitch, int64_t bytes,
+               int64_t rows) {
+    if (from_pitch == to_pitch && bytes == to_pitch) {
+        bytes *= rows;
+        rows = 1;
+    }
+    for (int64_t row = 0; row < rows; ++row, from += from_pitch, to += to_pitch)
+        std::memcpy(to, from, static_cast<size_t>(bytes));
+}
+
+}  // namespace
+
+void load(const Execution& e, const Layout& layout, const std::byte* surface, std::byte* packed,
+          bool has_nan) {
+    const int64_t bytes = layout.row_bytes(), pitch = layout.row_pitch();
+    for_each_stretch(e, layout, [&](int64_t row, int64_t rows) {
+        std::byte* to = packed + row * bytes;
+        copy_rows(surface + row * pitch, pitch, to, bytes, bytes, rows);
+        if (has_nan) return;
+        const int64_t count = rows * layout.width();
+        if (layout.dtype == DType::fp16) nan_to_infinity(reinterpret_cast<half*>(to), count);
+        if (layout.dtype == DType::fp32) nan_to_infinity(reinterpret_cast<float*>(to), count);
+    });
+}
+
+void store(const Execution& e, const Layout& layout, const std::byte* packed, std::byte* surface) {
+    const int64_t bytes = layout.row_bytes(), pitch = layout.row_pitch();
+    for_each_stretch(e, layout, [&](int64_t row, int64_t rows) {
+        copy_rows(packed + row * bytes, bytes, surface + row * pitch, pitch, bytes, rows);
+    });
 }
 
 void halves_to_floats(const Execution& e, const half* x, float* y, int64_t count) {

@@ -9,8 +9,9 @@ namespace ane::emulator {
 constexpr int64_t tile = 4096;  // elements that a task works on at a time: they stay in the first-level cache
 
 // Rows of a surface to packed elements. Without NaN, one that a port brings in acts as +infinity.
-void load(const Layout& layout, const std::byte* surface, std::byte* packed, bool has_nan);
-void store(const Layout& layout, const std::byte* packed, std::byte* surface);
+void load(const Execution& e, const Layout& layout, const std::byte* surface, std::byte* packed,
+          bool has_nan);
+void store(const Execution& e, const Layout& layout, const std::byte* packed, std::byte* surface);
 
 void nan_to_infinity(half* x, int64_t count);
 // y = x with subnormal numbers as zeros of their sign.
