@@ -269,6 +269,32 @@ def test_info(device: FakeDevice, run: Any) -> None:
     assert facts["properties"] == {"threads": "4"}
 
 
+def test_lint(run: Any, tmp_path: Path) -> None:
+    b = aneperf.mil.Builder()
+    b.output("y", aneperf.mil.sin(aneperf.mil.tile(b.input("x", (1, 8, 1, 32)), [1, 1, 1, 2])))
+    path = tmp_path / "p.mil"
+    path.write_text(b.build().text)
+    outcome = run("lint", str(path))
+    assert outcome.code == 0
+    assert outcome.out.startswith(f"{path}:")
+    assert ": wrong numbers: tile: " in outcome.out
+    outcome = run("lint", str(path), "--chip", "h13")
+    assert outcome.code == 1
+    assert ": fails: sin: it came with h15 (M3)." in outcome.out
+    assert "nothing known against it on none" in run("lint", str(path), "--chip", "none").out
+
+
+def test_lint_of_what_it_cannot_read(run: Any, tmp_path: Path) -> None:
+    path = tmp_path / "p.mil"
+    for content, message in ((b"program", "InvalidMILProgram"), (b"\xff\xfe", "cannot read")):
+        path.write_bytes(content)
+        outcome = run("lint", str(path))
+        assert outcome.code == 2
+        assert message in outcome.err
+    assert run("lint", str(tmp_path / "none.mil")).code == 2
+    assert run("lint", str(path), "--chip", "m1").code == 2
+
+
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True

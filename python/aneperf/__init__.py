@@ -13,6 +13,7 @@ from .errors import (
     ResultFileError,
     SurfaceError,
 )
+from .lint import Finding, lint
 from .probes import peak
 from .results import Environment, Result, Row
 
@@ -26,6 +27,7 @@ __all__ = [
     "DeviceUnavailable",
     "Environment",
     "EvaluateError",
+    "Finding",
     "Layout",
     "Port",
     "Program",
@@ -38,6 +40,7 @@ __all__ = [
     "__version__",
     "info",
     "kernels",
+    "lint",
     "mil",
     "open",
     "peak",

@@ -171,6 +171,9 @@ def open_neural_engine(budget: CompileBudget = ...) -> Device:
 def open_emulator(chip: str = "h16", budget: CompileBudget = ...) -> Device:
     """The software engine with a chip's profile ("h13" to "h17"), or "none" for plain fp16 arithmetic."""
 
+def chip_profile(chip: str) -> dict[str, Any]:
+    """What the emulator's profile of a chip refuses or computes otherwise. Raises ArgumentError."""
+
 def infer(op: str, arguments: Mapping[str, Any], opset: str = "ios18") -> list[tuple[str, tuple[int, ...]]]:
     """Check an operation and return its results' (dtype, shape).
 

@@ -14,7 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from . import device as devices
 from ._ane_native import __version__
-from .errors import AneError
+from .errors import AneError, ArgumentError
+from .lint import lint as run_lint
 from .probes.peak import peak as run_peak
 from .probes.schedule import Step
 from .report.table import Table, lay_out_environment, lay_out_result, to_rich, to_text
@@ -150,6 +151,28 @@ def info(
         _print(msgspec.json.format(msgspec.json.encode(environment), indent=2).decode(), sys.stdout)
     else:
         _print(lay_out_environment(environment), sys.stdout)
+
+
+@app.command()
+def lint(
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE.mil", exists=True, dir_okay=False, help="MIL text to look through."),
+    ],
+    chip: Annotated[str, typer.Option("--chip", help="The generation: h13 (M1) to h17 (M5).")] = "h16",
+) -> None:
+    """What of a program is known to fail, be slow or give wrong numbers. Exits with 1 if something fails."""
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ArgumentError(f"cannot read {file}: {error}") from None
+    findings = run_lint(text, chip)
+    for finding in findings:
+        place = f"{file}:{finding.line}" if finding.line else f"{file}"
+        print(f"{place}: {finding.severity}: {finding.op}: {finding.reason}. {finding.remedy}.")
+    if not findings:
+        print(f"{file}: nothing known against it on {chip}")
+    raise typer.Exit(1 if any(finding.severity == "fails" for finding in findings) else 0)
 
 
 def exit_code(result: Result) -> Literal[0, 1]:

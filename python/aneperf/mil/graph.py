@@ -27,6 +27,7 @@ class Tensor:
     builder: Builder | None = None
     constant: Constant | None = None
     expression: Operation | None = None
+    line: int | None = None  # of the text it was parsed from
 
     # numpy arrays leave the operators below to the tensor.
     __array_ufunc__ = None
@@ -119,6 +120,7 @@ class Operation:
     op: str
     arguments: dict[str, Argument]
     results: tuple[Tensor, ...] = ()
+    line: int | None = None  # of the text it was parsed from
 
     def operands(self) -> list[tuple[str, Tensor]]:
         """Each argument's name and tensor, the elements of tuples one by one."""

@@ -142,7 +142,7 @@ def parse(text: str, weights: Mapping[str, bytes] | None = None) -> Graph:
     tensors: list[Tensor] = []
     blobs: dict[Tensor, BlobReference] = {}
     for value in function["values"]:
-        tensor = Tensor(value["name"], TensorType(value["dtype"], tuple(value["shape"])))
+        tensor = Tensor(value["name"], TensorType(value["dtype"], tuple(value["shape"])), line=value["line"])
         if value["blob"] is not None:
             blobs[tensor] = BlobReference(*value["blob"])
             tensor.constant = _read(blobs[tensor], tensor, weights)
@@ -163,7 +163,9 @@ def parse(text: str, weights: Mapping[str, bytes] | None = None) -> Graph:
             for name, ids, is_tuple in operation["arguments"]
         }
         results = tuple(tensors[i] for i in operation["results"])
-        statements[operation["results"][0]] = Operation(operation["op"], arguments, results)
+        statements[operation["results"][0]] = Operation(
+            operation["op"], arguments, results, operation["line"]
+        )
 
     return Graph(
         dialect,

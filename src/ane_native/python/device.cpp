@@ -1,5 +1,6 @@
 // Devices, programs and surfaces.
 #include "../device.h"
+#include "../emulator/profile.h"
 
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
@@ -310,6 +311,21 @@ void bind_programs(py::module_& module) {
         .def("unload", &DeviceProgram::unload, "Free the program. Later evaluations raise EvaluateError.");
 }
 
+py::dict chip_profile(const py::object& chip) {
+    const emulator::ChipProfile& profile = emulator::chip_profile(to_text(chip, "chip"));
+    py::dict result;
+    result["is_engine"] = !profile.has_nan;
+    result["ignores_attention_mask"] = profile.ignores_attention_mask;
+    result["slice_limit"] = profile.slice_limit;
+    result["casts_fp32"] = profile.casts_fp32;
+    result["has_sine"] = profile.has_sine;
+    result["has_topk"] = profile.has_topk;
+    result["max_extent"] = profile.max_extent;
+    result["max_spatial_extent"] = profile.max_spatial_extent;
+    result["max_kernel_width"] = profile.max_kernel_width;
+    return result;
+}
+
 }  // namespace
 
 void bind_device(py::module_& module) {
@@ -358,6 +374,8 @@ void bind_device(py::module_& module) {
         py::arg("chip") = "h16", py::arg("budget") = CompileBudget{},
         "The software engine with a chip's profile (\"h13\" to \"h17\"), or \"none\" for plain fp16 "
         "arithmetic.");
+    module.def("chip_profile", &chip_profile, py::arg("chip"),
+               "What the emulator's profile of a chip refuses or computes otherwise. Raises ArgumentError.");
 }
 
 }  // namespace ane::python

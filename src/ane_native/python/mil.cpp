@@ -20,6 +20,7 @@ py::object constant_data(const mil::Value& value) {
 py::dict value_dict(const mil::Value& value) {
     py::dict result;
     result["name"] = value.name;
+    result["line"] = value.where.line;
     result["dtype"] = std::string(dtype_name(value.type.dtype));
     result["shape"] = shape_tuple(value.type.shape);
     result["constant"] = constant_data(value);
@@ -42,6 +43,7 @@ py::dict operation_dict(const mil::Operation& operation) {
         arguments.append(py::make_tuple(argument.name, id_list(argument.values), argument.is_tuple));
     py::dict result;
     result["op"] = operation.op;
+    result["line"] = operation.where.line;
     result["arguments"] = arguments;
     result["results"] = id_list(operation.results);
     return result;

@@ -1,0 +1,271 @@
+"""What of a program is known to fail, to be slow or to give wrong numbers on a generation of the engine.
+
+docs/lint.md lists the rules with their sources.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from . import _ane_native as native
+from .errors import ArgumentError
+from .mil import Graph, Operation, Program, Tensor, parse
+
+Severity = Literal["fails", "wrong numbers", "slow"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One construct, by its line in the program's text."""
+
+    line: int | None
+    op: str  # or "port", "program"
+    severity: Severity
+    reason: str
+    remedy: str
+
+    def __str__(self) -> str:
+        where = "" if self.line is None else f"line {self.line}: "
+        return f"{where}{self.op} {self.severity}: {self.reason}. {self.remedy}."
+
+
+def lint(program: Program | str, profile: str = "h16") -> list[Finding]:
+    """Every known hazard of `program`, or of MIL text, on the chip of that profile, in the order of lines.
+
+    The profile "none" has no hazards. Raises CompileError for text that is no MIL, ArgumentError for an
+    unknown profile.
+    """
+    if not isinstance(program, (Program, str)):
+        raise ArgumentError(f"lint takes a mil.Program or MIL text, not {program!r}")
+    chip = native.chip_profile(profile)
+    graph = parse(program) if isinstance(program, str) else parse(program.text, program.weights)
+    if not chip["is_engine"]:
+        return []
+    context = _Context(graph, profile, chip)
+    findings = [finding for rule in _PROGRAM_RULES for finding in rule(context)]
+    for operation in context.operations:
+        for ops, check in _OPERATION_RULES:
+            if operation.op in ops:
+                findings += (
+                    Finding(operation.line, operation.op, *problem) for problem in check(operation, context)
+                )
+    return sorted(findings, key=lambda finding: finding.line or 0)
+
+
+class _Context:
+    """The program around an operation, and the chip."""
+
+    def __init__(self, graph: Graph, name: str, chip: dict[str, Any]) -> None:
+        self.graph = graph
+        self.name = name
+        self.chip = chip
+        self.operations = [s for s in graph.statements if isinstance(s, Operation)]
+        self.producers = {result: o for o in self.operations for result in o.results}
+        self.consumers: dict[Tensor, list[Operation]] = {}
+        for operation in self.operations:
+            for _, tensor in operation.operands():
+                self.consumers.setdefault(tensor, []).append(operation)
+        # Results of operations on constants alone are constants too.
+        self.constants = {s for s in graph.statements if isinstance(s, Tensor)}
+        for operation in self.operations:
+            if all(self.is_constant(tensor) for _, tensor in operation.operands()):
+                self.constants.update(operation.results)
+
+    def is_constant(self, tensor: Tensor) -> bool:
+        return tensor.constant is not None or tensor in self.constants
+
+    def producer(self, tensor: Tensor) -> str:
+        """The operation that computes `tensor`, or nothing."""
+        operation = self.producers.get(tensor)
+        return "" if operation is None else operation.op
+
+
+Problem = tuple[Severity, str, str]
+_Check = Callable[[Operation, _Context], Iterator[Problem]]
+_TO_INTEGERS = {"floor", "ceil", "round"}
+_NONLINEARITIES = {
+    *("atan", "elu", "erf", "exp", "exp2", "gelu", "log", "relu", "rsqrt", "sigmoid", "silu", "softmax"),
+    *("softplus", "softsign", "sqrt", "tanh"),
+}
+_MEBIBYTE = 1 << 20
+
+
+def _argument(operation: Operation, name: str) -> Tensor | None:
+    value = operation.arguments.get(name)
+    return value if isinstance(value, Tensor) else None
+
+
+def _integers(operation: Operation, name: str) -> list[int]:
+    tensor = _argument(operation, name)
+    if tensor is None or tensor.constant is None or isinstance(tensor.constant, str):
+        return []
+    return [int(value) for value in np.ravel(tensor.constant)]
+
+
+# Of one operation
+
+
+def _last_axis_slice(operation: Operation, context: _Context) -> Iterator[Problem]:
+    x, limit = _argument(operation, "x"), context.chip["slice_limit"]
+    begin = _integers(operation, "crop_width" if operation.op == "crop" else "begin")
+    if x is None or not begin or not math.isfinite(limit):
+        return
+    masks = _integers(operation, "begin_mask")
+    first = begin[0] if operation.op == "crop" else begin[-1]
+    if (masks and masks[-1]) or first in (0, -x.width):
+        return
+    yield (
+        "wrong numbers",
+        f"it starts inside the last axis, where {context.name} makes magnitudes past {limit:.0f} infinite",
+        "Slice another axis, or keep the values below",
+    )
+
+
+def _run_time_weights(operation: Operation, context: _Context) -> Iterator[Problem]:
+    x, weight = _argument(operation, "x"), _argument(operation, "weight")
+    if x is None or weight is None or context.is_constant(weight):
+        return
+    if x.shape[0] > 1:
+        yield "fails", "weights computed at run time need a batch of 1", "Use matmul"
+    else:
+        yield "wrong numbers", "run-time weights are reported to be ignored on M3 Max", "Use matmul"
+
+
+def _tile(operation: Operation, context: _Context) -> Iterator[Problem]:
+    reason = "at run time it is reported to corrupt every later evaluation of the process on M3 Max"
+    yield "wrong numbers", reason, "Use concat, or repeat before the input"
+
+
+def _attention_mask(operation: Operation, context: _Context) -> Iterator[Problem]:
+    if context.chip["ignores_attention_mask"] and "attn_mask" in operation.arguments:
+        yield "wrong numbers", "attn_mask is ignored", "Add the mask to the scores of a decomposed attention"
+
+
+def _scaled_integers(operation: Operation, context: _Context) -> Iterator[Problem]:
+    operands = [tensor for _, tensor in operation.operands()]
+    rounding = {context.producer(tensor) for tensor in operands} & _TO_INTEGERS
+    scalar = any(context.is_constant(tensor) and tensor.type.elements == 1 for tensor in operands)
+    if rounding and scalar:
+        reason = f"a multiplication by a scalar right after {rounding.pop()} is dropped"
+        yield "wrong numbers", reason, "Multiply by a constant of the full shape"
+
+
+def _reduction_times_zero(operation: Operation, context: _Context) -> Iterator[Problem]:
+    operands = [tensor for _, tensor in operation.operands()]
+    reduced = any(context.producer(tensor).startswith("reduce_") for tensor in operands)
+    constants = [t.constant for t in operands if t.constant is not None and not isinstance(t.constant, str)]
+    if reduced and any(not np.any(constant) for constant in constants):
+        yield "fails", "a reduction times 0 does not compile", "Leave the product out: it is 0"
+
+
+def _square(operation: Operation, context: _Context) -> Iterator[Problem]:
+    result = operation.results[0]
+    after = {user.op for user in context.consumers.get(result, [])} & _NONLINEARITIES
+    if after and result.width % 128 > 64:
+        reason = f"square fused with {min(after)} does not compile for a width of {result.width}"
+        yield "fails", reason, "Write mul(x, x)"
+
+
+def _matmul_by_constant(operation: Operation, context: _Context) -> Iterator[Problem]:
+    y = _argument(operation, "y")
+    if y is not None and context.is_constant(y):
+        reason = "a 1x1 convolution computes the product with a constant matrix about 3 times as fast"
+        yield "slow", reason, "Use conv with tokens along the last axis"
+
+
+def _bank_conflict(operation: Operation, context: _Context) -> Iterator[Problem]:
+    channels = {t.channels for t in (_argument(operation, "x"), *operation.results) if t and t.rank == 4}
+    for count in sorted(channels & {4096, 8192}):
+        reason = f"{count} channels, a power of two, ran at half the speed of {count * 9 // 8} on M4 Max"
+        yield (
+            "slow",
+            reason,
+            "Use a multiple of 512 that is no power of two",
+        )
+
+
+def _wide_kernel(operation: Operation, context: _Context) -> Iterator[Problem]:
+    weight, most = _argument(operation, "weight"), context.chip["max_kernel_width"]
+    if weight is not None and weight.width > most:
+        reason = f"the kernel is {weight.width} wide, and {context.name} takes at most {most}"
+        yield "fails", reason, "Split the kernel, or lay it along the height"
+
+
+def _absent(operation: Operation, context: _Context) -> Iterator[Problem]:
+    if operation.op == "topk" and not context.chip["has_topk"]:
+        yield "fails", "it came with h14 (M2)", "Compute it on the CPU"
+    if operation.op in ("sin", "cos") and not context.chip["has_sine"]:
+        yield "fails", "it came with h15 (M3)", "Make the values constants, or compute them on the CPU"
+
+
+_OPERATION_RULES: tuple[tuple[set[str], _Check], ...] = (
+    ({"slice_by_size", "slice_by_index", "crop"}, _last_axis_slice),
+    ({"conv"}, _run_time_weights),
+    ({"tile"}, _tile),
+    ({"scaled_dot_product_attention"}, _attention_mask),
+    ({"mul"}, _scaled_integers),
+    ({"mul"}, _reduction_times_zero),
+    ({"square"}, _square),
+    ({"matmul"}, _matmul_by_constant),
+    ({"conv"}, _bank_conflict),
+    ({"conv"}, _wide_kernel),
+    ({"sin", "cos", "topk"}, _absent),
+)
+
+
+# Of the whole program
+
+
+def _ports(context: _Context) -> Iterator[Finding]:
+    for tensor in (*context.graph.inputs, *context.graph.outputs):
+        if tensor.dtype == "fp32" and not context.chip["casts_fp32"]:
+            reason = (
+                f"{tensor.name!r} is fp32, which the private framework is reported to refuse on M1 and M2"
+            )
+            yield Finding(tensor.line, "port", "fails", reason, "Use fp16, and convert on the CPU")
+        elif tensor.dtype == "fp32":
+            reason = f"{tensor.name!r} is fp32; fp16 ports were 37 % faster"
+            yield Finding(tensor.line, "port", "slow", reason, "Use fp16, and convert on the CPU")
+        whole = 64 // (4 if tensor.dtype == "fp32" else 2)
+        if tensor.width % whole:
+            reason = f"rows of {tensor.name!r} are {tensor.width} wide and padded to whole 64 bytes in memory"
+            remedy = f"Use a multiple of {whole}"
+            yield Finding(tensor.line, "port", "slow", reason, remedy)
+
+
+def _extents(context: _Context) -> Iterator[Finding]:
+    matrices = {t for o in context.operations if o.op == "matmul" for _, t in o.operands()}
+    results = [(t, o.op, o.line) for o in context.operations for t in o.results]
+    tensors = [*((t, "port", t.line) for t in context.graph.inputs), *results]
+    tensors += [(t, "const", t.line) for t in context.graph.statements if isinstance(t, Tensor)]
+    for tensor, op, line in tensors:
+        for index, extent in enumerate(tensor.shape):
+            spatial = index >= tensor.rank - 2 and (tensor.rank > 2 or tensor in matrices)
+            most = context.chip["max_spatial_extent" if spatial else "max_extent"]
+            if extent > most:
+                kind = "a height, width or matrix axis" if spatial else "an axis"
+                reason = (
+                    f"{tensor.name!r} is {tensor.type}; {kind} of {context.name} has at most {most} elements"
+                )
+                yield Finding(line, op, "fails", reason, "Split it")
+
+
+def _weights(context: _Context) -> Iterator[Finding]:
+    constants = [statement for statement in context.graph.statements if isinstance(statement, Tensor)]
+    constants += [t for operation in context.operations for _, t in operation.operands() if not t.name]
+    stored = sum(tensor.type.bytes for tensor in constants if tensor.dtype != "string")
+    size = f"{stored / _MEBIBYTE:.0f} MiB of constants"
+    if context.name == "h15" and stored > 60 * _MEBIBYTE:
+        reason = f"{size} in one program; more than 60 MiB failed to compile on M3 Max"
+        yield Finding(None, "program", "fails", reason, "Cut it into several programs")
+    elif stored > 32 * _MEBIBYTE:
+        reason = f"{size} in one program; throughput fell from about 32 MiB on, on M4 Max"
+        yield Finding(None, "program", "slow", reason, "Cut it into several programs")
+
+
+_PROGRAM_RULES: tuple[Callable[[_Context], Iterator[Finding]], ...] = (_ports, _extents, _weights)

@@ -1,0 +1,196 @@
+"""Every rule of lint fires on what it is about, and on nothing else."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import aneperf
+from aneperf import mil
+from aneperf.lint import lint as lint_function
+
+ENGINES = ("h13", "h14", "h15", "h16", "h17")
+
+
+def program(define: Callable[..., Any], *shapes: tuple[int, ...], dtype: Any = "fp16") -> mil.Program:
+    builder = mil.Builder()
+    builder.output("y", define(*(builder.input(f"x{i}", shape, dtype) for i, shape in enumerate(shapes))))
+    return builder.build()
+
+
+def findings(
+    define: Callable[..., Any], *shapes: tuple[int, ...], chip: str = "h16", dtype: Any = "fp16"
+) -> list[tuple[str, str]]:
+    found = aneperf.lint(program(define, *shapes, dtype=dtype), chip)
+    return [(finding.op, finding.severity) for finding in found]
+
+
+def ones(*shape: int) -> Any:
+    return np.ones(shape, np.float16)
+
+
+W = (1, 64, 1, 64)
+
+
+def test_the_package_has_the_function_and_not_its_module() -> None:
+    assert aneperf.lint is lint_function
+
+
+def test_a_clean_program_has_no_findings() -> None:
+    def layer(x: mil.Tensor) -> mil.Tensor:
+        return mil.relu(mil.conv(x, ones(32, 64, 1, 1)))
+
+    for chip in (*ENGINES, "none"):
+        assert findings(layer, W, chip=chip) == []
+
+
+def test_a_finding_tells_line_operation_reason_and_remedy() -> None:
+    text = program(lambda x: mil.relu(mil.tile(x, [1, 1, 1, 2])), W).text
+    (finding,) = aneperf.lint(text)
+    assert finding.line is not None
+    assert " = tile(" in text.splitlines()[finding.line - 1]
+    assert (finding.op, finding.severity) == ("tile", "wrong numbers")
+    assert "M3 Max" in finding.reason
+    assert "concat" in finding.remedy
+    assert str(finding) == (f"line {finding.line}: tile wrong numbers: {finding.reason}. {finding.remedy}.")
+
+
+SLICES = {
+    "slice_by_size": (lambda x: mil.slice_by_size(x, [0, 0, 0, 32], [1, 64, 1, 32]), True),
+    "slice_by_size from 0": (lambda x: mil.slice_by_size(x, [0, 32, 0, 0], [1, 32, 1, 32]), False),
+    "slice_by_index": (lambda x: mil.slice_by_index(x, [0, 0, 0, -32], [1, 64, 1, 64]), True),
+    "slice_by_index from 0": (lambda x: mil.slice_by_index(x, [0, 0, 0, -64], [1, 64, 1, 32]), False),
+    "slice_by_index with a mask": (
+        lambda x: mil.slice_by_index(x, [0, 0, 0, 7], [1, 64, 1, 32], begin_mask=[False, False, False, True]),
+        False,
+    ),
+    "crop": (lambda x: mil.crop(x, [0, 0], [32, 0]), True),
+    "crop at the end": (lambda x: mil.crop(x, [0, 0], [0, 32]), False),
+}
+
+
+@pytest.mark.parametrize("case", SLICES)
+@pytest.mark.parametrize("chip", ENGINES)
+def test_slices_inside_the_last_axis(case: str, chip: str) -> None:
+    define, inside = SLICES[case]
+    op = case.split()[0]
+    expected = [(op, "wrong numbers")] if inside and chip in ("h13", "h14") else []
+    assert findings(define, W, chip=chip) == expected
+
+
+CASES: dict[str, tuple[Any, ...]] = {
+    # what, inputs, findings
+    "run-time weights": (mil.conv, [W, (32, 64, 1, 1)], [("port", "slow"), ("conv", "wrong numbers")]),
+    "of a batch": (mil.conv, [(2, *W[1:]), (32, 64, 1, 1)], [("port", "slow"), ("conv", "fails")]),
+    "mask": (
+        mil.scaled_dot_product_attention,
+        [(1, 32, 32)] * 4,
+        [("scaled_dot_product_attention", "wrong numbers")],
+    ),
+    "no mask": (mil.scaled_dot_product_attention, [(1, 32, 32)] * 3, []),
+    "round times a scalar": (lambda x: mil.mul(mil.round(x), 2.0), [W], [("mul", "wrong numbers")]),
+    "scalar times floor": (lambda x: mil.mul(2.0, mil.floor(x)), [W], [("mul", "wrong numbers")]),
+    "ceil times a tensor": (lambda x: mil.mul(mil.ceil(x), ones(*W)), [W], []),
+    "round plus a scalar": (lambda x: mil.add(mil.round(x), 2.0), [W], []),
+    "relu times a scalar": (lambda x: mil.mul(mil.relu(x), 2.0), [W], []),
+    "reduction times 0": (lambda x: mil.mul(mil.reduce_sum(x, [1]), 0.0), [W], [("mul", "fails")]),
+    "reduction times zeros": (
+        lambda x: mil.mul(mil.reduce_max(x, [1]), 0 * ones(64)),
+        [W],
+        [("mul", "fails")],
+    ),
+    "reduction times 1": (lambda x: mil.mul(mil.reduce_sum(x, [1]), 1.0), [W], []),
+    "square of width 96": (lambda x: mil.relu(mil.square(x)), [(1, 8, 1, 96)], [("square", "fails")]),
+    "square of width 64": (lambda x: mil.relu(mil.square(x)), [W], []),
+    "square of width 96 alone": (lambda x: mil.add(mil.square(x), 1), [(1, 8, 1, 96)], []),
+    "product with itself": (lambda x: mil.relu(mil.mul(x, x)), [(1, 8, 1, 96)], []),
+    "matmul by a constant": (lambda x: mil.matmul(x, ones(64, 32)), [W], [("matmul", "slow")]),
+    "matmul": (mil.matmul, [(1, 64, 32), (1, 32, 64)], []),
+    "4096 channels": (lambda x: mil.conv(x, ones(4096, 64, 1, 1)), [W], [("conv", "slow")]),
+    "8192 channels": (lambda x: mil.conv(x, ones(32, 8192, 1, 1)), [(1, 8192, 1, 32)], [("conv", "slow")]),
+    "4608 channels": (lambda x: mil.conv(x, ones(4608, 64, 1, 1)), [W], []),
+    "2048 channels": (lambda x: mil.conv(x, ones(2048, 64, 1, 1)), [W], []),
+    "kernel of 16": (lambda x: mil.conv(x, ones(32, 64, 1, 16), pad_type="same"), [W], [("conv", "fails")]),
+    "kernel of 15": (lambda x: mil.conv(x, ones(32, 64, 1, 15), pad_type="same"), [W], []),
+    "width of 33": (mil.relu, [(1, 8, 1, 33)], [("port", "slow")] * 2),
+    "axis of 65536": (mil.relu, [(1, 65536, 1, 32)], []),
+    "axis of 65537": (mil.relu, [(1, 65537, 1, 32)], [("port", "fails"), ("relu", "fails")]),
+    "32 MiB": (lambda x: mil.add(x, ones(1, 4, 4096, 1024)), [(1, 1, 1, 1024)], []),
+    "64 MiB": (lambda x: mil.add(x, ones(1, 8, 4096, 1024)), [(1, 1, 1, 1024)], [("program", "slow")]),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_rules(case: str) -> None:
+    define, shapes, expected = CASES[case]
+    assert sorted(findings(define, *shapes)) == sorted(expected)
+
+
+@pytest.mark.parametrize("chip", ENGINES)
+def test_what_depends_on_the_generation(chip: str) -> None:
+    older = {generation: ENGINES.index(chip) < ENGINES.index(generation) for generation in ENGINES}
+    assert findings(mil.sin, W, chip=chip) == [("sin", "fails")] * older["h15"]
+    assert findings(lambda x: mil.topk(x, 32)[0], W, chip=chip) == [("topk", "fails")] * older["h14"]
+    ports = [("port", "fails" if older["h15"] else "slow")]
+    assert findings(lambda x: mil.cast(x, "fp16"), W, chip=chip, dtype="fp32") == ports
+    wide = [("port", "fails"), ("relu", "fails")] * older["h16"]
+    assert findings(mil.relu, (1, 1, 1, 16416), chip=chip) == wide
+    assert findings(mil.relu, (1, 1, 1, 16384), chip=chip) == []
+    heavy = [("program", "fails" if chip == "h15" else "slow")]
+    assert findings(lambda x: mil.add(x, ones(1, 8, 4096, 1024)), (1, 1, 1, 1024), chip=chip) == heavy
+    kernel = [("conv", "fails")] * older["h15"]
+    define = lambda x: mil.conv(x, ones(32, 64, 1, 15), pad_type="same")  # noqa: E731
+    assert findings(define, W, chip=chip) == kernel
+
+
+def test_fp32_ports_are_whole_from_16_elements_on() -> None:
+    define = lambda x: mil.cast(mil.add(mil.cast(x, "fp16"), 1), "fp32")  # noqa: E731
+    assert findings(define, (1, 8, 1, 16), dtype="fp32") == [("port", "slow")] * 2
+    assert findings(define, (1, 8, 1, 24), dtype="fp32") == [("port", "slow")] * 4
+
+
+def test_matrices_of_two_axes_are_spatial_where_matmul_takes_them() -> None:
+    define = lambda x: mil.matmul(x, x, transpose_x=True)  # noqa: E731
+    assert findings(define, (16416, 32), chip="h13") == [("port", "fails")]
+    assert findings(mil.relu, (16416, 32), chip="h13") == []
+
+
+@pytest.mark.parametrize("weight_files", ["separate", "single"])
+def test_weights_in_files_count_and_are_read(weight_files: Any) -> None:
+    builder = mil.Builder()
+    x = builder.input("x", W)
+    builder.output("y", mil.mul(mil.reduce_sum(x, [3]), 0 * ones(1, 64, 1, 1)))
+    built = builder.build(weight_files=weight_files)
+    assert built.weights
+    assert [(f.op, f.severity) for f in aneperf.lint(built)] == [("port", "slow"), ("mul", "fails")]
+    assert [(f.op, f.severity) for f in aneperf.lint(built.text)] == [("port", "slow")]
+
+
+def test_profile_none_has_no_hazards() -> None:
+    assert findings(lambda x: mil.tile(mil.sin(x), [1, 1, 1, 3]), (1, 1, 1, 33), chip="none") == []
+
+
+def test_what_lint_cannot_look_at() -> None:
+    with pytest.raises(aneperf.ArgumentError, match="MIL text, not 7"):
+        aneperf.lint(7)  # type: ignore[arg-type]
+    with pytest.raises(aneperf.ArgumentError, match="there is no chip profile"):
+        aneperf.lint(program(mil.relu, W), "m1")
+    with pytest.raises(aneperf.CompileError):
+        aneperf.lint("program(1.3)")
+
+
+def test_every_failure_that_lint_foresees_is_one_on_the_emulator() -> None:
+    """Where it is a limit of the profile; the compiler's own faults the emulator does not imitate."""
+    cases = [
+        (mil.sin, W),
+        (lambda x: mil.topk(x, 3)[0], W),
+        (mil.relu, (1, 1, 1, 16416)),
+        (lambda x: mil.conv(x, ones(32, 64, 1, 14), pad_type="same"), W),
+    ]
+    device = aneperf.open("emulator", chip="h13", compile_budget=10**6)
+    for define, shape in cases:
+        built = program(define, shape)
+        assert any(finding.severity == "fails" for finding in aneperf.lint(built, "h13"))
+        with pytest.raises(aneperf.CompileError):
+            built.compile(device)
