@@ -1,4 +1,5 @@
-// The contract on the Apple Neural Engine. Objective-C++ with ARC; with bridge_framework, all that knows the framework.
+// The contract on the Apple Neural Engine. Objective-C++ with ARC; with bridge_folder and bridge_framework,
+// all that knows the framework.
 #include <sys/sysctl.h>
 
 #include <algorithm>
@@ -8,6 +9,7 @@
 #include <mutex>
 #include <thread>
 
+#include "bridge_folder.h"
 #include "bridge_framework.h"
 #include "device.h"
 #include "mil/blob.h"
@@ -18,6 +20,7 @@ namespace ane {
 namespace {
 
 constexpr auto pause_before_second_load = std::chrono::milliseconds(100);
+constexpr int64_t max_surface = int64_t{1} << 40;
 
 NSString* string_of(const std::string& text) { return [NSString stringWithUTF8String:text.c_str()]; }
 
@@ -37,7 +40,8 @@ class IOSurfaceMemory final : public Surface {
             (__bridge NSString*)kIOSurfacePixelFormat : @0
         };
         surface_ = IOSurfaceCreate((__bridge CFDictionaryRef)properties);
-        if (!surface_) throw SurfaceError("IOSurfaceCreate gave no surface of " + std::to_string(bytes) + " bytes");
+        if (!surface_)
+            throw SurfaceError("IOSurfaceCreate gave no surface of " + std::to_string(bytes) + " bytes");
     }
     ~IOSurfaceMemory() override { CFRelease(surface_); }
     size_t bytes() const override { return bytes_; }
@@ -47,7 +51,8 @@ class IOSurfaceMemory final : public Surface {
     static uint32_t options(Access access) { return access == Access::read ? kIOSurfaceLockReadOnly : 0; }
 
     std::byte* map(Access access) override {
-        if (IOSurfaceLock(surface_, options(access), nullptr) != 0) throw SurfaceError("IOSurfaceLock failed");
+        if (IOSurfaceLock(surface_, options(access), nullptr) != 0)
+            throw SurfaceError("IOSurfaceLock failed");
         return static_cast<std::byte*>(IOSurfaceGetBaseAddress(surface_));
     }
     void unmap(Access access) override { IOSurfaceUnlock(surface_, options(access), nullptr); }
@@ -56,64 +61,21 @@ class IOSurfaceMemory final : public Surface {
     IOSurfaceRef surface_;
 };
 
-// The folder in which the compiler looks for a model's text and weights. Removed with the object.
-class ModelFolder {
-   public:
-    explicit ModelFolder(NSString* identifier) {
-        NSString* temporary = NSTemporaryDirectory();
-        NSCharacterSet* foreign =
-            [[NSCharacterSet characterSetWithCharactersInString:@"0123456789abcdefABCDEF_"] invertedSet];
-        if ([temporary length] == 0 || [identifier length] == 0 ||
-            [identifier rangeOfCharacterFromSet:foreign].location != NSNotFound)
-            throw compile_failure("the framework gave no usable name for the model's folder");
-        path_ = [temporary stringByAppendingPathComponent:identifier];
-    }
-    ~ModelFolder() {
-        @autoreleasepool {
-            [[NSFileManager defaultManager] removeItemAtPath:path_ error:nil];
-        }
-    }
-    ModelFolder(const ModelFolder&) = delete;
-    ModelFolder& operator=(const ModelFolder&) = delete;
-
-    void fill(NSData* text, NSDictionary* weights) {
-        write(@"model.mil", text);
-        for (NSString* key in weights)
-            write([key substringFromIndex:[@"@model_path/" length]], weights[key][@"data"]);
-    }
-
-   private:
-    void write(NSString* name, NSData* data) {
-        NSString* file = [path_ stringByAppendingPathComponent:name];
-        NSError* error = nil;
-        if (![[NSFileManager defaultManager] createDirectoryAtPath:[file stringByDeletingLastPathComponent]
-                                       withIntermediateDirectories:YES
-                                                        attributes:nil
-                                                             error:&error] ||
-            ![data writeToFile:file options:NSDataWritingAtomic error:&error])
-            throw compile_failure("cannot write " + text_of(file) + ": " + describe(error));
-    }
-
-    NSString* path_;
-};
-
-// Held while a model's folder is filled, read or removed: programs of equal text and weights share one. It also makes
-// compiles run one at a time; the compiler's service gains nothing from more.
-std::mutex folders;
-
-// A model from its compilation to its unloading, with `folders` held for both.
+// A model from its compilation to its unloading.
 class LoadedModel {
    public:
     LoadedModel(id<AneModel> model, unsigned qos, NSData* text, NSDictionary* weights)
         : model_(model), qos_(qos), folder_([model hexStringIdentifier]) {
+        const FolderLock lock(folder_.path());
         folder_.fill(text, weights);
         compile();
         load();
     }
     ~LoadedModel() {
-        @autoreleasepool {
-            NSError* error = nil;
-            if (model_) [model_ unloadWithQoS:qos_ error:&error];
+        if (!model_) return;
+        try {
+            in_pool(evaluate_failure, [&] { unload(); });
+        } catch (const Error&) {  // what made the caller give up the model is what it should hear of
         }
     }
     LoadedModel(const LoadedModel&) = delete;
@@ -133,6 +95,7 @@ class LoadedModel {
         NSError* error = nil;
         id<AneModel> model = model_;
         model_ = nil;
+        const FolderLock lock(folder_.path());  // the framework removes the folder
         if (![model unloadWithQoS:qos_ error:&error])
             throw EvaluateError("cannot unload the program: " + describe(error));
     }
@@ -159,7 +122,9 @@ class LoadedModel {
     static uint32_t status_of(NSError* error) {
         const std::string text = text_of([error localizedDescription]);
         const size_t at = text.find("status=0x");
-        return at == std::string::npos ? 0 : static_cast<uint32_t>(std::strtoul(text.c_str() + at + 7, nullptr, 16));
+        return at == std::string::npos
+                   ? 0
+                   : static_cast<uint32_t>(std::strtoul(text.c_str() + at + 7, nullptr, 16));
     }
 
     id<AneModel> model_;
@@ -174,11 +139,14 @@ struct Symbols {
 };
 
 id lookup(id dictionary, NSString* key) {
-    return [dictionary isKindOfClass:[NSDictionary class]] ? [(NSDictionary*)dictionary objectForKey:key] : nil;
+    return [dictionary isKindOfClass:[NSDictionary class]] ? [(NSDictionary*)dictionary objectForKey:key]
+                                                           : nil;
 }
 
 id first(id array) {
-    return [array isKindOfClass:[NSArray class]] && [(NSArray*)array count] > 0 ? [(NSArray*)array objectAtIndex:0] : nil;
+    return [array isKindOfClass:[NSArray class]] && [(NSArray*)array count] > 0
+               ? [(NSArray*)array objectAtIndex:0]
+               : nil;
 }
 
 Symbols read_symbols(id attributes, NSString* names_key, NSString* indices_key) {
@@ -188,7 +156,8 @@ Symbols read_symbols(id attributes, NSString* names_key, NSString* indices_key) 
     id indices = lookup(first(lookup(description, @"ANEFModelProcedures")), indices_key);
     if (![names isKindOfClass:[NSArray class]] || ![indices isKindOfClass:[NSArray class]]) return {};
     for (id entry in (NSArray*)indices) {
-        const NSUInteger index = [entry isKindOfClass:[NSNumber class]] ? [entry unsignedIntegerValue] : NSNotFound;
+        const NSUInteger index =
+            [entry isKindOfClass:[NSNumber class]] ? [entry unsignedIntegerValue] : NSNotFound;
         if (index >= [(NSArray*)names count]) return {};
         std::string name = text_of([(NSArray*)names objectAtIndex:index]);
         if (name.ends_with("@output")) name.resize(name.size() - std::strlen("@output"));
@@ -198,32 +167,36 @@ Symbols read_symbols(id attributes, NSString* names_key, NSString* indices_key) 
     return symbols;
 }
 
-// Puts the ports into the engine's order and gives them the engine's row pitch, as far as `attributes` tell; what they
-// do not tell follows the documented law (ASCII order, rows on 64-byte boundaries).
+// Puts the ports into the engine's order and gives them the engine's row pitch, as far as `attributes` tell;
+// what they do not tell follows the documented law (ASCII order, rows on 64-byte boundaries).
 std::vector<int64_t> settle_ports(std::vector<Port>& ports, id attributes, bool inputs) {
     std::ranges::sort(ports, {}, &Port::name);
     std::vector<int64_t> indices(ports.size());
     for (size_t i = 0; i < ports.size(); ++i) indices[i] = static_cast<int64_t>(i);
 
-    const Symbols symbols =
-        inputs ? read_symbols(attributes, @"kANEFModelInputSymbolsArrayKey", @"ANEFModelInputSymbolIndexArray")
-               : read_symbols(attributes, @"kANEFModelOutputSymbolsArrayKey", @"ANEFModelOutputSymbolIndexArray");
+    const Symbols symbols = inputs ? read_symbols(attributes, @"kANEFModelInputSymbolsArrayKey",
+                                                  @"ANEFModelInputSymbolIndexArray")
+                                   : read_symbols(attributes, @"kANEFModelOutputSymbolsArrayKey",
+                                                  @"ANEFModelOutputSymbolIndexArray");
     std::vector<Port> ordered;
     for (const std::string& name : symbols.names) {
         const auto port = std::ranges::find(ports, name, &Port::name);
-        if (port != ports.end()) ordered.push_back(*port);
+        const bool repeated = std::ranges::find(ordered, name, &Port::name) != ordered.end();
+        if (port != ports.end() && !repeated) ordered.push_back(*port);
     }
     if (ordered.size() != ports.size() || symbols.names.size() != ports.size()) return indices;
     ports = std::move(ordered);
 
-    id live = lookup(first(lookup(attributes, @"NetworkStatusList")), inputs ? @"LiveInputList" : @"LiveOutputList");
+    id live = lookup(first(lookup(attributes, @"NetworkStatusList")),
+                     inputs ? @"LiveInputList" : @"LiveOutputList");
     for (size_t i = 0; i < ports.size(); ++i) {
         if (![live isKindOfClass:[NSArray class]] || [(NSArray*)live count] != ports.size()) break;
         id width = lookup([(NSArray*)live objectAtIndex:i], @"Width");
         id pitch = lookup([(NSArray*)live objectAtIndex:i], @"RowStride");
         if (![width isKindOfClass:[NSNumber class]] || ![pitch isKindOfClass:[NSNumber class]]) continue;
         Layout& layout = ports[i].layout;
-        if ([width longLongValue] == layout.width() && [pitch longLongValue] >= layout.row_bytes())
+        if ([width longLongValue] == layout.width() && [pitch longLongValue] >= layout.row_bytes() &&
+            [pitch longLongValue] <= max_surface / layout.rows())
             layout.pitch = [pitch longLongValue];
     }
     return symbols.indices;
@@ -262,7 +235,6 @@ class EngineProgram final : public Program {
         const std::lock_guard lock(running_);
         if (!loaded_.exchange(false)) return;
         in_pool(evaluate_failure, [&] {
-            const std::lock_guard lock_folders(folders);
             const auto model = std::move(model_);
             model->unload();
         });
@@ -299,7 +271,8 @@ class EngineProgram final : public Program {
 
 class EngineRequest final : public Request {
    public:
-    EngineRequest(std::shared_ptr<EngineProgram> program, std::vector<std::shared_ptr<Surface>> surfaces, id request)
+    EngineRequest(std::shared_ptr<EngineProgram> program, std::vector<std::shared_ptr<Surface>> surfaces,
+                  id request)
         : program_(std::move(program)), surfaces_(std::move(surfaces)), request_(request) {}
     void evaluate() override { program_->evaluate(request_); }
 
@@ -344,36 +317,46 @@ const mil::Function& main_function(const mil::Program& program) {
 std::vector<Port> ports_of(const mil::Function& function, const std::vector<mil::ValueId>& ids) {
     std::vector<Port> ports;
     for (const mil::ValueId id : ids)
-        ports.push_back({function.values[id].name, {function.values[id].type.dtype, function.values[id].type.shape}});
+        ports.push_back(
+            {function.values[id].name, {function.values[id].type.dtype, function.values[id].type.shape}});
     return ports;
 }
 
 class NeuralEngine final : public Device {
    public:
     explicit NeuralEngine(CompileBudget budget) : Device(budget) {
-        in_pool([](const std::string& what) { return DeviceUnavailable(what); }, [&] { framework_ = load_framework(); });
+        in_pool([](const std::string& what) { return DeviceUnavailable(what); },
+                [&] { framework_ = load_framework(); });
     }
 
     DeviceInfo info() const override {
         DeviceInfo result{"ane", system_value("machdep.cpu.brand_string"), {}};
-        in_pool([](const std::string& what) { return DeviceUnavailable(what); }, [&] {
-            id info = framework_.device_info;
-            const auto add = [&](const char* name, const std::string& value) {
-                result.properties.emplace_back(name, value.empty() ? "unavailable" : value);
-            };
-            const auto has = [&](SEL selector) { return [info respondsToSelector:selector]; };
-            add("subtype", has(@selector(aneSubType)) ? text_of([framework_.device_info aneSubType]) : "");
-            add("architecture",
-                has(@selector(aneArchitectureType)) ? text_of([framework_.device_info aneArchitectureType]) : "");
-            add("engines", has(@selector(numANEs)) ? std::to_string([framework_.device_info numANEs]) : "");
-            add("engine cores", has(@selector(numANECores)) ? std::to_string([framework_.device_info numANECores]) +
-                                                                  " (the framework's table, not a measurement)"
-                                                            : "");
-            add("system", has(@selector(productName)) ? text_of([framework_.device_info productName]) : "");
-            add("system build", has(@selector(buildVersion)) ? text_of([framework_.device_info buildVersion]) : "");
-            add("virtual machine",
-                has(@selector(isVirtualMachine)) ? ([framework_.device_info isVirtualMachine] ? "yes" : "no") : "");
-        });
+        in_pool([](const std::string& what) { return DeviceUnavailable(what); },
+                [&] {
+                    id info = framework_.device_info;
+                    const auto add = [&](const char* name, const std::string& value) {
+                        result.properties.emplace_back(name, value.empty() ? "unavailable" : value);
+                    };
+                    const auto has = [&](SEL selector) { return [info respondsToSelector:selector]; };
+                    add("subtype",
+                        has(@selector(aneSubType)) ? text_of([framework_.device_info aneSubType]) : "");
+                    add("architecture", has(@selector(aneArchitectureType))
+                                            ? text_of([framework_.device_info aneArchitectureType])
+                                            : "");
+                    add("engines",
+                        has(@selector(numANEs)) ? std::to_string([framework_.device_info numANEs]) : "");
+                    add("engine cores", has(@selector(numANECores))
+                                            ? std::to_string([framework_.device_info numANECores]) +
+                                                  " (the framework's table, not a measurement)"
+                                            : "");
+                    add("system",
+                        has(@selector(productName)) ? text_of([framework_.device_info productName]) : "");
+                    add("system build",
+                        has(@selector(buildVersion)) ? text_of([framework_.device_info buildVersion]) : "");
+                    add("virtual machine", has(@selector(isVirtualMachine))
+                                               ? ([framework_.device_info isVirtualMachine] ? "yes" : "no")
+                                               : "");
+                });
         return result;
     }
 
@@ -391,13 +374,13 @@ class NeuralEngine final : public Device {
         mil::Program parsed = mil::parse(mil_text);
         std::vector<std::string> notes;
         mil::read_weights(parsed, weights, options.lenient_weights, notes);
+        check_weight_paths(weights);
         const mil::Function& function = main_function(parsed);
         auto inputs = ports_of(function, function.inputs), outputs = ports_of(function, function.outputs);
         std::shared_ptr<Program> program;
         in_pool(compile_failure, [&] {
             NSMutableDictionary* files = [NSMutableDictionary dictionary];
             for (const auto& [path, bytes] : weights) {
-                mil::check_weight_path(path);
                 NSData* data = [NSData dataWithBytes:bytes.data() length:bytes.size()];
                 files[string_of(path)] = @{@"offset" : @0, @"data" : data};
             }
@@ -407,7 +390,6 @@ class NeuralEngine final : public Device {
             id<AneModel> model = [framework_.models inMemoryModelWithDescriptor:descriptor];
             if (!model) throw compile_failure("the framework made no model of this program");
 
-            const std::lock_guard lock(folders);
             auto loaded = std::make_unique<LoadedModel>(model, options.qos, text, files);
             program = std::make_shared<EngineProgram>(framework_, std::move(loaded), std::move(inputs),
                                                       std::move(outputs), std::move(notes));
@@ -420,6 +402,8 @@ class NeuralEngine final : public Device {
 
 }  // namespace
 
-std::shared_ptr<Device> open_neural_engine(CompileBudget budget) { return std::make_shared<NeuralEngine>(budget); }
+std::shared_ptr<Device> open_neural_engine(CompileBudget budget) {
+    return std::make_shared<NeuralEngine>(budget);
+}
 
 }  // namespace ane

@@ -49,22 +49,26 @@ std::string describe(NSError* error) {
 Framework load_framework() {
     if (!dlopen(framework_path, RTLD_NOW)) {
         const char* reason = dlerror();
-        throw DeviceUnavailable("no Neural Engine on this machine: " + std::string(reason ? reason : framework_path));
+        throw DeviceUnavailable("no Neural Engine on this machine: " +
+                                std::string(reason ? reason : framework_path));
     }
     Framework framework;
     framework.descriptors = (id<AneDescriptorClass>)require_class_method(
         "_ANEInMemoryModelDescriptor", @selector(modelWithMILText:weights:optionsPlist:));
     Class model = require_class_method("_ANEInMemoryModel", @selector(inMemoryModelWithDescriptor:));
-    for (const SEL selector :
-         {@selector(hexStringIdentifier), @selector(compileWithQoS:options:error:), @selector(loadWithQoS:options:error:),
-          @selector(evaluateWithQoS:options:request:error:), @selector(unloadWithQoS:error:)})
+    for (const SEL selector : {
+             @selector(hexStringIdentifier), @selector(compileWithQoS:options:error:),
+                 @selector(loadWithQoS:options:error:), @selector(evaluateWithQoS:options:request:error:),
+                 @selector(unloadWithQoS:error:)
+         })
         require([model instancesRespondToSelector:selector], "_ANEInMemoryModel", selector);
     framework.models = (id<AneModelClass>)model;
-    framework.surfaces =
-        (id<AneSurfaceObjectClass>)require_class_method("_ANEIOSurfaceObject", @selector(objectWithIOSurface:));
+    framework.surfaces = (id<AneSurfaceObjectClass>)require_class_method("_ANEIOSurfaceObject",
+                                                                         @selector(objectWithIOSurface:));
     framework.requests = (id<AneRequestClass>)require_class_method(
-        "_ANERequest", @selector(requestWithInputs:
-                                      inputIndices:outputs:outputIndices:weightsBuffer:perfStats:procedureIndex:));
+        "_ANERequest",
+        @selector(
+            requestWithInputs:inputIndices:outputs:outputIndices:weightsBuffer:perfStats:procedureIndex:));
     framework.device_info = (id<AneDeviceInfoClass>)require_class_method("_ANEDeviceInfo", @selector(hasANE));
     if (![framework.device_info hasANE]) throw DeviceUnavailable("no Neural Engine on this machine");
     return framework;
