@@ -123,6 +123,14 @@ class Standin:
         finally:
             self.send(pool, "release", returns=None)
 
+    def reread_environment(self) -> None:
+        """GNUstep asks for variables once, of which TMP is the one that matters here."""
+        arguments = (ctypes.c_char_p * 2)(b"python", None)
+        variables = _ID.in_dll(ctypes.CDLL(None), "environ")
+        selector = "initializeWithArguments:count:environment:"
+        with self.pool():
+            self.send("NSProcessInfo", selector, arguments, ctypes.c_int(1), variables, returns=None)
+
     def to_object(self, value: Any) -> int:
         """The Objective-C object of a plain value, for ever."""
         text = plistlib.dumps(value)
@@ -195,21 +203,29 @@ class Standin:
 
 
 @pytest.fixture
-def standin(capfd: pytest.CaptureFixture[str]) -> Iterator[Standin]:
-    """The stand-in as after its start, without a limit of compiles. A test must leave it as it was."""
+def standin(capfd: pytest.CaptureFixture[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standin]:
+    """The stand-in as after its start, with a temporary folder of its own and no limit of compiles.
+
+    A test must leave it as it was, and print nothing.
+    """
     if not LIBRARY.exists():
         pytest.skip(ABSENT)
     standin = Standin()
-    standin.reset()
-    standin.set_compile_budget(-1)
-    before = standin.alive()
-    capfd.readouterr()
-    yield standin
-    standin.inject("")
-    assert standin.alive() == before
-    assert standin.lock_errors == 0
-    standin.reset()
-    assert capfd.readouterr() == ("", "")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMP", str(tmp_path_factory.mktemp("standin")))
+        standin.reread_environment()
+        standin.reset()
+        standin.set_compile_budget(-1)
+        before = standin.alive()
+        capfd.readouterr()
+        yield standin
+        standin.inject("")
+        after, output, lock_errors = standin.alive(), capfd.readouterr(), standin.lock_errors
+        standin.reset()
+    standin.reread_environment()
+    assert after == before
+    assert lock_errors == 0
+    assert output == ("", "")
 
 
 @pytest.fixture
