@@ -112,6 +112,11 @@ CASES: dict[str, tuple[Any, ...]] = {
     "4608 channels": (lambda x: mil.conv(x, ones(4608, 64, 1, 1)), [W], []),
     "2048 channels": (lambda x: mil.conv(x, ones(2048, 64, 1, 1)), [W], []),
     "kernel of 16": (lambda x: mil.conv(x, ones(32, 64, 1, 16), pad_type="same"), [W], [("conv", "fails")]),
+    "transposed kernel of 16": (
+        lambda x: mil.conv_transpose(x, ones(64, 32, 1, 16), pad_type="same"),
+        [W],
+        [("conv_transpose", "fails")],
+    ),
     "kernel of 15": (lambda x: mil.conv(x, ones(32, 64, 1, 15), pad_type="same"), [W], []),
     "width of 33": (mil.relu, [(1, 8, 1, 33)], [("port", "slow")] * 2),
     "axis of 65536": (mil.relu, [(1, 65536, 1, 32)], []),

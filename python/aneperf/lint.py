@@ -213,7 +213,7 @@ _OPERATION_RULES: tuple[tuple[set[str], _Check], ...] = (
     ({"square"}, _square),
     ({"matmul"}, _matmul_by_constant),
     ({"conv"}, _bank_conflict),
-    ({"conv"}, _wide_kernel),
+    ({"conv", "conv_transpose"}, _wide_kernel),
     ({"sin", "cos", "topk"}, _absent),
 )
 

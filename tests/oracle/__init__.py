@@ -26,13 +26,17 @@ from .elementwise import (
     sine,
 )
 from .movement import (
+    batch_to_space,
     concat,
     slice_by_index,
     slice_by_size,
+    space_to_batch,
 )
 from .products import (
     attention,
     conv,
+    conv_transpose,
+    einsum,
     linear,
     matmul,
 )
@@ -68,6 +72,7 @@ from .rows import (
     softmax,
 )
 from .windows import (
+    affine,
     bilinear,
     grid,
     pool,
@@ -83,14 +88,18 @@ __all__ = [
     "PRODUCT_OVERFLOW",
     "REDUCTION_OVERFLOW",
     "Expected",
+    "affine",
     "assert_same",
     "assert_within",
     "attention",
     "batch_norm",
+    "batch_to_space",
     "bilinear",
     "concat",
     "conv",
+    "conv_transpose",
     "dequantize",
+    "einsum",
     "elementary",
     "elu",
     "exact",
@@ -127,6 +136,7 @@ __all__ = [
     "slice_by_index",
     "slice_by_size",
     "softmax",
+    "space_to_batch",
     "spacing",
     "to_integers",
 ]

@@ -36,3 +36,19 @@ def concat(values: Sequence[NDArray], axis: int, interleave: bool = False) -> ND
     shape = list(values[0].shape)
     shape[axis] *= len(values)
     return np.stack(values, axis + 1).reshape(shape)
+
+
+def space_to_batch(x: NDArray, block: Sequence[int], paddings: Sequence[Sequence[int]]) -> NDArray:
+    x = np.pad(x, ((0, 0), (0, 0), *map(tuple, paddings)))
+    parts = [x[:, :, i :: block[0], j :: block[1]] for i in range(block[0]) for j in range(block[1])]
+    return np.concatenate(parts)
+
+
+def batch_to_space(x: NDArray, block: Sequence[int], crops: Sequence[Sequence[int]]) -> NDArray:
+    parts = np.split(x, block[0] * block[1])
+    n, c, h, w = parts[0].shape
+    whole = np.zeros((n, c, h * block[0], w * block[1]), x.dtype)
+    for index, part in enumerate(parts):
+        whole[:, :, index // block[1] :: block[0], index % block[1] :: block[1]] = part
+    rows, columns = (slice(a, size - b) for (a, b), size in zip(crops, whole.shape[2:], strict=True))
+    return whole[:, :, rows, columns]

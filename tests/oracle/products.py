@@ -56,6 +56,53 @@ def conv(
 
 
 @np.errstate(all="ignore")
+def conv_transpose(
+    x: NDArray,
+    weight: NDArray,
+    extents: Sequence[int],
+    strides: Sequence[int] = (1, 1),
+    pad: Sequence[int] = (0, 0, 0, 0),
+    dilations: Sequence[int] = (1, 1),
+    groups: int = 1,
+) -> Expected:
+    """Each element of x adds its multiples of the kernel to the result, which is `extents` large once the
+    padding is cut off."""
+    x, weight = doubles(x, weight)
+    in_channels, out_channels, *kernel = weight.shape
+    whole = [
+        max((x.shape[2 + i] - 1) * strides[i] + (kernel[i] - 1) * dilations[i] + 1, pad[2 * i] + extents[i])
+        for i in range(2)
+    ]
+    value = np.zeros((x.shape[0], out_channels * groups, *whole))
+    size = np.zeros_like(value)
+    for tap in product(*map(range, kernel)):
+        rows, columns = (
+            slice(
+                tap[i] * dilations[i],
+                tap[i] * dilations[i] + (x.shape[2 + i] - 1) * strides[i] + 1,
+                strides[i],
+            )
+            for i in range(2)
+        )
+        for group in range(groups):
+            channels = slice(group * in_channels // groups, (group + 1) * in_channels // groups)
+            outs = slice(group * out_channels, (group + 1) * out_channels)
+            seen, factors = x[:, channels], weight[channels, :, tap[0], tap[1]]
+            value[:, outs, rows, columns] += np.einsum("nchw,co->nohw", seen, factors)
+            size[:, outs, rows, columns] += np.einsum("nchw,co->nohw", np.abs(seen), np.abs(factors))
+    kept = tuple(slice(pad[2 * i], pad[2 * i] + extents[i]) for i in range(2))
+    terms = in_channels // groups * math.prod(kernel)
+    return Expected(value[(..., *kept)], terms * UNIT * size[(..., *kept)])
+
+
+@np.errstate(all="ignore")
+def einsum(x: NDArray, y: NDArray) -> Expected:
+    x, y = doubles(x, y)
+    equation = "...chw,...whu->...chu"
+    return Expected(np.einsum(equation, x, y), x.shape[-1] * UNIT * np.einsum(equation, np.abs(x), np.abs(y)))
+
+
+@np.errstate(all="ignore")
 def attention(query: NDArray, key: NDArray, value: NDArray, mask: NDArray | None = None) -> Expected:
     query, key, value = doubles(query, key, value)
     features, length = query.shape[-1], key.shape[-2]

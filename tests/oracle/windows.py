@@ -86,3 +86,31 @@ def grid(size: int, count: int, mode: str) -> Array:
     if count == 1:
         return np.array([(size - 1) / 2 if mode == "ALIGN_CORNERS" else 0.0])
     return i * (size - 1) / (count - 1)
+
+
+@np.errstate(all="ignore")
+def affine(x: NDArray, matrices: NDArray, height: int, width: int) -> Expected:
+    """The images surrounded by zeros, sampled where the matrices map a grid from -1 to 1."""
+    x, matrices = np.asarray(x, np.float64), np.asarray(matrices, np.float64)
+    size = np.abs(x).max((-2, -1), keepdims=True)
+    padded = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)))
+    column, row = np.meshgrid(np.linspace(-1, 1, width), np.linspace(-1, 1, height))
+    value = np.zeros((*x.shape[:2], height, width))
+    for image, (a, b, c, d, e, f) in enumerate(np.broadcast_to(matrices, (len(x), 6))):
+        points = [
+            np.clip((at + 1) / 2 * (extent - 1) + 1, 0, extent + 1)
+            for at, extent in zip(
+                (d * column + e * row + f, a * column + b * row + c), x.shape[2:], strict=True
+            )
+        ]
+        first = [
+            np.minimum(np.floor(at).astype(int), extent)
+            for at, extent in zip(points, x.shape[2:], strict=True)
+        ]
+        fractions = [at - whole for at, whole in zip(points, first, strict=True)]
+        for i, j in product(range(2), repeat=2):
+            weights = [
+                fraction if step else 1 - fraction for fraction, step in zip(fractions, (i, j), strict=True)
+            ]
+            value[image] += padded[image][:, first[0] + i, first[1] + j] * weights[0] * weights[1]
+    return Expected(value, np.broadcast_to(12 * UNIT * size, value.shape))

@@ -1,4 +1,4 @@
-"""Windows over height and width, the last two axes: pooling, resizing.
+"""Windows over height and width, the last two axes: pooling, resizing, affine maps.
 
 A pool's `pad` is (top, bottom, left, right) and needs pad_type "custom". With `ceil_mode` the last window may
 reach past it.
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from .apply import apply_one
-from .graph import Tensor
+from .graph import Operand, Tensor
 
 SamplingMode = Literal[
     "STRICT_ALIGN_CORNERS", "ALIGN_CORNERS", "DEFAULT", "OFFSET_CORNERS", "UNALIGN_CORNERS"
@@ -134,6 +134,40 @@ def upsample_bilinear(
         x=x,
         scale_factor_height=scale_factor_height,
         scale_factor_width=scale_factor_width,
+        align_corners=align_corners,
+    )
+
+
+def affine(
+    x: Tensor,
+    transform_matrix: Operand,
+    output_height: int,
+    output_width: int,
+    sampling_mode: Literal["bilinear"] = "bilinear",
+    padding_mode: Literal["constant"] = "constant",
+    padding_value: float = 0.0,
+    coordinates_mode: Literal["normalized_minus_one_to_one"] = "normalized_minus_one_to_one",
+    align_corners: Literal[True] = True,
+    *,
+    name: str | None = None,
+) -> Tensor:
+    """Images mapped: x [N, C, H, W], transform_matrix [N or 1, 6] -> [N, C, output_height, output_width].
+
+    Of a matrix (a, b, c, d, e, f), place (x, y) of the result comes from (a x + b y + c, d x + e y + f),
+    interpolated linearly, 0 outside. Both count from -1 in the middle of the first element to 1 in that of
+    the last. The options have one value each that the engine takes.
+    """
+    return apply_one(
+        "affine",
+        name,
+        x=x,
+        transform_matrix=transform_matrix,
+        output_height=output_height,
+        output_width=output_width,
+        sampling_mode=sampling_mode,
+        padding_mode=padding_mode,
+        padding_value=padding_value,
+        coordinates_mode=coordinates_mode,
         align_corners=align_corners,
     )
 

@@ -96,11 +96,18 @@ void lower_blockwise(Lowering& l, const mil::OpView& op, Results results) {
     });
 }
 
+void lower_cast(Lowering& l, const mil::OpView& op, Results results) {
+    const int64_t count = results[0]->type.elements();
+    const Buffer x = l.buffer(op.value("source_val")), y = l.result(*results[0]);
+    l.step({x}, {y}, [=](const Execution& e) { halves_to_floats(e, e.at<half>(x), e.at<float>(y), count); });
+}
+
 }  // namespace
 
 std::span<const LoweringEntry> compression_lowerings() {
     static constexpr LoweringEntry table[] = {
         {"constexpr_blockwise_shift_scale", lower_blockwise},
+        {"constexpr_cast", lower_cast},
         {"constexpr_lut_to_dense", lower_lut},
         {"constexpr_sparse_to_dense", lower_sparse},
     };
