@@ -203,6 +203,13 @@ def test_large_weights_in_blocks(device, shape, counts):
     oracle.assert_same(added(device, x, weight), expected)
 
 
+def test_sparse_weights_of_many_elements(emulator):
+    """More than an axis of the engine has: what is stored is no tensor of the engine's."""
+    weight = mil.constexpr_sparse_to_dense(np.ones(70000, np.float16), np.ones((700, 100, 1, 1), np.uint8))
+    (got,) = evaluate(emulator, lambda t: mil.conv(t, weight), np.ones((1, 100, 1, 2), np.float16))
+    np.testing.assert_array_equal(got, np.full((1, 700, 1, 2), 100))
+
+
 @pytest.mark.parametrize("count", [1, 7, 9, 40000, 40005])
 def test_large_sparse_weights(device, count):
     """Masks that end within a byte, and bytes without ones."""

@@ -185,6 +185,17 @@ def test_upsample_bilinear(device, shape, down, across, align, seed):
     oracle.assert_within(got, oracle.bilinear(x, points))
 
 
+@pytest.mark.parametrize(("height", "width"), [(122, 600), (500, 7), (20, 4099)])
+@pytest.mark.parametrize("mode", MODES)
+def test_resize_bilinear_across_tasks(device, mode, height, width):
+    """A task takes several rows of the result, which share rows of x."""
+    x = normal_halves(1, (2, 61, 300))
+    (got,) = evaluate(device, lambda t: mil.resize_bilinear(t, height, width, mode), x)
+    oracle.assert_within(
+        got, oracle.bilinear(x, [oracle.grid(61, height, mode), oracle.grid(300, width, mode)])
+    )
+
+
 @given(SHAPES, st.data(), st.booleans(), SEEDS)
 def test_topk(device, shape, data, ascending, seed):
     axis = data.draw(st.integers(-len(shape), len(shape) - 1))

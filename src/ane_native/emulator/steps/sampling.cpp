@@ -1,6 +1,8 @@
 // Operations that interpolate between elements: bilinear resizing, and affine maps of images.
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <utility>
 
 #include "../../mil/ops/rearrangement.h"
 #include "../lowering.h"
@@ -29,31 +31,47 @@ std::vector<Neighbours> neighbours(const mil::Sampling& s) {
 
 float between(float a, float b, float fraction) { return a * (1.0f - fraction) + b * fraction; }
 
+// Rows of the result follow one another, and two rows of x at a time, each interpolated along itself, make
+// them: a row of x is interpolated once for all rows of the result in a task that need it.
 void lower_bilinear(Lowering& l, const mil::OpView& op, Results results) {
     const mil::BilinearSampling s = mil::bilinear_sampling(op);
     const mil::Value& value = op.value("x");
     const int64_t height = s.height.extent, width = s.width.extent, in = s.width.size;
     const int64_t planes = value.type.elements() / (s.height.size * in);
+    const int64_t rows_per_task = std::clamp<int64_t>(4 * tile / width, 1, height);
+    const int64_t tasks = ceil_divide(height, rows_per_task);
     const Rounding rounding = l.profile().elementwise;
     const Buffer x = l.buffer(value), y = l.result(*results[0]);
-    const int64_t worker_floats = 2 * in + width;
+    const int64_t worker_floats = in + 4 * width;
     const Buffer scratch = l.scratch(l.workers() * worker_floats * static_cast<int64_t>(sizeof(float)));
     l.step({x}, {y, scratch},
            [=, rows = neighbours(s.height), columns = neighbours(s.width)](const Execution& e) {
-               e.threads.parallel_for(planes * height, [&](int64_t task, int worker) {
-                   float* upper = e.at<float>(scratch) + worker * worker_floats;
-                   float *lower = upper + in, *line = lower + in;
-                   const Neighbours& row = rows[task % height];
-                   const half* plane = e.at<half>(x) + task / height * s.height.size * in;
-                   e.kernels.to_float(plane + row.first * in, upper, static_cast<size_t>(in));
-                   e.kernels.to_float(plane + row.second * in, lower, static_cast<size_t>(in));
-                   for (int64_t i = 0; i < width; ++i) {
-                       const auto [first, second, fraction] = columns[i];
-                       line[i] = between(between(upper[first], upper[second], fraction),
-                                         between(lower[first], lower[second], fraction), row.fraction);
+               e.threads.parallel_for(planes * tasks, [&](int64_t task, int worker) {
+                   float* source = e.at<float>(scratch) + worker * worker_floats;
+                   float *stretched = source + in, *line = stretched + 2 * width, *below = line + width;
+                   const half* plane = e.at<half>(x) + task / tasks * s.height.size * in;
+                   // Of two neighbouring rows one is even.
+                   std::array<int64_t, 2> held = {-1, -1};
+                   const auto row_of_x = [&](int64_t row) {
+                       float* to = stretched + row % 2 * width;
+                       if (std::exchange(held[row % 2], row) == row) return to;
+                       e.kernels.to_float(plane + row * in, source, static_cast<size_t>(in));
+                       for (int64_t i = 0; i < width; ++i)
+                           to[i] = between(source[columns[i].first], source[columns[i].second],
+                                           columns[i].fraction);
+                       return to;
+                   };
+                   const auto n = static_cast<size_t>(width);
+                   const int64_t first = task % tasks * rows_per_task,
+                                 last = std::min(height, first + rows_per_task);
+                   for (int64_t row = first; row < last; ++row) {
+                       const auto [upper, lower, fraction] = rows[row];
+                       e.kernels.binary_scalar(Binary::mul, row_of_x(upper), 1.0f - fraction, line, n);
+                       e.kernels.binary_scalar(Binary::mul, row_of_x(lower), fraction, below, n);
+                       e.kernels.binary(Binary::add, line, below, line, n);
+                       e.kernels.to_half(line, e.at<half>(y) + (task / tasks * height + row) * width, n,
+                                         rounding);
                    }
-                   e.kernels.to_half(line, e.at<half>(y) + task * width, static_cast<size_t>(width),
-                                     rounding);
                });
            });
 }
@@ -76,21 +94,34 @@ Point mapped(const mil::AffineMap& m, const float* matrix, int64_t row, int64_t 
             element(matrix[0] * x + matrix[1] * y + matrix[2], m.width)};
 }
 
-// The image is surrounded by zeros; what is not near it, as an undefined point, is 0.
-float sample(const Kernels& k, const mil::AffineMap& m, const half* image, Point at) {
+// The elements around a point, row by row, -1 where the image has none, and how far it lies between them.
+struct Corners {
+    std::array<int64_t, 4> elements = {-1, -1, -1, -1};
+    float across = 0, down = 0;
+};
+
+// Of a point that is not near the image, or undefined, there are none.
+Corners corners(const mil::AffineMap& m, Point at) {
+    Corners result;
     if (!(at.row > -1 && at.row < static_cast<double>(m.height) && at.column > -1 &&
           at.column < static_cast<double>(m.width)))
-        return 0;
+        return result;
     const double top = std::floor(at.row), left = std::floor(at.column);
-    const auto row = static_cast<int64_t>(top), column = static_cast<int64_t>(left);
-    float corners[4] = {};
-    for (int64_t i = 0; i < 4; ++i) {
-        const int64_t r = row + i / 2, c = column + i % 2;
-        if (r >= 0 && r < m.height && c >= 0 && c < m.width)
-            k.to_float(image + r * m.width + c, corners + i, 1);
+    for (size_t i = 0; i < 4; ++i) {
+        const int64_t row = static_cast<int64_t>(top) + static_cast<int64_t>(i / 2),
+                      column = static_cast<int64_t>(left) + static_cast<int64_t>(i % 2);
+        if (row >= 0 && row < m.height && column >= 0 && column < m.width)
+            result.elements[i] = row * m.width + column;
     }
-    const auto across = static_cast<float>(at.column - left), down = static_cast<float>(at.row - top);
-    return between(between(corners[0], corners[1], across), between(corners[2], corners[3], across), down);
+    result.across = static_cast<float>(at.column - left);
+    result.down = static_cast<float>(at.row - top);
+    return result;
+}
+
+// Zeros surround the image.
+float sample(const float* image, const Corners& c) {
+    const auto at = [&](size_t i) { return c.elements[i] < 0 ? 0.0f : image[c.elements[i]]; };
+    return between(between(at(0), at(1), c.across), between(at(2), at(3), c.across), c.down);
 }
 
 void lower_affine(Lowering& l, const mil::OpView& op, Results results) {
@@ -100,20 +131,26 @@ void lower_affine(Lowering& l, const mil::OpView& op, Results results) {
                   "where a single element lies between -1 and 1 is not documented, so the emulator does not "
                   "run it: map to 2 elements or more");
     const Rounding rounding = l.profile().elementwise;
-    const Buffer x = l.buffer(op.value("x")), matrices = l.floats(op.value("transform_matrix")),
+    const Buffer x = l.floats(op.value("x")), matrices = l.floats(op.value("transform_matrix")),
                  y = l.result(*results[0]);
-    const int64_t worker_floats = m.out_width;
-    const Buffer scratch = l.scratch(l.workers() * worker_floats * static_cast<int64_t>(sizeof(float)));
-    l.step({x, matrices}, {y, scratch}, [=](const Execution& e) {
-        e.threads.parallel_for(m.batch * m.channels * m.out_height, [&](int64_t task, int worker) {
-            const int64_t plane = task / m.out_height, row = task % m.out_height;
-            const half* image = e.at<half>(x) + plane * m.height * m.width;
-            const float* matrix = e.at<float>(matrices) + plane / m.channels % m.matrices * 6;
-            float* line = e.at<float>(scratch) + worker * worker_floats;
+    const Buffer lines = l.scratch(l.workers() * m.out_width * static_cast<int64_t>(sizeof(float)));
+    const Buffer points = l.scratch(l.workers() * m.out_width * static_cast<int64_t>(sizeof(Corners)));
+    l.step({x, matrices}, {y, lines, points}, [=](const Execution& e) {
+        // A row of all channels: they lie alike.
+        e.threads.parallel_for(m.batch * m.out_height, [&](int64_t task, int worker) {
+            const int64_t image = task / m.out_height, row = task % m.out_height;
+            const float* matrix = e.at<float>(matrices) + image % m.matrices * 6;
+            float* line = e.at<float>(lines) + worker * m.out_width;
+            auto* point = e.at<Corners>(points) + worker * m.out_width;
             for (int64_t column = 0; column < m.out_width; ++column)
-                line[column] = sample(e.kernels, m, image, mapped(m, matrix, row, column));
-            e.kernels.to_half(line, e.at<half>(y) + task * m.out_width, static_cast<size_t>(m.out_width),
-                              rounding);
+                point[column] = corners(m, mapped(m, matrix, row, column));
+            for (int64_t plane = image * m.channels; plane < (image + 1) * m.channels; ++plane) {
+                const float* from = e.at<float>(x) + plane * m.height * m.width;
+                for (int64_t column = 0; column < m.out_width; ++column)
+                    line[column] = sample(from, point[column]);
+                e.kernels.to_half(line, e.at<half>(y) + (plane * m.out_height + row) * m.out_width,
+                                  static_cast<size_t>(m.out_width), rounding);
+            }
         });
     });
 }
