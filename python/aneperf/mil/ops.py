@@ -11,10 +11,10 @@ operation.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 from .apply import apply_one
 from .graph import Operand, Tensor
+from .types import PadType
 
 # Convolution and matrix products
 
@@ -24,7 +24,7 @@ def conv(
     weight: Operand,
     *,
     strides: Sequence[int] = (1, 1),
-    pad_type: Literal["valid", "custom", "same"] = "valid",
+    pad_type: PadType = "valid",
     pad: Sequence[int] = (0, 0, 0, 0),
     dilations: Sequence[int] = (1, 1),
     groups: int = 1,
@@ -52,7 +52,7 @@ def conv_transpose(
     weight: Operand,
     *,
     strides: Sequence[int] = (1, 1),
-    pad_type: Literal["valid", "custom", "same"] = "valid",
+    pad_type: PadType = "valid",
     pad: Sequence[int] = (0, 0, 0, 0),
     dilations: Sequence[int] = (1, 1),
     groups: int = 1,
