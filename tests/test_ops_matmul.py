@@ -192,10 +192,14 @@ def test_what_conv_transpose_refuses(weight_shape, arguments, message):
         mil.conv_transpose(x, np.ones(weight_shape, np.float16), **arguments)
 
 
-def test_conv_transpose_takes_a_constant_weight():
-    b = mil.Builder()
-    with pytest.raises(CompileError, match="'weight' must be a constant"):
-        mil.conv_transpose(b.input("x", (1, 4, 5, 6)), b.input("w", (4, 2, 1, 1)))
+def test_conv_transpose_with_a_compressed_weight(device):
+    x, weight = (
+        normal_halves(1, (1, 6, 4, 5)),
+        np.random.default_rng(2).integers(-128, 128, (6, 3, 2, 3), np.int8),
+    )
+    expected = oracle.conv_transpose(x, weight / 256, (8, 7), (2, 1))
+    stored = mil.constexpr_affine_dequantize(weight, 1 / 256)
+    check_product(device, expected, lambda t: mil.conv_transpose(t, stored, strides=(2, 1)), x)
 
 
 @st.composite

@@ -31,6 +31,11 @@ def test_run_time_weights_of_linear_are_refused(emulator):
     assert "'bias' must be a constant" in message
 
 
+def test_run_time_weights_of_conv_transpose_are_refused(emulator):
+    message = refusal(emulator, mil.conv_transpose, (1, 4, 3, 3), (4, 2, 1, 1))
+    assert "'weight' must be a constant: use matmul" in message
+
+
 def test_kernels_are_at_most_15_wide(emulator, plain):
     def conv(width, height=1):
         return lambda t: mil.conv(t, np.ones((2, 2, height, width), np.float16), pad_type="same")

@@ -141,6 +141,8 @@ void lower_conv_transpose(Lowering& l, const mil::OpView& op, Results results) {
         op.refuse("weight", "the kernel is " + std::to_string(w.kernel_width) +
                                 " wide; the engine takes at most " +
                                 std::to_string(l.profile().max_kernel_width));
+    if (!l.is_constant(op.value("weight")))
+        op.refuse("weight", "'weight' must be a constant: use matmul for run-time weights");
     const Buffer x = l.buffer(op.value("x")), weight = l.buffer(op.value("weight")),
                  y = l.result(*results[0]);
     std::vector<Part> parts;

@@ -93,7 +93,7 @@ std::span<const OpSpec> convolution_ops() {
          infer_conv},
         {"conv_transpose",
          {{"x", Role::tensor, half},
-          {"weight", Role::constant, half},
+          {"weight", Role::tensor, half},
           {"strides", Role::constant, integer, false},
           {"pad_type", Role::constant, text, false},
           {"pad", Role::constant, integer, false},
