@@ -261,9 +261,8 @@ def product(
     *,
     transpose_a: bool = False,
     transpose_b: bool = False,
-    accumulate: bool = False,
 ) -> None:
-    """The product of a [M, K] and b [K, N], to out [M, N] or added to it.
+    """The product of a [M, K] and b [K, N], to out [M, N].
 
     A transposed operand is stored [K, M] or [N, K].
     """
@@ -279,10 +278,12 @@ class GradientQueue:
         x: NDArray[np.float32] | tuple[Surface, int, int],
         dweight: NDArray[np.float32],
         name: str = "",
+        base: NDArray[np.float32] | None = None,
     ) -> None:
-        """Let dweight [O, I] += dy [O, S] x [I, S]^T be computed.
+        """Let dweight [O, I] = base + dy [O, S] x [I, S]^T be computed.
 
-        dy and x are arrays, or (surface, first channel, channels). None may change before `wait`.
+        dy and x are arrays, or (surface, first channel, channels). None may change before `wait`. The
+        base may be dweight; None is 0.
         """
     def wait(self) -> None:
         """Return when all that was added is computed."""

@@ -7,9 +7,9 @@
 
 namespace ane::host {
 
-// c [m, n] = a [m, k] * b [k, n], added to c if `accumulate`; row-major and dense, a transposed operand
-// stored [k, m] or [n, k].
+// c [m, n] = base + a [m, k] * b [k, n]; row-major and dense, a transposed operand stored [k, m] or [n, k].
+// Without a base it is the product alone; base may be c.
 void product(Transpose transpose_a, Transpose transpose_b, int64_t m, int64_t n, int64_t k, const float* a,
-             const float* b, float* c, bool accumulate);
+             const float* b, const float* base, float* c);
 
 }  // namespace ane::host

@@ -205,7 +205,7 @@ double squares(const py::object& object) {
 }
 
 void multiply(const py::object& a_object, const py::object& b_object, const py::object& object,
-              bool transpose_a, bool transpose_b, bool accumulate) {
+              bool transpose_a, bool transpose_b) {
     const Floats c = output(object, "out", {any, any});
     const int64_t m = c.shape[0], n = c.shape[1];
     const Floats a = input(a_object, "a", transpose_a ? Shape{any, m} : Shape{m, any});
@@ -213,7 +213,7 @@ void multiply(const py::object& a_object, const py::object& b_object, const py::
     const Floats b = input(b_object, "b", transpose_b ? Shape{n, k} : Shape{k, n});
     const py::gil_scoped_release release;
     product(transpose_a ? Transpose::yes : Transpose::no, transpose_b ? Transpose::yes : Transpose::no, m, n,
-            k, a.data, b.data, c.data, accumulate);
+            k, a.data, b.data, nullptr, c.data);
 }
 
 // Gradients of weights, dw += dy x^T, one after the other on a thread of their own.
@@ -221,16 +221,17 @@ class GradientQueue {
    public:
     // Activations are an array [channels, positions], or (surface, first channel, channels).
     void add(const py::object& dy_object, const py::object& x_object, const py::object& dweight_object,
-             std::string name) {
+             std::string name, const py::object& base_object) {
         const Operand dy = operand(dy_object, "dy"), x = operand(x_object, "x");
         if (dy.positions != x.positions)
             throw ArgumentError("dy has " + std::to_string(dy.positions) + " positions, x has " +
                                 std::to_string(x.positions));
         const Floats dweight = output(dweight_object, "dweight", {dy.channels, x.channels});
-        held_.push_back(py::make_tuple(dy_object, x_object, dweight_object));
-        queue_->add(std::move(name), [this, dy, x, to = dweight.data] {
+        const float* base = base_object.is_none() ? nullptr : input(base_object, "base", dweight.shape).data;
+        held_.push_back(py::make_tuple(dy_object, x_object, dweight_object, base_object));
+        queue_->add(std::move(name), [this, dy, x, base, to = dweight.data] {
             product(Transpose::no, Transpose::yes, dy.channels, x.channels, dy.positions, dy.floats(dy_),
-                    x.floats(x_), to, true);
+                    x.floats(x_), base, to);
         });
     }
 
@@ -327,16 +328,18 @@ void bind_host(py::module_& module) {
     module.def("sum_of_squares", squares, py::arg("x"),
                "The sum of x * x, the same for any number of threads.");
     module.def("product", multiply, py::arg("a"), py::arg("b"), py::arg("out"), py::kw_only(),
-               py::arg("transpose_a") = false, py::arg("transpose_b") = false, py::arg("accumulate") = false,
-               "The product of a [M, K] and b [K, N], to out [M, N] or added to it.\n\n"
+               py::arg("transpose_a") = false, py::arg("transpose_b") = false,
+               "The product of a [M, K] and b [K, N], to out [M, N].\n\n"
                "A transposed operand is stored [K, M] or [N, K].");
     py::class_<GradientQueue>(module, "GradientQueue",
                               "Gradients of weights, computed one after the other on a thread of their own.")
         .def(py::init())
-        .def("add", &GradientQueue::add, py::arg("dy"), py::arg("x"), py::arg("dweight"),
-             py::arg("name") = "",
-             "Let dweight [O, I] += dy [O, S] x [I, S]^T be computed.\n\n"
-             "dy and x are arrays, or (surface, first channel, channels). None may change before `wait`.")
+        .def(
+            "add", &GradientQueue::add, py::arg("dy"), py::arg("x"), py::arg("dweight"), py::arg("name") = "",
+            py::arg("base") = py::none(),
+            "Let dweight [O, I] = base + dy [O, S] x [I, S]^T be computed.\n\n"
+            "dy and x are arrays, or (surface, first channel, channels). None may change before `wait`. The\n"
+            "base may be dweight; None is 0.")
         .def("wait", &GradientQueue::wait, "Return when all that was added is computed.")
         .def("take_spans", &GradientQueue::take_spans,
              "(name, begin, end) of each product since the last call, in ns of time.monotonic_ns.");
