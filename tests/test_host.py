@@ -97,6 +97,9 @@ def test_rms_norm(shape: tuple[int, int]) -> None:
     exact = inverse * gradient - wide * inverse**3 * (gradient * wide).mean(axis=0)
     assert_near(dx, before_dx + exact, 3e-5)
     assert_near(dw, before_dw + (dy * wide * inverse).sum(axis=1), 3e-5)
+    alone = before_dw.copy()
+    host.rms_norm_backward(dy, x, weight, EPSILON, None, alone)
+    np.testing.assert_array_equal(alone, dw)
 
 
 def test_rms_norm_backward_is_the_gradient() -> None:
@@ -130,6 +133,25 @@ def test_cross_entropy(vocab: int, positions: int) -> None:
     assert loss == pytest.approx(-np.log(probabilities[targets, columns]).mean(), rel=1e-5, abs=1e-6)
     probabilities[targets, columns] -= 1
     assert_near(gradient, probabilities * 128 / positions)
+
+
+@pytest.mark.parametrize(("vocab", "positions"), [(1, 1), (7, 3), (3000, 40)])
+def test_cross_entropy_of_probabilities(device: aneperf.Device, vocab: int, positions: int) -> None:
+    logits = normal(1, vocab, positions, scale=8).astype(np.float16)
+    targets = np.random.default_rng(2).integers(0, vocab, positions)
+    exact = np.exp(logits.astype(np.float64))
+    exact /= exact.sum(axis=0)
+    halves = exact.astype(np.float16).astype(np.float32)
+    assert vocab < 3000 or (halves[targets, np.arange(positions)] == 0).any()
+    s = surface(device, vocab + 1, positions)
+    host.write_channels(s, 1, logits.astype(np.float32))
+    gradient = halves.copy()
+    loss = host.cross_entropy_of_probabilities(gradient, s, 1, targets, scale=64.0)
+    columns = np.arange(positions)
+    assert loss == pytest.approx(-np.log(exact[targets, columns]).mean(), rel=1e-3, abs=1e-6)
+    expected = halves.astype(np.float64)
+    expected[targets, columns] -= 1
+    assert_near(gradient, expected * 64 / positions)
 
 
 def test_cross_entropy_of_large_and_infinite_logits() -> None:
@@ -304,7 +326,7 @@ def test_bad_arguments(device: aneperf.Device) -> None:
         lambda: host.embed(x, ["a"], np.empty((8, 1), np.float32)),
         "tokens must be a one-dimensional array of integers",
     )
-    bad(lambda: host.cross_entropy(x.copy(), [0]), "targets has 1 elements, logits has 8 positions")
+    bad(lambda: host.cross_entropy(x.copy(), [0]), "targets has 1 elements, where there are 8 positions")
     bad(lambda: host.product(x, x, np.empty((4, 4), np.float32)), r"b is \[4, 8\], must be \[8, 4\]")
     bad(lambda: host.sum_of_squares(np.zeros((0,), np.float32)), r"x is \[0\]")
     bad(

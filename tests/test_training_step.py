@@ -13,9 +13,12 @@ from aneperf.kernels import TransformerConfig
 from aneperf.training.llama2c import load_llama2c
 from aneperf.training.models import Parameters, random_parameters
 from aneperf.training.pipeline import StaticPipeline
+from aneperf.training.pipeline_ane import StaticAnePipeline
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 SMALL = TransformerConfig(dim=48, hidden=96, layers=2, heads=6, kv_heads=3, head_dim=8, vocab=96, seq=32)
+
+PIPELINES = pytest.mark.parametrize("pipeline", [StaticPipeline, StaticAnePipeline])
 
 # Names of the reference figures' tensors.
 _KINDS = {
@@ -47,15 +50,18 @@ def tokens(seed: int, config: TransformerConfig) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, config.vocab, config.seq + 1)
 
 
+@PIPELINES
 @pytest.mark.parametrize("sequence", ["greedy", "random"])
-def test_reference_loss_and_gradient_norms(device: aneperf.Device, sequence: str) -> None:
+def test_reference_loss_and_gradient_norms(
+    device: aneperf.Device, sequence: str, pipeline: type[StaticPipeline]
+) -> None:
     if not (DATA / "stories260K.bin").exists():
         pytest.skip("the reference model is not on this machine")
     reference = json.loads((DATA / "stories260K_reference.json").read_text())
     config, parameters = load_llama2c(DATA / "stories260K.bin")
     text = np.array(reference["greedy_from_bos"] if sequence == "greedy" else reference["random"]["tokens"])
     config = replace(config, seq=len(text) - 1)
-    step = StaticPipeline(device, config, parameters)
+    step = pipeline(device, config, parameters)
     step.load()
     gradients = empty_like(parameters)
     loss = step.step(text[:-1], text[1:], gradients, loss_scale=256.0)
@@ -69,9 +75,12 @@ def test_reference_loss_and_gradient_norms(device: aneperf.Device, sequence: str
         assert list(top) == expected["last_logits_top5"]
 
 
-def test_a_step_adds_to_its_base_and_leaves_it(device: aneperf.Device) -> None:
+@PIPELINES
+def test_a_step_adds_to_its_base_and_leaves_it(
+    device: aneperf.Device, pipeline: type[StaticPipeline]
+) -> None:
     parameters = random_parameters(SMALL)
-    step = StaticPipeline(device, SMALL, parameters)
+    step = pipeline(device, SMALL, parameters)
     step.load()
     a, b, total = (empty_like(parameters) for _ in range(3))
     first, second = tokens(1, SMALL), tokens(2, SMALL)
@@ -85,12 +94,13 @@ def test_a_step_adds_to_its_base_and_leaves_it(device: aneperf.Device) -> None:
         np.testing.assert_allclose(total[name], a[name] + b[name], atol=1e-6 * scale)
 
 
-def test_a_step_repeats_bit_for_bit(device: aneperf.Device) -> None:
+@PIPELINES
+def test_a_step_repeats_bit_for_bit(device: aneperf.Device, pipeline: type[StaticPipeline]) -> None:
     parameters = random_parameters(SMALL)
     text = tokens(1, SMALL)
     results = []
     for _ in range(2):
-        step = StaticPipeline(device, SMALL, parameters)
+        step = pipeline(device, SMALL, parameters)
         step.load()
         for _ in range(2):
             gradients = empty_like(parameters)
@@ -117,6 +127,19 @@ def test_a_separate_classifier(device: aneperf.Device) -> None:
     np.testing.assert_allclose(both, tied["embedding"], atol=1e-6 * np.abs(both).max())
     for name in apart.keys() - {"embedding"}:
         np.testing.assert_array_equal(apart[name], tied[name])
+
+
+def test_both_pipelines_agree(device: aneperf.Device) -> None:
+    parameters, text = random_parameters(SMALL), tokens(1, SMALL)
+    losses, gradients = [], []
+    for pipeline, kernels in ((StaticPipeline, 12), (StaticAnePipeline, 19)):
+        step = pipeline(device, SMALL, parameters)
+        assert step.load() == kernels
+        gradients.append(empty_like(parameters))
+        losses.append(step.step(text[:-1], text[1:], gradients[-1], loss_scale=64.0))
+    assert losses[0] == pytest.approx(losses[1], abs=1e-3)
+    for name, value in gradients[0].items():
+        assert np.linalg.norm(gradients[1][name] - value) < 0.02 * np.linalg.norm(value), name
 
 
 def test_new_weights_after_loading_again(device: aneperf.Device) -> None:

@@ -209,10 +209,10 @@ def rms_norm_backward(
     x: NDArray[np.float32],
     weight: NDArray[np.float32],
     epsilon: float,
-    dx: NDArray[np.float32],
+    dx: NDArray[np.float32] | None,
     dweight: NDArray[np.float32],
 ) -> None:
-    """Add the gradients of rms_norm to dx [C, S] and dweight [C]."""
+    """Add the gradients of rms_norm to dx [C, S], unless it is None, and dweight [C]."""
 
 def embed(
     table: NDArray[np.float32], tokens: Sequence[int] | NDArray[np.integer[Any]], out: NDArray[np.float32]
@@ -230,6 +230,19 @@ def cross_entropy(
     """Mean over positions of -log softmax(logits [V, S])[target].
 
     Leaves its gradient times `scale` in logits.
+    """
+
+def cross_entropy_of_probabilities(
+    probabilities: NDArray[np.float32],
+    logits: Surface,
+    first: int,
+    targets: Sequence[int] | NDArray[np.integer[Any]],
+    scale: float = 1.0,
+) -> float:
+    """The same from probabilities [V, S] and channels `first` on of the logits' surface.
+
+    Leaves the gradient of the logits times `scale` in probabilities. Exact for targets whose probability
+    is too small for fp16.
     """
 
 def adam(

@@ -24,13 +24,14 @@ Tokens = NDArray[np.integer[Any]]
 class StaticPipeline:
     """Forward, loss and backward of one sequence."""
 
+    schedule: Pipeline = "static"
+
     def __init__(
         self,
         device: native.Device,
         config: TransformerConfig,
         parameters: Mapping[str, Floats],
         *,
-        pipeline: Pipeline = "static",
         as_published: bool = False,
     ) -> None:
         self.config = config
@@ -39,7 +40,7 @@ class StaticPipeline:
         self._classifier = "classifier" if "classifier" in parameters else "embedding"
         self._kernels = {
             scheduled.name: LoadedKernel(device, config, scheduled, parameters, as_published)
-            for scheduled in schedule(config, pipeline)
+            for scheduled in schedule(config, self.schedule)
         }
         self._queue = native.GradientQueue()
         # What comes into each layer and into its feed-forward; the last is what the layers give.

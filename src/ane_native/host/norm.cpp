@@ -49,6 +49,7 @@ void rms_norm_backward(const NormShape& s, const float* dy, const float* x, cons
         float* factor = factors.data() + first;
         float along[block] = {};
         inverse_rms(s, x + first, n, factor);
+        if (!dx) return;
         for (int64_t c = 0; c < s.channels; ++c) {
             const int64_t row = c * s.positions + first;
             vectors().add_product(dy + row, x + row, weight[c], along, n);

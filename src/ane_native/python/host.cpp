@@ -140,11 +140,11 @@ void norm_backward(const py::object& dy_object, const py::object& x_object, cons
                    double epsilon, const py::object& dx_object, const py::object& dweight_object) {
     const Floats x = input(x_object, "x", {any, any}), dy = input(dy_object, "dy", x.shape);
     const Floats weight = input(weight_object, "weight", {x.shape[0]});
-    const Floats dx = output(dx_object, "dx", x.shape),
-                 dweight = output(dweight_object, "dweight", weight.shape);
+    float* dx = dx_object.is_none() ? nullptr : output(dx_object, "dx", x.shape).data;
+    const Floats dweight = output(dweight_object, "dweight", weight.shape);
     const NormShape shape = norm_shape(x, epsilon);
     const py::gil_scoped_release release;
-    rms_norm_backward(shape, dy.data, x.data, weight.data, dx.data, dweight.data);
+    rms_norm_backward(shape, dy.data, x.data, weight.data, dx, dweight.data);
 }
 
 void embedding(const py::object& table_object, const py::object& tokens_object, const py::object& object) {
@@ -164,15 +164,30 @@ void embedding_backward(const py::object& dy_object, const py::object& tokens_ob
     embed_backward(dy.data, tokens.data(), dtable.shape[1], dy.shape[1], dtable.data);
 }
 
+std::vector<int32_t> target_ids(const py::object& object, const Floats& x) {
+    auto targets = token_ids(object, "targets", x.shape[0]);
+    if (static_cast<int64_t>(targets.size()) != x.shape[1])
+        throw ArgumentError("targets has " + std::to_string(targets.size()) + " elements, where there are " +
+                            std::to_string(x.shape[1]) + " positions");
+    return targets;
+}
+
 double loss(const py::object& object, const py::object& targets_object, double scale) {
     const Floats logits = output(object, "logits", {any, any});
-    const auto targets = token_ids(targets_object, "targets", logits.shape[0]);
-    if (static_cast<int64_t>(targets.size()) != logits.shape[1])
-        throw ArgumentError("targets has " + std::to_string(targets.size()) + " elements, logits has " +
-                            std::to_string(logits.shape[1]) + " positions");
+    const auto targets = target_ids(targets_object, logits);
     const py::gil_scoped_release release;
     return cross_entropy(logits.data, targets.data(), logits.shape[0], logits.shape[1],
                          static_cast<float>(scale));
+}
+
+double loss_of_probabilities(const py::object& object, Surface& surface, int64_t first,
+                             const py::object& targets_object, double scale) {
+    const Floats probabilities = output(object, "probabilities", {any, any});
+    const auto targets = target_ids(targets_object, probabilities);
+    const Channels logits(surface, first, probabilities.shape[0], probabilities.shape[1]);
+    const py::gil_scoped_release release;
+    return cross_entropy_of_probabilities(probabilities.data, logits, targets.data(),
+                                          static_cast<float>(scale));
 }
 
 void adam_step(const py::object& parameter_object, const py::object& gradient_object,
@@ -311,7 +326,7 @@ void bind_host(py::module_& module) {
                "RMSNorm over the channels of x [C, S], times weight [C].");
     module.def("rms_norm_backward", norm_backward, py::arg("dy"), py::arg("x"), py::arg("weight"),
                py::arg("epsilon"), py::arg("dx"), py::arg("dweight"),
-               "Add the gradients of rms_norm to dx [C, S] and dweight [C].");
+               "Add the gradients of rms_norm to dx [C, S], unless it is None, and dweight [C].");
     module.def("embed", embedding, py::arg("table"), py::arg("tokens"), py::arg("out"),
                "Rows of table [V, C] by token, as the columns of out [C, S].");
     module.def("embed_backward", embedding_backward, py::arg("dy"), py::arg("tokens"), py::arg("dtable"),
@@ -319,6 +334,11 @@ void bind_host(py::module_& module) {
     module.def("cross_entropy", loss, py::arg("logits"), py::arg("targets"), py::arg("scale") = 1.0,
                "Mean over positions of -log softmax(logits [V, S])[target].\n\n"
                "Leaves its gradient times `scale` in logits.");
+    module.def("cross_entropy_of_probabilities", loss_of_probabilities, py::arg("probabilities"),
+               py::arg("logits"), py::arg("first"), py::arg("targets"), py::arg("scale") = 1.0,
+               "The same from probabilities [V, S] and channels `first` on of the logits' surface.\n\n"
+               "Leaves the gradient of the logits times `scale` in probabilities. Exact for targets whose "
+               "probability\nis too small for fp16.");
     module.def("adam", adam_step, py::arg("parameter"), py::arg("gradient"), py::arg("mean"),
                py::arg("variance"), py::kw_only(), py::arg("step"), py::arg("learning_rate"),
                py::arg("beta1"), py::arg("beta2"), py::arg("epsilon"), py::arg("weight_decay"),
