@@ -50,19 +50,13 @@ class StaticPipeline:
         self._gradients: Mapping[str, Floats] = {}
         self._base: Mapping[str, Floats] | None = None
 
-    def load_fixed(self) -> None:
-        """Compile the kernels without weights."""
-        for kernel in self._kernels.values():
-            if not kernel.has_weights and not kernel.loaded:
-                kernel.load(self._parameters)
+    def load_fixed(self) -> int:
+        """Compile the kernels without weights; how many they are."""
+        return self._load([kernel for kernel in self._kernels.values() if not kernel.has_weights])
 
     def load(self) -> int:
-        """Compile what has weights, with the parameters as they are now; the number of compiled kernels."""
-        self.load_fixed()
-        for kernel in self._kernels.values():
-            if kernel.has_weights:
-                kernel.load(self._parameters)
-        return len(self._kernels)
+        """Compile the kernels with weights, with the parameters as they are now; how many they are."""
+        return self._load([kernel for kernel in self._kernels.values() if kernel.has_weights])
 
     def step(
         self,
@@ -204,6 +198,11 @@ class StaticPipeline:
                 self._dx,
                 self._gradients[name],
             )
+
+    def _load(self, kernels: list[LoadedKernel]) -> int:
+        for kernel in kernels:
+            kernel.load(self._parameters)
+        return len(kernels)
 
     def _kernel(self, layer: int, kind: str) -> LoadedKernel:
         return self._kernels[f"layers.{layer}.{kind}"]
