@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import socket
 import subprocess
@@ -42,7 +43,9 @@ class WorkerProcess:
         self._socket = ours
         self._received = b""
         self._is_ready: Ready | None = None
-        self._send(setup)
+        # Whoever waits for a worker that is dead already will be told.
+        with contextlib.suppress(OSError):
+            self._write(setup)
 
     @property
     def pid(self) -> int:
@@ -73,12 +76,15 @@ class WorkerProcess:
         self._process.wait()
         self._stderr.close()
 
-    def _send(self, message: Setup | Command) -> None:
+    def _send(self, message: Command) -> None:
         try:
-            self._socket.settimeout(60)
-            self._socket.sendall(msgspec.json.encode(message) + b"\n")
+            self._write(message)
         except OSError:
             raise self._lost() from None
+
+    def _write(self, message: Setup | Command) -> None:
+        self._socket.settimeout(60)
+        self._socket.sendall(msgspec.json.encode(message) + b"\n")
 
     def _receive(self, kind: type[_Answer], timeout: float) -> _Answer:
         self._socket.settimeout(timeout)
