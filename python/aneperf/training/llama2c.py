@@ -6,9 +6,11 @@ classifier of its own; two tables of rotary positions precede it, which its read
 
 from __future__ import annotations
 
+import math
 import os
 import struct
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +39,8 @@ def load_llama2c(path: str | os.PathLike[str]) -> tuple[TransformerConfig, Param
     dim, hidden, layers, heads, kv_heads, vocab, seq = numbers = _HEADER.unpack(
         data[: _HEADER.size].tobytes()
     )
-    if not all(0 < abs(number) <= _LARGEST for number in numbers) or min(numbers[:5]) < 0 or dim % heads:
+    sizes = (dim, hidden, layers, heads, kv_heads, abs(vocab), seq)
+    if not all(0 < size <= _LARGEST for size in sizes) or dim % heads:
         raise ArgumentError(f"{path} is no llama2.c model: its header reads {list(numbers)}")
     config = TransformerConfig(
         dim=dim,
@@ -49,14 +52,13 @@ def load_llama2c(path: str | os.PathLike[str]) -> tuple[TransformerConfig, Param
         vocab=abs(vocab),
         seq=seq,
     )
-    shapes = parameter_shapes(config, separate_classifier=vocab < 0)
-    order = list(_file_order(config, separate_classifier=vocab < 0))
-    expected = _HEADER.size + 4 * sum(_count(name, shapes, config) for name in order)
+    expected = _file_size(config, separate_classifier=vocab < 0)
     if data.size != expected:
         raise ArgumentError(f"{path} has {data.size} bytes; a model of {list(numbers)} takes {expected}")
+    shapes = parameter_shapes(config, separate_classifier=vocab < 0)
     parameters: Parameters = {}
     start = _HEADER.size
-    for name in order:
+    for name in _file_order(config, separate_classifier=vocab < 0):
         size = 4 * _count(name, shapes, config)
         if name != _ROTARY:
             parameters[name] = data[start : start + size].view("<f4").reshape(shapes[name]).astype(np.float32)
@@ -105,8 +107,17 @@ def _file_order(config: TransformerConfig, separate_classifier: bool) -> Iterato
         yield "classifier"
 
 
+def _file_size(config: TransformerConfig, separate_classifier: bool) -> int:
+    """In bytes; counted from one layer, since a damaged header may announce any number of them."""
+    one = replace(config, layers=1)
+    shapes = parameter_shapes(one, separate_classifier)
+    counts = {name: _count(name, shapes, config) for name in _file_order(one, separate_classifier)}
+    layer = sum(count for name, count in counts.items() if name.startswith("layers."))
+    return _HEADER.size + 4 * (sum(counts.values()) + (config.layers - 1) * layer)
+
+
 def _count(name: str, shapes: Mapping[str, tuple[int, ...]], config: TransformerConfig) -> int:
-    return config.seq * config.head_dim if name == _ROTARY else int(np.prod(shapes[name]))
+    return config.seq * config.head_dim if name == _ROTARY else math.prod(shapes[name])
 
 
 def _rotary_tables(config: TransformerConfig) -> NDArray[np.float64]:
