@@ -244,6 +244,9 @@ def test_bake_replaces_weights(device: aneperf.Device) -> None:
     assert kernel.weights == ("rms2", "w1", "w3", "w2")
     other = {name: halves(20 + i, *value.shape, scale=0.1) for i, (name, value) in enumerate(w.items())}
     assert kernel.bake(**other) == feed_forward_forward(PLAIN, **other).program
+    template = kernel.without_weights()
+    assert not template.program.weights
+    assert dict(template.bake(**other).weights) == dict(kernel.bake(**other).weights)
     with pytest.raises(aneperf.ArgumentError, match="no weight 'w4'; it has rms2, w1, w3, w2"):
         kernel.bake(w4=w["w1"])
     with pytest.raises(aneperf.ArgumentError, match=r"weight 'w1'.*another size"):

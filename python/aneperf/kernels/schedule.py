@@ -66,7 +66,10 @@ class ScheduledKernel:
         return self.family(config, **self.weights(parameters), as_published=as_published)
 
     def weights(self, parameters: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float16]]:
-        """The kernel's weights, fp16, from the model's parameters by name."""
+        """The kernel's weights, fp16, from the model's parameters by name.
+
+        The classifier is the embedding unless it is a parameter of its own.
+        """
         return {weight: _parameter(parameters, name) for weight, name in self.parameters.items()}
 
 
@@ -89,5 +92,7 @@ def schedule(config: TransformerConfig, pipeline: Pipeline = "static") -> list[S
 
 def _parameter(parameters: Mapping[str, NDArray[Any]], name: str) -> NDArray[np.float16]:
     stem = name.removesuffix(".T")
+    if stem == "classifier" and stem not in parameters:
+        stem = name = "embedding"
     array = parameters[stem] if stem == name else parameters[stem].T
     return np.ascontiguousarray(array, np.float16)

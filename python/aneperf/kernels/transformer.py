@@ -87,6 +87,12 @@ class Kernel:
     flops: int
     program: mil.Program
 
+    def without_weights(self) -> Kernel:
+        """The same without the memory of its weights: a template to bake."""
+        baked = {f"@model_path/weights/{name}.bin" for name in self.weights}
+        files = {path: blob for path, blob in self.program.weights.items() if path not in baked}
+        return replace(self, program=replace(self.program, weights=files))
+
     def bake(self, **weights: NDArray[np.float16]) -> mil.Program:
         """The program with other weights: fp16, as many elements as each was built with."""
         files = dict(self.program.weights)
@@ -97,7 +103,7 @@ class Kernel:
                     f"{self.name} has no weight {name!r}; it has {', '.join(self.weights) or 'none'}"
                 )
             blob, _ = write_blob([array])
-            if len(blob) != len(files[path]):
+            if path in files and len(blob) != len(files[path]):
                 raise ArgumentError(f"{self.name}: weight {name!r} {list(array.shape)} has another size")
             files[path] = blob
         return replace(self.program, weights=files)
