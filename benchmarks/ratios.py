@@ -29,6 +29,7 @@ from typing import Any
 
 import rich.box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from child import Child, Unavailable
@@ -46,7 +47,8 @@ SETTINGS: dict[str, tuple[dict[str, str], str]] = {
     "tuned": ({**PASSIVE, **MALLOC}, "medium"),
     "tuned, spinning": (MALLOC, "medium"),
 }
-TRIALS, FINALISTS = 2, 3  # of the ways that PyTorch has for a case
+FINALISTS = 3  # of the ways that PyTorch has for a case
+HOPELESS = 3  # times as slow as another: not worth a second trial
 OURS = "the emulator"
 SLOWING = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")  # they may halve numpy's products
 
@@ -152,8 +154,12 @@ class Peers:
         for setting in against.settings:
             try:
                 for way in self._children[setting].ask(do="list", case=case):
-                    if fnmatch(way, against.ways or ""):
-                        trials[setting, way] = min(self._seconds(setting, case, way) for _ in range(TRIALS))
+                    if not fnmatch(way, against.ways or ""):
+                        continue
+                    seconds = self._seconds(setting, case, way)
+                    if seconds < HOPELESS * min(trials.values(), default=seconds):
+                        seconds = min(seconds, self._seconds(setting, case, way))
+                    trials[setting, way] = seconds
             except Unavailable as error:
                 reasons.append(str(error))
         if not trials:
@@ -267,7 +273,12 @@ def compile_costs(environment: dict[str, str], rounds: int) -> list[Row]:
             child.close()
     first = runs[0]
     note = f"{first['parameters'] / 1e6:.1f} M parameters in {first['file_bytes'] / 1e6:.0f} MB of fp16 files"
-    stages = {"compile": (1.0, note), "define": (None, "the builder"), "write": (None, "text, weight files")}
+    stages: dict[str, tuple[float | None, str]] = {
+        "compile": (1.0, note),
+        "bake": (None, "new weights into the files"),
+        "weights": (None, "fp32 to fp16, and transposed for the backward kernels"),
+        "build": (None, "graph, text and files, once"),
+    }
     rows = [
         absolute(COMPILE, "s", [run["seconds"][stage] for run in runs], target, f"{stage}: {what}")
         for stage, (target, what) in stages.items()
@@ -334,22 +345,49 @@ def number(value: float | None) -> str:
     return "-" if value is None else f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def table(rows: list[Row], terminal: bool) -> Table:
-    result = Table(box=rich.box.SIMPLE_HEAD if terminal else None, pad_edge=False)
-    for title in ("case", "ours", "", "against", "its", "ratio", "5-95 %", "target", "verdict", "note"):
-        right = title in ("ours", "its", "ratio", "5-95 %", "target")
-        # A pipe has no width, and wrapped lines cannot be searched.
-        result.add_column(title, justify="right" if right else "left", no_wrap=not terminal or right)
-    colours = {"met": "green", "missed": "red"}
+def judged_cells(row: Row) -> list[str]:
+    """Ratio (or the figure itself), its range, the target and the verdict."""
+    value = f"{number(row.ours)} {row.unit}" if row.ratio is None and row.ours else number(row.ratio)
+    interval = "-" if row.low is None else f"{number(row.low)}-{number(row.high)}"
+    target = "-" if row.target is None else f"{'<' if row.at_most else '>='} {row.target:g}"
+    return [value, interval, target, row.verdict]
+
+
+def flat_table(rows: list[Row]) -> Table:
+    """A line for each row, whole, for a pipe."""
+    table = Table("case", "ours", "", "against", "its", "ratio", "5-95 %", "target", "verdict", "note")
+    table.box, table.pad_edge = None, False
+    for column in table.columns:
+        column.no_wrap = True
     for row in rows:
-        interval = "-" if row.low is None else f"{number(row.low)} to {number(row.high)}"
-        target = "-" if row.target is None else f"{'<' if row.at_most else '>='} {row.target:g}"
-        colour = colours.get(row.verdict, "dim")
-        figures = [number(row.ours), row.unit, row.reference, number(row.reference_value), number(row.ratio)]
-        verdict = f"[{colour}]{row.verdict}[/]"
-        cells = [interval, target, verdict, rich.markup.escape(row.note)]
-        result.add_row(rich.markup.escape(row.case), *figures, *cells)
-    return result
+        ratio, *judged = judged_cells(row)
+        ratio = "-" if row.ratio is None else ratio
+        figures = [number(row.ours), row.unit, row.reference or "-", number(row.reference_value)]
+        table.add_row(*map(escape, [row.case, *figures, ratio, *judged, row.note]))
+    return table
+
+
+def grouped_table(rows: list[Row]) -> Table:
+    """A section for each case, narrow enough for a terminal."""
+    table = Table(box=rich.box.SIMPLE_HEAD)
+    table.add_column("against", ratio=1)
+    for title in ("its", "ratio", "5-95 %", "target"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
+    colours = {"met": "green", "missed": "red"}
+    case = ""
+    for row in rows:
+        if row.case != case:
+            ours = f": {number(row.ours)} {row.unit}" if row.ratio is not None and not row.at_most else ""
+            table.add_section()
+            table.add_row(f"[bold]{escape(row.case)}[/]{ours}")
+            case = row.case
+        *figures, verdict = judged_cells(row)
+        against = [escape(row.reference)] if row.reference else []
+        against += [f"[dim]{escape(row.note)}[/]"] if row.note else []
+        verdict = f"[{colours.get(verdict, 'dim')}]{verdict}[/]"
+        table.add_row("\n".join(against), number(row.reference_value), *figures, verdict)
+    return table
 
 
 def heading(facts: dict[str, Any], peers: Peers, ignored: dict[str, str], rounds: int) -> list[str]:
@@ -403,27 +441,31 @@ def main() -> int:
         facts = ours.ask(measure="environment")
         peers = Peers(python, reason, environment, facts["threads"])
         rows: list[Row] = []
-        for case in (case for case in COMPARISONS if options.only in case):
-            with progress.status(case) if progress.is_terminal else contextlib.nullcontext():
-                try:
-                    rows += compared(case, ours, peers, options.rounds)
-                except Unavailable as error:
-                    rows += unavailable(case, str(error))
-                ours.ask(measure="forget")
-                peers.forget()
-        if options.only in ADD:
-            rows += call_costs(ours, options.rounds)
-        if options.only in COMPILE:
-            rows += compile_costs(environment, min(options.rounds, 5))
+        interrupted = False
+        try:
+            for case in (case for case in COMPARISONS if options.only in case):
+                with progress.status(case) if progress.is_terminal else contextlib.nullcontext():
+                    try:
+                        rows += compared(case, ours, peers, options.rounds)
+                    except Unavailable as error:
+                        rows += unavailable(case, str(error))
+                    ours.ask(measure="forget")
+                    peers.forget()
+            if options.only in ADD:
+                rows += call_costs(ours, options.rounds)
+            if options.only in COMPILE:
+                rows += compile_costs(environment, min(options.rounds, 5))
+        except KeyboardInterrupt:
+            interrupted = True
+            progress.print("interrupted: the rows until now")
         peers.close()
         ours.close()
     console = Console()
     if not console.is_terminal:
-        console.width = 1000
-    lines = heading(facts, peers, ignored, options.rounds)
-    for line in lines:
+        console.width = 1000  # wrapped lines cannot be searched
+    for line in heading(facts, peers, ignored, options.rounds):
         console.print(line, markup=False, highlight=False)
-    console.print(table(rows, console.is_terminal))
+    console.print(grouped_table(rows) if console.is_terminal else flat_table(rows))
     if options.json:
         data = {
             "environment": facts,
@@ -434,6 +476,8 @@ def main() -> int:
             "rows": [{**asdict(row), "verdict": row.verdict} for row in rows],
         }
         options.json.write_text(json.dumps(data, indent=2) + "\n")
+    if interrupted:
+        return 130
     return 1 if options.check and any(row.verdict == "missed" for row in rows) else 0
 
 

@@ -19,30 +19,28 @@ import numpy as np
 
 import aneperf
 from aneperf import mil
+from aneperf.kernels.norm import norm_forward
 from child import SECONDS, SETTLE, Unavailable, median_time, serve
+from compile_cost import STORIES110M, compile_all
 from gemm_ratio import halves, open_emulator, peak_loop, stack
-from stories110m import compile_all, rms_norm
 
 Measured = tuple[float, float]  # seconds and work of an evaluation
 CALLS = 1000  # of the smallest program at a time
 
 
 class Case:
-    """A program with its surfaces."""
+    """A compiled program with its surfaces."""
 
-    def __init__(
-        self, define: Callable[..., Any], shapes: list[tuple[int, ...]], dtype: str = "fp16", flops: float = 0
-    ) -> None:
-        builder, device = mil.Builder(), open_emulator()
-        builder.output("y", define(*(builder.input(f"x{i}", shape, dtype) for i, shape in enumerate(shapes))))
-        program = builder.build().compile(device)
-        inputs = {port.name: device.make_surface(port) for port in program.inputs}
-        outputs = {port.name: device.make_surface(port) for port in program.outputs}
-        for i, shape in enumerate(shapes):
-            array = halves(100 + i, *shape)
-            inputs[f"x{i}"].write(array.astype(np.float32) if dtype == "fp32" else array)
-        self.request = program.bind(inputs, outputs)
-        self.work = flops or sum(port.bytes for port in [*program.inputs, *program.outputs])
+    def __init__(self, program: mil.Program, flops: float = 0) -> None:
+        device = open_emulator()
+        compiled = program.compile(device)
+        inputs = {port.name: device.make_surface(port) for port in compiled.inputs}
+        outputs = {port.name: device.make_surface(port) for port in compiled.outputs}
+        for i, port in enumerate(compiled.inputs):
+            array = halves(100 + i, *port.shape)
+            inputs[port.name].write(array.astype(np.float32) if port.dtype == "fp32" else array)
+        self.request = compiled.bind(inputs, outputs)
+        self.work = flops or sum(port.bytes for port in [*compiled.inputs, *compiled.outputs])
         self._calls = max(1, int(SECONDS / self.seconds(3)))
 
     def seconds(self, calls: int) -> float:
@@ -63,9 +61,17 @@ class Case:
         return statistics.median(times), self.work
 
 
+def program(
+    define: Callable[..., Any], shapes: list[tuple[int, ...]], dtype: mil.DType = "fp16"
+) -> mil.Program:
+    builder = mil.Builder()
+    builder.output("y", define(*(builder.input(f"x{i}", shape, dtype) for i, shape in enumerate(shapes))))
+    return builder.build()
+
+
 def fp16_stack(height: int, width: int) -> Case:
     flops, define, shapes = stack(128, height, width)
-    return Case(define, shapes, flops=flops)
+    return Case(program(define, shapes), flops)
 
 
 def int8_stack(height: int, width: int) -> Case:
@@ -87,7 +93,8 @@ def int8_stack(height: int, width: int) -> Case:
             x = mil.conv(x, mil.constexpr_affine_dequantize(weight.astype(np.int8), scale))
         return x
 
-    return Case(define, [(1, channels, height, width)], flops=2 * depth * channels**2 * height * width)
+    flops = 2 * depth * channels**2 * height * width
+    return Case(program(define, [(1, channels, height, width)]), flops)
 
 
 def gated(a: Any, b: Any) -> Any:
@@ -100,12 +107,12 @@ CASES: dict[str, Callable[[], Case]] = {
     "stack sp64": lambda: fp16_stack(1, 64),
     "stack 64x64": lambda: fp16_stack(64, 64),
     "int8 stack 64x64": lambda: int8_stack(64, 64),
-    "silu(a) b + a": lambda: Case(gated, [LARGE] * 2),
-    "softmax 12x256x256": lambda: Case(lambda x: mil.softmax(x, -1), [(1, 12, 256, 256)]),
-    "RMSNorm 768x256": lambda: Case(rms_norm, [(1, 768, 1, 256)]),
-    "fp32 to fp16": lambda: Case(lambda x: mil.cast(x, "fp16"), [CONVERTED], "fp32"),
-    "fp16 to fp32": lambda: Case(lambda x: mil.cast(x, "fp32"), [CONVERTED]),
-    "add": lambda: Case(lambda x: mil.add(x, 1.0), [(1, 32, 1, 32)]),
+    "silu(a) b + a": lambda: Case(program(gated, [LARGE] * 2)),
+    "softmax 12x256x256": lambda: Case(program(lambda x: mil.softmax(x, -1), [(1, 12, 256, 256)])),
+    "RMSNorm 768x256": lambda: Case(norm_forward(STORIES110M, weight=np.ones(768)).program),
+    "fp32 to fp16": lambda: Case(program(lambda x: mil.cast(x, "fp16"), [CONVERTED], "fp32")),
+    "fp16 to fp32": lambda: Case(program(lambda x: mil.cast(x, "fp32"), [CONVERTED])),
+    "add": lambda: Case(program(lambda x: mil.add(x, 1.0), [(1, 32, 1, 32)])),
 }
 
 
