@@ -5,9 +5,10 @@
 
 Each round measures a case of the emulator and everything it is compared with, one after the other and in
 turned order every other round, so that what else the machine does weighs on all of them; the table has
-medians over the rounds of the ratios within a round. The emulator and PyTorch are processes of their own that
-wait idle while another measures. Without --peer, PyTorch is installed from PyPI into --peer-folder, which
-keeps it for later runs, or into a temporary folder. The figures are the emulator's, not a Neural Engine's.
+medians over the rounds of the ratios within a round. What PyTorch does with the same case counts as the same
+work, whatever its dtype. The emulator and PyTorch are processes of their own that wait idle while another
+measures. Without --peer, PyTorch is installed from PyPI into --peer-folder, which keeps it for later runs, or
+into a temporary folder. The figures are the emulator's, not a Neural Engine's.
 """
 
 from __future__ import annotations
@@ -17,40 +18,22 @@ import contextlib
 import json
 import os
 import statistics
-import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import rich.box
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from child import Child, Unavailable
+from ratios_peer import SETTINGS, Peers, installed
+from ratios_table import Row, flat_table, grouped_table, spread
 
-TORCH = "2.13.0"
-PASSIVE = {"OMP_WAIT_POLICY": "passive"}
-MALLOC = {
-    "MALLOC_MMAP_THRESHOLD_": "8000000000",
-    "MALLOC_TRIM_THRESHOLD_": "20000000000",
-    "MALLOC_TOP_PAD_": "268435456",
-}
-# How PyTorch is started: variables, and its precision of fp32 products, which chooses their library.
-SETTINGS: dict[str, tuple[dict[str, str], str]] = {
-    "stock": (PASSIVE, "highest"),
-    "tuned": ({**PASSIVE, **MALLOC}, "medium"),
-    "tuned, spinning": (MALLOC, "medium"),
-}
-FINALISTS = 3  # of the ways that PyTorch has for a case
-HOPELESS = 3  # times as slow as another: not worth a second trial
 OURS = "the emulator"
 SLOWING = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")  # they may halve numpy's products
+STEERING = ("GOMP_", "KMP_", "MALLOC_", "MKL_", "OMP_")  # what PyTorch's settings are about
 
 
 @dataclass(frozen=True)
@@ -90,98 +73,6 @@ COMPARISONS: dict[str, tuple[str, list[Against]]] = {
 ADD, COMPILE = "add [1,32,1,32]", "compile Stories110M, 60 kernels"
 
 
-@dataclass(frozen=True)
-class Row:
-    """A line of the table. The verdict is over `ratio`, or over `ours` where nothing is compared with."""
-
-    case: str
-    ours: float | None = None
-    unit: str = ""
-    reference: str = ""
-    reference_value: float | None = None
-    ratio: float | None = None
-    low: float | None = None  # 5 % and 95 % of what is judged
-    high: float | None = None
-    target: float | None = None
-    at_most: bool = False  # the target is a bound from above
-    note: str = ""
-
-    @property
-    def verdict(self) -> str:
-        judged = self.ours if self.ratio is None else self.ratio
-        if judged is None:
-            return "unavailable"
-        if self.target is None:
-            return "no target"
-        return "met" if (judged < self.target if self.at_most else judged >= self.target) else "missed"
-
-
-def spread(values: list[float]) -> tuple[float, float, float]:
-    """Median, 5 % and 95 %."""
-    if len(values) < 2:
-        return values[0], values[0], values[0]
-    cuts = statistics.quantiles(values, n=20, method="inclusive")
-    return statistics.median(values), cuts[0], cuts[-1]
-
-
-class Peers:
-    """PyTorch with each of its settings, or the reason why there is none."""
-
-    def __init__(self, python: str | None, reason: str, environment: dict[str, str], threads: int) -> None:
-        self.reason = reason
-        self.facts: dict[str, Any] = {}
-        self._children: dict[str, Child] = {}
-        if python is None:
-            return
-        try:
-            for name, (variables, precision) in SETTINGS.items():
-                child = Child(python, "ratios_torch.py", {**environment, **variables})
-                facts = child.ask(do="set up", threads=threads, precision=precision)
-                self.facts[name] = {**facts, "variables": variables}
-                self._children[name] = child
-        except (Unavailable, OSError) as error:
-            self._children, self.reason = {}, str(error)
-
-    def fastest(self, case: str, against: Against) -> dict[str, Callable[[], float]]:
-        """What measures the seconds of the ways that were fastest in a few trials, by name.
-
-        Which of them is the fastest only the rounds tell: a trial may have met the machine at a bad moment.
-        """
-        if not self._children:
-            raise Unavailable(self.reason)
-        trials: dict[tuple[str, str], float] = {}
-        reasons = []
-        for setting in against.settings:
-            try:
-                for way in self._children[setting].ask(do="list", case=case):
-                    if not fnmatch(way, against.ways or ""):
-                        continue
-                    seconds = self._seconds(setting, case, way)
-                    if seconds < HOPELESS * min(trials.values(), default=seconds):
-                        seconds = min(seconds, self._seconds(setting, case, way))
-                    trials[setting, way] = seconds
-            except Unavailable as error:
-                reasons.append(str(error))
-        if not trials:
-            raise Unavailable(reasons[0] if reasons else f"PyTorch has no way called {against.ways}")
-        return {
-            f"{way}; {setting}": partial(self._seconds, setting, case, way)
-            for setting, way in sorted(trials, key=lambda key: trials[key])[:FINALISTS]
-        }
-
-    def _seconds(self, setting: str, case: str, way: str) -> float:
-        return float(self._children[setting].ask(do="measure", case=case, way=way))
-
-    def forget(self) -> None:
-        for child in self._children.values():
-            with contextlib.suppress(Unavailable):  # said before, in the rows that it left empty
-                child.ask(do="forget")
-
-    def close(self) -> None:
-        for child in self._children.values():
-            child.close()
-
-
 def compared(case: str, ours: Child, peers: Peers, rounds: int) -> list[Row]:
     """The rows of one case."""
     unit, references = COMPARISONS[case]
@@ -206,7 +97,7 @@ def compared(case: str, ours: Child, peers: Peers, rounds: int) -> list[Row]:
                 found[against.name] = partial(own, measure=measure, case=against.case)
                 found[against.name]()
             else:
-                for name, seconds in peers.fastest(case, against).items():
+                for name, seconds in peers.fastest(case, against.ways, against.settings).items():
                     found[name] = partial(other, seconds)
         except Unavailable as error:
             found, reasons[against.name] = {}, str(error)
@@ -308,88 +199,6 @@ def compile_costs(environment: dict[str, str], rounds: int) -> list[Row]:
     ]
 
 
-@contextlib.contextmanager
-def peer_python(options: argparse.Namespace) -> Iterator[tuple[str | None, str]]:
-    """The interpreter that has PyTorch, or None and the reason."""
-    if options.no_peer:
-        yield None, "--no-peer"
-    elif options.peer:
-        yield options.peer, ""
-    else:
-        with contextlib.ExitStack() as stack:
-            folder = options.peer_folder or stack.enter_context(tempfile.TemporaryDirectory())
-            try:
-                found: tuple[str | None, str] = install_peer(Path(folder)), ""
-            except (OSError, subprocess.CalledProcessError) as error:
-                lines = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
-                found = None, f"PyTorch {TORCH} was not installed: {lines[-1]}"
-            yield found
-
-
-def install_peer(folder: Path) -> str:
-    """PyTorch in a virtual environment, installed unless it is there."""
-    python = folder / "bin" / "python"
-    has_torch = f"import importlib.metadata as m; assert m.version('torch').split('+')[0] == '{TORCH}'"
-    if python.exists() and subprocess.run([python, "-c", has_torch], capture_output=True).returncode == 0:
-        return str(python)
-    print(f"installing PyTorch {TORCH} into {folder} ...", file=sys.stderr, flush=True)
-    for command in (
-        [sys.executable, "-m", "venv", folder],
-        [python, "-m", "pip", "install", "--quiet", f"torch=={TORCH}"],
-    ):
-        subprocess.run(command, check=True, capture_output=True, text=True)
-    return str(python)
-
-
-def number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def judged_cells(row: Row) -> list[str]:
-    """Ratio (or the figure itself), its range, the target and the verdict."""
-    value = f"{number(row.ours)} {row.unit}" if row.ratio is None and row.ours else number(row.ratio)
-    interval = "-" if row.low is None else f"{number(row.low)}-{number(row.high)}"
-    target = "-" if row.target is None else f"{'<' if row.at_most else '>='} {row.target:g}"
-    return [value, interval, target, row.verdict]
-
-
-def flat_table(rows: list[Row]) -> Table:
-    """A line for each row, whole, for a pipe."""
-    table = Table("case", "ours", "", "against", "its", "ratio", "5-95 %", "target", "verdict", "note")
-    table.box, table.pad_edge = None, False
-    for column in table.columns:
-        column.no_wrap = True
-    for row in rows:
-        ratio, *judged = judged_cells(row)
-        ratio = "-" if row.ratio is None else ratio
-        figures = [number(row.ours), row.unit, row.reference or "-", number(row.reference_value)]
-        table.add_row(*map(escape, [row.case, *figures, ratio, *judged, row.note]))
-    return table
-
-
-def grouped_table(rows: list[Row]) -> Table:
-    """A section for each case, narrow enough for a terminal."""
-    table = Table(box=rich.box.SIMPLE_HEAD)
-    table.add_column("against", ratio=1)
-    for title in ("its", "ratio", "5-95 %", "target"):
-        table.add_column(title, justify="right", no_wrap=True)
-    table.add_column("verdict", no_wrap=True)
-    colours = {"met": "green", "missed": "red"}
-    case = ""
-    for row in rows:
-        if row.case != case:
-            ours = f": {number(row.ours)} {row.unit}" if row.ratio is not None and not row.at_most else ""
-            table.add_section()
-            table.add_row(f"[bold]{escape(row.case)}[/]{ours}")
-            case = row.case
-        *figures, verdict = judged_cells(row)
-        against = [escape(row.reference)] if row.reference else []
-        against += [f"[dim]{escape(row.note)}[/]"] if row.note else []
-        verdict = f"[{colours.get(verdict, 'dim')}]{verdict}[/]"
-        table.add_row("\n".join(against), number(row.reference_value), *figures, verdict)
-    return table
-
-
 def heading(facts: dict[str, Any], peers: Peers, ignored: dict[str, str], rounds: int) -> list[str]:
     properties = ", ".join(f"{k} {v}" for k, v in facts["properties"].items())
     lines = [
@@ -415,7 +224,7 @@ def heading(facts: dict[str, Any], peers: Peers, ignored: dict[str, str], rounds
 def environment_of_children() -> tuple[dict[str, str], dict[str, str]]:
     """The variables for the processes that measure, and those left out."""
     ignored = {name: os.environ[name] for name in SLOWING if name in os.environ}
-    variables = {k: v for k, v in os.environ.items() if k not in ignored and not k.startswith("MALLOC_")}
+    variables = {k: v for k, v in os.environ.items() if k not in ignored and not k.startswith(STEERING)}
     if threads := variables.get("ANEPERF_THREADS"):
         variables["OPENBLAS_NUM_THREADS"] = threads
     return variables, ignored
@@ -436,7 +245,9 @@ def main() -> int:
         parser.error("--rounds must be at least 1")
     environment, ignored = environment_of_children()
     progress = Console(stderr=True)
-    with peer_python(options) as (python, reason):
+    given = options.peer or options.no_peer
+    chosen = (options.peer, "" if options.peer else "--no-peer")
+    with contextlib.nullcontext(chosen) if given else installed(options.peer_folder) as (python, reason):
         ours = Child(sys.executable, "ratios_emulator.py", environment)
         facts = ours.ask(measure="environment")
         peers = Peers(python, reason, environment, facts["threads"])

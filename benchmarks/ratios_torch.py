@@ -111,6 +111,13 @@ def conversion(source: torch.dtype, target: torch.dtype) -> dict[str, Way]:
     return {"copy_": lambda: y.copy_(x), "to": lambda: x.to(target)}
 
 
+def product_error() -> float:
+    """The relative error of an fp32 product (2-norm): a library may take less precision than it is given."""
+    a, b = torch.randn(512, 512), torch.randn(512, 512)
+    exact = a.double() @ b.double()
+    return float(((a @ b).double() - exact).norm() / exact.norm())
+
+
 CASES: dict[str, Callable[[], dict[str, Way]]] = {
     "stack sp64": lambda: stack(1, 64),
     "stack 64x64": lambda: stack(64, 64),
@@ -134,6 +141,7 @@ def answer(do: str, case: str = "", way: str = "", threads: int = 0, precision: 
             "torch": torch.__version__,
             "threads": torch.get_num_threads(),
             "float32_matmul_precision": torch.get_float32_matmul_precision(),
+            "fp32_product_error": f"{product_error():.1e}",
             "cpu_capability": torch.backends.cpu.get_cpu_capability(),
             "mkl": torch.backends.mkl.is_available(),
             "onednn": torch.backends.mkldnn.is_available(),
