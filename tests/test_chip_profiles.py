@@ -179,6 +179,23 @@ def test_products_flush_subnormal_operands_on_h13(profile, chip, case):
     np.testing.assert_array_equal(got.ravel(), expected)
 
 
+def test_every_element_of_a_large_operand_is_flushed(profile, chip):
+    x = np.resize(TINY, (3 * 4096 + 5, 1))
+    (got,) = evaluate(profile, PRODUCTS["matmul"], x)
+    np.testing.assert_array_equal(got, np.where((chip == "h13") & (np.abs(x) < 2**-14), np.float16(0), x))
+
+
+def test_nan_anywhere_in_a_weight_file_acts_as_infinity_on_every_engine(profile, chip):
+    shape = (1, 100, 1, 1001)  # more than any thread takes at a time, and no multiple of it
+    halves = np.resize(np.arange(1 << 16, dtype=np.uint16), shape).view(np.float16)
+    program = build(lambda t: mil.add(t, np.ones(shape, np.float16)), np.zeros(shape, np.float16))
+    ((path, file),) = program.weights.items()
+    stored = file[:128] + halves.tobytes() + file[128 + halves.nbytes :]
+    got = profile.compile(program.text, {path: stored}).run(x0=np.zeros(shape, np.float16))
+    expected = halves if chip == "none" else np.where(np.isnan(halves), INFINITY, halves)
+    np.testing.assert_array_equal(got["y0"], expected)
+
+
 def test_only_products_flush(profile):
     x = TINY.reshape(4, 1)
 

@@ -147,6 +147,8 @@ def _round(array: NDArray[Any], dtype: DType, where: str) -> NDArray[Any]:
     finite = np.isfinite(array)
     if not finite.all():
         raise ArgumentError(f"{where}: {_offender(array, finite)} is not finite (a mask may use -65504)")
+    if array.dtype == numpy_dtype(dtype):
+        return array.copy()
     with np.errstate(over="ignore", under="ignore"):
         rounded = array.astype(numpy_dtype(dtype))
     finite = np.isfinite(rounded)

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cstring>
 
 #include "../host/machine.h"
 #include "steps/transfer.h"
@@ -64,10 +63,7 @@ bool Lowering::is_constant(const mil::Value& value) {
 
 Buffer Lowering::constant_buffer(const mil::Value& value) {
     const Buffer b = add_buffer(Storage::constant, value.type.bytes());
-    std::byte* data = plan_.buffers[b].constant.data();
-    std::memcpy(data, value.constant->data.data(), value.constant->data.size());
-    if (value.type.dtype == DType::fp16 && !profile_.has_nan)
-        nan_to_infinity(reinterpret_cast<half*>(data), value.type.elements());
+    load_constant(threads_, value.type.dtype, value.constant->data, constants_[b], profile_.has_nan);
     return b;
 }
 
@@ -82,7 +78,7 @@ Buffer Lowering::flushed(const mil::Value& value) {
     const int64_t count = value.type.elements();
     const Buffer from = exact(value), to = scratch(value.type.bytes());
     step({from}, {to},
-         [=](const Execution& e) { flush_subnormals(e.at<half>(from), e.at<half>(to), count); });
+         [=](const Execution& e) { flush_subnormals(e, e.at<half>(from), e.at<half>(to), count); });
     return to;
 }
 

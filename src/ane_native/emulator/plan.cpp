@@ -1,8 +1,8 @@
 #include "plan.h"
 
 #include <algorithm>
-#include <cstring>
 #include <map>
+#include <new>
 
 namespace ane::emulator {
 
@@ -71,10 +71,15 @@ class Arena {
 
 }  // namespace
 
-AlignedBytes::AlignedBytes(int64_t bytes) : size_(bytes) {
-    data_.reset(static_cast<std::byte*>(::operator new(
-        static_cast<size_t>(aligned(std::max<int64_t>(bytes, 1))), std::align_val_t{alignment})));
-    std::memset(data_.get(), 0, static_cast<size_t>(bytes));
+// The system gives large memory as zeros, page by page as it is touched, which calloc relies on.
+AlignedBytes::AlignedBytes(int64_t bytes)
+    : memory_(std::calloc(static_cast<size_t>(bytes + alignment), 1)), size_(bytes) {
+    if (!memory_) throw std::bad_alloc();
+}
+
+std::byte* AlignedBytes::data() const {
+    const auto address = reinterpret_cast<uintptr_t>(memory_.get());
+    return reinterpret_cast<std::byte*>((address + alignment - 1) / alignment * alignment);
 }
 
 void finish(Plan& plan) {

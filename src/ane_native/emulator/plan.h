@@ -3,9 +3,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <functional>
 #include <memory>
-#include <new>
 #include <vector>
 
 #include "simd/kernels.h"
@@ -13,19 +13,19 @@
 
 namespace ane::emulator {
 
-// Memory on a cache line's boundary, zero-filled.
+// Memory on a cache line's boundary, zero-filled. What is large costs nothing until it is touched.
 class AlignedBytes {
    public:
     AlignedBytes() = default;
     explicit AlignedBytes(int64_t bytes);
-    std::byte* data() const { return data_.get(); }
+    std::byte* data() const;
     int64_t size() const { return size_; }
 
    private:
     struct Free {
-        void operator()(std::byte* data) const { ::operator delete(data, std::align_val_t{64}); }
+        void operator()(void* memory) const { std::free(memory); }
     };
-    std::unique_ptr<std::byte, Free> data_;
+    std::unique_ptr<void, Free> memory_;
     int64_t size_ = 0;
 };
 

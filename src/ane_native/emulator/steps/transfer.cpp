@@ -16,19 +16,11 @@ void nan_to_infinity(float* x, int64_t count) {
         if (std::isnan(x[i])) x[i] = std::numeric_limits<float>::infinity();
 }
 
-}  // namespace
-
 void nan_to_infinity(half* x, int64_t count) {
-    constexpr half infinity = 0x7c00;
+    constexpr int16_t infinity = 0x7c00;
     for (int64_t i = 0; i < count; ++i)
-        if ((x[i] & 0x7fff) > infinity) x[i] = infinity;
+        x[i] = static_cast<int16_t>(x[i] & 0x7fff) > infinity ? infinity : x[i];
 }
-
-void flush_subnormals(const half* x, half* y, int64_t count) {
-    for (int64_t i = 0; i < count; ++i) y[i] = x[i] & 0x7c00 ? x[i] : x[i] & 0x8000;
-}
-
-namespace {
 
 // Calls work(row, count) for stretches of rows, on all threads.
 template <typename Work>
@@ -68,6 +60,25 @@ void store(const Execution& e, const Layout& layout, const std::byte* packed, st
     const int64_t bytes = layout.row_bytes(), pitch = layout.row_pitch();
     for_each_stretch(e, layout, [&](int64_t row, int64_t rows) {
         copy_rows(packed + row * bytes, bytes, surface + row * pitch, pitch, bytes, rows);
+    });
+}
+
+void load_constant(ThreadPool& threads, DType dtype, std::span<const std::byte> from, std::byte* to,
+                   bool has_nan) {
+    constexpr size_t piece = 1 << 16;  // stays in a core's cache between the copy and the search for NaN
+    const auto pieces = static_cast<int64_t>((from.size() + piece - 1) / piece);
+    threads.parallel_for(pieces, [&](int64_t task, int) {
+        const size_t begin = static_cast<size_t>(task) * piece, bytes = std::min(piece, from.size() - begin);
+        std::memcpy(to + begin, from.data() + begin, bytes);
+        if (dtype == DType::fp16 && !has_nan)
+            nan_to_infinity(reinterpret_cast<half*>(to + begin), static_cast<int64_t>(bytes / sizeof(half)));
+    });
+}
+
+void flush_subnormals(const Execution& e, const half* x, half* y, int64_t count) {
+    e.threads.parallel_for(ceil_divide(count, tile), [&](int64_t task, int) {
+        const int64_t begin = task * tile, end = std::min(count, begin + tile);
+        for (int64_t i = begin; i < end; ++i) y[i] = x[i] & 0x7c00 ? x[i] : x[i] & 0x8000;
     });
 }
 

@@ -1,0 +1,85 @@
+"""What it costs to compile the sixty kernels of a Stories110M training step that carry weights."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import aneperf
+from aneperf.kernels import TransformerConfig, schedule
+
+STORIES110M = TransformerConfig(
+    dim=768, hidden=2048, layers=12, heads=12, kv_heads=12, head_dim=64, vocab=32000, seq=256
+)
+
+
+def layer_parameters(config: TransformerConfig, layer: int) -> dict[str, Any]:
+    """fp32, uniform, such that a product keeps the size of its input; every layer has its own."""
+    random = np.random.default_rng(layer)
+    dim, hidden = config.dim, config.hidden
+    shapes = {"wq": (config.query_dim, dim), "wk": (config.kv_dim, dim), "wv": (config.kv_dim, dim)}
+    shapes |= {"wo": (dim, config.query_dim), "w1": (hidden, dim), "w2": (dim, hidden), "w3": (hidden, dim)}
+    matrices = {
+        name: (random.random(shape, np.float32) - np.float32(0.5)) * np.float32((12 / shape[1]) ** 0.5)
+        for name, shape in shapes.items()
+    }
+    vectors = {name: np.ones(dim, np.float32) for name in ("rms1", "rms2")}
+    return {f"layers.{layer}.{name}": values for name, values in {**matrices, **vectors}.items()}
+
+
+def memory(field: str) -> int | None:
+    """Bytes of this process: "VmRSS" now, "VmHWM" at its highest. Only Linux tells."""
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return None
+    values = dict(line.split(":", 1) for line in status.splitlines())
+    return int(values[field].split()[0]) * 1024
+
+
+def compile_all(device: aneperf.Device) -> dict[str, Any]:
+    """Seconds of each stage over all kernels, and bytes of what they hold. For a new process.
+
+    "weights" rounds to fp16 and transposes, "build" makes kernels, "bake" gives them new weights, which is
+    all that a training step repeats before "compile".
+    """
+    seconds = dict.fromkeys(("weights", "build", "bake", "compile", "first evaluation"), 0.0)
+
+    def timed(stage: str, work: Callable[[], Any]) -> Any:
+        start = time.perf_counter()
+        result = work()
+        seconds[stage] += time.perf_counter() - start
+        return result
+
+    config, before, count, programs = STORIES110M, memory("VmRSS"), 0, []
+    kernels = [kernel for kernel in schedule(config) if kernel.parameters]
+    for layer in range(config.layers):
+        parameters = layer_parameters(config, layer)
+        for each in (each for each in kernels if each.name.startswith(f"layers.{layer}.")):
+            weights = timed("weights", partial(each.weights, parameters))
+            count += sum(array.size for array in weights.values())
+            kernel = timed("build", partial(each.family, config, **weights))
+            programs.append(timed("bake", partial(kernel.bake, **weights)))
+    del parameters, weights, kernel
+    compiled = [timed("compile", partial(program.compile, device)) for program in programs]
+    compile_peak = memory("VmHWM")
+    for program in compiled:
+        inputs = {port.name: device.make_surface(port) for port in program.inputs}
+        outputs = {port.name: device.make_surface(port) for port in program.outputs}
+        timed("first evaluation", program.bind(inputs, outputs).evaluate)
+    stats = [program.stats for program in compiled]
+    return {
+        "kernels": len(compiled),
+        "parameters": count,
+        "seconds": seconds,
+        "file_bytes": sum(len(data) for program in programs for data in program.weights.values()),
+        "weight_bytes": sum(stat.weight_bytes or 0 for stat in stats),
+        "activation_bytes": sum(stat.activation_bytes or 0 for stat in stats),
+        "compile_peak_bytes": None if before is None else compile_peak - before,
+        "evaluated_peak_bytes": None if before is None else memory("VmHWM") - before,
+    }

@@ -1,0 +1,203 @@
+"""The emulator's side of ratios.py, and what the machine itself can do: a process of its own.
+
+A case gives seconds of an evaluation and its work: FLOP, or bytes of inputs and outputs that memory has to
+carry however the operations between them are computed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import aneperf
+from aneperf import mil
+from aneperf.kernels.norm import norm_forward
+from child import SECONDS, SETTLE, Unavailable, median_time, serve
+from compile_cost import STORIES110M, compile_all
+from gemm_ratio import halves, open_emulator, peak_loop, stack
+
+Measured = tuple[float, float]  # seconds and work of an evaluation
+CALLS = 1000  # of the smallest program at a time
+
+
+class Case:
+    """A compiled program with its surfaces."""
+
+    def __init__(self, program: mil.Program, flops: float = 0) -> None:
+        device = open_emulator()
+        compiled = program.compile(device)
+        inputs = {port.name: device.make_surface(port) for port in compiled.inputs}
+        outputs = {port.name: device.make_surface(port) for port in compiled.outputs}
+        for i, port in enumerate(compiled.inputs):
+            array = halves(100 + i, *port.shape)
+            inputs[port.name].write(array.astype(np.float32) if port.dtype == "fp32" else array)
+        self.request = compiled.bind(inputs, outputs)
+        self.work = flops or sum(port.bytes for port in [*compiled.inputs, *compiled.outputs])
+        self._calls = max(1, int(SECONDS / self.seconds(3)))
+
+    def seconds(self, calls: int) -> float:
+        return float(np.median(self.request.time(calls))) * 1e-9
+
+    def native(self) -> Measured:
+        return self.seconds(self._calls), self.work
+
+    def from_python(self) -> Measured:
+        evaluate, calls = self.request.evaluate, range(CALLS)
+        times = []
+        end = time.perf_counter() + SECONDS
+        while not times or time.perf_counter() < end:
+            start = time.perf_counter()
+            for _ in calls:
+                evaluate()
+            times.append((time.perf_counter() - start) / CALLS)
+        return statistics.median(times), self.work
+
+
+def program(
+    define: Callable[..., Any], shapes: list[tuple[int, ...]], dtype: mil.DType = "fp16"
+) -> mil.Program:
+    builder = mil.Builder()
+    builder.output("y", define(*(builder.input(f"x{i}", shape, dtype) for i, shape in enumerate(shapes))))
+    return builder.build()
+
+
+def fp16_stack(height: int, width: int) -> Case:
+    flops, define, shapes = stack(128, height, width)
+    return Case(program(define, shapes), flops)
+
+
+def int8_stack(height: int, width: int) -> Case:
+    """The same with weights and activations in int8, one scale for each tensor."""
+    if not has_vnni():
+        raise Unavailable("no VNNI")
+    channels, depth = 512, 128
+    random = np.random.default_rng(0)
+    deviation = 32.0  # of the integers; those beyond 127 are rare
+    weights = [
+        np.clip(random.standard_normal((channels, channels, 1, 1), np.float32) * deviation, -127, 127)
+        for _ in range(depth)
+    ]
+
+    def define(x: Any) -> Any:
+        for weight in weights:
+            x = mil.dequantize(mil.quantize(x, 1 / deviation), 1 / deviation)
+            scale = channels**-0.5 / deviation
+            x = mil.conv(x, mil.constexpr_affine_dequantize(weight.astype(np.int8), scale))
+        return x
+
+    flops = 2 * depth * channels**2 * height * width
+    return Case(program(define, [(1, channels, height, width)]), flops)
+
+
+def gated(a: Any, b: Any) -> Any:
+    return mil.silu(a) * b + a
+
+
+# 67 MB a tensor, and 105 MB of fp32: no cache holds them.
+LARGE, CONVERTED = (1, 2048, 1, 16384), (1, 1600, 1, 16384)
+CASES: dict[str, Callable[[], Case]] = {
+    "stack sp64": lambda: fp16_stack(1, 64),
+    "stack 64x64": lambda: fp16_stack(64, 64),
+    "int8 stack 64x64": lambda: int8_stack(64, 64),
+    "silu(a) b + a": lambda: Case(program(gated, [LARGE] * 2)),
+    "softmax 12x256x256": lambda: Case(program(lambda x: mil.softmax(x, -1), [(1, 12, 256, 256)])),
+    "RMSNorm 768x256": lambda: Case(norm_forward(STORIES110M, weight=np.ones(768)).program),
+    "fp32 to fp16": lambda: Case(program(lambda x: mil.cast(x, "fp16"), [CONVERTED], "fp32")),
+    "fp16 to fp32": lambda: Case(program(lambda x: mil.cast(x, "fp32"), [CONVERTED])),
+    "add": lambda: Case(program(lambda x: mil.add(x, 1.0), [(1, 32, 1, 32)])),
+}
+
+
+def has_vnni() -> bool:
+    try:
+        return "_vnni" in Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+
+
+def library_product() -> Callable[[], Measured]:
+    a, b = (halves(i, 4096, 4096).astype(np.float32) for i in range(2))
+
+    def measure() -> Measured:
+        seconds = median_time(lambda: a @ b)
+        time.sleep(SETTLE)
+        return seconds, 2 * 4096**3
+
+    return measure
+
+
+def registers() -> Callable[[], Measured]:
+    peak = peak_loop(threads())
+    return lambda: (1.0, peak() * 1e9)
+
+
+def plain_copy() -> Callable[[], Measured]:
+    """Copies 256 MiB with memcpy on as many threads as the emulator has; work counts reading and writing."""
+    size, piece = 1 << 28, 1 << 24
+    source, target = np.ones(size, np.uint8), np.zeros(size, np.uint8)
+    pieces = [slice(begin, begin + piece) for begin in range(0, size, piece)]
+    pool = ThreadPoolExecutor(threads())
+
+    def copy() -> None:
+        list(pool.map(lambda part: np.copyto(target[part], source[part]), pieces))
+
+    return lambda: (median_time(copy), 2.0 * size)
+
+
+LIMITS: dict[str, Callable[[], Callable[[], Measured]]] = {
+    "product": library_product,
+    "registers": registers,
+    "copy": plain_copy,
+}
+
+
+def threads() -> int:
+    return int(open_emulator().info()["threads"])
+
+
+def blas() -> str:
+    """numpy's BLAS; of an OpenBLAS, which processor's kernels it runs."""
+    name = np.show_config(mode="dicts")["Build Dependencies"]["blas"]["name"]  # type: ignore[call-overload]
+    for library in Path(np.__file__).parent.with_name("numpy.libs").glob("lib*openblas*"):
+        core_name = getattr(ctypes.CDLL(str(library)), "scipy_openblas_get_corename64_", None)
+        if core_name:
+            core_name.restype = ctypes.c_char_p
+            return f"{name}, kernels for {core_name().decode()}"
+    return str(name)
+
+
+def environment() -> dict[str, Any]:
+    facts = aneperf.info(open_emulator()).to_dict()
+    return {**facts, "numpy_blas": blas(), "machine": platform.machine(), "threads": threads()}
+
+
+prepared: dict[str, Any] = {}
+
+
+def answer(measure: str, case: str = "") -> Any:
+    """`measure` is "native", "python", one of LIMITS, "compile", "environment" or "forget" (the cases)."""
+    if measure == "environment":
+        return environment()
+    if measure == "compile":
+        return compile_all(aneperf.open("emulator", compile_budget=1000))
+    if measure == "forget":
+        prepared.clear()
+        return None
+    key = case or measure
+    if key not in prepared:
+        prepared[key] = CASES[case]() if case else LIMITS[measure]()
+    if not case:
+        return prepared[key]()
+    return prepared[key].native() if measure == "native" else prepared[key].from_python()
+
+
+if __name__ == "__main__":
+    serve(answer)
