@@ -207,7 +207,11 @@ void quantize(const float* x, float scale, float zero_point, bool is_signed, uin
     });
 }
 
-constexpr Kernels make_kernels(const ProductKernels& products) {
+void scale_integers(const int32_t* x, float scale, float* y, size_t n) {
+    map<Ints>(x, y, n, [=](Ints v) { return __builtin_convertvector(v, Floats) * scale; });
+}
+
+constexpr Kernels make_kernels(const ProductKernels& products, const IntegerKernels& integers) {
     return {
         .level = level,
         .to_float = to_float,
@@ -220,7 +224,9 @@ constexpr Kernels make_kernels(const ProductKernels& products) {
         .sum_of_squares = sum_of_squares,
         .exp_and_sum = exp_and_sum,
         .quantize = quantize,
+        .scale_integers = scale_integers,
         .products = &products,
+        .integers = &integers,
     };
 }
 
