@@ -13,7 +13,7 @@ from aneperf import mil
 
 
 class Quantized(NamedTuple):
-    """q of int8 or uint8 that stands for (q - zero_point) scale, one of each or one for each index of axis."""
+    """q of int8 or uint8 that stands for (q - zero_point) scale; one of each, or one for each index."""
 
     q: NDArray[Any]
     scale: Any
