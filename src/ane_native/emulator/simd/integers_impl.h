@@ -9,6 +9,7 @@ namespace {
 
 constexpr size_t four = 4;  // terms that one step adds to each sum
 constexpr size_t sixteen = 16;
+constexpr size_t line = 64;  // of the cache
 using Sixteen [[gnu::vector_size(sixteen)]] = uint8_t;
 
 #if defined(__AVX512VNNI__)
@@ -140,7 +141,7 @@ inline Words splat_four(const int8_t* a) {
     return Words{} + quad;
 }
 
-template <size_t rows, size_t vectors>
+template <size_t rows, size_t vectors, bool fetches>
 inline void multiply_block(const int8_t* a, size_t a_stride, const uint8_t* b, size_t depth,
                            const int32_t* start, int32_t* c, size_t c_stride) {
     Words sums[rows][vectors];
@@ -148,6 +149,12 @@ inline void multiply_block(const int8_t* a, size_t a_stride, const uint8_t* b, s
         for (size_t j = 0; j < vectors; ++j) sums[i][j] = Words{} + static_cast<uint32_t>(start[i]);
     }
     for (size_t k = 0; k < depth; k += four, b += four * strip) {
+        if constexpr (fetches) {
+            // What will be multiplied next, into the cache: the rows that follow.
+            if (k % line == 0) {
+                for (size_t i = 0; i < rows; ++i) __builtin_prefetch(a + (rows + i) * a_stride + k);
+            }
+        }
         Words row[vectors];
         for (size_t j = 0; j < vectors; ++j) row[j] = load<Words>(b + j * vector_bytes);
         for (size_t i = 0; i < rows; ++i) {
@@ -171,9 +178,11 @@ inline void multiply_block_row(const int8_t* a, size_t a_stride, size_t count, c
     }
     for (size_t j = 0; j < columns; j += strip, panel += depth * strip) {
         if (columns - j <= lanes)
-            multiply_block<rows, 1>(a, a_stride, panel, depth, start, c + j, c_stride);
+            multiply_block<rows, 1, false>(a, a_stride, panel, depth, start, c + j, c_stride);
+        else if (j == 0)
+            multiply_block<rows, block_vectors, true>(a, a_stride, panel, depth, start, c + j, c_stride);
         else
-            multiply_block<rows, block_vectors>(a, a_stride, panel, depth, start, c + j, c_stride);
+            multiply_block<rows, block_vectors, false>(a, a_stride, panel, depth, start, c + j, c_stride);
     }
 }
 
