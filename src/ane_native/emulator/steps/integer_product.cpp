@@ -15,7 +15,7 @@ constexpr int64_t shortest_tile = 24;  // below, a worker packs a panel for too 
 constexpr int64_t narrowest_tile = 32;
 constexpr int64_t panel_budget = 1 << 19;  // bytes: a panel stays in the second-level cache
 constexpr int64_t enough_tasks = 32;       // for a few threads of unequal speed to end together
-constexpr double least_task = 1 << 19;     // multiplications that are worth handing to another thread
+constexpr double least_task = 1 << 20;     // multiplications that are worth handing to another thread
 
 size_t size(int64_t n) { return static_cast<size_t>(n); }
 
