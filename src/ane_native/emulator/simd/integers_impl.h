@@ -150,7 +150,8 @@ inline void multiply_block(const int8_t* a, size_t a_stride, const uint8_t* b, s
     }
     for (size_t k = 0; k < depth; k += four, b += four * strip) {
         if constexpr (fetches) {
-            // What will be multiplied next, into the cache: the rows that follow.
+            // What will be multiplied next, into the cache: the rows that follow. Behind the last there is
+            // nothing, which a prefetch does not mind.
             if (k % line == 0) {
                 for (size_t i = 0; i < rows; ++i) __builtin_prefetch(a + (rows + i) * a_stride + k);
             }
