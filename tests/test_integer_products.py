@@ -50,27 +50,27 @@ def check(device, expected, define, x, weight):
 
 
 @given(st.data())
-def test_conv(device, data):
+def test_conv(emulator, data):
     shape, weight_shape, arguments = data.draw(convolutions(st.integers(1, 3), ["valid", "custom"]))
     x, weight = data.draw(operands(shape, weight_shape, 0))
     oracle_arguments = {k: v for k, v in arguments.items() if k != "pad_type"}
     expected = product(lambda a, b: oracle.conv(a, b, **oracle_arguments), x, weight, 1)
-    check(device, expected, lambda t, w: mil.conv(t, w, **arguments), x, weight)
+    check(emulator, expected, lambda t, w: mil.conv(t, w, **arguments), x, weight)
 
 
 @given(products(), st.booleans(), st.data())
-def test_matmul(device, case, weight_is_x, data):
+def test_matmul(emulator, case, weight_is_x, data):
     shape_x, shape_y, transposed = case
     if weight_is_x:
         axis, output_axis = len(shape_x) - (1 if transposed[0] else 2), -2
         y, x = data.draw(operands(shape_y, shape_x, axis))
         expected = product(lambda a, b: oracle.matmul(b, a, *transposed), y, x, output_axis)
-        check(device, expected, lambda t, w: _matmul(w, t, transposed), y, x)
+        check(emulator, expected, lambda t, w: _matmul(w, t, transposed), y, x)
     else:
         axis, output_axis = len(shape_y) - (2 if transposed[1] else 1), -1
         x, y = data.draw(operands(shape_x, shape_y, axis))
         expected = product(lambda a, b: oracle.matmul(a, b, *transposed), x, y, output_axis)
-        check(device, expected, lambda t, w: _matmul(t, w, transposed), x, y)
+        check(emulator, expected, lambda t, w: _matmul(t, w, transposed), x, y)
 
 
 def _matmul(x, y, transposed):
@@ -78,19 +78,19 @@ def _matmul(x, y, transposed):
 
 
 @given(st.lists(st.integers(1, 7), min_size=1, max_size=4), st.integers(1, 40), st.booleans(), st.data())
-def test_linear(device, shape, outputs, has_bias, data):
+def test_linear(emulator, shape, outputs, has_bias, data):
     x, weight = data.draw(operands(tuple(shape), (outputs, shape[-1]), 0))
     bias = normal_halves(3, (outputs,), 10) if has_bias else None
     expected = product(oracle.linear, x, weight, -1, bias)
-    check(device, expected, lambda t, w: mil.linear(t, w, bias), x, weight)
+    check(emulator, expected, lambda t, w: mil.linear(t, w, bias), x, weight)
 
 
 EDGES = {name: case for name, case in product_edges.cases().items() if name.startswith("integer")}
 
 
-def test_products_at_the_edges_of_tiles(device):
+def test_products_at_the_edges_of_tiles(emulator):
     for name, case in EDGES.items():
-        (got,) = evaluate(device, case.define, *case.arrays)
+        (got,) = evaluate(emulator, case.define, *case.arrays)
         try:
             oracle.assert_same(got, case.expected.value.astype(np.float16))
         except AssertionError as error:
@@ -160,18 +160,18 @@ def test_which_profiles_multiply_integers(chip):
     assert sums_of_integers_differ(device) == (chip in ("h16", "h17", "none"))
 
 
-def test_scales_along_the_sum_are_of_fp16(device):
-    assert sums_of_integers_differ(device)
-    assert not sums_of_integers_differ(device, x_axis=1)
-    assert not sums_of_integers_differ(device, weight_axis=1)
+def test_scales_along_the_sum_are_of_fp16(emulator):
+    assert sums_of_integers_differ(emulator)
+    assert not sums_of_integers_differ(emulator, x_axis=1)
+    assert not sums_of_integers_differ(emulator, weight_axis=1)
 
 
-def test_with_powers_of_two_both_ways_have_the_same_bits(device):
+def test_with_powers_of_two_both_ways_have_the_same_bits(emulator):
     """Every operand is then an fp16 number, and these sums are exact in fp32."""
-    assert not sums_of_integers_differ(device, scale=2.0**-6)
+    assert not sums_of_integers_differ(emulator, scale=2.0**-6)
 
 
-def test_an_infinite_scale_is_one_of_fp16(device):
+def test_an_infinite_scale_is_one_of_fp16(emulator):
     """Only a weight file can hold one."""
     x = Quantized(np.int8([[1, 0, -1], [2, 0, 0]]), np.float16(1))
     scale = np.full(64, 0.5, np.float16)
@@ -186,11 +186,11 @@ def test_an_infinite_scale_is_one_of_fp16(device):
     blob = bytearray(program.weights[path])
     blob[-2:] = np.float16(np.inf).tobytes()
     program = dataclasses.replace(program, weights={**program.weights, path: bytes(blob)})
-    integers, halves = run(program.compile(device), x.port())
+    integers, halves = run(program.compile(emulator), x.port())
     oracle.assert_same(integers, halves)
 
 
-def test_the_dequantized_activation_may_be_used_elsewhere(device):
+def test_the_dequantized_activation_may_be_used_elsewhere(emulator):
     x = Quantized(full_range(1, (1, 33, 2, 7), "int8"), np.float16(0.1), 3)
     weight = Quantized(full_range(2, (9, 33, 1, 1), "int8"), np.float16(0.01))
 
@@ -202,14 +202,14 @@ def test_the_dequantized_activation_may_be_used_elsewhere(device):
             mil.mul(constant, mil.slice_by_size(t, [0] * 4, [1] * 4)),
         )
 
-    y, activation, _ = evaluate(device, define, x.port())
+    y, activation, _ = evaluate(emulator, define, x.port())
     oracle.assert_same(y, product(oracle.conv, x, weight, 1))
     oracle.assert_same(activation, oracle.rounded(oracle.dequantize(x.q, x.scale, 3, None)))
 
 
 @pytest.mark.parametrize("layout", ["conv", "column", "windows", "linear", "per channel"])
 @pytest.mark.parametrize("dtype", ["int8", "uint8"])
-def test_quantizing_the_result_is_the_same_at_once_and_apart(device, dtype, layout):
+def test_quantizing_the_result_is_the_same_at_once_and_apart(emulator, dtype, layout):
     """Where nothing else reads the result, the product quantizes it; an output beside makes it a step."""
     shape = {"column": (1, 70, 1, 1), "linear": (1, 1, 40, 70)}.get(layout, (2, 70, 5, 40))
     x = Quantized(full_range(1, shape, "uint8"), np.float16(0.1), 100)
@@ -225,8 +225,8 @@ def test_quantizing_the_result_is_the_same_at_once_and_apart(device, dtype, layo
         q = mil.cast(mil.quantize(y, scale, zero_point, dtype, axis), "fp16")
         return (q, y) if is_output else q
 
-    (at_once,) = evaluate(device, lambda t: define(t, False), x.port())
-    apart, value = evaluate(device, lambda t: define(t, True), x.port())
+    (at_once,) = evaluate(emulator, lambda t: define(t, False), x.port())
+    apart, value = evaluate(emulator, lambda t: define(t, True), x.port())
     oracle.assert_same(at_once, apart)
     expected = oracle.quantize(value, scale, zero_point, dtype, axis)
     np.testing.assert_array_equal(apart, expected)
@@ -261,7 +261,7 @@ def test_the_published_stack(emulator):
     oracle.assert_same(got, oracle.rounded(value * 0.125))
 
 
-def test_operands_that_do_not_fit_are_refused(device):
+def test_operands_that_do_not_fit_are_refused(emulator):
     weight = Quantized(full_range(1, (4, 6), "int8"), np.float16(1))
     x = Quantized(full_range(2, (3, 6), "int8"), np.float16(1))
     with pytest.raises(CompileError, match=r"'scale' must be a scalar or \[4\], is \[6\]"):
@@ -279,4 +279,4 @@ def test_operands_that_do_not_fit_are_refused(device):
     ]:
         assert old in program.text
         with pytest.raises(CompileError, match=message):
-            device.compile(program.text.replace(old, new), program.weights)
+            emulator.compile(program.text.replace(old, new), program.weights)
