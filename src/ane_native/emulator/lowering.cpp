@@ -32,24 +32,12 @@ constexpr std::array<std::string_view, 4> products = {"conv", "linear", "matmul"
 Lowering::Lowering(const mil::Function& function, const ChipProfile& profile, const Kernels& kernels,
                    ThreadPool& threads)
     : function_(function),
-      uses_(function.values.size()),
+      producers_(function.values.size()),
       profile_(profile),
       kernels_(kernels),
       threads_(threads) {
-    for (const mil::Operation& operation : function.operations) {
-        for (const mil::ValueId result : operation.results) uses_[result].producer = &operation;
-        for (const mil::Argument& argument : operation.arguments)
-            for (const mil::ValueId operand : argument.values) {
-                uses_[operand].reader = &operation;
-                ++uses_[operand].readers;
-            }
-    }
-    for (const mil::ValueId output : function.outputs) ++uses_[output].readers;
-}
-
-const mil::Operation* Lowering::only_reader(const mil::Value& value) const {
-    const Uses& uses = uses_[id(value)];
-    return uses.readers == 1 ? uses.reader : nullptr;
+    for (const mil::Operation& operation : function.operations)
+        for (const mil::ValueId result : operation.results) producers_[result] = &operation;
 }
 
 mil::ValueId Lowering::id(const mil::Value& value) const {

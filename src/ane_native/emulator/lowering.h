@@ -33,14 +33,10 @@ class Lowering {
     void alias(const mil::Value& to, const mil::Value& from);
     Buffer scratch(int64_t bytes);
     bool is_constant(const mil::Value& value);
-    bool has_buffer(const mil::Value& value) const { return exact_.packed.contains(id(value)); }
 
-    const mil::Value& value(mil::ValueId id) const { return function_.values[id]; }
     mil::OpView view(const mil::Operation& operation) const { return {function_, operation}; }
     // Null for a port or a constant.
-    const mil::Operation* producer(const mil::Value& value) const { return uses_[id(value)].producer; }
-    // Null if there are several or none, or an output port reads it too.
-    const mil::Operation* only_reader(const mil::Value& value) const;
+    const mil::Operation* producer(const mil::Value& value) const { return producers_[id(value)]; }
 
     // Adds a step, or runs it now if all it reads is constant.
     void step(std::vector<Buffer> reads, std::vector<Buffer> writes,
@@ -58,13 +54,8 @@ class Lowering {
     mil::ValueId id(const mil::Value& value) const;
     const mil::Value& port_value(const Port& port, std::span<const mil::ValueId> ids) const;
 
-    struct Uses {
-        const mil::Operation *producer = nullptr, *reader = nullptr;
-        int64_t readers = 0;
-    };
-
     const mil::Function& function_;
-    std::vector<Uses> uses_;  // by value
+    std::vector<const mil::Operation*> producers_;  // by value
     const ChipProfile& profile_;
     const Kernels& kernels_;
     ThreadPool& threads_;

@@ -96,8 +96,7 @@ class IntegerTiles {
           flip_(encode_right(o.x->type.dtype).flip),
           is_column_(p_.columns == 1 && !p_.pack),
           rounding_(l.profile().product) {
-        if (!p_.z_is_transposed || is_column_) quantization_ = take_quantize(l, z);
-        z_ = quantization_ ? quantization_->y : l.result(z);
+        z_ = l.result(z);
         depth_ = in_lines(p_.inner);
         block_rows_ = static_cast<int64_t>(l.kernels().integers->rows);
         rows_ = std::min(p_.rows, tallest_tile);
@@ -218,8 +217,11 @@ class IntegerTiles {
                 if (p_.z_is_transposed)
                     e.kernels.to_half(values, halves + (row + i) * columns_, size(tile.columns), rounding_);
                 else
-                    store(e, values, (tile.batch * p_.rows + tile.row + row + i) * p_.columns + tile.column,
-                          tile.columns);
+                    e.kernels.to_half(values,
+                                      e.at<half>(z_) +
+                                          (tile.batch * p_.rows + tile.row + row + i) * p_.columns +
+                                          tile.column,
+                                      size(tile.columns), rounding_);
             }
         }
         if (p_.z_is_transposed)
@@ -239,7 +241,7 @@ class IntegerTiles {
         e.kernels.scale_integers(sums(tile), 1, values, n);
         e.kernels.binary(Binary::mul, values, weight_.scales.data() + first, values, n);
         if (bias_ >= 0) e.kernels.binary(Binary::add, values, e.at<float>(bias_) + first, values, n);
-        store(e, values, tile.batch * p_.rows + tile.row, tile.rows);
+        e.kernels.to_half(values, e.at<half>(z_) + tile.batch * p_.rows + tile.row, n, rounding_);
     }
 
     void subtract_zero_point(const Tile& tile, int64_t row, int32_t* sums) const {
@@ -250,17 +252,6 @@ class IntegerTiles {
                                            zero_point * static_cast<uint32_t>(column_sums(tile)[j]));
     }
 
-    // Values in fp32 as elements of z from `at` on, or as what the quantize of z gives.
-    void store(const Execution& e, const float* values, int64_t at, int64_t n) const {
-        if (!quantization_) return e.kernels.to_half(values, e.at<half>(z_) + at, size(n), rounding_);
-        half rounded[widest_tile];
-        float widened[widest_tile];
-        e.kernels.to_half(values, rounded, size(n), rounding_);
-        e.kernels.to_float(rounded, widened, size(n));
-        e.kernels.quantize(widened, quantization_->scale, quantization_->zero_point, quantization_->is_signed,
-                           e.at<uint8_t>(z_) + at, size(n));
-    }
-
     int64_t quads() const { return ceil_divide(p_.inner, 4) * 4; }
 
     IntegerProduct p_;
@@ -269,7 +260,6 @@ class IntegerTiles {
     uint8_t flip_;
     bool is_column_;  // one column, which needs no panel
     Rounding rounding_;
-    std::optional<Quantization> quantization_;
     Buffer z_, scratch_;
     int64_t depth_, block_rows_, rows_,
         columns_;  // of a panel in memory, of the sums in registers, of a tile

@@ -24,8 +24,7 @@ struct IntegerProduct {
     bool z_is_transposed = false;  // z is [batches, columns, rows]
     std::function<void(const Execution& e, const IntegerPanel& panel, uint8_t* to)> pack = {};
 };
-// `bias` is fp32 [rows], or -1 for none. If quantize alone reads z, the step does that too, and there is no
-// z.
+// `bias` is fp32 [rows], or -1 for none.
 void add_integer_product(Lowering& l, const IntegerProduct& product, const IntegerOperands& operands,
                          Buffer bias, const mil::Value& z);
 

@@ -24,15 +24,6 @@ Affine affine(const mil::OpView& op, const TensorType& type) {
     return a;
 }
 
-std::optional<Quantization> take_quantize(Lowering& l, const mil::Value& value) {
-    const mil::Operation* reader = l.only_reader(value);
-    if (!reader || reader->op != "quantize") return {};
-    const Affine a = affine(l.view(*reader), value.type);
-    if (!a.is_uniform()) return {};
-    const mil::Value& y = l.value(reader->results[0]);
-    return Quantization{l.result(y), a.scale[0], a.zero_point[0], y.type.dtype == DType::int8};
-}
-
 std::optional<IntegerOperands> integer_operands(const Lowering& l, const mil::Value& x,
                                                 const mil::Value& weight, int64_t output_axis,
                                                 int64_t terms) {
@@ -75,7 +66,6 @@ void for_each_stretch(const Execution& e, const Affine& a, int64_t count, const 
 }
 
 void lower_quantize(Lowering& l, const mil::OpView& op, Results results) {
-    if (l.has_buffer(*results[0])) return;  // what computes the value quantizes it
     const mil::Value& value = op.value("input");
     const bool is_signed = results[0]->type.dtype == DType::int8;
     const int64_t count = value.type.elements();

@@ -21,16 +21,6 @@ struct Affine {
 
 Affine affine(const mil::OpView& op, const TensorType& type);
 
-// A quantize of one scale that a product does itself, while its result is in the cache.
-struct Quantization {
-    Buffer y;
-    float scale, zero_point;
-    bool is_signed;
-};
-
-// The quantize that alone reads `value`, if there is one: nothing else needs the value then.
-std::optional<Quantization> take_quantize(Lowering& l, const mil::Value& value);
-
 // The operands of a product of integers, as the two dequantizing operations have them.
 struct IntegerOperands {
     const mil::Value *x, *weight;
