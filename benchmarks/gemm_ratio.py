@@ -1,10 +1,12 @@
-"""Matrix products against the machine's own peak, as ratios measured in one run.
+"""Matrix products against the machine's own peaks, as ratios measured in one run.
 
     python benchmarks/gemm_ratio.py [--against PYTHON] [--rounds N] [--only TEXT]
 
-Each round measures the peak (fused multiply-adds in registers, on every core), a case of this package's
-emulator, with --against the same case in the interpreter of another environment, whose aneperf may be another
-version, and numpy's multi-threaded fp32 product of 4096 x 4096 matrices. The table has medians over the
+Two peaks are measured. The GEMM peak is what a matrix product library reaches: numpy's fp32 product of
+4096 x 4096 matrices on every core (OpenBLAS, or Accelerate on a Mac). The FMA peak is fused multiply-adds in
+registers on every core, which no product of matrices in memory reaches. Each round measures both, a case of
+this package's emulator, for an int8 case its fp16 counterpart, and with --against the same case in the
+interpreter of another environment, whose aneperf may be another version. The table has medians over the
 rounds of ratios within a round, since what else the machine does then weighs on both sides. Needs a C++
 compiler ($CXX, or c++).
 """
@@ -13,7 +15,9 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import functools
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -64,6 +68,43 @@ def stack(depth: int, height: int, width: int) -> Case:
     return 2 * depth * 512**2 * height * width, define, [(1, 512, height, width)]
 
 
+def int8_weight(seed: int, *shape: int) -> Any:
+    q = np.random.default_rng(seed).integers(-128, 128, shape).astype(np.int8)
+    return mil.constexpr_affine_dequantize(q, np.float16(shape[1] ** -0.5 / 74))
+
+
+def int8_activation(x: Any) -> Any:
+    return mil.dequantize(mil.quantize(x, 0.03125), 0.03125)
+
+
+def int8_stack(depth: int, height: int, width: int) -> Case:
+    """As the published W8A8 benchmark: each layer's output is quantized, and dequantized for the next."""
+
+    def define(x: Any) -> Any:
+        x = int8_activation(x)
+        for i in range(depth):
+            x = int8_activation(mil.conv(x, int8_weight(i, 512, 512, 1, 1)))
+        return x
+
+    return 2 * depth * 512**2 * height * width, define, [(1, 512, height, width)]
+
+
+def int8_conv(channels: int, outputs: int, height: int, width: int, kernel: int) -> Case:
+    def define(x: Any) -> Any:
+        weight = int8_weight(1, outputs, channels, kernel, kernel)
+        return mil.conv(int8_activation(x), weight, pad_type="same")
+
+    flops = 2 * outputs * channels * kernel**2 * height * width
+    return flops, define, [(1, channels, height, width)]
+
+
+def int8_linear(rows: int, inputs: int, outputs: int) -> Case:
+    def define(x: Any) -> Any:
+        return mil.linear(int8_activation(x), int8_weight(1, outputs, inputs))
+
+    return 2 * rows * inputs * outputs, define, [(rows, inputs)]
+
+
 def linear(rows: int, inputs: int, outputs: int) -> Case:
     weight = halves(1, outputs, inputs, scale=inputs**-0.5)
     return 2 * rows * inputs * outputs, lambda x: mil.linear(x, weight), [(rows, inputs)]
@@ -100,7 +141,13 @@ CASES: dict[str, Callable[[], Case]] = {
     "matmul 1x4096x4096": lambda: matmul(1, 1, 4096, 4096),
     "attention 12 heads 256x64": lambda: attention(12, 256, 64),
     "attention 8 heads 1024x64": lambda: attention(8, 1024, 64),
+    "int8 128x conv 512ch sp64": lambda: int8_stack(128, 1, 64),
+    "int8 128x conv 512ch 64x64": lambda: int8_stack(128, 64, 64),
+    "int8 conv 3x3 256ch 64x64": lambda: int8_conv(256, 256, 64, 64, kernel=3),
+    "int8 linear 256x768x2048": lambda: int8_linear(256, 768, 2048),
+    "int8 linear 1x768x2048": lambda: int8_linear(1, 768, 2048),
 }
+INT8 = "int8 "  # before the name of the same case in fp16
 
 
 def open_emulator() -> aneperf.Device:
@@ -118,6 +165,7 @@ def median_time(call: Callable[[], Any]) -> float:
     return statistics.median(times)
 
 
+@functools.lru_cache(2)  # a case and its counterpart
 def compiled(name: str) -> tuple[int, Callable[[], Any]]:
     """FLOP of an evaluation, and a function that evaluates."""
     flops, define, shapes = CASES[name]()
@@ -128,17 +176,15 @@ def compiled(name: str) -> tuple[int, Callable[[], Any]]:
     outputs = {port.name: device.make_surface(port) for port in program.outputs}
     for i, shape in enumerate(shapes):
         inputs[f"x{i}"].write(halves(100 + i, *shape, scale=0.1))
-    return flops, program.bind(inputs, outputs).evaluate
+    evaluate = program.bind(inputs, outputs).evaluate
+    evaluate()
+    return flops, evaluate
 
 
 def serve() -> None:
     """Answers each line, a case's name, with FLOP and seconds of an evaluation."""
-    name = ""
     for line in sys.stdin:
-        if line.strip() != name:
-            name = line.strip()
-            flops, evaluate = compiled(name)
-            evaluate()
+        flops, evaluate = compiled(line.strip())
         print(json.dumps((flops, median_time(evaluate))), flush=True)
 
 
@@ -175,7 +221,7 @@ def peak_loop(cores: int) -> Callable[[], float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Matrix products as ratios of the machine's peak.")
+    parser = argparse.ArgumentParser(description="Matrix products as ratios of the machine's peaks.")
     parser.add_argument("--against", metavar="PYTHON", help="interpreter of another environment with aneperf")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--only", default="", metavar="TEXT", help="cases whose name has this in it")
@@ -190,25 +236,27 @@ def main() -> None:
     peak, ours = peak_loop(int(facts["threads"])), Server(sys.executable)
     other = Server(options.against) if options.against else None
     a, b = (halves(i, 4096, 4096).astype(np.float32) for i in range(2))
-    print(f"{'':38} {'GFLOP/s':>8} {'of peak':>8} {'numpy':>8} {'of numpy':>9} {'of other':>9}  5 % to 95 %")
+    columns = ["GFLOP/s", "of GEMM", "of FMA", "GEMM of FMA", "of fp16", "of other"]
+    print(f"{'':38} {' '.join(f'{column:>11}' for column in columns)}  5 % to 95 %")
     for name in (name for name in CASES if options.only in name):
         rows = []
         for _ in range(options.rounds + 1):
-            limit = peak()
+            fma = peak()
             speed = ours.speed(name)
-            limit = (limit + peak()) / 2
+            fp16 = ours.speed(name.removeprefix(INT8)) if name.startswith(INT8) else float("nan")
+            fma = (fma + peak()) / 2
             other_speed = other.speed(name) if other else float("nan")
-            numpy_speed = 2 * 4096**3 / median_time(lambda: a @ b) / 1e9
+            gemm = 2 * 4096**3 / median_time(lambda: a @ b) / 1e9
             time.sleep(0.1)  # its threads spin for a while
-            ratios = (speed / limit, numpy_speed / limit, speed / numpy_speed, speed / other_speed)
-            rows.append((speed, *ratios))
+            rows.append((speed, speed / gemm, speed / fma, gemm / fma, speed / fp16, speed / other_speed))
         rows = rows[1:]  # the first round warms up
         medians = [statistics.median(column) for column in zip(*rows, strict=True)]
-        spread = statistics.quantiles([row[-1] for row in rows], n=20)
-        line = "{:38} {:8.1f} {:8.2f} {:8.2f} {:9.2f}".format(name, *medians)
+        shown = ["" if math.isnan(m) else f"{m:.{2 if i else 1}f}" for i, m in enumerate(medians)]
+        line = f"{name:38} {' '.join(f'{text:>11}' for text in shown)}"
         if other:
-            line += f" {medians[-1]:9.2f}  {spread[0]:.2f} to {spread[-1]:.2f}"
-        print(line, flush=True)
+            spread = statistics.quantiles([row[-1] for row in rows], n=20)
+            line += f"  {spread[0]:.2f} to {spread[-1]:.2f}"
+        print(line.rstrip(), flush=True)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 import aneperf
 import oracle
 from aneperf import mil
+from integers import Quantized, full_range, product
 from programs import NO_BUDGET, evaluate, normal_halves
 
 # Rows of a block are 4, 6 or 8, its columns 8, 16 or 32, tiles are 64 to 256, sums are cut every 512 terms.
@@ -91,10 +92,52 @@ def attention_cases(rows: int, length: int, features: int) -> dict[str, Case]:
     return {"attention": Case(mil.scaled_dot_product_attention, arrays, oracle.attention(*arrays))}
 
 
+def integer_cases(rows: int, terms: int, columns: int) -> dict[str, Case]:
+    """With the exact result as fp16: an error of 0."""
+    x = Quantized(full_range(1, (1, terms, 1, columns), "int8"), np.float16(0.05), -7)
+    scale = np.exp2(np.random.default_rng(2).uniform(-8, -4, rows)).astype(np.float16)
+    weight = Quantized(full_range(3, (rows, terms, 1, 1), "int8"), scale, 0, 0)
+    flat = Quantized(full_range(4, (columns, terms), "uint8"), np.float16(0.1), 130)
+    zeros = full_range(5, (rows,), "uint8")
+    matrix = Quantized(full_range(6, (rows, terms), "uint8"), scale, zeros, 0)
+    turned = matrix._replace(q=np.ascontiguousarray(matrix.q.T), axis=1)
+    flat_turned = flat._replace(q=np.ascontiguousarray(flat.q.T))
+    tall = Quantized(full_range(7, (1, -(-terms // 9), 5, columns), "uint8"), np.float16(0.1), 99)
+    window = Quantized(full_range(8, (rows, tall.q.shape[1], 3, 3), "int8"), scale, 0, 0)
+    bias, pad = normal_halves(9, (rows,), 10), (1, 1, 1, 1)
+
+    def case(define: Callable[..., Any], a: Quantized, expected: NDArray[np.float16]) -> Case:
+        return Case(
+            lambda t: define(a.activation(t)), [a.port()], oracle.Expected(expected.astype(np.float64), 0.0)
+        )
+
+    return {
+        "integer_conv": case(lambda t: mil.conv(t, weight.constant()), x, product(oracle.conv, x, weight, 1)),
+        "integer_window": case(
+            lambda t: mil.conv(t, window.constant(), pad_type="custom", pad=pad),
+            tall,
+            product(lambda a, b: oracle.conv(a, b, pad=pad), tall, window, 1),
+        ),
+        "integer_linear": case(
+            lambda t: mil.linear(t, matrix.constant(), bias),
+            flat,
+            product(oracle.linear, flat, matrix, 1, bias),
+        ),
+        "integer_matmul": case(
+            lambda t: mil.matmul(t, turned.constant()), flat, product(oracle.matmul, flat, turned, 1)
+        ),
+        "integer_matmul_left": case(
+            lambda t: mil.matmul(matrix.constant(), t),
+            flat_turned,
+            product(lambda a, b: oracle.matmul(b, a), flat_turned, matrix, 0),
+        ),
+    }
+
+
 def cases() -> dict[str, Case]:
     result = {}
     for extents in EXTENTS:
-        for family in (product_cases, conv_cases, attention_cases):
+        for family in (product_cases, conv_cases, attention_cases, integer_cases):
             for path, case in family(*extents).items():
                 result[f"{path} {extents}"] = case
     return result

@@ -60,6 +60,16 @@ def _conv_stack(x: mil.Tensor) -> mil.Tensor:
     return x
 
 
+def _integer_conv(x: mil.Tensor) -> mil.Tensor:
+    weight = np.random.default_rng(4).integers(-128, 128, (130, x.channels, 3, 3)).astype(np.int8)
+    y = mil.conv(
+        mil.dequantize(mil.quantize(x, 0.03), 0.03),
+        mil.constexpr_affine_dequantize(weight, 0.001, -5),
+        pad_type="same",
+    )
+    return mil.cast(mil.quantize(y, 0.02), "fp16")
+
+
 def _decomposed_attention(x: mil.Tensor) -> mil.Tensor:
     scores = mil.mul(mil.matmul(x, x, transpose_y=True), 0.125)
     return mil.matmul(mil.softmax(scores), x)
@@ -81,6 +91,7 @@ PRODUCTS: dict[str, Case] = {
         lambda x: mil.conv_transpose(x, GROUPED_WEIGHT, groups=4, strides=(2, 3), pad_type="same"),
         (2, 96, 9, 67),
     ),
+    "integer_conv": (_integer_conv, (2, 70, 9, 67)),
     "matmul": (lambda x: mil.matmul(x, x, transpose_x=True), (3, 77, 601)),
     "einsum": (lambda x: mil.einsum([x, mil.transpose(x, [0, 3, 2, 1])]), (2, 60, 5, 200)),
     "linear": (lambda x: mil.linear(x, LINEAR_WEIGHT, LINEAR_BIAS), (1, 1, 259, 300)),

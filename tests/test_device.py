@@ -290,7 +290,7 @@ def test_info_tells_what_the_emulator_is(emulator):
     info = emulator.info()
     assert info["kind"] == "emulator"
     assert info["chip"] == "h16"
-    assert info["simd"] in {"baseline", "avx2", "avx512", "neon"}
+    assert info["simd"] in {"baseline", "avx2", "avx512", "avx512vnni", "neon"}
     assert int(info["threads"]) >= 1
     assert info["gemm"]
 

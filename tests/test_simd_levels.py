@@ -16,7 +16,8 @@ import product_edges
 from programs import PRODUCTS, VECTORS, input_of
 from test_determinism import results_with
 
-LEVELS = {"x86_64": ["baseline", "avx2", "avx512"], "AMD64": ["baseline", "avx2", "avx512"]}.get(
+X86 = ["baseline", "avx2", "avx512", "avx512vnni"]
+LEVELS = {"x86_64": X86, "AMD64": X86}.get(
     platform.machine(), ["neon" if platform.machine() in ("arm64", "aarch64") else "baseline"]
 )
 

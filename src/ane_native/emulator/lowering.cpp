@@ -32,7 +32,14 @@ constexpr std::array<std::string_view, 6> products = {
 
 Lowering::Lowering(const mil::Function& function, const ChipProfile& profile, const Kernels& kernels,
                    ThreadPool& threads)
-    : function_(function), profile_(profile), kernels_(kernels), threads_(threads) {}
+    : function_(function),
+      producers_(function.values.size()),
+      profile_(profile),
+      kernels_(kernels),
+      threads_(threads) {
+    for (const mil::Operation& operation : function.operations)
+        for (const mil::ValueId result : operation.results) producers_[result] = &operation;
+}
 
 mil::ValueId Lowering::id(const mil::Value& value) const {
     return static_cast<mil::ValueId>(&value - function_.values.data());

@@ -34,6 +34,10 @@ class Lowering {
     Buffer scratch(int64_t bytes);
     bool is_constant(const mil::Value& value);
 
+    mil::OpView view(const mil::Operation& operation) const { return {function_, operation}; }
+    // Null for a port or a constant.
+    const mil::Operation* producer(const mil::Value& value) const { return producers_[id(value)]; }
+
     // Adds a step, or runs it now if all it reads is constant.
     void step(std::vector<Buffer> reads, std::vector<Buffer> writes,
               std::function<void(const Execution&)> run);
@@ -51,6 +55,7 @@ class Lowering {
     const mil::Value& port_value(const Port& port, std::span<const mil::ValueId> ids) const;
 
     const mil::Function& function_;
+    std::vector<const mil::Operation*> producers_;  // by value
     const ChipProfile& profile_;
     const Kernels& kernels_;
     ThreadPool& threads_;

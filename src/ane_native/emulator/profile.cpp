@@ -31,6 +31,7 @@ constexpr ChipProfile h17 = {.name = "h17",
                              .softplus_limit = 11.09f,
                              .slice_limit = infinite,
                              .flushes_product_subnormals = false,
+                             .multiplies_integers = true,
                              .casts_fp32 = true,
                              .has_sine = true,
                              .has_topk = true,
@@ -47,6 +48,7 @@ constexpr ChipProfile h16 = [] {
 constexpr ChipProfile h15 = [] {
     ChipProfile p = h16;
     p.name = "h15";
+    p.multiplies_integers = false;
     p.max_spatial_extent = 16384;
     return p;
 }();
@@ -79,6 +81,7 @@ constexpr ChipProfile none = {.name = "none",
                               .softplus_limit = infinite,
                               .slice_limit = infinite,
                               .flushes_product_subnormals = false,
+                              .multiplies_integers = true,
                               .casts_fp32 = true,
                               .has_sine = true,
                               .has_topk = true,

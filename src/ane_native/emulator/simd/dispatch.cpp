@@ -19,6 +19,17 @@ bool has_f16c() {
     unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
     return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0;
 }
+
+// Nothing but products of integers differs from avx512.
+const Kernels& with_vnni() {
+    static const Kernels vnni = [] {
+        Kernels k = avx512_kernels;
+        k.level = "avx512vnni";
+        k.integers = &avx512vnni_integers;
+        return k;
+    }();
+    return vnni;
+}
 #endif
 
 // The levels that this CPU runs, narrowest first.
@@ -30,6 +41,7 @@ std::vector<const Kernels*> available_levels() {
     if (has_avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq")) {
         levels.push_back(&avx512_kernels);
+        if (__builtin_cpu_supports("avx512vnni")) levels.push_back(&with_vnni());
     }
 #endif
     return levels;

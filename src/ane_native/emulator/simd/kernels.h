@@ -1,6 +1,6 @@
 // Vector kernels over fp32 tiles, compiled once for each SIMD level and chosen at run time.
-// Every level computes the same bits: reductions have 16 fixed lanes, and only matrix products, below, fuse
-// multiplications with additions.
+// Every level computes the same bits: reductions have 16 fixed lanes, and only matrix products of fp16,
+// below, fuse multiplications with additions.
 #pragma once
 
 #include <cstddef>
@@ -103,9 +103,33 @@ struct ProductKernels {
     void (*transpose)(const half* x, size_t x_stride, size_t rows, size_t columns, half* y, size_t y_stride);
 };
 
+// The parts of exact products of 8-bit integers: signed ones on the left, unsigned ones on the right. Sums
+// are 32 bits that wrap, so they are the same in any order, and right whenever the true sum fits.
+//
+// A panel is a right operand [depth, columns] as strips [depth / 4, strip, 4]: four terms of a column follow
+// each other. `depth` is a multiple of 4; beyond the operand's own depth the left operand has zeros.
+struct IntegerKernels {
+    size_t rows;   // of the sums that stay in registers
+    size_t strip;  // their columns; a divisor of 32
+    // Writes `rows` rows of every strip of a panel, and zeros up to the next four; every byte is changed by
+    // `flip` with exclusive or. `stride` is that of b's rows.
+    void (*pack)(const uint8_t* b, size_t stride, size_t rows, size_t columns, uint8_t flip, uint8_t* panel,
+                 size_t depth);
+    // The same from b [columns, rows].
+    void (*pack_transposed)(const uint8_t* b, size_t stride, size_t rows, size_t columns, uint8_t flip,
+                            uint8_t* panel, size_t depth);
+    // c [rows, columns] = start [rows] + a [rows, depth] * panel. Writes whole vectors: the rows of c need
+    // room for a multiple of 32 columns.
+    void (*multiply)(const int8_t* a, size_t a_stride, size_t rows, const uint8_t* panel, size_t depth,
+                     size_t columns, const int32_t* start, int32_t* c, size_t c_stride);
+    // c [rows] = start [rows] + a [rows, depth] * b [depth], `depth` being a multiple of 64.
+    void (*multiply_column)(const int8_t* a, size_t a_stride, size_t rows, const uint8_t* b, size_t depth,
+                            const int32_t* start, int32_t* c);
+};
+
 // NaN is NaN, with bits that differ between levels, until to_half.
 struct Kernels {
-    const char* level;  // "baseline", "avx2", "avx512" or "neon"
+    const char* level;  // "baseline", "avx2", "avx512", "avx512vnni" or "neon"
     void (*to_float)(const half* x, float* y, size_t n);
     void (*to_half)(const float* x, half* y, size_t n, Rounding rounding);
     void (*unary)(Unary op, const float* x, Parameters p, float* y, size_t n);
@@ -118,7 +142,10 @@ struct Kernels {
     float (*exp_and_sum)(float* x, float maximum, size_t n);
     // clamp(round_half_away(x / scale) + zero_point) to [-128, 127], or [0, 255] if not `is_signed`.
     void (*quantize)(const float* x, float scale, float zero_point, bool is_signed, uint8_t* y, size_t n);
+    // x * scale, x being rounded to fp32 first.
+    void (*scale_integers)(const int32_t* x, float scale, float* y, size_t n);
     const ProductKernels* products;
+    const IntegerKernels* integers;
 };
 
 // The widest level that this CPU runs and ANEPERF_SIMD allows. Throws ArgumentError for an unknown or

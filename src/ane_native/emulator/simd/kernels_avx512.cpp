@@ -5,6 +5,6 @@ namespace ane::emulator {
 
 static_assert(lanes == 16, "compile this file with -mavx512f -mavx512bw -mavx512vl -mavx512dq");
 
-constinit const Kernels avx512_kernels = make_kernels(avx512_products);
+constinit const Kernels avx512_kernels = make_kernels(avx512_products, avx512_integers);
 
 }  // namespace ane::emulator

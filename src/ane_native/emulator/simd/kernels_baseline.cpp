@@ -3,6 +3,6 @@
 
 namespace ane::emulator {
 
-constinit const Kernels baseline_kernels = make_kernels(baseline_products);
+constinit const Kernels baseline_kernels = make_kernels(baseline_products, baseline_integers);
 
 }  // namespace ane::emulator

@@ -193,21 +193,31 @@ float exp_and_sum(float* x, float maximum, size_t n) {
 }
 
 void quantize(const float* x, float scale, float zero_point, bool is_signed, uint8_t* y, size_t n) {
-    const float low = is_signed ? -128.0f : 0.0f;
-    map<Floats>(x, y, n, [=](Floats v) {
-        const Floats quotient = v / scale;
+    const int32_t low = is_signed ? -128 : 0, high = low + 255, zero = static_cast<int32_t>(zero_point);
+    const auto rounded = [=](Floats quotient) {
         // An undefined quotient counts as zero, and the bounds keep the conversion to integers defined.
         const Floats q = clamp(quotient == quotient ? quotient : 0.0f, -0x1p22f, 0x1p22f);
-        const Floats whole = __builtin_convertvector(__builtin_convertvector(q, Ints), Floats);
-        const Floats fraction = q - whole;
-        const Floats away = fraction >= 0.5f ? splat(1.0f) : (fraction <= -0.5f ? -1.0f : Floats{});
-        const Floats result = clamp(whole + away + zero_point, low, low + 255.0f);
-        const Ints integer = __builtin_convertvector(result, Ints);
-        return __builtin_convertvector(__builtin_convertvector(integer, Halves), Bytes);
-    });
+        // Towards zero after adding the number just below a half: ties, whose sums round up, go away from
+        // zero, and no smaller fraction reaches the next integer.
+        const Floats sum = q + as_floats(sign_of(q) | as_words(0x1.fffffep-2f));
+        const Ints integer = __builtin_convertvector(sum, Ints) + zero;
+        const Ints least = integer < low ? low : integer;
+        const Ints bounded = least > high ? high : least;
+        return __builtin_convertvector(__builtin_convertvector(bounded, Halves), Bytes);
+    };
+    // By a power of two the product is the quotient.
+    const float inverse = 1.0f / scale;
+    if ((as_words(scale) & 0x007fffffu) == 0)
+        map<Floats>(x, y, n, [=](Floats v) { return rounded(v * inverse); });
+    else
+        map<Floats>(x, y, n, [=](Floats v) { return rounded(v / scale); });
 }
 
-constexpr Kernels make_kernels(const ProductKernels& products) {
+void scale_integers(const int32_t* x, float scale, float* y, size_t n) {
+    map<Ints>(x, y, n, [=](Ints v) { return __builtin_convertvector(v, Floats) * scale; });
+}
+
+constexpr Kernels make_kernels(const ProductKernels& products, const IntegerKernels& integers) {
     return {
         .level = level,
         .to_float = to_float,
@@ -220,7 +230,9 @@ constexpr Kernels make_kernels(const ProductKernels& products) {
         .sum_of_squares = sum_of_squares,
         .exp_and_sum = exp_and_sum,
         .quantize = quantize,
+        .scale_integers = scale_integers,
         .products = &products,
+        .integers = &integers,
     };
 }
 

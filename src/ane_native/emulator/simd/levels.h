@@ -1,4 +1,5 @@
-// The kernels of each SIMD level. Outside x86-64 only the baseline exists.
+// The kernels of each SIMD level; avx512vnni has those of avx512 but for integers. Outside x86-64 only the
+// baseline exists.
 #pragma once
 
 #include "kernels.h"
@@ -12,5 +13,10 @@ extern const Kernels avx512_kernels;
 extern const ProductKernels baseline_products;
 extern const ProductKernels avx2_products;
 extern const ProductKernels avx512_products;
+
+extern const IntegerKernels baseline_integers;
+extern const IntegerKernels avx2_integers;
+extern const IntegerKernels avx512_integers;
+extern const IntegerKernels avx512vnni_integers;
 
 }  // namespace ane::emulator

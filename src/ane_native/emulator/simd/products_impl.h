@@ -117,7 +117,7 @@ inline void multiply_columns(const float* a, const half* b, size_t stride, size_
 
 void multiply_row(const float* a, const half* b, size_t stride, size_t depth, size_t columns, float* c,
                   bool accumulate) {
-    constexpr size_t vectors = 4;  // enough sums to hide the latency of one
+    constexpr size_t vectors = 8;  // enough sums to hide the latency of one
     size_t j = 0;
     for (; j + vectors * lanes <= columns; j += vectors * lanes)
         multiply_columns<vectors>(a, b + j, stride, depth, lanes, c + j, accumulate);

@@ -8,6 +8,7 @@
 #include "../lowering.h"
 #include "../strided.h"
 #include "copy.h"
+#include "integer_product.h"
 #include "product.h"
 
 namespace ane::emulator {
@@ -28,9 +29,38 @@ LoopNest<2> batch_loops(const Shape& batch, const Shape& x, const Shape& y) {
     return nest;
 }
 
+// With integers the weight is the left operand, so that a weight y gives the product transposed.
+bool lower_integer_matmul(Lowering& l, const mil::OpView& op, const mil::MatmulExtents& m, Results results) {
+    for (const bool weight_is_x : {true, false}) {
+        const mil::Value &weight = op.value(weight_is_x ? "x" : "y"), &x = op.value(weight_is_x ? "y" : "x");
+        const int64_t rows = weight_is_x ? m.rows : m.columns, columns = weight_is_x ? m.columns : m.rows;
+        const bool is_turned = weight_is_x ? m.transpose_x : !m.transpose_y;  // the weight is [inner, rows]
+        const auto integers =
+            integer_operands(l, x, weight, weight.type.rank() - (is_turned ? 1 : 2), m.inner);
+        if (!integers) continue;
+        IntegerProduct product{TensorType{DType::fp16, m.batch}.elements(),
+                               rows,
+                               m.inner,
+                               columns,
+                               [loops = batch_loops(m.batch, weight.type.shape, x.type.shape),
+                                size = rows * m.inner](int64_t batch) {
+                                   const auto [at_weight, at_x] = loops.offsets(batch);
+                                   return std::array{at_weight / size, at_x};
+                               },
+                               is_turned ? 1 : m.inner,
+                               is_turned ? rows : 1};
+        product.x_is_transposed = weight_is_x ? m.transpose_y : !m.transpose_x;
+        product.z_is_transposed = !weight_is_x;
+        add_integer_product(l, product, *integers, -1, *results[0]);
+        return true;
+    }
+    return false;
+}
+
 void lower_matmul(Lowering& l, const mil::OpView& op, Results results) {
     const mil::Value &x = op.value("x"), &y = op.value("y");
     const mil::MatmulExtents m = mil::matmul_extents(op);
+    if (lower_integer_matmul(l, op, m, results)) return;
     const int64_t size_x = m.rows * m.inner, size_y = m.inner * m.columns;
     Buffer a = l.buffer(x), b = l.buffer(y);
     if (m.transpose_x) a = transposed(l, a, x.type.elements() / size_x, m.inner, m.rows);
@@ -95,9 +125,15 @@ void lower_linear(Lowering& l, const mil::OpView& op, Results results) {
             op.refuse(name,
                       "'" + std::string(name) + "' must be a constant: use matmul for run-time weights");
     const int64_t inputs = x.type.shape.back(), outputs = weight.type.shape[0];
+    const int64_t rows = x.type.elements() / inputs;
     const Buffer bias = op.has("bias") ? l.floats(op.value("bias")) : -1;
-    add_linear(l, l.buffer(x), x.type.elements() / inputs, inputs, outputs, l.buffer(weight), bias,
-               l.result(*results[0]));
+    if (const auto integers = integer_operands(l, x, weight, 0, inputs)) {
+        IntegerProduct product{
+            1, outputs, inputs, rows, [](int64_t) { return std::array<int64_t, 2>{}; }, inputs, 1};
+        product.x_is_transposed = product.z_is_transposed = true;
+        return add_integer_product(l, product, *integers, bias, *results[0]);
+    }
+    add_linear(l, l.buffer(x), rows, inputs, outputs, l.buffer(weight), bias, l.result(*results[0]));
 }
 
 void softmax(const Kernels& k, float* row, size_t n) {

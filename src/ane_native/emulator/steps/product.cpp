@@ -9,9 +9,10 @@ namespace {
 constexpr int64_t tallest_tile = 256;
 constexpr int64_t narrowest_tile = 64;     // below, each element of x that becomes fp32 serves too few sums
 constexpr int64_t panel_budget = 1 << 17;  // floats: a tile's panel stays in the second-level cache
-constexpr int64_t most_direct_rows = 2;    // a panel would cost more than it gains
-constexpr int64_t enough_tasks = 32;       // for a few threads of unequal speed to end together
-constexpr double least_task = 1 << 17;     // multiplications that are worth handing to another thread
+constexpr int64_t narrowest_direct_tile = 128;  // rows of y read in longer stretches
+constexpr int64_t most_direct_rows = 2;         // a panel would cost more than it gains
+constexpr int64_t enough_tasks = 32;            // for a few threads of unequal speed to end together
+constexpr double least_task = 1 << 17;          // multiplications that are worth handing to another thread
 
 size_t size(int64_t n) { return static_cast<size_t>(n); }
 
@@ -28,7 +29,8 @@ class Tiles {
         const auto wanted = static_cast<int64_t>(std::clamp<double>(work / least_task, 1, enough_tasks));
         while (count() < wanted && rows_ > (keeps_panel_ ? 2 * block_rows_ : narrowest_tile))
             rows_ = in_blocks(rows_ / 2);
-        while (count() < wanted && columns_ > narrowest_tile) columns_ = padded(columns_ / 2);
+        while (count() < wanted && columns_ > (is_direct() ? narrowest_direct_tile : narrowest_tile))
+            columns_ = padded(columns_ / 2);
         while (count() < wanted && rows_ > block_rows_) rows_ = in_blocks(rows_ / 2);
         left_floats_ = padded(block_rows_ * std::min(p_.inner, block_depth));
         panel_floats_ =

@@ -1,21 +1,13 @@
-// Affine int8: q = clamp(round(x / scale) + zero_point), x = (q - zero_point) * scale.
-#include <algorithm>
+// quantize, dequantize, constexpr_affine_dequantize: q = clamp(round(x / scale) + zero_point).
+#include "quantization.h"
 
-#include "../lowering.h"
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
 #include "transfer.h"
 
 namespace ane::emulator {
-
-namespace {
-
-// A scale and a zero point for each index of an axis, or one of each for all.
-struct Affine {
-    int64_t channels = 1, inner = 1;  // the tensor as [outer, channels, inner]
-    std::vector<float> scale, zero_point;
-
-    float scale_at(int64_t channel) const { return scale[scale.size() == 1 ? 0 : channel]; }
-    float zero_point_at(int64_t channel) const { return zero_point[zero_point.size() == 1 ? 0 : channel]; }
-};
 
 Affine affine(const mil::OpView& op, const TensorType& type) {
     Affine a;
@@ -25,12 +17,41 @@ Affine affine(const mil::OpView& op, const TensorType& type) {
         op.fail("scale", "'scale' must be positive");
     a.inner = type.elements();
     if (a.scale.size() > 1 || a.zero_point.size() > 1) {
-        const int64_t axis = op.axis("axis", type.rank());
-        a.channels = type.shape[axis];
-        a.inner = row_major_strides(type.shape)[axis];
+        a.axis = op.axis("axis", type.rank());
+        a.channels = type.shape[a.axis];
+        a.inner = row_major_strides(type.shape)[a.axis];
     }
     return a;
 }
+
+std::optional<IntegerOperands> integer_operands(const Lowering& l, const mil::Value& x,
+                                                const mil::Value& weight, int64_t output_axis,
+                                                int64_t terms) {
+    if (!l.profile().multiplies_integers) return {};
+    const mil::Operation *x_from = l.producer(x), *weight_from = l.producer(weight);
+    if (!x_from || x_from->op != "dequantize" || !weight_from ||
+        weight_from->op != "constexpr_affine_dequantize")
+        return {};
+    const mil::OpView x_op = l.view(*x_from), weight_op = l.view(*weight_from);
+    IntegerOperands o{&x_op.value("input"), &weight_op.value("quantized_data"), affine(x_op, x.type),
+                      affine(weight_op, weight.type)};
+    const auto is_finite = [](float scale) { return std::isfinite(scale); };
+    if (!o.x_affine.is_uniform() || (!o.weight_affine.is_uniform() && o.weight_affine.axis != output_axis) ||
+        !is_finite(o.x_affine.scale[0]) || !std::ranges::all_of(o.weight_affine.scale, is_finite))
+        return {};
+    // The largest magnitude of an operand less its zero point.
+    const auto largest = [](const mil::Value& quantized, const std::vector<float>& zero_points) {
+        const float low = quantized.type.dtype == DType::int8 ? -128.0f : 0.0f;
+        const auto [least, most] = std::ranges::minmax(zero_points);
+        return static_cast<int64_t>(std::max(most - low, low + 255.0f - least));
+    };
+    const int64_t product =
+        largest(*o.x, o.x_affine.zero_point) * largest(*o.weight, o.weight_affine.zero_point);
+    if (terms > std::numeric_limits<int32_t>::max() / product) return {};
+    return o;
+}
+
+namespace {
 
 // Calls work(channel, begin, n) for stretches that share one scale.
 template <typename Work>
