@@ -33,8 +33,7 @@ import numpy as np
 
 import aneperf
 from aneperf import mil
-
-SECONDS = 0.05  # of each measurement
+from child import SECONDS, median_time
 
 # FLOP, what to compute, and the shapes of its inputs.
 Case = tuple[int, Callable[..., Any], list[tuple[int, ...]]]
@@ -153,16 +152,6 @@ INT8 = "int8 "  # before the name of the same case in fp16
 def open_emulator() -> aneperf.Device:
     # Profile "none": no overflow turns a chain into infinities.
     return aneperf.open("emulator:none", compile_budget=aneperf.CompileBudget(10**9, 10**9))
-
-
-def median_time(call: Callable[[], Any]) -> float:
-    times: list[float] = []
-    end = time.perf_counter() + SECONDS
-    while not times or time.perf_counter() < end:
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
 
 
 @functools.lru_cache(2)  # a case and its counterpart

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 import aneperf
+import gemm_ratio
 from aneperf import mil
 from aneperf.kernels.norm import norm_forward
 from child import SECONDS, SETTLE, Unavailable, median_time, serve
@@ -75,26 +76,10 @@ def fp16_stack(height: int, width: int) -> Case:
 
 
 def int8_stack(height: int, width: int) -> Case:
-    """The same with weights and activations in int8, one scale for each tensor."""
-    if not has_vnni():
+    if aneperf.info("emulator").properties["simd"] != "avx512vnni":
         raise Unavailable("no VNNI")
-    channels, depth = 512, 128
-    random = np.random.default_rng(0)
-    deviation = 32.0  # of the integers; those beyond 127 are rare
-    weights = [
-        np.clip(random.standard_normal((channels, channels, 1, 1), np.float32) * deviation, -127, 127)
-        for _ in range(depth)
-    ]
-
-    def define(x: Any) -> Any:
-        for weight in weights:
-            x = mil.dequantize(mil.quantize(x, 1 / deviation), 1 / deviation)
-            scale = channels**-0.5 / deviation
-            x = mil.conv(x, mil.constexpr_affine_dequantize(weight.astype(np.int8), scale))
-        return x
-
-    flops = 2 * depth * channels**2 * height * width
-    return Case(program(define, [(1, channels, height, width)]), flops)
+    flops, define, shapes = gemm_ratio.int8_stack(128, height, width)
+    return Case(program(define, shapes), flops)
 
 
 def gated(a: Any, b: Any) -> Any:
@@ -114,13 +99,6 @@ CASES: dict[str, Callable[[], Case]] = {
     "fp16 to fp32": lambda: Case(program(lambda x: mil.cast(x, "fp32"), [CONVERTED])),
     "add": lambda: Case(program(lambda x: mil.add(x, 1.0), [(1, 32, 1, 32)])),
 }
-
-
-def has_vnni() -> bool:
-    try:
-        return "_vnni" in Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return False
 
 
 def library_product() -> Callable[[], Measured]:

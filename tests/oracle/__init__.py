@@ -41,6 +41,7 @@ from .products import (
     matmul,
 )
 from .quantization import (
+    along,
     dequantize,
     quantize,
     to_integers,
@@ -89,6 +90,7 @@ __all__ = [
     "REDUCTION_OVERFLOW",
     "Expected",
     "affine",
+    "along",
     "assert_same",
     "assert_within",
     "attention",
