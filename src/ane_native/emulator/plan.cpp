@@ -12,21 +12,6 @@ constexpr int64_t alignment = 64;
 
 int64_t aligned(int64_t bytes) { return (bytes + alignment - 1) / alignment * alignment; }
 
-void drop_dead_steps(Plan& plan) {
-    std::vector<bool> needed(plan.buffers.size(), false);
-    for (const Buffer output : plan.outputs) needed[output] = true;
-    std::vector<Step> kept;
-    for (auto step = plan.steps.rbegin(); step != plan.steps.rend(); ++step) {
-        if (std::ranges::none_of(step->writes, [&](Buffer b) { return needed[b]; })) continue;
-        for (const Buffer read : step->reads) needed[read] = true;
-        kept.push_back(std::move(*step));
-    }
-    std::ranges::reverse(kept);
-    plan.steps = std::move(kept);
-    for (size_t b = 0; b < plan.buffers.size(); ++b)
-        if (!needed[b]) plan.buffers[b].constant = AlignedBytes();
-}
-
 // Free stretches of the arena by offset; best fit, and the arena grows where none is large enough.
 class Arena {
    public:
@@ -77,8 +62,22 @@ AlignedBytes::AlignedBytes(int64_t bytes) : size_(bytes) {
     std::memset(data_.get(), 0, static_cast<size_t>(bytes));
 }
 
-void finish(Plan& plan) {
-    drop_dead_steps(plan);
+void drop_dead_steps(Plan& plan) {
+    std::vector<bool> needed(plan.buffers.size(), false);
+    for (const Buffer output : plan.outputs) needed[output] = true;
+    std::vector<Step> kept;
+    for (auto step = plan.steps.rbegin(); step != plan.steps.rend(); ++step) {
+        if (std::ranges::none_of(step->writes, [&](Buffer b) { return needed[b]; })) continue;
+        for (const Buffer read : step->reads) needed[read] = true;
+        kept.push_back(std::move(*step));
+    }
+    std::ranges::reverse(kept);
+    plan.steps = std::move(kept);
+    for (size_t b = 0; b < plan.buffers.size(); ++b)
+        if (!needed[b]) plan.buffers[b].constant = AlignedBytes();
+}
+
+void place(Plan& plan) {
     for (const BufferPlan& buffer : plan.buffers) plan.constant_bytes += buffer.constant.size();
 
     std::vector<size_t> last_use(plan.buffers.size(), 0);

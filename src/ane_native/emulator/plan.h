@@ -3,13 +3,11 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <new>
 #include <vector>
 
-#include "simd/kernels.h"
-#include "thread_pool.h"
+#include "step.h"
 
 namespace ane::emulator {
 
@@ -29,25 +27,6 @@ class AlignedBytes {
     int64_t size_ = 0;
 };
 
-using Buffer = int32_t;  // index into Plan::buffers
-
-// What a step sees when it runs.
-struct Execution {
-    std::byte* const* buffers;
-    const Kernels& kernels;
-    ThreadPool& threads;
-
-    template <typename T>
-    T* at(Buffer buffer) const {
-        return reinterpret_cast<T*>(buffers[buffer]);
-    }
-};
-
-struct Step {
-    std::vector<Buffer> reads, writes;  // scratch memory counts as written
-    std::function<void(const Execution&)> run;
-};
-
 enum class Storage : uint8_t { arena, constant, surface };
 
 struct BufferPlan {
@@ -65,8 +44,10 @@ struct Plan {
     int64_t constant_bytes = 0;
 };
 
-// Drops steps and constants that no output needs, and places buffers that live at different times in the same
-// memory.
-void finish(Plan& plan);
+// Drops steps and constants that no output needs.
+void drop_dead_steps(Plan& plan);
+
+// Places buffers that live at different times in the same memory.
+void place(Plan& plan);
 
 }  // namespace ane::emulator

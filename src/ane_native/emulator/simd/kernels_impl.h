@@ -23,12 +23,16 @@ void to_float(const half* x, float* y, size_t n) {
 }
 
 void to_half(const float* x, half* y, size_t n, Rounding rounding) {
-    map<Floats>(x, y, n, [=](Floats v) { return narrow(v, rounding); });
+    if (rounding.is_plain())
+        map<Floats>(x, y, n, [=](Floats v) { return narrow(v, rounding.nan_is_zero); });
+    else
+        map<Floats>(x, y, n, [=](Floats v) { return narrow(v, rounding); });
 }
 
-void unary(Unary op, const float* x, Parameters p, float* y, size_t n) {
+// Calls apply(function), `function` being the operation on a vector.
+template <class Apply>
+inline void unary_with(Unary op, Parameters p, Apply apply) {
     const float alpha = p.alpha, beta = p.beta;
-    const auto apply = [=](auto function) { map<Floats>(x, y, n, function); };
     switch (op) {
         case Unary::abs: return apply([](Floats v) { return abs(v); });
         case Unary::atan: return apply([](Floats v) { return atan(v); });
@@ -74,56 +78,118 @@ void unary(Unary op, const float* x, Parameters p, float* y, size_t n) {
     }
 }
 
-// An operand of a binary operation: an array, or one value for all elements.
-struct Array {
-    const float* p;
-    Floats at(size_t i, size_t count) const { return load<Floats>(p + i, count); }
-};
-struct Scalar {
-    float value;
-    Floats at(size_t, size_t) const { return splat(value); }
-};
-
-inline Floats truth(Mask mask) { return mask ? splat(1.0f) : Floats{}; }
-
-template <class A, class B, class Function>
-inline void map(A a, B b, float* y, size_t n, Function function) {
-    size_t i = 0;
-    for (; i + lanes <= n; i += lanes) store(y + i, function(a.at(i, lanes), b.at(i, lanes)));
-    if (i < n) store(y + i, function(a.at(i, n - i), b.at(i, n - i)), n - i);
+void unary(Unary op, const float* x, Parameters p, float* y, size_t n) {
+    unary_with(op, p, [=](auto function) { map<Floats>(x, y, n, function); });
 }
 
-template <class A, class B>
-inline void binary_of(Binary op, A a, B b, float* y, size_t n) {
+void unary_halves(Unary op, const half* x, Parameters p, half* y, size_t n, bool nan_is_zero) {
+    unary_with(op, p, [=](auto function) {
+        map<Halves>(x, y, n, [=](Halves v) { return narrow(function(widen(v)), nan_is_zero); });
+    });
+}
+
+// What a loop loads of an operand: where one element stands for all, a vector of it again and again.
+template <class Vector, class T>
+class Operand {
+   public:
+    explicit Operand(Elements<T> x) : x_(x.data), step_(x.step) {
+        if (step_ != 0) return;
+        for (T& element : repeated_) element = *x.data;
+        x_ = repeated_;
+    }
+    Operand(const Operand&) = delete;
+    Vector at(size_t i, size_t count) const { return load<Vector>(x_ + i * step_, count); }
+
+   private:
+    const T* x_;
+    size_t step_;
+    T repeated_[lanes];
+};
+
+// y[i] = function(x[i]...)
+template <class U, class Function, class... X>
+inline void map(U* y, size_t n, Function function, const X&... x) {
+    size_t i = 0;
+    for (; i + lanes <= n; i += lanes) store(y + i, function(x.at(i, lanes)...));
+    if (i < n) store(y + i, function(x.at(i, n - i)...), n - i);
+}
+
+// Calls apply(relation), which gives a mask.
+template <class Apply>
+inline void compare_with(Binary op, Apply apply) {
     switch (op) {
-        case Binary::add: return map(a, b, y, n, [](Floats u, Floats v) { return u + v; });
-        case Binary::sub: return map(a, b, y, n, [](Floats u, Floats v) { return u - v; });
-        case Binary::mul: return map(a, b, y, n, [](Floats u, Floats v) { return u * v; });
-        case Binary::real_div: return map(a, b, y, n, [](Floats u, Floats v) { return u / v; });
-        case Binary::floor_div: return map(a, b, y, n, [](Floats u, Floats v) { return floor(u / v); });
-        case Binary::maximum: return map(a, b, y, n, [](Floats u, Floats v) { return maximum(u, v); });
-        case Binary::minimum: return map(a, b, y, n, [](Floats u, Floats v) { return minimum(u, v); });
-        case Binary::pow: return map(a, b, y, n, [](Floats u, Floats v) { return pow(u, v); });
-        case Binary::prelu: return map(a, b, y, n, [](Floats u, Floats v) { return u < 0.0f ? v * u : u; });
-        case Binary::equal: return map(a, b, y, n, [](Floats u, Floats v) { return truth(u == v); });
-        case Binary::greater: return map(a, b, y, n, [](Floats u, Floats v) { return truth(u > v); });
-        case Binary::greater_equal: return map(a, b, y, n, [](Floats u, Floats v) { return truth(u >= v); });
-        case Binary::less: return map(a, b, y, n, [](Floats u, Floats v) { return truth(u < v); });
-        case Binary::less_equal: return map(a, b, y, n, [](Floats u, Floats v) { return truth(u <= v); });
-        case Binary::not_equal: return map(a, b, y, n, [](Floats u, Floats v) { return truth(u != v); });
+        case Binary::equal: return apply([](Floats u, Floats v) { return u == v; });
+        case Binary::greater: return apply([](Floats u, Floats v) { return u > v; });
+        case Binary::greater_equal: return apply([](Floats u, Floats v) { return u >= v; });
+        case Binary::less: return apply([](Floats u, Floats v) { return u < v; });
+        case Binary::less_equal: return apply([](Floats u, Floats v) { return u <= v; });
+        default: return apply([](Floats u, Floats v) { return u != v; });
     }
 }
 
-void binary(Binary op, const float* a, const float* b, float* y, size_t n) {
-    binary_of(op, Array{a}, Array{b}, y, n);
+template <class Apply>
+inline void binary_with(Binary op, Apply apply) {
+    switch (op) {
+        case Binary::add: return apply([](Floats u, Floats v) { return u + v; });
+        case Binary::sub: return apply([](Floats u, Floats v) { return u - v; });
+        case Binary::mul: return apply([](Floats u, Floats v) { return u * v; });
+        case Binary::real_div: return apply([](Floats u, Floats v) { return u / v; });
+        case Binary::floor_div: return apply([](Floats u, Floats v) { return floor(u / v); });
+        case Binary::maximum: return apply([](Floats u, Floats v) { return maximum(u, v); });
+        case Binary::minimum: return apply([](Floats u, Floats v) { return minimum(u, v); });
+        case Binary::pow: return apply([](Floats u, Floats v) { return pow(u, v); });
+        case Binary::prelu: return apply([](Floats u, Floats v) { return u < 0.0f ? v * u : u; });
+        default:
+            return compare_with(op, [=](auto relation) {
+                apply([=](Floats u, Floats v) { return relation(u, v) ? splat(1.0f) : Floats{}; });
+            });
+    }
 }
 
-void binary_scalar(Binary op, const float* a, float b, float* y, size_t n) {
-    binary_of(op, Array{a}, Scalar{b}, y, n);
+void binary(Binary op, Elements<float> a, Elements<float> b, float* y, size_t n) {
+    const Operand<Floats, float> x(a), z(b);
+    binary_with(op, [&](auto function) { map(y, n, function, x, z); });
 }
 
-void scalar_binary(Binary op, float a, const float* b, float* y, size_t n) {
-    binary_of(op, Scalar{a}, Array{b}, y, n);
+void binary_halves(Binary op, Elements<half> a, Elements<half> b, half* y, size_t n, bool nan_is_zero) {
+    const Operand<Halves, half> x(a), z(b);
+    binary_with(op, [&](auto function) {
+        map(
+            y, n, [=](Halves u, Halves v) { return narrow(function(widen(u), widen(v)), nan_is_zero); }, x,
+            z);
+    });
+}
+
+void compare(Binary op, Elements<half> a, Elements<half> b, uint8_t* y, size_t n) {
+    const Operand<Halves, half> x(a), z(b);
+    compare_with(op, [&](auto relation) {
+        map(
+            y, n,
+            [=](Halves u, Halves v) {
+                return __builtin_convertvector(relation(widen(u), widen(v)) & 1, Bytes);
+            },
+            x, z);
+    });
+}
+
+void select(Elements<uint8_t> condition, Elements<half> a, Elements<half> b, half* y, size_t n) {
+    const Operand<Bytes, uint8_t> chooses(condition);
+    const Operand<Halves, half> x(a), z(b);
+    map(
+        y, n, [](Bytes c, Halves u, Halves v) { return __builtin_convertvector(c, Halves) != 0 ? u : v; },
+        chooses, x, z);
+}
+
+void logical_not(const uint8_t* x, uint8_t* y, size_t n) {
+    map<Bytes>(x, y, n, [](Bytes v) { return __builtin_bit_cast(Bytes, v == 0) & 1; });
+}
+
+void nan_to_infinity_halves(const half* x, half* y, size_t n) {
+    map<Halves>(x, y, n, [](Halves v) { return (v & 0x7fff) > 0x7c00 ? (v & 0) + 0x7c00 : v; });
+}
+
+void nan_to_infinity(const float* x, float* y, size_t n) {
+    map<Floats>(x, y, n, [](Floats v) { return v == v ? v : splat(infinity); });
 }
 
 // Element i joins running result number i mod `strands`, and a fixed tree joins those. `elements(i, count)`
@@ -192,19 +258,35 @@ float exp_and_sum(float* x, float maximum, size_t n) {
     return fold<sum_strands>(n, 0.0f, exponentials, sum);
 }
 
-void quantize(const float* x, float scale, float zero_point, bool is_signed, uint8_t* y, size_t n) {
+void quantize(const half* x, Elements<float> scale, Elements<float> zero_point, bool is_signed, uint8_t* y,
+              size_t n) {
+    const Operand<Halves, half> values(x);
+    const Operand<Floats, float> scales(scale), zero_points(zero_point);
     const float low = is_signed ? -128.0f : 0.0f;
-    map<Floats>(x, y, n, [=](Floats v) {
-        const Floats quotient = v / scale;
+    const auto quantized = [=](Halves v, Floats s, Floats zero) {
+        const Floats quotient = widen(v) / s;
         // An undefined quotient counts as zero, and the bounds keep the conversion to integers defined.
         const Floats q = clamp(quotient == quotient ? quotient : 0.0f, -0x1p22f, 0x1p22f);
         const Floats whole = __builtin_convertvector(__builtin_convertvector(q, Ints), Floats);
         const Floats fraction = q - whole;
         const Floats away = fraction >= 0.5f ? splat(1.0f) : (fraction <= -0.5f ? -1.0f : Floats{});
-        const Floats result = clamp(whole + away + zero_point, low, low + 255.0f);
+        const Floats result = clamp(whole + away + zero, low, low + 255.0f);
         const Ints integer = __builtin_convertvector(result, Ints);
         return __builtin_convertvector(__builtin_convertvector(integer, Halves), Bytes);
-    });
+    };
+    map(y, n, quantized, values, scales, zero_points);
+}
+
+void dequantize(const uint8_t* x, Elements<float> scale, Elements<float> zero_point, bool is_signed, half* y,
+                size_t n, bool nan_is_zero) {
+    const Operand<Bytes, uint8_t> values(x);
+    const Operand<Floats, float> scales(scale), zero_points(zero_point);
+    const auto dequantized = [=](Bytes v, Floats s, Floats zero) {
+        const Ints q = __builtin_convertvector(v, Ints);
+        const Ints integer = is_signed ? (q ^ 128) - 128 : q;
+        return narrow((__builtin_convertvector(integer, Floats) - zero) * s, nan_is_zero);
+    };
+    map(y, n, dequantized, values, scales, zero_points);
 }
 
 constexpr Kernels make_kernels(const ProductKernels& products) {
@@ -214,12 +296,18 @@ constexpr Kernels make_kernels(const ProductKernels& products) {
         .to_half = to_half,
         .unary = unary,
         .binary = binary,
-        .binary_scalar = binary_scalar,
-        .scalar_binary = scalar_binary,
+        .unary_halves = unary_halves,
+        .binary_halves = binary_halves,
+        .compare = compare,
+        .select = select,
+        .logical_not = logical_not,
+        .nan_to_infinity = nan_to_infinity,
+        .nan_to_infinity_halves = nan_to_infinity_halves,
         .reduce = reduce,
         .sum_of_squares = sum_of_squares,
         .exp_and_sum = exp_and_sum,
         .quantize = quantize,
+        .dequantize = dequantize,
         .products = &products,
     };
 }

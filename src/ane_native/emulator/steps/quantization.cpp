@@ -1,81 +1,51 @@
 // Affine int8: q = clamp(round(x / scale) + zero_point), x = (q - zero_point) * scale.
 #include <algorithm>
+#include <cstring>
 
 #include "../lowering.h"
-#include "transfer.h"
 
 namespace ane::emulator {
 
 namespace {
 
-// A scale and a zero point for each index of an axis, or one of each for all.
-struct Affine {
-    int64_t channels = 1, inner = 1;  // the tensor as [outer, channels, inner]
-    std::vector<float> scale, zero_point;
-
-    float scale_at(int64_t channel) const { return scale[scale.size() == 1 ? 0 : channel]; }
-    float zero_point_at(int64_t channel) const { return zero_point[zero_point.size() == 1 ? 0 : channel]; }
-};
-
-Affine affine(const mil::OpView& op, const TensorType& type) {
-    Affine a;
-    a.scale = op.numbers("scale");
-    a.zero_point = op.has("zero_point") ? op.numbers("zero_point") : std::vector<float>{0.0f};
-    if (std::ranges::any_of(a.scale, [](float s) { return !(s > 0); }))
-        op.fail("scale", "'scale' must be positive");
-    a.inner = type.elements();
-    if (a.scale.size() > 1 || a.zero_point.size() > 1) {
-        const int64_t axis = op.axis("axis", type.rank());
-        a.channels = type.shape[axis];
-        a.inner = row_major_strides(type.shape)[axis];
-    }
-    return a;
+// An argument of one number, or of one for each index of the axis, for work over `shape`.
+Operand parameter(Lowering& l, const mil::OpView& op, const std::vector<float>& numbers, const Shape& shape) {
+    std::vector<int64_t> strides(shape.size(), 0);
+    if (numbers.size() > 1) strides[op.axis("axis", static_cast<int64_t>(shape.size()))] = 1;
+    return {l.constant(numbers), sizeof(float), {shape, strides}};
 }
 
-// Calls work(channel, begin, n) for stretches that share one scale.
-template <typename Work>
-void for_each_stretch(const Execution& e, const Affine& a, int64_t count, const Work& work) {
-    const int64_t rows = count / a.inner, pieces = ceil_divide(a.inner, tile);  // tasks that share one row
-    const int64_t rows_per_task = std::max<int64_t>(1, tile / a.inner);         // rows that share one task
-    e.threads.parallel_for(ceil_divide(rows, rows_per_task) * pieces, [&](int64_t task, int) {
-        const int64_t first = task / pieces * rows_per_task, last = std::min(rows, first + rows_per_task);
-        const int64_t begin = task % pieces * tile, n = std::min(tile, a.inner - begin);
-        for (int64_t row = first; row < last; ++row) work(row % a.channels, row * a.inner + begin, n);
-    });
+// x, scale and zero_point.
+std::vector<Operand> affine_operands(Lowering& l, const mil::OpView& op, const mil::Value& x) {
+    const std::vector<float> scale = op.numbers("scale"),
+                             zero_point = op.has("zero_point") ? op.numbers("zero_point") : std::vector{0.0f};
+    if (std::ranges::any_of(scale, [](float s) { return !(s > 0); }))
+        op.fail("scale", "'scale' must be positive");
+    const Shape& shape = x.type.shape;
+    return {l.operand(x, shape), parameter(l, op, scale, shape), parameter(l, op, zero_point, shape)};
 }
 
 void lower_quantize(Lowering& l, const mil::OpView& op, Results results) {
-    const mil::Value& value = op.value("input");
     const bool is_signed = results[0]->type.dtype == DType::int8;
-    const int64_t count = value.type.elements();
-    const Buffer x = l.buffer(value), y = l.result(*results[0]);
-    l.step({x}, {y}, [=, a = affine(op, value.type)](const Execution& e) {
-        for_each_stretch(e, a, count, [&](int64_t channel, int64_t begin, int64_t n) {
-            alignas(64) float values[tile];
-            e.kernels.to_float(e.at<half>(x) + begin, values, static_cast<size_t>(n));
-            e.kernels.quantize(values, a.scale_at(channel), a.zero_point_at(channel), is_signed,
-                               e.at<uint8_t>(y) + begin, static_cast<size_t>(n));
-        });
-    });
+    l.step({.count = results[0]->type.elements(),
+            .operands = affine_operands(l, op, op.value("input")),
+            .result = l.result_operand(*results[0]),
+            .compute = [=](const Piece& p) {
+                p.kernels.quantize(p.array<half>(0), p.operand<float>(1), p.operand<float>(2), is_signed,
+                                   p.to<uint8_t>(), p.size());
+            }});
 }
 
 void add_dequantize(Lowering& l, const mil::OpView& op, const mil::Value& value, Results results) {
     const bool is_signed = value.type.dtype == DType::int8;
-    const int64_t count = value.type.elements();
-    const Rounding rounding = l.profile().elementwise;
-    const Buffer x = l.buffer(value), y = l.result(*results[0]);
-    l.step({x}, {y}, [=, a = affine(op, value.type)](const Execution& e) {
-        for_each_stretch(e, a, count, [&](int64_t channel, int64_t begin, int64_t n) {
-            alignas(64) float values[tile];
-            const uint8_t* quantized = e.at<uint8_t>(x) + begin;
-            const float zero_point = a.zero_point_at(channel), scale = a.scale_at(channel);
-            for (int64_t i = 0; i < n; ++i) {
-                const int q = is_signed ? static_cast<int8_t>(quantized[i]) : quantized[i];
-                values[i] = (static_cast<float>(q) - zero_point) * scale;
-            }
-            e.kernels.to_half(values, e.at<half>(y) + begin, static_cast<size_t>(n), rounding);
-        });
-    });
+    const bool nan_is_zero = l.profile().elementwise.nan_is_zero;
+    l.step({.count = value.type.elements(),
+            .operands = affine_operands(l, op, value),
+            .result = l.result_operand(*results[0]),
+            .compute = [=](const Piece& p) {
+                p.kernels.dequantize(p.array<uint8_t>(0), p.operand<float>(1), p.operand<float>(2), is_signed,
+                                     p.to<half>(), p.size(), nan_is_zero);
+            }});
 }
 
 void lower_dequantize(Lowering& l, const mil::OpView& op, Results results) {

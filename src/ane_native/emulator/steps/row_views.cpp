@@ -40,6 +40,12 @@ RowOperand rows_of(Lowering& l, const mil::Value& x, const std::vector<int64_t>&
     return operand;
 }
 
+void softmax(const Kernels& k, float* row, size_t n) {
+    const float maximum = k.reduce(Reduction::max, row, n);
+    const float sum = k.exp_and_sum(row, maximum, n);
+    k.binary_scalar(Binary::real_div, row, sum, row, n);
+}
+
 void normalise(const Kernels& k, float* row, size_t n, float epsilon) {
     const auto count = static_cast<float>(n);
     k.binary_scalar(Binary::sub, row, k.reduce(Reduction::sum, row, n) / count, row, n);

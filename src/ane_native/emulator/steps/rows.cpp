@@ -65,7 +65,7 @@ void lower_reduce(Lowering& l, const mil::OpView& op, Results results) {
             });
             return;
         }
-        constexpr int64_t columns = 256;
+        constexpr int64_t columns = 64;
         const int64_t pieces = ceil_divide(view.inner, columns);
         e.threads.parallel_for(view.outer * pieces, [&](int64_t task, int) {
             alignas(64) float values[columns];
@@ -84,11 +84,8 @@ void lower_softmax(Lowering& l, const mil::OpView& op, Results results) {
     const RowOperand operand = rows_of(l, x, {op.axis("axis", x.type.rank())});
     const auto n = static_cast<size_t>(operand.view.length);
     const Buffer y = l.result(*results[0]);
-    add_row_step(l, {operand.view, operand.buffer, y}, [n](const Execution& e, float* row, int64_t) {
-        const float maximum = e.kernels.reduce(Reduction::max, row, n);
-        const float sum = e.kernels.exp_and_sum(row, maximum, n);
-        e.kernels.binary_scalar(Binary::real_div, row, sum, row, n);
-    });
+    add_row_step(l, {operand.view, operand.buffer, y},
+                 [n](const Execution& e, float* row, int64_t) { softmax(e.kernels, row, n); });
 }
 
 void lower_layer_norm(Lowering& l, const mil::OpView& op, Results results) {

@@ -25,6 +25,9 @@ struct RowOperand {
 // The operand's rows; brought together by a transposed copy where they do not lie that way.
 RowOperand rows_of(Lowering& l, const mil::Value& x, const std::vector<int64_t>& axes);
 
+// row <- exp(row - maximum) / their sum
+void softmax(const Kernels& k, float* row, size_t n);
+
 // row <- (row - mean) / sqrt(variance + epsilon)
 void normalise(const Kernels& k, float* row, size_t n, float epsilon);
 
@@ -39,9 +42,32 @@ struct RowStep {
     std::optional<Rounding> rounding = {};
 };
 
+// The same where rows lie one after the other and stay as long: they go on to what reads the result while
+// they are in the cache.
+template <typename Work>
+void add_packed_rows(Lowering& l, RowStep s, const Work& work) {
+    const int64_t length = s.view.length, count = s.view.outer * length;
+    const Rounding rounding = s.rounding.value_or(l.profile().elementwise);
+    l.step({.count = count,
+            .operands = {{s.x, sizeof(half), packed_walk(count)}},
+            .result = {s.y, sizeof(half), packed_walk(count)},
+            .compute =
+                [=](const Piece& p) {
+                    for (int64_t i = 0; i < p.count; i += length) {
+                        p.kernels.to_float(p.array<half>(0) + i, p.scratch, static_cast<size_t>(length));
+                        work(p.execution, p.scratch, (p.first + i) / length);
+                        p.kernels.to_half(p.scratch, p.to<half>() + i, static_cast<size_t>(length), rounding);
+                    }
+                },
+            .row = length,
+            .scratch_floats = length + s.extra,
+            .also_read = std::move(s.parameters)});
+}
+
 // Adds a step that calls work(execution, row, outer) on each row as fp32 and stores what it leaves there.
 template <typename Work>
 void add_row_step(Lowering& l, RowStep s, const Work& work) {
+    if (s.view.inner == 1 && !s.to_one) return add_packed_rows(l, std::move(s), work);
     const int64_t pitch = s.view.length + s.extra, kept = s.to_one ? 1 : s.view.length;
     const int64_t worker_floats = pitch * std::min(s.view.inner, rows_at_once);
     const int64_t pieces = ceil_divide(s.view.inner, rows_at_once);
