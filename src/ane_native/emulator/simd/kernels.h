@@ -91,6 +91,11 @@ struct Elements {
     size_t step;
 };
 
+struct Exponentials {
+    float maximum;  // of the exponents
+    float sum;
+};
+
 // The parts of matrix products with fp32 sums, each taken in the order of its terms. Products of two fp16 are
 // exact in fp32, so every level computes the same bits from fp16 operands; from others too, but for the
 // baseline of x86-64, which has no fused multiply-add.
@@ -131,9 +136,14 @@ struct Kernels {
     void (*nan_to_infinity)(const float* x, float* y, size_t n);
     void (*nan_to_infinity_halves)(const half* x, half* y, size_t n);
     float (*reduce)(Reduction op, const float* x, size_t n);  // n >= 1
+    // y [n] from x [rows, n], whose rows are `stride` apart; rows are taken in order.
+    void (*reduce_columns)(Reduction op, const half* x, size_t stride, size_t rows, float* y, size_t n);
     float (*sum_of_squares)(const float* x, size_t n);
-    // x[i] <- exp(x[i] - maximum), and returns their sum.
-    float (*exp_and_sum)(float* x, float maximum, size_t n);
+    // y[i] = exp(x[i] - maximum of x); x may be y.
+    Exponentials (*exponentials)(const float* x, float* y, size_t n);
+    Exponentials (*exponentials_of_halves)(const half* x, float* y, size_t n);
+    // x * factor, by a plain rounding.
+    void (*multiples)(const float* x, float factor, half* y, size_t n, bool nan_is_zero);
     // clamp(round_half_away(x / scale) + zero_point) to [-128, 127], or [0, 255] if not `is_signed`.
     void (*quantize)(const half* x, Elements<float> scale, Elements<float> zero_point, bool is_signed,
                      uint8_t* y, size_t n);

@@ -41,9 +41,7 @@ RowOperand rows_of(Lowering& l, const mil::Value& x, const std::vector<int64_t>&
 }
 
 void softmax(const Kernels& k, float* row, size_t n) {
-    const float maximum = k.reduce(Reduction::max, row, n);
-    const float sum = k.exp_and_sum(row, maximum, n);
-    k.binary_scalar(Binary::real_div, row, sum, row, n);
+    k.binary_scalar(Binary::mul, row, 1.0f / k.exponentials(row, row, n).sum, row, n);
 }
 
 void normalise(const Kernels& k, float* row, size_t n, float epsilon) {

@@ -42,8 +42,25 @@ struct RowStep {
     std::optional<Rounding> rounding = {};
 };
 
-// The same where rows lie one after the other and stay as long: they go on to what reads the result while
-// they are in the cache.
+// Calls compute(piece, row, result) on each row of fp16, where rows lie one after the other: they go on to what
+// reads the result while they are in the cache.
+template <typename Compute>
+Elementwise row_work(const RowOperand& x, Buffer y, const Compute& compute) {
+    const int64_t length = x.view.length, count = x.view.outer * length;
+    return {.count = count,
+            .operands = {{x.buffer, sizeof(half), packed_walk(count)}},
+            .result = {y, sizeof(half), packed_walk(count)},
+            .compute =
+                [=](const Piece& p) {
+                    for (int64_t i = 0; i < p.count; i += length)
+                        compute(p, p.array<half>(0) + i, p.to<half>() + i);
+                },
+            .row = length,
+            .scratch_floats = length};
+}
+
+// The same where rows lie one after the other and stay as long: they go on to what reads the result while they
+// are in the cache.
 template <typename Work>
 void add_packed_rows(Lowering& l, RowStep s, const Work& work) {
     const int64_t length = s.view.length, count = s.view.outer * length;
