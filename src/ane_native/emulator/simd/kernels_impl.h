@@ -288,7 +288,8 @@ inline void fold_columns(const half* x, size_t stride, size_t rows, float* y, si
 void reduce_columns(Reduction op, const half* x, size_t stride, size_t rows, float* y, size_t n) {
     const auto reduce_with = [=](auto combine) {
         size_t i = 0;
-        for (; i + 4 * lanes <= n; i += 4 * lanes) fold_columns<4>(x + i, stride, rows, y + i, lanes, combine);
+        for (; i + 4 * lanes <= n; i += 4 * lanes)
+            fold_columns<4>(x + i, stride, rows, y + i, lanes, combine);
         for (; i < n; i += lanes)
             fold_columns<1>(x + i, stride, rows, y + i, i + lanes <= n ? lanes : n - i, combine);
     };
@@ -306,8 +307,8 @@ inline Floats load_floats(const half* x, size_t count) { return widen(load<Halve
 template <class T>
 inline Exponentials exponentials_of(const T* x, float* y, size_t n) {
     const auto elements = [=](size_t i, size_t count) { return load_floats(x + i, count); };
-    const float maximum = fold<extreme_strands>(n, -infinity, elements,
-                                                [](auto a, auto b) { return b > a ? b : a; });
+    const float maximum =
+        fold<extreme_strands>(n, -infinity, elements, [](auto a, auto b) { return b > a ? b : a; });
     const auto exponentials = [=](size_t i, size_t count) {
         const Floats e = exp(load_floats(x + i, count) - maximum);
         store(y + i, e, count);

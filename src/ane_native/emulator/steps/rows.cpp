@@ -69,15 +69,15 @@ void lower_softmax(Lowering& l, const mil::OpView& op, Results results) {
     if (x.type.rank() == 0) op.fail("x", "x must have at least one axis");
     const RowOperand operand = rows_of(l, x, {op.axis("axis", x.type.rank())});
     const auto n = static_cast<size_t>(operand.view.length);
-    const Buffer y = l.result(*results[0]);
+    const RowStep step{operand.view, operand.buffer, l.result(*results[0])};
     if (operand.view.inner > 1)
-        return add_row_step(l, {operand.view, operand.buffer, y},
+        return add_row_step(l, step,
                             [n](const Execution& e, float* row, int64_t) { softmax(e.kernels, row, n); });
     const bool nan_is_zero = l.profile().elementwise.nan_is_zero;
-    l.step(row_work(operand, y, [=](const Piece& p, const half* row, half* to) {
+    add_packed_rows(l, step, [=](const Piece& p, const half* row, half* to, int64_t) {
         const float sum = p.kernels.exponentials_of_halves(row, p.scratch, n).sum;
         p.kernels.multiples(p.scratch, 1.0f / sum, to, n, nan_is_zero);
-    }));
+    });
 }
 
 void lower_layer_norm(Lowering& l, const mil::OpView& op, Results results) {

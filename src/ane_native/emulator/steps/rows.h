@@ -42,55 +42,42 @@ struct RowStep {
     std::optional<Rounding> rounding = {};
 };
 
-// Calls compute(piece, row, result) on each row of fp16, where rows lie one after the other: they go on to what
-// reads the result while they are in the cache.
+// Calls compute(piece, row, result, index) on each row of fp16, for rows that lie one after the other and
+// stay as long: they come from what computes them, and go on to what reads the result, while they are in the
+// cache.
 template <typename Compute>
-Elementwise row_work(const RowOperand& x, Buffer y, const Compute& compute) {
-    const int64_t length = x.view.length, count = x.view.outer * length;
-    return {.count = count,
-            .operands = {{x.buffer, sizeof(half), packed_walk(count)}},
-            .result = {y, sizeof(half), packed_walk(count)},
-            .compute =
-                [=](const Piece& p) {
-                    for (int64_t i = 0; i < p.count; i += length)
-                        compute(p, p.array<half>(0) + i, p.to<half>() + i);
-                },
-            .row = length,
-            .scratch_floats = length};
-}
-
-// The same where rows lie one after the other and stay as long: they go on to what reads the result while they
-// are in the cache.
-template <typename Work>
-void add_packed_rows(Lowering& l, RowStep s, const Work& work) {
+void add_packed_rows(Lowering& l, const RowStep& s, const Compute& compute) {
     const int64_t length = s.view.length, count = s.view.outer * length;
-    const Rounding rounding = s.rounding.value_or(l.profile().elementwise);
     l.step({.count = count,
             .operands = {{s.x, sizeof(half), packed_walk(count)}},
             .result = {s.y, sizeof(half), packed_walk(count)},
             .compute =
                 [=](const Piece& p) {
-                    for (int64_t i = 0; i < p.count; i += length) {
-                        p.kernels.to_float(p.array<half>(0) + i, p.scratch, static_cast<size_t>(length));
-                        work(p.execution, p.scratch, (p.first + i) / length);
-                        p.kernels.to_half(p.scratch, p.to<half>() + i, static_cast<size_t>(length), rounding);
-                    }
+                    for (int64_t i = 0; i < p.count; i += length)
+                        compute(p, p.array<half>(0) + i, p.to<half>() + i, (p.first + i) / length);
                 },
             .row = length,
             .scratch_floats = length + s.extra,
-            .also_read = std::move(s.parameters)});
+            .also_read = s.parameters});
 }
 
 // Adds a step that calls work(execution, row, outer) on each row as fp32 and stores what it leaves there.
 template <typename Work>
 void add_row_step(Lowering& l, RowStep s, const Work& work) {
-    if (s.view.inner == 1 && !s.to_one) return add_packed_rows(l, std::move(s), work);
+    const Rounding rounding = s.rounding.value_or(l.profile().elementwise);
+    if (s.view.inner == 1 && !s.to_one)
+        return add_packed_rows(l, s,
+                               [=, n = static_cast<size_t>(s.view.length)](const Piece& p, const half* from,
+                                                                           half* to, int64_t row) {
+                                   p.kernels.to_float(from, p.scratch, n);
+                                   work(p.execution, p.scratch, row);
+                                   p.kernels.to_half(p.scratch, to, n, rounding);
+                               });
     const int64_t pitch = s.view.length + s.extra, kept = s.to_one ? 1 : s.view.length;
     const int64_t worker_floats = pitch * std::min(s.view.inner, rows_at_once);
     const int64_t pieces = ceil_divide(s.view.inner, rows_at_once);
     const int64_t workers = s.view.outer * pieces == 1 ? 1 : l.workers();  // one task runs as worker 0
     const Buffer scratch = l.scratch(workers * worker_floats * static_cast<int64_t>(sizeof(float)));
-    const Rounding rounding = s.rounding.value_or(l.profile().elementwise);
     std::vector<Buffer> reads = s.parameters;
     reads.push_back(s.x);
     l.step(reads, {s.y, scratch}, [=, view = s.view, x = s.x, y = s.y](const Execution& e) {
