@@ -21,8 +21,8 @@ COMPILER = os.environ.get("CXX") or shutil.which("c++")
 def count_allocations(library):
     """By program: the allocations of binding it and a first evaluation, and those of ten more."""
     counter = ctypes.CDLL(library, mode=ctypes.RTLD_GLOBAL)  # before the extension is loaded
-    import aneperf  # noqa: PLC0415
-    from programs import NO_BUDGET, compile_varied  # noqa: PLC0415
+    import aneperf
+    from programs import NO_BUDGET, compile_varied
 
     device = aneperf.open("emulator:h16", compile_budget=NO_BUDGET)
     counts = {}
