@@ -4,6 +4,8 @@
 #include <cstring>
 #include <map>
 
+#include "../host/machine.h"
+
 namespace ane::emulator {
 
 namespace {
@@ -57,9 +59,12 @@ class Arena {
 }  // namespace
 
 AlignedBytes::AlignedBytes(int64_t bytes) : size_(bytes) {
-    data_.reset(static_cast<std::byte*>(::operator new(
-        static_cast<size_t>(aligned(std::max<int64_t>(bytes, 1))), std::align_val_t{alignment})));
-    std::memset(data_.get(), 0, static_cast<size_t>(bytes));
+    const bool is_large = bytes >= 2 * large_page;
+    const auto boundary = static_cast<std::align_val_t>(is_large ? large_page : alignment);
+    void* memory = ::operator new(static_cast<size_t>(aligned(std::max<int64_t>(bytes, 1))), boundary);
+    data_ = std::unique_ptr<std::byte, Free>(static_cast<std::byte*>(memory), Free{boundary});
+    if (is_large) prefer_large_pages(memory, bytes);
+    std::memset(memory, 0, static_cast<size_t>(bytes));
 }
 
 void drop_dead_steps(Plan& plan) {

@@ -11,7 +11,7 @@
 
 namespace ane::emulator {
 
-// Memory on a cache line's boundary, zero-filled.
+// Memory on a cache line's boundary, zero-filled; in large pages where it fills some.
 class AlignedBytes {
    public:
     AlignedBytes() = default;
@@ -21,7 +21,8 @@ class AlignedBytes {
 
    private:
     struct Free {
-        void operator()(std::byte* data) const { ::operator delete(data, std::align_val_t{64}); }
+        std::align_val_t alignment;
+        void operator()(std::byte* data) const { ::operator delete(data, alignment); }
     };
     std::unique_ptr<std::byte, Free> data_;
     int64_t size_ = 0;
