@@ -30,6 +30,15 @@ class MemorySurface final : public Surface {
 
 EvaluateError unloaded() { return EvaluateError("the program is unloaded: compile it again"); }
 
+// An input whose surface is an output's too: outputs may be written before the last element is read, so the
+// steps read a copy.
+struct InputCopy {
+    const std::byte* surface;
+    AlignedBytes memory;
+
+    void refresh() const { std::memcpy(memory.data(), surface, static_cast<size_t>(memory.size())); }
+};
+
 class EmulatorProgram final : public Program {
    public:
     EmulatorProgram(Plan plan, std::vector<Port> inputs, std::vector<Port> outputs,
@@ -53,9 +62,10 @@ class EmulatorProgram final : public Program {
     bool loaded() const override { return loaded_; }
 
     // `buffers` has a place for every buffer of the plan; those of the surfaces are filled in by the caller.
-    void run(std::byte* const* buffers) {
+    void run(std::byte* const* buffers, std::span<const InputCopy> copies) {
         const std::lock_guard lock(running_);
         if (!loaded_) throw unloaded();
+        for (const InputCopy& copy : copies) copy.refresh();
         const Execution execution{buffers, kernels(), ThreadPool::shared()};
         for (const Step& step : plan_.steps) step.run(execution);
     }
@@ -86,9 +96,16 @@ class EmulatorRequest final : public Request {
                                                                      : nullptr);
         bind(plan.inputs, std::move(inputs), Surface::Access::read);
         bind(plan.outputs, std::move(outputs), Surface::Access::write);
+        for (const Buffer input : plan.inputs) {
+            std::byte*& data = buffers_[input];
+            if (std::ranges::none_of(plan.outputs, [&](Buffer output) { return buffers_[output] == data; }))
+                continue;
+            copies_.push_back({data, AlignedBytes(plan.buffers[input].bytes)});
+            data = copies_.back().memory.data();
+        }
     }
 
-    void evaluate() override { program_->run(buffers_.data()); }
+    void evaluate() override { program_->run(buffers_.data(), copies_); }
 
    private:
     // An emulated surface is ordinary memory, which stays where it is: one lock for the request's whole life.
@@ -105,6 +122,7 @@ class EmulatorRequest final : public Request {
     std::vector<std::shared_ptr<Surface>> surfaces_;
     std::vector<std::unique_ptr<Surface::Lock>> locks_;  // after surfaces_: released first
     std::vector<std::byte*> buffers_;
+    std::vector<InputCopy> copies_;
 };
 
 std::unique_ptr<Request> EmulatorProgram::make_request(std::vector<std::shared_ptr<Surface>> inputs,

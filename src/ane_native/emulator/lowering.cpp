@@ -2,8 +2,12 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdlib>
+#include <cstring>
 
 #include "../host/machine.h"
+#include "chain.h"
+#include "fusion.h"
 #include "steps/transfer.h"
 
 namespace ane::emulator {
@@ -28,6 +32,12 @@ constexpr std::array families = {convolution_lowerings,   transposed_convolution
 constexpr std::array<std::string_view, 6> products = {
     "conv", "conv_transpose", "einsum", "linear", "matmul", "scaled_dot_product_attention"};
 
+// For tests: without fusion every operation is a step that reads and writes memory.
+bool fusion_wanted() {
+    const char* text = std::getenv("ANEPERF_FUSION");
+    return text == nullptr || std::string_view(text) != "0";
+}
+
 }  // namespace
 
 Lowering::Lowering(const mil::Function& function, const ChipProfile& profile, const Kernels& kernels,
@@ -36,7 +46,8 @@ Lowering::Lowering(const mil::Function& function, const ChipProfile& profile, co
       producers_(function.values.size()),
       profile_(profile),
       kernels_(kernels),
-      threads_(threads) {
+      threads_(threads),
+      fuses_(fusion_wanted()) {
     for (const mil::Operation& operation : function.operations)
         for (const mil::ValueId result : operation.results) producers_[result] = &operation;
 }
@@ -56,6 +67,13 @@ Buffer Lowering::add_buffer(Storage storage, int64_t bytes) {
 
 Buffer Lowering::scratch(int64_t bytes) { return add_buffer(Storage::arena, bytes); }
 
+Buffer Lowering::constant(const std::vector<float>& numbers) {
+    const auto bytes = static_cast<int64_t>(numbers.size() * sizeof(float));
+    const Buffer b = add_buffer(Storage::constant, bytes);
+    std::memcpy(constants_[b], numbers.data(), static_cast<size_t>(bytes));
+    return b;
+}
+
 Buffer Lowering::result(const mil::Value& value) {
     return exact_.packed[id(value)] = add_buffer(Storage::arena, value.type.bytes());
 }
@@ -70,7 +88,8 @@ bool Lowering::is_constant(const mil::Value& value) {
 
 Buffer Lowering::constant_buffer(const mil::Value& value) {
     const Buffer b = add_buffer(Storage::constant, value.type.bytes());
-    load_constant(threads_, value.type.dtype, value.constant->data, constants_[b], profile_.has_nan);
+    const bool keeps_nan = profile_.has_nan || value.type.dtype != DType::fp16;
+    load_constant({constants_.data(), kernels_, threads_}, value.constant->data, constants_[b], keeps_nan);
     return b;
 }
 
@@ -82,10 +101,8 @@ Buffer Lowering::exact(const mil::Value& value) {
 
 Buffer Lowering::flushed(const mil::Value& value) {
     if (value.type.dtype != DType::fp16) return exact(value);
-    const int64_t count = value.type.elements();
     const Buffer from = exact(value), to = scratch(value.type.bytes());
-    step({from}, {to},
-         [=](const Execution& e) { flush_subnormals(e, e.at<half>(from), e.at<half>(to), count); });
+    step(flush_subnormals(from, to, value.type.elements()));
     return to;
 }
 
@@ -100,8 +117,7 @@ Buffer Lowering::floats(const mil::Value& value) {
     if (found != operands_->floats.end()) return found->second;
     const int64_t count = value.type.elements();
     const Buffer from = buffer(value), to = scratch(count * static_cast<int64_t>(sizeof(float)));
-    step({from}, {to},
-         [=](const Execution& e) { halves_to_floats(e, e.at<half>(from), e.at<float>(to), count); });
+    step(halves_to_floats(from, to, count));
     return operands_->floats[id(value)] = to;
 }
 
@@ -109,22 +125,50 @@ void Lowering::note(std::string text) {
     if (std::ranges::find(notes_, text) == notes_.end()) notes_.push_back(std::move(text));
 }
 
+bool Lowering::is_all_constant(const std::vector<Buffer>& reads) const {
+    return std::ranges::all_of(reads,
+                               [&](Buffer b) { return plan_.buffers[b].storage == Storage::constant; });
+}
+
+void Lowering::make_constant(Buffer b) {
+    constant_bytes_ += plan_.buffers[b].bytes;
+    check_memory(constant_bytes_);
+    plan_.buffers[b].constant = AlignedBytes(plan_.buffers[b].bytes);
+    plan_.buffers[b].storage = Storage::constant;
+    constants_[b] = plan_.buffers[b].constant.data();
+}
+
 void Lowering::step(std::vector<Buffer> reads, std::vector<Buffer> writes,
                     std::function<void(const Execution&)> run) {
-    const bool constant =
-        std::ranges::all_of(reads, [&](Buffer b) { return plan_.buffers[b].storage == Storage::constant; });
-    if (!constant) {
+    if (!is_all_constant(reads)) {
         plan_.steps.push_back({std::move(reads), std::move(writes), std::move(run)});
         return;
     }
-    for (const Buffer b : writes) {
-        constant_bytes_ += plan_.buffers[b].bytes;
-        check_memory(constant_bytes_);
-        plan_.buffers[b].constant = AlignedBytes(plan_.buffers[b].bytes);
-        plan_.buffers[b].storage = Storage::constant;
-        constants_[b] = plan_.buffers[b].constant.data();
-    }
+    for (const Buffer b : writes) make_constant(b);
     run({constants_.data(), kernels_, threads_});
+}
+
+void Lowering::step(Elementwise work) {
+    std::vector<Buffer> reads = work.also_read;
+    for (const Operand& operand : work.operands) reads.push_back(operand.buffer);
+    const Buffer result = work.result.buffer;
+    if (!is_all_constant(reads)) {
+        plan_.steps.push_back({std::move(reads), {result}, {}, std::move(work)});
+        return;
+    }
+    make_constant(result);
+    const Chain chain({{std::move(work), true}}, threads_.size());
+    const AlignedBytes scratch(chain.scratch_bytes());
+    chain.run({constants_.data(), kernels_, threads_}, scratch.data());
+}
+
+Operand Lowering::operand(const mil::Value& value, const Shape& shape) {
+    return {
+        buffer(value), dtype_bits(value.type.dtype) / 8, {shape, broadcast_strides(value.type.shape, shape)}};
+}
+
+Operand Lowering::result_operand(const mil::Value& value) {
+    return {result(value), dtype_bits(value.type.dtype) / 8, packed_walk(value.type.elements())};
 }
 
 void Lowering::lower(const mil::Operation& operation) {
@@ -150,27 +194,40 @@ const mil::Value& Lowering::port_value(const Port& port, std::span<const mil::Va
     return function_.values[*found];
 }
 
+void Lowering::add_input(const Port& port) {
+    const mil::Value& value = port_value(port, function_.inputs);
+    const Buffer surface = add_buffer(Storage::surface, port.layout.bytes());
+    plan_.inputs.push_back(surface);
+    const bool is_exact = profile_.has_nan || !has_nan(value.type.dtype);
+    if (fuses_ && is_exact && port_walk(port.layout).is_packed())
+        exact_.packed[id(value)] = surface;
+    else
+        step(load(surface, port.layout, result(value), profile_.has_nan));
+}
+
+void Lowering::add_output(const Port& port) {
+    const Buffer packed = buffer(port_value(port, function_.outputs));
+    BufferPlan& computed = plan_.buffers[packed];
+    // What computes the value may write to the surface itself, unless another port has taken it.
+    if (fuses_ && computed.storage == Storage::arena && port_walk(port.layout).is_packed()) {
+        computed.storage = Storage::surface;
+        plan_.outputs.push_back(packed);
+        return;
+    }
+    const Buffer surface = add_buffer(Storage::surface, port.layout.bytes());
+    plan_.outputs.push_back(surface);
+    // Runs even if the value is constant: the surface is there only at run time.
+    plan_.steps.push_back({{packed}, {surface}, {}, store(packed, port.layout, surface)});
+}
+
 Plan Lowering::plan(std::span<const Port> inputs, std::span<const Port> outputs,
                     std::vector<std::string>& notes) {
-    for (const Port& port : inputs) {
-        const Buffer surface = add_buffer(Storage::surface, port.layout.bytes());
-        const Buffer packed = result(port_value(port, function_.inputs));
-        plan_.inputs.push_back(surface);
-        step({surface}, {packed}, [=, layout = port.layout, has_nan = profile_.has_nan](const Execution& e) {
-            load(e, layout, e.at<std::byte>(surface), e.at<std::byte>(packed), has_nan);
-        });
-    }
+    for (const Port& port : inputs) add_input(port);
     for (const mil::Operation& operation : function_.operations) lower(operation);
-    for (const Port& port : outputs) {
-        const Buffer packed = buffer(port_value(port, function_.outputs));
-        const Buffer surface = add_buffer(Storage::surface, port.layout.bytes());
-        plan_.outputs.push_back(surface);
-        // Written as a step of its own even if the value is constant: the surface is there only at run time.
-        plan_.steps.push_back({{packed}, {surface}, [=, layout = port.layout](const Execution& e) {
-                                   store(e, layout, e.at<std::byte>(packed), e.at<std::byte>(surface));
-                               }});
-    }
-    finish(plan_);
+    for (const Port& port : outputs) add_output(port);
+    drop_dead_steps(plan_);
+    fuse(plan_, workers(), fuses_);
+    place(plan_);
     check_memory(plan_.constant_bytes + plan_.arena_bytes);
     notes.insert(notes.end(), notes_.begin(), notes_.end());
     return std::move(plan_);

@@ -11,6 +11,7 @@
 #include "../mil/op.h"
 #include "plan.h"
 #include "profile.h"
+#include "strided.h"
 
 namespace ane::emulator {
 
@@ -32,6 +33,7 @@ class Lowering {
     // `to` is another view of `from`: the same elements in the same order.
     void alias(const mil::Value& to, const mil::Value& from);
     Buffer scratch(int64_t bytes);
+    Buffer constant(const std::vector<float>& numbers);
     bool is_constant(const mil::Value& value);
 
     mil::OpView view(const mil::Operation& operation) const { return {function_, operation}; }
@@ -41,12 +43,21 @@ class Lowering {
     // Adds a step, or runs it now if all it reads is constant.
     void step(std::vector<Buffer> reads, std::vector<Buffer> writes,
               std::function<void(const Execution&)> run);
+    void step(Elementwise work);
+    // A value as it is read by work over `shape`, to which it broadcasts.
+    Operand operand(const mil::Value& value, const Shape& shape);
+    // Room for a result, as it is written by work over its own shape.
+    Operand result_operand(const mil::Value& value);
     void note(std::string text);  // once, however often it is said
 
     Plan plan(std::span<const Port> inputs, std::span<const Port> outputs, std::vector<std::string>& notes);
 
    private:
     Buffer add_buffer(Storage storage, int64_t bytes);
+    bool is_all_constant(const std::vector<Buffer>& reads) const;
+    void make_constant(Buffer b);
+    void add_input(const Port& port);
+    void add_output(const Port& port);
     Buffer constant_buffer(const mil::Value& value);
     Buffer exact(const mil::Value& value);
     Buffer flushed(const mil::Value& value);
@@ -59,6 +70,7 @@ class Lowering {
     const ChipProfile& profile_;
     const Kernels& kernels_;
     ThreadPool& threads_;
+    const bool fuses_;
     Plan plan_;
     std::vector<std::byte*> constants_;  // by buffer: what steps that run at compile time work on
     int64_t constant_bytes_ = 0;
@@ -90,7 +102,5 @@ std::span<const LoweringEntry> rearrangement_lowerings();
 std::span<const LoweringEntry> sampling_lowerings();
 std::span<const LoweringEntry> quantization_lowerings();
 std::span<const LoweringEntry> compression_lowerings();
-
-inline int64_t ceil_divide(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 }  // namespace ane::emulator

@@ -4,6 +4,8 @@
 #include <map>
 #include <new>
 
+#include "../host/machine.h"
+
 namespace ane::emulator {
 
 namespace {
@@ -11,21 +13,6 @@ namespace {
 constexpr int64_t alignment = 64;
 
 int64_t aligned(int64_t bytes) { return (bytes + alignment - 1) / alignment * alignment; }
-
-void drop_dead_steps(Plan& plan) {
-    std::vector<bool> needed(plan.buffers.size(), false);
-    for (const Buffer output : plan.outputs) needed[output] = true;
-    std::vector<Step> kept;
-    for (auto step = plan.steps.rbegin(); step != plan.steps.rend(); ++step) {
-        if (std::ranges::none_of(step->writes, [&](Buffer b) { return needed[b]; })) continue;
-        for (const Buffer read : step->reads) needed[read] = true;
-        kept.push_back(std::move(*step));
-    }
-    std::ranges::reverse(kept);
-    plan.steps = std::move(kept);
-    for (size_t b = 0; b < plan.buffers.size(); ++b)
-        if (!needed[b]) plan.buffers[b].constant = AlignedBytes();
-}
 
 // Free stretches of the arena by offset; best fit, and the arena grows where none is large enough.
 class Arena {
@@ -72,18 +59,32 @@ class Arena {
 }  // namespace
 
 // The system gives large memory as zeros, page by page as it is touched, which calloc relies on.
-AlignedBytes::AlignedBytes(int64_t bytes)
-    : memory_(std::calloc(static_cast<size_t>(bytes + alignment), 1)), size_(bytes) {
+AlignedBytes::AlignedBytes(int64_t bytes) : size_(bytes) {
+    const bool is_large = bytes >= 2 * large_page;
+    const int64_t boundary = is_large ? large_page : alignment;
+    memory_.reset(std::calloc(static_cast<size_t>(bytes + boundary), 1));
     if (!memory_) throw std::bad_alloc();
-}
-
-std::byte* AlignedBytes::data() const {
     const auto address = reinterpret_cast<uintptr_t>(memory_.get());
-    return reinterpret_cast<std::byte*>((address + alignment - 1) / alignment * alignment);
+    data_ = reinterpret_cast<std::byte*>((address + boundary - 1) / boundary * boundary);
+    if (is_large) prefer_large_pages(data_, bytes);
 }
 
-void finish(Plan& plan) {
-    drop_dead_steps(plan);
+void drop_dead_steps(Plan& plan) {
+    std::vector<bool> needed(plan.buffers.size(), false);
+    for (const Buffer output : plan.outputs) needed[output] = true;
+    std::vector<Step> kept;
+    for (auto step = plan.steps.rbegin(); step != plan.steps.rend(); ++step) {
+        if (std::ranges::none_of(step->writes, [&](Buffer b) { return needed[b]; })) continue;
+        for (const Buffer read : step->reads) needed[read] = true;
+        kept.push_back(std::move(*step));
+    }
+    std::ranges::reverse(kept);
+    plan.steps = std::move(kept);
+    for (size_t b = 0; b < plan.buffers.size(); ++b)
+        if (!needed[b]) plan.buffers[b].constant = AlignedBytes();
+}
+
+void place(Plan& plan) {
     for (const BufferPlan& buffer : plan.buffers) plan.constant_bytes += buffer.constant.size();
 
     std::vector<size_t> last_use(plan.buffers.size(), 0);

@@ -4,21 +4,20 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
-#include <functional>
 #include <memory>
 #include <vector>
 
-#include "simd/kernels.h"
-#include "thread_pool.h"
+#include "step.h"
 
 namespace ane::emulator {
 
-// Memory on a cache line's boundary, zero-filled. What is large costs nothing until it is touched.
+// Memory on a cache line's boundary, zero-filled; in large pages where it fills some. What is large costs
+// nothing until it is touched.
 class AlignedBytes {
    public:
     AlignedBytes() = default;
     explicit AlignedBytes(int64_t bytes);
-    std::byte* data() const;
+    std::byte* data() const { return data_; }
     int64_t size() const { return size_; }
 
    private:
@@ -26,26 +25,8 @@ class AlignedBytes {
         void operator()(void* memory) const { std::free(memory); }
     };
     std::unique_ptr<void, Free> memory_;
+    std::byte* data_ = nullptr;
     int64_t size_ = 0;
-};
-
-using Buffer = int32_t;  // index into Plan::buffers
-
-// What a step sees when it runs.
-struct Execution {
-    std::byte* const* buffers;
-    const Kernels& kernels;
-    ThreadPool& threads;
-
-    template <typename T>
-    T* at(Buffer buffer) const {
-        return reinterpret_cast<T*>(buffers[buffer]);
-    }
-};
-
-struct Step {
-    std::vector<Buffer> reads, writes;  // scratch memory counts as written
-    std::function<void(const Execution&)> run;
 };
 
 enum class Storage : uint8_t { arena, constant, surface };
@@ -65,8 +46,10 @@ struct Plan {
     int64_t constant_bytes = 0;
 };
 
-// Drops steps and constants that no output needs, and places buffers that live at different times in the same
-// memory.
-void finish(Plan& plan);
+// Drops steps and constants that no output needs.
+void drop_dead_steps(Plan& plan);
+
+// Places buffers that live at different times in the same memory.
+void place(Plan& plan);
 
 }  // namespace ane::emulator

@@ -1,5 +1,6 @@
 #include "profile.h"
 
+#include <algorithm>
 #include <limits>
 
 #include "../errors.h"
@@ -90,6 +91,9 @@ constexpr ChipProfile none = {.name = "none",
                               .max_kernel_width = unlimited};
 
 constexpr const ChipProfile* profiles[] = {&h13, &h14, &h15, &h16, &h17, &none};
+
+static_assert(std::ranges::all_of(profiles, [](const ChipProfile* p) { return p->elementwise.is_plain(); }),
+              "the kernels for fp16 round plainly");
 
 }  // namespace
 

@@ -11,9 +11,9 @@ namespace ane::emulator {
 
 struct ChipProfile {
     std::string_view name;
-    bool has_nan;  // false: an undefined result is +0, and NaN read from a port acts as +infinity
-    Rounding elementwise;
-    Rounding product;  // convolutions and matrix products
+    bool has_nan;          // false: an undefined result is +0, and NaN read from a port acts as +infinity
+    Rounding elementwise;  // plain
+    Rounding product;      // convolutions and matrix products
     Rounding reduction;
     bool ignores_attention_mask;  // scaled_dot_product_attention computes as if attn_mask were absent
     bool rounds_by_adding_half;   // round is floor(|x| + 0.5), the sum in fp16

@@ -11,6 +11,7 @@
 #include <sys/sysctl.h>
 #else
 #include <sched.h>
+#include <sys/mman.h>
 #endif
 
 namespace ane {
@@ -24,6 +25,8 @@ int physical_cores() {
         cores = static_cast<int>(std::thread::hardware_concurrency());
     return std::max(1, cores);
 }
+
+void prefer_large_pages(void*, int64_t) {}
 
 std::string cpu_name() {
     char name[256] = {};
@@ -48,6 +51,10 @@ int physical_cores() {
         cores.insert(siblings);
     }
     return std::max(1, static_cast<int>(cores.size()));
+}
+
+void prefer_large_pages(void* memory, int64_t bytes) {
+    madvise(memory, static_cast<size_t>(bytes), MADV_HUGEPAGE);
 }
 
 std::string cpu_name() {

@@ -10,6 +10,9 @@ namespace ane {
 int physical_cores();
 // Bytes of physical memory; 0 where the system does not say.
 int64_t physical_memory();
+// Asks for large pages, which the system may refuse, where `memory` is aligned to them.
+constexpr int64_t large_page = int64_t{2} << 20;
+void prefer_large_pages(void* memory, int64_t bytes);
 // Such as "AMD EPYC 9R14"; empty where the system does not say.
 std::string cpu_name();
 

@@ -35,6 +35,13 @@ Layout layout_for(const Surface& surface, const std::optional<Layout>& given) {
     return layout;
 }
 
+// Rows of a tensor from one pitch to another, in bytes.
+void copy_rows(const Layout& layout, const std::byte* from, int64_t from_pitch, std::byte* to,
+               int64_t to_pitch) {
+    for (int64_t row = 0; row < layout.rows(); ++row)
+        std::memcpy(to + row * to_pitch, from + row * from_pitch, static_cast<size_t>(layout.row_bytes()));
+}
+
 void write(Surface& surface, const py::object& object, const std::optional<Layout>& given) {
     const Layout layout = layout_for(surface, given);
     if (!py::isinstance<py::array>(object))
@@ -52,9 +59,7 @@ void write(Surface& surface, const py::object& object, const std::optional<Layou
     const auto* from = static_cast<const std::byte*>(contiguous.data());
     const py::gil_scoped_release release;
     const Surface::Lock lock(surface, Surface::Access::write);
-    for (int64_t row = 0; row < layout.rows(); ++row)
-        std::memcpy(lock.data() + row * layout.row_pitch(), from + row * layout.row_bytes(),
-                    static_cast<size_t>(layout.row_bytes()));
+    copy_rows(layout, from, layout.row_bytes(), lock.data(), layout.row_pitch());
 }
 
 py::array read(Surface& surface, const std::optional<Layout>& given) {
@@ -63,9 +68,7 @@ py::array read(Surface& surface, const std::optional<Layout>& given) {
     auto* to = static_cast<std::byte*>(result.mutable_data());
     const py::gil_scoped_release release;
     const Surface::Lock lock(surface, Surface::Access::read);
-    for (int64_t row = 0; row < layout.rows(); ++row)
-        std::memcpy(to + row * layout.row_bytes(), lock.data() + row * layout.row_pitch(),
-                    static_cast<size_t>(layout.row_bytes()));
+    copy_rows(layout, lock.data(), layout.row_pitch(), to, layout.row_bytes());
     return result;
 }
 

@@ -53,6 +53,13 @@ inline Halves narrow(Floats x) {
 }
 #endif
 
+inline float undefined(bool nan_is_zero) { return nan_is_zero ? 0.0f : __builtin_nanf(""); }
+
+// By a plain rounding.
+inline Halves narrow(Floats x, bool nan_is_zero) {
+    return narrow(x == x ? x : splat(undefined(nan_is_zero)));
+}
+
 inline Halves narrow(Floats x, Rounding rounding) {
     const Words sign = as_words(x) & 0x80000000u;
     const Floats magnitude = as_floats(as_words(x) & 0x7fffffffu);
@@ -60,7 +67,7 @@ inline Halves narrow(Floats x, Rounding rounding) {
     // to a tie or past one.
     const Floats leaning = as_floats(as_words(x) | (rounding.ties_away ? 1u : 0u));
     const Floats bounded = magnitude < rounding.overflow ? leaning : as_floats(sign | 0x7f800000u);
-    return narrow(x == x ? bounded : splat(rounding.nan_is_zero ? 0.0f : __builtin_nanf("")));
+    return narrow(x == x ? bounded : splat(undefined(rounding.nan_is_zero)));
 }
 
 }  // namespace

@@ -72,12 +72,28 @@ struct Rounding {
     bool ties_away = false;     // ties go away from zero instead of to even
     bool nan_is_zero = false;   // the engine has no NaN: an undefined result is +0
     float overflow = 65520.0f;  // magnitudes from here on become infinite
+
+    // As IEEE 754 rounds, but for NaN.
+    constexpr bool is_plain() const { return !ties_away && overflow == 65520.0f; }
 };
 
 // The constants of a unary operation, as MIL names them; `alpha` is also the epsilon of inverse, log and
 // rsqrt, and what softplus gives 0 above.
 struct Parameters {
     float alpha = 0, beta = 0;
+};
+
+// An operand of an element-wise kernel: consecutive elements, or with step 0 one that stands for all.
+template <class T>
+struct Elements {
+    Elements(const T* elements, size_t every = 1) : data(elements), step(every) {}
+    const T* data;
+    size_t step;
+};
+
+struct Exponentials {
+    float maximum;  // of the exponents
+    float sum;
 };
 
 // The parts of matrix products with fp32 sums, each taken in the order of its terms. Products of two fp16 are
@@ -133,19 +149,39 @@ struct Kernels {
     void (*to_float)(const half* x, float* y, size_t n);
     void (*to_half)(const float* x, half* y, size_t n, Rounding rounding);
     void (*unary)(Unary op, const float* x, Parameters p, float* y, size_t n);
-    void (*binary)(Binary op, const float* a, const float* b, float* y, size_t n);
-    void (*binary_scalar)(Binary op, const float* a, float b, float* y, size_t n);
-    void (*scalar_binary)(Binary op, float a, const float* b, float* y, size_t n);
+    void (*binary)(Binary op, Elements<float> a, Elements<float> b, float* y, size_t n);
+    // The same on fp16, with fp32 math and a plain rounding.
+    void (*unary_halves)(Unary op, const half* x, Parameters p, half* y, size_t n, bool nan_is_zero);
+    void (*binary_halves)(Binary op, Elements<half> a, Elements<half> b, half* y, size_t n, bool nan_is_zero);
+    void (*compare)(Binary op, Elements<half> a, Elements<half> b, uint8_t* y, size_t n);
+    // Moves bits: what is not selected is not looked at.
+    void (*select)(Elements<uint8_t> condition, Elements<half> a, Elements<half> b, half* y, size_t n);
+    void (*logical_not)(const uint8_t* x, uint8_t* y, size_t n);
+    void (*nan_to_infinity)(const float* x, float* y, size_t n);
+    void (*nan_to_infinity_halves)(const half* x, half* y, size_t n);
     float (*reduce)(Reduction op, const float* x, size_t n);  // n >= 1
+    // y [n] from x [rows, n], whose rows are `stride` apart; rows are taken in order.
+    void (*reduce_columns)(Reduction op, const half* x, size_t stride, size_t rows, float* y, size_t n);
     float (*sum_of_squares)(const float* x, size_t n);
-    // x[i] <- exp(x[i] - maximum), and returns their sum.
-    float (*exp_and_sum)(float* x, float maximum, size_t n);
+    // y[i] = exp(x[i] - maximum of x); x may be y.
+    Exponentials (*exponentials)(const float* x, float* y, size_t n);
+    Exponentials (*exponentials_of_halves)(const half* x, float* y, size_t n);
+    // x * factor, by a plain rounding.
+    void (*multiples)(const float* x, float factor, half* y, size_t n, bool nan_is_zero);
     // clamp(round_half_away(x / scale) + zero_point) to [-128, 127], or [0, 255] if not `is_signed`.
-    void (*quantize)(const float* x, float scale, float zero_point, bool is_signed, uint8_t* y, size_t n);
+    void (*quantize)(const half* x, Elements<float> scale, Elements<float> zero_point, bool is_signed,
+                     uint8_t* y, size_t n);
+    // (x - zero_point) * scale, from int8, or uint8 if not `is_signed`, to fp16 by a plain rounding.
+    void (*dequantize)(const uint8_t* x, Elements<float> scale, Elements<float> zero_point, bool is_signed,
+                       half* y, size_t n, bool nan_is_zero);
     // x * scale, x being rounded to fp32 first.
     void (*scale_integers)(const int32_t* x, float scale, float* y, size_t n);
     const ProductKernels* products;
     const IntegerKernels* integers;
+
+    void binary_scalar(Binary op, const float* a, float b, float* y, size_t n) const {
+        binary(op, a, {&b, 0}, y, n);
+    }
 };
 
 // The widest level that this CPU runs and ANEPERF_SIMD allows. Throws ArgumentError for an unknown or

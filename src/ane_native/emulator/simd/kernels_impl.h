@@ -23,12 +23,16 @@ void to_float(const half* x, float* y, size_t n) {
 }
 
 void to_half(const float* x, half* y, size_t n, Rounding rounding) {
-    map<Floats>(x, y, n, [=](Floats v) { return narrow(v, rounding); });
+    if (rounding.is_plain())
+        map<Floats>(x, y, n, [=](Floats v) { return narrow(v, rounding.nan_is_zero); });
+    else
+        map<Floats>(x, y, n, [=](Floats v) { return narrow(v, rounding); });
 }
 
-void unary(Unary op, const float* x, Parameters p, float* y, size_t n) {
+// Calls apply(function), `function` being the operation on a vector.
+template <class Apply>
+inline void unary_with(Unary op, Parameters p, Apply apply) {
     const float alpha = p.alpha, beta = p.beta;
-    const auto apply = [=](auto function) { map<Floats>(x, y, n, function); };
     switch (op) {
         case Unary::abs: return apply([](Floats v) { return abs(v); });
         case Unary::atan: return apply([](Floats v) { return atan(v); });
@@ -74,56 +78,146 @@ void unary(Unary op, const float* x, Parameters p, float* y, size_t n) {
     }
 }
 
-// An operand of a binary operation: an array, or one value for all elements.
-struct Array {
-    const float* p;
-    Floats at(size_t i, size_t count) const { return load<Floats>(p + i, count); }
-};
-struct Scalar {
-    float value;
-    Floats at(size_t, size_t) const { return splat(value); }
-};
-
-inline Floats truth(Mask mask) { return mask ? splat(1.0f) : Floats{}; }
-
-template <class A, class B, class Function>
-inline void map(A a, B b, float* y, size_t n, Function function) {
-    size_t i = 0;
-    for (; i + lanes <= n; i += lanes) store(y + i, function(a.at(i, lanes), b.at(i, lanes)));
-    if (i < n) store(y + i, function(a.at(i, n - i), b.at(i, n - i)), n - i);
+void unary(Unary op, const float* x, Parameters p, float* y, size_t n) {
+    unary_with(op, p, [=](auto function) { map<Floats>(x, y, n, function); });
 }
 
-template <class A, class B>
-inline void binary_of(Binary op, A a, B b, float* y, size_t n) {
+void unary_halves(Unary op, const half* x, Parameters p, half* y, size_t n, bool nan_is_zero) {
+    unary_with(op, p, [=](auto function) {
+        map<Halves>(x, y, n, [=](Halves v) { return narrow(function(widen(v)), nan_is_zero); });
+    });
+}
+
+// What a loop loads of an operand: where one element stands for all, a vector of it again and again.
+template <class Vector, class T>
+class Operand {
+   public:
+    explicit Operand(Elements<T> x) : x_(x.data), step_(x.step) {
+        if (step_ != 0) return;
+        for (T& element : repeated_) element = *x.data;
+        x_ = repeated_;
+    }
+    Operand(const Operand&) = delete;
+    Vector at(size_t i, size_t count) const { return load<Vector>(x_ + i * step_, count); }
+
+   private:
+    const T* x_;
+    size_t step_;
+    T repeated_[lanes];
+};
+
+// y[i] = function(x[i]...)
+template <class U, class Function, class... X>
+inline void map(U* y, size_t n, Function function, const X&... x) {
+    size_t i = 0;
+    for (; i + lanes <= n; i += lanes) store(y + i, function(x.at(i, lanes)...));
+    if (i < n) store(y + i, function(x.at(i, n - i)...), n - i);
+}
+
+// Calls apply(relation), which gives a mask.
+template <class Apply>
+inline void compare_with(Binary op, Apply apply) {
     switch (op) {
-        case Binary::add: return map(a, b, y, n, [](Floats u, Floats v) { return u + v; });
-        case Binary::sub: return map(a, b, y, n, [](Floats u, Floats v) { return u - v; });
-        case Binary::mul: return map(a, b, y, n, [](Floats u, Floats v) { return u * v; });
-        case Binary::real_div: return map(a, b, y, n, [](Floats u, Floats v) { return u / v; });
-        case Binary::floor_div: return map(a, b, y, n, [](Floats u, Floats v) { return floor(u / v); });
-        case Binary::maximum: return map(a, b, y, n, [](Floats u, Floats v) { return maximum(u, v); });
-        case Binary::minimum: return map(a, b, y, n, [](Floats u, Floats v) { return minimum(u, v); });
-        case Binary::pow: return map(a, b, y, n, [](Floats u, Floats v) { return pow(u, v); });
-        case Binary::prelu: return map(a, b, y, n, [](Floats u, Floats v) { return u < 0.0f ? v * u : u; });
-        case Binary::equal: return map(a, b, y, n, [](Floats u, Floats v) { return truth(u == v); });
-        case Binary::greater: return map(a, b, y, n, [](Floats u, Floats v) { return truth(u > v); });
-        case Binary::greater_equal: return map(a, b, y, n, [](Floats u, Floats v) { return truth(u >= v); });
-        case Binary::less: return map(a, b, y, n, [](Floats u, Floats v) { return truth(u < v); });
-        case Binary::less_equal: return map(a, b, y, n, [](Floats u, Floats v) { return truth(u <= v); });
-        case Binary::not_equal: return map(a, b, y, n, [](Floats u, Floats v) { return truth(u != v); });
+        case Binary::equal: return apply([](Floats u, Floats v) { return u == v; });
+        case Binary::greater: return apply([](Floats u, Floats v) { return u > v; });
+        case Binary::greater_equal: return apply([](Floats u, Floats v) { return u >= v; });
+        case Binary::less: return apply([](Floats u, Floats v) { return u < v; });
+        case Binary::less_equal: return apply([](Floats u, Floats v) { return u <= v; });
+        default: return apply([](Floats u, Floats v) { return u != v; });
     }
 }
 
-void binary(Binary op, const float* a, const float* b, float* y, size_t n) {
-    binary_of(op, Array{a}, Array{b}, y, n);
+template <class Apply>
+inline void binary_with(Binary op, Apply apply) {
+    switch (op) {
+        case Binary::add: return apply([](Floats u, Floats v) { return u + v; });
+        case Binary::sub: return apply([](Floats u, Floats v) { return u - v; });
+        case Binary::mul: return apply([](Floats u, Floats v) { return u * v; });
+        case Binary::real_div: return apply([](Floats u, Floats v) { return u / v; });
+        case Binary::floor_div: return apply([](Floats u, Floats v) { return floor(u / v); });
+        case Binary::maximum: return apply([](Floats u, Floats v) { return maximum(u, v); });
+        case Binary::minimum: return apply([](Floats u, Floats v) { return minimum(u, v); });
+        case Binary::pow: return apply([](Floats u, Floats v) { return pow(u, v); });
+        case Binary::prelu: return apply([](Floats u, Floats v) { return u < 0.0f ? v * u : u; });
+        default:
+            return compare_with(op, [=](auto relation) {
+                apply([=](Floats u, Floats v) { return relation(u, v) ? splat(1.0f) : Floats{}; });
+            });
+    }
 }
 
-void binary_scalar(Binary op, const float* a, float b, float* y, size_t n) {
-    binary_of(op, Array{a}, Scalar{b}, y, n);
+void binary(Binary op, Elements<float> a, Elements<float> b, float* y, size_t n) {
+    const Operand<Floats, float> x(a), z(b);
+    binary_with(op, [&](auto function) { map(y, n, function, x, z); });
 }
 
-void scalar_binary(Binary op, float a, const float* b, float* y, size_t n) {
-    binary_of(op, Scalar{a}, Array{b}, y, n);
+void binary_halves(Binary op, Elements<half> a, Elements<half> b, half* y, size_t n, bool nan_is_zero) {
+    const Operand<Halves, half> x(a), z(b);
+    binary_with(op, [&](auto function) {
+        map(
+            y, n, [=](Halves u, Halves v) { return narrow(function(widen(u), widen(v)), nan_is_zero); }, x,
+            z);
+    });
+}
+
+void compare(Binary op, Elements<half> a, Elements<half> b, uint8_t* y, size_t n) {
+    const Operand<Halves, half> x(a), z(b);
+    compare_with(op, [&](auto relation) {
+        map(
+            y, n,
+            [=](Halves u, Halves v) {
+                return __builtin_convertvector(relation(widen(u), widen(v)) & 1, Bytes);
+            },
+            x, z);
+    });
+}
+
+void select(Elements<uint8_t> condition, Elements<half> a, Elements<half> b, half* y, size_t n) {
+    const Operand<Bytes, uint8_t> chooses(condition);
+    const Operand<Halves, half> x(a), z(b);
+    map(
+        y, n, [](Bytes c, Halves u, Halves v) { return __builtin_convertvector(c, Halves) != 0 ? u : v; },
+        chooses, x, z);
+}
+
+void logical_not(const uint8_t* x, uint8_t* y, size_t n) {
+    map<Bytes>(x, y, n, [](Bytes v) { return __builtin_bit_cast(Bytes, v == 0) & 1; });
+}
+
+void nan_to_infinity_halves(const half* x, half* y, size_t n) {
+    const auto replace = [](auto v) { return (v & 0x7fff) > 0x7c00 ? (v & 0) + 0x7c00 : v; };
+    const size_t whole = n / (2 * lanes) * (2 * lanes);
+    for (size_t i = 0; i < whole; i += 2 * lanes) store(y + i, replace(load<ManyHalves>(x + i)));
+    map<Halves>(x + whole, y + whole, n - whole, replace);
+}
+
+void nan_to_infinity(const float* x, float* y, size_t n) {
+    map<Floats>(x, y, n, [](Floats v) { return v == v ? v : splat(infinity); });
+}
+
+template <size_t... i>
+struct Indices {};
+template <size_t count, size_t... i>
+constexpr auto indices() {
+    if constexpr (count == 0)
+        return Indices<i...>{};
+    else
+        return indices<count - 1, count - 1, i...>();
+}
+
+template <size_t by, size_t... i>
+inline Floats rotated(Floats x, Indices<i...>) {
+    return __builtin_shufflevector(x, x, ((i + by) % lanes)...);
+}
+
+// Joins lane i with lane i + width, then those with width / 2, and so on to the first.
+template <size_t width, class Combine>
+inline float join(Floats x, Combine combine) {
+    const Floats joined = combine(x, rotated<width>(x, indices<lanes>()));
+    if constexpr (width == 1)
+        return joined[0];
+    else
+        return join<width / 2>(joined, combine);
 }
 
 // Element i joins running result number i mod `strands`, and a fixed tree joins those. `elements(i, count)`
@@ -149,12 +243,7 @@ inline float fold(size_t n, float start, Elements elements, Combine combine) {
     for (size_t width = strands / lanes / 2; width > 0; width /= 2) {
         for (j = 0; j < width; ++j) running[j] = combine(running[j], running[j + width]);
     }
-    float strand[lanes];
-    store(strand, running[0]);
-    for (size_t width = lanes / 2; width > 0; width /= 2) {
-        for (j = 0; j < width; ++j) strand[j] = combine(strand[j], strand[j + width]);
-    }
-    return strand[0];
+    return join<lanes / 2>(running[0], combine);
 }
 
 constexpr auto sum = [](auto a, auto b) { return a + b; };
@@ -183,34 +272,98 @@ float sum_of_squares(const float* x, size_t n) {
     return fold<sum_strands>(n, 0.0f, squares, sum);
 }
 
-float exp_and_sum(float* x, float maximum, size_t n) {
-    const auto exponentials = [=](size_t i, size_t count) {
-        const Floats y = exp(load<Floats>(x + i, count) - maximum);
-        store(x + i, y, count);
-        return y;
+// `vectors` neighbouring columns of vectors, the last of `count` elements; running results stay in registers.
+template <size_t vectors, class Combine>
+inline void fold_columns(const half* x, size_t stride, size_t rows, float* y, size_t count, Combine combine) {
+    const auto element = [=](size_t row, size_t j) {
+        return widen(load<Halves>(x + row * stride + j * lanes, j + 1 < vectors ? lanes : count));
     };
-    return fold<sum_strands>(n, 0.0f, exponentials, sum);
+    Floats running[vectors];
+    for (size_t j = 0; j < vectors; ++j) running[j] = element(0, j);
+    for (size_t row = 1; row < rows; ++row)
+        for (size_t j = 0; j < vectors; ++j) running[j] = combine(running[j], element(row, j));
+    for (size_t j = 0; j < vectors; ++j) store(y + j * lanes, running[j], j + 1 < vectors ? lanes : count);
 }
 
-void quantize(const float* x, float scale, float zero_point, bool is_signed, uint8_t* y, size_t n) {
-    const int32_t low = is_signed ? -128 : 0, high = low + 255, zero = static_cast<int32_t>(zero_point);
-    const auto rounded = [=](Floats quotient) {
+void reduce_columns(Reduction op, const half* x, size_t stride, size_t rows, float* y, size_t n) {
+    const auto reduce_with = [=](auto combine) {
+        size_t i = 0;
+        for (; i + 4 * lanes <= n; i += 4 * lanes)
+            fold_columns<4>(x + i, stride, rows, y + i, lanes, combine);
+        for (; i < n; i += lanes)
+            fold_columns<1>(x + i, stride, rows, y + i, i + lanes <= n ? lanes : n - i, combine);
+    };
+    switch (op) {
+        case Reduction::sum: return reduce_with(sum);
+        case Reduction::max: return reduce_with([](Floats a, Floats b) { return maximum(a, b); });
+        case Reduction::min: return reduce_with([](Floats a, Floats b) { return minimum(a, b); });
+    }
+}
+
+inline Floats load_floats(const float* x, size_t count) { return load<Floats>(x, count); }
+inline Floats load_floats(const half* x, size_t count) { return widen(load<Halves>(x, count)); }
+
+// A NaN may be missed here: the sum is NaN all the same.
+template <class T>
+inline Exponentials exponentials_of(const T* x, float* y, size_t n) {
+    const auto elements = [=](size_t i, size_t count) { return load_floats(x + i, count); };
+    const float maximum =
+        fold<extreme_strands>(n, -infinity, elements, [](auto a, auto b) { return b > a ? b : a; });
+    const auto exponentials = [=](size_t i, size_t count) {
+        const Floats e = exp(load_floats(x + i, count) - maximum);
+        store(y + i, e, count);
+        return e;
+    };
+    return {maximum, fold<sum_strands>(n, 0.0f, exponentials, sum)};
+}
+
+Exponentials exponentials(const float* x, float* y, size_t n) { return exponentials_of(x, y, n); }
+Exponentials exponentials_of_halves(const half* x, float* y, size_t n) { return exponentials_of(x, y, n); }
+
+void multiples(const float* x, float factor, half* y, size_t n, bool nan_is_zero) {
+    map<Floats>(x, y, n, [=](Floats v) { return narrow(v * factor, nan_is_zero); });
+}
+
+void quantize(const half* x, Elements<float> scale, Elements<float> zero_point, bool is_signed, uint8_t* y,
+              size_t n) {
+    const int32_t low = is_signed ? -128 : 0, high = low + 255;
+    const auto rounded = [=](Floats quotient, Floats zero) {
         // An undefined quotient counts as zero, and the bounds keep the conversion to integers defined.
         const Floats q = clamp(quotient == quotient ? quotient : 0.0f, -0x1p22f, 0x1p22f);
         // Towards zero after adding the number just below a half: ties, whose sums round up, go away from
         // zero, and no smaller fraction reaches the next integer.
         const Floats sum = q + as_floats(sign_of(q) | as_words(0x1.fffffep-2f));
-        const Ints integer = __builtin_convertvector(sum, Ints) + zero;
+        const Ints integer = __builtin_convertvector(sum, Ints) + __builtin_convertvector(zero, Ints);
         const Ints least = integer < low ? low : integer;
         const Ints bounded = least > high ? high : least;
         return __builtin_convertvector(__builtin_convertvector(bounded, Halves), Bytes);
     };
+    const Operand<Halves, half> values(x);
+    const Operand<Floats, float> zero_points(zero_point);
     // By a power of two the product is the quotient.
-    const float inverse = 1.0f / scale;
-    if ((as_words(scale) & 0x007fffffu) == 0)
-        map<Floats>(x, y, n, [=](Floats v) { return rounded(v * inverse); });
-    else
-        map<Floats>(x, y, n, [=](Floats v) { return rounded(v / scale); });
+    const float inverse = 1.0f / *scale.data;
+    if (scale.step == 0 && (as_words(*scale.data) & 0x007fffffu) == 0) {
+        map(
+            y, n, [=](Halves v, Floats zero) { return rounded(widen(v) * inverse, zero); }, values,
+            zero_points);
+        return;
+    }
+    const Operand<Floats, float> scales(scale);
+    map(
+        y, n, [=](Halves v, Floats s, Floats zero) { return rounded(widen(v) / s, zero); }, values, scales,
+        zero_points);
+}
+
+void dequantize(const uint8_t* x, Elements<float> scale, Elements<float> zero_point, bool is_signed, half* y,
+                size_t n, bool nan_is_zero) {
+    const Operand<Bytes, uint8_t> values(x);
+    const Operand<Floats, float> scales(scale), zero_points(zero_point);
+    const auto dequantized = [=](Bytes v, Floats s, Floats zero) {
+        const Ints q = __builtin_convertvector(v, Ints);
+        const Ints integer = is_signed ? (q ^ 128) - 128 : q;
+        return narrow((__builtin_convertvector(integer, Floats) - zero) * s, nan_is_zero);
+    };
+    map(y, n, dequantized, values, scales, zero_points);
 }
 
 void scale_integers(const int32_t* x, float scale, float* y, size_t n) {
@@ -224,12 +377,21 @@ constexpr Kernels make_kernels(const ProductKernels& products, const IntegerKern
         .to_half = to_half,
         .unary = unary,
         .binary = binary,
-        .binary_scalar = binary_scalar,
-        .scalar_binary = scalar_binary,
+        .unary_halves = unary_halves,
+        .binary_halves = binary_halves,
+        .compare = compare,
+        .select = select,
+        .logical_not = logical_not,
+        .nan_to_infinity = nan_to_infinity,
+        .nan_to_infinity_halves = nan_to_infinity_halves,
         .reduce = reduce,
+        .reduce_columns = reduce_columns,
         .sum_of_squares = sum_of_squares,
-        .exp_and_sum = exp_and_sum,
+        .exponentials = exponentials,
+        .exponentials_of_halves = exponentials_of_halves,
+        .multiples = multiples,
         .quantize = quantize,
+        .dequantize = dequantize,
         .scale_integers = scale_integers,
         .products = &products,
         .integers = &integers,

@@ -42,6 +42,7 @@ using Floats [[gnu::vector_size(vector_bytes)]] = float;
 using Words [[gnu::vector_size(vector_bytes)]] = uint32_t;
 using Ints [[gnu::vector_size(vector_bytes)]] = int32_t;  // for what cannot overflow: Words wrap
 using Halves [[gnu::vector_size(vector_bytes / 2)]] = uint16_t;
+using ManyHalves [[gnu::vector_size(vector_bytes)]] = uint16_t;
 using Bytes [[gnu::vector_size(vector_bytes / 4)]] = uint8_t;
 using Mask = Ints;  // all ones where true, zero where false: what a comparison of Floats yields
 

@@ -5,7 +5,6 @@
 
 #include "../lowering.h"
 #include "../strided.h"
-#include "stretches.h"
 #include "transfer.h"
 
 namespace ane::emulator {
@@ -51,6 +50,24 @@ LoopNest<2> block_loops(const Shape& shape, const Shape& blocks) {
         strides[1].insert(strides[1].end(), {block_strides[i], 0});
     }
     return {extents, strides};
+}
+
+// Calls work(offsets, n) in parallel for at most a tile of `n` elements of the innermost loop from `offsets`
+// on.
+template <typename Work>
+void for_each_stretch(const Execution& e, const LoopNest<2>& nest, const Work& work) {
+    const int64_t length = nest.inner().extent, rows = nest.outer_count();
+    const int64_t pieces = ceil_divide(length, tile);                   // tasks that share one row
+    const int64_t rows_per_task = std::max<int64_t>(1, tile / length);  // rows that share one task
+    e.threads.parallel_for(ceil_divide(rows, rows_per_task) * pieces, [&](int64_t task, int) {
+        const int64_t first_row = task / pieces * rows_per_task, begin = task % pieces * tile;
+        const int64_t last_row = std::min(rows, first_row + rows_per_task);
+        for (int64_t row = first_row; row < last_row; ++row) {
+            auto offsets = nest.offsets(row);
+            for (size_t k = 0; k < offsets.size(); ++k) offsets[k] += begin * nest.inner().strides[k];
+            work(offsets, std::min(tile, length - begin));
+        }
+    });
 }
 
 void lower_lut(Lowering& l, const mil::OpView& op, Results results) {
@@ -142,7 +159,7 @@ void lower_blockwise(Lowering& l, const mil::OpView& op, Results results) {
 void lower_cast(Lowering& l, const mil::OpView& op, Results results) {
     const int64_t count = results[0]->type.elements();
     const Buffer x = l.buffer(op.value("source_val")), y = l.result(*results[0]);
-    l.step({x}, {y}, [=](const Execution& e) { halves_to_floats(e, e.at<half>(x), e.at<float>(y), count); });
+    l.step(halves_to_floats(x, y, count));
 }
 
 }  // namespace

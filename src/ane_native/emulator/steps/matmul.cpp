@@ -10,6 +10,7 @@
 #include "copy.h"
 #include "integer_product.h"
 #include "product.h"
+#include "rows.h"
 
 namespace ane::emulator {
 
@@ -136,12 +137,6 @@ void lower_linear(Lowering& l, const mil::OpView& op, Results results) {
     add_linear(l, l.buffer(x), rows, inputs, outputs, l.buffer(weight), bias, l.result(*results[0]));
 }
 
-void softmax(const Kernels& k, float* row, size_t n) {
-    const float maximum = k.reduce(Reduction::max, row, n);
-    const float sum = k.exp_and_sum(row, maximum, n);
-    k.binary_scalar(Binary::real_div, row, sum, row, n);
-}
-
 // softmax(query key^T / sqrt(features) + mask) value, in fp32 with one rounding at the end.
 void lower_attention(Lowering& l, const mil::OpView& op, Results results) {
     constexpr int64_t block = 64;  // rows of the score matrix at a time
@@ -171,7 +166,7 @@ void lower_attention(Lowering& l, const mil::OpView& op, Results results) {
     LoopNest<1> mask_rows({score_shape.begin(), score_shape.end() - 1},
                           {{{mask_strides.begin(), mask_strides.end() - 1}}});
     mask_rows.axes.push_back({1, {}});
-    const int64_t mask_step = mask_strides.back();
+    const auto mask_step = static_cast<size_t>(mask_strides.back());  // 1, or 0 where one repeats
 
     const Buffer z = l.result(*results[0]);
     const int64_t score_stride = padded(length), sum_stride = padded(value_features);
@@ -199,7 +194,7 @@ void lower_attention(Lowering& l, const mil::OpView& op, Results results) {
                 e.kernels.binary_scalar(Binary::mul, row, scale, row, static_cast<size_t>(length));
                 if (masked) {
                     const float* added = e.at<float>(mask) + mask_rows.offsets(batch * rows + first + i)[0];
-                    for (int64_t j = 0; j < length; ++j) row[j] += added[j * mask_step];
+                    e.kernels.binary(Binary::add, row, {added, mask_step}, row, static_cast<size_t>(length));
                 }
                 softmax(e.kernels, row, static_cast<size_t>(length));
             }

@@ -26,8 +26,8 @@ void log_sum(const Kernels& k, float* row, size_t n) {
 }
 
 void log_sum_exp(const Kernels& k, float* row, size_t n) {
-    const float maximum = k.reduce(Reduction::max, row, n);
-    row[0] = k.exp_and_sum(row, maximum, n);
+    const auto [maximum, sum] = k.exponentials(row, row, n);
+    row[0] = sum;
     k.unary(Unary::log, row, {}, row, 1);
     row[0] += maximum;
 }

@@ -5,8 +5,6 @@
 #include <cmath>
 #include <limits>
 
-#include "transfer.h"
-
 namespace ane::emulator {
 
 Affine affine(const mil::OpView& op, const TensorType& type) {
@@ -53,50 +51,42 @@ std::optional<IntegerOperands> integer_operands(const Lowering& l, const mil::Va
 
 namespace {
 
-// Calls work(channel, begin, n) for stretches that share one scale.
-template <typename Work>
-void for_each_stretch(const Execution& e, const Affine& a, int64_t count, const Work& work) {
-    const int64_t rows = count / a.inner, pieces = ceil_divide(a.inner, tile);  // tasks that share one row
-    const int64_t rows_per_task = std::max<int64_t>(1, tile / a.inner);         // rows that share one task
-    e.threads.parallel_for(ceil_divide(rows, rows_per_task) * pieces, [&](int64_t task, int) {
-        const int64_t first = task / pieces * rows_per_task, last = std::min(rows, first + rows_per_task);
-        const int64_t begin = task % pieces * tile, n = std::min(tile, a.inner - begin);
-        for (int64_t row = first; row < last; ++row) work(row % a.channels, row * a.inner + begin, n);
-    });
+// An argument of one number, or of one for each index of the axis, for work over `shape`.
+Operand parameter(Lowering& l, const std::vector<float>& numbers, int64_t axis, const Shape& shape) {
+    std::vector<int64_t> strides(shape.size(), 0);
+    if (numbers.size() > 1) strides[static_cast<size_t>(axis)] = 1;
+    return {l.constant(numbers), sizeof(float), {shape, strides}};
+}
+
+// x, scale and zero_point.
+std::vector<Operand> affine_operands(Lowering& l, const mil::OpView& op, const mil::Value& x) {
+    const Affine a = affine(op, x.type);
+    const Shape& shape = x.type.shape;
+    return {l.operand(x, shape), parameter(l, a.scale, a.axis, shape),
+            parameter(l, a.zero_point, a.axis, shape)};
 }
 
 void lower_quantize(Lowering& l, const mil::OpView& op, Results results) {
-    const mil::Value& value = op.value("input");
     const bool is_signed = results[0]->type.dtype == DType::int8;
-    const int64_t count = value.type.elements();
-    const Buffer x = l.buffer(value), y = l.result(*results[0]);
-    l.step({x}, {y}, [=, a = affine(op, value.type)](const Execution& e) {
-        for_each_stretch(e, a, count, [&](int64_t channel, int64_t begin, int64_t n) {
-            alignas(64) float values[tile];
-            e.kernels.to_float(e.at<half>(x) + begin, values, static_cast<size_t>(n));
-            e.kernels.quantize(values, a.scale_at(channel), a.zero_point_at(channel), is_signed,
-                               e.at<uint8_t>(y) + begin, static_cast<size_t>(n));
-        });
-    });
+    l.step({.count = results[0]->type.elements(),
+            .operands = affine_operands(l, op, op.value("input")),
+            .result = l.result_operand(*results[0]),
+            .compute = [=](const Piece& p) {
+                p.kernels.quantize(p.array<half>(0), p.operand<float>(1), p.operand<float>(2), is_signed,
+                                   p.to<uint8_t>(), p.size());
+            }});
 }
 
 void add_dequantize(Lowering& l, const mil::OpView& op, const mil::Value& value, Results results) {
     const bool is_signed = value.type.dtype == DType::int8;
-    const int64_t count = value.type.elements();
-    const Rounding rounding = l.profile().elementwise;
-    const Buffer x = l.buffer(value), y = l.result(*results[0]);
-    l.step({x}, {y}, [=, a = affine(op, value.type)](const Execution& e) {
-        for_each_stretch(e, a, count, [&](int64_t channel, int64_t begin, int64_t n) {
-            alignas(64) float values[tile];
-            const uint8_t* quantized = e.at<uint8_t>(x) + begin;
-            const float zero_point = a.zero_point_at(channel), scale = a.scale_at(channel);
-            for (int64_t i = 0; i < n; ++i) {
-                const int q = is_signed ? static_cast<int8_t>(quantized[i]) : quantized[i];
-                values[i] = (static_cast<float>(q) - zero_point) * scale;
-            }
-            e.kernels.to_half(values, e.at<half>(y) + begin, static_cast<size_t>(n), rounding);
-        });
-    });
+    const bool nan_is_zero = l.profile().elementwise.nan_is_zero;
+    l.step({.count = value.type.elements(),
+            .operands = affine_operands(l, op, value),
+            .result = l.result_operand(*results[0]),
+            .compute = [=](const Piece& p) {
+                p.kernels.dequantize(p.array<uint8_t>(0), p.operand<float>(1), p.operand<float>(2), is_signed,
+                                     p.to<half>(), p.size(), nan_is_zero);
+            }});
 }
 
 void lower_dequantize(Lowering& l, const mil::OpView& op, Results results) {

@@ -40,6 +40,10 @@ RowOperand rows_of(Lowering& l, const mil::Value& x, const std::vector<int64_t>&
     return operand;
 }
 
+void softmax(const Kernels& k, float* row, size_t n) {
+    k.binary_scalar(Binary::mul, row, 1.0f / k.exponentials(row, row, n).sum, row, n);
+}
+
 void normalise(const Kernels& k, float* row, size_t n, float epsilon) {
     const auto count = static_cast<float>(n);
     k.binary_scalar(Binary::sub, row, k.reduce(Reduction::sum, row, n) / count, row, n);

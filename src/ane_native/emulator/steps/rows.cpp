@@ -25,21 +25,6 @@ float reduce_row(const Kernels& k, Reduction kind, const half* x, int64_t length
     return result;
 }
 
-constexpr Binary pairwise(Reduction kind) {
-    return kind == Reduction::sum ? Binary::add : kind == Reduction::max ? Binary::maximum : Binary::minimum;
-}
-
-// `n` neighbouring rows at once, adding up one element of each at a time.
-void reduce_columns(const Kernels& k, Reduction kind, const half* x, const RowView& view, float* result,
-                    size_t n) {
-    alignas(64) float values[tile];
-    k.to_float(x, result, n);
-    for (int64_t i = 1; i < view.length; ++i) {
-        k.to_float(x + i * view.inner, values, n);
-        k.binary(pairwise(kind), result, values, result, n);
-    }
-}
-
 template <Reduction kind, bool mean>
 void lower_reduce(Lowering& l, const mil::OpView& op, Results results) {
     const mil::Value& value = op.value("x");
@@ -65,14 +50,15 @@ void lower_reduce(Lowering& l, const mil::OpView& op, Results results) {
             });
             return;
         }
-        constexpr int64_t columns = 256;
+        constexpr int64_t columns = 64;
         const int64_t pieces = ceil_divide(view.inner, columns);
         e.threads.parallel_for(view.outer * pieces, [&](int64_t task, int) {
             alignas(64) float values[columns];
             const int64_t outer = task / pieces, begin = task % pieces * columns;
             const auto n = static_cast<size_t>(std::min(columns, view.inner - begin));
-            reduce_columns(e.kernels, kind, e.at<half>(x) + outer * view.length * view.inner + begin, view,
-                           values, n);
+            e.kernels.reduce_columns(kind, e.at<half>(x) + outer * view.length * view.inner + begin,
+                                     static_cast<size_t>(view.inner), static_cast<size_t>(view.length),
+                                     values, n);
             finish(values, e.at<half>(y) + outer * view.inner + begin, n);
         });
     });
@@ -83,11 +69,14 @@ void lower_softmax(Lowering& l, const mil::OpView& op, Results results) {
     if (x.type.rank() == 0) op.fail("x", "x must have at least one axis");
     const RowOperand operand = rows_of(l, x, {op.axis("axis", x.type.rank())});
     const auto n = static_cast<size_t>(operand.view.length);
-    const Buffer y = l.result(*results[0]);
-    add_row_step(l, {operand.view, operand.buffer, y}, [n](const Execution& e, float* row, int64_t) {
-        const float maximum = e.kernels.reduce(Reduction::max, row, n);
-        const float sum = e.kernels.exp_and_sum(row, maximum, n);
-        e.kernels.binary_scalar(Binary::real_div, row, sum, row, n);
+    const RowStep step{operand.view, operand.buffer, l.result(*results[0])};
+    if (operand.view.inner > 1)
+        return add_row_step(l, step,
+                            [n](const Execution& e, float* row, int64_t) { softmax(e.kernels, row, n); });
+    const bool nan_is_zero = l.profile().elementwise.nan_is_zero;
+    add_packed_rows(l, step, [=](const Piece& p, const half* row, half* to, int64_t) {
+        const float sum = p.kernels.exponentials_of_halves(row, p.scratch, n).sum;
+        p.kernels.multiples(p.scratch, 1.0f / sum, to, n, nan_is_zero);
     });
 }
 

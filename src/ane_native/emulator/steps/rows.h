@@ -25,6 +25,9 @@ struct RowOperand {
 // The operand's rows; brought together by a transposed copy where they do not lie that way.
 RowOperand rows_of(Lowering& l, const mil::Value& x, const std::vector<int64_t>& axes);
 
+// row <- exp(row - maximum) / their sum
+void softmax(const Kernels& k, float* row, size_t n);
+
 // row <- (row - mean) / sqrt(variance + epsilon)
 void normalise(const Kernels& k, float* row, size_t n, float epsilon);
 
@@ -39,15 +42,42 @@ struct RowStep {
     std::optional<Rounding> rounding = {};
 };
 
+// Calls compute(piece, row, result, index) on each row of fp16, for rows that lie one after the other and
+// stay as long: they come from what computes them, and go on to what reads the result, while they are in the
+// cache.
+template <typename Compute>
+void add_packed_rows(Lowering& l, const RowStep& s, const Compute& compute) {
+    const int64_t length = s.view.length, count = s.view.outer * length;
+    l.step({.count = count,
+            .operands = {{s.x, sizeof(half), packed_walk(count)}},
+            .result = {s.y, sizeof(half), packed_walk(count)},
+            .compute =
+                [=](const Piece& p) {
+                    for (int64_t i = 0; i < p.count; i += length)
+                        compute(p, p.array<half>(0) + i, p.to<half>() + i, (p.first + i) / length);
+                },
+            .row = length,
+            .scratch_floats = length + s.extra,
+            .also_read = s.parameters});
+}
+
 // Adds a step that calls work(execution, row, outer) on each row as fp32 and stores what it leaves there.
 template <typename Work>
 void add_row_step(Lowering& l, RowStep s, const Work& work) {
+    const Rounding rounding = s.rounding.value_or(l.profile().elementwise);
+    if (s.view.inner == 1 && !s.to_one)
+        return add_packed_rows(l, s,
+                               [=, n = static_cast<size_t>(s.view.length)](const Piece& p, const half* from,
+                                                                           half* to, int64_t row) {
+                                   p.kernels.to_float(from, p.scratch, n);
+                                   work(p.execution, p.scratch, row);
+                                   p.kernels.to_half(p.scratch, to, n, rounding);
+                               });
     const int64_t pitch = s.view.length + s.extra, kept = s.to_one ? 1 : s.view.length;
     const int64_t worker_floats = pitch * std::min(s.view.inner, rows_at_once);
     const int64_t pieces = ceil_divide(s.view.inner, rows_at_once);
     const int64_t workers = s.view.outer * pieces == 1 ? 1 : l.workers();  // one task runs as worker 0
     const Buffer scratch = l.scratch(workers * worker_floats * static_cast<int64_t>(sizeof(float)));
-    const Rounding rounding = s.rounding.value_or(l.profile().elementwise);
     std::vector<Buffer> reads = s.parameters;
     reads.push_back(s.x);
     l.step(reads, {s.y, scratch}, [=, view = s.view, x = s.x, y = s.y](const Execution& e) {

@@ -214,18 +214,23 @@ void lower_cast(Lowering& l, const mil::OpView& op, Results results) {
                   "the private framework's compiler is reported to refuse casts from and to fp32 on M1 and "
                   "M2 (" +
                       std::string(l.profile().name) + "): use fp16 ports and convert on the CPU");
-    const int64_t count = value.type.elements(), from_size = dtype_bits(from) / 8,
-                  to_size = dtype_bits(to) / 8;
     const Rounding rounding = l.profile().elementwise;
-    const Buffer x = l.buffer(value), y = l.result(*results[0]);
-    l.step({x}, {y}, [=](const Execution& e) {
-        e.threads.parallel_for(ceil_divide(count, tile), [&](int64_t task, int) {
-            alignas(64) float values[tile];
-            const int64_t begin = task * tile, n = std::min(tile, count - begin);
-            widen(e.kernels, from, e.at<std::byte>(x) + begin * from_size, values, n);
-            narrow(e.kernels, to, values, e.at<std::byte>(y) + begin * to_size, n, rounding);
-        });
-    });
+    const int64_t from_size = dtype_bits(from) / 8, to_size = dtype_bits(to) / 8;
+    l.step({.count = value.type.elements(),
+            .operands = {l.operand(value, value.type.shape)},
+            .result = l.result_operand(*results[0]),
+            .compute = [=](const Piece& p) {
+                if (from == DType::fp32)
+                    return narrow(p.kernels, to, p.array<float>(0), p.result, p.count, rounding);
+                if (to == DType::fp32)
+                    return widen(p.kernels, from, p.array<std::byte>(0), p.to<float>(), p.count);
+                alignas(64) float values[tile];
+                for (int64_t begin = 0; begin < p.count; begin += tile) {
+                    const int64_t n = std::min(tile, p.count - begin);
+                    widen(p.kernels, from, p.array<std::byte>(0) + begin * from_size, values, n);
+                    narrow(p.kernels, to, values, p.result + begin * to_size, n, rounding);
+                }
+            }});
 }
 
 }  // namespace
