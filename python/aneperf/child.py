@@ -1,7 +1,8 @@
 """Running a probe in a process of its own, which may crash, hang or spend its compiles without harm here.
 
-The child is a new interpreter. It is told what to run as JSON on its standard input, and writes each step as a
-line of JSON to a pipe of its own, so that what it prints does not matter and the rows it finished outlive it.
+The child is a new interpreter. It is told what to run as JSON on its standard input, and writes each step
+as a line of JSON to a pipe of its own, so that what it prints does not matter and the rows it finished
+outlive it.
 """
 
 import contextlib
@@ -27,7 +28,7 @@ from .device import opened
 from .errors import AneError, ArgumentError
 from .measure import positive
 from .probes.schedule import Progress, Step
-from .results import Environment, Result, Row, _plain_number
+from .results import Environment, Result, Row, Status, _plain_number
 
 _START = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from aneperf.child import main; "
@@ -68,7 +69,7 @@ class Outcome:
         """The child's result; or its finished rows, and one in error that tells what happened."""
         if self.result is not None:
             return self.result
-        status = "skipped" if self.exception == "CompileBudgetError" else "error"
+        status: Status = "skipped" if self.exception == "CompileBudgetError" else "error"
         at = f" at {self.doing}" if self.doing else ""
         lost = Row(key=f"{probe}/unfinished", status=status, reason=f"{self.failure}{at}")
         rows = [row for row in self.rows if row.key != lost.key]
@@ -125,7 +126,7 @@ def each_in_child(
     *,
     budget: float,
     item_limit: float,
-    lost: Callable[[str, str, str], Row],
+    lost: Callable[[str, Status, str], Row],
     progress: Progress | None = None,
     clock: Callable[[], float] = time.monotonic,
     **arguments: Any,
@@ -164,7 +165,7 @@ def each_in_child(
             break
         if outcome.exception == "CompileBudgetError" and len(rows) > finished:
             continue
-        status = "skipped" if outcome.exception == "CompileBudgetError" else "error"
+        status: Status = "skipped" if outcome.exception == "CompileBudgetError" else "error"
         rows.append(lost(items[len(rows)], status, outcome.failure or "the child gave no row for it"))
         report(Step(len(rows), len(items), "", rows[-1]))
     return rows
