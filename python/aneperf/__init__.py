@@ -14,7 +14,7 @@ from .errors import (
     SurfaceError,
 )
 from .lint import Finding, lint
-from .probes import peak
+from .probes import dispatch, int8, latency, peak, ports, qos, sram, sustained, sweep
 from .results import Environment, Result, Row
 
 __all__ = [
@@ -38,10 +38,18 @@ __all__ = [
     "Surface",
     "SurfaceError",
     "__version__",
+    "dispatch",
     "info",
+    "int8",
     "kernels",
+    "latency",
     "lint",
     "mil",
     "open",
     "peak",
+    "ports",
+    "qos",
+    "sram",
+    "sustained",
+    "sweep",
 ]

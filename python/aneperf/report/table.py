@@ -85,6 +85,20 @@ def remark(row: Row) -> str:
     return ", ".join(row.flags) if row.status == "ok" else row.status
 
 
+def number(name: str, digits: int) -> Callable[[Row], str]:
+    """A cell that shows one of an ok row's metrics in so many significant digits."""
+    return lambda row: significant(row.metrics.get(name), digits) if row.status == "ok" else UNKNOWN
+
+
+def ratio(row: Row) -> str:
+    """The ratio of a pair with its interval: 1.85x [1.84, 1.86]."""
+    if "ratio" not in row.metrics:
+        return ""
+    low, high = row.metrics.get("ratio_low"), row.metrics.get("ratio_high")
+    bounds = f" [{low:.2f}, {high:.2f}]" if low is not None and high is not None else ""
+    return f"{row.metrics['ratio']:.2f}x{bounds}"
+
+
 REMARK = Column("", remark, "left")
 
 GENERAL = (
@@ -95,14 +109,50 @@ GENERAL = (
     REMARK,
 )
 
+_CONFIG = Column("Config", parameter("config"), "left")
+_WEIGHTS = Column("W (MB)", metric("weights_mb", 1))
+_GFLOP = Column("GFLOP", metric("gflop", 2))
+_TIMES = (Column("ms/eval", median), Column("±", half_width))
+_TFLOPS = Column("TFLOPS", rate("tflops"))
+_STACKS = (_CONFIG, _WEIGHTS, _GFLOP, *_TIMES, _TFLOPS, REMARK)
+
 COLUMNS: dict[str, tuple[Column, ...]] = {
-    "peak": (
-        Column("Config", parameter("config"), "left"),
-        Column("W (MB)", metric("weights_mb", 1)),
-        Column("GFLOP", metric("gflop", 2)),
-        Column("ms/eval", median),
-        Column("±", half_width),
-        Column("TFLOPS", rate("tflops")),
+    "peak": _STACKS,
+    "sweep": _STACKS,
+    "latency": (_CONFIG, _WEIGHTS, *_TIMES, _TFLOPS, REMARK),
+    "int8": (
+        _CONFIG,
+        _WEIGHTS,
+        Column("GOP", metric("gflop", 2)),
+        *_TIMES,
+        Column("TOPS", rate("tflops")),
+        Column("Ratio", ratio, "left"),
+        REMARK,
+    ),
+    "ports": (_CONFIG, _GFLOP, *_TIMES, Column("Ratio", ratio, "left"), REMARK),
+    "dispatch": (_CONFIG, Column("GFLOP", number("gflop", 3)), *_TIMES, REMARK),
+    "sram": (
+        _CONFIG,
+        _WEIGHTS,
+        Column("Act", metric("activations_mb", 2)),
+        Column("Tot", metric("total_mb", 1)),
+        *_TIMES,
+        _TFLOPS,
+        Column("GFLOPS/MB", metric("gflops_per_mb", 1)),
+        REMARK,
+    ),
+    "sustained": (
+        _CONFIG,
+        Column("Calls", lambda row: UNKNOWN if row.n is None else str(row.n)),
+        *_TIMES,
+        _TFLOPS,
+        REMARK,
+    ),
+    "qos": (
+        _CONFIG,
+        *_TIMES,
+        Column("first ms", number("first_ms", 4)),
+        Column("compile s", number("compile_s", 3)),
         REMARK,
     ),
 }
