@@ -4,7 +4,7 @@ import enum
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import msgspec
 import typer
@@ -13,7 +13,14 @@ from . import device as devices
 from ._ane_native import __version__
 from .errors import AneError, ArgumentError
 from .lint import lint as run_lint
+from .measure import positive
+from .probes.compat import compat as run_compat
+from .probes.limits import limits as run_limits
+from .probes.parity import parity as run_parity
 from .probes.peak import peak as run_peak
+from .probes.registry import PROBES, Probe
+from .probes.suite import choose
+from .probes.suite import suite as run_suite
 from .report.table import lay_out_environment
 from .terminal import run_probe, say, write
 
@@ -99,6 +106,108 @@ def peak(
     )
 
 
+def _repeatable(noun: str) -> Any:
+    return typer.Option(metavar="NAME", help=f"{noun}; repeatable.")
+
+
+@app.command()
+def compat(
+    device: DeviceName = None,
+    chip: Chip = None,
+    only: Annotated[list[str] | None, _repeatable("Only this row, such as op/conv")] = None,
+    json: Json = None,
+    budget: Annotated[float, typer.Option(metavar="SECONDS", help="Time for the whole table.")] = 60.0,
+) -> None:
+    """Which dialects, ports, weight files and operations the device takes, every output checked."""
+    run_probe(
+        "compat",
+        lambda opened, report: run_compat(opened, budget=budget, items=only or None, progress=report),
+        device,
+        chip,
+        json,
+    )
+
+
+@app.command()
+def parity(
+    device: DeviceName = None,
+    chip: Chip = None,
+    only: Annotated[list[str] | None, _repeatable("Only this row, such as op/exp")] = None,
+    json: Json = None,
+    budget: Annotated[float, typer.Option(metavar="SECONDS", help="Time for the whole table.")] = 60.0,
+) -> None:
+    """How precisely the device computes each operation and kernel family, against float64."""
+    run_probe(
+        "parity",
+        lambda opened, report: run_parity(opened, budget=budget, items=only or None, progress=report),
+        device,
+        chip,
+        json,
+    )
+
+
+@app.command()
+def limits(
+    device: DeviceName = None,
+    chip: Chip = None,
+    most: Annotated[int, typer.Option(metavar="N", help="Programs after which to stop counting.")] = 256,
+    json: Json = None,
+    budget: Annotated[float, typer.Option(metavar="SECONDS", help="Time for the whole table.")] = 60.0,
+) -> None:
+    """How many programs a process compiles and loads, how long that takes, and what it overlaps with."""
+    run_probe(
+        "limits",
+        lambda opened, report: run_limits(opened, budget=budget, most=most, progress=report),
+        device,
+        chip,
+        json,
+    )
+
+
+@app.command()
+def suite(
+    device: DeviceName = None,
+    chip: Chip = None,
+    only: Annotated[list[str] | None, _repeatable("Only this probe")] = None,
+    skip: Annotated[list[str] | None, _repeatable("Not this probe")] = None,
+    json: Json = None,
+    budget: Annotated[float, typer.Option(metavar="SECONDS", help="Time for all probes.")] = 300.0,
+) -> None:
+    """Every probe, in one result; those that could crash or hang in processes of their own."""
+    choose(only or None, skip or ())
+    positive("budget", budget)
+    run_probe(
+        "suite",
+        lambda opened, report: run_suite(
+            opened, budget=budget, only=only or None, skip=skip or (), progress=report
+        ),
+        device,
+        chip,
+        json,
+        narrate=True,
+    )
+
+
+def _add_verb(probe: Probe) -> None:
+    """The verb of a probe that has no options of its own."""
+
+    def verb(
+        device: DeviceName = None,
+        chip: Chip = None,
+        json: Json = None,
+        budget: Annotated[float, typer.Option(metavar="SECONDS", help="Time for the whole table.")] = 30.0,
+    ) -> None:
+        run_probe(
+            probe.name,
+            lambda opened, report: probe.run(opened, budget=budget, progress=report),
+            device,
+            chip,
+            json,
+        )
+
+    app.command(probe.name, help=probe.summary)(verb)
+
+
 @app.command()
 def info(
     device: DeviceName = None,
@@ -133,3 +242,9 @@ def lint(
     if not findings:
         print(f"{file}: nothing known against it on {chip}")
     raise typer.Exit(1 if any(finding.severity == "fails" for finding in findings) else 0)
+
+
+_own = {command.callback.__name__ for command in app.registered_commands if command.callback is not None}
+for _probe in PROBES.values():
+    if _probe.name not in _own:
+        _add_verb(_probe)

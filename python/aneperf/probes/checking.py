@@ -13,7 +13,7 @@ from .._ane_native import Device
 from ..errors import ArgumentError, CompileBudgetError, CompileError, EvaluateError, SurfaceError
 from ..reference import evaluate
 from ..reference.precision import Errors, compare, worst
-from .cases import Fields, refused
+from .timing import Fields, refused
 
 REFUSALS = (CompileError, EvaluateError, SurfaceError)
 Arrays = Mapping[str, NDArray[Any]]

@@ -3,7 +3,7 @@
 import itertools
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,14 +17,16 @@ from ..errors import ArgumentError, CompileBudgetError, CompileError, EvaluateEr
 from ..kernels.conv_stack import ConvStack
 from ..measure import positive, summarise
 from ..results import Result, Row
-from .cases import Fields, refused
 from .schedule import Progress, Step
+from .timing import Fields, refused
 
 _MOST = 256  # twice the largest number of programs that anyone gives as a limit
 _CHANNELS = 64
 _NO_LIMIT = 10**9
 _ROUNDS = 9  # of compiles beside evaluations: an interval of the median needs six
-_MOST_CALLS = 10_000  # of a round
+_ROUND_S = 0.05  # of compiles in a round, where these few last that long: all stay below the engine's limit
+_MOST_COMPILES = 6
+_MOST_CALLS = 10_000
 _OVERLAPS = 1.1  # times as fast as one after the other, which noise alone does not give
 _QUIET_S = 60.0
 _TOTAL = 5  # rows
@@ -55,6 +57,7 @@ def limits(
     hard = CompileBudget().hard if device.info()["kind"] == "emulator" else _NO_LIMIT
     unlimited = CompileBudget(_NO_LIMIT, hard)
     rows: list[Row] = []
+    notes: tuple[str, ...] = ()
 
     def run(part: str, function: Callable[..., Result], **arguments: Any) -> Outcome:
         share = _PARTS[part] * budget
@@ -81,12 +84,13 @@ def limits(
     for part in ("kept", "released"):
         report(Step(len(rows), _TOTAL, part))
         outcome = run(part, count_programs, keep=part == "kept", most=most)
+        notes += () if outcome.result is None else outcome.result.notes
         finish(_counted(part, outcome))
     report(Step(len(rows), _TOTAL, "overlap"))
     outcome = run("overlap", overlap)
     failure = outcome.failure or ""
     finish(list(outcome.rows) or [_row("overlap", status="error", reason=failure)])
-    return Result(probe="limits", environment=environment, rows=tuple(rows))
+    return Result(probe="limits", environment=environment, rows=tuple(rows), notes=notes)
 
 
 def _row(name: str, *, params: dict[str, int | float | str] | None = None, **fields: Any) -> Row:
@@ -99,7 +103,9 @@ def _counted(part: str, outcome: Outcome) -> list[Row]:
         return list(outcome.rows)
     if not outcome.doing.isdecimal():
         return [_row(part, status="error", reason=outcome.failure)]
-    ending = {"ending": f"the process did not survive the next: {outcome.failure}"}
+    ending: dict[str, int | float | str] = {
+        "ending": f"the process did not survive the next: {outcome.failure}"
+    }
     return [_row(part, status="ok", params=ending, metrics={"programs": int(outcome.doing)})]
 
 
@@ -110,6 +116,7 @@ def count_programs(device: Device, *, keep: bool, most: int, budget: float, prog
     compile_ns, load_ns = [], []
     ending = f"none was refused of {most}"
     part = "kept" if keep else "released"
+    notes: tuple[str, ...] = ()
     for count in itertools.count():
         progress(Step(count, most, str(count)))
         if count == most:
@@ -121,7 +128,7 @@ def count_programs(device: Device, *, keep: bool, most: int, budget: float, prog
             program = _small(count).compile(device)
             _check(program)
         except (CompileBudgetError, CompileError, EvaluateError, SurfaceError) as refusal:
-            ending = f"the next was refused: {refusal}"
+            ending, notes = "the next was refused", (f"{part}: {refusal}",)
             break
         stats = program.stats
         compile_ns += [] if stats.compile_ns is None else [stats.compile_ns]
@@ -132,7 +139,7 @@ def count_programs(device: Device, *, keep: bool, most: int, budget: float, prog
     rows = [_row(part, status="ok", params={"ending": ending}, metrics={"programs": count})]
     if keep:
         rows += [_timed("compile time", compile_ns), _timed("load time", load_ns)]
-    return Result(probe="limits", environment=info(device), rows=tuple(rows))
+    return Result(probe="limits", environment=info(device), rows=tuple(rows), notes=notes)
 
 
 def _small(number: int) -> mil.Program:
@@ -179,19 +186,20 @@ def overlap(device: Device, *, budget: float, progress: Progress) -> Result:
         source, result = device.make_surface(program.inputs[0]), device.make_surface(program.outputs[0])
         source.write(stack.input())
         request = program.bind({"x": source}, {"y": result})
-        compile_s = _compile_time(device, _another(0))
+        compile_s = max(_compile_time(device, [_another(0)]), 1e-9)
+        compiles = max(1, min(round(_ROUND_S / compile_s), _MOST_COMPILES))
         call_s = max(float(np.median(request.time(10))) * 1e-9, 1e-9)
-        calls = max(1, min(round(compile_s / call_s), _MOST_CALLS))
+        calls = max(1, min(round(compiles * compile_s / call_s), _MOST_CALLS))
         ratios = []
         for done in range(_ROUNDS):
             progress(Step(done, _ROUNDS, f"round {done + 1} of {_ROUNDS}"))
             if time.perf_counter() > end:
                 break
-            ratios.append(_round(device, 1 + 2 * done, lambda: request.time(calls)))
+            ratios.append(_round(device, done, compiles, lambda: request.time(calls)))
     except (CompileBudgetError, CompileError, EvaluateError, SurfaceError) as refusal:
         return Result(probe="limits", environment=info(device), rows=(_row("overlap", **refused(refusal)),))
     program.unload()
-    return Result(probe="limits", environment=info(device), rows=(_overlap_row(ratios, calls),))
+    return Result(probe="limits", environment=info(device), rows=(_overlap_row(ratios, compiles, calls),))
 
 
 def _another(number: int) -> mil.Program:
@@ -199,24 +207,26 @@ def _another(number: int) -> mil.Program:
     return ConvStack(channels=256, depth=8, port_dtype="fp16", seed=1 + number).build()
 
 
-def _compile_time(device: Device, program: mil.Program) -> float:
+def _compile_time(device: Device, programs: Sequence[mil.Program]) -> float:
     start = time.perf_counter()
-    program.compile(device).unload()
+    for program in programs:
+        program.compile(device).unload()
     return time.perf_counter() - start
 
 
-def _round(device: Device, number: int, evaluate: Callable[[], Any]) -> float:
-    """One program is compiled before the evaluations, another beside them."""
-    first, second = _another(number), _another(number + 1)
+def _round(device: Device, number: int, compiles: int, evaluate: Callable[[], Any]) -> float:
+    """Some programs are compiled before the evaluations, others beside them."""
+    first = 1 + 2 * compiles * number
+    before, beside = ([_another(first + compiles * i + k) for k in range(compiles)] for i in range(2))
     start = time.perf_counter()
-    first.compile(device).unload()
+    _compile_time(device, before)
     evaluate()
     serial = time.perf_counter() - start
     failures: list[BaseException] = []
 
     def compile_second() -> None:
         try:
-            second.compile(device).unload()
+            _compile_time(device, beside)
         except BaseException as error:
             failures.append(error)
 
@@ -231,7 +241,7 @@ def _round(device: Device, number: int, evaluate: Callable[[], Any]) -> float:
     return serial / together
 
 
-def _overlap_row(ratios: list[float], calls: int) -> Row:
+def _overlap_row(ratios: list[float], compiles: int, calls: int) -> Row:
     if not ratios:
         return _row("overlap", status="skipped", reason="the time budget was spent: give more seconds")
     fields = _summary(np.array(ratios), "x")
@@ -244,5 +254,5 @@ def _overlap_row(ratios: list[float], calls: int) -> Row:
         verdict = "does not overlap: at once is no faster than one after the other"
     else:
         verdict = "undecided: the interval holds both"
-    params: dict[str, int | float | str] = {"verdict": verdict, "calls": calls}
+    params: dict[str, int | float | str] = {"verdict": verdict, "compiles": compiles, "calls": calls}
     return _row("overlap", status="ok", params=params, **fields)

@@ -11,7 +11,7 @@ from ..kernels.operations import CASES
 from ..measure import positive
 from ..reference.precision import tolerance
 from ..results import Result, Row, Status
-from .cases import Kernel
+from .case import Kernel
 from .checking import Question, chosen, question_of
 from .schedule import Progress, Step
 
