@@ -4,7 +4,7 @@ import enum
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import msgspec
 import typer
@@ -13,14 +13,18 @@ from . import device as devices
 from ._ane_native import __version__
 from .errors import AneError, ArgumentError
 from .lint import lint as run_lint
-from .probes.dispatch import dispatch as run_dispatch
-from .probes.int8 import int8 as run_int8
+from .measure import positive
+from .probes.compat import compat as run_compat
 from .probes.latency import latency as run_latency
+from .probes.limits import limits as run_limits
+from .probes.parity import parity as run_parity
 from .probes.peak import peak as run_peak
-from .probes.ports import ports as run_ports
 from .probes.qos import LARGEST
 from .probes.qos import qos as run_qos
+from .probes.registry import PROBES, Probe
 from .probes.sram import sram as run_sram
+from .probes.suite import choose
+from .probes.suite import suite as run_suite
 from .probes.sustained import sustained as run_sustained
 from .probes.sweep import CHANNELS, DEPTH, SPATIAL, parse_values
 from .probes.sweep import sweep as run_sweep
@@ -115,18 +119,6 @@ def peak(
 
 
 @app.command()
-def int8(device: DeviceName = None, chip: Chip = None, json: Json = None, budget: Budget = 60.0) -> None:
-    """fp16 against W8A8: the published five pairs of stacks, timed in turns."""
-    run_probe(
-        "int8",
-        lambda opened, report: run_int8(opened, budget=budget, progress=report),
-        device,
-        chip,
-        json,
-    )
-
-
-@app.command()
 def latency(
     device: DeviceName = None,
     chip: Chip = None,
@@ -138,18 +130,6 @@ def latency(
     run_probe(
         "latency",
         lambda opened, report: run_latency(opened, budget=budget, ports=ports.value, progress=report),
-        device,
-        chip,
-        json,
-    )
-
-
-@app.command()
-def dispatch(device: DeviceName = None, chip: Chip = None, json: Json = None, budget: Budget = 10.0) -> None:
-    """What a call costs however little it computes: the smallest kernel, and the intercept of a fit."""
-    run_probe(
-        "dispatch",
-        lambda opened, report: run_dispatch(opened, budget=budget, progress=report),
         device,
         chip,
         json,
@@ -254,16 +234,106 @@ def qos(
     )
 
 
+def _repeatable(noun: str) -> Any:
+    return typer.Option(metavar="NAME", help=f"{noun}; repeatable.")
+
+
 @app.command()
-def ports(device: DeviceName = None, chip: Chip = None, json: Json = None, budget: Budget = 20.0) -> None:
-    """fp32 against fp16 ports, in pairs timed in turns."""
+def compat(
+    device: DeviceName = None,
+    chip: Chip = None,
+    only: Annotated[list[str] | None, _repeatable("Only this row, such as op/conv")] = None,
+    json: Json = None,
+    budget: Budget = 60.0,
+) -> None:
+    """Which dialects, ports, weight files and operations the device takes, every output checked."""
     run_probe(
-        "ports",
-        lambda opened, report: run_ports(opened, budget=budget, progress=report),
+        "compat",
+        lambda opened, report: run_compat(opened, budget=budget, items=only or None, progress=report),
         device,
         chip,
         json,
     )
+
+
+@app.command()
+def parity(
+    device: DeviceName = None,
+    chip: Chip = None,
+    only: Annotated[list[str] | None, _repeatable("Only this row, such as op/exp")] = None,
+    json: Json = None,
+    budget: Budget = 60.0,
+) -> None:
+    """How precisely the device computes each operation and kernel family, against float64."""
+    run_probe(
+        "parity",
+        lambda opened, report: run_parity(opened, budget=budget, items=only or None, progress=report),
+        device,
+        chip,
+        json,
+    )
+
+
+@app.command()
+def limits(
+    device: DeviceName = None,
+    chip: Chip = None,
+    most: Annotated[int, typer.Option(metavar="N", help="Programs after which to stop counting.")] = 256,
+    json: Json = None,
+    budget: Budget = 60.0,
+) -> None:
+    """How many programs a process compiles and loads, how long that takes, and what it overlaps with."""
+    run_probe(
+        "limits",
+        lambda opened, report: run_limits(opened, budget=budget, most=most, progress=report),
+        device,
+        chip,
+        json,
+    )
+
+
+@app.command()
+def suite(
+    device: DeviceName = None,
+    chip: Chip = None,
+    only: Annotated[list[str] | None, _repeatable("Only this probe")] = None,
+    skip: Annotated[list[str] | None, _repeatable("Not this probe")] = None,
+    json: Json = None,
+    budget: Annotated[float, typer.Option(metavar="SECONDS", help="Time for all probes.")] = 300.0,
+) -> None:
+    """Every probe, in one result; those that could crash or hang in processes of their own."""
+    choose(only or None, skip or ())
+    positive("budget", budget)
+    run_probe(
+        "suite",
+        lambda opened, report: run_suite(
+            opened, budget=budget, only=only or None, skip=skip or (), progress=report
+        ),
+        device,
+        chip,
+        json,
+        narrate=True,
+    )
+
+
+def _add_verb(probe: Probe) -> None:
+    """The verb of a probe that has no options of its own."""
+
+    def verb(
+        device: DeviceName = None,
+        chip: Chip = None,
+        json: Json = None,
+        budget: Budget = 30.0,
+    ) -> None:
+        run_probe(
+            probe.name,
+            lambda opened, report: probe.run(opened, budget=budget, progress=report),
+            device,
+            chip,
+            json,
+        )
+
+    app.command(probe.name, help=probe.summary)(verb)
 
 
 @app.command()
@@ -300,3 +370,9 @@ def lint(
     if not findings:
         print(f"{file}: nothing known against it on {chip}")
     raise typer.Exit(1 if any(finding.severity == "fails" for finding in findings) else 0)
+
+
+_own = {command.callback.__name__ for command in app.registered_commands if command.callback is not None}
+for _probe in PROBES.values():
+    if _probe.name not in _own:
+        _add_verb(_probe)

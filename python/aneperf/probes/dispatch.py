@@ -23,7 +23,7 @@ _LEAST = 3  # kernels: two lie on a line always
 def dispatch(
     device: Device | str | None = None,
     *,
-    budget: float = 10.0,
+    budget: float = 30.0,
     progress: Progress | None = None,
     clock: Clock = time.perf_counter,
 ) -> Result:

@@ -27,7 +27,7 @@ _NOTES = (
 def int8(
     device: Device | str | None = None,
     *,
-    budget: float = 60.0,
+    budget: float = 30.0,
     configs: Sequence[QuantizedStack] = INT8_PUBLISHED,
     progress: Progress | None = None,
     clock: Clock = time.perf_counter,

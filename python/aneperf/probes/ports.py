@@ -28,7 +28,7 @@ _NOTE = (
 def ports(
     device: Device | str | None = None,
     *,
-    budget: float = 20.0,
+    budget: float = 30.0,
     configs: Sequence[ConvStack] = STACKS,
     progress: Progress | None = None,
     clock: Clock = time.perf_counter,

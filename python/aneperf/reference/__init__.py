@@ -6,7 +6,7 @@ Inputs and weights are taken as they are, fp16 as a rule; nothing between is rou
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np

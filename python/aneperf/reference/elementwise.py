@@ -53,7 +53,7 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "clip": lambda x, alpha, beta: np.clip(x, alpha, beta),
     "cos": lambda x: np.cos(x),
     "elu": lambda x, alpha: np.where(x < 0, alpha * np.expm1(x), x),
-    "erf": _erf,
+    "erf": lambda x: _erf(x),
     "exp": lambda x: np.exp(x),
     "exp2": lambda x: np.exp2(x),
     "floor": lambda x: np.floor(x),

@@ -41,7 +41,8 @@ def scaled_dot_product_attention(
 ) -> Array:
     """Attention: softmax(query key^T / sqrt(E) + mask) value."""
     scores = query @ key.swapaxes(-1, -2) / math.sqrt(query.shape[-1])
-    return softmax(scores + (0 if attn_mask is None else attn_mask), -1) @ value
+    attended: Array = softmax(scores + (0 if attn_mask is None else attn_mask), -1) @ value
+    return attended
 
 
 OPERATIONS: dict[str, Callable[..., Any]] = {

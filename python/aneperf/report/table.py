@@ -6,11 +6,14 @@ A probe gives its list of columns in `COLUMNS`; the terminal, the pipe and the n
 
 from __future__ import annotations
 
+import dataclasses
 import io
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+import msgspec
 import rich.box
 from rich.console import Console, Group
 from rich.padding import Padding
@@ -43,6 +46,7 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
     best: int | None = None
     lines: tuple[str, ...] = ()
+    parts: tuple[Table, ...] = ()  # drawn between the heading and this table's own rows
 
 
 def significant(value: float | None, digits: int) -> str:
@@ -99,6 +103,18 @@ def ratio(row: Row) -> str:
     return f"{value:.2f}x{half}"
 
 
+def _verdict(row: Row) -> str:
+    return str(row.params.get("verdict", row.status))
+
+
+def _value(row: Row) -> str:
+    return f"{row.metrics['value']:,.0f}" if "value" in row.metrics else "unavailable"
+
+
+def _per_cent(share: float | None) -> str:
+    return UNKNOWN if share is None else f"{math.floor(10_000 * share) / 100:.2f}%"
+
+
 REMARK = Column("", remark, "left")
 
 GENERAL = (
@@ -117,6 +133,9 @@ _GFLOP = Column("GFLOP", metric("gflop", 2))
 _TIMES = (Column("ms/eval", median), Column("±", half_width))
 _TFLOPS = Column("TFLOPS", rate("tflops"))
 _STACKS = (_CONFIG, _WEIGHTS, _GFLOP, *_TIMES, _TFLOPS, REMARK)
+
+_ITEM = Column("Item", lambda row: f"{row.params.get('group')}/{row.params.get('item')}", "left")
+_ERROR = Column("Error", lambda row: UNKNOWN if row.error is None else f"{row.error:.1e}")
 
 COLUMNS: dict[str, tuple[Column, ...]] = {
     "peak": _STACKS,
@@ -157,11 +176,36 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("compile s", number("compile_s", 3)),
         REMARK,
     ),
+    "compat": (_ITEM, _ERROR, REMARK),
+    "parity": (
+        _ITEM,
+        _ERROR,
+        Column("ulp", number("max_ulp", 3)),
+        Column("exact", lambda row: _per_cent(row.metrics.get("exact_share"))),
+        Column("Allowed", number("tolerance", 2)),
+        REMARK,
+    ),
+    "weights": (Column("Trial", parameter("trial"), "left"), Column("Verdict", _verdict, "left")),
+    "counters": (
+        Column("Counter", parameter("counter"), "left"),
+        Column("Value", _value),
+        Column("Unit", parameter("in"), "left"),
+    ),
+    "limits": (
+        Column("Limit", parameter("limit"), "left"),
+        Column("Programs", metric("programs", 0)),
+        Column("Median", median),
+        Column("±", half_width),
+        Column("", lambda row: row.unit or "", "left"),
+        Column("", lambda row: str(row.params.get("ending", row.params.get("verdict", remark(row)))), "left"),
+    ),
 }
 
 
 def lay_out_result(result: Result) -> Table:
-    """A probe's table, with the reasons of the rows that are not ok below it."""
+    """A probe's table, with the reasons of the rows that are not ok below it; a suite's, with its probes'."""
+    if result.probe == "suite":
+        return _lay_out_suite(result)
     columns = COLUMNS.get(result.probe, GENERAL)
     best = result.best if result.probe in RANKED else None
     place = None if best is None else [row.key for row in result.rows].index(best.key)
@@ -179,6 +223,39 @@ def lay_out_result(result: Result) -> Table:
         best=place,
         lines=(*lines, *result.notes),
     )
+
+
+def _lay_out_suite(result: Result) -> Table:
+    """The table of each probe, and one that counts their rows."""
+    probes: dict[str, list[Row]] = {}
+    for row in result.rows:
+        probes.setdefault(row.key.partition("/")[0], []).append(row)
+    counts = [
+        (name, str(len(rows)), *(str(sum(row.status == status for row in rows)) for status in _STATUSES))
+        for name, rows in probes.items()
+    ]
+    return Table(
+        heading=_heading("aneperf suite", result.environment),
+        header=("Probe", "Rows", *_STATUSES),
+        align=("left", "right", "right", "right", "right", "right"),
+        rows=tuple(counts),
+        lines=tuple(note for note in result.notes if note.partition(": ")[0] not in probes),
+        parts=tuple(_part(result, name, rows) for name, rows in probes.items()),
+    )
+
+
+_STATUSES = ("ok", "unsupported", "skipped", "error")
+_LONG = 40  # rows, beyond which a suite shows only those that are not ok
+
+
+def _part(result: Result, name: str, rows: list[Row]) -> Table:
+    """The table of one probe of a suite. The environment stands above them all."""
+    shown = rows if len(rows) <= _LONG else [row for row in rows if row.status != "ok"]
+    notes = [note.removeprefix(f"{name}: ") for note in result.notes if note.startswith(f"{name}: ")]
+    if len(shown) < len(rows):
+        notes.append(f"{len(rows) - len(shown)} rows that are ok are left out; aneperf {name} shows them.")
+    part = msgspec.structs.replace(result, probe=name, rows=tuple(shown), notes=tuple(notes))
+    return dataclasses.replace(lay_out_result(part), heading=(f"aneperf {name}",))
 
 
 def _reasons(rows: Iterable[Row]) -> list[str]:
@@ -249,6 +326,7 @@ def to_rich(table: Table) -> Group:
         grid.add_row(*cells, style="bold green" if index == table.best else None)
     return Group(
         *(_text(line, "" if index else "bold") for index, line in enumerate(table.heading)),
+        *(Padding(to_rich(part), (1, 0, 0, 0)) for part in table.parts),
         Padding(grid, (1, 0)),
         *(_text(line) for line in table.lines),
     )
