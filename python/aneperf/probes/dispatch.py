@@ -23,7 +23,7 @@ _LEAST = 3  # kernels: two lie on a line always
 def dispatch(
     device: Device | str | None = None,
     *,
-    budget: float = 10.0,
+    budget: float = 30.0,
     progress: Progress | None = None,
     clock: Clock = time.perf_counter,
 ) -> Result:
@@ -41,14 +41,17 @@ def dispatch(
     def measure_group(device: Device, group: Sequence[Case], share_s: float) -> list[Fields]:
         return time_together(device, group, share_s, clock)
 
-    result = run_groups("dispatch", device, [cases], measure_group, budget=budget, progress=progress, clock=clock)
+    result = run_groups(
+        "dispatch", device, [cases], measure_group, budget=budget, progress=progress, clock=clock
+    )
     row, notes = _conclude(result.rows)
     return msgspec.structs.replace(result, rows=(*result.rows, row), notes=(*notes, *result.notes))
 
 
 def _conclude(rows: Sequence[Row]) -> tuple[Row, list[str]]:
     """The row of the intercept, and what the two figures say."""
-    key, params = "dispatch/intercept", {"config": "intercept", "depth": 0}
+    key = "dispatch/intercept"
+    params: dict[str, int | float | str] = {"config": "intercept", "depth": 0}
     ok = [row for row in rows if row.status == "ok" and row.median]
     if len(ok) < _LEAST:
         reason = f"a line needs {_LEAST} kernels, and {len(ok)} were measured"
@@ -58,7 +61,11 @@ def _conclude(rows: Sequence[Row]) -> tuple[Row, list[str]]:
     if floor.value <= 0:
         reason = f"the intercept is {floor.value:.2g} ms: time is no straight line over this work"
         return Row(key=key, params=params, status="error", reason=reason), []
-    bounds = {"ms_per_layer": slope.value, "ms_per_layer_low": slope.ci_low, "ms_per_layer_high": slope.ci_high}
+    bounds = {
+        "ms_per_layer": slope.value,
+        "ms_per_layer_low": slope.ci_low,
+        "ms_per_layer_high": slope.ci_high,
+    }
     row = Row(
         key=key,
         params=params,
@@ -69,7 +76,10 @@ def _conclude(rows: Sequence[Row]) -> tuple[Row, list[str]]:
         ci_high=floor.ci_high,
         metrics={name: value for name, value in bounds.items() if value is not None},
     )
-    return row, [*_comparison(rows[0], floor, slope), "Intercept: of time over layers, with its 95 % interval."]
+    return row, [
+        *_comparison(rows[0], floor, slope),
+        "Intercept: of time over layers, with its 95 % interval.",
+    ]
 
 
 def _comparison(smallest: Row, floor: Estimate, slope: Estimate) -> list[str]:
@@ -81,6 +91,7 @@ def _comparison(smallest: Row, floor: Estimate, slope: Estimate) -> list[str]:
     meet &= floor.ci_low <= (smallest.ci_high or above) - slope.value
     verdict = "they agree" if meet else "they do not agree: time is no straight line over this work"
     return [
-        f"Dispatch floor: {smallest.median:.4g} ms for the smallest kernel, {above:.4g} ms without its layer; "
-        f"{floor.value:.4g} ms [{max(0.0, floor.ci_low):.4g}, {floor.ci_high:.4g}] by the fit: {verdict}."
+        f"Dispatch floor: {smallest.median:.4g} ms for the smallest kernel, {above:.4g} ms without its "
+        f"layer; {floor.value:.4g} ms [{max(0.0, floor.ci_low):.4g}, {floor.ci_high:.4g}] by the fit: "
+        f"{verdict}."
     ]

@@ -67,7 +67,7 @@ def fit_line(x: ArrayLike, y: ArrayLike) -> Line:
 
 
 def find_change(x: ArrayLike, y: ArrayLike) -> Change | None:
-    """Where the slope of times y > 0 over x grows, or None if one line explains them, or too few points do not.
+    """Where the slope of times y > 0 over x grows; None if a line explains them, or of fewer than six.
 
     Both a jump and a bend are tried at every place with three points on either side. The best one's gain over
     a single line is compared with the gains that noise gives in 2,000 simulations of points on a line, which
@@ -100,9 +100,7 @@ def find_change(x: ArrayLike, y: ArrayLike) -> Change | None:
     # Places that explain the times nearly as well: their residue is within F(1, n - 4) at 95 % of the best.
     slack = _T[min(n - 4, len(_T)) - 1] ** 2 / (n - 4)
     near = [
-        designs[place][0]
-        for place in growing
-        if (1 + observed[best]) / (1 + observed[place]) <= 1 + slack
+        designs[place][0] for place in growing if (1 + observed[best]) / (1 + observed[place]) <= 1 + slack
     ]
     return Change(
         low=float(xs[min(near) - 1]),
@@ -147,16 +145,14 @@ def _gains(
     total = (values**2).sum(axis=0)
 
     def residue(basis: NDArray[np.float64]) -> NDArray[np.float64]:
-        left: NDArray[np.float64] = total - ((basis.T @ values) ** 2).sum(axis=0)
-        return np.maximum(left, 1e-12 * total)
+        left = total - ((basis.T @ values) ** 2).sum(axis=0)
+        return np.asarray(np.maximum(left, 1e-12 * total))
 
     line = residue(one)
     return np.array([line / residue(basis) - 1 for basis in bases])
 
 
-def _factor(
-    design: NDArray[np.float64], ys: NDArray[np.float64], weights: NDArray[np.float64]
-) -> float:
+def _factor(design: NDArray[np.float64], ys: NDArray[np.float64], weights: NDArray[np.float64]) -> float:
     """The slope beyond the change over the slope before it; 0 if that one is not positive."""
     (_, before, more), *_ = np.linalg.lstsq(design * weights[:, None], ys * weights, rcond=None)
     return float((before + more) / before) if before > 0 else 0.0

@@ -20,13 +20,15 @@ STACKS = (
     ConvStack(channels=512, depth=32),
     ConvStack(channels=512, depth=128),
 )
-_NOTE = "Ratio: time with fp32 ports / time with fp16 ports, timed in turns; brackets: its 95 % interval."
+_NOTE = (
+    "Ratio: time with fp32 ports / with fp16 ports, timed in turns, ± the larger half of its 95 % interval."
+)
 
 
 def ports(
     device: Device | str | None = None,
     *,
-    budget: float = 20.0,
+    budget: float = 30.0,
     configs: Sequence[ConvStack] = STACKS,
     progress: Progress | None = None,
     clock: Clock = time.perf_counter,
@@ -41,10 +43,7 @@ def ports(
     if not configs or not all(isinstance(config, ConvStack) for config in configs):
         raise ArgumentError(f"configs must be one or more ConvStacks, not {configs!r}")
     pairs = [
-        [
-            stack_case("ports", replace(stack, port_dtype="fp32"), config=f"{stack.name}, fp32 ports"),
-            stack_case("ports", replace(stack, port_dtype="fp16"), config=f"{stack.name}, fp16 ports"),
-        ]
+        [_case(replace(stack, port_dtype="fp32")), _case(replace(stack, port_dtype="fp16"))]
         for stack in configs
     ]
     refuse_repetition(case for pair in pairs for case in pair)
@@ -55,3 +54,7 @@ def ports(
     return run_groups(
         "ports", device, pairs, measure_pair, budget=budget, progress=progress, clock=clock, notes=[_NOTE]
     )
+
+
+def _case(stack: ConvStack) -> Case:
+    return stack_case("ports", stack, config=f"{stack.port_dtype} {stack.name}")

@@ -1,8 +1,8 @@
 """What a scan over weight sizes tells of the memory: floor, bandwidth, stride conflicts, and where it ends.
 
-A cliff at one size can have two causes. A stride conflict spares the sizes just below and above it; a capacity
-does not spare what is above it. So sizes that conflict are found first, by their neighbours, and left out of
-the search for a capacity.
+A slow size can have two causes: a stride conflict spares the sizes just below and above it, a capacity none
+that is above it. So sizes that conflict are found first, by their neighbours, and left out of the search for
+a capacity.
 """
 
 from collections.abc import Iterable, Sequence
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from ..measure import Estimate
 from ..results import Result, Row
-from .line import Change, fit_line, find_change
+from .line import Change, find_change, fit_line
 
 STRIDE = 64  # channels to a neighbour: its row is 128 bytes longer or shorter
 _CONFLICT = 1.1  # times the neighbours' mean; less is not worth a name
@@ -30,7 +30,9 @@ class Conflict:
 
     def __str__(self) -> str:
         doubt = "" if self.is_certain else ", perhaps: measure closer neighbours"
-        return f"{self.channels} ch takes {self.factor:.2f}x its neighbours {self.below} and {self.above}{doubt}"
+        return (
+            f"{self.channels} ch takes {self.factor:.2f}x its neighbours {self.below} and {self.above}{doubt}"
+        )
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class SramAnalysis:
 
     floor_ms: Estimate
     bandwidth_gb_s: Estimate
-    tested: tuple[int, ...]  # channels with neighbours on both sides
+    tested: tuple[int, ...]  # powers of two with both neighbours
     conflicts: tuple[Conflict, ...]
     cliff: Change | None
     sizes: int  # that the search for a cliff had
@@ -53,13 +55,15 @@ class SramAnalysis:
     def lines(self) -> list[str]:
         """In words."""
         said = [
-            f"Dispatch floor: {_interval(self.floor_ms, 'ms')}. Weights are used at "
+            f"Dispatch floor: {_interval(self.floor_ms, 'ms')}. Use of weights: "
             f"{_interval(self.bandwidth_gb_s, 'GB/s')}{self._bound()}"
         ]
         if self.conflicts:
             said.append(f"Stride conflicts: {'; '.join(map(str, self.conflicts))}.")
         elif self.tested:
             said.append(f"No stride conflict at {', '.join(map(str, self.tested))} channels.")
+        else:
+            said.append("Stride conflicts: unknown without the neighbours of powers of two.")
         if self.cliff:
             place = f"between {self.cliff.low:.1f} and {self.cliff.high:.1f} MB of weights"
             what = "all weights" if self.cliff.jumps else "further weights"
@@ -70,7 +74,9 @@ class SramAnalysis:
         elif self.sizes < _LEAST:
             said.append(f"Capacity: {self.sizes} sizes are too few to tell.")
         else:
-            said.append(f"No cliff found: one line explains {self.sizes} sizes up to {self.largest_mb:.1f} MB.")
+            said.append(
+                f"No cliff found: one line explains {self.sizes} sizes up to {self.largest_mb:.1f} MB."
+            )
         return said
 
     def _bound(self) -> str:
@@ -99,7 +105,9 @@ def analyse_sram(rows: Result | Iterable[Row]) -> SramAnalysis | None:
     return SramAnalysis(
         floor_ms=line.intercept,
         bandwidth_gb_s=_rate(line.slope),
-        tested=tuple(_channels(scan[place]) for place in tested),
+        tested=tuple(
+            _channels(scan[place]) for place in tested if _are_close(*scan[place - 1 : place + 2 : 2])
+        ),
         conflicts=tuple(conflicts),
         cliff=cliff,
         sizes=len(sizes),
@@ -114,21 +122,28 @@ def _conflict(below: Row, row: Row, above: Row) -> Conflict | None:
     factor = _time(row) / expected
     if factor < _CONFLICT:
         return None
-    close = _channels(above) - _channels(below) <= 2 * STRIDE
     low, high = row.ci_low or 0.0, max(below.ci_high or 0.0, above.ci_high or 0.0)
     return Conflict(
         channels=_channels(row),
         below=_channels(below),
         above=_channels(above),
         factor=factor,
-        is_certain=close and low > high > 0,
+        is_certain=_are_close(below, above) and low > high > 0,
     )
+
+
+def _are_close(below: Row, above: Row) -> bool:
+    return _channels(above) - _channels(below) <= 2 * STRIDE
 
 
 def _area_factor(rows: Sequence[Row]) -> float | None:
     """Of the widest kernel that was also measured at half the positions."""
     halves = {_channels(row): row for row in rows if row.params["width"] == 32}
-    pairs = [(row, halves[_channels(row)]) for row in rows if row.params["width"] == 64 and _channels(row) in halves]
+    pairs = [
+        (row, halves[_channels(row)])
+        for row in rows
+        if row.params["width"] == 64 and _channels(row) in halves
+    ]
     if not pairs:
         return None
     full, half = max(pairs, key=lambda pair: _channels(pair[0]))
@@ -141,17 +156,15 @@ def _rate(slope: Estimate) -> Estimate:
         return Estimate(float("inf"), None, None)
     if slope.ci_low is None or slope.ci_high is None or slope.ci_low <= 0:
         return Estimate(_GB_MS_PER_MB / slope.value, None, None)
-    return Estimate(
-        _GB_MS_PER_MB / slope.value, _GB_MS_PER_MB / slope.ci_high, _GB_MS_PER_MB / slope.ci_low
-    )
+    return Estimate(_GB_MS_PER_MB / slope.value, _GB_MS_PER_MB / slope.ci_high, _GB_MS_PER_MB / slope.ci_low)
 
 
 def _interval(estimate: Estimate, unit: str) -> str:
-    if estimate.value == float("inf"):
-        return f"an unknown number of {unit}"
+    if not 0 < estimate.value < float("inf"):
+        return "unknown, below the scatter"
     if estimate.ci_low is None or estimate.ci_high is None:
         return f"{estimate.value:.4g} {unit}"
-    return f"{estimate.value:.4g} {unit} [{estimate.ci_low:.4g}, {estimate.ci_high:.4g}]"
+    return f"{estimate.value:.4g} {unit} [{max(0.0, estimate.ci_low):.4g}, {estimate.ci_high:.4g}]"
 
 
 def _channels(row: Row) -> int:

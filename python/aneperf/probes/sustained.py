@@ -1,9 +1,8 @@
 """Sustained throughput: one stack under load for seconds on end, and how its speed changes."""
 
-import math
 import time
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,19 +17,21 @@ from .case import Case, stack_case
 from .peak import PORT_NOTES
 from .run import compile_notes
 from .schedule import Progress, Step
-from .timing import REFUSALS, Clock, Loaded, refused
+from .timing import REFUSALS, Clock, Fields, Loaded, refused
 
 STACK = ConvStack(channels=512, depth=128, width=2048)  # the published sweep's fastest
 INTERVALS = 10
 _NOTABLE = 0.02
+_LEAST = 6  # calls in a third of them: fewer have no interval
 _BARS = "▁▂▃▄▅▆▇█"
+_STATISTICS = ("n", "median", "mean", "p05", "p95", "ci_low", "ci_high")
 
 
 def sustained(
     device: Device | str | None = None,
     *,
     seconds: float = 5.0,
-    budget: float = math.inf,
+    budget: float | None = None,
     stack: ConvStack = STACK,
     ports: Literal["fp32", "fp16"] | None = None,
     progress: Progress | None = None,
@@ -45,7 +46,7 @@ def sustained(
     Raises ArgumentError, DeviceUnavailable.
     """
     positive("seconds", seconds)
-    if budget != math.inf:
+    if budget is not None:
         positive("budget", budget)
     if not isinstance(stack, ConvStack):
         raise ArgumentError(f"stack must be a ConvStack, not {stack!r}")
@@ -58,7 +59,8 @@ def sustained(
     load = _Load(seconds, report, case.name, clock)
     try:
         with Loaded(device, case, clock) as loaded:
-            load.run(loaded, min(seconds, budget - (clock() - start)))
+            left_s = seconds if budget is None else min(seconds, budget - (clock() - start))
+            load.run(loaded, left_s)
             fields = loaded.fields(analyse(load.durations))
         rows = [case.row(**fields), *load.rows(case, fields)]
         notes = load.verdict() if fields["status"] == "ok" else []
@@ -96,7 +98,7 @@ class _Load:
                 began = self._clock() - start
                 batch = loaded.request.time(count)
                 self._durations.append(batch)
-                self._ends.append(began + np.cumsum(batch) * 1e-9)
+                self._ends.append(np.asarray(began + np.cumsum(batch) * 1e-9))
                 elapsed = self._clock() - start
                 if elapsed >= seconds:
                     return
@@ -115,55 +117,58 @@ class _Load:
         """Of every call [n], in ns."""
         return np.concatenate(self._durations)
 
-    def rows(self, case: Case, fields: dict[str, Any]) -> list[Row]:
+    def rows(self, case: Case, fields: Fields) -> list[Row]:
         """A row for each interval in which a call ended; in error if the whole is."""
         places = self._places()
-        rows = []
-        for place in sorted(set(places.tolist())):
-            times = summarise(self.durations[places == place] * 1e-6)
-            part = {name: getattr(times, name) for name in _STATISTICS}
-            status = {name: fields[name] for name in ("status", "reason") if name in fields}
-            metrics = {"tflops": case.kernel.flops / (times.mean * 1e9)} if status["status"] == "ok" and times.mean else {}
-            rows.append(
-                Row(
-                    key=f"{case.key}/{place + 1:02}",
-                    params={
-                        **case.params,
-                        "config": f"{place * self._interval_s:.4g} to {(place + 1) * self._interval_s:.4g} s",
-                        "start_s": place * self._interval_s,
-                        "end_s": (place + 1) * self._interval_s,
-                    },
-                    unit="ms",
-                    metrics=metrics,
-                    **part,
-                    **status,
-                )
-            )
-        return rows
+        return [
+            self._row(case, place, self.durations[places == place], fields)
+            for place in sorted(set(places.tolist()))
+        ]
 
-    def _places(self) -> NDArray[np.int64]:
-        """The interval [n] in which each call ended; what overran the last one belongs to it."""
-        ends = np.concatenate(self._ends)
-        return np.minimum(ends / self._interval_s, INTERVALS - 1).astype(np.int64)
+    def _row(self, case: Case, place: int, durations: NDArray[np.int64], fields: Fields) -> Row:
+        times = summarise(durations * 1e-6)
+        start_s, end_s = place * self._interval_s, (place + 1) * self._interval_s
+        is_ok = fields["status"] == "ok" and times.mean > 0
+        return Row(
+            key=f"{case.key}/{place + 1:02}",
+            status=fields["status"],
+            reason=fields.get("reason"),
+            params={
+                **case.params,
+                "config": f"{start_s:.4g} to {end_s:.4g} s",
+                "start_s": start_s,
+                "end_s": end_s,
+            },
+            unit="ms",
+            metrics={"tflops": case.kernel.flops / (times.mean * 1e9)} if is_ok else {},
+            **{name: getattr(times, name) for name in _STATISTICS},
+        )
 
     def verdict(self) -> list[str]:
         """How throughput went, and whether its last third is slower than its first."""
         durations, places = self.durations, self._places()
         rates = [1 / durations[places == place].mean() for place in sorted(set(places.tolist()))]
-        low, high = min(rates), max(rates)
-        bars = "".join(_BARS[round((len(_BARS) - 1) * rate / high)] for rate in rates)
-        said = [f"Throughput: {bars} from the first interval to the last; the slowest is {low / high:.0%} of the fastest."]
+        slowest, fastest = min(rates), max(rates)
+        bars = "".join(_BARS[round((len(_BARS) - 1) * rate / fastest)] for rate in rates)
+        shape = (
+            f"Throughput over time: {bars}. The slowest interval has {slowest / fastest:.0%} of the fastest."
+        )
         third = len(durations) // 3
-        if third < 6:
-            return [*said, f"{len(durations)} calls are too few to tell a trend: give more seconds."]
+        if third < _LEAST:
+            return [shape, f"{len(durations)} calls are too few to tell a trend: give more seconds."]
         change = ratio(summarise(durations[-third:]), summarise(durations[:third]))
-        percent = 100 * abs(change.value - 1)
-        if not change.excludes(1) or percent < 100 * _NOTABLE:
-            return [*said, f"Steady: the last third's calls take {change.value:.3f}x the first third's."]
-        if change.value > 1:
-            return [*said, f"Slowed down: the last third's calls take {percent:.1f} % longer than the first third's, "
-                    "by throttling or by other work on this machine."]
-        return [*said, f"Sped up: the last third's calls take {percent:.1f} % less than the first third's."]
+        percent = f"{100 * abs(change.value - 1):.1f} %"
+        if not change.excludes(1) or abs(change.value - 1) < _NOTABLE:
+            return [shape, f"Steady: the last third's calls take {change.value:.3f}x the first third's."]
+        if change.value < 1:
+            return [shape, f"Sped up: the last third's calls are {percent} shorter than the first third's."]
+        return [
+            shape,
+            f"Slowed down: the last third's calls are {percent} longer than the first third's, by throttling "
+            "or by other work on this machine.",
+        ]
 
-
-_STATISTICS = ("n", "median", "mean", "p05", "p95", "ci_low", "ci_high")
+    def _places(self) -> NDArray[np.int64]:
+        """The interval [n] in which each call ended; what overran the last one belongs to it."""
+        ends = np.concatenate(self._ends)
+        return np.minimum(ends / self._interval_s, INTERVALS - 1).astype(np.int64)

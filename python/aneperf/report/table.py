@@ -95,12 +95,12 @@ def number(name: str, digits: int) -> Callable[[Row], str]:
 
 
 def ratio(row: Row) -> str:
-    """The ratio of a pair with its interval: 1.85x [1.84, 1.86]."""
-    if "ratio" not in row.metrics:
+    """The ratio of a pair with the larger half of its interval: 1.85x ±0.4%."""
+    value, low, high = (row.metrics.get(name) for name in ("ratio", "ratio_low", "ratio_high"))
+    if value is None:
         return ""
-    low, high = row.metrics.get("ratio_low"), row.metrics.get("ratio_high")
-    bounds = f" [{low:.2f}, {high:.2f}]" if low is not None and high is not None else ""
-    return f"{row.metrics['ratio']:.2f}x{bounds}"
+    half = "" if low is None or high is None else f" ±{max(high / value - 1, 1 - low / value):.1%}"
+    return f"{value:.2f}x{half}"
 
 
 def _verdict(row: Row) -> str:
@@ -124,6 +124,8 @@ GENERAL = (
     Column("Unit", lambda row: row.unit or UNKNOWN, "left"),
     REMARK,
 )
+
+RANKED = ("peak", "sweep", "latency", "int8", "sram")  # probes whose fastest row means something
 
 _CONFIG = Column("Config", parameter("config"), "left")
 _WEIGHTS = Column("W (MB)", metric("weights_mb", 1))
@@ -205,7 +207,7 @@ def lay_out_result(result: Result) -> Table:
     if result.probe == "suite":
         return _lay_out_suite(result)
     columns = COLUMNS.get(result.probe, GENERAL)
-    best = result.best
+    best = result.best if result.probe in RANKED else None
     place = None if best is None else [row.key for row in result.rows].index(best.key)
     rows = [[column.cell(row) for column in columns] for row in result.rows]
     if place is not None:
@@ -311,9 +313,15 @@ def to_rich(table: Table) -> Group:
     titles = table.header or ("",) * len(table.align)
     for place, (title, align, gap) in enumerate(zip(titles, table.align, gaps, strict=True)):
         longest = max(map(len, [title, *(row[place] for row in table.rows)])) + len(gap)
-        # The last column holds remarks, and is the one to fold.
-        narrowest = min(longest, WIDTH // 3) if place + 1 < len(titles) else None
-        grid.add_column(_text(gap + title), justify=align, overflow="fold", min_width=narrowest)
+        # The last column holds remarks, and is the one to fold, unless another is too long.
+        is_last, is_short = place + 1 == len(titles), longest <= WIDTH // 3
+        grid.add_column(
+            _text(gap + title),
+            justify=align,
+            overflow="fold",
+            min_width=None if is_last else min(longest, WIDTH // 3),
+            no_wrap=is_short and not is_last,
+        )
     for index, row in enumerate(table.rows):
         cells = [_text(gap + cell) for gap, cell in zip(gaps, row, strict=True)]
         grid.add_row(*cells, style="bold green" if index == table.best else None)
