@@ -88,3 +88,49 @@ def one_by_one(device: Device, *, items: list[str], budget: float, progress: Pro
         rows.append(row(name, metrics={"process": os.getpid()}))
         progress(Step(index + 1, len(items), item, rows[-1]))
     return finish(rows)
+
+
+def good(device: Device, *, budget: float, progress: Progress) -> Result:
+    """A probe that works."""
+    rows = [row("good/1", metrics={"budget": budget}), row("good/2")]
+    for done, one in enumerate(rows):
+        progress(Step(done + 1, 2, "", one))
+    return Result(probe="good", environment=an_environment(), rows=tuple(rows), notes=("all well",))
+
+
+def also_good(device: Device, *, budget: float, progress: Progress) -> Result:
+    """A probe that works, and tells of its rows only at its end."""
+    rows = (Row(key="also_good/1", status="ok"),)
+    return Result(probe="also_good", environment=an_environment(), rows=rows)
+
+
+def aborts(device: Device, *, budget: float, progress: Progress) -> Result:
+    """A probe whose process dies."""
+    progress(Step(1, 2, "falling", row("aborts/1")))
+    os.abort()
+
+
+def hangs(device: Device, *, budget: float, progress: Progress) -> Result:
+    """A probe without end."""
+    progress(Step(1, 2, "hanging", row("hangs/1")))
+    if mark := os.environ.get("CHILD_PROBES_MARK"):
+        Path(mark).write_text("hanging")
+    time.sleep(600)
+    raise AssertionError
+
+
+def fails(device: Device, *, budget: float, progress: Progress) -> Result:
+    """A probe with a fault."""
+    progress(Step(1, 2, "failing", row("fails/1")))
+    raise ZeroDivisionError("division by nothing")
+
+
+def prints(device: Device, *, budget: float, progress: Progress) -> Result:
+    """A probe that talks."""
+    behave("print")
+    return Result(probe="prints", environment=an_environment(), rows=(row("prints/1"),))
+
+
+def repeats(device: Device, *, budget: float, progress: Progress) -> Result:
+    """A probe with the rows of another."""
+    return Result(probe="repeats", environment=an_environment(), rows=(row("good/1"),))

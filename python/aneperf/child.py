@@ -113,8 +113,12 @@ def run_in_child(
         finally:
             os.close(writing)
         with process:
+            story = _Story(progress)
             try:
-                return _attend(process, request, messages, _Story(progress), time_limit, quiet_limit)
+                return _attend(process, request, messages, story, time_limit, quiet_limit)
+            except KeyboardInterrupt:
+                _end(process, messages, story)
+                raise
             finally:
                 process.kill()
 
@@ -256,6 +260,8 @@ def _attend(
                         story.hear(data)
                     except (msgspec.MsgspecError, ValueError) as error:
                         failure = f"killed: it sent what cannot be read: {error}"
+    if failure is not None:
+        _end(process, messages, story)
     rows, last = tuple(story.rows), story.last
     if last is not None and last.result is not None:
         return Outcome(last.result.rows, last.result)
@@ -266,6 +272,16 @@ def _attend(
             process.wait(_GRACE_S)
         failure = _ending(process.poll()) + _last_line(complaints)
     return Outcome(rows, failure=failure, doing=story.doing)
+
+
+def _end(process: "subprocess.Popen[bytes]", messages: BinaryIO, story: _Story) -> None:
+    """Kill a child and hear what it had said by then."""
+    process.kill()
+    process.wait()
+    os.set_blocking(messages.fileno(), False)
+    with contextlib.suppress(BlockingIOError, msgspec.MsgspecError, ValueError):
+        while data := os.read(messages.fileno(), 1 << 16):
+            story.hear(data)
 
 
 def _ending(code: int | None) -> str:

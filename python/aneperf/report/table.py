@@ -256,7 +256,8 @@ def _part(result: Result, name: str, rows: list[Row]) -> Table:
     if len(shown) < len(rows):
         notes.append(f"{len(rows) - len(shown)} rows that are ok are left out; aneperf {name} shows them.")
     part = msgspec.structs.replace(result, probe=name, rows=tuple(shown), notes=tuple(notes))
-    return dataclasses.replace(lay_out_result(part), heading=(f"aneperf {name}",))
+    table = lay_out_result(part)
+    return dataclasses.replace(table, heading=(f"aneperf {name}",), header=table.header if shown else ())
 
 
 def _reasons(rows: Iterable[Row]) -> list[str]:
