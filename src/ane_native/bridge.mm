@@ -169,7 +169,7 @@ class LoadedModel {
         const bool filled = [data isKindOfClass:[NSData class]] && [(NSData*)data length] > 0;
         add("performance counters", "bytes", filled,
             filled ? static_cast<int64_t>([(NSData*)data length]) : 0, nothing);
-        add("statistics mask kept", "bits", masked, kept, missing);
+        add("statistics mask kept", "", masked, kept, missing);
         const bool queued = has(@selector(queueDepth));
         add("queue depth", "requests", queued, queued ? [model_ queueDepth] : 0, missing);
         const bool buffered = has(@selector(intermediateBufferHandle));
