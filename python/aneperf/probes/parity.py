@@ -96,8 +96,8 @@ def parity(
 
 
 _NOTES = (
-    "Error: the largest error over the largest result. ulp: the largest in spacings of fp16 at the reference, "
-    "many where that is near 0. exact: the share of results that are the reference, rounded to nearest even.",
+    "Error: the largest error over the largest result. ulp: the largest error in spacings of fp16 at its "
+    "reference, many where that is near 0. exact: the share of results that are the rounded reference.",
 )
 
 
