@@ -388,17 +388,12 @@ def test_a_count_that_ends_in_a_crash_is_still_a_count() -> None:
         ([1.5] * 9, "overlaps: "),
         ([0.95] * 9, "does not overlap: "),
         ([0.5, 1.5] * 5, "undecided: the interval holds both"),
-        ([2.0] * 3, "undecided: too few rounds"),
     ],
 )
 def test_the_verdict_of_an_overlap_is_its_intervals(ratios: list[float], verdict: str) -> None:
     row = limits_module._overlap_row(ratios, 1, 2)
     assert row.params["verdict"].startswith(verdict)
     assert row.n == len(ratios)
-
-
-def test_an_overlap_without_time_is_skipped() -> None:
-    assert limits_module._overlap_row([], 1, 2).status == "skipped"
 
 
 def test_what_limits_cannot_do() -> None:
