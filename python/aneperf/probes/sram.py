@@ -1,5 +1,6 @@
 """Memory: single convolutions whose weights grow from 0.1 to 128 MB, the two published scans."""
 
+import random
 import time
 from typing import Literal
 
@@ -41,7 +42,8 @@ def sram(
     """Time single convolutions of 256 to 8192 channels at 64 positions, and look for the memory's limits.
 
     The published nine rows, or `fine`, thirteen; their last one has 32 positions, and one more row has 64.
-    `fine` also measures the neighbours of powers of two, which tell a stride conflict from a capacity.
+    `fine` also measures the neighbours of powers of two, which tell a stride conflict from a capacity. Sizes
+    are measured in a random order, the same every time.
     `budget` is in seconds of `clock`, for the whole probe. Keys: "sram/conv4096x1/sp64/fp32-ports". Notes say
     what `aneperf.probes.sram_analysis.analyse_sram(result)` finds.
     Raises ArgumentError, DeviceUnavailable.
@@ -49,6 +51,8 @@ def sram(
     if type(fine) is not bool:
         raise ArgumentError(f"fine must be True or False, not {fine!r}")
     sizes = sorted({*FINE, *_NEIGHBOURS, _CORRECTED} if fine else {*COARSE, _CORRECTED})
+    # A machine that slows down meanwhile must not look like one whose memory ends.
+    random.Random(0).shuffle(sizes)
     cases = [_case(ConvStack(channels, depth=1, width=width, port_dtype=ports)) for channels, width in sizes]
     notes = [
         "GFLOPS/MB: throughput over the weights' size, as published. Act: one port, as fp16; Tot: with both.",
@@ -56,7 +60,11 @@ def sram(
     ]
     result = run_cases("sram", device, cases, budget=budget, progress=progress, clock=clock, notes=notes)
     found = analyse_sram(result)
-    return msgspec.structs.replace(result, notes=(*(found.lines() if found else ()), *result.notes))
+    return msgspec.structs.replace(
+        result,
+        rows=tuple(sorted(result.rows, key=lambda row: (row.params["channels"], row.params["width"]))),
+        notes=(*(found.lines() if found else ()), *result.notes),
+    )
 
 
 def _case(stack: ConvStack) -> Case:

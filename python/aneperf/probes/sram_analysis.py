@@ -13,7 +13,7 @@ from ..results import Result, Row
 from .line import Change, find_change, fit_line
 
 STRIDE = 64  # channels to a neighbour: its row is 128 bytes longer or shorter
-_CONFLICT = 1.1  # times the neighbours' mean; less is not worth a name
+_CONFLICT, _FAR_CONFLICT = 1.1, 1.5  # over the neighbours; less is not worth a name
 _LEAST = 6  # sizes: three on either side of a change
 _GB_MS_PER_MB = 2**20 / 1e6
 
@@ -26,13 +26,11 @@ class Conflict:
     below: int
     above: int
     factor: float
-    is_certain: bool  # the neighbours are next to it, and intervals do not meet
+    is_certain: bool  # the neighbours are next to it
 
     def __str__(self) -> str:
-        doubt = "" if self.is_certain else ", perhaps: measure closer neighbours"
-        return (
-            f"{self.channels} ch takes {self.factor:.2f}x its neighbours {self.below} and {self.above}{doubt}"
-        )
+        doubt = "" if self.is_certain else ", perhaps, since they are far"
+        return f"{self.channels} ch takes {self.factor:.2f}x the time of {self.below} and {self.above}{doubt}"
 
 
 @dataclass(frozen=True)
@@ -50,6 +48,7 @@ class SramAnalysis:
     cliff: Change | None
     sizes: int  # that the search for a cliff had
     largest_mb: float
+    noisy: int  # of all rows, those whose medians are uncertain
     area_factor: float | None = None
 
     def lines(self) -> list[str]:
@@ -76,6 +75,10 @@ class SramAnalysis:
         else:
             said.append(
                 f"No cliff found: one line explains {self.sizes} sizes up to {self.largest_mb:.1f} MB."
+            )
+        if self.noisy:
+            said.append(
+                f"{self.noisy} times are uncertain, and the findings with them: repeat on a quiet machine."
             )
         return said
 
@@ -112,6 +115,7 @@ def analyse_sram(rows: Result | Iterable[Row]) -> SramAnalysis | None:
         cliff=cliff,
         sizes=len(sizes),
         largest_mb=max(sizes),
+        noisy=sum("noisy" in row.flags or row.ci_low is None for row in ok),
         area_factor=_area_factor(ok),
     )
 
@@ -120,16 +124,11 @@ def _conflict(below: Row, row: Row, above: Row) -> Conflict | None:
     share = (_size(row) - _size(below)) / (_size(above) - _size(below))
     expected = _time(below) + share * (_time(above) - _time(below))
     factor = _time(row) / expected
-    if factor < _CONFLICT:
+    is_close = _are_close(below, above)
+    low, high = row.ci_low or _time(row), max(other.ci_high or _time(other) for other in (below, above))
+    if factor < (_CONFLICT if is_close else _FAR_CONFLICT) or low <= high:
         return None
-    low, high = row.ci_low or 0.0, max(below.ci_high or 0.0, above.ci_high or 0.0)
-    return Conflict(
-        channels=_channels(row),
-        below=_channels(below),
-        above=_channels(above),
-        factor=factor,
-        is_certain=_are_close(below, above) and low > high > 0,
-    )
+    return Conflict(_channels(row), _channels(below), _channels(above), factor, is_close)
 
 
 def _are_close(below: Row, above: Row) -> bool:

@@ -14,7 +14,7 @@ from .case import Case
 Clock = Callable[[], float]
 Fields = dict[str, Any]  # of a Row
 
-_MINIMUM_SHARE_S = 1e-3
+MINIMUM_SHARE_S = 1e-3
 REFUSALS = (CompileBudgetError, CompileError, EvaluateError, SurfaceError)
 
 
@@ -23,7 +23,7 @@ def time_kernel(device: Device, case: Case, share_s: float, clock: Clock) -> Fie
     start = clock()
     try:
         with Loaded(device, case, clock) as loaded:
-            left_s = max(_MINIMUM_SHARE_S, share_s - (clock() - start))
+            left_s = max(MINIMUM_SHARE_S, share_s - (clock() - start))
             sample = measure(loaded.request.time, budget_s=left_s, clock=clock)
             return loaded.fields(sample)
     except REFUSALS as refusal:
@@ -38,9 +38,14 @@ def time_pair(device: Device, pair: Sequence[Case], share_s: float, clock: Clock
     """
     found, ratio = _time_together(device, pair, share_s, clock)
     if ratio and all(fields["status"] == "ok" for fields in found):
-        bounds = {"ratio": ratio.value, "ratio_low": ratio.ci_low, "ratio_high": ratio.ci_high}
-        found[-1]["metrics"] |= {name: bound for name, bound in bounds.items() if bound is not None}
+        found[-1]["metrics"] |= ratio_metrics(ratio)
     return found
+
+
+def ratio_metrics(ratio: Estimate) -> dict[str, float]:
+    """The metrics "ratio", "ratio_low" and "ratio_high", those that are known."""
+    bounds = {"ratio": ratio.value, "ratio_low": ratio.ci_low, "ratio_high": ratio.ci_high}
+    return {name: bound for name, bound in bounds.items() if bound is not None}
 
 
 def time_together(device: Device, group: Sequence[Case], share_s: float, clock: Clock) -> list[Fields]:
@@ -61,7 +66,7 @@ def _time_together(
             except REFUSALS as refusal:
                 fields.update(refused(refusal))
         try:
-            left_s = max(_MINIMUM_SHARE_S, share_s - (clock() - start))
+            left_s = max(MINIMUM_SHARE_S, share_s - (clock() - start))
             ratio = _time_loaded(loaded, left_s, clock)
         except REFUSALS as failure:
             ratio = None

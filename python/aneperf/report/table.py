@@ -172,6 +172,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
     "qos": (
         _CONFIG,
         *_TIMES,
+        Column("Ratio", ratio, "left"),
         Column("first ms", number("first_ms", 4)),
         Column("compile s", number("compile_s", 3)),
         REMARK,
