@@ -91,7 +91,7 @@ class FakeDevice:
     def info(self) -> dict[str, str]:
         return {"kind": self.kind, "chip": "h16", "threads": "4"}
 
-    def compile(self, text: str, weights: dict[str, bytes]) -> FakeProgram:
+    def compile(self, text: str, weights: dict[str, bytes], qos: int = 21) -> FakeProgram:
         outcome = self.outcomes.get(text, 1.0)
         if isinstance(outcome, BaseException):
             raise outcome

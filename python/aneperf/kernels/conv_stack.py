@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -60,6 +61,18 @@ class ConvStack:
     def flops(self) -> int:
         """Floating-point operations of one evaluation; a multiply-add is two."""
         return 2 * self.depth * self.channels**2 * self.height * self.width
+
+    @property
+    def tolerance(self) -> float:
+        """The largest relative error, in the norm of a column, that fp16 rounding explains.
+
+        A layer rounds its output to fp16, with a relative error of at most u = 2**-11 per value and about
+        0.4 u in the norm. Weights of variance 1/channels keep the norm of a signal and of an earlier error
+        alike, so independent errors add up to 0.4 u sqrt(depth). Ten times that leaves room for engines that
+        also round partial sums, and for the spread of random matrices' gain. One wrong layer gives an error
+        near 1.
+        """
+        return 4 * 2.0**-11 * math.sqrt(self.depth)
 
     def build(self, dialect: Literal["ios18", "ios16"] = "ios18") -> mil.Program:
         """The program, with ports "x" and "y"."""
