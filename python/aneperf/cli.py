@@ -9,9 +9,11 @@ from typing import Annotated, NoReturn
 import msgspec
 import typer
 
+from . import cli_results
 from . import device as devices
 from ._ane_native import __version__
 from .errors import AneError, ArgumentError
+from .files import one_line
 from .lint import lint as run_lint
 from .probes.peak import peak as run_peak
 from .report.table import lay_out_environment
@@ -56,7 +58,7 @@ def main() -> None:
 
 def _give_up(error: Exception) -> NoReturn:
     """One line on standard error, and nothing that the interpreter still would write when it ends."""
-    say(" ".join(str(error).split()))
+    say(one_line(error))
     try:
         if sys.stdout is not None:
             sys.stdout.flush()
@@ -133,3 +135,7 @@ def lint(
     if not findings:
         print(f"{file}: nothing known against it on {chip}")
     raise typer.Exit(1 if any(finding.severity == "fails" for finding in findings) else 0)
+
+
+for verb in (cli_results.compare, cli_results.validate, cli_results.export):
+    app.command()(verb)
