@@ -10,12 +10,10 @@ from fakes import FakeDevice, FakeStack
 
 HEADER = "key,chip,value,low,high,unit,tflops,status,macos,machine,date,contributor,source,caveats"
 KEY = re.compile(
-    r"(peak/conv\d+x\d+/sp\d+/fp32-ports"
+    r"((peak|sweep|sram|latency|sustained)/conv\d+x\d+/sp\d+/fp32-ports"
     r"|int8/conv\d+x\d+/sp\d+x\d+/(fp16|w8a8)"
-    r"|sram/conv\d+x1/sp\d+"
-    r"|latency/floor|latency/conv\d+x1/sp\d+/[a-z0-9-]+"
+    r"|dispatch/intercept|dispatch/conv\d+x1/sp\d+/[a-z0-9-]+"
     r"|qos/\d+/conv\d+x1/sp\d+(/first|/compile|/load)?"
-    r"|sustained/conv512x128/sp2048"
     r"|training/(static|static-ane|dynamic)/[a-z0-9.-]+/[a-z_-]+)"
 )
 FIGURES = [

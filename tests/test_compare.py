@@ -121,7 +121,7 @@ def test_published_figures_are_a_range(median: float, verdict: str) -> None:
 
 
 def test_published_failures_are_shown() -> None:
-    row = timed(0.1, key="sram/conv256x1/sp64")
+    row = timed(0.1, key="sram/conv256x1/sp64/fp32-ports")
     (found,) = a_result(row, environment=M4_MAX, probe="sram").compare("M3 Ultra")
     assert (found.second.value, found.verdict, found.reason) == (
         None,

@@ -6,8 +6,8 @@ import pytest
 
 from aneperf.errors import ArgumentError, CompileBudgetError, CompileError, EvaluateError
 from aneperf.kernels.conv_stack import PUBLISHED, ConvStack
-from aneperf.probes import cases as cases_module
 from aneperf.probes import peak
+from aneperf.probes import run as run_module
 from aneperf.probes.schedule import Budget, Step
 from aneperf.results import Result
 from fakes import FakeClock, FakeDevice, FakeStack, TickingClock
@@ -55,7 +55,7 @@ def test_a_wrong_output_is_an_error_and_not_a_fast_row() -> None:
     right, wrong, undefined, infinite = run(device)
     assert right.status == "ok"
     assert wrong.status == "error"
-    assert wrong.reason == "wrong output: relative error 0.5, where fp16 explains 0.0028"
+    assert wrong.reason == "wrong output: relative error 0.5, where rounding explains 0.0028"
     assert wrong.error == 0.5
     for row in (undefined, infinite):
         assert (row.status, row.reason, row.error) == ("error", "the output is not finite", None)
@@ -105,7 +105,7 @@ def test_an_output_that_goes_wrong_while_it_is_timed_is_an_error() -> None:
     assert row.n is not None
     assert row.n > 50
     assert row.status == "error"
-    assert row.reason == "wrong output: relative error 0.5, where fp16 explains 0.002"
+    assert row.reason == "wrong output: relative error 0.5, where rounding explains 0.002"
 
 
 def test_what_the_budget_does_not_reach_is_skipped() -> None:
@@ -209,7 +209,7 @@ def test_progress_tells_every_step() -> None:
 
 
 def test_the_published_configurations_are_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cases_module, "time_kernel", lambda *arguments: {"status": "ok"})
+    monkeypatch.setattr(run_module, "time_kernel", lambda *arguments: {"status": "ok"})
     rows = peak(FakeDevice()).rows  # type: ignore[arg-type]
     assert [row.params["config"] for row in rows] == [stack.name for stack in PUBLISHED]
     assert [row.params["config"] for row in rows][4] == "128x conv 512ch sp64"

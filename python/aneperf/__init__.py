@@ -14,7 +14,23 @@ from .errors import (
     SurfaceError,
 )
 from .lint import Finding, lint
-from .probes import peak
+from .probes import (
+    compat,
+    counters,
+    dispatch,
+    int8,
+    latency,
+    limits,
+    parity,
+    peak,
+    ports,
+    qos,
+    sram,
+    suite,
+    sustained,
+    sweep,
+    weights,
+)
 from .results import Environment, Result, Row
 
 __all__ = [
@@ -39,10 +55,24 @@ __all__ = [
     "SurfaceError",
     "__version__",
     "chips",
+    "compat",
+    "counters",
+    "dispatch",
     "info",
+    "int8",
     "kernels",
+    "latency",
+    "limits",
     "lint",
     "mil",
     "open",
+    "parity",
     "peak",
+    "ports",
+    "qos",
+    "sram",
+    "suite",
+    "sustained",
+    "sweep",
+    "weights",
 ]

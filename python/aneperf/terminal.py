@@ -27,8 +27,13 @@ def run_probe(
     device: str | None,
     chip: str | None,
     json: Path | None,
+    *,
+    narrate: bool = False,
 ) -> NoReturn:
-    """Run a probe, print its table and save it to `json`; Ctrl-C keeps the rows finished before."""
+    """Run a probe, print its table and save it to `json`; Ctrl-C keeps the rows finished before.
+
+    Progress is a bar in a terminal; elsewhere, if asked to `narrate`, a line for each thing that is begun.
+    """
     to_stdout = json == Path("-")
     if json is not None and not to_stdout:
         check_writable(json)
@@ -39,8 +44,13 @@ def run_probe(
     interrupted = False
     with progress_bar() as bar:
         task = bar.add_task("", total=None)
+        told = -1
 
         def report(step: Step) -> None:
+            nonlocal told
+            if narrate and bar.disable and told < step.done < step.total:
+                told = step.done
+                say(f"{step.done + 1} of {step.total}: {step.doing}")
             bar.update(task, completed=step.done, total=step.total, description=step.doing, refresh=True)
             if step.row is not None:
                 rows.append(step.row)

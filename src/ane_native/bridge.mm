@@ -21,6 +21,7 @@ namespace {
 
 constexpr auto pause_before_second_load = std::chrono::milliseconds(100);
 constexpr int64_t max_surface = int64_t{1} << 40;
+constexpr unsigned every_statistic = 0xffffffff;
 
 NSString* string_of(const std::string& text) { return [NSString stringWithUTF8String:text.c_str()]; }
 
@@ -61,14 +62,31 @@ class IOSurfaceMemory final : public Surface {
     IOSurfaceRef surface_;
 };
 
+using Clock = std::chrono::steady_clock;
+
+int64_t ns_since(Clock::time_point start) {
+    return std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - start).count();
+}
+
+NSDictionary* weight_files(const Weights& weights) {
+    NSMutableDictionary* files = [NSMutableDictionary dictionary];
+    for (const auto& [path, bytes] : weights) {
+        NSData* data = [NSData dataWithBytes:bytes.data() length:bytes.size()];
+        files[string_of(path)] = @{@"offset" : @0, @"data" : data};
+    }
+    return files;
+}
+
 // A model from its compilation to its unloading.
 class LoadedModel {
    public:
     LoadedModel(id<AneModel> model, unsigned qos, NSData* text, NSDictionary* weights)
-        : model_(model), qos_(qos), folder_([model hexStringIdentifier]) {
+        : model_(model), qos_(qos), text_(text), weights_(weights), folder_([model hexStringIdentifier]) {
         const FolderLock lock(folder_.path());
         folder_.fill(text, weights);
+        const auto start = Clock::now();
         compile();
+        stats_.compile_ns = ns_since(start);
         load();
     }
     ~LoadedModel() {
@@ -92,12 +110,72 @@ class LoadedModel {
     }
 
     void unload() {
-        NSError* error = nil;
         id<AneModel> model = model_;
         model_ = nil;
         const FolderLock lock(folder_.path());  // the framework removes the folder
-        if (![model unloadWithQoS:qos_ error:&error])
-            throw EvaluateError("cannot unload the program: " + describe(error));
+        unload(model);
+    }
+
+    // The files are written twice: over those that are there, and, since an unload removes the folder, again
+    // for the load.
+    void reload(NSDictionary* weights) {
+        NSMutableDictionary* files = [NSMutableDictionary dictionaryWithDictionary:weights_];
+        for (NSString* path in weights) {
+            if (!files[path]) throw no_such_weight(text_of(path));
+            files[path] = weights[path];
+        }
+        const FolderLock lock(folder_.path());
+        folder_.fill(text_, files);
+        unload(model_);
+        folder_.fill(text_, files);
+        load();
+    }
+
+    const ProgramStats& stats() const { return stats_; }
+
+    // A request's statistics stay nil to clients like this one, whatever the mask says; what other systems
+    // give is read if it answers to the documented names.
+    std::vector<Counter> counters(id request) {
+        const auto has = [&](SEL selector) { return [(id)model_ respondsToSelector:selector]; };
+        std::vector<Counter> result;
+        const auto add = [&](const char* name, const char* unit, bool known, int64_t value,
+                             const std::string& reason) {
+            result.push_back({name, unit, known ? std::optional(value) : std::nullopt, known ? "" : reason});
+        };
+        const bool masked = has(@selector(setPerfStatsMask:)) && has(@selector(perfStatsMask));
+        const std::string missing = "the framework's model has no such property";
+        const unsigned before = masked ? [model_ perfStatsMask] : 0;
+        if (masked) [model_ setPerfStatsMask:every_statistic];
+        const unsigned kept = masked ? [model_ perfStatsMask] : 0;
+        try {
+            evaluate(request);
+        } catch (...) {
+            if (masked) [model_ setPerfStatsMask:before];
+            throw;
+        }
+        if (masked) [model_ setPerfStatsMask:before];
+        id stats =
+            [request respondsToSelector:@selector(perfStats)] ? [(id<AneRequest>)request perfStats] : nil;
+        const std::string nothing =
+            stats ? "the request's statistics do not have it"
+                  : "the framework gave no statistics, with every bit of perfStatsMask " +
+                        std::string(kept ? "set" : "asked for and none kept");
+        const bool timed = [stats respondsToSelector:@selector(hwExecutionTime)];
+        const uint64_t ns = timed ? [(id<AnePerformanceStats>)stats hwExecutionTime] : 0;
+        add("hardware execution time", "ns", ns != 0, static_cast<int64_t>(ns),
+            timed ? "hwExecutionTime is 0, which is no measurement" : nothing);
+        const bool counted = [stats respondsToSelector:@selector(perfCounterData)];
+        id data = counted ? [(id<AnePerformanceStats>)stats perfCounterData] : nil;
+        const bool filled = [data isKindOfClass:[NSData class]] && [(NSData*)data length] > 0;
+        add("performance counters", "bytes", filled,
+            filled ? static_cast<int64_t>([(NSData*)data length]) : 0, nothing);
+        add("statistics mask kept", "bits", masked, kept, missing);
+        const bool queued = has(@selector(queueDepth));
+        add("queue depth", "requests", queued, queued ? [model_ queueDepth] : 0, missing);
+        const bool buffered = has(@selector(intermediateBufferHandle));
+        add("intermediate buffer handle", "", buffered,
+            buffered ? static_cast<int64_t>([model_ intermediateBufferHandle]) : 0, missing);
+        return result;
     }
 
    private:
@@ -111,11 +189,23 @@ class LoadedModel {
 
     // A load can fail while the daemon is still busy with the compile: one more try, a little later.
     void load() {
+        if (load_once() || (std::this_thread::sleep_for(pause_before_second_load), load_once())) return;
+        throw CompileError("LoadFailure", describe(load_error_));
+    }
+
+    bool load_once() {
         NSError* error = nil;
-        if ([model_ loadWithQoS:qos_ options:@{} error:&error]) return;
-        std::this_thread::sleep_for(pause_before_second_load);
-        if ([model_ loadWithQoS:qos_ options:@{} error:&error]) return;
-        throw CompileError("LoadFailure", describe(error));
+        const auto start = Clock::now();
+        const bool loaded = [model_ loadWithQoS:qos_ options:@{} error:&error];
+        stats_.load_ns = ns_since(start);
+        load_error_ = error;
+        return loaded;
+    }
+
+    void unload(id<AneModel> model) const {
+        NSError* error = nil;
+        if (![model unloadWithQoS:qos_ error:&error])
+            throw EvaluateError("cannot unload the program: " + describe(error));
     }
 
     // The engine's status stands in the error's text only: "... Failed with status=0x1d : ...".
@@ -129,6 +219,10 @@ class LoadedModel {
 
     id<AneModel> model_;
     const unsigned qos_;
+    NSData* text_;
+    NSDictionary* weights_;
+    NSError* load_error_ = nil;
+    ProgramStats stats_;
     ModelFolder folder_;
 };
 
@@ -218,6 +312,7 @@ class EngineProgram final : public Program {
         notes_ = std::move(notes);
         input_indices_ = settle_ports(inputs_, model_->attributes(), true);
         output_indices_ = settle_ports(outputs_, model_->attributes(), false);
+        stats_ = model_->stats();
     }
 
     ~EngineProgram() override {
@@ -227,7 +322,7 @@ class EngineProgram final : public Program {
         }
     }
 
-    ProgramStats stats() const override { return {}; }
+    ProgramStats stats() const override { return stats_; }
 
     bool loaded() const override { return loaded_; }
 
@@ -242,29 +337,60 @@ class EngineProgram final : public Program {
 
     void evaluate(id request) {
         const std::lock_guard lock(running_);
-        if (!loaded_) throw EvaluateError("the program is unloaded: compile it again");
+        check_loaded();
         in_pool(evaluate_failure, [&] { model_->evaluate(request); });
     }
 
+    void reload(const Weights& weights) override {
+        const std::lock_guard lock(running_);
+        check_loaded();
+        try {
+            in_pool(compile_failure, [&] { model_->reload(weight_files(weights)); });
+        } catch (const CompileError&) {
+            give_up();
+            throw;
+        } catch (const EvaluateError&) {
+            give_up();
+            throw;
+        }
+        stats_ = model_->stats();
+    }
+
+    std::vector<Counter> counters(const Bindings& inputs, const Bindings& outputs) override;
+
    private:
     std::unique_ptr<Request> make_request(std::vector<std::shared_ptr<Surface>> inputs,
-                                          std::vector<std::shared_ptr<Surface>> outputs) override;
+                                          std::vector<std::shared_ptr<Surface>> outputs,
+                                          const BindOptions& options) override;
+
+    void check_loaded() const {
+        if (!loaded_) throw EvaluateError("the program is unloaded: compile it again");
+    }
+
+    // What is left of a model that did not load again.
+    void give_up() {
+        loaded_ = false;
+        in_pool(evaluate_failure, [&] { model_.reset(); });
+    }
+
+    id surface_object(const std::shared_ptr<Surface>& surface) const {
+        const auto* memory = dynamic_cast<const IOSurfaceMemory*>(surface.get());
+        if (!memory) throw EvaluateError("a surface belongs to another device: make it with this one");
+        id object = [framework_.surfaces objectWithIOSurface:memory->handle()];
+        if (!object) throw EvaluateError("the framework did not take a surface");
+        return object;
+    }
 
     NSArray* wrap(const std::vector<std::shared_ptr<Surface>>& surfaces) const {
         NSMutableArray* array = [NSMutableArray arrayWithCapacity:surfaces.size()];
-        for (const auto& surface : surfaces) {
-            const auto* memory = dynamic_cast<const IOSurfaceMemory*>(surface.get());
-            if (!memory) throw EvaluateError("a surface belongs to another device: make it with this one");
-            id object = [framework_.surfaces objectWithIOSurface:memory->handle()];
-            if (!object) throw EvaluateError("the framework did not take a surface");
-            [array addObject:object];
-        }
+        for (const auto& surface : surfaces) [array addObject:surface_object(surface)];
         return array;
     }
 
     Framework framework_;
     std::unique_ptr<LoadedModel> model_;
     std::vector<int64_t> input_indices_, output_indices_;
+    ProgramStats stats_;
     std::mutex running_;  // the engine wants the evaluations of one program one by one
     std::atomic<bool> loaded_{true};
 };
@@ -275,6 +401,7 @@ class EngineRequest final : public Request {
                   id request)
         : program_(std::move(program)), surfaces_(std::move(surfaces)), request_(request) {}
     void evaluate() override { program_->evaluate(request_); }
+    id handle() const { return request_; }
 
    private:
     std::shared_ptr<EngineProgram> program_;
@@ -283,22 +410,35 @@ class EngineRequest final : public Request {
 };
 
 std::unique_ptr<Request> EngineProgram::make_request(std::vector<std::shared_ptr<Surface>> inputs,
-                                                     std::vector<std::shared_ptr<Surface>> outputs) {
+                                                     std::vector<std::shared_ptr<Surface>> outputs,
+                                                     const BindOptions& options) {
     std::unique_ptr<Request> result;
     in_pool(evaluate_failure, [&] {
+        id weights = options.weights_buffer ? surface_object(options.weights_buffer) : nil;
         id request = [framework_.requests requestWithInputs:wrap(inputs)
                                                inputIndices:numbers(input_indices_)
                                                     outputs:wrap(outputs)
                                               outputIndices:numbers(output_indices_)
-                                              weightsBuffer:nil
+                                              weightsBuffer:weights
                                                   perfStats:nil
-                                             procedureIndex:@0];
+                                             procedureIndex:@(options.procedure)];
         if (!request) throw EvaluateError("the framework made no request of these surfaces");
         auto surfaces = inputs;
         surfaces.insert(surfaces.end(), outputs.begin(), outputs.end());
+        if (options.weights_buffer) surfaces.push_back(options.weights_buffer);
         result = std::make_unique<EngineRequest>(std::static_pointer_cast<EngineProgram>(shared_from_this()),
                                                  std::move(surfaces), request);
     });
+    return result;
+}
+
+std::vector<Counter> EngineProgram::counters(const Bindings& inputs, const Bindings& outputs) {
+    const auto request = bind(inputs, outputs);
+    std::vector<Counter> result;
+    const std::lock_guard lock(running_);
+    check_loaded();
+    in_pool(evaluate_failure,
+            [&] { result = model_->counters(static_cast<EngineRequest&>(*request).handle()); });
     return result;
 }
 
@@ -379,11 +519,7 @@ class NeuralEngine final : public Device {
         auto inputs = ports_of(function, function.inputs), outputs = ports_of(function, function.outputs);
         std::shared_ptr<Program> program;
         in_pool(compile_failure, [&] {
-            NSMutableDictionary* files = [NSMutableDictionary dictionary];
-            for (const auto& [path, bytes] : weights) {
-                NSData* data = [NSData dataWithBytes:bytes.data() length:bytes.size()];
-                files[string_of(path)] = @{@"offset" : @0, @"data" : data};
-            }
+            NSDictionary* files = weight_files(weights);
             NSData* text = [NSData dataWithBytes:mil_text.data() length:mil_text.size()];
             id descriptor = [framework_.descriptors modelWithMILText:text weights:files optionsPlist:nil];
             if (!descriptor) throw compile_failure("the framework made no descriptor of this program");

@@ -4,11 +4,11 @@ A row of a result and a published figure are of the same thing exactly if they h
 what was run, in parts from the general to the particular, in lower case, and nothing of where:
 
     peak/conv512x128/sp64/fp32-ports          probe / kernel: channels x layers / positions / ports
+    sweep, sram, latency, sustained/...       in the same form
     int8/conv512x128/sp64x64/w8a8             sp64 is 1 x 64 positions, sp64x64 is 64 x 64; precision
-    sram/conv4096x1/sp64
-    latency/conv64x1/sp32/evaluate            the path of a call; latency/floor is what any call takes
+    dispatch/conv64x1/sp32/fp16-ports         or another path of a call, such as real-time, for the ports
+    dispatch/intercept                        what is left at no work
     qos/21/conv256x1/sp64                     then /first, /compile or /load for those times
-    sustained/conv512x128/sp2048
     training/static/stories110m/step          pipeline / model / component of a step; compile: of 10 steps
 
 The figures are in `published.csv`, one a line: key, chip, value with the lowest and highest if a range was

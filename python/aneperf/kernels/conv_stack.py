@@ -14,6 +14,7 @@ from .. import mil
 from .._ane_native import ArgumentError
 
 _LARGEST_AXIS = 65536  # of any engine
+_ROWS = 512
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,9 @@ class ConvStack:
         """
         y = self._columns(self.input().astype(np.float16), columns)
         for layer in range(self.depth):
-            y = self._weight(layer).astype(np.float64) @ y
+            # In blocks of rows, since a whole weight in float64 can be half a gigabyte.
+            blocks = np.array_split(self._weight(layer), -(-self.channels // _ROWS))
+            y = np.concatenate([block.astype(np.float64) @ y for block in blocks])
         return y
 
     def check(self, output: NDArray[Any], columns: Sequence[int] | None = None) -> float:
@@ -122,7 +125,8 @@ class ConvStack:
         """Layer's weight [C, C], rounded to fp16."""
         random = np.random.default_rng((self.seed, self.depth, layer))
         values = random.standard_normal((self.channels, self.channels), np.float32)
-        return (values / np.float32(self.channels**0.5)).astype(np.float16)
+        values /= np.float32(self.channels**0.5)
+        return values.astype(np.float16)
 
     def _columns(self, array: NDArray[Any], columns: Sequence[int]) -> NDArray[np.float64]:
         if np.shape(array) != self.shape:

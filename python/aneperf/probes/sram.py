@@ -1,0 +1,79 @@
+"""Memory: single convolutions whose weights grow from 0.1 to 128 MB, the two published scans."""
+
+import random
+import time
+from typing import Literal
+
+import msgspec
+
+from .._ane_native import Device
+from ..errors import ArgumentError
+from ..kernels.conv_stack import ConvStack
+from ..results import Result
+from .case import Case, stack_case
+from .peak import PORT_NOTES
+from .run import run_cases
+from .schedule import Progress
+from .sram_analysis import STRIDE, analyse_sram
+from .timing import Clock
+
+_HALVED = (8192, 32)  # as published, where it is the one row that halves the positions
+COARSE = (*((channels, 64) for channels in (256, 512, 1024, 2048, 3072, 4096, 5120, 6144)), _HALVED)
+FINE = (
+    *((channels, 64) for channels in (256, 512, 1024, 1536, 2048, 2560, 3072, 3584)),
+    *((channels, 64) for channels in (4096, 4608, 5120, 6144)),
+    _HALVED,
+)
+_CORRECTED = (8192, 64)
+_NEIGHBOURS = tuple(
+    (channels + side, 64) for channels in (1024, 2048, 4096, 8192) for side in (-STRIDE, STRIDE)
+)
+
+
+def sram(
+    device: Device | str | None = None,
+    *,
+    fine: bool = False,
+    budget: float = 60.0,
+    ports: Literal["fp32", "fp16"] = "fp32",
+    progress: Progress | None = None,
+    clock: Clock = time.perf_counter,
+) -> Result:
+    """Time single convolutions of 256 to 8192 channels at 64 positions, and look for the memory's limits.
+
+    The published nine rows, or `fine`, thirteen; their last one has 32 positions, and one more row has 64.
+    `fine` also measures the neighbours of powers of two, which tell a stride conflict from a capacity. Sizes
+    are measured in a random order, the same every time.
+    `budget` is in seconds of `clock`, for the whole probe. Keys: "sram/conv4096x1/sp64/fp32-ports". Notes say
+    what `aneperf.probes.sram_analysis.analyse_sram(result)` finds.
+    Raises ArgumentError, DeviceUnavailable.
+    """
+    if type(fine) is not bool:
+        raise ArgumentError(f"fine must be True or False, not {fine!r}")
+    sizes = sorted({*FINE, *_NEIGHBOURS, _CORRECTED} if fine else {*COARSE, _CORRECTED})
+    # A machine that slows down meanwhile must not look like one whose memory ends.
+    random.Random(0).shuffle(sizes)
+    cases = [_case(ConvStack(channels, depth=1, width=width, port_dtype=ports)) for channels, width in sizes]
+    notes = [
+        "GFLOPS/MB: throughput over the weights' size, as published. Act: one port, as fp16; Tot: with both.",
+        PORT_NOTES[ports],
+    ]
+    result = run_cases("sram", device, cases, budget=budget, progress=progress, clock=clock, notes=notes)
+    found = analyse_sram(result)
+    return msgspec.structs.replace(
+        result,
+        rows=tuple(sorted(result.rows, key=lambda row: (row.params["channels"], row.params["width"]))),
+        notes=(*(found.lines() if found else ()), *result.notes),
+    )
+
+
+def _case(stack: ConvStack) -> Case:
+    activations = 2 * stack.channels * stack.width / 2**20
+    weights = stack.weight_bytes / 2**20
+    return stack_case(
+        "sram",
+        stack,
+        config=f"{stack.channels}ch x {stack.width}sp",
+        metrics={"activations_mb": activations, "total_mb": weights + 2 * activations},
+        derive=lambda metrics: {"gflops_per_mb": 1000 * metrics["tflops"] / weights},
+    )
