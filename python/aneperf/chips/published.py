@@ -31,6 +31,7 @@ SOURCES: Mapping[str, str] = {
 
 CAVEATS: Mapping[str, str] = {
     "assumed-chip": "The source names no chip; its project's own machine is an M4.",
+    "assumed-ports": "The source does not say the data type of the ports; fp16 is assumed.",
     "coreml": "Run through Core ML, by the source's own words, not through the private framework.",
     "forward-only": "Holds the forward evaluations alone: the published pipeline times no backward one.",
     "from-rate": "A time computed from the published TFLOPS, not published itself.",
