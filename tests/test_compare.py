@@ -111,7 +111,7 @@ def test_published_figures_are_a_range(median: float, verdict: str) -> None:
     """M4 Max took 0.371 to 0.393 ms for the deepest stack."""
     (found,) = a_result(timed(median), environment=M4_MAX).compare("apple m4max")
     assert found.second.is_range
-    assert (found.second.low, found.second.high) == (0.371, 0.393)
+    assert (found.second.ci_low, found.second.ci_high) == (0.371, 0.393)
     assert found.verdict == verdict
     assert found.reason == ("no interval published" if verdict == "UNCLEAR" else None)
     assert found.ratio is not None
@@ -123,11 +123,28 @@ def test_published_figures_are_a_range(median: float, verdict: str) -> None:
 def test_published_failures_are_shown() -> None:
     row = timed(0.1, key="sram/conv256x1/sp64/fp32-ports")
     (found,) = a_result(row, environment=M4_MAX, probe="sram").compare("M3 Ultra")
-    assert (found.second.value, found.verdict, found.reason) == (
+    assert (found.second.median, found.verdict, found.reason) == (
         None,
         "not comparable",
         "published as failed",
     )
+
+
+def test_refused_rows_stand_beside_what_is_published() -> None:
+    refused = a_row(
+        status="unsupported",
+        reason="fp32 ports",
+        unit=None,
+        median=None,
+        n=None,
+        mean=None,
+        p05=None,
+        p95=None,
+        ci_low=None,
+        ci_high=None,
+    )
+    (found,) = a_result(refused, environment=M4_MAX).compare("M4 Max")
+    assert (found.second.median, found.verdict, found.reason) == (0.38, "not comparable", "unsupported")
 
 
 def test_sources_and_caveats_are_named() -> None:
@@ -152,7 +169,7 @@ def test_refusals() -> None:
     with pytest.raises(ArgumentError, match="no row of this peak result has its like"):
         result.compare(a_result(timed(1.0, depth=7)))
     with pytest.raises(
-        ArgumentError, match="no row of this peak result has its like in the published figures"
+        ArgumentError, match="no row of this peak result has its like on the other side: published figures"
     ):
         a_result(timed(1.0, depth=7, key="peak/conv512x7/sp64/fp32-ports")).compare("M4 Max")
     with pytest.raises(ArgumentError, match="no chip is called 'M4 Mxa'; there are M4 Max"):

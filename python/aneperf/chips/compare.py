@@ -15,7 +15,6 @@ those of two days by up to 4.2 where a call is short.
 Software, which is the emulator and the stand-in, is compared with software only.
 """
 
-import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from statistics import median
 from typing import Any, Literal
 
 from ..errors import ArgumentError
-from ..measure import UNTRUSTED, Estimate
+from ..measure import UNTRUSTED, Estimate, ratio
 from ..report.comparison import lay_out_comparison
 from ..report.html import to_html
 from ..report.table import to_text
@@ -41,14 +40,17 @@ Verdict = Literal["FASTER", "SLOWER", "SAME", "UNCLEAR", "not comparable"]
 
 @dataclass(frozen=True)
 class Side:
-    """What one side knows of a key: `value` in `unit`, between `low` and `high` if those are known."""
+    """What one side knows of a key: a row's median and its 95 % interval, or that of published figures.
 
-    value: float | None
-    low: float | None
-    high: float | None
+    Those have no interval: with `is_range`, `ci_low` and `ci_high` are the lowest and the highest of them.
+    """
+
+    median: float | None
+    ci_low: float | None
+    ci_high: float | None
     unit: str | None
     figures: int  # that it is the median of; 1 for a measured row
-    is_range: bool  # of published figures, where low and high otherwise are a 95 % interval
+    is_range: bool
     doubt: str | None  # why there is no value, or why the interval, if there is one, is not to be trusted
 
 
@@ -82,8 +84,8 @@ class Comparison:
         return [
             {
                 "key": line.key,
-                "first": line.first.value,
-                "second": line.second.value,
+                "first": line.first.median,
+                "second": line.second.median,
                 "unit": line.first.unit,
                 "ratio": line.ratio and line.ratio.value,
                 "ratio_low": line.ratio and line.ratio.ci_low,
@@ -113,13 +115,13 @@ def compare(result: Result, other: Result | str) -> Comparison:
     Raises ArgumentError for an unknown chip, and if no row has its like on the other side.
     """
     software, against = _software(result), None
-    units = {row.key: row.unit for row in result}
+    units = {row.key: row.unit for row in result}  # None for a row that could not be measured
     notes: tuple[str, ...] = ()
     if isinstance(other, Result):
         named = {row.key: _of_row(row) for row in other}
         label, against = other.environment.label, _software(other)
     elif isinstance(other, str):
-        figures = [figure for figure in published(other) if units.get(figure.key) == figure.unit]
+        figures = [figure for figure in published(other) if units.get(figure.key, "") in (figure.unit, None)]
         named = {key: _of_figures([figure for figure in figures if figure.key == key]) for key in units}
         named = {key: side for key, side in named.items() if side.figures}
         label = f"published figures of {find_chip(other).name}"
@@ -129,7 +131,7 @@ def compare(result: Result, other: Result | str) -> Comparison:
     incomparable = None if (software is None) == (against is None) else software or against
     rows = [row for row in result if row.key in named]
     if not rows:
-        raise ArgumentError(f"no row of this {result.probe} result has its like in the {label}")
+        raise ArgumentError(f"no row of this {result.probe} result has its like on the other side: {label}")
     lines = tuple(_line(row, named[row.key], incomparable) for row in rows)
     return Comparison(
         probe=result.probe,
@@ -173,8 +175,7 @@ def _of_figures(figures: Sequence[Figure]) -> Side:
 
 def _line(row: Row, second: Side, incomparable: str | None) -> Line:
     first = _of_row(row)
-    ratio, verdict, reason = _judge(first, second, incomparable)
-    return Line(row.key, _name(row), first, second, ratio, verdict, reason)
+    return Line(row.key, _name(row), first, second, *_judge(first, second, incomparable))
 
 
 def _name(row: Row) -> str:
@@ -186,35 +187,25 @@ def _judge(
 ) -> tuple[Estimate | None, Verdict, str | None]:
     if incomparable is not None:
         return None, "not comparable", incomparable
-    if first.value is None or second.value is None:
-        return None, "not comparable", first.doubt if first.value is None else second.doubt
+    if first.median is None or second.median is None:
+        return None, "not comparable", first.doubt if first.median is None else second.doubt
     if first.unit != second.unit or first.unit not in _TIMES | _RATES:
         return None, "not comparable", f"{first.unit} and {second.unit}"
-    quick, slow = (first, second) if first.unit in _RATES else (second, first)
-    value = _quotient(quick.value, slow.value)
-    if value is None:
+    if not first.median or not second.median:
         return None, "not comparable", "a median of 0"
-    low, high = _quotient(quick.low, slow.high), _quotient(quick.high, slow.low)
-    if doubt := first.doubt or second.doubt:
-        verdict = _verdict((low or value) / PUBLISHED_MARGIN, (high or value) * PUBLISHED_MARGIN)
-        return Estimate(value, None, None), verdict, doubt if verdict == "UNCLEAR" else None
-    if low is None or high is None:
-        return Estimate(value, None, None), "UNCLEAR", "an interval that reaches 0"
+    faster = ratio(first, second) if first.unit in _RATES else ratio(second, first)
+    low, high = faster.ci_low or faster.value, faster.ci_high or faster.value
+    if doubt := first.doubt or second.doubt or ("no interval" if faster.ci_low is None else None):
+        verdict = _verdict(low / PUBLISHED_MARGIN, high * PUBLISHED_MARGIN)
+        return Estimate(faster.value, None, None), verdict, doubt if verdict == "UNCLEAR" else None
     if low >= 1 / SAME_MARGIN and high <= SAME_MARGIN:
-        return Estimate(value, low, high), "SAME", None
+        return faster, "SAME", None
     verdict = _verdict(low, high)
-    return Estimate(value, low, high), verdict, "the intervals meet" if verdict == "UNCLEAR" else None
+    return faster, verdict, "the intervals meet" if verdict == "UNCLEAR" else None
 
 
 def _verdict(low: float, high: float) -> Verdict:
     return "FASTER" if low > 1 else "SLOWER" if high < 1 else "UNCLEAR"
-
-
-def _quotient(numerator: float | None, denominator: float | None) -> float | None:
-    if numerator is None or not denominator:
-        return None
-    quotient = numerator / denominator
-    return quotient if math.isfinite(quotient) and quotient > 0 else None
 
 
 def _provenance(figures: Sequence[Figure]) -> tuple[str, ...]:

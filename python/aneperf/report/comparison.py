@@ -44,17 +44,21 @@ def _cells(line: Line, *, with_unit: bool) -> tuple[str, ...]:
 
 
 def _value(side: Side, with_unit: bool) -> str:
-    value = significant(side.value, 4)
-    return f"{value} {side.unit}" if with_unit and side.unit and side.value is not None else value
+    value = significant(side.median, 4)
+    return f"{value} {side.unit}" if with_unit and side.unit and side.median is not None else value
 
 
 def _spread(side: Side) -> str:
     """The larger half of an interval in per cent, or the range of several figures."""
-    if side.low is None or side.high is None or not side.value:
+    if side.ci_low is None or side.ci_high is None or not side.median:
         return UNKNOWN
     if side.is_range:
-        return UNKNOWN if side.low == side.high else f"{significant(side.low, 3)}-{significant(side.high, 3)}"
-    return f"{100 * max(side.high - side.value, side.value - side.low) / side.value:.1f}%"
+        return (
+            UNKNOWN
+            if side.ci_low == side.ci_high
+            else f"{significant(side.ci_low, 3)}-{significant(side.ci_high, 3)}"
+        )
+    return f"{100 * max(side.ci_high - side.median, side.median - side.ci_low) / side.median:.1f}%"
 
 
 def _legend(comparison: Comparison) -> list[str]:
