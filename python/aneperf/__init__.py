@@ -1,6 +1,6 @@
 """Measure the Apple Neural Engine from Python."""
 
-from . import kernels, mil
+from . import chips, kernels, mil
 from ._ane_native import CompileBudget, Device, Layout, Port, Program, Request, Surface, __version__
 from .device import info, open
 from .errors import (
@@ -54,6 +54,7 @@ __all__ = [
     "Surface",
     "SurfaceError",
     "__version__",
+    "chips",
     "compat",
     "counters",
     "dispatch",
@@ -69,6 +70,7 @@ __all__ = [
     "peak",
     "ports",
     "qos",
+    "reference",
     "sram",
     "suite",
     "sustained",

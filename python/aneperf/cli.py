@@ -9,9 +9,11 @@ from typing import Annotated, Any, NoReturn
 import msgspec
 import typer
 
+from . import cli_results
 from . import device as devices
 from ._ane_native import __version__
 from .errors import AneError, ArgumentError
+from .files import one_line
 from .lint import lint as run_lint
 from .measure import positive
 from .probes.compat import compat as run_compat
@@ -75,7 +77,7 @@ def main() -> None:
 
 def _give_up(error: Exception) -> NoReturn:
     """One line on standard error, and nothing that the interpreter still would write when it ends."""
-    say(" ".join(str(error).split()))
+    say(one_line(error))
     try:
         if sys.stdout is not None:
             sys.stdout.flush()
@@ -376,3 +378,5 @@ _own = {command.callback.__name__ for command in app.registered_commands if comm
 for _probe in PROBES.values():
     if _probe.name not in _own:
         _add_verb(_probe)
+for _verb in (cli_results.compare, cli_results.validate, cli_results.export):
+    app.command()(_verb)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ..results import Environment, Result, Row
 
 WIDTH = 80
+LONGEST = 26  # characters of a column that is never folded
 UNKNOWN = "-"
 
 
@@ -38,7 +39,10 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """A table ready to draw: `heading` stands above it and `lines` below; `header` may be empty."""
+    """A table ready to draw: `heading` stands above it and `lines` below; `header` may be empty.
+
+    Text that goes to no terminal is folded at `width`.
+    """
 
     heading: tuple[str, ...]
     header: tuple[str, ...]
@@ -46,6 +50,7 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
     best: int | None = None
     lines: tuple[str, ...] = ()
+    width: int = WIDTH
     parts: tuple[Table, ...] = ()  # drawn between the heading and this table's own rows
 
 
@@ -313,15 +318,15 @@ def to_rich(table: Table) -> Group:
     gaps = [" " if box and align == "right" else "" for align in table.align]
     titles = table.header or ("",) * len(table.align)
     for place, (title, align, gap) in enumerate(zip(titles, table.align, gaps, strict=True)):
-        longest = max(map(len, [title, *(row[place] for row in table.rows)])) + len(gap)
+        narrowest = _narrowest(table, place)
         # The last column holds remarks, and is the one to fold, unless another is too long.
-        is_last, is_short = place + 1 == len(titles), longest <= WIDTH // 3
+        rigid = place + 1 < len(titles) and narrowest < LONGEST
         grid.add_column(
             _text(gap + title),
             justify=align,
             overflow="fold",
-            min_width=None if is_last else min(longest, WIDTH // 3),
-            no_wrap=is_short and not is_last,
+            min_width=narrowest + len(gap),
+            no_wrap=rigid,
         )
     for index, row in enumerate(table.rows):
         cells = [_text(gap + cell) for gap, cell in zip(gaps, row, strict=True)]
@@ -334,11 +339,25 @@ def to_rich(table: Table) -> Group:
     )
 
 
-def to_text(table: Table, width: int = WIDTH) -> str:
-    """Plain text, for `str()` and pipes."""
+def _narrowest(table: Table, place: int) -> int:
+    """Characters that a column needs: the last one holds remarks, and folds between words."""
+    cells = [row[place] for row in table.rows] + list(table.header[place : place + 1])
+    if place + 1 == len(table.align):
+        cells = [word for cell in cells for word in cell.split()]
+    return min(max(map(len, cells), default=0), LONGEST)
+
+
+def to_text(table: Table) -> str:
+    """Plain text, for `str()` and pipes; wider than the table's `width` where numbers would be cut."""
     stream = io.StringIO()
-    Console(file=stream, width=width, color_system=None, force_terminal=False).print(to_rich(table))
+    Console(file=stream, width=_width(table), color_system=None, force_terminal=False).print(to_rich(table))
     return "\n".join(line.rstrip() for line in stream.getvalue().split("\n")).rstrip("\n")
+
+
+def _width(table: Table) -> int:
+    gaps = [2 if table.header and align == "right" else 1 for align in table.align]
+    needed = sum(_narrowest(table, place) + gap for place, gap in enumerate(gaps))
+    return max(table.width, needed, *map(_width, table.parts))
 
 
 def _text(content: str, style: str = "") -> Text:
