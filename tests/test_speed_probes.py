@@ -69,6 +69,8 @@ def test_rows(device: FakeDevice, name: str) -> None:
         assert row.metrics["tflops"] == pytest.approx(stack.flops / (1e8 * (place + 1)))
         assert row.metrics["weights_mb"] == stack.weight_bytes / 2**20
         assert row.metrics["first_ms"] == pytest.approx(0.1 * (place + 1))
+        assert row.metrics["compile_ms"] == 12
+        assert "load_ms" not in row.metrics
         assert row.durations_ns
     assert not any(program.loaded for program in device.programs)
     assert len(device.programs) == len(stacks)

@@ -53,7 +53,7 @@ def qos(
     Each is timed in turns with one at the default value, 21. `budget` is in seconds of `clock`, for the whole
     probe. A value that the device refuses is an unsupported row. A value costs a compile: a process of the
     engine has about 100. Keys: "qos/21/conv256x1/sp64". Metrics: "ratio", "ratio_low" and "ratio_high", the
-    time over the default's; "compile_s", which includes loading; "first_ms", the first call's time.
+    time over the default's; "first_ms", the first call's; "compile_ms" and "load_ms", where the device tells.
     Raises ArgumentError, DeviceUnavailable.
     """
     values = list(values)
