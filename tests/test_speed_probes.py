@@ -241,9 +241,9 @@ def test_qos(device: FakeDevice) -> None:
     assert [row.key for row in result] == [f"qos/{value}/conv256x1/sp64" for value in range(64)]
     assert device.asked == [21, *range(64)]
     assert {row.status for row in result} == {"ok"}
-    assert result.rows[33].params == {"config": "QoS 33 (user interactive)", "qos": 33}
+    assert result.rows[33].params == {"config": "QoS 33 user interactive", "qos": 33}
     assert result.rows[33].metrics["ratio"] == 1
-    assert result.notes[0] == "No effect found: of 63 intervals, none lies 5% from QoS 21."
+    assert result.notes[0] == "No effect found: no interval, of 63, lies 5% from QoS 21."
     assert not any(program.loaded for program in device.programs)
 
 
