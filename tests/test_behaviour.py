@@ -274,7 +274,7 @@ def test_compat_takes_as_many_processes_as_its_compiles_need() -> None:
     assert [step.row for step in steps if step.row] == list(result)
 
 
-@pytest.mark.parametrize("name", list(compat_module.ITEMS)[:20])
+@pytest.mark.parametrize("name", [item for item in compat_module.ITEMS if not item.startswith("op/")])
 def test_a_wrong_output_is_an_error(name: str) -> None:
     """Of every item that is not an operation: none passes whatever the device answers."""
     question = compat_module.ITEMS[name]()
