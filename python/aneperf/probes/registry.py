@@ -43,9 +43,9 @@ class Probe:
         return (self.run.__doc__ or self.name).partition("\n")[0]
 
 
-# What is cheap and tells whether the rest makes sense comes first. Compiles that fail, as some of compat do, are
-# reported to slow down the engine's compiler for a while. The largest programs come last: a few evaluations of
-# them can take the emulator longer than the share of int8.
+# What is cheap and tells whether the rest makes sense comes first. Compiles that fail, as some of compat do,
+# are reported to slow down the engine's compiler for a while. The largest programs come last: a few
+# evaluations of them can take the emulator longer than the share of int8.
 _PROBES = (
     Probe(counters, 0.2),
     Probe(weights, 0.3),
