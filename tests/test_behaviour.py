@@ -375,10 +375,11 @@ def test_counting_stops_with_the_budget() -> None:
 
 def test_a_count_that_ends_in_a_crash_is_still_a_count() -> None:
     dead = Outcome((), failure="its process was killed by SIGSEGV", doing="37")
-    (row,) = limits_module._counted("kept", dead)
+    row, *lost = limits_module._counted("kept", dead)
+    assert [row.status for row in lost] == ["error", "error"]
     assert row.metrics == {"programs": 37}
     assert row.params["ending"] == "the process did not survive the next: its process was killed by SIGSEGV"
-    (row,) = limits_module._counted("kept", Outcome((), failure="no such device"))
+    (row,) = limits_module._counted("released", Outcome((), failure="no such device"))
     assert (row.status, row.reason) == ("error", "no such device")
 
 
