@@ -101,7 +101,7 @@ def test_only_and_skip(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"only": ["peek"]}, "only: no probe is called 'peek': choose from counters, compat"),
+        ({"only": ["peek"]}, "only: no probe is called 'peek': choose from counters, weights"),
         ({"skip": ["peek"]}, "skip: no probe is called 'peek'"),
         ({"only": "peak"}, "only must be a list of probes, not 'peak'"),
         ({"only": ["peak"], "skip": ["peak"]}, "no probe is left to run"),

@@ -1,6 +1,6 @@
 """Measure the Apple Neural Engine from Python."""
 
-from . import chips, kernels, mil
+from . import chips, kernels, mil, reference
 from ._ane_native import CompileBudget, Device, Layout, Port, Program, Request, Surface, __version__
 from .device import info, open
 from .errors import (

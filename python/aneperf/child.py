@@ -13,46 +13,28 @@ import selectors
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib import import_module
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, BinaryIO
 
 import msgspec
 
 from ._ane_native import CompileBudget, Device
-from .device import open as open_device
+from .child_process import Message, Task
 from .device import opened
-from .errors import AneError, ArgumentError
+from .errors import ArgumentError
 from .measure import positive
 from .probes.schedule import Progress, Step
-from .results import Environment, Result, Row, Status, _plain_number
+from .results import Environment, Result, Row, Status
 
 _START = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from aneperf.child import main; "
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from aneperf.child_process import main; "
     "main(int(sys.argv[2]))"
 )
 _STDERR_BYTES = 4096  # of which the last line becomes part of a reason
 NO_TIME = "the time budget was spent: give more seconds"
 _GRACE_S = 5.0  # for a child that has closed its pipes to end
-
-
-class _Task(msgspec.Struct, frozen=True):
-    function: str  # "module:name"
-    device: str
-    compile_budget: tuple[int, int]
-    arguments: dict[str, Any]
-
-
-class _Message(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a child says: a step, or its result, or the exception that ended it."""
-
-    step: Step | None = None
-    result: Result | None = None
-    exception: str | None = None
-    text: str = ""
 
 
 @dataclass(frozen=True)
@@ -95,7 +77,7 @@ def run_in_child(
     """
     positive("time_limit", time_limit)
     device = opened(device)
-    task = _Task(_address(function), device_name(device), _limits(compile_budget or device), arguments)
+    task = Task(_address(function), device_name(device), _limits(compile_budget or device), arguments)
     try:
         request = msgspec.json.encode(task) + b"\n"
     except (TypeError, ValueError, msgspec.MsgspecError) as error:
@@ -201,7 +183,7 @@ class _Story:
     def __init__(self, progress: Progress | None) -> None:
         self.rows: list[Row] = []
         self.doing = ""
-        self.last: _Message | None = None
+        self.last: Message | None = None
         self._progress = progress
         self._rest = b""
 
@@ -209,7 +191,7 @@ class _Story:
         """Take in what came through the pipe. Raises MsgspecError and ValueError for what is no message."""
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
-            message = msgspec.json.decode(line, type=_Message)
+            message = msgspec.json.decode(line, type=Message)
             if message.step is None:
                 self.last = message
                 continue
@@ -299,40 +281,3 @@ def _last_line(complaints: bytes) -> str:
     lines = [line.strip() for line in complaints.decode(errors="replace").splitlines()]
     said = next((line for line in reversed(lines) if line), "")
     return f": {said}" if said else ""
-
-
-def main(pipe: int) -> NoReturn:
-    """What a child does. Ends the process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, who ends its children
-    request = sys.stdin.buffer.readline()
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    with open(pipe, "wb", buffering=0) as messages:
-
-        def send(message: _Message) -> None:
-            line = msgspec.json.encode(message, enc_hook=_plain_number) + b"\n"
-            view = memoryview(line)
-            while view:
-                view = view[messages.write(view) or 0 :]
-
-        try:
-            result = _run(msgspec.json.decode(request, type=_Task), lambda step: send(_Message(step=step)))
-            send(_Message(result=result))
-        except BaseException as error:
-            name = type(error).__name__
-            expected = isinstance(error, AneError)
-            send(_Message(exception=name, text=str(error) if expected else f"{name}: {error}"))
-    # Threads that hang must not keep the process: everything that it had to say is said.
-    os._exit(0)
-
-
-def _run(task: _Task, progress: Progress) -> Result:
-    module, _, name = task.function.partition(":")
-    function: Callable[..., Result] = getattr(import_module(module), name)
-    device = open_device(task.device, compile_budget=CompileBudget(*task.compile_budget))
-    return function(device, progress=progress, **task.arguments)
-
-
-def _end_with_parent() -> None:
-    while os.read(0, 1 << 16):
-        pass
-    os._exit(1)

@@ -110,8 +110,8 @@ class LoadedModel {
             [request respondsToSelector:@selector(perfStats)] ? [(id<AneRequest>)request perfStats] : nil;
         const std::string nothing =
             stats ? "the request's statistics do not have it"
-                  : "the framework gave no statistics, with every bit of perfStatsMask " +
-                        std::string(kept ? "set" : "asked for and none kept");
+                  : "the framework gave no statistics, with " +
+                        std::string(kept ? "every bit of perfStatsMask set" : "no perfStatsMask to set");
         const bool timed = [stats respondsToSelector:@selector(hwExecutionTime)];
         const uint64_t ns = timed ? [(id<AnePerformanceStats>)stats hwExecutionTime] : 0;
         add("hardware execution time", "ns", ns != 0, static_cast<int64_t>(ns),

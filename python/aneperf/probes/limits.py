@@ -102,12 +102,14 @@ def _counted(part: str, outcome: Outcome) -> list[Row]:
     """The rows of a child that counted; one that died tells by its last step how far it came."""
     if outcome.result is not None:
         return list(outcome.rows)
+    timed = ("compile time", "load time") if part == "kept" else ()
+    lost = [_row(name, status="error", reason=f"lost with the process: {outcome.failure}") for name in timed]
     if not outcome.doing.isdecimal():
-        return [_row(part, status="error", reason=outcome.failure)]
+        return [_row(part, status="error", reason=outcome.failure), *lost]
     ending: dict[str, int | float | str] = {
         "ending": f"the process did not survive the next: {outcome.failure}"
     }
-    return [_row(part, status="ok", params=ending, metrics={"programs": int(outcome.doing)})]
+    return [_row(part, status="ok", params=ending, metrics={"programs": int(outcome.doing)}), *lost]
 
 
 def count_programs(device: Device, *, keep: bool, most: int, budget: float, progress: Progress) -> Result:
