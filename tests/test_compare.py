@@ -79,7 +79,18 @@ def test_without_a_value_there_is_no_ratio() -> None:
     assert (found.ratio, found.verdict, found.reason) == (None, "not comparable", "unsupported")
     assert line(timed(0.0), timed(1.0)).reason == "a median of 0"
     assert line(timed(1.0), timed(1.0, unit="s")).reason == "ms and s"
-    assert line(timed(1.0, unit="MB"), timed(1.0, unit="MB")).reason == "MB and MB"
+    assert line(timed(1.0, unit="MB"), timed(1.0, unit="MB")).reason == "no faster or slower in MB"
+
+
+def test_rows_without_numbers_are_shown_only_if_they_differ() -> None:
+    refused = timed(1.0, status="unsupported", reason="no such op")
+    failed = timed(1.0, status="error", reason="wrong output")
+    other = timed(1.0, depth=32)
+    comparison = a_result(refused, other).compare(a_result(refused, other))
+    assert [found.key for found in comparison] == [other.key]
+    assert line(refused, failed).reason == "unsupported"
+    with pytest.raises(ArgumentError, match="no row of this peak result"):
+        a_result(refused).compare(a_result(refused))
 
 
 def test_the_emulator_is_never_ranked_with_a_chip() -> None:
