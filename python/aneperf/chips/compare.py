@@ -193,9 +193,12 @@ def _judge(
         return None, "not comparable", f"{first.unit} and {second.unit}"
     if first.unit not in _TIMES | _RATES:
         return None, "not comparable", f"no faster or slower in {first.unit}"
-    if not first.median or not second.median:
+    if not first.median or not second.median:  # the ratio of one to the other would have no inverse
         return None, "not comparable", "a median of 0"
-    faster = ratio(first, second) if first.unit in _RATES else ratio(second, first)
+    try:
+        faster = ratio(first, second) if first.unit in _RATES else ratio(second, first)
+    except ArgumentError as error:
+        return None, "not comparable", str(error)
     low, high = faster.ci_low or faster.value, faster.ci_high or faster.value
     if doubt := first.doubt or second.doubt or ("no interval" if faster.ci_low is None else None):
         verdict = _verdict(low / PUBLISHED_MARGIN, high * PUBLISHED_MARGIN)
