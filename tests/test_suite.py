@@ -122,6 +122,8 @@ def test_the_table_of_probes() -> None:
         assert probe.name == name
         assert probe.share > 0
         assert probe.summary.endswith((".", "s"))
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    assert all(f"| `{name}` | " in readme for name in [*PROBES, "suite"])
     verbs = {command.name or command.callback.__name__ for command in cli.app.registered_commands}  # type: ignore[union-attr]
     assert verbs >= {*PROBES, "suite"}
 

@@ -70,6 +70,7 @@ __all__ = [
     "peak",
     "ports",
     "qos",
+    "reference",
     "sram",
     "suite",
     "sustained",

@@ -87,6 +87,13 @@ def stack_case(probe: str, stack: ConvStack, config: str | None = None, **option
     )
 
 
+def check_stacks(configs: object, kind: type[ConvStack]) -> None:
+    """Raise ArgumentError unless it is a list or tuple of one or more stacks of that kind."""
+    right = isinstance(configs, (list, tuple)) and all(isinstance(config, kind) for config in configs)
+    if not right or not configs:
+        raise ArgumentError(f"configs must be a list of one or more {kind.__name__}s, not {configs!r}")
+
+
 def refuse_repetition(cases: Iterable[Case]) -> None:
     """Raise ArgumentError if two cases would have the same key."""
     if twice := [key for key, count in Counter(case.key for case in cases).items() if count > 1]:

@@ -31,8 +31,8 @@ def dispatch(
 
     Stacks of 1 to 32 convolutions, 64 channels at 32 positions, are timed in turns. `budget` is in seconds
     of `clock`, for the whole probe. Keys: "dispatch/conv64x1/sp32/fp16-ports" is the smallest kernel,
-    "dispatch/intercept" the fit of time over work, whose metrics hold "ms_per_layer" and its interval. Notes
-    say whether the two agree.
+    "dispatch/intercept" the fit of the others' time over work, whose metrics hold "ms_per_layer" and its
+    interval. Notes say whether the two agree.
     Raises ArgumentError, DeviceUnavailable.
     """
     stacks = [ConvStack(CHANNELS, depth, width=POSITIONS, port_dtype="fp16") for depth in DEPTHS]
@@ -52,9 +52,10 @@ def _conclude(rows: Sequence[Row]) -> tuple[Row, list[str]]:
     """The row of the intercept, and what the two figures say."""
     key = "dispatch/intercept"
     params: dict[str, int | float | str] = {"config": "intercept", "depth": 0}
-    ok = [row for row in rows if row.status == "ok" and row.median]
+    smallest, *others = rows
+    ok = [row for row in others if row.status == "ok" and row.median]
     if len(ok) < _LEAST:
-        reason = f"a line needs {_LEAST} kernels, and {len(ok)} were measured"
+        reason = f"a line needs {_LEAST} kernels besides the smallest, and {len(ok)} were measured"
         return Row(key=key, params=params, status="skipped", reason=reason), []
     line = fit_line([row.params["depth"] for row in ok], [row.median or 0.0 for row in ok])
     floor, slope = line.intercept, line.slope
@@ -77,8 +78,8 @@ def _conclude(rows: Sequence[Row]) -> tuple[Row, list[str]]:
         metrics={name: value for name, value in bounds.items() if value is not None},
     )
     return row, [
-        *_comparison(rows[0], floor, slope),
-        "Intercept: of time over layers, with its 95 % interval.",
+        *_comparison(smallest, floor, slope),
+        "Intercept: of the other kernels' time over layers.",
     ]
 
 
@@ -90,8 +91,8 @@ def _comparison(smallest: Row, floor: Estimate, slope: Estimate) -> list[str]:
     meet = (smallest.ci_low or above) - slope.value <= floor.ci_high
     meet &= floor.ci_low <= (smallest.ci_high or above) - slope.value
     verdict = "they agree" if meet else "they do not agree: time is no straight line over this work"
+    bounds = f"[{max(0.0, floor.ci_low):.4g}, {floor.ci_high:.4g}]"
     return [
-        f"Dispatch floor: {smallest.median:.4g} ms for the smallest kernel, {above:.4g} ms without its "
-        f"layer; {floor.value:.4g} ms [{max(0.0, floor.ci_low):.4g}, {floor.ci_high:.4g}] by the fit: "
-        f"{verdict}."
+        f"Dispatch floor: {smallest.median:.4g} ms for the smallest kernel, {above:.4g} ms less its layer; "
+        f"{floor.value:.4g} ms {bounds} by a line through the others: {verdict}."
     ]

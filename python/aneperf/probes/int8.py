@@ -4,11 +4,10 @@ import time
 from collections.abc import Sequence
 
 from .._ane_native import Device
-from ..errors import ArgumentError
 from ..kernels.conv_stack import ConvStack
 from ..kernels.quantized_stack import QuantizedStack
 from ..results import Result
-from .case import Case, refuse_repetition
+from .case import Case, check_stacks, refuse_repetition
 from .run import run_groups
 from .schedule import Progress
 from .timing import Clock, Fields, time_pair
@@ -39,8 +38,7 @@ def int8(
     "ratio_low" and "ratio_high", fp16's time over its own.
     Raises ArgumentError, DeviceUnavailable.
     """
-    if not configs or not all(isinstance(config, QuantizedStack) for config in configs):
-        raise ArgumentError(f"configs must be one or more QuantizedStacks, not {configs!r}")
+    check_stacks(configs, QuantizedStack)
     pairs = [[_case(_in_fp16(stack), "FP16"), _case(stack, "W8A8")] for stack in configs]
     refuse_repetition(case for pair in pairs for case in pair)
 

@@ -5,10 +5,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from .._ane_native import Device
-from ..errors import ArgumentError
 from ..kernels.conv_stack import ConvStack
 from ..results import Result
-from .case import Case, refuse_repetition, stack_case
+from .case import Case, check_stacks, refuse_repetition, stack_case
 from .run import run_groups
 from .schedule import Progress
 from .timing import Clock, Fields, time_pair
@@ -40,8 +39,7 @@ def ports(
     ports over its own. A device without fp32 ports gives unsupported rows.
     Raises ArgumentError, DeviceUnavailable.
     """
-    if not configs or not all(isinstance(config, ConvStack) for config in configs):
-        raise ArgumentError(f"configs must be one or more ConvStacks, not {configs!r}")
+    check_stacks(configs, ConvStack)
     pairs = [
         [_case(replace(stack, port_dtype="fp32")), _case(replace(stack, port_dtype="fp16"))]
         for stack in configs

@@ -78,7 +78,7 @@ class SramAnalysis:
             )
         if self.noisy:
             said.append(
-                f"{self.noisy} times are uncertain, and the findings with them: repeat this on a quiet machine."
+                f"{self.noisy} times are uncertain, and the findings with them: repeat on a quiet machine."
             )
         return said
 

@@ -15,7 +15,7 @@ from .registry import PROBES, Probe
 from .schedule import Progress, Step
 
 _PATIENCE = 2.0  # times its budget, and some seconds more, before a probe's process is killed
-_PATIENCE_S = 60.0
+_PATIENCE_S = 180.0
 
 
 def suite(

@@ -14,7 +14,9 @@ Array = NDArray[Any]
 
 
 def cast(x: Array, dtype: str) -> Array:
-    """To fp16 by rounding to nearest even; to integers towards zero, clamped."""
+    """To fp16 by rounding to nearest even, which fp32 needs not; to integers towards zero, clamped."""
+    if dtype == "fp32":
+        return x.astype(np.float64)
     target = numpy_dtype(check_dtype(dtype))
     if target.kind in "iu" and x.dtype.kind == "f":
         limits = np.iinfo(target)
