@@ -23,11 +23,16 @@ def time_kernel(device: Device, case: Case, share_s: float, clock: Clock) -> Fie
     start = clock()
     try:
         with Loaded(device, case, clock) as loaded:
-            left_s = max(MINIMUM_SHARE_S, share_s - (clock() - start))
-            sample = measure(loaded.request.time, budget_s=left_s, clock=clock)
-            return loaded.fields(sample)
+            return _alone(loaded, max(MINIMUM_SHARE_S, share_s - (clock() - start)), clock)
     except REFUSALS as refusal:
         return refused(refusal)
+
+
+def _alone(loaded: "Loaded", budget_s: float, clock: Clock) -> Fields:
+    try:
+        return loaded.fields(measure(loaded.request.time, budget_s=budget_s, clock=clock))
+    except REFUSALS as failure:
+        return refused(failure)
 
 
 def time_pair(device: Device, pair: Sequence[Case], share_s: float, clock: Clock) -> list[Fields]:
@@ -65,28 +70,24 @@ def _time_together(
                 loaded.append((fields, stack.enter_context(Loaded(device, case, clock))))
             except REFUSALS as refusal:
                 fields.update(refused(refusal))
-        try:
-            left_s = max(MINIMUM_SHARE_S, share_s - (clock() - start))
-            ratio = _time_loaded(loaded, left_s, clock)
-        except REFUSALS as failure:
-            ratio = None
-            for fields, _ in loaded:
-                fields.update(refused(failure))
-    return found, ratio
+        left_s = max(MINIMUM_SHARE_S, share_s - (clock() - start))
+        if len(loaded) > 1:
+            try:
+                return found, _in_turns(loaded, left_s, clock)
+            except REFUSALS:
+                left_s /= len(loaded)  # each alone tells which of them fails
+        for fields, program in loaded:
+            fields.update(_alone(program, left_s, clock))
+    return found, None
 
 
-def _time_loaded(loaded: Sequence[tuple[Fields, "Loaded"]], budget_s: float, clock: Clock) -> Estimate | None:
-    """Fill in the fields; the ratio of the first one's time to the last one's, if there are two or more."""
+def _in_turns(loaded: Sequence[tuple[Fields, "Loaded"]], budget_s: float, clock: Clock) -> Estimate:
+    """Fill in the fields; the ratio of the first one's time to the last one's."""
     runs = [program.request.time for _, program in reversed(loaded)]  # ratios are to the first run
-    if len(runs) < 2:
-        samples = [measure(run, budget_s=budget_s, clock=clock) for run in runs]
-        ratio = None
-    else:
-        turns = measure_interleaved(runs, budget_s=budget_s, clock=clock)
-        samples, ratio = list(turns.samples), turns.ratios[-1]
-    for (fields, program), sample in zip(reversed(loaded), samples, strict=True):
+    turns = measure_interleaved(runs, budget_s=budget_s, clock=clock)
+    for (fields, program), sample in zip(reversed(loaded), turns.samples, strict=True):
         fields.update(program.fields(sample))
-    return ratio
+    return turns.ratios[-1]
 
 
 class Loaded:
