@@ -321,7 +321,7 @@ def to_rich(table: Table) -> Group:
     for place, (title, align, gap) in enumerate(zip(titles, table.align, gaps, strict=True)):
         narrowest = _narrowest(table, place)
         # The last column holds remarks, and is the one to fold, unless another is too long.
-        rigid = place + 1 < len(titles) and narrowest < LONGEST
+        rigid = place + 1 < len(titles) and all(len(row[place]) <= LONGEST for row in table.rows)
         grid.add_column(
             _text(gap + title),
             justify=align,
