@@ -8,10 +8,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
+from aneperf import CompileBudget
 from aneperf.errors import EvaluateError
-from aneperf.kernels.conv_stack import ConvStack
+from aneperf.kernels import ConvStack, QuantizedStack
 from aneperf.results import Environment, Result, Row
 
 
@@ -24,6 +26,21 @@ class FakeStack(ConvStack):
 
     def check(self, output: NDArray[Any], columns: Any = None) -> float:
         return float(np.abs(output - 1).max())
+
+
+def fake_text(stack: ConvStack) -> str:
+    """What `with_fake_kernels` makes of a stack: its kind, name and ports."""
+    return f"{type(stack).__name__} {stack.name} {stack.port_dtype}"
+
+
+def with_fake_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stacks are not built: a text stands for each, and all ones are the right output."""
+    for kind in (ConvStack, QuantizedStack):
+        monkeypatch.setattr(
+            kind, "build", lambda self, dialect="ios18": SimpleNamespace(text=fake_text(self), weights={})
+        )
+        monkeypatch.setattr(kind, "input", lambda self: np.zeros((1, 4, 1, 4), np.float32))
+        monkeypatch.setattr(kind, "check", FakeStack.check)
 
 
 class FakeSurface:
@@ -45,6 +62,7 @@ class FakeProgram:
     ) -> None:
         self.inputs = [SimpleNamespace(name="x", shape=(1, 4, 1, 4), dtype=np.float32)]
         self.outputs = [SimpleNamespace(name="y", shape=(1, 4, 1, 4), dtype=np.float32)]
+        self.stats = SimpleNamespace(compile_ns=12_000_000, load_ns=None)
         self.loaded = True
         self.calls = 0
         self._call_ns = call_ns
@@ -87,15 +105,21 @@ class FakeDevice:
         self.kind = kind
         self.programs: list[FakeProgram] = []
         self.call_ns: Callable[[int], int] = lambda call: 1_000_000
+        self.times: dict[str, Callable[[int], int]] = {}  # by text, where `call_ns` does not hold
+        self.asked: list[int] = []  # the qos of each compile
+        self.compile_budget = CompileBudget()
+        self.compiles_used = 0
 
     def info(self) -> dict[str, str]:
         return {"kind": self.kind, "chip": "h16", "threads": "4"}
 
-    def compile(self, text: str, weights: dict[str, bytes]) -> FakeProgram:
+    def compile(self, text: str, weights: dict[str, bytes], qos: int = 21) -> FakeProgram:
+        self.asked.append(qos)
         outcome = self.outcomes.get(text, 1.0)
         if isinstance(outcome, BaseException):
             raise outcome
-        self.programs.append(FakeProgram(self.call_ns, outcome, self.clock))
+        call_ns = self.times.get(text, self.call_ns)
+        self.programs.append(FakeProgram(call_ns, outcome, self.clock))
         return self.programs[-1]
 
     def make_surface(self, port: Any) -> FakeSurface:

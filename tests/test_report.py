@@ -236,3 +236,15 @@ def test_remarks_fold_and_are_never_cut(flags: tuple[str, ...]) -> None:
     table = text[text.index("───") : text.index("±:")]
     words = table.split()
     assert [word for word in words if word.strip(",") in " ".join(flags).split()] == ", ".join(flags).split()
+
+
+def test_long_remarks_fold_and_lose_nothing() -> None:
+    name = "FP16 128x conv 512ch 64x64"  # as long as a column that does not fold
+    text = str(
+        a_result(
+            a_row(params={"config": name}, flags=("cold start", "few samples", "bimodal", "noisy")),
+            probe="int8",
+        )
+    )
+    remarks = " ".join(line[69:].strip() for line in text.splitlines() if line[:26] in (name, " " * 26))
+    assert "cold start, few samples, bimodal, noisy" in remarks

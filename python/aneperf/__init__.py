@@ -1,6 +1,6 @@
 """Measure the Apple Neural Engine from Python."""
 
-from . import kernels, mil
+from . import chips, kernels, mil, reference
 from ._ane_native import CompileBudget, Device, Layout, Port, Program, Request, Surface, __version__
 from .device import info, open
 from .errors import (
@@ -14,7 +14,23 @@ from .errors import (
     SurfaceError,
 )
 from .lint import Finding, lint
-from .probes import peak
+from .probes import (
+    compat,
+    counters,
+    dispatch,
+    int8,
+    latency,
+    limits,
+    parity,
+    peak,
+    ports,
+    qos,
+    sram,
+    suite,
+    sustained,
+    sweep,
+    weights,
+)
 from .results import Environment, Result, Row
 
 __all__ = [
@@ -38,10 +54,26 @@ __all__ = [
     "Surface",
     "SurfaceError",
     "__version__",
+    "chips",
+    "compat",
+    "counters",
+    "dispatch",
     "info",
+    "int8",
     "kernels",
+    "latency",
+    "limits",
     "lint",
     "mil",
     "open",
+    "parity",
     "peak",
+    "ports",
+    "qos",
+    "reference",
+    "sram",
+    "suite",
+    "sustained",
+    "sweep",
+    "weights",
 ]

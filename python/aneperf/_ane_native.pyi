@@ -108,6 +108,23 @@ class ProgramStats:
     def activation_bytes(self) -> int | None: ...
     @property
     def operations(self) -> int | None: ...
+    @property
+    def compile_ns(self) -> int | None: ...
+    @property
+    def load_ns(self) -> int | None: ...
+
+@final
+class Counter:
+    """A number that the device keeps; `value` is None for the `reason` given."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def unit(self) -> str: ...
+    @property
+    def value(self) -> int | None: ...
+    @property
+    def reason(self) -> str: ...
 
 @final
 class Program:
@@ -125,8 +142,18 @@ class Program:
     def loaded(self) -> bool: ...
     def __enter__(self) -> Program: ...
     def __exit__(self, *exception: object) -> None: ...
-    def bind(self, inputs: Mapping[str, Surface], outputs: Mapping[str, Surface]) -> Request:
-        """Bind surfaces by port name. A surface smaller than its port raises EvaluateError (status 0x1d)."""
+    def bind(
+        self,
+        inputs: Mapping[str, Surface],
+        outputs: Mapping[str, Surface],
+        *,
+        weights_buffer: Surface | None = None,
+        procedure: int = 0,
+    ) -> Request:
+        """Bind surfaces by port name. A surface smaller than its port raises EvaluateError (status 0x1d).
+
+        `weights_buffer` and `procedure` go into the engine's request; engines are known that heed neither.
+        """
     def evaluate(self, inputs: Mapping[str, Surface], outputs: Mapping[str, Surface]) -> None:
         """Bind and run once."""
     def time(
@@ -135,6 +162,13 @@ class Program:
         """Bind and run `count` times; each call's duration in nanoseconds."""
     def run(self, **inputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """Run once on arrays: makes surfaces, writes, evaluates, reads every output."""
+    def reload(self, weights: Mapping[str, Any] | None = None) -> None:
+        """Write these weight files over those compiled from, unload, and load again without a compile.
+
+        Raises ArgumentError for a path that the program does not have, CompileError if it does not load.
+        """
+    def counters(self, inputs: Mapping[str, Surface], outputs: Mapping[str, Surface]) -> list[Counter]:
+        """Evaluate once with every statistic asked for, and read what the device keeps."""
     def unload(self) -> None:
         """Free the program. Later evaluations raise EvaluateError."""
 

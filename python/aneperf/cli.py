@@ -1,27 +1,37 @@
 """The `aneperf` command: one verb for each thing a user wants."""
 
-import contextlib
 import enum
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn, TextIO
+from typing import Annotated, Any, NoReturn
 
 import msgspec
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from . import cli_results
 from . import device as devices
 from ._ane_native import __version__
 from .errors import AneError, ArgumentError
+from .files import one_line
 from .lint import lint as run_lint
+from .measure import positive
+from .probes.compat import compat as run_compat
+from .probes.latency import latency as run_latency
+from .probes.limits import limits as run_limits
+from .probes.parity import parity as run_parity
 from .probes.peak import peak as run_peak
-from .probes.schedule import Step
-from .report.table import Table, lay_out_environment, lay_out_result, to_rich, to_text
-from .results import Result, Row, check_writable
-
-INTERRUPTED = 130
+from .probes.qos import LARGEST
+from .probes.qos import qos as run_qos
+from .probes.registry import PROBES, Probe
+from .probes.sram import sram as run_sram
+from .probes.suite import choose
+from .probes.suite import suite as run_suite
+from .probes.sustained import sustained as run_sustained
+from .probes.sweep import CHANNELS, DEPTH, SPATIAL, parse_values
+from .probes.sweep import sweep as run_sweep
+from .report.table import lay_out_environment
+from .terminal import run_probe, say, write
 
 app = typer.Typer(
     help="Measure the Apple Neural Engine, or the software emulator that stands in for it.",
@@ -42,6 +52,14 @@ class Ports(str, enum.Enum):
 DeviceName = Annotated[
     str | None, typer.Option("--device", help="ane, emulator or emulator:CHIP; the engine if there is one.")
 ]
+Json = Annotated[
+    Path | None, typer.Option("--json", metavar="FILE", help="Also save the result as JSON; - prints it.")
+]
+PortType = Annotated[Ports, typer.Option(help="Data type of the programs' inputs and outputs.")]
+Budget = Annotated[float, typer.Option(metavar="SECONDS", help="Time for the whole table.")]
+Values = Annotated[
+    str | None, typer.Option(metavar="LIST", help="64,512 or 64..2048, which doubles, or all.")
+]
 Chip = Annotated[str | None, typer.Option("--chip", help="The emulator's profile, such as h16.")]
 
 
@@ -59,7 +77,7 @@ def main() -> None:
 
 def _give_up(error: Exception) -> NoReturn:
     """One line on standard error, and nothing that the interpreter still would write when it ends."""
-    _say(" ".join(str(error).split()))
+    say(one_line(error))
     try:
         if sys.stdout is not None:
             sys.stdout.flush()
@@ -68,19 +86,13 @@ def _give_up(error: Exception) -> NoReturn:
     sys.exit(2)
 
 
-def _say(message: str) -> None:
-    if sys.stderr is not None:
-        with contextlib.suppress(OSError):
-            print(f"aneperf: {message}", file=sys.stderr)
-
-
 @app.callback(invoke_without_command=True)
 def options(
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
     """Options of the command itself."""
     if version:
-        _print(f"aneperf {__version__}", sys.stdout)
+        write(f"aneperf {__version__}", sys.stdout)
         raise typer.Exit
 
 
@@ -88,55 +100,242 @@ def options(
 def peak(
     device: DeviceName = None,
     chip: Chip = None,
-    ports: Annotated[Ports, typer.Option(help="Data type of the programs' inputs and outputs.")] = Ports.fp32,
+    ports: PortType = Ports.fp32,
     config: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME", help="Only this row, such as '128x conv 512ch sp64'; repeatable."),
     ] = None,
-    json: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Also save the result as JSON; - prints it.")
-    ] = None,
-    budget: Annotated[float, typer.Option(metavar="SECONDS", help="Time for the whole table.")] = 30.0,
+    json: Json = None,
+    budget: Budget = 30.0,
 ) -> None:
     """Peak throughput: stacks of 1x1 convolutions, every output checked."""
-    to_stdout = json == Path("-")
-    if json is not None and not to_stdout:
-        check_writable(json)
-    elif sys.stdout is None:
-        raise AneError("standard output is closed: there is nowhere to write the result")
-    opened = devices.open(device, chip=chip)
-    rows: list[Row] = []
-    interrupted = False
-    with _progress_bar() as bar:
-        task = bar.add_task("", total=None)
+    run_probe(
+        "peak",
+        lambda opened, report: run_peak(
+            opened, budget=budget, configs=config or None, ports=ports.value, progress=report
+        ),
+        device,
+        chip,
+        json,
+    )
 
-        def report(step: Step) -> None:
-            bar.update(task, completed=step.done, total=step.total, description=step.doing, refresh=True)
-            if step.row is not None:
-                rows.append(step.row)
 
-        try:
-            result = run_peak(
-                opened, budget=budget, configs=config or None, ports=ports.value, progress=report
-            )
-        except KeyboardInterrupt:
-            interrupted = True
-            note = "Interrupted: only the rows finished before are here."
-            result = Result(probe="peak", environment=devices.info(opened), rows=tuple(rows), notes=(note,))
-    try:
-        if to_stdout:
-            _print(result.to_json().decode().rstrip("\n"), sys.stdout)
-        elif json is not None:
-            result.save(json)
-    finally:  # a measurement is long: what cannot go one way still goes the other
-        if not to_stdout:
-            _print(lay_out_result(result), sys.stdout)
-        elif sys.stderr is not None:
-            _print(lay_out_result(result), sys.stderr)
-    if interrupted:
-        _say("interrupted")
-        raise typer.Exit(INTERRUPTED)
-    raise typer.Exit(exit_code(result))
+@app.command()
+def latency(
+    device: DeviceName = None,
+    chip: Chip = None,
+    ports: PortType = Ports.fp32,
+    json: Json = None,
+    budget: Budget = 15.0,
+) -> None:
+    """Single 1x1 convolutions of 256 to 4096 channels."""
+    run_probe(
+        "latency",
+        lambda opened, report: run_latency(opened, budget=budget, ports=ports.value, progress=report),
+        device,
+        chip,
+        json,
+    )
+
+
+@app.command()
+def sram(
+    device: DeviceName = None,
+    chip: Chip = None,
+    fine: Annotated[
+        bool, typer.Option("--fine", help="More sizes, and the neighbours of powers of two.")
+    ] = False,
+    ports: PortType = Ports.fp32,
+    json: Json = None,
+    budget: Budget = 60.0,
+) -> None:
+    """Weights from 0.1 to 128 MB: floor, bandwidth, stride conflicts, and a cliff if there is one."""
+    run_probe(
+        "sram",
+        lambda opened, report: run_sram(opened, fine=fine, budget=budget, ports=ports.value, progress=report),
+        device,
+        chip,
+        json,
+    )
+
+
+@app.command()
+def sustained(
+    device: DeviceName = None,
+    chip: Chip = None,
+    seconds: Annotated[float, typer.Option(metavar="SECONDS", help="How long the load lasts.")] = 5.0,
+    ports: PortType = Ports.fp32,
+    json: Json = None,
+    budget: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="Time for everything; shortens the load.")
+    ] = None,
+) -> None:
+    """Throughput over time, under load without a pause."""
+    run_probe(
+        "sustained",
+        lambda opened, report: run_sustained(
+            opened, seconds=seconds, budget=budget, ports=ports.value, progress=report
+        ),
+        device,
+        chip,
+        json,
+    )
+
+
+@app.command()
+def sweep(
+    device: DeviceName = None,
+    chip: Chip = None,
+    spatial: Values = None,
+    channels: Values = None,
+    depth: Values = None,
+    ports: PortType = Ports.fp32,
+    json: Json = None,
+    budget: Budget = 60.0,
+) -> None:
+    """Stacks over positions, channels and depths; by default, 64 to 2048 positions."""
+    positions = None if spatial is None else parse_values("--spatial", spatial, SPATIAL)
+    counts = None if channels is None else parse_values("--channels", channels, CHANNELS)
+    layers = None if depth is None else parse_values("--depth", depth, DEPTH)
+    run_probe(
+        "sweep",
+        lambda opened, report: run_sweep(
+            opened,
+            spatial=positions,
+            channels=counts,
+            depth=layers,
+            budget=budget,
+            ports=ports.value,
+            progress=report,
+        ),
+        device,
+        chip,
+        json,
+    )
+
+
+@app.command()
+def qos(
+    device: DeviceName = None,
+    chip: Chip = None,
+    value: Annotated[
+        list[int] | None, typer.Option(metavar="0..63", help="Only this value; repeatable.")
+    ] = None,
+    json: Json = None,
+    budget: Budget = 30.0,
+) -> None:
+    """Quality of service: which of the values 0 to 63 the device takes, and what they do to the latency."""
+    run_probe(
+        "qos",
+        lambda opened, report: run_qos(
+            opened, budget=budget, values=value or range(LARGEST + 1), progress=report
+        ),
+        device,
+        chip,
+        json,
+    )
+
+
+def _repeatable(noun: str) -> Any:
+    return typer.Option(metavar="NAME", help=f"{noun}; repeatable.")
+
+
+@app.command()
+def compat(
+    device: DeviceName = None,
+    chip: Chip = None,
+    only: Annotated[list[str] | None, _repeatable("Only this row, such as op/conv")] = None,
+    json: Json = None,
+    budget: Budget = 60.0,
+) -> None:
+    """Which dialects, ports, weight files and operations the device takes, every output checked."""
+    run_probe(
+        "compat",
+        lambda opened, report: run_compat(opened, budget=budget, items=only or None, progress=report),
+        device,
+        chip,
+        json,
+    )
+
+
+@app.command()
+def parity(
+    device: DeviceName = None,
+    chip: Chip = None,
+    only: Annotated[list[str] | None, _repeatable("Only this row, such as op/exp")] = None,
+    json: Json = None,
+    budget: Budget = 60.0,
+) -> None:
+    """How precisely the device computes each operation and kernel family, against float64."""
+    run_probe(
+        "parity",
+        lambda opened, report: run_parity(opened, budget=budget, items=only or None, progress=report),
+        device,
+        chip,
+        json,
+    )
+
+
+@app.command()
+def limits(
+    device: DeviceName = None,
+    chip: Chip = None,
+    most: Annotated[int, typer.Option(metavar="N", help="Programs after which to stop counting.")] = 256,
+    json: Json = None,
+    budget: Budget = 60.0,
+) -> None:
+    """How many programs a process compiles and loads, how long that takes, and what it overlaps with."""
+    run_probe(
+        "limits",
+        lambda opened, report: run_limits(opened, budget=budget, most=most, progress=report),
+        device,
+        chip,
+        json,
+    )
+
+
+@app.command()
+def suite(
+    device: DeviceName = None,
+    chip: Chip = None,
+    only: Annotated[list[str] | None, _repeatable("Only this probe")] = None,
+    skip: Annotated[list[str] | None, _repeatable("Not this probe")] = None,
+    json: Json = None,
+    budget: Annotated[float, typer.Option(metavar="SECONDS", help="Time for all probes.")] = 300.0,
+) -> None:
+    """Every probe, in one result; those that could crash or hang in processes of their own."""
+    choose(only or None, skip or ())
+    positive("budget", budget)
+    run_probe(
+        "suite",
+        lambda opened, report: run_suite(
+            opened, budget=budget, only=only or None, skip=skip or (), progress=report
+        ),
+        device,
+        chip,
+        json,
+        narrate=True,
+    )
+
+
+def _add_verb(probe: Probe) -> None:
+    """The verb of a probe that has no options of its own."""
+
+    def verb(
+        device: DeviceName = None,
+        chip: Chip = None,
+        json: Json = None,
+        budget: Budget = 30.0,
+    ) -> None:
+        run_probe(
+            probe.name,
+            lambda opened, report: probe.run(opened, budget=budget, progress=report),
+            device,
+            chip,
+            json,
+        )
+
+    app.command(probe.name, help=probe.summary)(verb)
 
 
 @app.command()
@@ -148,9 +347,9 @@ def info(
     """What is known of the device and of this machine."""
     environment = devices.info(devices.open(device, chip=chip))
     if json:
-        _print(msgspec.json.format(msgspec.json.encode(environment), indent=2).decode(), sys.stdout)
+        write(msgspec.json.format(msgspec.json.encode(environment), indent=2).decode(), sys.stdout)
     else:
-        _print(lay_out_environment(environment), sys.stdout)
+        write(lay_out_environment(environment), sys.stdout)
 
 
 @app.command()
@@ -175,34 +374,9 @@ def lint(
     raise typer.Exit(1 if any(finding.severity == "fails" for finding in findings) else 0)
 
 
-def exit_code(result: Result) -> Literal[0, 1]:
-    """1 if a row is in error, or if none could be measured."""
-    statuses = {row.status for row in result}
-    return 1 if "error" in statuses or "ok" not in statuses else 0
-
-
-def _print(content: Table | str, stream: TextIO | None) -> None:
-    """Write all of it now, so that what cannot be written is an error here. Raises AneError."""
-    if stream is None:
-        raise AneError("cannot write the output: standard output is closed")
-    try:
-        if isinstance(content, Table) and stream.isatty():
-            Console(file=stream).print(to_rich(content))
-        else:
-            print(content if isinstance(content, str) else to_text(content), file=stream)
-        stream.flush()
-    except OSError as error:
-        raise AneError(f"cannot write the output: {error.strerror}") from error
-
-
-def _progress_bar() -> Progress:
-    console = Console(stderr=True)
-    return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-        disable=sys.stderr is None or not sys.stderr.isatty(),
-    )
+_own = {command.callback.__name__ for command in app.registered_commands if command.callback is not None}
+for _probe in PROBES.values():
+    if _probe.name not in _own:
+        _add_verb(_probe)
+for _verb in (cli_results.compare, cli_results.validate, cli_results.export):
+    app.command()(_verb)

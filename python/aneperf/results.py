@@ -3,18 +3,22 @@
 import math
 import os
 import re
-import secrets
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import msgspec
 import numpy as np
 
 from .errors import ArgumentError, ResultFileError
+from .files import LONGEST_QUOTE, check_writable, one_line, read_whole, write_whole
 from .report.html import to_html
 from .report.table import lay_out_environment, lay_out_result, to_text
+
+if TYPE_CHECKING:
+    from .chips.compare import Comparison
+
+__all__ = ["MAXIMUM_DURATIONS", "SCHEMA_VERSION", "Environment", "Result", "Row", "check_writable"]
 
 SCHEMA_VERSION = 1
 MAXIMUM_DURATIONS = 10_000  # of a row: some 100 KB in a file
@@ -216,31 +220,16 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write JSON to `path`, all of it or nothing. Raises ResultFileError."""
-        target = _writable(path)
         try:
             text = self.to_json()
         except ResultFileError as error:
             raise ResultFileError(f"{path}: {error}") from error
-        temporary = _create_beside(target)
-        try:
-            with temporary.open("wb") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(target)
-        except BaseException as error:
-            temporary.unlink(missing_ok=True)
-            if isinstance(error, OSError):
-                raise ResultFileError(f"{target}: cannot write: {error.strerror}") from error
-            raise
+        write_whole(path, text)
 
     @staticmethod
     def load(path: str | os.PathLike[str]) -> "Result":
         """Read what `save` wrote. Raises ResultFileError, naming the place in the file."""
-        try:
-            text = Path(path).read_bytes()
-        except (OSError, ValueError) as error:
-            raise ResultFileError(f"{path!r}: cannot read: {error}") from error
+        text = read_whole(path)
         try:
             version = msgspec.json.decode(text, type=_Header).schema_version
             if version > SCHEMA_VERSION:
@@ -250,9 +239,23 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                 )
             return msgspec.json.decode(text, type=Result)
         except msgspec.ValidationError as error:
-            raise ResultFileError(f"{path}: not a result of aneperf: {error}") from error
+            raise ResultFileError(
+                f"{path}: not a result of aneperf: {one_line(error, LONGEST_QUOTE)}"
+            ) from error
         except (msgspec.DecodeError, ValueError, RecursionError) as error:
-            raise ResultFileError(f"{path}: not JSON, or cut short: {error}") from error
+            raise ResultFileError(
+                f"{path}: not JSON, or cut short: {one_line(error, LONGEST_QUOTE)}"
+            ) from error
+
+    def compare(self, other: "Result | str") -> "Comparison":
+        """This result beside another, or beside the figures published of a chip, such as "M4 Max".
+
+        The rules of its verdicts are `aneperf.chips.compare`'s. Raises ArgumentError for an unknown chip, and
+        if no row has its like on the other side.
+        """
+        from .chips.compare import compare  # which knows results, as everything above this file does
+
+        return compare(self, other)
 
     def __iter__(self) -> Iterator[Row]:
         return iter(self.rows)
@@ -271,36 +274,7 @@ class _Header(msgspec.Struct):
     schema_version: int
 
 
-def check_writable(path: str | os.PathLike[str]) -> None:
-    """Raise ResultFileError unless a result can be saved to `path`; to be asked before a long measurement."""
-    _create_beside(_writable(path)).unlink()
-
-
 def _plain_number(value: object) -> object:
     if isinstance(value, np.generic):
         return value.item()
     raise TypeError(f"{type(value).__name__} has no place in a result")
-
-
-def _writable(path: str | os.PathLike[str]) -> Path:
-    """The file that `path` leads to: a symbolic link is written through, and never a folder or device."""
-    try:
-        target = Path(os.path.realpath(path))
-        if not target.parent.is_dir():
-            raise ResultFileError(f"{path}: the folder {target.parent} does not exist: create it first")
-        if target.is_dir():
-            raise ResultFileError(f"{path}: is a folder: give the name of a file")
-        if target.exists() and not target.is_file():
-            raise ResultFileError(f"{path}: is not a regular file: a result is saved by replacing the file")
-    except (OSError, ValueError) as error:
-        raise ResultFileError(f"{path!r}: not a usable path: {error}") from error
-    return target
-
-
-def _create_beside(target: Path) -> Path:
-    temporary = target.with_name(f".aneperf-{secrets.token_hex(8)}.tmp")
-    try:
-        temporary.touch(exist_ok=False)
-    except OSError as error:
-        raise ResultFileError(f"{target}: cannot write there: {error.strerror}") from error
-    return temporary

@@ -1,16 +1,14 @@
-// The contract on the Apple Neural Engine. Objective-C++ with ARC; with bridge_folder and bridge_framework,
-// all that knows the framework.
+// The contract on the Apple Neural Engine. Objective-C++ with ARC; with the other files bridge_*, all
+// that knows the framework.
 #include <sys/sysctl.h>
 
 #include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <cstring>
 #include <mutex>
-#include <thread>
 
-#include "bridge_folder.h"
 #include "bridge_framework.h"
+#include "bridge_model.h"
 #include "device.h"
 #include "mil/blob.h"
 #include "mil/graph.h"
@@ -19,13 +17,7 @@ namespace ane {
 
 namespace {
 
-constexpr auto pause_before_second_load = std::chrono::milliseconds(100);
 constexpr int64_t max_surface = int64_t{1} << 40;
-
-NSString* string_of(const std::string& text) { return [NSString stringWithUTF8String:text.c_str()]; }
-
-CompileError compile_failure(const std::string& what) { return {"CompilationFailure", what}; }
-EvaluateError evaluate_failure(const std::string& what) { return EvaluateError(what); }
 
 class IOSurfaceMemory final : public Surface {
    public:
@@ -59,77 +51,6 @@ class IOSurfaceMemory final : public Surface {
 
     size_t bytes_;
     IOSurfaceRef surface_;
-};
-
-// A model from its compilation to its unloading.
-class LoadedModel {
-   public:
-    LoadedModel(id<AneModel> model, unsigned qos, NSData* text, NSDictionary* weights)
-        : model_(model), qos_(qos), folder_([model hexStringIdentifier]) {
-        const FolderLock lock(folder_.path());
-        folder_.fill(text, weights);
-        compile();
-        load();
-    }
-    ~LoadedModel() {
-        if (!model_) return;
-        try {
-            in_pool(evaluate_failure, [&] { unload(); });
-        } catch (const Error&) {  // what made the caller give up the model is what it should hear of
-        }
-    }
-    LoadedModel(const LoadedModel&) = delete;
-    LoadedModel& operator=(const LoadedModel&) = delete;
-
-    id attributes() const {
-        return [(id)model_ respondsToSelector:@selector(modelAttributes)] ? [model_ modelAttributes] : nil;
-    }
-
-    void evaluate(id request) const {
-        NSError* error = nil;
-        if (![model_ evaluateWithQoS:qos_ options:@{} request:request error:&error])
-            throw EvaluateError(describe(error), status_of(error));
-    }
-
-    void unload() {
-        NSError* error = nil;
-        id<AneModel> model = model_;
-        model_ = nil;
-        const FolderLock lock(folder_.path());  // the framework removes the folder
-        if (![model unloadWithQoS:qos_ error:&error])
-            throw EvaluateError("cannot unload the program: " + describe(error));
-    }
-
-   private:
-    void compile() {
-        NSError* error = nil;
-        if ([model_ compileWithQoS:qos_ options:@{} error:&error]) return;
-        const std::string reason = describe(error);
-        const bool invalid = reason.find("InvalidMILProgram") != std::string::npos;
-        throw CompileError(invalid ? "InvalidMILProgram" : "CompilationFailure", reason);
-    }
-
-    // A load can fail while the daemon is still busy with the compile: one more try, a little later.
-    void load() {
-        NSError* error = nil;
-        if ([model_ loadWithQoS:qos_ options:@{} error:&error]) return;
-        std::this_thread::sleep_for(pause_before_second_load);
-        if ([model_ loadWithQoS:qos_ options:@{} error:&error]) return;
-        throw CompileError("LoadFailure", describe(error));
-    }
-
-    // The engine's status stands in the error's text only: "... Failed with status=0x1d : ...".
-    static uint32_t status_of(NSError* error) {
-        const std::string text = text_of([error localizedDescription]);
-        const size_t at = text.find("status=0x");
-        return at == std::string::npos
-                   ? 0
-                   : static_cast<uint32_t>(std::strtoul(text.c_str() + at + 7, nullptr, 16));
-    }
-
-    id<AneModel> model_;
-    const unsigned qos_;
-    ModelFolder folder_;
 };
 
 // Symbols of a side in the order of modelAttributes: each name with its index in the request.
@@ -218,6 +139,7 @@ class EngineProgram final : public Program {
         notes_ = std::move(notes);
         input_indices_ = settle_ports(inputs_, model_->attributes(), true);
         output_indices_ = settle_ports(outputs_, model_->attributes(), false);
+        stats_ = model_->stats();
     }
 
     ~EngineProgram() override {
@@ -227,7 +149,7 @@ class EngineProgram final : public Program {
         }
     }
 
-    ProgramStats stats() const override { return {}; }
+    ProgramStats stats() const override { return stats_; }
 
     bool loaded() const override { return loaded_; }
 
@@ -242,29 +164,59 @@ class EngineProgram final : public Program {
 
     void evaluate(id request) {
         const std::lock_guard lock(running_);
-        if (!loaded_) throw EvaluateError("the program is unloaded: compile it again");
+        check_loaded();
         in_pool(evaluate_failure, [&] { model_->evaluate(request); });
     }
 
+    void reload(const Weights& weights) override {
+        const std::lock_guard lock(running_);
+        check_loaded();
+        try {
+            in_pool(compile_failure, [&] { model_->reload(weight_files(weights)); });
+        } catch (const CompileError&) {
+            give_up();
+            throw;
+        } catch (const EvaluateError&) {
+            give_up();
+            throw;
+        }
+    }
+
+    std::vector<Counter> counters(const Bindings& inputs, const Bindings& outputs) override;
+
    private:
     std::unique_ptr<Request> make_request(std::vector<std::shared_ptr<Surface>> inputs,
-                                          std::vector<std::shared_ptr<Surface>> outputs) override;
+                                          std::vector<std::shared_ptr<Surface>> outputs,
+                                          const BindOptions& options) override;
+
+    void check_loaded() const {
+        if (!loaded_) throw EvaluateError("the program is unloaded: compile it again");
+    }
+
+    // What is left of a model that did not load again.
+    void give_up() {
+        loaded_ = false;
+        in_pool(evaluate_failure, [&] { model_.reset(); });
+    }
+
+    id surface_object(const std::shared_ptr<Surface>& surface) const {
+        const auto* memory = dynamic_cast<const IOSurfaceMemory*>(surface.get());
+        if (!memory) throw EvaluateError("a surface belongs to another device: make it with this one");
+        id object = [framework_.surfaces objectWithIOSurface:memory->handle()];
+        if (!object) throw EvaluateError("the framework did not take a surface");
+        return object;
+    }
 
     NSArray* wrap(const std::vector<std::shared_ptr<Surface>>& surfaces) const {
         NSMutableArray* array = [NSMutableArray arrayWithCapacity:surfaces.size()];
-        for (const auto& surface : surfaces) {
-            const auto* memory = dynamic_cast<const IOSurfaceMemory*>(surface.get());
-            if (!memory) throw EvaluateError("a surface belongs to another device: make it with this one");
-            id object = [framework_.surfaces objectWithIOSurface:memory->handle()];
-            if (!object) throw EvaluateError("the framework did not take a surface");
-            [array addObject:object];
-        }
+        for (const auto& surface : surfaces) [array addObject:surface_object(surface)];
         return array;
     }
 
     Framework framework_;
     std::unique_ptr<LoadedModel> model_;
     std::vector<int64_t> input_indices_, output_indices_;
+    ProgramStats stats_;
     std::mutex running_;  // the engine wants the evaluations of one program one by one
     std::atomic<bool> loaded_{true};
 };
@@ -275,6 +227,7 @@ class EngineRequest final : public Request {
                   id request)
         : program_(std::move(program)), surfaces_(std::move(surfaces)), request_(request) {}
     void evaluate() override { program_->evaluate(request_); }
+    id handle() const { return request_; }
 
    private:
     std::shared_ptr<EngineProgram> program_;
@@ -283,22 +236,35 @@ class EngineRequest final : public Request {
 };
 
 std::unique_ptr<Request> EngineProgram::make_request(std::vector<std::shared_ptr<Surface>> inputs,
-                                                     std::vector<std::shared_ptr<Surface>> outputs) {
+                                                     std::vector<std::shared_ptr<Surface>> outputs,
+                                                     const BindOptions& options) {
     std::unique_ptr<Request> result;
     in_pool(evaluate_failure, [&] {
+        id weights = options.weights_buffer ? surface_object(options.weights_buffer) : nil;
         id request = [framework_.requests requestWithInputs:wrap(inputs)
                                                inputIndices:numbers(input_indices_)
                                                     outputs:wrap(outputs)
                                               outputIndices:numbers(output_indices_)
-                                              weightsBuffer:nil
+                                              weightsBuffer:weights
                                                   perfStats:nil
-                                             procedureIndex:@0];
+                                             procedureIndex:@(options.procedure)];
         if (!request) throw EvaluateError("the framework made no request of these surfaces");
         auto surfaces = inputs;
         surfaces.insert(surfaces.end(), outputs.begin(), outputs.end());
+        if (options.weights_buffer) surfaces.push_back(options.weights_buffer);
         result = std::make_unique<EngineRequest>(std::static_pointer_cast<EngineProgram>(shared_from_this()),
                                                  std::move(surfaces), request);
     });
+    return result;
+}
+
+std::vector<Counter> EngineProgram::counters(const Bindings& inputs, const Bindings& outputs) {
+    const auto request = bind(inputs, outputs);
+    std::vector<Counter> result;
+    const std::lock_guard lock(running_);
+    check_loaded();
+    in_pool(evaluate_failure,
+            [&] { result = model_->counters(static_cast<EngineRequest&>(*request).handle()); });
     return result;
 }
 
@@ -379,11 +345,7 @@ class NeuralEngine final : public Device {
         auto inputs = ports_of(function, function.inputs), outputs = ports_of(function, function.outputs);
         std::shared_ptr<Program> program;
         in_pool(compile_failure, [&] {
-            NSMutableDictionary* files = [NSMutableDictionary dictionary];
-            for (const auto& [path, bytes] : weights) {
-                NSData* data = [NSData dataWithBytes:bytes.data() length:bytes.size()];
-                files[string_of(path)] = @{@"offset" : @0, @"data" : data};
-            }
+            NSDictionary* files = weight_files(weights);
             NSData* text = [NSData dataWithBytes:mil_text.data() length:mil_text.size()];
             id descriptor = [framework_.descriptors modelWithMILText:text weights:files optionsPlist:nil];
             if (!descriptor) throw compile_failure("the framework made no descriptor of this program");

@@ -28,6 +28,17 @@
                   error:(NSError**)error;
 - (BOOL)unloadWithQoS:(unsigned int)qos error:(NSError**)error;
 - (NSDictionary*)modelAttributes;
+- (unsigned int)perfStatsMask;
+- (void)setPerfStatsMask:(unsigned int)mask;
+- (int8_t)queueDepth;
+- (uint64_t)intermediateBufferHandle;
+@end
+@protocol AneRequest
+- (id)perfStats;
+@end
+@protocol AnePerformanceStats
+- (uint64_t)hwExecutionTime;
+- (id)perfCounterData;
 @end
 @protocol AneSurfaceObjectClass
 - (id)objectWithIOSurface:(IOSurfaceRef)surface;

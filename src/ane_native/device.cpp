@@ -11,6 +11,7 @@ namespace {
 std::atomic<int64_t> compiles{0};
 
 constexpr uint32_t surface_too_small = 0x1d;  // the engine's own status for it
+constexpr int64_t max_procedure = 128;        // the framework takes no request with more
 
 std::string names_of(const std::vector<Port>& ports) {
     std::string result;
@@ -81,12 +82,16 @@ std::vector<int64_t> Request::time(int64_t count) {
     return durations;
 }
 
-std::unique_ptr<Request> Program::bind(const Bindings& inputs, const Bindings& outputs) {
+std::unique_ptr<Request> Program::bind(const Bindings& inputs, const Bindings& outputs,
+                                       const BindOptions& options) {
     if (!loaded()) throw EvaluateError("the program is unloaded: compile it again");
     auto sources = in_port_order(inputs_, inputs, "input"),
          results = in_port_order(outputs_, outputs, "output");
     check_distinct(outputs_, results);
-    return make_request(std::move(sources), std::move(results));
+    if (options.procedure < 0 || options.procedure > max_procedure)
+        throw ArgumentError("procedure is " + std::to_string(options.procedure) + ", must be in 0.." +
+                            std::to_string(max_procedure));
+    return make_request(std::move(sources), std::move(results), options);
 }
 
 Device::Device(CompileBudget budget) : budget_(budget) {

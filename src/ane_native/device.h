@@ -74,6 +74,10 @@ class Surface {
     std::optional<Layout> layout_;
 };
 
+// Weight files by their path in the MIL text, such as "@model_path/weights/w.bin". Read during
+// a compile or reload only.
+using Weights = std::map<std::string, std::span<const std::byte>>;
+
 // Surfaces by port name.
 using Bindings = std::map<std::string, std::shared_ptr<Surface>>;
 
@@ -92,6 +96,21 @@ struct ProgramStats {
     std::optional<int64_t> weight_bytes;      // as the device keeps them
     std::optional<int64_t> activation_bytes;  // intermediate tensors and scratch memory, at their peak
     std::optional<int64_t> operations;        // run by one evaluation
+    std::optional<int64_t> compile_ns;        // the device's compile of it, and its load
+    std::optional<int64_t> load_ns;
+};
+
+// What else a request may carry. Engines are known that heed neither.
+struct BindOptions {
+    std::shared_ptr<Surface> weights_buffer;  // other weights for this request
+    int64_t procedure = 0;                    // which of the program's functions
+};
+
+// A number that the device keeps of a program or its last evaluation: a value, or the reason for having none.
+struct Counter {
+    std::string name, unit;
+    std::optional<int64_t> value;
+    std::string reason;
 };
 
 // A compiled and loaded program. Ports are in ASCII order of their names, which is how the engine binds them.
@@ -104,10 +123,17 @@ class Program : public std::enable_shared_from_this<Program> {
     const std::vector<std::string>& notes() const { return notes_; }
     virtual ProgramStats stats() const = 0;
     // Checks names and sizes: every port bound once, each surface at least as large as its port.
-    std::unique_ptr<Request> bind(const Bindings& inputs, const Bindings& outputs);
+    std::unique_ptr<Request> bind(const Bindings& inputs, const Bindings& outputs,
+                                  const BindOptions& options = {});
     // Frees the program. Later binds and evaluations throw EvaluateError.
     virtual void unload() = 0;
     virtual bool loaded() const = 0;
+    // Writes `weights` over the files the program was compiled from, unloads it and loads it again, without a
+    // compile. Throws ArgumentError for a path that it does not have, CompileError if it does not load, which
+    // leaves it unloaded.
+    virtual void reload(const Weights& weights) = 0;
+    // Evaluates once with every statistic asked for, and reads what there is.
+    virtual std::vector<Counter> counters(const Bindings& inputs, const Bindings& outputs) = 0;
 
    protected:
     std::vector<Port> inputs_, outputs_;
@@ -116,7 +142,8 @@ class Program : public std::enable_shared_from_this<Program> {
    private:
     // Surfaces are in port order and large enough.
     virtual std::unique_ptr<Request> make_request(std::vector<std::shared_ptr<Surface>> inputs,
-                                                  std::vector<std::shared_ptr<Surface>> outputs) = 0;
+                                                  std::vector<std::shared_ptr<Surface>> outputs,
+                                                  const BindOptions& options) = 0;
 };
 
 // Compiles allowed in one process. The engine's compiler fails after `hard`; compile() refuses after `soft`,
@@ -125,9 +152,6 @@ struct CompileBudget {
     int64_t soft = 100;
     int64_t hard = 119;
 };
-
-// Weight files by their path in the MIL text, such as "@model_path/weights/w.bin". Read during compile only.
-using Weights = std::map<std::string, std::span<const std::byte>>;
 
 struct CompileOptions {
     // Accept the weight headers of the published benchmarks, whose size and offset fields are unset.

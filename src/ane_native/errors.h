@@ -48,6 +48,10 @@ class CompileError : public Error {
     }
 };
 
+inline ArgumentError no_such_weight(const std::string& path) {
+    return ArgumentError("weight '" + path + "': the program has no weight file of this name");
+}
+
 class CompileBudgetError : public Error {
    public:
     explicit CompileBudgetError(const std::string& what) : Error("[compile] " + what) {}

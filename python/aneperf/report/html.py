@@ -8,7 +8,8 @@ from .table import Table
 def to_html(table: Table) -> str:
     """A table as an HTML fragment. Every text is escaped."""
     title, *others = (escape(line) for line in table.heading)
-    parts = ["<div>", f"<p><strong>{title}</strong></p>", *(f"<p>{line}</p>" for line in others), "<table>"]
+    parts = ["<div>", f"<p><strong>{title}</strong></p>", *(f"<p>{line}</p>" for line in others)]
+    parts += [*map(to_html, table.parts), "<table>"]
     if table.header:
         parts += ["<thead>", _row("th", table.header, table.align), "</thead>"]
     parts.append("<tbody>")

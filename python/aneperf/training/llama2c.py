@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._ane_native import ArgumentError
-from ..files import write_atomically
+from ..files import whole_file
 from ..kernels import TransformerConfig
 from .models import Parameters, check_parameters, parameter_shapes
 
@@ -86,7 +86,7 @@ def save_llama2c(
         -config.vocab if separate else config.vocab,
         config.seq,
     )
-    with write_atomically(Path(path)) as file:
+    with whole_file(path) as file:
         file.write(header)
         for name in _file_order(config, separate):
             array = _rotary_tables(config) if name == _ROTARY else parameters[name]

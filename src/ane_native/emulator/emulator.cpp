@@ -1,8 +1,10 @@
 // The contract in software.
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 #include <mutex>
 #include <new>
+#include <set>
 
 #include "../device.h"
 #include "../host/machine.h"
@@ -42,13 +44,15 @@ struct InputCopy {
 class EmulatorProgram final : public Program {
    public:
     EmulatorProgram(Plan plan, std::vector<Port> inputs, std::vector<Port> outputs,
-                    std::vector<std::string> notes)
-        : plan_(std::move(plan)), arena_(plan_.arena_bytes) {
+                    std::vector<std::string> notes, std::set<std::string> weight_paths)
+        : plan_(std::move(plan)), arena_(plan_.arena_bytes), weight_paths_(std::move(weight_paths)) {
         inputs_ = std::move(inputs);
         outputs_ = std::move(outputs);
         notes_ = std::move(notes);
-        stats_ = {plan_.constant_bytes, plan_.arena_bytes, static_cast<int64_t>(plan_.steps.size())};
+        stats_ = {plan_.constant_bytes, plan_.arena_bytes, static_cast<int64_t>(plan_.steps.size()), {}, {}};
     }
+
+    void set_compile_time(std::chrono::nanoseconds time) { stats_.compile_ns = time.count(); }
 
     ProgramStats stats() const override { return stats_; }
 
@@ -60,6 +64,20 @@ class EmulatorProgram final : public Program {
     }
 
     bool loaded() const override { return loaded_; }
+
+    // The engine finds the program by its hash, and keeps the weights that it was compiled with.
+    void reload(const Weights& weights) override {
+        const std::lock_guard lock(running_);
+        if (!loaded_) throw unloaded();
+        for (const auto& [path, bytes] : weights)
+            if (!weight_paths_.contains(path)) throw no_such_weight(path);
+    }
+
+    std::vector<Counter> counters(const Bindings& inputs, const Bindings& outputs) override {
+        bind(inputs, outputs)->evaluate();
+        const std::string reason = "the emulator has no counters of an engine";
+        return {{"hardware execution time", "ns", {}, reason}, {"performance counters", "bytes", {}, reason}};
+    }
 
     // `buffers` has a place for every buffer of the plan; those of the surfaces are filled in by the caller.
     void run(std::byte* const* buffers, std::span<const InputCopy> copies) {
@@ -75,11 +93,13 @@ class EmulatorProgram final : public Program {
 
    private:
     std::unique_ptr<Request> make_request(std::vector<std::shared_ptr<Surface>> inputs,
-                                          std::vector<std::shared_ptr<Surface>> outputs) override;
+                                          std::vector<std::shared_ptr<Surface>> outputs,
+                                          const BindOptions& options) override;
 
     Plan plan_;
     AlignedBytes arena_;
     ProgramStats stats_;
+    const std::set<std::string> weight_paths_;
     ProcessLock running_;  // one evaluation at a time: they share the arena
     std::atomic<bool> loaded_{true};
 };
@@ -125,8 +145,10 @@ class EmulatorRequest final : public Request {
     std::vector<InputCopy> copies_;
 };
 
+// The engine heeds neither a weights buffer nor the number of a procedure that a program does not have.
 std::unique_ptr<Request> EmulatorProgram::make_request(std::vector<std::shared_ptr<Surface>> inputs,
-                                                       std::vector<std::shared_ptr<Surface>> outputs) {
+                                                       std::vector<std::shared_ptr<Surface>> outputs,
+                                                       const BindOptions&) {
     const std::lock_guard lock(running_);
     if (!loaded_) throw unloaded();
     return std::make_unique<EmulatorRequest>(std::static_pointer_cast<EmulatorProgram>(shared_from_this()),
@@ -205,6 +227,7 @@ class Emulator final : public Device {
    private:
     std::shared_ptr<Program> compile_program(const std::string& mil_text, const Weights& weights,
                                              const CompileOptions& options) override {
+        const auto start = std::chrono::steady_clock::now();
         mil::Program program = mil::parse(mil_text);
         mil::check(program);
         std::vector<std::string> notes;
@@ -214,8 +237,12 @@ class Emulator final : public Device {
         auto inputs = ports(function, function.inputs), outputs = ports(function, function.outputs);
         try {
             Plan plan = Lowering(function, profile_, kernels_, threads_).plan(inputs, outputs, notes);
-            return std::make_shared<EmulatorProgram>(std::move(plan), std::move(inputs), std::move(outputs),
-                                                     std::move(notes));
+            std::set<std::string> paths;
+            for (const auto& [path, bytes] : weights) paths.insert(path);
+            auto compiled = std::make_shared<EmulatorProgram>(
+                std::move(plan), std::move(inputs), std::move(outputs), std::move(notes), std::move(paths));
+            compiled->set_compile_time(std::chrono::steady_clock::now() - start);
+            return compiled;
         } catch (const std::bad_alloc&) {
             throw CompileError("CompilationFailure", "no memory for the program's weights and activations");
         }

@@ -129,8 +129,15 @@ struct DeviceProgram {
     std::shared_ptr<Program> program;
     std::shared_ptr<Device> device;
 
-    std::unique_ptr<Request> bind(const py::object& inputs, const py::object& outputs) const {
-        return program->bind(to_bindings(inputs, "inputs"), to_bindings(outputs, "outputs"));
+    std::unique_ptr<Request> bind(const py::object& inputs, const py::object& outputs,
+                                  const BindOptions& options = {}) const {
+        return program->bind(to_bindings(inputs, "inputs"), to_bindings(outputs, "outputs"), options);
+    }
+
+    std::vector<Counter> counters(const py::object& inputs, const py::object& outputs) const {
+        const Bindings sources = to_bindings(inputs, "inputs"), results = to_bindings(outputs, "outputs");
+        const py::gil_scoped_release release;
+        return program->counters(sources, results);
     }
 
     void evaluate(const py::object& inputs, const py::object& outputs) const {
@@ -286,7 +293,15 @@ void bind_programs(py::module_& module) {
                              "What a compiled program takes, as far as the device tells; None is unknown.")
         .def_readonly("weight_bytes", &ProgramStats::weight_bytes)
         .def_readonly("activation_bytes", &ProgramStats::activation_bytes)
-        .def_readonly("operations", &ProgramStats::operations);
+        .def_readonly("operations", &ProgramStats::operations)
+        .def_readonly("compile_ns", &ProgramStats::compile_ns)
+        .def_readonly("load_ns", &ProgramStats::load_ns);
+    py::class_<Counter>(module, "Counter",
+                        "A number that the device keeps; `value` is None for the `reason` given.")
+        .def_readonly("name", &Counter::name)
+        .def_readonly("unit", &Counter::unit)
+        .def_readonly("value", &Counter::value)
+        .def_readonly("reason", &Counter::reason);
     py::class_<DeviceProgram>(
         module, "Program",
         "A compiled and loaded program. Ports are in ASCII order of their names, as the engine binds them.")
@@ -299,8 +314,17 @@ void bind_programs(py::module_& module) {
         .def("__enter__", [](const py::object& self) { return self; })
         .def("__exit__", [](const DeviceProgram& p, const py::args&) { p.unload(); })
         .def(
-            "bind", &DeviceProgram::bind, py::arg("inputs"), py::arg("outputs"),
-            "Bind surfaces by port name. A surface smaller than its port raises EvaluateError (status 0x1d).")
+            "bind",
+            [](const DeviceProgram& p, const py::object& inputs, const py::object& outputs,
+               const std::shared_ptr<Surface>& weights_buffer, const py::object& procedure) {
+                return p.bind(inputs, outputs, {weights_buffer, to_integer(procedure, "procedure")});
+            },
+            py::arg("inputs"), py::arg("outputs"), py::kw_only(), py::arg("weights_buffer") = nullptr,
+            py::arg("procedure") = 0,
+            "Bind surfaces by port name. A surface smaller than its port raises EvaluateError (status "
+            "0x1d).\n\n"
+            "`weights_buffer` and `procedure` go into the engine's request; engines are known that heed "
+            "neither.")
         .def("evaluate", &DeviceProgram::evaluate, py::arg("inputs"), py::arg("outputs"),
              "Bind and run once.")
         .def(
@@ -311,6 +335,19 @@ void bind_programs(py::module_& module) {
             "Bind and run `count` times; each call's duration in nanoseconds.")
         .def("run", &DeviceProgram::run,
              "Run once on arrays: makes surfaces, writes, evaluates, reads every output.")
+        .def(
+            "reload",
+            [](const DeviceProgram& p, const py::object& weights) {
+                const ExportedWeights exported(weights);
+                const py::gil_scoped_release release;
+                p.program->reload(exported.weights());
+            },
+            py::arg("weights") = py::none(),
+            "Write these weight files over those compiled from, unload, and load again without a compile.\n\n"
+            "Raises ArgumentError for a path that the program does not have, CompileError if it does not "
+            "load.")
+        .def("counters", &DeviceProgram::counters, py::arg("inputs"), py::arg("outputs"),
+             "Evaluate once with every statistic asked for, and read what the device keeps.")
         .def("unload", &DeviceProgram::unload, "Free the program. Later evaluations raise EvaluateError.");
 }
 

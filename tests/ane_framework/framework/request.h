@@ -40,6 +40,7 @@
 - (NSArray*)outputArray;
 - (NSArray*)outputIndexArray;
 - (NSNumber*)procedureIndex;
+- (id)perfStats;
 - (BOOL)validate;
 
 @end

@@ -141,6 +141,11 @@ static void enter_device(NSArray* surfaces) {
     return procedureIndex;
 }
 
+// Nothing is ever added to what the client gave. (DE, LA)
+- (id)perfStats {
+    return perfStats;
+}
+
 // weightsBuffer and perfStats may be anything: the engine uses neither. (MX M5, IM; DE, LA)
 - (BOOL)validate {
     return are_valid(inputArray, inputIndexArray) && are_valid(outputArray, outputIndexArray) &&

@@ -1,0 +1,46 @@
+"""How anything is timed: warm-up, calibrated batches, a stopping rule, and statistics without assumptions.
+
+The unit of timing is one evaluation. Native code runs a batch of them and returns every call's duration, so
+that Python is never inside a measurement; everything here works on those durations.
+"""
+
+from .difference import Estimate, ratio, subtract
+from .interleaved import Interleaved, measure_interleaved
+from .loop import BATCH_S, MAXIMUM_CALLS, MINIMUM_CALLS, MINIMUM_SPAN_S, measure, positive
+from .statistics import CONFIDENCE, ENOUGH, Statistics, effective_count, interval_rank, summarise
+from .trace import (
+    FEW_SAMPLES,
+    PUBLISHED_CALLS,
+    PUBLISHED_WARM_UP,
+    UNTRUSTED,
+    Sample,
+    analyse,
+    find_warm_up,
+)
+
+__all__ = [
+    "BATCH_S",
+    "CONFIDENCE",
+    "ENOUGH",
+    "FEW_SAMPLES",
+    "MAXIMUM_CALLS",
+    "MINIMUM_CALLS",
+    "MINIMUM_SPAN_S",
+    "PUBLISHED_CALLS",
+    "PUBLISHED_WARM_UP",
+    "UNTRUSTED",
+    "Estimate",
+    "Interleaved",
+    "Sample",
+    "Statistics",
+    "analyse",
+    "effective_count",
+    "find_warm_up",
+    "interval_rank",
+    "measure",
+    "measure_interleaved",
+    "positive",
+    "ratio",
+    "subtract",
+    "summarise",
+]

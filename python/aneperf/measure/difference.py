@@ -1,0 +1,78 @@
+"""Differences and ratios of two medians, each with its interval."""
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+from ..errors import ArgumentError
+
+
+class HasInterval(Protocol):
+    """A median with its 95 % interval: `Statistics`, or a `Row`."""
+
+    @property
+    def median(self) -> float | None:
+        """In any unit, the same in both."""
+
+    @property
+    def ci_low(self) -> float | None:
+        """None where there is no interval."""
+
+    @property
+    def ci_high(self) -> float | None:
+        """None where there is no interval."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value with its 95 % interval; `ci_low` and `ci_high` are None where that is not known."""
+
+    value: float
+    ci_low: float | None
+    ci_high: float | None
+
+    def excludes(self, value: float) -> bool:
+        """Whether the interval is known and does not hold `value`."""
+        return (
+            self.ci_low is not None and self.ci_high is not None and not self.ci_low <= value <= self.ci_high
+        )
+
+
+def subtract(times: HasInterval, floor: HasInterval) -> Estimate:
+    """What of a median is left above the floor of every call, such as the time of an empty dispatch.
+
+    The halves of the two intervals add up as squares (Zou and Donner 2008), the measurements being
+    independent. A difference whose interval holds 0 is not resolved: `not difference.excludes(0)`.
+    Raises ArgumentError for an unknown median.
+    """
+    value = _known(times) - _known(floor)
+    if times.ci_low is None or times.ci_high is None or floor.ci_low is None or floor.ci_high is None:
+        return Estimate(value, None, None)
+    below = math.hypot(_known(times) - times.ci_low, floor.ci_high - _known(floor))
+    above = math.hypot(times.ci_high - _known(times), _known(floor) - floor.ci_low)
+    return Estimate(value, value - below, value + above)
+
+
+def ratio(numerator: HasInterval, denominator: HasInterval) -> Estimate:
+    """The ratio of two medians, from the smallest to the largest that their intervals allow.
+
+    It excludes 1 exactly if the intervals do not meet. That is wider than 95 %: two runs of one machine
+    differ by more than either knows of. Raises ArgumentError for a median that is unknown or 0, and for two
+    that are too far apart for a float.
+    """
+    if not _known(denominator):
+        raise ArgumentError("a median of 0 has no ratio: the clock is too coarse for the calls")
+    value = _known(numerator) / _known(denominator)
+    if not math.isfinite(value):
+        raise ArgumentError(f"{_known(numerator)} and {_known(denominator)} are too far apart for a ratio")
+    ends = (numerator.ci_low, numerator.ci_high, denominator.ci_low, denominator.ci_high)
+    if ends[0] is None or ends[1] is None or not ends[2] or ends[3] is None:
+        return Estimate(value, None, None)
+    low, high = ends[0] / ends[3], ends[1] / ends[2]
+    return Estimate(value, low, high) if math.isfinite(high) else Estimate(value, None, None)
+
+
+def _known(figure: HasInterval) -> float:
+    if figure.median is None:
+        raise ArgumentError("the median is unknown")
+    return figure.median

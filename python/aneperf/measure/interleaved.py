@@ -1,0 +1,105 @@
+"""Kernels that are compared are timed in turns, so that what slows the machine slows all of them."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ArgumentError
+from .difference import Estimate
+from .loop import (
+    BATCH_GROWTH,
+    FASTEST_CALL_S,
+    MAXIMUM_CALLS,
+    MINIMUM_CALLS,
+    MINIMUM_SPAN_S,
+    Run,
+    batch_of,
+    positive,
+)
+from .statistics import LEAST_FOR_CORRELATION, summarise
+from .trace import Sample, analyse, find_warm_up
+
+_TURN_S = 0.01  # of one kernel: short against what drifts, long against switching
+_LOOK_GROWTH = 1.25
+
+
+@dataclass(frozen=True)
+class Interleaved:
+    """Kernels timed in turns: `samples` [kernels], and `ratios` [kernels] of their times to the first one's.
+
+    A ratio is the median of the rounds' own ratios, whose interval drift widens far less than the medians'.
+    The first ratio is 1.
+    """
+
+    samples: tuple[Sample, ...]
+    ratios: tuple[Estimate, ...]
+    rounds: int  # after warm-up
+
+
+def measure_interleaved(
+    runs: Sequence[Run],
+    *,
+    budget_s: float,
+    relative_half_width: float = 0.02,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Interleaved:
+    """Time two or more `run(count)` in turns: all in a round, in the opposite order in the next.
+
+    `budget_s` is for all of them. Stops when the 95 % interval of every ratio lies within
+    +-`relative_half_width` of it, over at least 20 rounds and a quarter of a second; or when the budget is
+    spent, but not before one warm-up round and three more.
+    Raises ArgumentError, and what a run raises.
+    """
+    positive("budget_s", budget_s)
+    positive("relative_half_width", relative_half_width)
+    if len(runs) < 2:
+        raise ArgumentError(f"{len(runs)} kernels cannot be compared: give at least two")
+    start = clock()
+    rounds: list[list[NDArray[np.int64]]] = []
+    counts = [1] * len(runs)
+    next_look = 0
+    while True:
+        order = range(len(runs)) if len(rounds) % 2 == 0 else reversed(range(len(runs)))
+        turns = {kernel: batch_of(runs[kernel], counts[kernel]) for kernel in order}
+        rounds.append([turns[kernel] for kernel in range(len(runs))])
+        typical_s = [max(float(np.median(batch)) * 1e-9, FASTEST_CALL_S) for batch in rounds[-1]]
+        elapsed_s = clock() - start
+        round_s = sum(count * each_s for count, each_s in zip(counts, typical_s, strict=True))
+        spent = elapsed_s + round_s > budget_s or len(rounds) * sum(counts) >= MAXIMUM_CALLS
+        if len(rounds) >= next_look or spent:
+            found = _compare(rounds, relative_half_width)
+            precise = found.rounds >= LEAST_FOR_CORRELATION and elapsed_s >= MINIMUM_SPAN_S
+            precise &= all(_width(ratio) <= relative_half_width for ratio in found.ratios)
+            if (spent or precise) and len(rounds) > MINIMUM_CALLS:
+                return found
+            next_look = round(_LOOK_GROWTH * len(rounds))
+        counts = [
+            max(1, min(round(_TURN_S / each_s), BATCH_GROWTH * count))
+            for each_s, count in zip(typical_s, counts, strict=True)
+        ]
+
+
+def _compare(rounds: list[list[NDArray[np.int64]]], tolerance: float) -> Interleaved:
+    medians = np.array([[np.median(batch) for batch in batches] for batches in rounds])  # [rounds, kernels]
+    warm = max(find_warm_up(medians[:, kernel], tolerance=tolerance)[0] for kernel in range(medians.shape[1]))
+    kept = medians[warm:] if warm < len(medians) else medians
+    traces = [np.concatenate(batches) for batches in zip(*rounds, strict=True)]
+    return Interleaved(
+        samples=tuple(analyse(trace, relative_half_width=tolerance) for trace in traces),
+        ratios=tuple(_ratio(kept[:, kernel], kept[:, 0]) for kernel in range(kept.shape[1])),
+        rounds=len(kept),
+    )
+
+
+def _ratio(times: NDArray[np.float64], base: NDArray[np.float64]) -> Estimate:
+    ratios = summarise(np.maximum(times, 1) / np.maximum(base, 1))  # ns: a coarse clock can say 0
+    return Estimate(ratios.median, ratios.ci_low, ratios.ci_high)
+
+
+def _width(ratio: Estimate) -> float:
+    if ratio.ci_low is None or ratio.ci_high is None:
+        return float("inf")
+    return max(ratio.ci_high - ratio.value, ratio.value - ratio.ci_low) / ratio.value

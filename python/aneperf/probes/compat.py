@@ -1,0 +1,181 @@
+"""Compatibility: which dialects, port types, weight files and operations the device takes, and gets right."""
+
+import struct
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import mil
+from .._ane_native import Device
+from ..child import each_in_child
+from ..device import info, opened
+from ..kernels.operations import CASES
+from ..measure import positive
+from ..reference.precision import ROUNDING, tolerance
+from ..results import Result, Row, Status
+from .checking import Question, chosen, question_of
+from .schedule import Progress, Step
+
+_SHAPE = (1, 32, 4, 32)
+_ITEM_LIMIT_S = 60.0  # for a compile that takes longer than any known small one
+_INTEGERS = ("int8", "uint8", "int16", "int32", "bool")
+
+
+def compat(
+    device: Device | str | None = None,
+    *,
+    budget: float = 60.0,
+    items: Sequence[str] | None = None,
+    progress: Progress | None = None,
+) -> Result:
+    """Compile, load and evaluate a small program for each of `items` (all of them), in child processes.
+
+    An output is compared with a float64 reference. A row is ok, unsupported with the compiler's reason, or in
+    error: a wrong output, a failed evaluation, a process that died. Keys: "compat/op/conv".
+    Raises ArgumentError, DeviceUnavailable.
+    """
+    names = chosen(items, tuple(ITEMS), "items")
+    positive("budget", budget)
+    device = opened(device)
+    rows = each_in_child(
+        check_items, names, device, budget=budget, item_limit=_ITEM_LIMIT_S, lost=_row, progress=progress
+    )
+    return Result(probe="compat", environment=info(device), rows=tuple(rows))
+
+
+def check_items(device: Device, *, items: Sequence[str], budget: float, progress: Progress) -> Result:
+    """The rows of `items`, in this process. Raises CompileBudgetError where its compiles end."""
+    rows: list[Row] = []
+    for item in items:
+        progress(Step(len(rows), len(items), item))
+        fields = ITEMS[item]().ask(device)
+        rows.append(_row(item, **fields))
+        progress(Step(len(rows), len(items), item, rows[-1]))
+    return Result(probe="compat", environment=info(device), rows=tuple(rows))
+
+
+def _row(item: str, status: Status, reason: str | None = None, **fields: Any) -> Row:
+    group, _, name = item.partition("/")
+    return Row(
+        key=f"compat/{item}", status=status, reason=reason, params={"group": group, "item": name}, **fields
+    )
+
+
+def _normal(seed: int, shape: tuple[int, ...]) -> NDArray[np.float16]:
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float16)
+
+
+def _convolution(**options: Any) -> Question:
+    """Two convolutions, so that there are two weights to store."""
+    b = mil.Builder()
+    x = b.input("x", _SHAPE)
+    b.output("y", mil.conv(mil.conv(x, _normal(1, (32, 32, 1, 1)) / 8), _normal(2, (64, 32, 1, 1)) / 8))
+    return question_of(b.build(**options), [{"x": _normal(0, _SHAPE)}], 4 * ROUNDING)
+
+
+def _float_ports(dtype: Any) -> Question:
+    b = mil.Builder()
+    x = b.input("x", _SHAPE, dtype)
+    inner = mil.mul(x if dtype == "fp16" else mil.cast(x, "fp16"), 0.5)
+    b.output("y", inner if dtype == "fp16" else mil.cast(inner, "fp32"))
+    return question_of(b.build(), [{"x": _normal(0, _SHAPE).astype(mil.types.numpy_dtype(dtype))}], ROUNDING)
+
+
+def _integer_input(dtype: Any) -> Question:
+    """Spelled from the program with an fp32 input, since the builder makes no such port."""
+    b = mil.Builder()
+    b.output("y", mil.mul(mil.cast(b.input("x", _SHAPE, "fp32"), "fp16"), 0.5))
+    return _with_type(b.build(), " x", dtype, np.random.default_rng(0).integers(0, 2, _SHAPE))
+
+
+def _integer_output(dtype: Any) -> Question:
+    b = mil.Builder()
+    b.output("y", mil.cast(mil.mul(b.input("x", _SHAPE), 2.0), "fp32"))
+    question = _with_type(b.build(), " y ", dtype, np.random.default_rng(0).integers(0, 2, _SHAPE) / 2)
+    return replace(
+        question,
+        text=question.text.replace('string("fp32")', f'string("{dtype}")'),
+        inputs=[{"x": arrays["x"].astype(np.float16)} for arrays in question.inputs],
+    )
+
+
+def _with_type(program: mil.Program, port: str, dtype: Any, values: NDArray[Any]) -> Question:
+    shape = ", ".join(map(str, _SHAPE))
+    text = program.text.replace(f"tensor<fp32, [{shape}]>{port}", f"tensor<{dtype}, [{shape}]>{port}")
+    question = question_of(program, [{"x": values}], 0.0)
+    return replace(question, text=text, inputs=[{"x": values.astype(mil.types.numpy_dtype(dtype))}])
+
+
+def _published_header() -> Question:
+    """The published benchmarks' weight file, which leaves all but one byte of size and place unset.
+
+    That byte makes the size right for 512 x 512 fp16.
+    """
+    b = mil.Builder()
+    weight = (_normal(1, (512, 512, 1, 1)) / 32).astype(np.float16)
+    b.output("y", mil.conv(b.input("x", (1, 512, 1, 32)), weight))
+    program = b.build()
+    header = struct.pack("<II56xIIQQ40x", 1, 2, 0xDEADBEEF, 1, 512 * 512 * 2, 0)
+    (path,) = program.weights
+    question = question_of(program, [{"x": _normal(0, (1, 512, 1, 32))}], 4 * ROUNDING)
+    return replace(question, weights={path: header + weight.tobytes()}, lenient=True)
+
+
+def _several(inputs: Sequence[tuple[str, int]], outputs: Sequence[str]) -> Question:
+    """Ports whose order is not that of their names, and which no swap leaves as they were."""
+    b = mil.Builder()
+    tensors = [b.input(name, (1, channels, 4, 32)) for name, channels in inputs]
+    for place, name in enumerate(outputs):
+        weighted = [
+            mil.mul(mil.reduce_sum(x, [1]), 0.25 * (1 + (i + place) % len(tensors)))
+            for i, x in enumerate(tensors)
+        ]
+        total = weighted[0]
+        for term in weighted[1:]:
+            total = mil.add(total, term)
+        b.output(name, total)
+    arrays = {name: _normal(i, (1, channels, 4, 32)) for i, (name, channels) in enumerate(inputs)}
+    return question_of(b.build(), [arrays], 4 * ROUNDING)
+
+
+def _attention_mask() -> Question:
+    """A causal mask, which engines are known to ignore."""
+    shape, mask = (1, 2, 32, 64), np.triu(np.full((1, 1, 32, 32), -1e4, np.float16), 1)
+    questions = []
+    for attn_mask in (mask, None):
+        b = mil.Builder()
+        x = b.input("x", shape)
+        b.output("y", mil.scaled_dot_product_attention(x, x, x, attn_mask))
+        questions.append(question_of(b.build(), [{"x": _normal(0, shape)}], 4 * ROUNDING))
+    masked, unmasked = questions
+    return replace(masked, departure=("the mask is ignored", unmasked.expected))
+
+
+def _operation(name: str) -> Question:
+    case = CASES[name]
+    return question_of(case.build(), [case.inputs()], tolerance(name))
+
+
+ITEMS: dict[str, Callable[[], Question]] = {
+    "dialect/ios18": lambda: _convolution(dialect="ios18"),
+    "dialect/ios16": lambda: _convolution(dialect="ios16"),
+    "ports/fp16": partial(_float_ports, "fp16"),
+    "ports/fp32": partial(_float_ports, "fp32"),
+    "ports/2 inputs": lambda: _several([("b", 32), ("a", 32)], ["y"]),
+    "ports/4 inputs, 3 outputs": lambda: _several(
+        [("x10", 32), ("x2", 32), ("b", 32), ("a", 32)], ["z", "y10", "y9"]
+    ),
+    "ports/inputs of unequal size": lambda: _several([("b", 64), ("a", 32)], ["y"]),
+    "weights/a file each": lambda: _convolution(weight_files="separate"),
+    "weights/chunks of one file": lambda: _convolution(weight_files="single"),
+    "weights/published header": _published_header,
+    "semantics/attention mask": _attention_mask,
+    **{f"op/{name}": partial(_operation, name) for name in CASES},
+    # Most likely refused, and so last: failed compiles are reported to slow down later ones.
+    **{f"ports/{dtype} input": partial(_integer_input, dtype) for dtype in _INTEGERS},
+    **{f"ports/{dtype} output": partial(_integer_output, dtype) for dtype in _INTEGERS},
+}

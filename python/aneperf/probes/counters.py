@@ -1,0 +1,78 @@
+"""Counters: what the device tells of its own work. What cannot be read is unavailable, and never a number."""
+
+import time
+from typing import Any
+
+import numpy as np
+
+from .. import mil
+from .._ane_native import Device
+from ..device import info, opened
+from ..errors import CompileBudgetError, CompileError, EvaluateError, SurfaceError
+from ..measure import positive
+from ..results import Result, Row
+from .schedule import Progress, Step
+from .timing import refused
+
+_SHAPE = (1, 64, 1, 64)
+_UNTOLD = "the device does not tell"
+_STATS = {
+    "weight_bytes": ("weights as the device keeps them", "bytes"),
+    "activation_bytes": ("activations at their peak", "bytes"),
+    "operations": ("operations of an evaluation", "operations"),
+    "compile_ns": ("time of the compile", "ns"),
+    "load_ns": ("time of the load", "ns"),
+}
+_TICKS = 1000
+
+
+def counters(
+    device: Device | str | None = None, *, budget: float = 10.0, progress: Progress | None = None
+) -> Result:
+    """Read every counter and statistic of a small program's evaluation that the device has a name for.
+
+    A value is in the row's metrics, as "value" in params' unit; a row without one is unsupported, with the
+    reason. `budget`, in seconds, is for one compile and a few evaluations. Keys: "counters/queue depth".
+    Raises ArgumentError, DeviceUnavailable.
+    """
+    positive("budget", budget)
+    device = opened(device)
+    report = progress or (lambda step: None)
+    report(Step(0, 1, "reading"))
+    rows = [_clock()]
+    try:
+        rows += _read(device)
+    except (CompileBudgetError, CompileError, EvaluateError, SurfaceError) as refusal:
+        rows.append(Row(key="counters/program", params={"counter": "program"}, **refused(refusal)))
+    for done, row in enumerate(rows):
+        report(Step(done + 1, len(rows), "", row))
+    return Result(probe="counters", environment=info(device), rows=tuple(rows))
+
+
+def _read(device: Device) -> list[Row]:
+    weight = np.random.default_rng(0).standard_normal((64, 64, 1, 1)) / 8
+    b = mil.Builder()
+    b.output("y", mil.conv(b.input("x", _SHAPE), weight))
+    with b.build().compile(device) as program:
+        source, result = device.make_surface(program.inputs[0]), device.make_surface(program.outputs[0])
+        source.write(np.ones(_SHAPE, np.float16))
+        rows = [
+            _row(name, unit, getattr(program.stats, attribute), _UNTOLD)
+            for attribute, (name, unit) in _STATS.items()
+        ]
+        found = program.counters({"x": source}, {"y": result})
+        return rows + [_row(one.name, one.unit, one.value, one.reason) for one in found]
+
+
+def _clock() -> Row:
+    """The smallest step that the clock behind every duration here was seen to take."""
+    steps = np.diff([time.perf_counter_ns() for _ in range(_TICKS)])
+    seen = steps[steps > 0]
+    return _row("step of the host's clock", "ns", int(seen.min()) if seen.size else None, "it did not move")
+
+
+def _row(name: str, unit: str, value: int | None, reason: str) -> Row:
+    fields: dict[str, Any] = {"key": f"counters/{name}", "params": {"counter": name, "in": unit or "-"}}
+    if value is None:
+        return Row(status="unsupported", reason=f"unavailable: {reason}", **fields)
+    return Row(status="ok", metrics={"value": value}, **fields)

@@ -1,0 +1,98 @@
+"""Dispatch: what a call costs however little it computes."""
+
+import time
+from collections.abc import Sequence
+
+import msgspec
+
+from .._ane_native import Device
+from ..kernels.conv_stack import ConvStack
+from ..measure import Estimate
+from ..results import Result, Row
+from .case import Case, stack_case
+from .line import fit_line
+from .run import run_groups
+from .schedule import Progress
+from .timing import Clock, Fields, time_together
+
+CHANNELS, POSITIONS = 64, 32  # of the smallest kernel in the published tables
+DEPTHS = (1, 2, 4, 8, 16, 32)
+_LEAST = 3  # kernels: two lie on a line always
+
+
+def dispatch(
+    device: Device | str | None = None,
+    *,
+    budget: float = 30.0,
+    progress: Progress | None = None,
+    clock: Clock = time.perf_counter,
+) -> Result:
+    """The dispatch floor, twice: the smallest kernel's time, and what a line leaves at no work.
+
+    Stacks of 1 to 32 convolutions, 64 channels at 32 positions, are timed in turns. `budget` is in seconds
+    of `clock`, for the whole probe. Keys: "dispatch/conv64x1/sp32/fp16-ports" is the smallest kernel,
+    "dispatch/intercept" the fit of the others' time over work, whose metrics hold "ms_per_layer" and its
+    interval. Notes say whether the two agree.
+    Raises ArgumentError, DeviceUnavailable.
+    """
+    stacks = [ConvStack(CHANNELS, depth, width=POSITIONS, port_dtype="fp16") for depth in DEPTHS]
+    cases = [stack_case("dispatch", stack) for stack in stacks]
+
+    def measure_group(device: Device, group: Sequence[Case], share_s: float) -> list[Fields]:
+        return time_together(device, group, share_s, clock)
+
+    result = run_groups(
+        "dispatch", device, [cases], measure_group, budget=budget, progress=progress, clock=clock
+    )
+    row, notes = _conclude(result.rows)
+    return msgspec.structs.replace(result, rows=(*result.rows, row), notes=(*notes, *result.notes))
+
+
+def _conclude(rows: Sequence[Row]) -> tuple[Row, list[str]]:
+    """The row of the intercept, and what the two figures say."""
+    key = "dispatch/intercept"
+    params: dict[str, int | float | str] = {"config": "intercept", "depth": 0}
+    smallest, *others = rows
+    ok = [row for row in others if row.status == "ok" and row.median]
+    if len(ok) < _LEAST:
+        reason = f"a line needs {_LEAST} kernels besides the smallest, and {len(ok)} were measured"
+        return Row(key=key, params=params, status="skipped", reason=reason), []
+    line = fit_line([row.params["depth"] for row in ok], [row.median or 0.0 for row in ok])
+    floor, slope = line.intercept, line.slope
+    if floor.value <= 0:
+        reason = f"the intercept is {floor.value:.2g} ms: time is no straight line over this work"
+        return Row(key=key, params=params, status="error", reason=reason), []
+    bounds = {
+        "ms_per_layer": slope.value,
+        "ms_per_layer_low": slope.ci_low,
+        "ms_per_layer_high": slope.ci_high,
+    }
+    row = Row(
+        key=key,
+        params=params,
+        status="ok",
+        unit="ms",
+        median=floor.value,
+        ci_low=max(0.0, floor.ci_low or 0.0),
+        ci_high=floor.ci_high,
+        metrics={name: value for name, value in bounds.items() if value is not None},
+    )
+    return row, [
+        *_comparison(smallest, floor, slope),
+        "Intercept: of the other kernels' time over layers.",
+    ]
+
+
+def _comparison(smallest: Row, floor: Estimate, slope: Estimate) -> list[str]:
+    if smallest.status != "ok" or not smallest.median or floor.ci_low is None or floor.ci_high is None:
+        return []
+    # The smallest kernel has one layer, and the intercept none.
+    above = smallest.median - slope.value
+    meet = (smallest.ci_low or above) - slope.value <= floor.ci_high
+    meet &= floor.ci_low <= (smallest.ci_high or above) - slope.value
+    verdict = "they agree" if meet else "they do not agree: time is no straight line over this work"
+    bounds = f"[{max(0.0, floor.ci_low):.4g}, {floor.ci_high:.4g}]"
+    return [
+        f"Dispatch floor: {smallest.median:.4g} ms for the smallest kernel, {above:.4g} ms less its layer; "
+        f"{floor.value:.4g} ms {bounds} by a line through the others: {verdict}."
+    ]

@@ -1,0 +1,72 @@
+"""int8: fp16 against W8A8 on the published five configurations, in turns."""
+
+import time
+from collections.abc import Sequence
+
+from .._ane_native import Device
+from ..kernels.conv_stack import ConvStack
+from ..kernels.quantized_stack import QuantizedStack
+from ..results import Result
+from .case import Case, check_stacks, refuse_repetition
+from .run import run_groups
+from .schedule import Progress
+from .timing import Clock, Fields, time_pair
+
+INT8_PUBLISHED = tuple(
+    QuantizedStack(channels=channels, depth=depth, height=64, width=64)
+    for channels, depth in ((512, 128), (512, 64), (256, 256), (256, 128), (384, 128))
+)
+_NOTES = (
+    "Ratio: time in fp16 / time in W8A8, timed in turns, ± the larger half of its 95 % interval.",
+    "W8A8: int8 weights, dequantized as they are read; activations pass through int8 between layers, as in "
+    "the published benchmark, with weights and scales that keep values in range. Ports are fp16.",
+)
+
+
+def int8(
+    device: Device | str | None = None,
+    *,
+    budget: float = 30.0,
+    configs: Sequence[QuantizedStack] = INT8_PUBLISHED,
+    progress: Progress | None = None,
+    clock: Clock = time.perf_counter,
+) -> Result:
+    """Time stacks of convolutions in fp16 and in W8A8, and report TOPS and the ratio of each pair.
+
+    `budget` is in seconds of `clock`, for the whole probe. A pair is timed in turns, and every output is
+    checked. Keys: "int8/conv512x128/sp64x64/fp16" and ".../w8a8"; the latter row's metrics hold "ratio",
+    "ratio_low" and "ratio_high", fp16's time over its own.
+    Raises ArgumentError, DeviceUnavailable.
+    """
+    check_stacks(configs, QuantizedStack)
+    pairs = [[_case(_in_fp16(stack), "FP16"), _case(stack, "W8A8")] for stack in configs]
+    refuse_repetition(case for pair in pairs for case in pair)
+
+    def measure_pair(device: Device, pair: Sequence[Case], share_s: float) -> list[Fields]:
+        return time_pair(device, pair, share_s, clock)
+
+    return run_groups(
+        "int8", device, pairs, measure_pair, budget=budget, progress=progress, clock=clock, notes=_NOTES
+    )
+
+
+def _in_fp16(stack: QuantizedStack) -> ConvStack:
+    return ConvStack(
+        stack.channels, stack.depth, stack.height, stack.width, port_dtype="fp16", seed=stack.seed
+    )
+
+
+def _case(stack: ConvStack, precision: str) -> Case:
+    area = f"sp{stack.width}" if stack.height == 1 else f"sp{stack.height}x{stack.width}"
+    return Case(
+        key=f"int8/conv{stack.channels}x{stack.depth}/{area}/{precision.lower()}",
+        kernel=stack,
+        params={
+            "config": f"{precision} {stack.name}",
+            "precision": precision.lower(),
+            "channels": stack.channels,
+            "depth": stack.depth,
+            "height": stack.height,
+            "width": stack.width,
+        },
+    )

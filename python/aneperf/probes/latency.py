@@ -1,0 +1,34 @@
+"""Latency: single 1x1 convolutions of growing width, the published in-memory benchmark."""
+
+import time
+from typing import Literal
+
+from .._ane_native import Device
+from ..kernels.conv_stack import ConvStack
+from ..results import Result
+from .case import stack_case
+from .peak import PORT_NOTES
+from .run import run_cases
+from .schedule import Progress
+from .timing import Clock
+
+CHANNELS = (256, 512, 1024, 2048, 3072, 4096)
+
+
+def latency(
+    device: Device | str | None = None,
+    *,
+    budget: float = 15.0,
+    ports: Literal["fp32", "fp16"] = "fp32",
+    progress: Progress | None = None,
+    clock: Clock = time.perf_counter,
+) -> Result:
+    """Time single convolutions of 256 to 4096 channels at 64 positions, as published.
+
+    `budget` is in seconds of `clock`, for the whole probe. Keys: "latency/conv256x1/sp64/fp32-ports".
+    Raises ArgumentError, DeviceUnavailable.
+    """
+    stacks = [ConvStack(channels, depth=1, port_dtype=ports) for channels in CHANNELS]
+    cases = [stack_case("latency", stack, config=f"{stack.channels}ch x {stack.width}sp") for stack in stacks]
+    notes = [PORT_NOTES[ports]]
+    return run_cases("latency", device, cases, budget=budget, progress=progress, clock=clock, notes=notes)

@@ -1,0 +1,89 @@
+"""Memory: single convolutions whose weights grow from 0.1 to 128 MB, the two published scans."""
+
+import time
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+
+from .._ane_native import Device
+from ..errors import ArgumentError
+from ..kernels.conv_stack import ConvStack
+from ..results import Result
+from .case import Case, stack_case
+from .peak import PORT_NOTES
+from .run import run_groups
+from .schedule import Progress
+from .sram_analysis import STRIDE, analyse_sram
+from .timing import Clock, Fields, time_together
+
+_HALVED = (8192, 32)  # as published, where it is the one row that halves the positions
+COARSE = (*((channels, 64) for channels in (256, 512, 1024, 2048, 3072, 4096, 5120, 6144)), _HALVED)
+FINE = (
+    *((channels, 64) for channels in (256, 512, 1024, 1536, 2048, 2560, 3072, 3584)),
+    *((channels, 64) for channels in (4096, 4608, 5120, 6144)),
+    _HALVED,
+)
+_CORRECTED = (8192, 64)
+_POWERS = ((1024, 64), (2048, 64), (4096, 64), (8192, 64))
+_SIDES = (-STRIDE, 0, STRIDE)
+
+
+def sram(
+    device: Device | str | None = None,
+    *,
+    fine: bool = False,
+    budget: float = 60.0,
+    ports: Literal["fp32", "fp16"] = "fp32",
+    progress: Progress | None = None,
+    clock: Clock = time.perf_counter,
+) -> Result:
+    """Time single convolutions of 256 to 8192 channels at 64 positions, and look for the memory's limits.
+
+    The published nine rows, or `fine`, thirteen; their last one has 32 positions, and one more row has 64.
+    `fine` also measures the neighbours of powers of two, in turns with them, which tell a stride conflict
+    from a capacity. Every other size is measured on the way up, the others on the way down. `budget` is in
+    seconds of `clock`, for the whole probe. Keys: "sram/conv4096x1/sp64/fp32-ports". Notes say what
+    `aneperf.probes.sram_analysis.analyse_sram(result)` finds.
+    Raises ArgumentError, DeviceUnavailable.
+    """
+    if type(fine) is not bool:
+        raise ArgumentError(f"fine must be True or False, not {fine!r}")
+    sizes = sorted({*FINE, _CORRECTED} if fine else {*COARSE, _CORRECTED})
+    groups = [
+        [_case(ConvStack(channels + side, depth=1, width=width, port_dtype=ports)) for side in sides]
+        for channels, width in sizes
+        for sides in [_SIDES if fine and (channels, width) in _POWERS else (0,)]
+    ]
+    # Every other size upwards, and the rest on the way back: a machine that slows down meanwhile must not
+    # look like one whose memory ends.
+    groups = groups[::2] + groups[1::2][::-1]
+
+    def measure_group(device: Device, group: Sequence[Case], share_s: float) -> list[Fields]:
+        return time_together(device, group, share_s, clock)
+
+    notes = [
+        "GFLOPS/MB: throughput over the weights' size, as published. Act: one port, as fp16; Tot: with both.",
+        PORT_NOTES[ports],
+    ]
+    result = run_groups(
+        "sram", device, groups, measure_group, budget=budget, progress=progress, clock=clock, notes=notes
+    )
+    found = analyse_sram(result)
+    return msgspec.structs.replace(
+        result,
+        rows=tuple(sorted(result.rows, key=lambda row: (row.params["channels"], row.params["width"]))),
+        notes=(*(found.lines() if found else ()), *result.notes),
+    )
+
+
+def _case(stack: ConvStack) -> Case:
+    activations = 2 * stack.channels * stack.width / 2**20
+    weights = stack.weight_bytes / 2**20
+    return stack_case(
+        "sram",
+        stack,
+        config=f"{stack.channels}ch x {stack.width}sp",
+        metrics={"activations_mb": activations, "total_mb": weights + 2 * activations},
+        derive=lambda metrics: {"gflops_per_mb": 1000 * metrics["tflops"] / weights},
+    )

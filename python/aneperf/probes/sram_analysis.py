@@ -1,0 +1,183 @@
+"""What a scan over weight sizes tells of the memory: floor, bandwidth, stride conflicts, and where it ends.
+
+A slow size can have two causes: a stride conflict spares the sizes just below and above it, a capacity none
+that is above it. So sizes that conflict are found first, by their neighbours, and left out of the search for
+a capacity.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from ..measure import Estimate
+from ..results import Result, Row
+from .line import Change, find_change, fit_line
+
+STRIDE = 64  # channels to a neighbour: its row is 128 bytes longer or shorter
+_CONFLICT, _FAR_CONFLICT = 1.1, 1.5  # over the neighbours; less is not worth a name
+_LEAST = 6  # sizes: three on either side of a change
+_GB_MS_PER_MB = 2**20 / 1e6
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """A width against the nearest ones below and above: `factor` is its time over the line between theirs."""
+
+    channels: int
+    below: int
+    above: int
+    factor: float
+    is_certain: bool  # the neighbours are next to it
+
+    def __str__(self) -> str:
+        doubt = "" if self.is_certain else ", perhaps: closer neighbours would tell"
+        return f"{self.channels} ch takes {self.factor:.2f}x the time of {self.below} and {self.above}{doubt}"
+
+
+@dataclass(frozen=True)
+class SramAnalysis:
+    """Findings about rows of one area. `cliff` is None if none was found up to `largest_mb` of weights.
+
+    `bandwidth_gb_s` is the rate at which weights are used, which arithmetic may bound before memory does:
+    `area_factor`, if known, is the time of the largest width at twice the positions over its time at once.
+    """
+
+    floor_ms: Estimate
+    bandwidth_gb_s: Estimate
+    tested: tuple[int, ...]  # powers of two with both neighbours
+    conflicts: tuple[Conflict, ...]
+    cliff: Change | None
+    sizes: int  # that the search for a cliff had
+    largest_mb: float
+    noisy: int  # of all rows, those whose medians are uncertain
+    area_factor: float | None = None
+
+    def lines(self) -> list[str]:
+        """In words."""
+        said = [
+            f"Dispatch floor: {_interval(self.floor_ms, 'ms')}. Use of weights: "
+            f"{_interval(self.bandwidth_gb_s, 'GB/s')}{self._bound()}"
+        ]
+        if self.conflicts:
+            said.append(f"Stride conflicts: {'; '.join(map(str, self.conflicts))}.")
+        elif self.tested:
+            said.append(f"No stride conflict at {', '.join(map(str, self.tested))} channels.")
+        else:
+            said.append("Stride conflicts: unknown without the neighbours of powers of two.")
+        if self.cliff:
+            place = f"between {self.cliff.low:.1f} and {self.cliff.high:.1f} MB of weights"
+            what = "all weights" if self.cliff.jumps else "further weights"
+            said.append(
+                f"Cliff: {place}, {what} cost {self.cliff.factor:.1f}x as much per byte "
+                f"(chance of that without one: {max(self.cliff.chance, 0.001):.1%} or less)."
+            )
+        elif self.sizes < _LEAST:
+            said.append(f"Capacity: {self.sizes} sizes are too few to tell.")
+        else:
+            said.append(
+                f"No cliff found: one line explains {self.sizes} sizes up to {self.largest_mb:.1f} MB."
+            )
+        if self.noisy:
+            said.append(
+                f"{self.noisy} times are uncertain, and the findings with them: repeat on a quiet machine."
+            )
+        return said
+
+    def _bound(self) -> str:
+        if self.area_factor is None:
+            return "."
+        bound = "arithmetic" if self.area_factor > 1.5 else "weights"
+        return f"; twice the positions take {self.area_factor:.2f}x the time, so {bound} bound it."
+
+
+def analyse_sram(rows: Result | Iterable[Row]) -> SramAnalysis | None:
+    """Findings about the ok rows of `sram`, which a saved result also has; None for fewer than 3 sizes."""
+    ok = [row for row in rows if row.status == "ok" and row.median]
+    scan = sorted((row for row in ok if row.params["width"] == 64), key=_channels)
+    if len(scan) < 3:
+        return None
+    powers = [place for place in range(1, len(scan) - 1) if _is_power_of_two(_channels(scan[place]))]
+    tested = [place for place in powers if _are_close(scan[place - 1], scan[place + 1])]
+    # Far neighbours only raise a suspicion, and none where others have close ones.
+    conflicts = [found for place in tested or powers if (found := _conflict(*scan[place - 1 : place + 2]))]
+    spared = {found.channels for found in conflicts}
+    calm = [row for row in scan if _channels(row) not in spared]
+    if len(calm) < 3:
+        return None
+    sizes, times = [_size(row) for row in calm], [_time(row) for row in calm]
+    cliff = find_change(sizes, times)
+    below = [place for place, size in enumerate(sizes) if cliff is None or size <= cliff.low]
+    line = fit_line([sizes[place] for place in below], [times[place] for place in below])
+    return SramAnalysis(
+        floor_ms=line.intercept,
+        bandwidth_gb_s=_rate(line.slope),
+        tested=tuple(_channels(scan[place]) for place in tested),
+        conflicts=tuple(conflicts),
+        cliff=cliff,
+        sizes=len(sizes),
+        largest_mb=max(sizes),
+        noisy=sum("noisy" in row.flags or row.ci_low is None for row in ok),
+        area_factor=_area_factor(ok),
+    )
+
+
+def _conflict(below: Row, row: Row, above: Row) -> Conflict | None:
+    share = (_size(row) - _size(below)) / (_size(above) - _size(below))
+    expected = _time(below) + share * (_time(above) - _time(below))
+    factor = _time(row) / expected
+    is_close = _are_close(below, above)
+    low, high = row.ci_low or _time(row), max(other.ci_high or _time(other) for other in (below, above))
+    if factor < (_CONFLICT if is_close else _FAR_CONFLICT) or low <= high:
+        return None
+    return Conflict(_channels(row), _channels(below), _channels(above), factor, is_close)
+
+
+def _are_close(below: Row, above: Row) -> bool:
+    return _channels(above) - _channels(below) <= 2 * STRIDE
+
+
+def _area_factor(rows: Sequence[Row]) -> float | None:
+    """Of the widest kernel that was also measured at half the positions."""
+    halves = {_channels(row): row for row in rows if row.params["width"] == 32}
+    pairs = [
+        (row, halves[_channels(row)])
+        for row in rows
+        if row.params["width"] == 64 and _channels(row) in halves
+    ]
+    if not pairs:
+        return None
+    full, half = max(pairs, key=lambda pair: _channels(pair[0]))
+    return _time(full) / _time(half)
+
+
+def _rate(slope: Estimate) -> Estimate:
+    """GB/s from ms/MB. An interval that reaches 0 ms/MB has no end, and is not given."""
+    if slope.value <= 0:
+        return Estimate(float("inf"), None, None)
+    if slope.ci_low is None or slope.ci_high is None or slope.ci_low <= 0:
+        return Estimate(_GB_MS_PER_MB / slope.value, None, None)
+    return Estimate(_GB_MS_PER_MB / slope.value, _GB_MS_PER_MB / slope.ci_high, _GB_MS_PER_MB / slope.ci_low)
+
+
+def _interval(estimate: Estimate, unit: str) -> str:
+    if not 0 < estimate.value < float("inf"):
+        return "unknown, below the scatter"
+    if estimate.ci_low is None or estimate.ci_high is None:
+        return f"{estimate.value:.4g} {unit}"
+    return f"{estimate.value:.4g} {unit} [{max(0.0, estimate.ci_low):.4g}, {estimate.ci_high:.4g}]"
+
+
+def _channels(row: Row) -> int:
+    return int(row.params["channels"])
+
+
+def _size(row: Row) -> float:
+    return row.metrics["weights_mb"]
+
+
+def _time(row: Row) -> float:
+    assert row.median is not None
+    return row.median
+
+
+def _is_power_of_two(channels: int) -> bool:
+    return channels & (channels - 1) == 0

@@ -1,0 +1,174 @@
+"""Sustained throughput: one stack under load for seconds on end, and how its speed changes."""
+
+import time
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._ane_native import Device
+from ..device import info, opened
+from ..errors import ArgumentError
+from ..kernels.conv_stack import ConvStack
+from ..measure import BATCH_S, analyse, positive, ratio, summarise
+from ..results import Result, Row
+from .case import Case, stack_case
+from .peak import PORT_NOTES
+from .run import compile_notes
+from .schedule import Progress, Step
+from .timing import REFUSALS, Clock, Fields, Loaded, refused
+
+STACK = ConvStack(channels=512, depth=128, width=2048)  # the published sweep's fastest
+INTERVALS = 10
+_NOTABLE = 0.02
+_LEAST = 6  # calls in a third of them: fewer have no interval
+_BARS = "▁▂▃▄▅▆▇█"
+_STATISTICS = ("n", "median", "mean", "p05", "p95", "ci_low", "ci_high")
+
+
+def sustained(
+    device: Device | str | None = None,
+    *,
+    seconds: float = 5.0,
+    budget: float | None = None,
+    stack: ConvStack = STACK,
+    ports: Literal["fp32", "fp16"] | None = None,
+    progress: Progress | None = None,
+    clock: Clock = time.perf_counter,
+) -> Result:
+    """Evaluate a stack without pause for `seconds`, and report its throughput in ten intervals.
+
+    `budget`, in seconds of `clock`, includes building and compiling, and shortens the load if need be. The
+    output is checked after the load. Keys: "sustained/conv512x128/sp2048/fp32-ports" for all of it, and
+    ".../01" to ".../10" for the intervals, whose params hold their "start_s" and "end_s". Notes say whether
+    it slowed down. An interrupt passes, once the intervals finished before are reported to `progress`.
+    Raises ArgumentError, DeviceUnavailable.
+    """
+    positive("seconds", seconds)
+    if budget is not None:
+        positive("budget", budget)
+    if not isinstance(stack, ConvStack):
+        raise ArgumentError(f"stack must be a ConvStack, not {stack!r}")
+    case = stack_case("sustained", stack if ports is None else replace(stack, port_dtype=ports))
+    device = opened(device)
+    environment = info(device)
+    report = progress or (lambda step: None)
+    start = clock()
+    report(Step(0, INTERVALS + 1, case.name))
+    load = _Load(seconds, report, case.name, clock)
+    try:
+        with Loaded(device, case, clock) as loaded:
+            left_s = seconds if budget is None else min(seconds, budget - (clock() - start))
+            load.run(loaded, left_s)
+            fields = loaded.fields(analyse(load.durations))
+        rows = [case.row(**fields), *load.rows(case, fields)]
+        notes = load.verdict() if fields["status"] == "ok" else []
+    except REFUSALS as refusal:
+        rows, notes = [case.row(**refused(refusal))], []
+    for place, row in enumerate(rows):
+        report(Step(INTERVALS + 1 - len(rows) + place + 1, INTERVALS + 1, "", row))
+    if load.interrupt:
+        raise load.interrupt
+    return Result(
+        probe="sustained",
+        environment=environment,
+        rows=tuple(rows),
+        notes=(*notes, PORT_NOTES[str(case.params["ports"])], *compile_notes(rows)),
+    )
+
+
+class _Load:
+    """Calls made one after the other, and when each of them ended."""
+
+    def __init__(self, seconds: float, report: Progress, name: str, clock: Clock) -> None:
+        self.interrupt: KeyboardInterrupt | None = None
+        self._interval_s = seconds / INTERVALS
+        self._report = report
+        self._name = name
+        self._clock = clock
+        self._durations: list[NDArray[np.int64]] = []
+        self._ends: list[NDArray[np.float64]] = []  # s since the first call began
+
+    def run(self, loaded: Loaded, seconds: float) -> None:
+        """Call for that long, at least once. An interrupt ends it, and is kept."""
+        start, count = self._clock(), 1
+        try:
+            while True:
+                began = self._clock() - start
+                batch = loaded.request.time(count)
+                self._durations.append(batch)
+                self._ends.append(np.asarray(began + np.cumsum(batch) * 1e-9))
+                elapsed = self._clock() - start
+                if elapsed >= seconds:
+                    return
+                done = min(int(elapsed / self._interval_s), INTERVALS)
+                self._report(Step(done, INTERVALS + 1, f"{self._name}, {elapsed:.1f} s"))
+                typical_s = max(float(np.median(batch)) * 1e-9, 1e-6)
+                turn_s = min(BATCH_S, self._interval_s, seconds - elapsed)
+                count = max(1, min(round(turn_s / typical_s), 10 * count))
+        except KeyboardInterrupt as interrupt:
+            if not self._durations:
+                raise
+            self.interrupt = interrupt
+
+    @property
+    def durations(self) -> NDArray[np.int64]:
+        """Of every call [n], in ns."""
+        return np.concatenate(self._durations)
+
+    def rows(self, case: Case, fields: Fields) -> list[Row]:
+        """A row for each interval in which a call ended; in error if the whole is."""
+        places = self._places()
+        return [
+            self._row(case, place, self.durations[places == place], fields)
+            for place in sorted(set(places.tolist()))
+        ]
+
+    def _row(self, case: Case, place: int, durations: NDArray[np.int64], fields: Fields) -> Row:
+        times = summarise(durations * 1e-6)
+        start_s, end_s = place * self._interval_s, (place + 1) * self._interval_s
+        is_ok = fields["status"] == "ok" and times.mean > 0
+        return Row(
+            key=f"{case.key}/{place + 1:02}",
+            status=fields["status"],
+            reason=fields.get("reason"),
+            params={
+                **case.params,
+                "config": f"{start_s:.4g} to {end_s:.4g} s",
+                "start_s": start_s,
+                "end_s": end_s,
+            },
+            unit="ms",
+            metrics={"tflops": case.kernel.flops / (times.mean * 1e9)} if is_ok else {},
+            **{name: getattr(times, name) for name in _STATISTICS},
+        )
+
+    def verdict(self) -> list[str]:
+        """How throughput went, and whether its last third is slower than its first."""
+        durations, places = self.durations, self._places()
+        rates = [1 / durations[places == place].mean() for place in sorted(set(places.tolist()))]
+        slowest, fastest = min(rates), max(rates)
+        bars = "".join(_BARS[round((len(_BARS) - 1) * rate / fastest)] for rate in rates)
+        shape = (
+            f"Throughput over time: {bars}. The slowest interval has {slowest / fastest:.0%} of the fastest."
+        )
+        third = len(durations) // 3
+        if third < _LEAST:
+            return [shape, f"{len(durations)} calls are too few to tell a trend: give more seconds."]
+        change = ratio(summarise(durations[-third:]), summarise(durations[:third]))
+        percent = f"{100 * abs(change.value - 1):.1f} %"
+        if not change.excludes(1) or abs(change.value - 1) < _NOTABLE:
+            return [shape, f"Steady: the last third's calls take {change.value:.3f}x the first third's."]
+        if change.value < 1:
+            return [shape, f"Sped up: the last third's calls are {percent} shorter than the first third's."]
+        return [
+            shape,
+            f"Slowed down: the last third's calls are {percent} longer than the first third's, by throttling "
+            "or by other work on this machine.",
+        ]
+
+    def _places(self) -> NDArray[np.int64]:
+        """The interval [n] in which each call ended; what overran the last one belongs to it."""
+        ends = np.concatenate(self._ends)
+        return np.minimum(ends / self._interval_s, INTERVALS - 1).astype(np.int64)

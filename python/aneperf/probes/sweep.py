@@ -1,0 +1,160 @@
+"""Sweep: stacks of convolutions over positions, channels and depths, with a status for every value."""
+
+import time
+from collections.abc import Iterable, Sequence
+from itertools import product
+from typing import Literal, cast
+
+from .._ane_native import Device
+from ..child import each_in_child
+from ..device import info, opened
+from ..errors import ArgumentError, CompileBudgetError
+from ..kernels.conv_stack import ConvStack
+from ..measure import positive
+from ..results import Result
+from .case import Case, refuse_repetition, stack_case
+from .peak import PORT_NOTES
+from .run import run_cases, run_groups
+from .schedule import Progress
+from .timing import Clock, Fields, time_kernel
+
+SPATIAL = (64, 128, 256, 512, 1024, 2048)
+# Powers of two, three times them, their neighbours, and others: 52, as many as a published sweep had.
+CHANNELS = (
+    *(1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 63, 64, 65, 80, 96, 127, 128, 129, 160, 192, 255, 256, 257),
+    *(320, 384, 448, 511, 512, 513, 576, 640, 768, 832, 896, 1023, 1024, 1025, 1152, 1280, 1536, 1792),
+    *(2047, 2048, 2049, 2304, 2560, 3072, 3328, 3584, 4095, 4096),
+)
+DEPTH = (1, 2, 4, 8, 16, 32, 64, 128)
+_IN_CHILDREN = "Measured in processes of their own, each of which has the compiles of one process."
+_STACK_LIMIT_S = 120.0  # without a row: a compile or a call hangs
+_LARGEST_BYTES = 2**31  # of weights, or of a port: what a machine with little memory still holds
+
+
+def sweep(
+    device: Device | str | None = None,
+    *,
+    spatial: Sequence[int] | None = None,
+    channels: Sequence[int] | None = None,
+    depth: Sequence[int] | None = None,
+    budget: float = 60.0,
+    ports: Literal["fp32", "fp16"] = "fp32",
+    progress: Progress | None = None,
+    clock: Clock = time.perf_counter,
+) -> Result:
+    """Time the stack of every combination of positions, channels and depths.
+
+    What is not given stays what it is in the published stack: 64 positions, 512 channels, and 128 layers, or
+    one if it is channels that vary. With nothing given, positions go from 64 to 2048. `CHANNELS` and `DEPTH`
+    of this module are good values. `budget` is in seconds of `clock`, for the whole probe. On the engine, and
+    where this process has too few compiles left, other processes measure. Keys:
+    "sweep/conv512x128/sp64/fp32-ports".
+    Raises ArgumentError, also for a stack of more than 2 GiB; DeviceUnavailable.
+    """
+    if spatial is None and channels is None and depth is None:
+        spatial = SPATIAL
+    widths = _values("spatial", spatial, 64)
+    depths = _values("depth", depth, 128 if channels is None else 1)
+    counts = _values("channels", channels, 512)
+    stacks = [
+        ConvStack(channels=count, depth=layers, width=width, port_dtype=ports)
+        for count, layers, width in product(counts, depths, widths)
+    ]
+    for stack in stacks:
+        _refuse_large(stack)
+    cases = {_text(stack): stack_case("sweep", stack) for stack in stacks}
+    if len(cases) < len(stacks):
+        refuse_repetition(stack_case("sweep", stack) for stack in stacks)
+    device = opened(device)
+    compiles_left = device.compile_budget.soft - device.compiles_used
+    if device.info()["kind"] != "ane" and len(cases) <= compiles_left:
+        return run_cases(
+            "sweep",
+            device,
+            list(cases.values()),
+            budget=budget,
+            progress=progress,
+            clock=clock,
+            notes=[PORT_NOTES[ports]],
+        )
+    environment = info(device)
+    rows = each_in_child(
+        measure_stacks,
+        list(cases),
+        device,
+        budget=positive("budget", budget),
+        item_limit=_STACK_LIMIT_S,
+        lost=lambda text, status, reason: cases[text].row(status=status, reason=reason),
+        progress=progress,
+        clock=clock,
+    )
+    return Result(
+        probe="sweep", environment=environment, rows=tuple(rows), notes=(PORT_NOTES[ports], _IN_CHILDREN)
+    )
+
+
+def measure_stacks(
+    device: Device, *, items: Sequence[str], budget: float, progress: Progress | None = None
+) -> Result:
+    """What a child process of a sweep does. Raises CompileBudgetError once its compiles are spent."""
+    clock = time.perf_counter
+
+    def measure_one(device: Device, group: Sequence[Case], share_s: float) -> list[Fields]:
+        fields = time_kernel(device, group[0], share_s, clock)
+        if fields["status"] == "skipped":
+            raise CompileBudgetError(fields["reason"])
+        return [fields]
+
+    groups = [[stack_case("sweep", _stack(text))] for text in items]
+    return run_groups("sweep", device, groups, measure_one, budget=budget, progress=progress, clock=clock)
+
+
+def _text(stack: ConvStack) -> str:
+    return f"{stack.channels} {stack.depth} {stack.width} {stack.port_dtype}"
+
+
+def _stack(text: str) -> ConvStack:
+    channels, depth, width, ports = text.split()
+    return ConvStack(
+        int(channels), int(depth), width=int(width), port_dtype=cast(Literal["fp32", "fp16"], ports)
+    )
+
+
+def parse_values(name: str, text: str, all_values: Sequence[int]) -> list[int]:
+    """The values that a text means: "64,512", "64..2048" (doubling), or "all". Raises ArgumentError."""
+    if text.strip() == "all":
+        return list(all_values)
+    values: list[int] = []
+    for part in text.split(","):
+        first, dots, last = part.strip().partition("..")
+        ends = [first, last] if dots else [first]
+        if not all(end.isascii() and end.isdecimal() and len(end) < 10 for end in ends):
+            raise ArgumentError(f"{name}: {part.strip()!r} is no value: give 64,512 or 64..2048 or all")
+        low, high = int(ends[0]), int(ends[-1])
+        if not 0 < low <= high:
+            raise ArgumentError(f"{name}: {part.strip()!r} is no value: they start at 1 and go upwards")
+        while low <= high:
+            values.append(low)
+            low *= 2
+    return list(dict.fromkeys(values))
+
+
+def _values(name: str, given: Iterable[int] | None, otherwise: int) -> list[int]:
+    if given is None:
+        return [otherwise]
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise ArgumentError(f"{name} must be a list of integers, not {given!r}")
+    values = list(given)
+    if not values:
+        raise ArgumentError(f"{name} is empty: give at least one value")
+    return values
+
+
+def _refuse_large(stack: ConvStack) -> None:
+    port_bytes = 4 * stack.channels * stack.height * stack.width
+    for what, size in (("weights", stack.weight_bytes), ("each port", port_bytes)):
+        if size > _LARGEST_BYTES:
+            raise ArgumentError(
+                f"{stack.name} has {size / 2**30:.1f} GiB of {what}, where a sweep takes "
+                f"{_LARGEST_BYTES / 2**30:.0f}: give fewer channels, layers or positions"
+            )

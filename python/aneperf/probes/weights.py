@@ -1,0 +1,138 @@
+"""Weights: whether a compiled program's weights can be changed without another compile.
+
+Three ways that have been proposed: other weight files and a reload, a weights buffer in the request, and
+another procedure index. Each is tried with weights whose output is known, and judged by the output alone.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import mil
+from .._ane_native import Device, Layout, Program, Surface
+from ..device import info, opened
+from ..errors import CompileBudgetError, CompileError, DeviceUnavailable, EvaluateError, SurfaceError
+from ..measure import positive
+from ..reference import evaluate
+from ..reference.precision import ROUNDING, compare
+from ..results import Result, Row
+from .schedule import Progress, Step
+from .timing import Fields, refused
+
+BAKED_IN = "baked in: the output did not change"
+CHANGED = "changed: the output is that of the other weights"
+_SHAPE = (1, 64, 1, 64)
+_PROCEDURES = (1, 15, 128)  # 15 is the highest that others have tried, 128 the framework's limit
+
+
+class _Layer:
+    """One convolution: what it gives with the weights it is compiled with, and with the others."""
+
+    def __init__(self) -> None:
+        self.x = np.random.default_rng(0).standard_normal(_SHAPE).astype(np.float16)
+        built, other = (self._build(seed) for seed in (1, 2))
+        self.text, self.weights, self.other_weights = built.text, built.weights, other.weights
+        self.expected, self.other_expected = (evaluate(program, x=self.x)["y"] for program in (built, other))
+
+    def _build(self, seed: int) -> mil.Program:
+        weight = np.random.default_rng(seed).standard_normal((64, 64, 1, 1)) / 8
+        b = mil.Builder()
+        b.output("y", mil.conv(b.input("x", _SHAPE), weight))
+        return b.build()
+
+    def judge(self, before: NDArray[Any], after: NDArray[Any]) -> Fields:
+        """What an output tells: a verdict, or an error for one that neither weights give."""
+        if np.array_equal(before.view(np.uint16), after.view(np.uint16)):
+            return {"status": "ok", "verdict": BAKED_IN}
+        errors = compare(after, self.other_expected)
+        if errors is not None and errors.relative <= 4 * ROUNDING:
+            return {"status": "ok", "verdict": CHANGED}
+        return {"status": "error", "reason": "the output changed, to that of neither weights"}
+
+
+class _Trial:
+    """The program on the device, and its output before anything is tried."""
+
+    def __init__(self, device: Device, layer: _Layer) -> None:
+        self.device, self.layer = device, layer
+        self.program: Program = device.compile(layer.text, layer.weights)
+        self.source: Surface = device.make_surface(self.program.inputs[0])
+        self.source.write(layer.x)
+        self.before = self.output()
+
+    def output(self, **options: Any) -> NDArray[Any]:
+        """The output of one evaluation, on a surface that holds nothing of an earlier one."""
+        result = self.device.make_surface(self.program.outputs[0])
+        self.program.bind({"x": self.source}, {"y": result}, **options).evaluate()
+        return result.read()
+
+
+def _reload(trial: _Trial, weights: Mapping[str, bytes]) -> NDArray[Any]:
+    trial.program.reload(weights)
+    return trial.output()
+
+
+def _buffer(trial: _Trial, start: int) -> NDArray[Any]:
+    """The other weight file, or from `start` on its payload, as the request's weights buffer."""
+    (data,) = trial.layer.other_weights.values()
+    content = np.frombuffer(data[start:], np.uint16).view(np.float16)
+    surface = trial.device.make_surface(content.nbytes)
+    surface.write(content, Layout("fp16", content.shape))
+    return trial.output(weights_buffer=surface)
+
+
+_TRIALS: dict[str, Callable[[_Trial], NDArray[Any]]] = {
+    "reload, same files": lambda trial: _reload(trial, {}),
+    "reload, other files": lambda trial: _reload(trial, trial.layer.other_weights),
+    "weights buffer, a file": lambda trial: _buffer(trial, 0),
+    "weights buffer, the numbers": lambda trial: _buffer(trial, 128),
+    **{f"procedure {number}": partial(_Trial.output, procedure=number) for number in _PROCEDURES},
+}
+
+
+def weights(
+    device: Device | str | None = None, *, budget: float = 10.0, progress: Progress | None = None
+) -> Result:
+    """Try to change a compiled program's weights, and tell by its exact output whether that worked.
+
+    The verdict stands in params: "baked in: the output did not change", "changed: ...", "refused: ..." with
+    the device's reason; what the device cannot be asked is unsupported. Each trial has a program of its own:
+    7 compiles. `budget`, in seconds, is for all of them; they take less. Keys: "weights/reload, other files".
+    Raises ArgumentError, DeviceUnavailable.
+    """
+    positive("budget", budget)
+    device = opened(device)
+    environment, layer = info(device), _Layer()
+    report = progress or (lambda step: None)
+    rows: list[Row] = []
+    for name, trial in _TRIALS.items():
+        report(Step(len(rows), len(_TRIALS), name))
+        rows.append(_row(name, **_try(device, layer, trial)))
+        report(Step(len(rows), len(_TRIALS), name, rows[-1]))
+    return Result(probe="weights", environment=environment, rows=tuple(rows))
+
+
+def _try(device: Device, layer: _Layer, act: Callable[[_Trial], NDArray[Any]]) -> Fields:
+    try:
+        trial = _Trial(device, layer)
+    except (CompileBudgetError, CompileError, EvaluateError, SurfaceError) as refusal:
+        return refused(refusal)
+    try:
+        errors = compare(trial.before, layer.expected)
+        if errors is None or errors.relative > 4 * ROUNDING:
+            return {"status": "error", "reason": "the output is wrong before anything was tried"}
+        return layer.judge(trial.before, act(trial))
+    except DeviceUnavailable as missing:
+        return {"status": "unsupported", "reason": f"unavailable on this device: {missing}"}
+    except (CompileError, EvaluateError, SurfaceError) as refusal:
+        return {"status": "ok", "verdict": f"refused: {refusal}"}
+    finally:
+        trial.program.unload()
+
+
+def _row(name: str, *, verdict: str = "", **fields: Any) -> Row:
+    params: dict[str, int | float | str] = {"trial": name, **({"verdict": verdict} if verdict else {})}
+    return Row(key=f"weights/{name}", params=params, **fields)

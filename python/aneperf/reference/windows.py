@@ -1,0 +1,142 @@
+"""Windows over height and width: what convolutions and pools see, and resizing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+
+Array: TypeAlias = Any  # a numpy array; numpy's own types make every reduction of one Any
+
+
+def padding(
+    extents: Sequence[int],
+    kernel: Sequence[int],
+    strides: Array,
+    dilations: Sequence[int] | Array,
+    pad_type: str,
+    pad: Array,
+) -> list[tuple[int, int]]:
+    """(before, after) for height and width; "same" gives ceil(extent / stride) positions."""
+    if pad_type == "valid":
+        return [(0, 0), (0, 0)]
+    if pad_type == "custom":
+        return [(int(pad[0]), int(pad[1])), (int(pad[2]), int(pad[3]))]
+    edges = []
+    for extent, taps, stride, dilation in zip(extents, kernel, strides, dilations, strict=True):
+        reach = (-(-extent // stride) - 1) * stride + (taps - 1) * dilation + 1
+        total = max(0, int(reach - extent))
+        edges.append((total // 2, total - total // 2))
+    return edges
+
+
+def windows(x: Array, kernel: Sequence[int], strides: Array, dilations: Sequence[int] | Array) -> Array:
+    """Every window of x [N, C, H, W] as [N, C, H', W', kH, kW]."""
+    reach = tuple((taps - 1) * int(step) + 1 for taps, step in zip(kernel, dilations, strict=True))
+    seen = np.lib.stride_tricks.sliding_window_view(x, reach, (2, 3))
+    (down, right), (tall, wide) = map(int, strides), map(int, dilations)
+    return seen[:, :, ::down, ::right, ::tall, ::wide]
+
+
+def _pool(
+    x: Array, kernel_sizes: Array, strides: Array, pad_type: str, pad: Array, ceil_mode: Any, outside: float
+) -> tuple[Array, Array]:
+    """Every window, and where its elements are padding that counts: `ceil_mode` reaches past that."""
+    kernel = [int(size) for size in kernel_sizes]
+    edges = padding(x.shape[2:], kernel, strides, (1, 1), pad_type, pad)
+    extra = [(0, 0), (0, 0)]
+    if ceil_mode:
+        for axis, (before, after) in enumerate(edges):
+            free = x.shape[2 + axis] + before + after - kernel[axis]
+            rest = -free % int(strides[axis])
+            starts_inside = free + rest < x.shape[2 + axis] + before
+            extra[axis] = (0, rest if starts_inside else 0)
+    none = [(0, 0), (0, 0)]
+    values = np.pad(x, [*none, *edges], constant_values=outside)
+    counted = np.pad(np.ones(values.shape, bool), [*none, *extra])
+    values = np.pad(values, [*none, *extra], constant_values=outside)
+    return windows(values, kernel, strides, (1, 1)), windows(counted, kernel, strides, (1, 1))
+
+
+def max_pool(
+    x: Array, kernel_sizes: Array, strides: Array, pad_type: str, pad: Array, ceil_mode: Any
+) -> Array:
+    """The largest element of each window."""
+    return _pool(x, kernel_sizes, strides, pad_type, pad, ceil_mode, -np.inf)[0].max((-2, -1))
+
+
+def avg_pool(
+    x: Array,
+    kernel_sizes: Array,
+    strides: Array,
+    pad_type: str,
+    pad: Array,
+    ceil_mode: Any,
+    exclude_padding_from_average: Any,
+) -> Array:
+    """The mean of each window; padding counts as zeros unless it is excluded."""
+    seen, counted = _pool(x, kernel_sizes, strides, pad_type, pad, ceil_mode, 0.0)
+    if exclude_padding_from_average:
+        ones = np.ones_like(x)
+        counted = _pool(ones, kernel_sizes, strides, pad_type, pad, ceil_mode, 0.0)[0]
+    return seen.sum((-2, -1)) / counted.sum((-2, -1))
+
+
+def l2_pool(x: Array, kernel_sizes: Array, strides: Array, pad_type: str, pad: Array) -> Array:
+    """The square root of each window's sum of squares."""
+    seen, _ = _pool(x, kernel_sizes, strides, pad_type, pad, False, 0.0)
+    return np.sqrt((seen**2).sum((-2, -1)))
+
+
+def _nearest(x: Array, height: int, width: int) -> Array:
+    rows = np.arange(height) * x.shape[-2] // height
+    columns = np.arange(width) * x.shape[-1] // width
+    return x[..., rows[:, None], columns]
+
+
+def _grid(size: int, count: int, mode: str) -> Array:
+    """Where an axis of `size` elements is sampled for `count`."""
+    i = np.arange(count, dtype=np.float64)
+    if mode == "DEFAULT":
+        return i * size / count
+    if mode == "OFFSET_CORNERS":
+        return (i + 0.5) * max(1, size - 1) / count
+    if mode == "UNALIGN_CORNERS":
+        return (i + 0.5) * size / count - 0.5
+    if count == 1:
+        return np.array([(size - 1) / 2 if mode == "ALIGN_CORNERS" else 0.0])
+    return i * (size - 1) / (count - 1)
+
+
+def _bilinear(x: Array, height: int, width: int, mode: str) -> Array:
+    for axis, count in ((-2, height), (-1, width)):
+        at = np.clip(_grid(x.shape[axis], count, mode), 0, x.shape[axis] - 1)
+        first = np.floor(at).astype(np.intp)
+        second = np.minimum(first + 1, x.shape[axis] - 1)
+        fraction = (at - first).reshape([-1, 1] if axis == -2 else [-1])
+        x = np.take(x, first, axis) * (1 - fraction) + np.take(x, second, axis) * fraction
+    return x
+
+
+def _scaled(x: Array, height: Any, width: Any) -> tuple[int, int]:
+    return int(x.shape[-2] * float(height)), int(x.shape[-1] * float(width))
+
+
+OPERATIONS: dict[str, Callable[..., Any]] = {
+    **{f.__name__: f for f in (max_pool, avg_pool, l2_pool)},
+    "upsample_nearest_neighbor": lambda x, scale_factor_height, scale_factor_width: _nearest(
+        x, *_scaled(x, scale_factor_height, scale_factor_width)
+    ),
+    "resize_nearest_neighbor": lambda x, target_size_height, target_size_width: _nearest(
+        x, int(target_size_height), int(target_size_width)
+    ),
+    "upsample_bilinear": lambda x, scale_factor_height, scale_factor_width, align_corners: _bilinear(
+        x,
+        *_scaled(x, scale_factor_height, scale_factor_width),
+        "ALIGN_CORNERS" if align_corners else "UNALIGN_CORNERS",
+    ),
+    "resize_bilinear": lambda x, target_size_height, target_size_width, sampling_mode: _bilinear(
+        x, int(target_size_height), int(target_size_width), sampling_mode
+    ),
+}

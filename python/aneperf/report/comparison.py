@@ -1,0 +1,90 @@
+"""Comparisons as tables."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .table import UNKNOWN, Table, significant
+
+if TYPE_CHECKING:
+    from ..chips.compare import Comparison, Line, Side
+
+_WIDTH = 100
+
+
+def lay_out_comparison(comparison: Comparison) -> Table:
+    """Both sides of every line, the ratio and the verdict, with the reasons of the verdicts below."""
+    units = {side.unit for line in comparison.lines for side in (line.first, line.second) if side.unit}
+    common = units.pop() if len(units) == 1 else None
+    suffix = f" ({common})" if common else ""
+    return Table(
+        heading=(
+            f"aneperf compare: {comparison.probe}",
+            f"First: {comparison.first}.",
+            f"Second: {comparison.second}.",
+        ),
+        header=("Config", f"First{suffix}", "±", f"Second{suffix}", "±", "Ratio", ""),
+        align=("left", "right", "right", "right", "right", "right", "left"),
+        rows=tuple(_cells(line, with_unit=common is None) for line in comparison.lines),
+        lines=(*_legend(comparison), *_reasons(comparison), *_one_sided(comparison), *comparison.notes),
+        width=_WIDTH,
+    )
+
+
+def _cells(line: Line, *, with_unit: bool) -> tuple[str, ...]:
+    return (
+        line.name,
+        _value(line.first, with_unit),
+        _spread(line.first),
+        _value(line.second, with_unit),
+        _spread(line.second),
+        UNKNOWN if line.ratio is None else f"{significant(line.ratio.value, 3)}x",
+        f"{line.verdict}: {line.reason}" if line.verdict == "not comparable" else line.verdict,
+    )
+
+
+def _value(side: Side, with_unit: bool) -> str:
+    value = significant(side.median, 4)
+    return f"{value} {side.unit}" if with_unit and side.unit and side.median is not None else value
+
+
+def _spread(side: Side) -> str:
+    """The larger half of an interval in per cent, or the range of several figures."""
+    if side.ci_low is None or side.ci_high is None or not side.median:
+        return UNKNOWN
+    if side.is_range:
+        return (
+            UNKNOWN
+            if side.ci_low == side.ci_high
+            else f"{significant(side.ci_low, 3)}-{significant(side.ci_high, 3)}"
+        )
+    return f"{100 * max(side.ci_high - side.median, side.median - side.ci_low) / side.median:.1f}%"
+
+
+def _legend(comparison: Comparison) -> list[str]:
+    ratios = [line.ratio for line in comparison.lines if line.ratio is not None]
+    legend = []
+    if ratios:
+        legend.append("Ratio: how many times as fast the first is as the second.")
+    if any(ratio.ci_low is not None for ratio in ratios):
+        legend.append("FASTER, SLOWER: the 95 % intervals do not meet. SAME: the ratio is within 5 % of 1.")
+    if any(ratio.ci_low is None for ratio in ratios):
+        legend.append(
+            "Without an interval to trust on both sides, FASTER and SLOWER take a factor of 1.5 beyond the "
+            "interval, or beyond all published figures."
+        )
+    return legend
+
+
+def _reasons(comparison: Comparison) -> list[str]:
+    """A line for each reason of an unclear verdict, with the rows that share it."""
+    names: dict[str, list[str]] = {}
+    for line in comparison.lines:
+        if line.verdict == "UNCLEAR" and line.reason:
+            names.setdefault(line.reason, []).append(line.name)
+    return [f"UNCLEAR, {reason}: {', '.join(sharing)}." for reason, sharing in names.items()]
+
+
+def _one_sided(comparison: Comparison) -> list[str]:
+    places = (("first", comparison.only_first), ("second", comparison.only_second))
+    return [f"Only in the {place}: {', '.join(names)}." for place, names in places if names]

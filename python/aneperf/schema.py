@@ -1,0 +1,42 @@
+"""The form of a result file: its JSON Schema, and whether a file's numbers agree with each other."""
+
+import json
+import math
+
+import msgspec
+import numpy as np
+
+from .errors import ResultFileError
+from .measure import summarise
+from .results import MAXIMUM_DURATIONS, SCHEMA_VERSION, Result, Row
+
+_FOLLOW = ("median", "mean", "p05", "p95")
+_MS_PER_NS = 1e-6
+
+
+def result_schema() -> str:
+    """The JSON Schema (2020-12) of a result file, from the types that read it."""
+    schema = msgspec.json.schema(Result)
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "aneperf result", **schema}
+    schema["$defs"]["Result"]["properties"]["schema_version"] = {"const": SCHEMA_VERSION}
+    return json.dumps(schema, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def check_numbers(result: Result) -> None:
+    """Raise ResultFileError if a row's statistics are not those of the durations that it holds."""
+    for row in result:
+        if row.status == "ok" and row.unit == "ms" and row.n and row.durations_ns:
+            _check_row(row)
+
+
+def _check_row(row: Row) -> None:
+    warm_up = row.warm_up or 0
+    if warm_up + (row.n or 0) > MAXIMUM_DURATIONS:
+        return  # the rest of them was not kept
+    found = summarise(np.array(row.durations_ns[warm_up:]) * _MS_PER_NS)
+    for name in _FOLLOW:
+        stated, follows = getattr(row, name), getattr(found, name)
+        if stated is not None and not math.isclose(stated, follows, rel_tol=1e-6, abs_tol=1e-9):
+            raise ResultFileError(
+                f"row {row.key!r}: {name} is {stated!r}, but its durations give {follows:.6g}"
+            )

@@ -1,0 +1,117 @@
+"""What the `aneperf` command does for every probe: progress bar, table, JSON file and exit code."""
+
+import contextlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal, NoReturn, TextIO
+
+import rich.progress
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+
+from . import device as devices
+from ._ane_native import Device
+from .errors import AneError
+from .probes.schedule import Progress, Step
+from .report.table import Table, lay_out_result, to_rich, to_text
+from .results import Result, Row, check_writable
+
+INTERRUPTED = 130
+
+
+def run_probe(
+    name: str,
+    probe: Callable[[Device, Progress], Result],
+    device: str | None,
+    chip: str | None,
+    json: Path | None,
+    *,
+    narrate: bool = False,
+) -> NoReturn:
+    """Run a probe, print its table and save it to `json`; Ctrl-C keeps the rows finished before.
+
+    Progress is a bar in a terminal; elsewhere, if asked to `narrate`, a line for each thing that is begun.
+    """
+    to_stdout = json == Path("-")
+    if json is not None and not to_stdout:
+        check_writable(json)
+    elif sys.stdout is None:
+        raise AneError("standard output is closed: there is nowhere to write the result")
+    opened = devices.open(device, chip=chip)
+    rows: list[Row] = []
+    interrupted = False
+    with progress_bar() as bar:
+        task = bar.add_task("", total=None)
+        told = -1
+
+        def report(step: Step) -> None:
+            nonlocal told
+            if narrate and bar.disable and told < step.done < step.total:
+                told = step.done
+                say(f"{step.done + 1} of {step.total}: {step.doing}")
+            bar.update(task, completed=step.done, total=step.total, description=step.doing, refresh=True)
+            if step.row is not None:
+                rows.append(step.row)
+
+        try:
+            result = probe(opened, report)
+        except KeyboardInterrupt:
+            interrupted = True
+            note = "Interrupted: only the rows finished before are here."
+            result = Result(probe=name, environment=devices.info(opened), rows=tuple(rows), notes=(note,))
+    try:
+        if to_stdout:
+            write(result.to_json().decode().rstrip("\n"), sys.stdout)
+        elif json is not None:
+            result.save(json)
+    finally:  # a measurement is long: what cannot go one way still goes the other
+        if not to_stdout:
+            write(lay_out_result(result), sys.stdout)
+        elif sys.stderr is not None:
+            write(lay_out_result(result), sys.stderr)
+    if interrupted:
+        say("interrupted")
+        raise typer.Exit(INTERRUPTED)
+    raise typer.Exit(exit_code(result))
+
+
+def exit_code(result: Result) -> Literal[0, 1]:
+    """1 if a row is in error, or if none could be measured."""
+    statuses = {row.status for row in result}
+    return 1 if "error" in statuses or "ok" not in statuses else 0
+
+
+def write(content: Table | str, stream: TextIO | None) -> None:
+    """Write all of it now, so that what cannot be written is an error here. Raises AneError."""
+    if stream is None:
+        raise AneError("cannot write the output: standard output is closed")
+    try:
+        if isinstance(content, Table) and stream.isatty():
+            Console(file=stream).print(to_rich(content))
+        else:
+            print(content if isinstance(content, str) else to_text(content), file=stream)
+        stream.flush()
+    except OSError as error:
+        raise AneError(f"cannot write the output: {error.strerror}") from error
+
+
+def say(message: str) -> None:
+    """A line on standard error, if there is one."""
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError):
+            print(f"aneperf: {message}", file=sys.stderr)
+
+
+def progress_bar() -> rich.progress.Progress:
+    """A bar on standard error, for people only."""
+    return rich.progress.Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        transient=True,
+        disable=sys.stderr is None or not sys.stderr.isatty(),
+    )
