@@ -353,7 +353,10 @@ def test_the_emulators_limit_is_the_engines() -> None:
         assert found[part].params["ending"] == "the next was refused"
         assert any(note.startswith(f"{part}: [compile] CompilationFailure: ") for note in result.notes)
     assert found["compile time"].n == 119
-    assert found["compile time"].ci_low <= found["compile time"].median <= found["compile time"].ci_high
+    low, high = found["compile time"].ci_low, found["compile time"].ci_high
+    # Compiles that resemble each other, on a busy machine, have no interval.
+    assert (low is None) == (high is None)
+    assert low is None or low <= found["compile time"].median <= high
     assert found["load time"].status == "unsupported"
     assert found["overlap"].unit == "x"
     assert found["overlap"].params["verdict"].startswith(("overlaps", "does not overlap", "undecided"))

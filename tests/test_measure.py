@@ -9,6 +9,7 @@ from aneperf.errors import ArgumentError
 from aneperf.measure import (
     ENOUGH,
     MAXIMUM_CALLS,
+    Sample,
     Statistics,
     analyse,
     effective_count,
@@ -359,16 +360,21 @@ def test_measure_does_not_stop_on_calls_that_are_too_alike() -> None:
     assert "correlated" in times.flags
 
 
-def test_measure_looks_at_ever_longer_runs() -> None:
+def test_measure_looks_rarely(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each look is a chance to stop on luck."""
+    looks = []
+
+    def look(durations: np.ndarray, **options: float) -> Sample:
+        looks.append(len(durations))
+        return analyse(durations, **options)
+
+    monkeypatch.setattr("aneperf.measure.loop.analyse", look)
     clock = FakeClock()
-    lengths = []
-    for budget in (0.3, 0.6, 1.2):
-        calls = correlated(11, 3000, 0.0)[0] ** 0.3
-        sample = measure(
-            replay(iter((MS * calls).astype(np.int64).tolist()), clock), budget_s=budget, clock=clock
-        )
-        lengths.append(len(sample.durations))
-    assert lengths == sorted(lengths)
+    measure(replay(noise(9, MS, 2.0), clock), budget_s=20, clock=clock)
+    *regular, last = looks
+    assert len(regular) > 5
+    assert all(later >= 1.25 * earlier for earlier, later in itertools.pairwise(regular))
+    assert last > regular[-1]
 
 
 def test_measure_calibrates_its_batches() -> None:
