@@ -2,6 +2,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from aneperf.chips import PUBLISHED_MARGIN, Line
 from aneperf.errors import ArgumentError
@@ -12,8 +14,12 @@ M4_MAX = an_environment(device="ane", chip="Apple M4 Max", os="macOS 26.3", cpu=
 STAND_IN = an_environment(device="stand-in", chip="h16")
 
 
-def timed(median: float, half: float | None = 0.01, depth: int = 128, **changes: Any) -> Row:
-    ends = {} if half is None else {"ci_low": median * (1 - half), "ci_high": median * (1 + half)}
+def timed(median: float | None, half: float | None = 0.01, depth: int = 128, **changes: Any) -> Row:
+    ends = (
+        {}
+        if half is None or median is None
+        else {"ci_low": median * (1 - half), "ci_high": median * (1 + half)}
+    )
     fields: dict[str, Any] = {"mean": None, "p05": None, "p95": None, "ci_low": None, "ci_high": None}
     return a_row(depth, **{**fields, "median": median, **ends, **changes})
 
@@ -79,7 +85,18 @@ def test_without_a_value_there_is_no_ratio() -> None:
     assert (found.ratio, found.verdict, found.reason) == (None, "not comparable", "unsupported")
     assert line(timed(0.0), timed(1.0)).reason == "a median of 0"
     assert line(timed(1.0), timed(1.0, unit="s")).reason == "ms and s"
-    assert line(timed(1.0, unit="MB"), timed(1.0, unit="MB")).reason == "MB and MB"
+    assert line(timed(1.0, unit="MB"), timed(1.0, unit="MB")).reason == "no faster or slower in MB"
+
+
+def test_rows_without_numbers_are_shown_only_if_they_differ() -> None:
+    refused = timed(1.0, status="unsupported", reason="no such op")
+    failed = timed(1.0, status="error", reason="wrong output")
+    other = timed(1.0, depth=32)
+    comparison = a_result(refused, other).compare(a_result(refused, other))
+    assert [found.key for found in comparison] == [other.key]
+    assert line(refused, failed).reason == "unsupported"
+    with pytest.raises(ArgumentError, match="no row of this peak result"):
+        a_result(refused).compare(a_result(refused))
 
 
 def test_the_emulator_is_never_ranked_with_a_chip() -> None:
@@ -209,3 +226,31 @@ def test_dicts_are_flat() -> None:
     assert flat["verdict"] == "FASTER"
     assert not any(isinstance(value, (dict, list, tuple)) for value in flat.values())
     assert isinstance(a_result(timed(1.0)), Result)
+
+
+durations = st.floats(0, 1.7e308) | st.sampled_from([0.0, 5e-324, 1e-300, 1.0, 1.7e308])
+
+
+@st.composite
+def any_row(draw: st.DrawFn) -> Row:
+    low, median, high = sorted(draw(durations) for _ in range(3))
+    ends = draw(st.sampled_from([{"ci_low": low, "ci_high": high}, {"ci_low": None, "ci_high": None}]))
+    unit = draw(st.sampled_from(["ms", "TFLOPS", "MB", None]))
+    flags = draw(st.sampled_from([(), ("drift",), ("noisy",)]))
+    return timed(draw(st.sampled_from([median, None])), None, unit=unit, flags=flags, **ends)
+
+
+@given(first=any_row(), second=any_row())
+@settings(max_examples=300, deadline=None)
+def test_any_two_rows_are_compared_or_refused(first: Row, second: Row) -> None:
+    for other in (a_result(second, environment=M4_MAX), "M4 Max"):
+        try:
+            comparison = a_result(first, environment=M4_MAX).compare(other)
+        except ArgumentError as error:
+            assert "no row of this peak result" in str(error)
+            continue
+        assert str(comparison)
+        (found,) = comparison.to_dicts()
+        ratios = [found[name] for name in ("ratio", "ratio_low", "ratio_high")]
+        assert all(ratio is None or np.isfinite(ratio) for ratio in ratios)
+        assert (found["ratio"] is None) == (found["verdict"] == "not comparable")

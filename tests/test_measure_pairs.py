@@ -83,6 +83,12 @@ def test_ratio_refuses_a_median_of_zero() -> None:
         ratio(statistics(1.0, 1.0, 1.0), statistics(0.0, 0.0, 0.0))
 
 
+def test_ratio_refuses_what_a_float_cannot_hold() -> None:
+    with pytest.raises(ArgumentError, match="too far apart"):
+        ratio(statistics(1e300, None, None), statistics(1e-300, None, None))
+    assert ratio(statistics(1e300, 1e299, 1e301), statistics(1e-7, 1e-9, 1e-6)).ci_high is None
+
+
 def test_interleaving_takes_turns_in_alternating_order() -> None:
     clock, order = FakeClock(), []
 

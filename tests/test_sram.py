@@ -183,15 +183,19 @@ def test_rows_of_the_fine_probe(device: FakeDevice) -> None:
     assert all(str(item.key).endswith("/fp16-ports") for item in result)
 
 
-def test_a_machine_that_slows_down_is_no_cliff(device: FakeDevice) -> None:
-    """Every call takes what its weights take, times 1 to 3 as the measurement goes on."""
-    for channels, width in {*FINE, (8192, 64), *((count, 64) for count in NEIGHBOURS)}:
-        stack = ConvStack(channels, 1, width=width)
-        ns = 1e5 + stack.weight_bytes / 120
-        device.times[fake_text(stack)] = lambda call, ns=ns: int(ns * (1 + device.clock.now / 12))  # type: ignore[misc]
-    found = analyse_sram(sram(device, fine=True, budget=25.0, clock=device.clock))  # type: ignore[arg-type]
+def test_a_machine_that_slows_down_is_no_cliff_and_no_conflict(device: FakeDevice) -> None:
+    """After 3 s, every call takes twice as long."""
+    for channels in {*(count for count, _ in FINE), *NEIGHBOURS}:
+        for width in (32, 64):
+            stack = ConvStack(channels, 1, width=width)
+            ns = 1e5 + stack.weight_bytes / 120
+            device.times[fake_text(stack)] = lambda call, ns=ns: int(ns * (1 + (device.clock.now > 3)))  # type: ignore[misc]
+    result = sram(device, fine=True, budget=25.0, clock=device.clock)  # type: ignore[arg-type]
+    assert device.clock.now > 5
+    found = analyse_sram(result)
     assert found is not None
     assert found.cliff is None
+    assert not [item for item in found.conflicts if item.is_certain]
 
 
 def test_wrong_and_refused_sizes(device: FakeDevice) -> None:

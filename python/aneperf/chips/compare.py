@@ -129,10 +129,15 @@ def compare(result: Result, other: Result | str) -> Comparison:
     else:
         raise ArgumentError(f"a result is compared with a Result or a chip's name, not with {other!r}")
     incomparable = None if (software is None) == (against is None) else software or against
-    rows = [row for row in result if row.key in named]
-    if not rows:
+    pairs = [(row, _of_row(row), named[row.key]) for row in result if row.key in named]
+    # Rows that hold no number on either side, for the same reason, have nothing to compare.
+    pairs = [pair for pair in pairs if pair[1].median is not None or pair[1].doubt != pair[2].doubt]
+    if not pairs:
         raise ArgumentError(f"no row of this {result.probe} result has its like on the other side: {label}")
-    lines = tuple(_line(row, named[row.key], incomparable) for row in rows)
+    lines = tuple(
+        Line(row.key, _name(row), first, second, *_judge(first, second, incomparable))
+        for row, first, second in pairs
+    )
     return Comparison(
         probe=result.probe,
         first=result.environment.label,
@@ -173,11 +178,6 @@ def _of_figures(figures: Sequence[Figure]) -> Side:
     return Side(middle, low, high, unit, len(known), True, "no interval published")
 
 
-def _line(row: Row, second: Side, incomparable: str | None) -> Line:
-    first = _of_row(row)
-    return Line(row.key, _name(row), first, second, *_judge(first, second, incomparable))
-
-
 def _name(row: Row) -> str:
     return str(row.params.get("config", row.key))
 
@@ -189,11 +189,16 @@ def _judge(
         return None, "not comparable", incomparable
     if first.median is None or second.median is None:
         return None, "not comparable", first.doubt if first.median is None else second.doubt
-    if first.unit != second.unit or first.unit not in _TIMES | _RATES:
+    if first.unit != second.unit:
         return None, "not comparable", f"{first.unit} and {second.unit}"
-    if not first.median or not second.median:
+    if first.unit not in _TIMES | _RATES:
+        return None, "not comparable", f"no faster or slower in {first.unit}"
+    if not first.median or not second.median:  # the ratio of one to the other would have no inverse
         return None, "not comparable", "a median of 0"
-    faster = ratio(first, second) if first.unit in _RATES else ratio(second, first)
+    try:
+        faster = ratio(first, second) if first.unit in _RATES else ratio(second, first)
+    except ArgumentError as error:
+        return None, "not comparable", str(error)
     low, high = faster.ci_low or faster.value, faster.ci_high or faster.value
     if doubt := first.doubt or second.doubt or ("no interval" if faster.ci_low is None else None):
         verdict = _verdict(low / PUBLISHED_MARGIN, high * PUBLISHED_MARGIN)

@@ -57,15 +57,19 @@ def ratio(numerator: HasInterval, denominator: HasInterval) -> Estimate:
     """The ratio of two medians, from the smallest to the largest that their intervals allow.
 
     It excludes 1 exactly if the intervals do not meet. That is wider than 95 %: two runs of one machine
-    differ by more than either knows of. Raises ArgumentError for a median that is unknown or 0.
+    differ by more than either knows of. Raises ArgumentError for a median that is unknown or 0, and for two
+    that are too far apart for a float.
     """
     if not _known(denominator):
         raise ArgumentError("a median of 0 has no ratio: the clock is too coarse for the calls")
     value = _known(numerator) / _known(denominator)
+    if not math.isfinite(value):
+        raise ArgumentError(f"{_known(numerator)} and {_known(denominator)} are too far apart for a ratio")
     ends = (numerator.ci_low, numerator.ci_high, denominator.ci_low, denominator.ci_high)
     if ends[0] is None or ends[1] is None or not ends[2] or ends[3] is None:
         return Estimate(value, None, None)
-    return Estimate(value, ends[0] / ends[3], ends[1] / ends[2])
+    low, high = ends[0] / ends[3], ends[1] / ends[2]
+    return Estimate(value, low, high) if math.isfinite(high) else Estimate(value, None, None)
 
 
 def _known(figure: HasInterval) -> float:

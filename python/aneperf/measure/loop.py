@@ -36,10 +36,10 @@ def measure(
     independent ones and a quarter of a second has passed; or when `budget_s` is spent, but not before one
     warm-up call and three more.
 
-    In simulations of log-normal calls that remember a share of the call before, 0 to 0.98, an interval is
-    given and misses the median in at most 5 % of runs, whether the rule or the budget ended them; short runs
-    of strong memory mostly get none. A wander as strong as a third of the noise of single calls is missed
-    more often while the run is shorter than 20 times its memory: 13 % of runs at 6 times.
+    In simulations of calls that remember a share of the call before, 0 to 0.98, an interval is given and
+    misses the median in at most 5 % of runs, whether the rule or the budget ended them; short runs of strong
+    memory mostly get none. A slow wander below the noise of single calls hides from short runs
+    (docs/measurement.md).
     Raises ArgumentError, and what `run` raises.
     """
     positive("budget_s", budget_s)

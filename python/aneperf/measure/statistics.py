@@ -117,9 +117,8 @@ def _first_order_inflation(series: NDArray[np.float64], caution: float) -> float
 
 def mean_ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """The rank of each of the values [n], from 0.5 to n - 0.5; equal ones share the mean of theirs."""
-    ordered = np.sort(values)
-    ranks = np.searchsorted(ordered, values, "left") + np.searchsorted(ordered, values, "right")
-    return np.asarray(ranks / 2, dtype=np.float64)
+    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return np.asarray((np.cumsum(counts) - counts / 2)[places], dtype=np.float64)
 
 
 def interval_rank(n: int, effective: int) -> int:

@@ -51,14 +51,14 @@ def run_groups(
 ) -> Result:
     """Groups of cases that are measured together: `measure_group` gives the fields of each one's row."""
     total = sum(map(len, groups))
-    shares = Budget(budget, len(groups), clock)
+    shares = Budget(budget, total, clock)
     device = opened(device)
     environment = info(device)
     report = progress or (lambda step: None)
     rows: list[Row] = []
     for group in groups:
         report(Step(len(rows), total, group[0].name, rows[-1] if rows else None))
-        share_s = shares.next_share()
+        share_s = shares.next_share(len(group))
         if share_s > 0:
             measured = measure_group(device, group, share_s)
         else:

@@ -29,8 +29,8 @@ class Budget:
         self._clock = clock
         self._end = clock() + positive("budget", seconds)
 
-    def next_share(self) -> float:
-        """Seconds for the next part; 0 once everything is spent."""
-        share = max(0.0, self._end - self._clock()) / self._parts
-        self._parts -= 1
+    def next_share(self, parts: int = 1) -> float:
+        """Seconds for the next parts; 0 once everything is spent."""
+        share = max(0.0, self._end - self._clock()) * parts / self._parts
+        self._parts -= parts
         return share

@@ -2,6 +2,7 @@
 
 import random
 import time
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
@@ -12,10 +13,10 @@ from ..kernels.conv_stack import ConvStack
 from ..results import Result
 from .case import Case, stack_case
 from .peak import PORT_NOTES
-from .run import run_cases
+from .run import run_groups
 from .schedule import Progress
 from .sram_analysis import STRIDE, analyse_sram
-from .timing import Clock
+from .timing import Clock, Fields, time_together
 
 _HALVED = (8192, 32)  # as published, where it is the one row that halves the positions
 COARSE = (*((channels, 64) for channels in (256, 512, 1024, 2048, 3072, 4096, 5120, 6144)), _HALVED)
@@ -25,9 +26,8 @@ FINE = (
     _HALVED,
 )
 _CORRECTED = (8192, 64)
-_NEIGHBOURS = tuple(
-    (channels + side, 64) for channels in (1024, 2048, 4096, 8192) for side in (-STRIDE, STRIDE)
-)
+_POWERS = ((1024, 64), (2048, 64), (4096, 64), (8192, 64))
+_SIDES = (-STRIDE, 0, STRIDE)
 
 
 def sram(
@@ -42,23 +42,33 @@ def sram(
     """Time single convolutions of 256 to 8192 channels at 64 positions, and look for the memory's limits.
 
     The published nine rows, or `fine`, thirteen; their last one has 32 positions, and one more row has 64.
-    `fine` also measures the neighbours of powers of two, which tell a stride conflict from a capacity. Sizes
-    are measured in a random order, the same every time.
-    `budget` is in seconds of `clock`, for the whole probe. Keys: "sram/conv4096x1/sp64/fp32-ports". Notes say
-    what `aneperf.probes.sram_analysis.analyse_sram(result)` finds.
+    `fine` also measures the neighbours of powers of two, in turns with them, which tell a stride conflict
+    from a capacity. Sizes are measured in a random order, the same every time. `budget` is in seconds of
+    `clock`, for the whole probe. Keys: "sram/conv4096x1/sp64/fp32-ports". Notes say what
+    `aneperf.probes.sram_analysis.analyse_sram(result)` finds.
     Raises ArgumentError, DeviceUnavailable.
     """
     if type(fine) is not bool:
         raise ArgumentError(f"fine must be True or False, not {fine!r}")
-    sizes = sorted({*FINE, *_NEIGHBOURS, _CORRECTED} if fine else {*COARSE, _CORRECTED})
+    sizes = sorted({*FINE, _CORRECTED} if fine else {*COARSE, _CORRECTED})
+    groups = [
+        [_case(ConvStack(channels + side, depth=1, width=width, port_dtype=ports)) for side in sides]
+        for channels, width in sizes
+        for sides in [_SIDES if fine and (channels, width) in _POWERS else (0,)]
+    ]
     # A machine that slows down meanwhile must not look like one whose memory ends.
-    random.Random(0).shuffle(sizes)
-    cases = [_case(ConvStack(channels, depth=1, width=width, port_dtype=ports)) for channels, width in sizes]
+    random.Random(0).shuffle(groups)
+
+    def measure_group(device: Device, group: Sequence[Case], share_s: float) -> list[Fields]:
+        return time_together(device, group, share_s, clock)
+
     notes = [
         "GFLOPS/MB: throughput over the weights' size, as published. Act: one port, as fp16; Tot: with both.",
         PORT_NOTES[ports],
     ]
-    result = run_cases("sram", device, cases, budget=budget, progress=progress, clock=clock, notes=notes)
+    result = run_groups(
+        "sram", device, groups, measure_group, budget=budget, progress=progress, clock=clock, notes=notes
+    )
     found = analyse_sram(result)
     return msgspec.structs.replace(
         result,
