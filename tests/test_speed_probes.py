@@ -69,6 +69,8 @@ def test_rows(device: FakeDevice, name: str) -> None:
         assert row.metrics["tflops"] == pytest.approx(stack.flops / (1e8 * (place + 1)))
         assert row.metrics["weights_mb"] == stack.weight_bytes / 2**20
         assert row.metrics["first_ms"] == pytest.approx(0.1 * (place + 1))
+        assert row.metrics["compile_ms"] == 12
+        assert "load_ms" not in row.metrics
         assert row.durations_ns
     assert not any(program.loaded for program in device.programs)
     assert len(device.programs) == len(stacks)
@@ -239,9 +241,9 @@ def test_qos(device: FakeDevice) -> None:
     assert [row.key for row in result] == [f"qos/{value}/conv256x1/sp64" for value in range(64)]
     assert device.asked == [21, *range(64)]
     assert {row.status for row in result} == {"ok"}
-    assert result.rows[33].params == {"config": "QoS 33 (user interactive)", "qos": 33}
+    assert result.rows[33].params == {"config": "QoS 33 user interactive", "qos": 33}
     assert result.rows[33].metrics["ratio"] == 1
-    assert result.notes[0] == "No effect found: of 63 intervals, none lies 5% from QoS 21."
+    assert result.notes[0] == "No effect found: no interval, of 63, lies 5% from QoS 21."
     assert not any(program.loaded for program in device.programs)
 
 

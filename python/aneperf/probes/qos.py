@@ -37,7 +37,10 @@ NAMES = {
     33: "user interactive",
 }
 _NOTABLE = 0.05  # of the default's latency
-_NOTE = f"Ratio: time over that at QoS {DEFAULT_QOS}, timed in turns, ± the larger half of its 95 % interval."
+_NOTE = (
+    f"Ratio: time over that at QoS {DEFAULT_QOS}, timed in turns, ± the larger half of its 95 % interval. "
+    "First call, compile and load are in ms."
+)
 
 
 def qos(
@@ -53,7 +56,7 @@ def qos(
     Each is timed in turns with one at the default value, 21. `budget` is in seconds of `clock`, for the whole
     probe. A value that the device refuses is an unsupported row. A value costs a compile: a process of the
     engine has about 100. Keys: "qos/21/conv256x1/sp64". Metrics: "ratio", "ratio_low" and "ratio_high", the
-    time over the default's; "compile_s", which includes loading; "first_ms", the first call's time.
+    time over the default's; "first_ms", the first call's; "compile_ms" and "load_ms", where the device tells.
     Raises ArgumentError, DeviceUnavailable.
     """
     values = list(values)
@@ -80,7 +83,7 @@ def qos(
 
 
 def _case(value: int) -> Case:
-    name = f"QoS {value}" + (f" ({NAMES[value]})" if value in NAMES else "")
+    name = f"QoS {value} {NAMES.get(value, '')}".rstrip()
     stack = ConvStack(channels=256, depth=1, port_dtype="fp16")
     return Case(
         key=f"qos/{value}/conv{stack.channels}x{stack.depth}/sp{stack.width}",
@@ -123,4 +126,4 @@ def _verdict(rows: Sequence[Row]) -> list[str]:
     ]
     if apart:
         return [f"Intervals that lie {_NOTABLE:.0%} or more from QoS {DEFAULT_QOS}: {', '.join(apart)}."]
-    return [f"No effect found: of {len(ratios)} intervals, none lies {_NOTABLE:.0%} from QoS {DEFAULT_QOS}."]
+    return [f"No effect found: no interval, of {len(ratios)}, lies {_NOTABLE:.0%} from QoS {DEFAULT_QOS}."]

@@ -29,7 +29,7 @@ class Conflict:
     is_certain: bool  # the neighbours are next to it
 
     def __str__(self) -> str:
-        doubt = "" if self.is_certain else ", perhaps, since they are far"
+        doubt = "" if self.is_certain else ", perhaps: closer neighbours would tell"
         return f"{self.channels} ch takes {self.factor:.2f}x the time of {self.below} and {self.above}{doubt}"
 
 
@@ -95,8 +95,10 @@ def analyse_sram(rows: Result | Iterable[Row]) -> SramAnalysis | None:
     scan = sorted((row for row in ok if row.params["width"] == 64), key=_channels)
     if len(scan) < 3:
         return None
-    tested = [place for place in range(1, len(scan) - 1) if _is_power_of_two(_channels(scan[place]))]
-    conflicts = [found for place in tested if (found := _conflict(*scan[place - 1 : place + 2]))]
+    powers = [place for place in range(1, len(scan) - 1) if _is_power_of_two(_channels(scan[place]))]
+    tested = [place for place in powers if _are_close(scan[place - 1], scan[place + 1])]
+    # Far neighbours only raise a suspicion, and none where others have close ones.
+    conflicts = [found for place in tested or powers if (found := _conflict(*scan[place - 1 : place + 2]))]
     spared = {found.channels for found in conflicts}
     calm = [row for row in scan if _channels(row) not in spared]
     if len(calm) < 3:
@@ -108,9 +110,7 @@ def analyse_sram(rows: Result | Iterable[Row]) -> SramAnalysis | None:
     return SramAnalysis(
         floor_ms=line.intercept,
         bandwidth_gb_s=_rate(line.slope),
-        tested=tuple(
-            _channels(scan[place]) for place in tested if _are_close(*scan[place - 1 : place + 2 : 2])
-        ),
+        tested=tuple(_channels(scan[place]) for place in tested),
         conflicts=tuple(conflicts),
         cliff=cliff,
         sizes=len(sizes),

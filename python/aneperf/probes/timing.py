@@ -133,6 +133,9 @@ class Loaded:
         rates = {"tflops": times.median, "tflops_low": times.ci_high, "tflops_high": times.ci_low}
         metrics = {name: kernel.flops / (ms * 1e9) for name, ms in rates.items() if ms}
         metrics |= {"compile_s": self.compile_s, "first_ms": float(sample.durations[0]) * 1e-6}
+        stats = self._program.stats
+        parts = {"compile_ms": stats.compile_ns, "load_ms": stats.load_ns}
+        metrics |= {name: part * 1e-6 for name, part in parts.items() if part is not None}
         return {**measured, "status": "ok", "metrics": metrics}
 
 
