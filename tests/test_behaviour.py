@@ -69,9 +69,9 @@ class WrappedProgram:
 # Weights
 
 
-def test_weights_are_baked_in_on_the_emulator() -> None:
+def test_weights_are_baked_in_on_the_emulator(emulator: aneperf.Device) -> None:
     steps: list[Step] = []
-    result = aneperf.weights("emulator", progress=steps.append)
+    result = aneperf.weights(emulator, progress=steps.append)
     assert {row.status for row in result} == {"ok"}
     assert {row.params["verdict"] for row in result} == {"baked in: the output did not change"}
     assert [row.key for row in result][1] == "weights/reload, other files"
@@ -412,7 +412,15 @@ def test_what_limits_cannot_do() -> None:
 
 
 @pytest.mark.parametrize("verb", ["weights", "counters", "compat", "parity"])
-def test_verbs(run: Any, tmp_path: Path, verb: str) -> None:  # noqa: F811
+def test_verbs(
+    run: Any,  # noqa: F811
+    emulator: aneperf.Device,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    verb: str,
+) -> None:
+    # Other tests may have used the compiles of this process.
+    monkeypatch.setattr("aneperf.device.open", lambda *args, **kwargs: emulator)
     outcome = run(verb, "--device", "emulator", "--json", str(tmp_path / "r.json"))
     assert outcome.code == 0
     assert outcome.out.startswith(f"aneperf {verb}\nSoftware emulator on ")
