@@ -68,8 +68,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     const auto file = choices.ConsumeRemainingBytes<std::byte>();
     ane::Device& device = ane::fuzz::emulator("h16");
     try {
-        const auto compiled = device.compile(program(body, offset), {{"@model_path/weights/weight.bin", file}},
-                                             {.lenient_weights = lenient});
+        const auto compiled = device.compile(
+            program(body, offset), {{"@model_path/weights/weight.bin", file}}, {.lenient_weights = lenient});
         ane::fuzz::evaluate(*compiled, device);
     } catch (const ane::CompileError&) {
     }
