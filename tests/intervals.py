@@ -103,6 +103,7 @@ def smooth(f: Point, x: Interval, slope: float) -> Interval:
     return within(value, spread + error + ELEMENTARY * spread)
 
 
+@np.errstate(all="ignore")
 def moved(f: Callable[..., NDArray], *operands: Interval) -> Interval:
     """Of a function that only moves elements."""
     return Interval(*(f(*ends) for ends in zip(*operands, strict=True)))
@@ -134,6 +135,7 @@ def less(x: Interval, y: Interval) -> Interval:
     return Interval((x.high < y.low).astype(float), (x.low < y.high).astype(float))
 
 
+@np.errstate(all="ignore")
 def select(condition: Interval, a: Interval, b: Interval) -> Interval:
     surely, possibly = condition.low == 1, condition.high == 1
     low, high = np.minimum(a.low, b.low), np.maximum(a.high, b.high)
@@ -143,6 +145,7 @@ def select(condition: Interval, a: Interval, b: Interval) -> Interval:
     )
 
 
+@np.errstate(all="ignore")
 def sums(f: Callable[[Array], Expected], x: Interval) -> Interval:
     """Of sums with weights that are not negative, and errors that grow with their terms' sizes."""
     error = f(x.size).error
