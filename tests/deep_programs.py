@@ -118,7 +118,9 @@ class Maker:
 
     def unary(self) -> None:
         x = self.operand()
-        kind = self.choice(("exact", "elementary", "smooth", "scalars", "square", "abs", "sqrt", "log", "inverse"))
+        kind = self.choice(
+            ("exact", "elementary", "smooth", "scalars", "square", "abs", "sqrt", "log", "inverse")
+        )
         if kind == "exact":
             name = self.choice(RISING_UNARY)
             self.add(getattr(mil, name)(x.tensor), iv.rising(lambda a: oracle.exact(name, a), x.bounds))
@@ -229,7 +231,9 @@ class Maker:
             return
         turn = bool(self.draw(st.booleans()))
         partners = self.fitting(
-            lambda s: len(s) == len(x.shape) and s[:-2] == x.shape[:-2] and s[-1 if turn else -2] == x.shape[-1]
+            lambda s: (
+                len(s) == len(x.shape) and s[:-2] == x.shape[:-2] and s[-1 if turn else -2] == x.shape[-1]
+            )
         )
         if partners and self.draw(st.booleans()):
             y = self.choice(partners)

@@ -191,7 +191,17 @@ GROUPS: dict[str, Callable[[mil.Tensor], Results]] = {
         f.__name__: f
         for f in (
             *(activations, gelus, binary, comparisons, reductions, norms, softmaxes, convolutions, products),
-            *(pools, resizes, views, joins, rearrangements, sorted_parts, quantization, compressed, attention),
+            *(
+                pools,
+                resizes,
+                views,
+                joins,
+                rearrangements,
+                sorted_parts,
+                quantization,
+                compressed,
+                attention,
+            ),
         )
     },
 }
@@ -265,7 +275,17 @@ def weight_files() -> dict[str, bytes]:
 def words(programs: Iterable[str]) -> set[str]:
     """The language's own words, without the names of values, and numbers at the limits."""
     names = re.findall(r"[A-Za-z]\w*", "\n".join(programs))
-    numbers = {"-1", "0", "2147483647", "18446744073709551615", "65536", "0x1.ffcp+15", "0x1p-24", "inf", "nan"}
+    numbers = {
+        "-1",
+        "0",
+        "2147483647",
+        "18446744073709551615",
+        "65536",
+        "0x1.ffcp+15",
+        "0x1p-24",
+        "inf",
+        "nan",
+    }
     return numbers | {name for name in names if not re.search(r"\d{3}|_\d+$", name)}
 
 
