@@ -1,10 +1,10 @@
-"""Enclosures: for every element of every value of a program, the interval that the emulator's result lies in.
+"""Enclosures: for every element of every value of a program, the interval that the result lies in.
 
-An operation's true range over its operands' intervals is widened by the fp32 error that tests/oracle.py grants
-it, and its ends are rounded to fp16. Rounding never swaps two numbers, so what is enclosed before is enclosed
-after: the bound is rigorous however many operations follow each other, and no wider than they make it. What is
-known exactly stays known to the bit through operations that round once. Where nothing is known, as after a
-division by what may be zero, the interval is everything.
+An operation's true range over its operands' intervals is widened by the fp32 error that oracle.py grants it,
+and its ends are rounded to fp16. Rounding never swaps two numbers, so what is enclosed before is enclosed
+after: the bound is rigorous however many operations follow each other, and no wider than they make it. What
+is known exactly stays known to the bit through operations that round once. Where nothing is known, as after
+a division by what may be zero, the interval is everything.
 """
 
 from __future__ import annotations
