@@ -188,12 +188,18 @@ class Emulator final : public Device {
         check_extents(function, profile_);
         mil::read_weights(program, weights, options.lenient_weights, notes);
         auto inputs = ports(function, function.inputs), outputs = ports(function, function.outputs);
+        Lowering lowering(function, profile_, kernels_, threads_);
+        int64_t activations = 0;
         try {
-            Plan plan = Lowering(function, profile_, kernels_, threads_).plan(inputs, outputs, notes);
+            Plan plan = lowering.plan(inputs, outputs, notes);
+            activations = plan.arena_bytes;
             return std::make_shared<EmulatorProgram>(std::move(plan), std::move(inputs), std::move(outputs),
                                                      std::move(notes));
         } catch (const std::bad_alloc&) {
-            throw CompileError("CompilationFailure", "no memory for the program's weights and activations");
+            throw CompileError("CompilationFailure",
+                               "no memory for " + std::to_string(lowering.constant_bytes() >> 20) +
+                                   " MiB of weights and " + std::to_string(activations >> 20) +
+                                   " MiB of activations");
         }
     }
 
