@@ -44,7 +44,8 @@ bool is_forked() {
 void refuse_forked() {
     if (is_forked())
         throw DeviceUnavailable(
-            "this process was forked from one that uses the Neural Engine, whose framework does not survive a "
+            "this process was forked from one that uses the Neural Engine, whose framework does not survive "
+            "a "
             "fork: start processes with multiprocessing.get_context(\"spawn\"), and open the device there");
 }
 
