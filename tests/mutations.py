@@ -53,6 +53,19 @@ def quantized(b):
     b.output("y", mil.cast(mil.conv(h, weight), "fp32"))
 
 
+def images(b):
+    rng = np.random.default_rng(0)
+    x = b.input("x", (1, 4, 5, 6))
+    lut, indices = rng.standard_normal((2, 1, 1, 1, 16, 1)), rng.integers(0, 16, (4, 2, 3, 3))
+    weight = mil.constexpr_lut_to_dense(mil.const(indices, "uint4"), lut)
+    h = mil.conv_transpose(x, weight, strides=(2, 1), pad_type="custom", pad=(1, 0, 1, 1), groups=2)
+    b.output("wide", h)
+    h = mil.avg_pool(h, (2, 3), (2, 1), "custom", (0, 0, 1, 1), exclude_padding_from_average=True)
+    h = mil.batch_to_space(mil.space_to_batch(h, (2, 3), ((1, 0), (0, 0))), (2, 3), ((0, 1), (1, 2)))
+    b.output("mapped", mil.affine(h, rng.standard_normal((1, 6)), 3, 4))
+    b.output("product", mil.einsum([h, mil.transpose(h, [0, 3, 2, 1])]))
+
+
 def built(define, dialect):
     b = mil.Builder(opset="ios16" if dialect == "ios16" else "ios18")
     define(b)
@@ -65,6 +78,7 @@ PROGRAMS = {
     "convolutions": built(convolutions, "ios18"),
     "convolutions in ios16": built(convolutions, "ios16"),
     "quantized": built(quantized, "ios18"),
+    "images": built(images, "ios18"),
 }
 
 

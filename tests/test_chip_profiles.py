@@ -160,6 +160,10 @@ PRODUCTS = {
     "matmul with tiny constants": lambda t: mil.matmul(mil.add(mil.mul(t, 0.0), 1.0), TINY[:1].reshape(1, 1)),
     "linear": lambda t: mil.linear(t, np.array([[1]], np.float16)),
     "conv": lambda t: mil.conv(mil.reshape(t, (4, 1, 1, 1)), np.ones((1, 1, 1, 1), np.float16)),
+    "conv_transpose": lambda t: mil.conv_transpose(
+        mil.reshape(t, (4, 1, 1, 1)), np.ones((1, 1, 1, 1), np.float16)
+    ),
+    "einsum": lambda t: mil.einsum([mil.reshape(t, (4, 1, 1, 1)), np.ones((1, 1, 1, 1), np.float16)]),
     "attention": lambda t: mil.scaled_dot_product_attention(
         *[mil.reshape(mil.mul(t, 0.0), (4, 1, 1))] * 2, mil.reshape(t, (4, 1, 1))
     ),

@@ -1,5 +1,6 @@
 """Every rule of lint fires on what it is about, and on nothing else."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -43,6 +44,21 @@ def test_a_clean_program_has_no_findings() -> None:
 
     for chip in (*ENGINES, "none"):
         assert findings(layer, W, chip=chip) == []
+
+
+def test_what_a_compressed_weight_stores_has_no_axes_of_the_engine() -> None:
+    def define(x: mil.Tensor) -> mil.Tensor:
+        return mil.conv(x, mil.constexpr_sparse_to_dense(ones(70000), np.ones((1100, 64, 1, 1), np.uint8)))
+
+    text = program(define, W).text
+    attributes = re.search(r"constexpr_sparse_to_dense\(\)\[(mask.*), (name.*), nonzero_data = (.*)\];", text)
+    assert attributes
+    mask, name, data = attributes.groups()
+    spelled = text.replace(attributes[0], f"constexpr_sparse_to_dense({mask}, nonzero_data = q)[{name}];")
+    spelled = spelled.replace(
+        "x0) {\n", f"x0) {{\n        tensor<fp16, [70000]> q = const()[val = {data}];\n"
+    )
+    assert aneperf.lint(spelled) == []
 
 
 def test_a_finding_tells_line_operation_reason_and_remedy() -> None:
@@ -112,6 +128,11 @@ CASES: dict[str, tuple[Any, ...]] = {
     "4608 channels": (lambda x: mil.conv(x, ones(4608, 64, 1, 1)), [W], []),
     "2048 channels": (lambda x: mil.conv(x, ones(2048, 64, 1, 1)), [W], []),
     "kernel of 16": (lambda x: mil.conv(x, ones(32, 64, 1, 16), pad_type="same"), [W], [("conv", "fails")]),
+    "transposed kernel of 16": (
+        lambda x: mil.conv_transpose(x, ones(64, 32, 1, 16), pad_type="same"),
+        [W],
+        [("conv_transpose", "fails")],
+    ),
     "kernel of 15": (lambda x: mil.conv(x, ones(32, 64, 1, 15), pad_type="same"), [W], []),
     "width of 33": (mil.relu, [(1, 8, 1, 33)], [("port", "slow")] * 2),
     "axis of 65536": (mil.relu, [(1, 65536, 1, 32)], []),

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as nps
 
 import oracle
-from aneperf import mil
+from aneperf import CompileError, mil
 from programs import evaluate, normal_halves
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -86,6 +86,167 @@ def test_conv_with_run_time_weights(device, case, seed):
     x, weight = normal_halves(seed, shape), normal_halves(seed + 1, weight_shape)
     expected = oracle.conv(x, weight, **{k: v for k, v in arguments.items() if k != "pad_type"})
     check_product(device, expected, lambda t, w: mil.conv(t, w, **arguments), x, weight)
+
+
+@st.composite
+def transposed_convolutions(draw):
+    """The shapes of x and of the weight, conv_transpose's arguments, and the result's height and width."""
+    groups = draw(st.integers(1, 3))
+    inputs, outputs = groups * draw(st.integers(1, 4)), draw(st.integers(1, 4))
+    kernel, strides, dilations, extents = draw(pairs(5)), draw(pairs(4)), draw(pairs(3)), draw(pairs(7))
+    pad_type = draw(st.sampled_from(["valid", "custom", "same"]))
+    pad, result, whole = [0] * 4, [], []
+    for i in range(2):
+        reach = (kernel[i] - 1) * dilations[i] + 1
+        full = (extents[i] - 1) * strides[i] + reach
+        if pad_type == "custom":
+            pad[2 * i] = draw(st.integers(0, min(4, full - 1)))
+            pad[2 * i + 1] = draw(st.integers(0, min(4, full - 1 - pad[2 * i])))
+        whole.append(extents[i] * strides[i] if pad_type == "same" else full - pad[2 * i] - pad[2 * i + 1])
+        # The sizes that conv takes to x's.
+        lowest = whole[i] - strides[i] + 1 if pad_type == "same" else whole[i]
+        result.append(draw(st.integers(lowest, lowest + strides[i] - 1)))
+    arguments = {
+        "strides": strides,
+        "pad_type": pad_type,
+        "pad": pad,
+        "dilations": dilations,
+        "groups": groups,
+    }
+    batch = draw(st.integers(1, 3))
+    if result != whole or draw(st.booleans()):
+        arguments["output_shape"] = (batch, outputs * groups, *result)
+    return (batch, inputs, *extents), (inputs, outputs, *kernel), arguments, result
+
+
+def check_conv_transpose(device, x, weight, arguments, extents):
+    kept = {k: v for k, v in arguments.items() if k not in ("pad_type", "output_shape")}
+    if arguments.get("pad_type") == "same":
+        ones = (1, 1)
+        kept["pad"] = oracle.same_padding(
+            extents, weight.shape[2:], arguments.get("strides", ones), arguments.get("dilations", ones)
+        )
+    expected = oracle.conv_transpose(x, weight, extents, **kept)
+    check_product(device, expected, lambda t: mil.conv_transpose(t, weight, **arguments), x)
+
+
+@given(transposed_convolutions(), SEEDS)
+def test_conv_transpose(device, case, seed):
+    shape, weight_shape, arguments, extents = case
+    x, weight = normal_halves(seed, shape), normal_halves(seed + 1, weight_shape)
+    check_conv_transpose(device, x, weight, arguments, extents)
+
+
+@pytest.mark.parametrize(
+    ("shape", "weight_shape", "arguments", "extents"),
+    [
+        ((1, 70, 17, 33), (70, 130, 3, 3), {"strides": (2, 2), "pad_type": "same"}, (34, 66)),
+        ((2, 33, 9, 300), (33, 40, 2, 4), {"strides": (1, 2)}, (10, 602)),
+        ((1, 600, 5, 7), (600, 9, 3, 3), {"pad_type": "custom", "pad": (1, 1, 1, 1)}, (5, 7)),
+        ((1, 64, 8, 8), (64, 1, 4, 4), {"strides": (2, 2), "groups": 64}, (18, 18)),
+        ((1, 3, 4, 5), (3, 2, 1, 1), {"strides": (3, 2)}, (10, 9)),
+    ],
+)
+def test_conv_transpose_across_tiles(device, shape, weight_shape, arguments, extents):
+    x, weight = normal_halves(1, shape), normal_halves(2, weight_shape, weight_shape[0] ** -0.5)
+    check_conv_transpose(device, x, weight, arguments, extents)
+
+
+def test_conv_transpose_is_the_transpose_of_conv(device):
+    """<conv(u), v> = <u, conv_transpose(v)>, exactly: whole numbers."""
+    rng = np.random.default_rng(3)
+    u, weight = (rng.integers(-3, 4, shape).astype(np.float16) for shape in [(1, 4, 11, 8), (6, 2, 3, 2)])
+    arguments = {
+        "strides": (3, 2),
+        "pad_type": "custom",
+        "pad": (2, 1, 0, 1),
+        "dilations": (2, 1),
+        "groups": 2,
+    }
+    (forward,) = evaluate(device, lambda t: mil.conv(t, weight, **arguments), u)
+    v = rng.integers(-3, 4, forward.shape).astype(np.float16)
+    (back,) = evaluate(device, lambda t: mil.conv_transpose(t, weight, output_shape=u.shape, **arguments), v)
+    assert (forward * v).sum(dtype=np.float64) == (u * back).sum(dtype=np.float64) != 0
+
+
+@pytest.mark.parametrize(
+    ("weight_shape", "arguments", "message"),
+    [
+        ((3, 2, 1, 1), {}, "weight has 3 input channels, x has 4"),
+        ((4, 2, 1), {}, "weight must be .in, out / groups, kernel height, kernel width."),
+        ((4, 2, 1, 1), {"groups": 3}, "3 groups do not divide 4 input channels"),
+        ((4, 2, 1, 1), {"pad_type": "custom", "pad": (3, 2, 0, 0)}, "an axis that is not 1 to"),
+        ((4, 2, 1, 1), {"pad": (1, 0, 0, 0)}, 'write "custom" to pad'),
+        ((4, 2, 3, 3), {"strides": (0, 1)}, "strides must be two positive integers"),
+        ((4, 2, 3, 3), {"strides": (2**31 - 1, 1)}, "an axis that is not 1 to"),
+        ((4, 2, 3, 3), {"output_shape": (1, 2, 7)}, "output_shape must be .1, 2, height, width."),
+        ((4, 2, 3, 3), {"output_shape": (1, 3, 7, 8)}, "output_shape must be .1, 2, height, width."),
+        ((4, 2, 3, 3), {"output_shape": (1, 2, 0, 8)}, "an axis that is not 1 to"),
+        ((4, 2, 3, 3), {"output_shape": (1, 2, 8, 8)}, r"does not take \[1, 2, 8, 8\] to \[1, 4, 5, 6\]"),
+        ((4, 2, 3, 3), {"strides": (2, 2), "output_shape": (1, 2, 10, 13)}, r"does not take"),
+    ],
+)
+def test_what_conv_transpose_refuses(weight_shape, arguments, message):
+    x = mil.Builder().input("x", (1, 4, 5, 6))
+    with pytest.raises(CompileError, match=message):
+        mil.conv_transpose(x, np.ones(weight_shape, np.float16), **arguments)
+
+
+def test_conv_transpose_with_a_compressed_weight(device):
+    x, weight = (
+        normal_halves(1, (1, 6, 4, 5)),
+        np.random.default_rng(2).integers(-128, 128, (6, 3, 2, 3), np.int8),
+    )
+    expected = oracle.conv_transpose(x, weight / 256, (8, 7), (2, 1))
+    stored = mil.constexpr_affine_dequantize(weight, 1 / 256)
+    check_product(device, expected, lambda t: mil.conv_transpose(t, stored, strides=(2, 1)), x)
+
+
+@st.composite
+def contractions(draw):
+    """The shapes of the two values of an einsum; batch and height broadcast both ways."""
+    rows, inner, columns = (draw(st.integers(1, 20)) for _ in range(3))
+    axes = [
+        draw(st.sampled_from([(n, n), (n, 1), (1, n)])) for n in draw(st.tuples(*[st.integers(1, 4)] * 2))
+    ]
+    shapes = [
+        (axes[0][i], first, axes[1][i], last)
+        for i, (first, last) in enumerate([(rows, inner), (inner, columns)])
+    ]
+    return [shape[1:] for shape in shapes] if draw(st.booleans()) else shapes
+
+
+@given(contractions(), SEEDS, st.sampled_from([1.0, 100.0]))
+def test_einsum(device, shapes, seed, scale):
+    x, y = normal_halves(seed, shapes[0]), normal_halves(seed + 1, shapes[1], scale)
+    equation = "nchw,nwhu->nchu" if x.ndim == 4 else "Abz,zbc->Abc"
+    expected = oracle.einsum(x, y)
+    check_product(device, expected, lambda a, b: mil.einsum([a, b], equation), x, y)
+    check_product(device, expected, lambda a: mil.einsum([a, y], equation), x)
+
+
+def test_einsum_across_tiles(device):
+    x, y = normal_halves(1, (2, 130, 3, 70)), normal_halves(2, (1, 70, 3, 515))
+    check_product(device, oracle.einsum(x, y), lambda a, b: mil.einsum([a, b]), x, y)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "equation", "message"),
+    [
+        ([(1, 2, 3, 4), (1, 4, 3, 5)], "nchw,nhwu->nchu", 'the engine takes "nchw,nwhu->nchu"'),
+        ([(1, 2, 3, 4), (1, 4, 3, 5)], "nchw,nwhu->nchu ", "the engine takes"),
+        ([(1, 2, 3, 4), (1, 4, 3, 5)], "", "the engine takes"),
+        ([(2, 3, 4), (4, 3, 5)], "nchw,nwhu->nchu", r"for tensors of 4 axes, one is \[2, 3, 4\]"),
+        ([(1, 2, 3, 4), (1, 5, 3, 4)], "nchw,nwhu->nchu", "the first value has 4, the second 5"),
+        ([(1, 2, 3, 4), (1, 4, 2, 5)], "nchw,nwhu->nchu", "do not broadcast"),
+        ([(1, 2, 3, 4)], "nchw,nwhu->nchu", "values must be two tensors, is 1"),
+    ],
+)
+def test_what_einsum_refuses(shapes, equation, message):
+    b = mil.Builder()
+    values = [b.input(f"x{i}", shape) for i, shape in enumerate(shapes)]
+    with pytest.raises(CompileError, match=message):
+        mil.einsum(values, equation)
 
 
 @st.composite

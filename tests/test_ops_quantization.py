@@ -185,6 +185,86 @@ def test_sparse_weights(device, shape, seed):
     oracle.assert_same(added(device, x, weight), oracle.rounded(oracle.exact("add", x, true)))
 
 
+@pytest.mark.parametrize("counts", [(300, 1, 1), (1, 3, 1), (3, 1, 2), (1, 1, 1), (300, 6, 2), (1, 6, 2)])
+@pytest.mark.parametrize("shape", [(300, 48, 10), (300, 6, 2)])
+def test_large_weights_in_blocks(device, shape, counts):
+    """Blocks that span rows, parts of rows and single elements, across tiles and threads."""
+    random = np.random.default_rng(1)
+    x = normal_halves(2, shape)
+    data, scale = random.integers(0, 16, shape), normal_halves(3, counts)
+    offset = random.integers(0, 16, counts)
+    weight = mil.constexpr_blockwise_shift_scale(mil.const(data, "uint4"), scale, mil.const(offset, "uint4"))
+    true = oracle.rounded((data - blockwise(offset, shape)) * blockwise(scale.astype(np.float64), shape))
+    oracle.assert_same(added(device, x, weight), oracle.rounded(oracle.exact("add", x, true)))
+    lut = normal_halves(4, (*counts, 16, 1))
+    weight = mil.constexpr_lut_to_dense(mil.const(data, "uint4"), lut)
+    entries = [blockwise(lut[..., entry, 0], shape) for entry in range(16)]
+    expected = oracle.rounded(oracle.exact("add", x, np.choose(data, entries)))
+    oracle.assert_same(added(device, x, weight), expected)
+
+
+def test_sparse_weights_of_many_elements(emulator):
+    """More than an axis of the engine has: what is stored is no tensor of the engine's."""
+    weight = mil.constexpr_sparse_to_dense(np.ones(70000, np.float16), np.ones((700, 100, 1, 1), np.uint8))
+    (got,) = evaluate(emulator, lambda t: mil.conv(t, weight), np.ones((1, 100, 1, 2), np.float16))
+    np.testing.assert_array_equal(got, np.full((1, 700, 1, 2), 100))
+
+
+@pytest.mark.parametrize("count", [1, 7, 9, 40000, 40005])
+def test_large_sparse_weights(device, count):
+    """Masks that end within a byte, and bytes without ones."""
+    mask = np.random.default_rng(count).random(count) < 0.1
+    mask[0] = mask[-1] = True
+    values = normal_halves(1, (int(mask.sum()),))
+    true = np.zeros(count, np.float16)
+    true[mask] = values
+    weight = mil.constexpr_sparse_to_dense(values, mask.astype(np.uint8))
+    x = normal_halves(2, (count,))
+    oracle.assert_same(added(device, x, weight), oracle.rounded(oracle.exact("add", x, true)))
+
+
+SPARSE = """program(1.3)
+[buildInfo = dict<string, string>({{"coremlc-version", "3505.4.1"}})]
+{
+    func main<ios18>(tensor<fp16, [9]> x) {
+        tensor<int8, [9]> q = constexpr_sparse_to_dense()[\
+mask = tensor<uint1, [9]>([0, 1, 0, 0, 0, 0, 0, 0, 1]), name = string("q"), \
+nonzero_data = tensor<int8, [2]>([3, -5])];
+        tensor<fp16, [9]> w = dequantize(input = q, scale = fp16(0x1p-1));
+        tensor<fp16, [9]> y = add(x = x, y = w)[name = string("y")];
+    } -> (y);
+}
+"""
+
+
+def test_sparse_weights_in_8_bits(device):
+    y = device.compile(SPARSE).run(x=np.ones(9, np.float16))["y"]
+    np.testing.assert_array_equal(y, [1, 2.5, 1, 1, 1, 1, 1, 1, -1.5])
+
+
+CAST = """program(1.3)
+[buildInfo = dict<string, string>({{"coremlc-version", "3505.4.1"}})]
+{
+    func main<ios18>(tensor<fp16, [3]> x) {
+        tensor<fp32, [3]> wide = constexpr_cast()[name = string("wide"), output_dtype = string("fp32"), \
+source_val = tensor<fp16, [3]>([0x1p-24, -0x1.8p+0, 0x1.ffcp+15])];
+        tensor<fp16, [3]> w = cast(x = wide, dtype = string("fp16"))[name = string("w")];
+        tensor<fp16, [3]> y = add(x = x, y = w)[name = string("y")];
+    } -> (y);
+}
+"""
+
+
+def test_constexpr_cast(device):
+    """fp32 from fp16, which `cast` takes back; the builder stores constants as fp16 at once."""
+    x = np.array([0, 1.5, -65504], np.float16)
+    y = device.compile(CAST).run(x=x)["y"]
+    np.testing.assert_array_equal(y, [2**-24, 0, 0])
+    assert mil.write(mil.parse(CAST)) == CAST
+    with pytest.raises(CompileError, match='output_dtype must be "fp32"'):
+        device.compile(CAST.replace('string("fp32")', 'string("fp16")'))
+
+
 def test_a_mask_with_another_number_of_ones_is_refused(device):
     weight = mil.constexpr_sparse_to_dense(normal_halves(1, (3,)), [1, 0, 1, 0])
     program = build(lambda t: mil.add(t, weight), normal_halves(2, (4,)))

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as nps
 
@@ -98,6 +98,59 @@ def test_block_shuffles(device, shape, b, seed):
     check(device, lambda t: mil.pixel_shuffle(t, b), x, fast)
 
 
+ENDS = st.tuples(*[st.tuples(st.integers(0, 3), st.integers(0, 3))] * 2)
+BLOCKS = st.tuples(st.integers(1, 3), st.integers(1, 3))
+
+
+@given(st.tuples(*[st.integers(1, 4)] * 4), BLOCKS, ENDS, SEEDS)
+def test_space_to_batch(device, shape, block, paddings, seed):
+    sizes = [s * b - sum(ends) for s, b, ends in zip(shape[2:], block, paddings, strict=True)]
+    assume(min(sizes) > 0)
+    x = any_halves(seed, (*shape[:2], *sizes))
+    expected = oracle.space_to_batch(x, block, paddings)
+    check(device, lambda t: mil.space_to_batch(t, block, paddings), expected, x)
+
+
+@given(st.tuples(*[st.integers(1, 4)] * 4), BLOCKS, ENDS, SEEDS)
+def test_batch_to_space(device, shape, block, crops, seed):
+    assume(all(s * b > sum(ends) for s, b, ends in zip(shape[2:], block, crops, strict=True)))
+    x = any_halves(seed, (shape[0] * block[0] * block[1], *shape[1:]))
+    expected = oracle.batch_to_space(x, block, crops)
+    check(device, lambda t: mil.batch_to_space(t, block, crops), expected, x)
+
+
+MATRICES = st.lists(st.floats(-2, 2, width=16), min_size=6, max_size=6)
+
+
+@given(st.tuples(*[st.integers(1, 7)] * 4), st.integers(2, 9), st.integers(2, 9), st.data(), SEEDS)
+def test_affine(device, shape, height, width, data, seed):
+    count = data.draw(st.sampled_from([1, shape[0]]))
+    matrices = np.array([data.draw(MATRICES) for _ in range(count)], np.float16)
+    x = normal_halves(seed, shape)
+    expected = oracle.affine(x, matrices, height, width)
+    (got,) = evaluate(device, lambda t: mil.affine(t, matrices, height, width), x)
+    oracle.assert_within(got, expected)
+    (got,) = evaluate(device, lambda t, m: mil.affine(t, m, height, width), x, matrices)
+    oracle.assert_within(got, expected)
+
+
+def test_affine_by_the_unit_matrix_and_a_quarter_turn(device):
+    x = normal_halves(1, (1, 3, 5, 5))
+    (same,) = evaluate(device, lambda t: mil.affine(t, np.array([[1, 0, 0, 0, 1, 0]]), 5, 5), x)
+    (turned,) = evaluate(device, lambda t: mil.affine(t, np.array([[0, 1, 0, -1, 0, 0]]), 5, 5), x)
+    oracle.assert_same(same, x)
+    oracle.assert_same(turned, np.ascontiguousarray(np.rot90(x, -1, (2, 3))))
+
+
+def test_affine_by_hostile_matrices(plain):
+    """Far outside, and undefined, are 0."""
+    x = normal_halves(1, (4, 1, 3, 3))
+    matrices = np.zeros((4, 6), np.float16)
+    matrices[0, 2], matrices[1, 0], matrices[2, 5], matrices[3, 4] = np.inf, np.nan, -65504, -np.inf
+    (got,) = evaluate(plain, lambda t, m: mil.affine(t, m, 2, 2), x, matrices)
+    assert not got.any()
+
+
 @given(PLANES, st.integers(1, 4), st.integers(1, 4), SEEDS)
 def test_upsample_nearest_neighbor(device, shape, down, across, seed):
     x = any_halves(seed, shape)
@@ -130,6 +183,17 @@ def test_upsample_bilinear(device, shape, down, across, align, seed):
     sizes = int(shape[-2] * down), int(shape[-1] * across)
     points = [oracle.grid(side, count, mode) for side, count in zip(shape[-2:], sizes, strict=True)]
     oracle.assert_within(got, oracle.bilinear(x, points))
+
+
+@pytest.mark.parametrize(("height", "width"), [(122, 600), (500, 7), (20, 4099)])
+@pytest.mark.parametrize("mode", MODES)
+def test_resize_bilinear_across_tasks(device, mode, height, width):
+    """A task takes several rows of the result, which share rows of x."""
+    x = normal_halves(1, (2, 61, 300))
+    (got,) = evaluate(device, lambda t: mil.resize_bilinear(t, height, width, mode), x)
+    oracle.assert_within(
+        got, oracle.bilinear(x, [oracle.grid(61, height, mode), oracle.grid(300, width, mode)])
+    )
 
 
 @given(SHAPES, st.data(), st.booleans(), SEEDS)
@@ -171,7 +235,20 @@ def test_topk_of_a_long_axis(device):
         (lambda x: mil.crop(x, [3, 2], [0, 0]), "leave something of 5 elements"),
         (lambda x: mil.depth_to_space(x, 3), "3 squared does not divide the channels"),
         (lambda x: mil.pixel_unshuffle(x, 2), "2 does not divide height and width"),
-        (lambda x: mil.upsample_nearest_neighbor(x, 1.5), "use resize_nearest_neighbor"),
+        (lambda x: mil.space_to_batch(x, (2, 2), ((0, 0), (0, 0))), "2 does not divide the 5 elements"),
+        (lambda x: mil.space_to_batch(x, (5, 0), ((0, 0), (0, 0))), "each 1 to 65536"),
+        (lambda x: mil.space_to_batch(x, (1, 2), ((0, 0), (-1, 1))), "none negative"),
+        (lambda x: mil.space_to_batch(x, (1, 2), (0, 0)), r"must be tensor<int32, \[2, 2\]>"),
+        (
+            lambda x: mil.batch_to_space(x, (2, 1), ((0, 0), (0, 0))),
+            r"block of \[2, 1\] does not divide the batch",
+        ),
+        (lambda x: mil.batch_to_space(x, (1, 1), ((0, 0), (3, 3))), "leave nothing of 6 elements"),
+        (lambda x: mil.affine(x, np.ones((2, 6)), 2, 2), r"must be \[1, 6\] or"),
+        (lambda x: mil.affine(x, np.ones((1, 6)), 0, 2), "output_height must be positive"),
+        (lambda x: mil.affine(x, np.ones((1, 6)), 2, 2, "nearest"), 'sampling_mode must be "bilinear"'),
+        (lambda x: mil.affine(x, np.ones((1, 6)), 2, 2, padding_value=1.0), "padding_value must be 0"),
+        (lambda x: mil.affine(x, np.ones((1, 6)), 2, 2, align_corners=False), "align_corners must be true"),
         (lambda x: mil.upsample_bilinear(x, 1e-3), "must be 1 to"),
         (lambda x: mil.resize_bilinear(x, 2, 2, "CORNERS"), "there is no sampling_mode"),
         (lambda x: mil.resize_nearest_neighbor(x, 0, 1), "target_size_height must be positive"),

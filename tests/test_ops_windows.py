@@ -72,6 +72,19 @@ def test_max_pool_keeps_nan_and_ignores_padding(plain):
     np.testing.assert_array_equal(got.ravel(), [-1, math.nan, math.nan, -3, -4])
 
 
+@pytest.mark.parametrize("width", [3, 6, 7, 8, 9, 40])
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_max_pool_of_zeros_and_nan_at_every_width(plain, width, stride):
+    """A zero is negative where all are, whether a row is too narrow for vectors or not."""
+    random = np.random.default_rng(width)
+    x = random.choice(np.array([0.0, -0.0, -0.0, -0.0, np.nan], np.float16), (1, 30, 5, width))
+    (got,) = evaluate(plain, lambda t: mil.max_pool(t, (2, 2), (1, stride)), x)
+    columns = np.arange(0, width - 1, stride)
+    parts = [x[:, :, i : i + 4, columns + j] for i in range(2) for j in range(2)]
+    expected = np.where(np.isnan(parts).any(0), np.nan, np.where(np.signbit(parts).all(0), -0.0, 0.0))
+    oracle.assert_same(got, expected.astype(np.float16))
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

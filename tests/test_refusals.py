@@ -31,6 +31,11 @@ def test_run_time_weights_of_linear_are_refused(emulator):
     assert "'bias' must be a constant" in message
 
 
+def test_run_time_weights_of_conv_transpose_are_refused(emulator):
+    message = refusal(emulator, mil.conv_transpose, (1, 4, 3, 3), (4, 2, 1, 1))
+    assert "'weight' must be a constant: use matmul" in message
+
+
 def test_kernels_are_at_most_15_wide(emulator, plain):
     def conv(width, height=1):
         return lambda t: mil.conv(t, np.ones((2, 2, height, width), np.float16), pad_type="same")
@@ -69,6 +74,24 @@ def test_axes_may_have_65536_elements(emulator):
     oracle.assert_same(evaluate(emulator, mil.abs, x)[0], np.abs(x))
 
 
+def test_what_only_the_emulator_does_not_run(emulator):
+    """The builder writes it; the emulator says that it is the emulator's lack."""
+    x, matrix = (1, 4, 3, 5), np.ones((1, 6))
+    for define, advice in [
+        (lambda t: mil.upsample_nearest_neighbor(t, 1, 1.5), "use resize_nearest_neighbor"),
+        (lambda t: mil.local_response_norm(t, 4), "give an odd size"),
+        (lambda t: mil.affine(t, matrix, 1, 5), "map to 2 elements or more"),
+    ]:
+        message = refusal(emulator, define, x)
+        assert "is not documented, so the emulator does not run it: " + advice in message
+
+
+def test_kernels_of_conv_transpose_are_at_most_15_wide(emulator):
+    weight = np.ones((4, 1, 1, 16), np.float16)
+    message = refusal(emulator, lambda t: mil.conv_transpose(t, weight), (1, 4, 3, 5))
+    assert "the kernel is 16 wide; the engine takes at most 15" in message
+
+
 REFUSED = {
     "acos": "the Neural Engine's compiler does not accept this operation",
     "gather": "the Neural Engine's compiler does not accept this operation",
@@ -81,8 +104,8 @@ REFUSED = {
     "where": "the Neural Engine's compiler does not accept where: use select",
     "while_loop": "the Neural Engine runs no control flow, lists or state",
     "random_normal": "the Neural Engine's compiler accepts no random operations in MIL",
-    "constexpr_cast": "no operation of the engine takes its fp32 result: store the constant as fp16",
-    "space_to_batch": "the Neural Engine runs this operation, but the emulator does not",
+    "list_length": "the Neural Engine runs no control flow, lists or state",
+    "resample": "no measurement tells whether the Neural Engine runs this operation",
 }
 
 

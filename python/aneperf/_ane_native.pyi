@@ -186,3 +186,119 @@ def parse(text: str) -> dict[str, Any]:
 
 def check_weight_path(path: str) -> None:
     """Raises ArgumentError unless `path` is "@model_path/" and a relative path that stays inside."""
+
+def write_channels(surface: Surface, first: int, x: NDArray[np.float32]) -> None:
+    """Round x [C, S] to fp16, into channels `first` on of a surface [1, channels, 1, S]."""
+
+def read_channels(surface: Surface, first: int, out: NDArray[np.float32]) -> None:
+    """Channels `first` on of a surface [1, channels, 1, S], to out [C, S]."""
+
+def add_channels(surface: Surface, first: int, x: NDArray[np.float32], out: NDArray[np.float32]) -> None:
+    """Sum of x and channels `first` on of a surface, to out [C, S], which may be x."""
+
+def copy_channels(source: Surface, source_first: int, target: Surface, target_first: int, count: int) -> None:
+    """Copy channels from one fp16 surface to another."""
+
+def rms_norm(
+    x: NDArray[np.float32], weight: NDArray[np.float32], epsilon: float, out: NDArray[np.float32]
+) -> None:
+    """RMSNorm over the channels of x [C, S], times weight [C]."""
+
+def rms_norm_backward(
+    dy: NDArray[np.float32],
+    x: NDArray[np.float32],
+    weight: NDArray[np.float32],
+    epsilon: float,
+    dx: NDArray[np.float32] | None,
+    dweight: NDArray[np.float32],
+) -> None:
+    """Add the gradients of rms_norm to dx [C, S], unless it is None, and dweight [C]."""
+
+def embed(
+    table: NDArray[np.float32], tokens: Sequence[int] | NDArray[np.integer[Any]], out: NDArray[np.float32]
+) -> None:
+    """Rows of table [V, C] by token, as the columns of out [C, S]."""
+
+def embed_backward(
+    dy: NDArray[np.float32], tokens: Sequence[int] | NDArray[np.integer[Any]], dtable: NDArray[np.float32]
+) -> None:
+    """Add the columns of dy [C, S] to the rows of dtable [V, C]."""
+
+def cross_entropy(
+    logits: NDArray[np.float32], targets: Sequence[int] | NDArray[np.integer[Any]], scale: float = 1.0
+) -> float:
+    """Mean over positions of -log softmax(logits [V, S])[target].
+
+    Leaves its gradient times `scale` in logits.
+    """
+
+def cross_entropy_of_probabilities(
+    probabilities: NDArray[np.float32],
+    logits: Surface,
+    first: int,
+    targets: Sequence[int] | NDArray[np.integer[Any]],
+    scale: float = 1.0,
+) -> float:
+    """The same from probabilities [V, S] and channels `first` on of the logits' surface.
+
+    Leaves the gradient of the logits times `scale` in probabilities. Exact for targets whose probability
+    is too small for fp16.
+    """
+
+def adam(
+    parameter: NDArray[np.float32],
+    gradient: NDArray[np.float32],
+    mean: NDArray[np.float32],
+    variance: NDArray[np.float32],
+    *,
+    step: int,
+    learning_rate: float,
+    beta1: float,
+    beta2: float,
+    epsilon: float,
+    weight_decay: float,
+    gradient_scale: float,
+) -> None:
+    """Step number `step`, from 1 on, of AdamW, as by Loshchilov & Hutter 2019.
+
+    The gradient is multiplied by `gradient_scale` first. A weight decay of 0 is plain Adam.
+    """
+
+def sum_of_squares(x: NDArray[np.float32]) -> float:
+    """The sum of x * x, the same for any number of threads."""
+
+def product(
+    a: NDArray[np.float32],
+    b: NDArray[np.float32],
+    out: NDArray[np.float32],
+    *,
+    transpose_a: bool = False,
+    transpose_b: bool = False,
+) -> None:
+    """The product of a [M, K] and b [K, N], to out [M, N].
+
+    A transposed operand is stored [K, M] or [N, K].
+    """
+
+@final
+class GradientQueue:
+    """Gradients of weights, computed one after the other on a thread of their own."""
+
+    def __init__(self) -> None: ...
+    def add(
+        self,
+        dy: NDArray[np.float32] | tuple[Surface, int, int],
+        x: NDArray[np.float32] | tuple[Surface, int, int],
+        dweight: NDArray[np.float32],
+        name: str = "",
+        base: NDArray[np.float32] | None = None,
+    ) -> None:
+        """Let dweight [O, I] = base + dy [O, S] x [I, S]^T be computed.
+
+        dy and x are arrays, or (surface, first channel, channels). None may change before `wait`. The
+        base may be dweight; None is 0.
+        """
+    def wait(self) -> None:
+        """Return when all that was added is computed."""
+    def take_spans(self) -> list[tuple[str, int, int]]:
+        """(name, begin, end) of each product since the last call, in ns of time.monotonic_ns."""

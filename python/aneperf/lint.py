@@ -71,7 +71,7 @@ class _Context:
             for _, tensor in operation.operands():
                 self.consumers.setdefault(tensor, []).append(operation)
         # Results of operations on constants alone are constants too.
-        self.constants = {s for s in graph.statements if isinstance(s, Tensor)}
+        self.constants = {s for s in graph.statements if isinstance(s, Tensor)} | set(graph.blobs)
         for operation in self.operations:
             if all(self.is_constant(tensor) for _, tensor in operation.operands()):
                 self.constants.update(operation.results)
@@ -213,7 +213,7 @@ _OPERATION_RULES: tuple[tuple[set[str], _Check], ...] = (
     ({"square"}, _square),
     ({"matmul"}, _matmul_by_constant),
     ({"conv"}, _bank_conflict),
-    ({"conv"}, _wide_kernel),
+    ({"conv", "conv_transpose"}, _wide_kernel),
     ({"sin", "cos", "topk"}, _absent),
 )
 
@@ -242,7 +242,10 @@ def _extents(context: _Context) -> Iterator[Finding]:
     matrices = {t for o in context.operations if o.op == "matmul" for _, t in o.operands()}
     results = [(t, o.op, o.line) for o in context.operations for t in o.results]
     tensors = [*((t, "port", t.line) for t in context.graph.inputs), *results]
-    tensors += [(t, "const", t.line) for t in context.graph.statements if isinstance(t, Tensor)]
+    # What a compressed weight stores is no tensor of the engine's.
+    stored = {t for o in context.operations if o.op.startswith("constexpr_") for _, t in o.operands()}
+    constants = [t for t in context.graph.statements if isinstance(t, Tensor) and t not in stored]
+    tensors += [(t, "const", t.line) for t in constants]
     for tensor, op, line in tensors:
         for index, extent in enumerate(tensor.shape):
             spatial = index >= tensor.rank - 2 and (tensor.rank > 2 or tensor in matrices)

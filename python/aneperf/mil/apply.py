@@ -20,12 +20,15 @@ _ATTRIBUTES: dict[str, DType] = {
     **dict.fromkeys(("ceil_mode", "cond", "exclude_padding_from_average"), "bool"),
     **dict.fromkeys(("interleave", "keep_dims", "transpose_x", "transpose_y"), "bool"),
     **dict.fromkeys(("dtype", "mode", "output_dtype", "pad_type"), "string"),
-    **dict.fromkeys(("a", "b", "constant_val", "lut", "scale"), "fp16"),
+    **dict.fromkeys(("a", "b", "constant_val", "lut", "scale", "transform_matrix"), "fp16"),
     **dict.fromkeys(("scale_factor_height", "scale_factor_width"), "fp32"),
     **dict.fromkeys(("block_size", "crop_height", "crop_width", "downscale_factor", "reps"), "int32"),
     **dict.fromkeys(("target_size_height", "target_size_width", "upscale_factor", "vector_axis"), "int32"),
+    **dict.fromkeys(("block_shape", "crops", "paddings", "output_shape"), "int32"),
+    **dict.fromkeys(("output_height", "output_width"), "int32"),
     **dict.fromkeys(("align_corners", "ascending"), "bool"),
-    **dict.fromkeys(("output_indices_dtype", "sampling_mode"), "string"),
+    **dict.fromkeys(("coordinates_mode", "equation", "output_indices_dtype"), "string"),
+    **dict.fromkeys(("padding_mode", "sampling_mode"), "string"),
     "mask": "uint1",
 }
 _TUPLES = {"values"}

@@ -146,6 +146,28 @@ def pixel_unshuffle(x: Tensor, downscale_factor: int, *, name: str | None = None
     return apply_one("pixel_unshuffle", name, x=x, downscale_factor=downscale_factor)
 
 
+def space_to_batch(
+    x: Tensor, block_shape: Sequence[int], paddings: Sequence[Sequence[int]], *, name: str | None = None
+) -> Tensor:
+    """Blocks to batch: x [N, C, a H, b W] once padded -> [a b N, C, H, W], for block_shape (a, b).
+
+    `paddings` are ((top, bottom), (left, right)), filled with 0. The place in a block is the batch's slowest
+    part, as in TensorFlow.
+    """
+    return apply_one("space_to_batch", name, x=x, block_shape=block_shape, paddings=paddings)
+
+
+def batch_to_space(
+    x: Tensor, block_shape: Sequence[int], crops: Sequence[Sequence[int]], *, name: str | None = None
+) -> Tensor:
+    """Batch to blocks: x [a b N, C, H, W] -> [N, C, a H, b W], then cropped, for block_shape (a, b).
+
+    `crops` are ((top, bottom), (left, right)). The place in a block is the batch's slowest part, as in
+    TensorFlow.
+    """
+    return apply_one("batch_to_space", name, x=x, block_shape=block_shape, crops=crops)
+
+
 def topk(
     x: Tensor,
     k: int = 1,

@@ -17,6 +17,8 @@ DType = Literal[
     "bool", "string", "uint4", "uint1",
 ]  # fmt: skip
 
+PadType = Literal["valid", "custom", "same"]
+
 _NUMPY: dict[str, np.dtype[Any]] = {
     "fp16": np.dtype("<f2"),
     "fp32": np.dtype("<f4"),

@@ -1,8 +1,7 @@
-"""Windows over height and width, the last two axes: pooling, resizing.
+"""Windows over height and width, the last two axes: pooling, resizing, affine maps.
 
 A pool's `pad` is (top, bottom, left, right) and needs pad_type "custom". With `ceil_mode` the last window may
 reach past it.
-
 """
 
 from __future__ import annotations
@@ -11,7 +10,8 @@ from collections.abc import Sequence
 from typing import Literal
 
 from .apply import apply_one
-from .graph import Tensor
+from .graph import Operand, Tensor
+from .types import PadType
 
 SamplingMode = Literal[
     "STRICT_ALIGN_CORNERS", "ALIGN_CORNERS", "DEFAULT", "OFFSET_CORNERS", "UNALIGN_CORNERS"
@@ -22,30 +22,21 @@ def max_pool(
     x: Tensor,
     kernel_sizes: Sequence[int],
     strides: Sequence[int] = (1, 1),
-    pad_type: Literal["valid", "custom", "same"] = "valid",
+    pad_type: PadType = "valid",
     pad: Sequence[int] = (0, 0, 0, 0),
     ceil_mode: bool = False,
     *,
     name: str | None = None,
 ) -> Tensor:
     """The largest element of each window: x [N, C, H, W] -> [N, C, H', W']."""
-    return apply_one(
-        "max_pool",
-        name,
-        x=x,
-        kernel_sizes=kernel_sizes,
-        strides=strides,
-        pad_type=pad_type,
-        pad=pad,
-        ceil_mode=ceil_mode,
-    )
+    return _pool("max_pool", name, x, kernel_sizes, strides, pad_type, pad, ceil_mode=ceil_mode)
 
 
 def avg_pool(
     x: Tensor,
     kernel_sizes: Sequence[int],
     strides: Sequence[int] = (1, 1),
-    pad_type: Literal["valid", "custom", "same"] = "valid",
+    pad_type: PadType = "valid",
     pad: Sequence[int] = (0, 0, 0, 0),
     ceil_mode: bool = False,
     exclude_padding_from_average: bool = False,
@@ -56,38 +47,35 @@ def avg_pool(
 
     Padding counts as zeros unless it is excluded.
     """
-    return apply_one(
-        "avg_pool",
-        name,
-        x=x,
-        kernel_sizes=kernel_sizes,
-        strides=strides,
-        pad_type=pad_type,
-        pad=pad,
-        ceil_mode=ceil_mode,
-        exclude_padding_from_average=exclude_padding_from_average,
-    )
+    options = {"ceil_mode": ceil_mode, "exclude_padding_from_average": exclude_padding_from_average}
+    return _pool("avg_pool", name, x, kernel_sizes, strides, pad_type, pad, **options)
 
 
 def l2_pool(
     x: Tensor,
     kernel_sizes: Sequence[int],
     strides: Sequence[int] = (1, 1),
-    pad_type: Literal["valid", "custom", "same"] = "valid",
+    pad_type: PadType = "valid",
     pad: Sequence[int] = (0, 0, 0, 0),
     *,
     name: str | None = None,
 ) -> Tensor:
     """The square root of each window's sum of squares: x [N, C, H, W] -> [N, C, H', W']."""
-    return apply_one(
-        "l2_pool",
-        name,
-        x=x,
-        kernel_sizes=kernel_sizes,
-        strides=strides,
-        pad_type=pad_type,
-        pad=pad,
-    )
+    return _pool("l2_pool", name, x, kernel_sizes, strides, pad_type, pad)
+
+
+def _pool(
+    op: str,
+    name: str | None,
+    x: Tensor,
+    kernel_sizes: Sequence[int],
+    strides: Sequence[int],
+    pad_type: PadType,
+    pad: Sequence[int],
+    **options: bool,
+) -> Tensor:
+    window = {"kernel_sizes": kernel_sizes, "strides": strides, "pad_type": pad_type, "pad": pad}
+    return apply_one(op, name, x=x, **window, **options)
 
 
 def upsample_nearest_neighbor(
@@ -134,6 +122,40 @@ def upsample_bilinear(
         x=x,
         scale_factor_height=scale_factor_height,
         scale_factor_width=scale_factor_width,
+        align_corners=align_corners,
+    )
+
+
+def affine(
+    x: Tensor,
+    transform_matrix: Operand,
+    output_height: int,
+    output_width: int,
+    sampling_mode: Literal["bilinear"] = "bilinear",
+    padding_mode: Literal["constant"] = "constant",
+    padding_value: float = 0.0,
+    coordinates_mode: Literal["normalized_minus_one_to_one"] = "normalized_minus_one_to_one",
+    align_corners: Literal[True] = True,
+    *,
+    name: str | None = None,
+) -> Tensor:
+    """Images mapped: x [N, C, H, W], transform_matrix [N or 1, 6] -> [N, C, output_height, output_width].
+
+    Of a matrix (a, b, c, d, e, f), place (x, y) of the result comes from (a x + b y + c, d x + e y + f),
+    interpolated linearly, 0 outside. Both count from -1 in the middle of the first element to 1 in that of
+    the last. The options have one value each that the engine takes.
+    """
+    return apply_one(
+        "affine",
+        name,
+        x=x,
+        transform_matrix=transform_matrix,
+        output_height=output_height,
+        output_width=output_width,
+        sampling_mode=sampling_mode,
+        padding_mode=padding_mode,
+        padding_value=padding_value,
+        coordinates_mode=coordinates_mode,
         align_corners=align_corners,
     )
 

@@ -142,11 +142,17 @@ void check_extents(const mil::Value& value, bool spatial, const ChipProfile& pro
 }
 
 void check_extents(const mil::Function& function, const ChipProfile& profile) {
-    for (const mil::Value& value : function.values) check_extents(value, value.type.rank() > 2, profile);
-    for (const mil::Operation& operation : function.operations) {
-        if (operation.op != "matmul") continue;
+    std::vector<bool> is_stored(function.values.size(),
+                                false);  // a compressed weight: not what it stands for
+    for (const mil::Operation& operation : function.operations)
         for (const mil::Argument& argument : operation.arguments)
-            for (const mil::ValueId id : argument.values) check_extents(function.values[id], true, profile);
+            for (const mil::ValueId id : argument.values) {
+                if (operation.op.starts_with("constexpr_")) is_stored[id] = true;
+                if (operation.op == "matmul") check_extents(function.values[id], true, profile);
+            }
+    for (size_t id = 0; id < function.values.size(); ++id) {
+        const mil::Value& value = function.values[id];
+        if (!is_stored[id]) check_extents(value, value.type.rank() > 2, profile);
     }
 }
 

@@ -19,13 +19,15 @@ void check_memory(int64_t bytes) {
                                                      std::to_string(machine >> 20));
 }
 
-constexpr std::array families = {convolution_lowerings, matmul_lowerings,        elementwise_lowerings,
-                                 row_lowerings,         norm_lowerings,          pooling_lowerings,
-                                 shape_lowerings,       rearrangement_lowerings, quantization_lowerings,
-                                 compression_lowerings};
+constexpr std::array families = {convolution_lowerings,   transposed_convolution_lowerings,
+                                 matmul_lowerings,        elementwise_lowerings,
+                                 row_lowerings,           norm_lowerings,
+                                 pooling_lowerings,       shape_lowerings,
+                                 rearrangement_lowerings, sampling_lowerings,
+                                 quantization_lowerings,  compression_lowerings};
 
-constexpr std::array<std::string_view, 4> products = {"conv", "linear", "matmul",
-                                                      "scaled_dot_product_attention"};
+constexpr std::array<std::string_view, 6> products = {
+    "conv", "conv_transpose", "einsum", "linear", "matmul", "scaled_dot_product_attention"};
 
 }  // namespace
 

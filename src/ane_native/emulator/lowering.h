@@ -76,6 +76,7 @@ struct LoweringEntry {
 
 // One table for each family of operations, in steps/.
 std::span<const LoweringEntry> convolution_lowerings();
+std::span<const LoweringEntry> transposed_convolution_lowerings();
 std::span<const LoweringEntry> matmul_lowerings();
 std::span<const LoweringEntry> elementwise_lowerings();
 std::span<const LoweringEntry> row_lowerings();
@@ -83,6 +84,7 @@ std::span<const LoweringEntry> norm_lowerings();
 std::span<const LoweringEntry> pooling_lowerings();
 std::span<const LoweringEntry> shape_lowerings();
 std::span<const LoweringEntry> rearrangement_lowerings();
+std::span<const LoweringEntry> sampling_lowerings();
 std::span<const LoweringEntry> quantization_lowerings();
 std::span<const LoweringEntry> compression_lowerings();
 

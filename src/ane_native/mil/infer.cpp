@@ -72,7 +72,7 @@ std::vector<TensorType> infer(const OpView& op, std::string_view opset) {
     for (const OpView::Item& item : op.items()) {
         const auto parameter = std::ranges::find(spec->parameters, item.name, &Parameter::name);
         if (parameter == spec->parameters.end()) {
-            if (op.op() == "conv" && item.name == "bias")
+            if (op.op().starts_with("conv") && item.name == "bias")
                 op.refuse("bias", "the engine takes no bias here: add it with a separate add");
             op.fail(item.name, "has no argument '" + std::string(item.name) + "'");
         }

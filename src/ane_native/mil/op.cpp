@@ -83,6 +83,15 @@ std::vector<int64_t> OpView::integers(std::string_view argument) const {
     return integers_of_rank(argument, 1);
 }
 
+std::vector<int64_t> OpView::pairs(std::string_view argument, int64_t count) const {
+    const Shape expected = {count, 2};
+    if (type(argument).shape != expected)
+        fail(argument, "'" + std::string(argument) + "' must be " +
+                           to_string(TensorType{DType::int32, expected}) + ", is " +
+                           to_string(type(argument)));
+    return integers_of_rank(argument, 2);
+}
+
 std::vector<int64_t> OpView::integers(std::string_view argument, std::vector<int64_t> otherwise) const {
     return has(argument) ? integers(argument) : std::move(otherwise);
 }

@@ -38,6 +38,7 @@ class OpView {
     int64_t integer(std::string_view argument, int64_t otherwise) const;
     std::vector<int64_t> integers(std::string_view argument) const;
     std::vector<int64_t> integers(std::string_view argument, std::vector<int64_t> otherwise) const;
+    std::vector<int64_t> pairs(std::string_view argument, int64_t count) const;  // [count, 2], row by row
     bool boolean(std::string_view argument, bool otherwise) const;
     std::vector<bool> booleans(std::string_view argument, size_t count) const;  // all false if absent
     const std::string& text(std::string_view argument) const;
@@ -91,8 +92,8 @@ struct OpSpec {
 
 // Null for an operation that the table does not have.
 const OpSpec* find_op(std::string_view name);
-// Why the engine, or the emulator, does not run an operation that MIL has; empty for a name that MIL does not
-// have.
+// Why the engine does not run an operation that MIL has and the table does not; empty for a name that MIL
+// does not have.
 std::string_view refusal(std::string_view name);
 
 // Checks one operation against the table and returns its result types. Throws CompileError.

@@ -1,4 +1,4 @@
-// Operations that MIL has and that do not compile here, each with the reason.
+// Operations that MIL has and that are refused, each with the fact about the Neural Engine that says why.
 #include <algorithm>
 #include <array>
 #include <string_view>
@@ -13,7 +13,8 @@ namespace {
 constexpr std::string_view not_on_engine = "the Neural Engine's compiler does not accept this operation";
 constexpr std::string_view control_flow = "the Neural Engine runs no control flow, lists or state";
 constexpr std::string_view no_random = "the Neural Engine's compiler accepts no random operations in MIL";
-constexpr std::string_view not_emulated = "the Neural Engine runs this operation, but the emulator does not";
+constexpr std::string_view not_measured =
+    "no measurement tells whether the Neural Engine runs this operation";
 constexpr std::string_view no_logic =
     "the Neural Engine's compiler accepts no logical and, or, xor: use select, or mul of 0/1 masks";
 
@@ -53,23 +54,33 @@ constexpr std::pair<std::string_view, std::string_view> refused[] = {
     {"tan", not_on_engine},
     {"where", "the Neural Engine's compiler does not accept where: use select"},
     {"cond", control_flow},
+    {"coreml_update_state", control_flow},
     {"list_gather", control_flow},
+    {"list_length", control_flow},
     {"list_read", control_flow},
     {"list_scatter", control_flow},
     {"list_write", control_flow},
     {"make_list", control_flow},
     {"read_state", control_flow},
     {"while_loop", control_flow},
+    {"write_state", control_flow},
     {"random_bernoulli", no_random},
     {"random_categorical", no_random},
     {"random_normal", no_random},
     {"random_uniform", no_random},
-    {"affine", not_emulated},
-    {"batch_to_space", not_emulated},
-    {"constexpr_cast", "no operation of the engine takes its fp32 result: store the constant as fp16"},
-    {"conv_transpose", not_emulated},
-    {"einsum", not_emulated},
-    {"space_to_batch", not_emulated},
+    {"classify", not_measured},
+    {"constexpr_lut_to_sparse", not_measured},
+    {"constexpr_sparse_blockwise_shift_scale", not_measured},
+    {"conv_quantized", not_measured},
+    {"crop_resize", not_measured},
+    {"fill", not_measured},
+    {"fill_like", not_measured},
+    {"non_maximum_suppression", not_measured},
+    {"range_1d", not_measured},
+    {"resample", not_measured},
+    {"reshape_like", not_measured},
+    {"resize", not_measured},
+    {"slice_update", not_measured},
 };
 
 }  // namespace

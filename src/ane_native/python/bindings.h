@@ -15,6 +15,7 @@ namespace py = pybind11;
 void bind_errors(py::module_& module);
 void bind_device(py::module_& module);
 void bind_mil(py::module_& module);
+void bind_host(py::module_& module);
 
 // Arguments that raise ArgumentError, naming themselves, where Python's own conversion would raise TypeError.
 int64_t to_integer(py::handle object, const char* name);

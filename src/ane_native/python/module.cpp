@@ -57,4 +57,5 @@ PYBIND11_MODULE(_ane_native, module) {
     ane::python::bind_errors(module);
     ane::python::bind_device(module);
     ane::python::bind_mil(module);
+    ane::python::bind_host(module);
 }

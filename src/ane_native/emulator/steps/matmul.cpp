@@ -1,11 +1,13 @@
-// matmul, linear and attention.
+// matmul, einsum, linear and attention.
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <numeric>
 
 #include "../../mil/ops/windows.h"
 #include "../lowering.h"
 #include "../strided.h"
+#include "copy.h"
 #include "product.h"
 
 namespace ane::emulator {
@@ -42,6 +44,48 @@ void lower_matmul(Lowering& l, const mil::OpView& op, Results results) {
                           },
                           {}};
     add_product(l, product, a, b, -1, l.result(*results[0]));
+}
+
+// [..., rows, height, columns] as [..., height, rows, columns], or back.
+std::vector<int64_t> exchange(size_t rank) {
+    std::vector<int64_t> permutation(rank);
+    std::iota(permutation.begin(), permutation.end(), 0);
+    std::swap(permutation[rank - 3], permutation[rank - 2]);
+    return permutation;
+}
+
+// The matrices of x by height; `shape` becomes theirs.
+Buffer by_height(Lowering& l, const mil::Value& x, Shape& shape) {
+    shape = x.type.shape;
+    int64_t &rows = shape[shape.size() - 3], &height = shape[shape.size() - 2];
+    Buffer y = l.buffer(x);
+    if (rows != 1 && height != 1) {
+        y = l.scratch(x.type.bytes());
+        add_transpose(l, l.buffer(x), shape, exchange(shape.size()), y);
+    }
+    std::swap(rows, height);
+    return y;
+}
+
+// Matrix products for each height, which becomes the last of the batch axes.
+void lower_einsum(Lowering& l, const mil::OpView& op, Results results) {
+    const mil::Value &x = *op.tuple("values")[0], &y = *op.tuple("values")[1];
+    const mil::MatmulExtents m = mil::einsum_extents(op);
+    Shape shape_x, shape_y, shape_z = m.batch;
+    const Buffer a = by_height(l, x, shape_x), b = by_height(l, y, shape_y);
+    shape_z.insert(shape_z.end(), {m.rows, m.columns});
+    const Product product{
+        TensorType{DType::fp16, m.batch}.elements(),
+        m.rows,
+        m.inner,
+        m.columns,
+        [loops = batch_loops(m.batch, shape_x, shape_y)](int64_t batch) { return loops.offsets(batch); },
+        {}};
+    const Buffer z = l.result(*results[0]);
+    if (m.batch.back() == 1 || m.rows == 1) return add_product(l, product, a, b, -1, z);
+    const Buffer products = l.scratch(results[0]->type.bytes());
+    add_product(l, product, a, b, -1, products);
+    add_transpose(l, products, shape_z, exchange(shape_z.size()), z);
 }
 
 void lower_linear(Lowering& l, const mil::OpView& op, Results results) {
@@ -137,6 +181,7 @@ void lower_attention(Lowering& l, const mil::OpView& op, Results results) {
 
 std::span<const LoweringEntry> matmul_lowerings() {
     static constexpr LoweringEntry table[] = {
+        {"einsum", lower_einsum},
         {"linear", lower_linear},
         {"matmul", lower_matmul},
         {"scaled_dot_product_attention", lower_attention},

@@ -109,6 +109,10 @@ void lower_l2_norm(Lowering& l, const mil::OpView& op, Results results) {
 void lower_local_response_norm(Lowering& l, const mil::OpView& op, Results results) {
     const mil::Value& x = op.value("x");
     const int64_t size = op.integer("size"), channels = x.type.shape[1];
+    if (size % 2 == 0)
+        op.refuse("size",
+                  "the middle of an even number of channels is not documented, so the emulator does not "
+                  "run it: give an odd size");
     const float alpha = op.number("alpha", 1e-4f), beta = op.number("beta", 0.75f),
                 offset = op.number("k", 1.0f);
     const RowOperand operand = rows_of(l, x, {1});

@@ -29,17 +29,17 @@ half fill_of(Lowering& l, const mil::OpView& op) {
     return bits;
 }
 
-void lower_from_sources(Lowering& l, const mil::OpView& op, Results results) {
-    const mil::Value& value = op.value("x");
-    const auto strides = row_major_strides(value.type.shape);
-    const auto sources = mil::axis_sources(op);
-    const Buffer x = l.buffer(value), y = l.result(*results[0]);
+// Elements of x, or `fill`, as the axes tell.
+void add_gather(Lowering& l, Buffer x, const std::vector<mil::AxisSource>& sources, half fill, Buffer y) {
+    Shape shape;
+    for (const mil::AxisSource& source : sources) shape.push_back(source.size);
+    const auto strides = row_major_strides(shape);
     std::vector<std::vector<int64_t>> axes;
     for (size_t i = 0; i < sources.size(); ++i) axes.push_back(offsets(sources[i], strides[i]));
     if (axes.empty()) axes.push_back({0});
     const auto length = static_cast<int64_t>(axes.back().size());
-    const int64_t rows = results[0]->type.elements() / length;
-    const half fill = fill_of(l, op);
+    int64_t rows = 1;
+    for (size_t i = 0; i + 1 < axes.size(); ++i) rows *= static_cast<int64_t>(axes[i].size());
     l.step({x}, {y}, [=, axes = std::move(axes)](const Execution& e) {
         const int64_t rows_per_task = std::max<int64_t>(1, tile / length);
         e.threads.parallel_for(ceil_divide(rows, rows_per_task), [&](int64_t task, int) {
@@ -64,57 +64,38 @@ void lower_from_sources(Lowering& l, const mil::OpView& op, Results results) {
     });
 }
 
-// The neighbours of one sample, and how far it lies from the first to the second.
-struct Neighbours {
-    int64_t first, second;
-    float fraction;
-};
-
-std::vector<Neighbours> neighbours(const mil::Sampling& s) {
-    std::vector<Neighbours> result;
-    for (int64_t i = 0; i < s.extent; ++i) {
-        const double at =
-            std::clamp(s.first + static_cast<double>(i) * s.step, 0.0, static_cast<double>(s.size - 1));
-        const auto first = static_cast<int64_t>(at);
-        result.push_back({first, std::min(first + 1, s.size - 1), static_cast<float>(at - std::floor(at))});
-    }
-    return result;
+void lower_from_sources(Lowering& l, const mil::OpView& op, Results results) {
+    add_gather(l, l.buffer(op.value("x")), mil::axis_sources(op), fill_of(l, op), l.result(*results[0]));
 }
 
-float between(float a, float b, float fraction) { return a * (1.0f - fraction) + b * fraction; }
-
-void lower_bilinear(Lowering& l, const mil::OpView& op, Results results) {
-    const mil::BilinearSampling s = mil::bilinear_sampling(op);
-    const mil::Value& value = op.value("x");
-    const int64_t height = s.height.extent, width = s.width.extent, in = s.width.size;
-    const int64_t planes = value.type.elements() / (s.height.size * in);
-    const Rounding rounding = l.profile().elementwise;
-    const Buffer x = l.buffer(value), y = l.result(*results[0]);
-    const int64_t worker_floats = 2 * in + width;
-    const Buffer scratch = l.scratch(l.workers() * worker_floats * static_cast<int64_t>(sizeof(float)));
-    l.step({x}, {y, scratch},
-           [=, rows = neighbours(s.height), columns = neighbours(s.width)](const Execution& e) {
-               e.threads.parallel_for(planes * height, [&](int64_t task, int worker) {
-                   float* upper = e.at<float>(scratch) + worker * worker_floats;
-                   float *lower = upper + in, *line = lower + in;
-                   const Neighbours& row = rows[task % height];
-                   const half* plane = e.at<half>(x) + task / height * s.height.size * in;
-                   e.kernels.to_float(plane + row.first * in, upper, static_cast<size_t>(in));
-                   e.kernels.to_float(plane + row.second * in, lower, static_cast<size_t>(in));
-                   for (int64_t i = 0; i < width; ++i) {
-                       const auto [first, second, fraction] = columns[i];
-                       line[i] = between(between(upper[first], upper[second], fraction),
-                                         between(lower[first], lower[second], fraction), row.fraction);
-                   }
-                   e.kernels.to_half(line, e.at<half>(y) + task * width, static_cast<size_t>(width),
-                                     rounding);
-               });
-           });
+void lower_upsample_nearest(Lowering& l, const mil::OpView& op, Results results) {
+    for (const auto name : {"scale_factor_height", "scale_factor_width"})
+        if (const float factor = op.number(name, 1.0f); factor != std::floor(factor))
+            op.refuse(name,
+                      "what a fractional factor samples is not documented, so the emulator does not run "
+                      "it: use resize_nearest_neighbor");
+    lower_from_sources(l, op, results);
 }
 
 void lower_block_shuffle(Lowering& l, const mil::OpView& op, Results results) {
     const mil::BlockShuffle shuffle = mil::block_shuffle(op);
     add_transpose(l, l.buffer(op.value("x")), shuffle.shape, shuffle.permutation, l.result(*results[0]));
+}
+
+Buffer room(Lowering& l, const Shape& shape) { return l.scratch(TensorType{DType::fp16, shape}.bytes()); }
+
+void lower_space_to_batch(Lowering& l, const mil::OpView& op, Results results) {
+    const auto [axes, shuffle] = mil::batch_shuffle(op);
+    const Buffer padded = room(l, results[0]->type.shape);
+    add_gather(l, l.buffer(op.value("x")), axes, 0, padded);
+    add_transpose(l, padded, shuffle.shape, shuffle.permutation, l.result(*results[0]));
+}
+
+void lower_batch_to_space(Lowering& l, const mil::OpView& op, Results results) {
+    const auto [axes, shuffle] = mil::batch_shuffle(op);
+    const Buffer whole = room(l, shuffle.result);
+    add_transpose(l, l.buffer(op.value("x")), shuffle.shape, shuffle.permutation, whole);
+    add_gather(l, whole, axes, 0, l.result(*results[0]));
 }
 
 // Grows with the number; zeros are equal, and NaN is larger than everything else.
@@ -164,19 +145,19 @@ void lower_topk(Lowering& l, const mil::OpView& op, Results results) {
 
 std::span<const LoweringEntry> rearrangement_lowerings() {
     static constexpr LoweringEntry table[] = {
+        {"batch_to_space", lower_batch_to_space},
         {"crop", lower_from_sources},
         {"depth_to_space", lower_block_shuffle},
         {"pad", lower_from_sources},
         {"pixel_shuffle", lower_block_shuffle},
         {"pixel_unshuffle", lower_block_shuffle},
-        {"resize_bilinear", lower_bilinear},
         {"resize_nearest_neighbor", lower_from_sources},
         {"reverse", lower_from_sources},
+        {"space_to_batch", lower_space_to_batch},
         {"space_to_depth", lower_block_shuffle},
         {"tile", lower_from_sources},
         {"topk", lower_topk},
-        {"upsample_bilinear", lower_bilinear},
-        {"upsample_nearest_neighbor", lower_from_sources},
+        {"upsample_nearest_neighbor", lower_upsample_nearest},
     };
     return table;
 }

@@ -1,4 +1,4 @@
-// Weights that are stored compressed, as the opset ios18 spells them.
+// Weights that are stored compressed, as the opset ios18 spells them, or in fp16 for fp32.
 #include "../op.h"
 
 namespace ane::mil {
@@ -57,6 +57,11 @@ std::vector<TensorType> infer_blockwise(const OpView& op) {
     return {{DType::fp16, data.shape}};
 }
 
+std::vector<TensorType> infer_cast(const OpView& op) {
+    if (op.text("output_dtype") != "fp32") op.fail("output_dtype", "output_dtype must be \"fp32\"");
+    return {{DType::fp32, op.type("source_val").shape}};
+}
+
 }  // namespace
 
 std::span<const OpSpec> compression_ops() {
@@ -78,6 +83,10 @@ std::span<const OpSpec> compression_ops() {
           {"offset", Role::constant, quantized | half, false}},
          infer_blockwise,
          18},
+        {"constexpr_cast",
+         {{"source_val", Role::constant, half}, {"output_dtype", Role::constant, dtypes(DType::string)}},
+         infer_cast,
+         16},
     };
     return table;
 }

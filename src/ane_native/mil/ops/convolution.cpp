@@ -1,4 +1,5 @@
-// Convolution and matrix products: conv, matmul, linear, scaled_dot_product_attention.
+// Convolution and matrix products: conv, conv_transpose, matmul, einsum, linear,
+// scaled_dot_product_attention.
 #include <algorithm>
 
 #include "../op.h"
@@ -18,10 +19,23 @@ std::vector<TensorType> infer_conv(const OpView& op) {
     return {{DType::fp16, {w.batch, w.out_channels, w.out_height, w.out_width}}};
 }
 
+std::vector<TensorType> infer_conv_transpose(const OpView& op) {
+    const ConvWindow w = conv_transpose_window(op);
+    return {{DType::fp16, {w.batch, w.in_channels, w.height, w.width}}};
+}
+
 std::vector<TensorType> infer_matmul(const OpView& op) {
     const MatmulExtents m = matmul_extents(op);
     Shape shape = m.batch;
     shape.insert(shape.end(), {m.rows, m.columns});
+    return {{DType::fp16, shape}};
+}
+
+std::vector<TensorType> infer_einsum(const OpView& op) {
+    const MatmulExtents m = einsum_extents(op);
+    Shape shape = m.batch;
+    shape.insert(shape.end() - 1, m.rows);
+    shape.push_back(m.columns);
     return {{DType::fp16, shape}};
 }
 
@@ -77,12 +91,23 @@ std::span<const OpSpec> convolution_ops() {
           {"dilations", Role::constant, integer, false},
           {"groups", Role::constant, integer, false}},
          infer_conv},
+        {"conv_transpose",
+         {{"x", Role::tensor, half},
+          {"weight", Role::tensor, half},
+          {"strides", Role::constant, integer, false},
+          {"pad_type", Role::constant, text, false},
+          {"pad", Role::constant, integer, false},
+          {"dilations", Role::constant, integer, false},
+          {"groups", Role::constant, integer, false},
+          {"output_shape", Role::constant, integer, false}},
+         infer_conv_transpose},
         {"matmul",
          {{"x", Role::tensor, half},
           {"y", Role::tensor, half},
           {"transpose_x", Role::constant, boolean, false},
           {"transpose_y", Role::constant, boolean, false}},
          infer_matmul},
+        {"einsum", {{"values", Role::tuple, half}, {"equation", Role::constant, text}}, infer_einsum},
         {"linear",
          {{"x", Role::tensor, half}, {"weight", Role::tensor, half}, {"bias", Role::tensor, half, false}},
          infer_linear},

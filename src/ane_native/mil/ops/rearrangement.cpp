@@ -1,6 +1,7 @@
 #include "rearrangement.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 namespace ane::mil {
@@ -87,23 +88,21 @@ int64_t target_size(const OpView& op, std::string_view name) {
     return size;
 }
 
-int64_t scaled_size(const OpView& op, std::string_view name, int64_t size, bool whole) {
+int64_t scaled_size(const OpView& op, std::string_view name, int64_t size) {
     const float factor = op.number(name, 1.0f);
     const double scaled = std::floor(static_cast<double>(factor) * static_cast<double>(size));
     if (!(scaled >= 1 && scaled <= INT32_MAX))
         op.fail(name, std::string(name) + " times " + std::to_string(size) + " must be 1 to 2147483647");
-    if (whole && factor != std::floor(factor))
-        op.refuse(name, "a fractional factor has no documented sampling: use resize_nearest_neighbor");
     return static_cast<int64_t>(scaled);
 }
 
 // Height and width of the result of a resize_ or upsample_ operation.
-std::pair<int64_t, int64_t> resized(const OpView& op, const Shape& x, bool whole) {
+std::pair<int64_t, int64_t> resized(const OpView& op, const Shape& x) {
     need_spatial_axes(op, x);
     if (op.op().starts_with("resize"))
         return {target_size(op, "target_size_height"), target_size(op, "target_size_width")};
-    return {scaled_size(op, "scale_factor_height", x[x.size() - 2], whole),
-            scaled_size(op, "scale_factor_width", x.back(), whole)};
+    return {scaled_size(op, "scale_factor_height", x[x.size() - 2]),
+            scaled_size(op, "scale_factor_width", x.back())};
 }
 
 Sampling sampling(int64_t size, int64_t extent, const std::string& mode) {
@@ -153,7 +152,7 @@ std::vector<AxisSource> axis_sources(const OpView& op) {
     if (op.op() == "tile") return tiled(op, x);
     if (op.op() == "pad") return padded(op, x);
     if (op.op() == "crop") return cropped(op, x);
-    const auto [height, width] = resized(op, x, true);
+    const auto [height, width] = resized(op, x);
     auto axes = identical(x);
     axes[x.size() - 2] = {Kind::scaled, x[x.size() - 2], height};
     axes.back() = {Kind::scaled, x.back(), width};
@@ -162,7 +161,7 @@ std::vector<AxisSource> axis_sources(const OpView& op) {
 
 BilinearSampling bilinear_sampling(const OpView& op) {
     const Shape& x = op.type("x").shape;
-    const auto [height, width] = resized(op, x, false);
+    const auto [height, width] = resized(op, x);
     const std::string mode = sampling_mode(op);
     return {sampling(x[x.size() - 2], height, mode), sampling(x.back(), width, mode)};
 }
@@ -189,6 +188,66 @@ BlockShuffle block_shuffle(const OpView& op) {
     if (op.op() == "pixel_shuffle") return {{n, c, b, b, h, w}, {n, c, h * b, w * b}, {0, 1, 4, 2, 5, 3}};
     if (op.op() == "space_to_depth") return {{n, c, h, b, w, b}, {n, c * b * b, h, w}, {0, 3, 5, 1, 2, 4}};
     return {{n, c, h, b, w, b}, {n, c * b * b, h, w}, {0, 1, 3, 5, 2, 4}};
+}
+
+BatchShuffle batch_shuffle(const OpView& op) {
+    const Shape& x = op.type("x").shape;
+    if (x.size() != 4) op.fail("x", "x must be [batch, channels, height, width], is " + to_string(x));
+    const bool to_batch = op.op() == "space_to_batch";
+    const auto block = op.integers("block_shape");
+    if (block.size() != 2 || block[0] < 1 || block[1] < 1 || block[0] > 65536 || block[1] > 65536)
+        op.fail("block_shape", "block_shape must be two numbers, each 1 to 65536");
+    const std::string_view argument = to_batch ? "paddings" : "crops";
+    const auto ends = op.pairs(argument, 2);
+    if (std::ranges::any_of(ends, [](int64_t end) { return end < 0; }))
+        op.fail(argument, std::string(argument) + " must be [[top, bottom], [left, right]], none negative");
+    if (!to_batch && x[0] % (block[0] * block[1]) != 0)
+        op.fail("block_shape",
+                "a block of " + to_string(block) + " does not divide the batch of " + to_string(x));
+
+    BatchShuffle result{identical(x), {}};
+    for (size_t i = 0; i < 2; ++i) {
+        const int64_t before = ends[2 * i], after = ends[2 * i + 1], size = x[2 + i];
+        AxisSource& axis = result.axes[2 + i];
+        axis = to_batch
+                   ? AxisSource{Kind::shifted, size, before + size + after, before}
+                   : AxisSource{Kind::shifted, size * block[i], size * block[i] - before - after, -before};
+        if (axis.extent < 1)
+            op.fail("crops", "the crops leave nothing of " + std::to_string(axis.size) + " elements");
+        if (to_batch && axis.extent % block[i] != 0)
+            op.fail("block_shape", std::to_string(block[i]) + " does not divide the " +
+                                       std::to_string(axis.extent) + " elements of a padded axis");
+    }
+    const auto [n, c, h, w] = std::array{x[0], x[1], result.axes[2].extent, result.axes[3].extent};
+    const int64_t blocks = block[0] * block[1];
+    if (to_batch) {
+        result.shuffle = {{n, c, h / block[0], block[0], w / block[1], block[1]},
+                          {n * blocks, c, h / block[0], w / block[1]},
+                          {3, 5, 0, 1, 2, 4}};
+    } else {
+        result.axes[0] = {Kind::shifted, n / blocks, n / blocks};
+        result.shuffle = {{block[0], block[1], n / blocks, c, x[2], x[3]},
+                          {n / blocks, c, x[2] * block[0], x[3] * block[1]},
+                          {2, 3, 4, 0, 5, 1}};
+    }
+    return result;
+}
+
+AffineMap affine_map(const OpView& op) {
+    const Shape &x = op.type("x").shape, &matrix = op.type("transform_matrix").shape;
+    if (x.size() != 4) op.fail("x", "x must be [batch, channels, height, width], is " + to_string(x));
+    if (matrix.size() != 2 || (matrix[0] != 1 && matrix[0] != x[0]) || matrix[1] != 6)
+        op.fail("transform_matrix", "transform_matrix must be [1, 6] or " + to_string(Shape{x[0], 6}) +
+                                        ", is " + to_string(matrix));
+    for (const auto& [name, only] : {std::pair{"sampling_mode", "bilinear"},
+                                     {"padding_mode", "constant"},
+                                     {"coordinates_mode", "normalized_minus_one_to_one"}})
+        if (op.text(name) != only)
+            op.refuse(name, std::string(name) + " must be \"" + only + "\", is \"" + op.text(name) + "\"");
+    if (op.number("padding_value") != 0) op.refuse("padding_value", "padding_value must be 0");
+    if (!op.boolean("align_corners", true)) op.refuse("align_corners", "align_corners must be true");
+    return {x[0],     x[1], x[2], x[3], target_size(op, "output_height"), target_size(op, "output_width"),
+            matrix[0]};
 }
 
 TopK top_k(const OpView& op) {

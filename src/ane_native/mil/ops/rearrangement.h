@@ -40,6 +40,19 @@ struct BlockShuffle {
 };
 BlockShuffle block_shuffle(const OpView& op);
 
+// space_to_batch and batch_to_space: x is padded, or the result cropped, as `axes` tell of height and width.
+struct BatchShuffle {
+    std::vector<AxisSource> axes;
+    BlockShuffle shuffle;  // of x padded, or to the result before it is cropped
+};
+BatchShuffle batch_shuffle(const OpView& op);
+
+// affine: `matrices` of them, one for each image or one for all.
+struct AffineMap {
+    int64_t batch, channels, height, width, out_height, out_width, matrices;
+};
+AffineMap affine_map(const OpView& op);
+
 // topk: along `axis`.
 struct TopK {
     int64_t axis, count;

@@ -1,4 +1,4 @@
-// Operations that rearrange elements: repeat, pad, crop, resize, shuffle, stack, sort.
+// Operations that rearrange elements: repeat, pad, crop, resize, map, shuffle, stack, sort.
 #include "../op.h"
 #include "rearrangement.h"
 
@@ -28,6 +28,19 @@ std::vector<TensorType> infer_bilinear(const OpView& op) {
 
 std::vector<TensorType> infer_block_shuffle(const OpView& op) {
     return {{DType::fp16, block_shuffle(op).result}};
+}
+
+std::vector<TensorType> infer_batch_shuffle(const OpView& op) {
+    const BatchShuffle b = batch_shuffle(op);
+    if (op.op() == "space_to_batch") return {{DType::fp16, b.shuffle.result}};
+    Shape shape;
+    for (const AxisSource& axis : b.axes) shape.push_back(axis.extent);
+    return {{DType::fp16, shape}};
+}
+
+std::vector<TensorType> infer_affine(const OpView& op) {
+    const AffineMap m = affine_map(op);
+    return {{DType::fp16, {m.batch, m.channels, m.out_height, m.out_width}}};
 }
 
 std::vector<TensorType> infer_stack(const OpView& op) {
@@ -102,6 +115,23 @@ std::span<const OpSpec> rearrangement_ops() {
              {x, {"downscale_factor", Role::constant, dtypes(DType::int32, DType::uint32)}},
              infer_block_shuffle,
              16},
+            {"space_to_batch",
+             {x, {"block_shape", Role::constant, integer}, {"paddings", Role::constant, integer}},
+             infer_batch_shuffle},
+            {"batch_to_space",
+             {x, {"block_shape", Role::constant, integer}, {"crops", Role::constant, integer}},
+             infer_batch_shuffle},
+            {"affine",
+             {x,
+              {"transform_matrix", Role::tensor, half},
+              {"output_height", Role::constant, integer},
+              {"output_width", Role::constant, integer},
+              {"sampling_mode", Role::constant, text},
+              {"padding_mode", Role::constant, text},
+              {"padding_value", Role::constant, half},
+              {"coordinates_mode", Role::constant, text},
+              {"align_corners", Role::constant, boolean}},
+             infer_affine},
             {"stack", {{"values", Role::tuple, half}, {"axis", Role::constant, integer}}, infer_stack},
             {"flatten2d", {x, {"axis", Role::constant, integer, false}}, infer_flatten2d},
             {"topk",

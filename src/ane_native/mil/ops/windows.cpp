@@ -91,6 +91,51 @@ ConvWindow conv_window(const OpView& op) {
             weight[2], weight[3], strides[0], strides[1], dilations[0], dilations[1], pad[0],     pad[2]};
 }
 
+ConvWindow conv_transpose_window(const OpView& op) {
+    const Shape &x = op.type("x").shape, &weight = op.type("weight").shape;
+    if (x.size() != 4) op.fail("x", "x must be [batch, channels, height, width], is " + to_string(x));
+    if (weight.size() != 4)
+        op.fail("weight",
+                "weight must be [in, out / groups, kernel height, kernel width], is " + to_string(weight));
+    const auto strides = pair_of_positive(op, "strides");
+    const auto dilations = pair_of_positive(op, "dilations");
+    const int64_t groups = op.integer("groups", 1);
+    if (groups < 1 || x[1] % groups)
+        op.fail("groups",
+                std::to_string(groups) + " groups do not divide " + std::to_string(x[1]) + " input channels");
+    if (weight[0] != x[1])
+        op.fail("weight",
+                "weight has " + std::to_string(weight[0]) + " input channels, x has " + std::to_string(x[1]));
+
+    const std::array<int64_t, 2> reach = {(weight[2] - 1) * dilations[0] + 1,
+                                          (weight[3] - 1) * dilations[1] + 1};
+    const bool is_given = op.has("output_shape");
+    Shape result = {x[0], weight[1] * groups, x[2] * strides[0], x[3] * strides[1]};  // of "same"
+    if (is_given) {
+        const Shape given = op.integers("output_shape");
+        if (given.size() != 4 || given[0] != result[0] || given[1] != result[1])
+            op.fail("output_shape", "output_shape must be [" + std::to_string(result[0]) + ", " +
+                                        std::to_string(result[1]) + ", height, width], is " +
+                                        to_string(given));
+        result = given;
+    }
+    const auto pad = padding(op, result, reach, strides);
+    for (size_t axis = 0; axis < 2; ++axis) {
+        const int64_t padding = pad[2 * axis] + pad[2 * axis + 1];
+        int64_t& extent = result[2 + axis];
+        if (!is_given && op.text("pad_type", "valid") != "same")
+            extent = (x[2 + axis] - 1) * strides[axis] + reach[axis] - padding;
+        if (extent < 1 || extent > INT32_MAX)
+            op.fail(is_given ? "output_shape" : "pad",
+                    "the result " + to_string(result) + " has an axis that is not 1 to 2147483647");
+        if (positions(extent + padding, reach[axis], strides[axis]) != x[2 + axis])
+            op.fail("output_shape", "a convolution with these arguments does not take " + to_string(result) +
+                                        " to " + to_string(x));
+    }
+    return {x[0],      result[1], x[1],       groups,     result[2],    result[3],    x[2],   x[3],
+            weight[2], weight[3], strides[0], strides[1], dilations[0], dilations[1], pad[0], pad[2]};
+}
+
 PoolWindow pool_window(const OpView& op) {
     const Shape& x = op.type("x").shape;
     if (x.size() != 4) op.fail("x", "x must be [batch, channels, height, width], is " + to_string(x));
@@ -132,6 +177,43 @@ MatmulExtents matmul_extents(const OpView& op) {
     if (!batch) op.fail("y", "batch axes of " + to_string(x) + " and " + to_string(y) + " do not broadcast");
     m.batch = *batch;
     return m;
+}
+
+MatmulExtents einsum_extents(const OpView& op) {
+    // The letters by the order of their first appearance.
+    std::string equation, letters;
+    for (const char c : op.text("equation")) {
+        const bool is_letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+        if (is_letter && letters.find(c) == std::string::npos) letters += c;
+        equation += is_letter ? static_cast<char>('a' + letters.find(c)) : c;
+    }
+    const size_t rank = equation == "abcd,adce->abce" ? 4 : equation == "abc,cbd->abd" ? 3 : 0;
+    if (rank == 0)
+        op.refuse("equation",
+                  "the engine takes \"nchw,nwhu->nchu\" and \"chw,whu->chu\", in any letters, "
+                  "not \"" +
+                      op.text("equation") + "\"");
+    const auto& values = op.tuple("values");
+    if (values.size() != 2)
+        op.fail("values", "values must be two tensors, is " + std::to_string(values.size()));
+    const Shape &x = values[0]->type.shape, &y = values[1]->type.shape;
+    for (const Shape* shape : {&x, &y})
+        if (shape->size() != rank)
+            op.fail("values", "the equation is for tensors of " + std::to_string(rank) + " axes, one is " +
+                                  to_string(*shape));
+    const auto batch_axes = [](const Shape& shape) {
+        Shape batch(shape.begin(), shape.end() - 3);
+        batch.push_back(shape[shape.size() - 2]);
+        return batch;
+    };
+    if (x[rank - 1] != y[rank - 3])
+        op.fail("values", "inner extents differ: the first value has " + std::to_string(x[rank - 1]) +
+                              ", the second " + std::to_string(y[rank - 3]));
+    const auto batch = broadcast(batch_axes(x), batch_axes(y));
+    if (!batch)
+        op.fail("values",
+                "batch and height of " + to_string(x) + " and " + to_string(y) + " do not broadcast");
+    return {*batch, x[rank - 3], x[rank - 1], y[rank - 1], false, false};
 }
 
 SliceWindow slice_by_size_window(const OpView& op) {

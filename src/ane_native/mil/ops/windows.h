@@ -17,6 +17,8 @@ struct ConvWindow {
     int64_t stride_height, stride_width, dilation_height, dilation_width, pad_top, pad_left;
 };
 ConvWindow conv_window(const OpView& op);
+// conv_transpose: the convolution that takes a tensor like the result to one like x, with the same weight.
+ConvWindow conv_transpose_window(const OpView& op);
 
 // max_pool, avg_pool, l2_pool: x [..., height, width], `planes` of them.
 struct PoolWindow {
@@ -32,6 +34,9 @@ struct MatmulExtents {
     bool transpose_x, transpose_y;
 };
 MatmulExtents matmul_extents(const OpView& op);
+// einsum: [batch..., rows, height, inner] and [batch..., inner, height, columns] to [batch..., rows, height,
+// columns]; the height is the last of the batch axes.
+MatmulExtents einsum_extents(const OpView& op);
 
 // slice_by_size and slice_by_index: begin and stride for each axis of x, and the extent before squeezing.
 struct SliceWindow {

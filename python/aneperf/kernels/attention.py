@@ -1,0 +1,102 @@
+"""Attention with rotary positions and shared key heads: forward, and backward in three kernels.
+
+Queries and keys leave the forward kernel turned by their positions. The backward kernels take them so, and
+return the gradients of what the projections gave. All parts are [1, C, 1, S].
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numpy.typing import NDArray
+
+from .. import mil
+from .transformer import Graph, Kernel, TransformerConfig
+
+
+def attention_forward(
+    config: TransformerConfig,
+    *,
+    rms1: NDArray[Any],
+    wq: NDArray[Any],
+    wk: NDArray[Any],
+    wv: NDArray[Any],
+    wo: NDArray[Any],
+    as_published: bool = False,
+) -> Kernel:
+    """Wo attention(norm(x)), without the residual: x -> out, q, k, v, context, normed."""
+    g = Graph(config, as_published, x=config.dim)
+    normed = g.rms_norm(g.part("x"), rms1, "rms1")
+    q = g.rotate(g.project(normed, wq, "wq"))
+    k = g.rotate(g.project(normed, wk, "wk"))
+    v = g.project(normed, wv, "wv")
+    context = g.channels(g.gather(_probabilities(g, q, k), g.heads(v)))
+    out = g.project(context, wo, "wo")
+    return g.kernel("attention_forward", out=out, q=q, k=k, v=v, context=context, normed=normed)
+
+
+def attention_backward_scores(
+    config: TransformerConfig, *, wot: NDArray[Any], as_published: bool = False
+) -> Kernel:
+    """From the gradient of `out`: q, k, v, dout -> dv, probabilities, dprobabilities.
+
+    The probabilities are computed again. They and their gradient have heads * S channels. `wot` is Wo
+    transposed.
+    """
+    g = Graph(config, as_published, q=config.query_dim, k=config.kv_dim, v=config.kv_dim, dout=config.dim)
+    probabilities = _probabilities(g, g.part("q"), g.part("k"))
+    dcontext = g.heads(g.project(g.part("dout"), wot, "wot"))
+    return g.kernel(
+        "attention_backward_scores",
+        dv=g.channels(g.scatter(probabilities, dcontext), config.kv_heads),
+        probabilities=_packed(g, probabilities),
+        dprobabilities=_packed(g, g.compare(dcontext, g.heads(g.part("v")))),
+    )
+
+
+def attention_backward_queries(config: TransformerConfig, *, as_published: bool = False) -> Kernel:
+    """Softmax backward, then queries and keys: probabilities, dprobabilities, q, k -> dq, dk."""
+    g = Graph(
+        config,
+        as_published,
+        probabilities=config.score_channels,
+        dprobabilities=config.score_channels,
+        q=config.query_dim,
+        k=config.kv_dim,
+    )
+    probabilities, dprobabilities = (
+        mil.reshape(g.part(part), (1, config.heads, config.seq, config.seq))
+        for part in ("probabilities", "dprobabilities")
+    )
+    mean = mil.reduce_sum(probabilities * dprobabilities, axes=[-1])
+    dscores = probabilities * (dprobabilities - mean) * config.score_scale
+    dq = g.channels(g.gather(dscores, g.heads(g.part("k"))))
+    dk = g.channels(g.scatter(dscores, g.heads(g.part("q"))), config.kv_heads)
+    return g.kernel(
+        "attention_backward_queries", dq=g.rotate(dq, backward=True), dk=g.rotate(dk, backward=True)
+    )
+
+
+def projections_backward(
+    config: TransformerConfig,
+    *,
+    wqt: NDArray[Any],
+    wkt: NDArray[Any],
+    wvt: NDArray[Any],
+    as_published: bool = False,
+) -> Kernel:
+    """From queries, keys and values to the normed input: dq, dk, dv -> dnormed. Weights are transposed."""
+    g = Graph(config, as_published, dq=config.query_dim, dk=config.kv_dim, dv=config.kv_dim)
+    through_q = g.project(g.part("dq"), wqt, "wqt")
+    through_k = g.project(g.part("dk"), wkt, "wkt")
+    through_v = g.project(g.part("dv"), wvt, "wvt")
+    return g.kernel("projections_backward", dnormed=through_q + through_k + through_v)
+
+
+def _probabilities(g: Graph, q: mil.Tensor, k: mil.Tensor) -> mil.Tensor:
+    """Causal attention's weights [1, heads, S, S]."""
+    return mil.softmax(g.compare(g.heads(q), g.heads(k)) * g.config.score_scale + g.mask())
+
+
+def _packed(g: Graph, scores: mil.Tensor) -> mil.Tensor:
+    return mil.reshape(scores, (1, g.config.score_channels, 1, g.config.seq))

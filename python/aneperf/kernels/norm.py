@@ -1,0 +1,33 @@
+"""RMSNorm as kernels of its own, forward and backward. All parts are [1, C, 1, S].
+
+Source: Zhang & Sennrich 2019, "Root mean square layer normalization".
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numpy.typing import NDArray
+
+from .. import mil
+from .transformer import Graph, Kernel, TransformerConfig
+
+
+def norm_forward(config: TransformerConfig, *, weight: NDArray[Any], as_published: bool = False) -> Kernel:
+    """The norm over channels times `weight` [dim]: x -> normed."""
+    g = Graph(config, as_published, x=config.dim)
+    return g.kernel("norm_forward", normed=g.rms_norm(g.part("x"), weight, "weight"))
+
+
+def norm_backward(config: TransformerConfig, *, weight: NDArray[Any], as_published: bool = False) -> Kernel:
+    """From the gradient of the normed to that of x: dnormed, x -> dx.
+
+    dx = r (w dnormed - x r^2 mean(w dnormed x)) with r = 1 / sqrt(mean(x^2) + eps), means over channels.
+    """
+    g = Graph(config, as_published, dnormed=config.dim, x=config.dim)
+    x = g.part("x")
+    inverse_rms = g.inverse_rms(x)
+    unit = x * inverse_rms  # of size 1, so that nothing below overflows
+    scaled = g.scale(g.part("dnormed"), weight, "weight")
+    along = mil.reduce_mean(scaled * unit, axes=[1])
+    return g.kernel("norm_backward", dx=(scaled - unit * along) * inverse_rms)

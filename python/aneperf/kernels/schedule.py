@@ -1,0 +1,98 @@
+"""The two published schedules of kernels with baked weights, for a model of any shape.
+
+"static": five kernels with weights and one without for each layer, 72 for 12 layers. "static-ane": also the
+backward of both norms of each layer, the last norm, the classifier and its softmax, 99 for 12 layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._ane_native import ArgumentError
+from .attention import (
+    attention_backward_queries,
+    attention_backward_scores,
+    attention_forward,
+    projections_backward,
+)
+from .classifier import classifier_forward, classifier_softmax
+from .feed_forward import feed_forward_backward, feed_forward_forward
+from .norm import norm_backward, norm_forward
+from .transformer import Kernel, TransformerConfig
+
+Pipeline = Literal["static", "static-ane"]
+Family = Callable[..., Kernel]
+
+# The weights of each family, and which parameter of the layer each is; .T is its transpose.
+_LAYER: dict[str, tuple[Family, dict[str, str]]] = {
+    "attention_forward": (
+        attention_forward,
+        {"rms1": "rms1", "wq": "wq", "wk": "wk", "wv": "wv", "wo": "wo"},
+    ),
+    "feed_forward_forward": (feed_forward_forward, {"rms2": "rms2", "w1": "w1", "w3": "w3", "w2": "w2"}),
+    "feed_forward_backward": (feed_forward_backward, {"w2t": "w2.T", "w1t": "w1.T", "w3t": "w3.T"}),
+    "attention_backward_scores": (attention_backward_scores, {"wot": "wo.T"}),
+    "attention_backward_queries": (attention_backward_queries, {}),
+    "projections_backward": (projections_backward, {"wqt": "wq.T", "wkt": "wk.T", "wvt": "wv.T"}),
+}
+_LAYER_EXTRAS: dict[str, tuple[Family, dict[str, str]]] = {
+    "norm1_backward": (norm_backward, {"weight": "rms1"}),
+    "norm2_backward": (norm_backward, {"weight": "rms2"}),
+}
+_MODEL_EXTRAS: dict[str, tuple[Family, dict[str, str]]] = {
+    "norm_forward": (norm_forward, {"weight": "norm"}),
+    "classifier_forward": (classifier_forward, {"embedding": "classifier"}),
+    "classifier_softmax": (classifier_softmax, {}),
+}
+
+
+@dataclass(frozen=True)
+class ScheduledKernel:
+    """A kernel of a schedule, and which of the model's parameters each of its weights is."""
+
+    name: str  # "layers.3.attention_forward", or "classifier_forward"
+    family: Family
+    parameters: Mapping[str, str]  # by weight: "layers.3.wq", or "layers.3.wq.T" for its transpose
+
+    def build(
+        self, config: TransformerConfig, parameters: Mapping[str, NDArray[Any]], as_published: bool = False
+    ) -> Kernel:
+        """The kernel, its weights rounded to fp16."""
+        return self.family(config, **self.weights(parameters), as_published=as_published)
+
+    def weights(self, parameters: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float16]]:
+        """The kernel's weights, fp16, from the model's parameters by name.
+
+        The classifier is the embedding unless it is a parameter of its own.
+        """
+        return {weight: _parameter(parameters, name) for weight, name in self.parameters.items()}
+
+
+def schedule(config: TransformerConfig, pipeline: Pipeline = "static") -> list[ScheduledKernel]:
+    """Every kernel of a pipeline, layer by layer."""
+    if pipeline not in ("static", "static-ane"):
+        raise ArgumentError(f"pipeline {pipeline!r} is neither 'static' nor 'static-ane'")
+    extras = pipeline == "static-ane"
+    kernels = [
+        ScheduledKernel(
+            f"layers.{layer}.{name}", family, {w: f"layers.{layer}.{p}" for w, p in parameters.items()}
+        )
+        for layer in range(config.layers)
+        for name, (family, parameters) in (_LAYER | (_LAYER_EXTRAS if extras else {})).items()
+    ]
+    if extras:
+        kernels += [ScheduledKernel(name, *rest) for name, rest in _MODEL_EXTRAS.items()]
+    return kernels
+
+
+def _parameter(parameters: Mapping[str, NDArray[Any]], name: str) -> NDArray[np.float16]:
+    stem = name.removesuffix(".T")
+    if stem == "classifier" and stem not in parameters:
+        stem = name = "embedding"
+    array = parameters[stem] if stem == name else parameters[stem].T
+    return np.ascontiguousarray(array, np.float16)

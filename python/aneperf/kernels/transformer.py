@@ -1,0 +1,256 @@
+"""What a transformer's kernels have in common: the model's shape, packed ports, and pieces of graphs.
+
+Sources: Touvron et al. 2023 (Llama 2), Zhang & Sennrich 2019 (RMSNorm), Su et al. 2021 (rotary positions).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import mil
+from .._ane_native import ArgumentError
+from ..mil.weights import write_blob
+
+_MASKED = -65504.0  # the lowest fp16: what is added to the score of a position that must not be seen
+
+
+@dataclass(frozen=True)
+class TransformerConfig:
+    """Shape of a Llama 2 model: RMSNorm, attention with rotary positions, SwiGLU.
+
+    `kv_heads` divides `heads`: query head h reads key and value head h * kv_heads // heads. `head_dim` is
+    even, since rotary positions turn pairs of neighbouring channels.
+    """
+
+    dim: int
+    hidden: int
+    layers: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    vocab: int
+    seq: int
+    rope_theta: float = 10000.0
+    norm_eps: float = 1e-5
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name in ("rope_theta", "norm_eps"):
+                if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+                    raise ArgumentError(f"transformer: {field.name} {value!r} is not a positive number")
+            elif isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ArgumentError(f"transformer: {field.name} {value!r} is not a positive integer")
+        if self.heads % self.kv_heads:
+            raise ArgumentError(f"transformer: {self.kv_heads} kv_heads do not divide {self.heads} heads")
+        if self.head_dim % 2:
+            raise ArgumentError(f"transformer: head_dim {self.head_dim} is odd; rotary positions turn pairs")
+
+    @property
+    def query_dim(self) -> int:
+        """Channels of the queries and of attention's result."""
+        return self.heads * self.head_dim
+
+    @property
+    def kv_dim(self) -> int:
+        """Channels of the keys, and of the values."""
+        return self.kv_heads * self.head_dim
+
+    @property
+    def score_scale(self) -> float:
+        """What a dot product of a query with a key is multiplied by."""
+        return float(self.head_dim**-0.5)
+
+    @property
+    def score_channels(self) -> int:
+        """Channels of a score matrix of every head packed as [1, heads * seq, 1, seq]."""
+        return self.heads * self.seq
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A program with one input "x" and one output "y", fp16 [1, channels, 1, seq].
+
+    `inputs` and `outputs` say how the channels are divided, in order. `weights` are the baked parameters,
+    files "@model_path/weights/NAME.bin". `flops` counts matrix products, a multiply-add as two.
+    """
+
+    name: str
+    inputs: Mapping[str, int]
+    outputs: Mapping[str, int]
+    weights: tuple[str, ...]
+    flops: int
+    program: mil.Program
+
+    def without_weights(self) -> Kernel:
+        """The same without the memory of its weights: a template to bake."""
+        baked = {f"@model_path/weights/{name}.bin" for name in self.weights}
+        files = {path: blob for path, blob in self.program.weights.items() if path not in baked}
+        return replace(self, program=replace(self.program, weights=files))
+
+    def bake(self, **weights: NDArray[np.float16]) -> mil.Program:
+        """The program with other weights: fp16, as many elements as each was built with."""
+        files = dict(self.program.weights)
+        for name, array in weights.items():
+            path = f"@model_path/weights/{name}.bin"
+            if name not in self.weights:
+                raise ArgumentError(
+                    f"{self.name} has no weight {name!r}; it has {', '.join(self.weights) or 'none'}"
+                )
+            blob, _ = write_blob([array])
+            if path in files and len(blob) != len(files[path]):
+                raise ArgumentError(f"{self.name}: weight {name!r} {list(array.shape)} has another size")
+            files[path] = blob
+        return replace(self.program, weights=files)
+
+
+class Graph:
+    """A kernel being built: packed ports, and the pieces that several kernels share.
+
+    As published, positions are not turned, heads are transposed to rows, and a norm sums squares.
+    """
+
+    def __init__(self, config: TransformerConfig, as_published: bool = False, **inputs: int) -> None:
+        self.config = config
+        self.as_published = as_published
+        self.inputs = inputs
+        self._flops = 0
+        self._weights: list[str] = []
+        self._builder = mil.Builder()
+        self._x = self._builder.input("x", (1, sum(inputs.values()), 1, config.seq))
+        self._tables: dict[str, mil.Tensor] = {}
+
+    def part(self, name: str) -> mil.Tensor:
+        """One of the parts that the input's channels are divided into."""
+        channels = self.inputs[name]
+        if len(self.inputs) == 1:
+            return self._x
+        before = list(self.inputs)[: list(self.inputs).index(name)]
+        begin = (0, sum(self.inputs[part] for part in before), 0, 0)
+        return mil.slice_by_size(self._x, begin, (1, channels, 1, self.config.seq))
+
+    def kernel(self, name: str, **outputs: mil.Tensor) -> Kernel:
+        """The kernel whose output packs `outputs` [1, C, 1, seq] in order."""
+        parts = list(outputs.values())
+        self._builder.output("y", parts[0] if len(parts) == 1 else mil.concat(parts, axis=1))
+        channels = {part: tensor.shape[1] for part, tensor in outputs.items()}
+        program = self._builder.build()
+        return Kernel(name, self.inputs, channels, tuple(self._weights), self._flops, program)
+
+    def project(self, x: mil.Tensor, weight: NDArray[Any], name: str) -> mil.Tensor:
+        """The product weight [O, I] * x [1, I, 1, S] -> [1, O, 1, S]; the weight is stored as `name`."""
+        self._flops += 2 * weight.size * self.config.seq
+        return mil.conv(x, self._weight(weight.reshape(*weight.shape, 1, 1), name))
+
+    def inverse_rms(self, x: mil.Tensor) -> mil.Tensor:
+        """1 / sqrt(mean of squares over channels + eps): x [1, C, 1, S] -> [1, 1, 1, S].
+
+        The mean keeps clear of the fp16 overflow that a sum of squares runs into.
+        """
+        if self.as_published:
+            mean_square = mil.reduce_sum(x * x, axes=[1]) * round(1 / x.channels, 6)
+        else:
+            mean_square = mil.reduce_mean(x * x, axes=[1])
+        return mil.pow(mean_square + self.config.norm_eps, -0.5)
+
+    def rms_norm(self, x: mil.Tensor, weight: NDArray[Any], name: str) -> mil.Tensor:
+        """Root-mean-square norm over channels, times `weight` [C]."""
+        return self.scale(x * self.inverse_rms(x), weight, name)
+
+    def scale(self, x: mil.Tensor, weight: NDArray[Any], name: str) -> mil.Tensor:
+        """Each channel of x [1, C, 1, S] times its element of `weight` [C]."""
+        return x * self._weight(weight.reshape(1, -1, 1, 1), name)
+
+    def heads(self, x: mil.Tensor) -> mil.Tensor:
+        """Channels by query head: [1, C, 1, S] -> [1, heads, head_dim, S], or rows [1, heads, S, head_dim].
+
+        Keys and values are repeated for all query heads that share them.
+        """
+        config = self.config
+        kv_heads = x.channels // config.head_dim
+        if kv_heads < config.heads:
+            apart = mil.reshape(x, (kv_heads, 1, config.head_dim, config.seq))
+            x = mil.concat([apart] * (config.heads // kv_heads), axis=1)
+        by_head = mil.reshape(x, (1, config.heads, config.head_dim, config.seq))
+        return mil.transpose(by_head, (0, 1, 3, 2)) if self.as_published else by_head
+
+    def channels(self, by_head: mil.Tensor, heads: int | None = None) -> mil.Tensor:
+        """The transpose of `heads`, for as many: back to [1, C, 1, S], shared heads summed."""
+        config = self.config
+        if self.as_published:
+            by_head = mil.transpose(by_head, (0, 1, 3, 2))
+        if heads is not None and heads < config.heads:
+            apart = mil.reshape(by_head, (heads, config.heads // heads, config.head_dim, config.seq))
+            by_head = mil.reduce_sum(apart, axes=[1])
+        return mil.reshape(by_head, (1, (heads or config.heads) * config.head_dim, 1, config.seq))
+
+    def compare(self, a: mil.Tensor, b: mil.Tensor) -> mil.Tensor:
+        """Dot products of every position of a with every one of b: heads -> [1, heads, S, S]."""
+        rows = self.as_published
+        return self._matmul(a, b, transpose_x=not rows, transpose_y=rows)
+
+    def gather(self, matrix: mil.Tensor, x: mil.Tensor) -> mil.Tensor:
+        """For each position, the sum of x weighted by its row of `matrix` [1, heads, S, S]."""
+        return self._matmul(matrix, x) if self.as_published else self._matmul(x, matrix, transpose_y=True)
+
+    def scatter(self, matrix: mil.Tensor, x: mil.Tensor) -> mil.Tensor:
+        """For each position, the sum of x weighted by its column of `matrix` [1, heads, S, S]."""
+        return self._matmul(matrix, x, transpose_x=True) if self.as_published else self._matmul(x, matrix)
+
+    def rotate(self, x: mil.Tensor, backward: bool = False) -> mil.Tensor:
+        """Turn each pair of channels by its angle at each position, or back: [1, C, 1, S].
+
+        The pair is an axis of its own, since slices of the last axis are inexact on M1 and M2.
+        """
+        if self.as_published:
+            return x
+        channels, seq = x.channels, self.config.seq
+        half = (1, channels // 2, 1, seq)
+        pairs = mil.reshape(x, (1, channels // 2, 2, seq))
+        even = mil.slice_by_size(pairs, (0, 0, 0, 0), half)
+        odd = mil.slice_by_size(pairs, (0, 0, 1, 0), half)
+        cos, sin = self._rotation(channels // self.config.head_dim)
+        if backward:
+            even, odd = even * cos + odd * sin, odd * cos - even * sin
+        else:
+            even, odd = even * cos - odd * sin, even * sin + odd * cos
+        return mil.reshape(mil.concat((even, odd), axis=2), x.shape)
+
+    def mask(self) -> mil.Tensor:
+        """What hides later positions when added to the scores: [1, 1, S, S], 0 or the lowest fp16."""
+        seq = self.config.seq
+        hidden = np.triu(np.full((seq, seq), _MASKED, np.float16), k=1)
+        return self._table("mask", hidden.reshape(1, 1, seq, seq))
+
+    def _matmul(
+        self, x: mil.Tensor, y: mil.Tensor, *, transpose_x: bool = False, transpose_y: bool = False
+    ) -> mil.Tensor:
+        product = mil.matmul(x, y, transpose_x=transpose_x, transpose_y=transpose_y)
+        self._flops += 2 * product.type.elements * x.shape[-2 if transpose_x else -1]
+        return product
+
+    def _weight(self, values: NDArray[Any], name: str) -> mil.Tensor:
+        self._weights.append(name)
+        return mil.const(values, "fp16", name=name)
+
+    def _rotation(self, heads: int) -> tuple[mil.Tensor, mil.Tensor]:
+        """Cosines and sines [1, heads * head_dim / 2, 1, S], as rows of the widest table."""
+        head_dim, seq = self.config.head_dim, self.config.seq
+        frequencies = self.config.rope_theta ** (-np.arange(0, head_dim, 2) / head_dim)
+        angles = np.tile(np.outer(frequencies, np.arange(seq)), (heads, 1))
+        shape = (1, heads * head_dim // 2, 1, seq)
+        suffix = "" if heads == self.config.heads else "_kv"
+        return (
+            self._table(f"rope_cos{suffix}", np.cos(angles).reshape(shape)),
+            self._table(f"rope_sin{suffix}", np.sin(angles).reshape(shape)),
+        )
+
+    def _table(self, name: str, values: NDArray[Any]) -> mil.Tensor:
+        if name not in self._tables:
+            self._tables[name] = mil.const(values.astype(np.float16), "fp16", name=name)
+        return self._tables[name]

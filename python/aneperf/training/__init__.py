@@ -1,0 +1,1 @@
+"""Training transformers on the Neural Engine with weights baked into kernels."""

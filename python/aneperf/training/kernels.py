@@ -1,0 +1,96 @@
+"""The kernels of a schedule on a device, each with surfaces of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import _ane_native as native
+from ..kernels import Kernel, ScheduledKernel, TransformerConfig
+
+Floats = NDArray[np.float32]
+
+
+class Channels(NamedTuple):
+    """Some channels of a surface."""
+
+    surface: native.Surface
+    first: int
+    channels: int
+
+    def write(self, x: Floats) -> None:
+        """Round x [channels, S] to fp16 into them."""
+        native.write_channels(self.surface, self.first, x)
+
+    def read(self, out: Floats) -> None:
+        """Their values, to out [channels, S]."""
+        native.read_channels(self.surface, self.first, out)
+
+    def copy_to(self, other: Channels) -> None:
+        """Copy them to as many others."""
+        native.copy_channels(self.surface, self.first, other.surface, other.first, self.channels)
+
+
+class LoadedKernel:
+    """A kernel with its surfaces; what a name of parts means stays the same from load to load."""
+
+    def __init__(
+        self,
+        device: native.Device,
+        config: TransformerConfig,
+        scheduled: ScheduledKernel,
+        parameters: Mapping[str, Floats],
+        as_published: bool,
+    ) -> None:
+        self.has_weights = bool(scheduled.parameters)
+        self._device = device
+        self._scheduled = scheduled
+        self._kernel: Kernel = scheduled.build(config, parameters, as_published).without_weights()
+        self._x, self._y = (
+            device.make_surface(native.Layout("fp16", (1, sum(parts.values()), 1, config.seq)))
+            for parts in (self._kernel.inputs, self._kernel.outputs)
+        )
+        self._program: native.Program | None = None
+        self._request: native.Request | None = None
+
+    def load(self, parameters: Mapping[str, Floats]) -> None:
+        """Compile with these parameters; what was loaded before is unloaded first."""
+        self.unload()
+        program = self._kernel.bake(**self._scheduled.weights(parameters)).compile(self._device)
+        self._program, self._request = program, program.bind({"x": self._x}, {"y": self._y})
+
+    def unload(self) -> None:
+        """Free the program; the surfaces stay."""
+        if self._program is not None:
+            self._program.unload()
+        self._program = self._request = None
+
+    @property
+    def loaded(self) -> bool:
+        """Whether it can be evaluated."""
+        return self._request is not None
+
+    def evaluate(self) -> None:
+        """Run once."""
+        assert self._request is not None
+        self._request.evaluate()
+
+    def input(self, *parts: str) -> Channels:
+        """Where neighbouring parts of the input lie."""
+        return _channels(self._x, self._kernel.inputs, parts)
+
+    def output(self, *parts: str) -> Channels:
+        """Where neighbouring parts of the output lie."""
+        return _channels(self._y, self._kernel.outputs, parts)
+
+
+def _channels(surface: native.Surface, channels: Mapping[str, int], parts: tuple[str, ...]) -> Channels:
+    names = list(channels)
+    begin = names.index(parts[0])
+    assert tuple(names[begin : begin + len(parts)]) == parts
+    return Channels(
+        surface, sum(channels[name] for name in names[:begin]), sum(channels[name] for name in parts)
+    )

@@ -1,0 +1,92 @@
+"""What training has, in memory that the workers share and the parent owns.
+
+The memory is a file without a name: it is gone with the last process that has it open, however that one ends.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from .._ane_native import ArgumentError
+from .models import Parameters
+
+_SHARED_MEMORY = Path("/dev/shm")
+
+# The parameters, the moments of the optimiser, and two sets of gradients: a step writes to one what it adds
+# to the other, so that a step cut short can be repeated.
+PARTS = ("parameters", "mean", "variance", "gradients_0", "gradients_1")
+
+
+class SharedState:
+    """fp32 arrays by part and parameter name, in one shared mapping."""
+
+    def __init__(self, shapes: Mapping[str, tuple[int, ...]], descriptor: int) -> None:
+        self.descriptor = descriptor
+        count = sum(int(np.prod(shape)) for shape in shapes.values())
+        self._memory = mmap.mmap(descriptor, 4 * count * len(PARTS))
+        everything = np.frombuffer(self._memory, np.float32).reshape(len(PARTS), count)
+        self.parts: dict[str, Parameters] = {}
+        for part, values in zip(PARTS, everything, strict=True):
+            self.parts[part] = {}
+            begin = 0
+            for name, shape in shapes.items():
+                size = int(np.prod(shape))
+                self.parts[part][name] = values[begin : begin + size].reshape(shape)
+                begin += size
+
+    @classmethod
+    def create(cls, shapes: Mapping[str, tuple[int, ...]], folder: Path | None = None) -> SharedState:
+        """New state, all 0, in shared memory, or in a file in `folder`.
+
+        Raises ArgumentError, before anything is written, where the state does not fit.
+        """
+        needed = bytes_needed(shapes)
+        place = folder if folder is not None else _default_folder()
+        try:
+            free = os.statvfs(place).f_bavail * os.statvfs(place).f_frsize
+            if free < needed:
+                raise ArgumentError(
+                    f"the state of training takes {needed >> 20} MiB, and {place} has {free >> 20} MiB free: "
+                    "name a folder for it with state_folder (--state-folder)"
+                )
+            descriptor, name = tempfile.mkstemp(prefix="aneperf-", dir=place)
+            os.unlink(name)
+            try:
+                _allocate(descriptor, needed)
+                return cls(shapes, descriptor)
+            except BaseException:
+                os.close(descriptor)
+                raise
+        except OSError as error:
+            raise ArgumentError(
+                f"no room for {needed >> 20} MiB of training state in {place}: {error}"
+            ) from error
+
+    def close(self) -> None:
+        """Give up the memory; arrays still in use keep it until they are gone."""
+        self.parts = {}
+        os.close(self.descriptor)
+
+
+def bytes_needed(shapes: Mapping[str, tuple[int, ...]]) -> int:
+    """Of the state of a model with these parameters."""
+    return 4 * len(PARTS) * sum(int(np.prod(shape)) for shape in shapes.values())
+
+
+def _default_folder() -> Path:
+    return _SHARED_MEMORY if _SHARED_MEMORY.is_dir() else Path(tempfile.gettempdir())
+
+
+def _allocate(descriptor: int, size: int) -> None:
+    # Memory that is promised but not there would end the process by a signal at first use.
+    if sys.platform == "linux":
+        os.posix_fallocate(descriptor, 0, size)
+    else:
+        os.ftruncate(descriptor, size)

@@ -1,0 +1,229 @@
+"""The run: batches of steps in workers that may die, and updates of the weights in between."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from .accounting import StepTimes
+from .config import TrainingConfig
+from .data import Data
+from .kernels import Floats
+from .messages import Ready, Setup, Step, Stepped
+from .models import Parameters, check_parameters, parameter_shapes
+from .optimizer import Update, update
+from .state import SharedState
+from .worker_process import TrainingError, WorkerLost, WorkerProcess
+
+_FIRST_TIMEOUT = 600.0  # seconds, for what has not been timed yet
+_PATIENCE = 30.0  # times the usual duration of a step
+_ATTEMPTS = 3  # of workers at the same step
+
+
+@dataclass(frozen=True)
+class StepDone:
+    """One sequence, forward and backward."""
+
+    step: int
+    loss: float
+    times: StepTimes
+    stepped: Stepped
+
+
+@dataclass(frozen=True)
+class BatchDone:
+    """The steps of one update."""
+
+    batch: int
+    steps: list[StepDone]
+    kernels: int  # compiled
+    compile_ms: float
+    update: Update
+    update_ms: float
+
+
+@dataclass(frozen=True)
+class WorkerReplaced:
+    """A worker was lost, and another repeats the step."""
+
+    step: int
+    reason: str
+
+
+Event = StepDone | BatchDone | WorkerReplaced
+
+
+@dataclass
+class Progress:
+    """What a run needs to go on, beside the arrays of its state."""
+
+    loss_scale: float
+    step: int = 0
+    applied_updates: int = 0
+
+
+class Trainer:
+    """A run of `config` on `data`, from `parameters` on; `run` yields what happens.
+
+    The parent owns the state and updates the weights; a step's only trace is the set of gradients that it
+    writes, so a step whose worker is lost is repeated by the next one with the same result.
+    """
+
+    def __init__(
+        self,
+        config: TrainingConfig,
+        parameters: Mapping[str, Floats],
+        data: Data,
+        *,
+        device: str | None = None,
+        state_folder: Path | None = None,
+    ) -> None:
+        check_parameters(config.model, parameters)
+        self.config = config
+        self.progress = Progress(config.loss_scale)
+        self.device = ""  # what the workers run on, once one is ready
+        self._data = data
+        separate = "classifier" in parameters
+        self._state = SharedState.create(parameter_shapes(config.model, separate), state_folder)
+        for name, value in parameters.items():
+            self._state.parts["parameters"][name][:] = value
+        self._setup = Setup(
+            config.model, separate, device, config.pipeline, config.as_published, self._state.descriptor
+        )
+        self._worker: WorkerProcess | None = None
+        self._next: WorkerProcess | None = None
+        self._loaded = False  # whether the worker's kernels have the present weights
+        self._compiles_left = self._kernels_with_weights = 0
+        self._step_seconds: list[float] = []
+
+    def __enter__(self) -> Trainer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the workers and give up the state."""
+        for worker in (self._worker, self._next):
+            if worker is not None:
+                worker.stop()
+        self._worker = self._next = None
+        self._state.close()
+
+    @property
+    def parts(self) -> dict[str, Parameters]:
+        """The state: parameters, moments and gradients, by name; they change while training runs."""
+        return self._state.parts
+
+    @property
+    def worker_pid(self) -> int | None:
+        """The process that owns the device at present."""
+        return None if self._worker is None else self._worker.pid
+
+    def run(self) -> Iterator[Event]:
+        """Train to the end, from where the progress stands. Raises TrainingError."""
+        while self.progress.step < self.config.steps:
+            yield from self._batch()
+
+    def _batch(self) -> Iterator[Event]:
+        first = self.progress.step
+        count = min(self.config.accumulation, self.config.steps - first)
+        done: list[StepDone] = []
+        loads: list[Ready] = []
+        failures = 0
+        while len(done) < count:
+            number = first + len(done)
+            try:
+                if not self._loaded:
+                    loads.append(self._load())
+                step = self._step(number, len(done))
+            except WorkerLost as lost:
+                self._drop_worker()
+                failures += 1
+                if failures == _ATTEMPTS:
+                    raise TrainingError(
+                        f"step {number}: {failures} workers were lost; the last: {lost}"
+                    ) from lost
+                yield WorkerReplaced(number, str(lost))
+            else:
+                failures = 0
+                done.append(step)
+                yield step
+        yield self._update(done, loads)
+
+    def _load(self) -> Ready:
+        """Bake the present weights into the kernels of the worker, or of the next for want of compiles."""
+        if self._worker is not None and self._compiles_left < self._kernels_with_weights:
+            self._drop_worker()
+        if self._worker is None:
+            self._worker, self._next = self._next or WorkerProcess(self._setup), None
+            self._worker.ready(_FIRST_TIMEOUT)
+        loaded = self._worker.load(_FIRST_TIMEOUT)
+        self.device = loaded.device
+        self._compiles_left, self._kernels_with_weights = loaded.compiles_left, loaded.compiled
+        if self._next is None and self._compiles_left < self._kernels_with_weights:
+            # It starts and compiles what has no weights while this one steps.
+            self._next = WorkerProcess(self._setup)
+        self._loaded = True
+        return loaded
+
+    def _step(self, number: int, in_batch: int) -> StepDone:
+        assert self._worker is not None
+        tokens = self._data.sequence(number)
+        stepped = self._worker.step(
+            Step(
+                tokens[:-1].tolist(),
+                tokens[1:].tolist(),
+                gradients=in_batch % 2,
+                base=None if in_batch == 0 else (in_batch - 1) % 2,
+                loss_scale=self.progress.loss_scale,
+            ),
+            self._step_timeout(),
+        )
+        self._step_seconds.append((stepped.end - stepped.begin) / 1e9)
+        loss = math.nan if stepped.loss is None else stepped.loss
+        return StepDone(number, loss, StepTimes.of(stepped), stepped)
+
+    def _update(self, done: list[StepDone], loads: list[Ready]) -> BatchDone:
+        progress = self.progress
+        batch = progress.step // self.config.accumulation
+        begin = time.monotonic_ns()
+        result = update(
+            self.config,
+            batch,
+            progress.applied_updates,
+            self.parts,
+            self.parts[f"gradients_{(len(done) - 1) % 2}"],
+            1 / (progress.loss_scale * len(done)),
+        )
+        if result.applied:
+            progress.applied_updates += 1
+        else:
+            progress.loss_scale /= 2
+        progress.step += len(done)
+        self._loaded = False
+        return BatchDone(
+            batch,
+            done,
+            sum(loaded.compiled for loaded in loads),
+            sum(loaded.compile_ns for loaded in loads) * 1e-6,
+            result,
+            (time.monotonic_ns() - begin) * 1e-6,
+        )
+
+    def _step_timeout(self) -> float:
+        if not self._step_seconds:
+            return _FIRST_TIMEOUT
+        return max(60.0, _PATIENCE * statistics.median(self._step_seconds[-50:]))
+
+    def _drop_worker(self) -> None:
+        if self._worker is not None:
+            self._worker.stop()
+        self._worker, self._loaded = None, False

@@ -1,0 +1,180 @@
+"""Runs whose workers die, hang, fail and run out of compiles."""
+
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import aneperf
+from aneperf.kernels import TransformerConfig
+from aneperf.training.config import TrainingConfig
+from aneperf.training.data import SyntheticTokens, TokenFile
+from aneperf.training.models import Parameters, random_parameters
+from aneperf.training.trainer import BatchDone, StepDone, Trainer, WorkerReplaced
+from aneperf.training.worker_process import TrainingError
+
+MODEL = TransformerConfig(dim=32, hidden=64, layers=2, heads=4, kv_heads=2, head_dim=8, vocab=64, seq=16)
+CONFIG = TrainingConfig(MODEL, steps=9, accumulation=3, learning_rate=1e-2)
+DATA = SyntheticTokens(MODEL.vocab, MODEL.seq, seed=3)
+
+
+@pytest.fixture
+def device_name(pytestconfig: pytest.Config) -> str:
+    return str(pytestconfig.getoption("--device"))
+
+
+def trainer(device_name: str, config: TrainingConfig = CONFIG, **options: object) -> Trainer:
+    return Trainer(config, random_parameters(config.model), DATA, device=device_name, **options)  # type: ignore[arg-type]
+
+
+def copied(parameters: Parameters) -> Parameters:
+    return {name: value.copy() for name, value in parameters.items()}
+
+
+def undisturbed(device_name: str, config: TrainingConfig = CONFIG) -> tuple[list[float], Parameters]:
+    with trainer(device_name, config) as run:
+        losses = [event.loss for event in run.run() if isinstance(event, StepDone)]
+        return losses, copied(run.parts["parameters"])
+
+
+def test_a_run(device_name: str) -> None:
+    with trainer(device_name) as run:
+        events = list(run.run())
+        kinds = [type(event) for event in events]
+        assert kinds == [StepDone, StepDone, StepDone, BatchDone] * 3
+        steps = [event for event in events if isinstance(event, StepDone)]
+        batches = [event for event in events if isinstance(event, BatchDone)]
+        assert [event.step for event in steps] == list(range(9))
+        assert all(np.isfinite(event.loss) for event in steps)
+        assert [batch.kernels for batch in batches] == [10, 10, 10]
+        assert all(batch.update.applied and batch.update.gradient_norm > 0 for batch in batches)
+        for event in steps:
+            times = event.times
+            assert times.wall == pytest.approx(
+                sum(times.forward.values()) + sum(times.backward.values()) + times.other
+            )
+            assert times.other >= 0
+        assert run.worker_pid is not None
+
+
+def test_training_learns_what_repeats(device_name: str, tmp_path: Path) -> None:
+    file = tmp_path / "tokens.bin"
+    np.tile(np.arange(8, dtype="<u2"), 50).tofile(file)
+    config = replace(CONFIG, steps=60, accumulation=2, learning_rate=3e-2)
+    with Trainer(
+        config, random_parameters(MODEL), TokenFile(file, MODEL.vocab, MODEL.seq, seed=0), device=device_name
+    ) as run:
+        losses = [event.loss for event in run.run() if isinstance(event, StepDone)]
+    assert losses[0] > 3
+    assert np.mean(losses[-4:]) < 0.5
+
+
+@pytest.mark.parametrize("when", ["after_step", "after_batch"])
+def test_killed_workers_leave_no_trace(device_name: str, when: str) -> None:
+    expected, weights = undisturbed(device_name)
+    with trainer(device_name) as run:
+        losses, replaced = [], 0
+        for event in run.run():
+            if isinstance(event, StepDone):
+                losses.append(event.loss)
+            replaced += isinstance(event, WorkerReplaced)
+            if isinstance(event, StepDone if when == "after_step" else BatchDone) and run.worker_pid:
+                os.kill(run.worker_pid, signal.SIGKILL)
+        assert losses == expected
+        assert replaced >= 2
+        for name, value in run.parts["parameters"].items():
+            np.testing.assert_array_equal(value, weights[name])
+
+
+def test_a_step_that_no_worker_survives_ends_the_run(
+    device_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with (
+        trainer(device_name) as run,
+        pytest.raises(
+            TrainingError, match=r"step 0: 3 workers were lost; the last: it ended with exit code 1"
+        ),
+    ):
+        list(run.run())
+
+
+def test_a_hanging_worker_is_replaced(device_name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected, _ = undisturbed(device_name)
+    monkeypatch.setattr("aneperf.training.trainer.Trainer._step_timeout", lambda self: 3.0)
+    with trainer(device_name) as run:
+        losses, reasons = [], []
+        for event in run.run():
+            if isinstance(event, StepDone):
+                losses.append(event.loss)
+                if event.step == 1 and run.worker_pid:
+                    os.kill(run.worker_pid, signal.SIGSTOP)
+            if isinstance(event, WorkerReplaced):
+                reasons.append(event.reason)
+        assert losses == expected
+        assert reasons == ["it did not answer within 3 s"]
+
+
+def test_each_batch_has_a_worker_with_compiles_left(device_name: str) -> None:
+    """12 layers take 72 compiles and then 60: more than the 100 of one process."""
+    model = replace(MODEL, layers=12)
+    config = TrainingConfig(model, steps=6, accumulation=2)
+    with trainer(device_name, config) as run:
+        pids, batches = [], []
+        for event in run.run():
+            assert not isinstance(event, WorkerReplaced)
+            if isinstance(event, BatchDone):
+                pids.append(run.worker_pid)
+                batches.append(event)
+        assert [batch.kernels for batch in batches] == [60, 60, 60]
+        assert len(set(pids)) == 3
+
+
+def test_what_the_device_refuses_is_no_reason_to_try_again() -> None:
+    with (
+        Trainer(CONFIG, random_parameters(MODEL), DATA, device="emulator:h99") as run,
+        pytest.raises(TrainingError, match="h99"),
+    ):
+        list(run.run())
+
+
+def test_nothing_is_left_behind_when_the_parent_is_killed(device_name: str) -> None:
+    code = f"""
+import os, signal, sys
+sys.path.insert(0, {os.path.dirname(__file__)!r})
+from test_trainer import StepDone, trainer
+for event in trainer({device_name!r}).run():
+    if isinstance(event, StepDone) and event.step == 1:
+
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+    before = set(os.listdir("/dev/shm")) if os.path.isdir("/dev/shm") else set()
+    subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, timeout=300)
+    after = set(os.listdir("/dev/shm")) if os.path.isdir("/dev/shm") else set()
+    assert not {name for name in after - before if "aneperf" in name}
+
+
+def test_a_folder_without_room(device_name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with trainer(device_name, state_folder=tmp_path) as run:
+        assert next(run.run())
+        assert list(tmp_path.iterdir()) == []
+    full = os.statvfs_result((4096, 4096, 100, 1, 1, 10, 10, 10, 0, 255))
+    monkeypatch.setattr(os, "statvfs", lambda path: full)
+    with pytest.raises(aneperf.ArgumentError, match=r"takes \d+ MiB, and .* has 0 MiB free: name a folder"):
+        trainer(device_name)
+
+
+def test_an_infinite_gradient_skips_the_update(device_name: str) -> None:
+    config = replace(CONFIG, steps=3, loss_scale=1e30)
+    with trainer(device_name, config) as run:
+        before = copied(run.parts["parameters"])
+        (batch,) = (event for event in run.run() if isinstance(event, BatchDone))
+        assert not batch.update.applied
+        assert run.progress.loss_scale == 5e29
+        for name, value in run.parts["parameters"].items():
+            np.testing.assert_array_equal(value, before[name])

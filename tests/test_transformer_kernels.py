@@ -1,0 +1,324 @@
+"""Every kernel of the transformer against float64; backward against finite differences."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import aneperf
+from aneperf.kernels import schedule
+from aneperf.kernels import transformer as t
+from aneperf.kernels.attention import (
+    attention_backward_queries,
+    attention_backward_scores,
+    attention_forward,
+    projections_backward,
+)
+from aneperf.kernels.classifier import classifier_forward, classifier_softmax
+from aneperf.kernels.feed_forward import feed_forward_backward, feed_forward_forward
+from aneperf.kernels.norm import norm_backward, norm_forward
+
+Array = NDArray[Any]
+PLAIN = t.TransformerConfig(dim=24, hidden=40, layers=1, heads=3, kv_heads=3, head_dim=8, vocab=50, seq=12)
+SHARED = t.TransformerConfig(dim=24, hidden=40, layers=1, heads=6, kv_heads=2, head_dim=4, vocab=50, seq=9)
+CONFIGS = pytest.mark.parametrize("config", [PLAIN, SHARED], ids=["plain", "shared"])
+
+
+def halves(seed: int, *shape: int, scale: float = 1.0) -> NDArray[np.float16]:
+    return (np.random.default_rng(seed).standard_normal(shape) * scale).astype(np.float16)
+
+
+def run(device: aneperf.Device, kernel: t.Kernel, **parts: Array) -> dict[str, Array]:
+    """The output's parts [C, S] in float64, from the input's."""
+    assert {name: len(part) for name, part in parts.items()} == dict(kernel.inputs)
+    packed = np.concatenate([parts[name] for name in kernel.inputs]).astype(np.float16)
+    y = kernel.program.compile(device).run(x=packed[None, :, None, :])["y"][0, :, 0].astype(np.float64)
+    edges = np.cumsum(list(kernel.outputs.values()))
+    assert edges[-1] == len(y)
+    return dict(zip(kernel.outputs, np.split(y, edges[:-1]), strict=True))
+
+
+def gradient(function: Callable[[Array], Array], x: Array, dy: Array) -> Array:
+    """Of the dot product of function(x) with dy, by central differences."""
+    x = x.astype(np.float64)
+    result, step = np.zeros_like(x), 1e-5
+    for index in np.ndindex(x.shape):
+        moved = x.copy()
+        moved[index] += step
+        above = function(moved)
+        moved[index] -= 2 * step
+        result[index] = np.vdot(above - function(moved), dy) / (2 * step)
+    return result
+
+
+def assert_near(got: Array, expected: Array, tolerance: float) -> None:
+    assert got.shape == expected.shape
+    assert np.linalg.norm(got - expected) <= tolerance * np.linalg.norm(expected)
+
+
+def norm(x: Array, weight: Array, config: t.TransformerConfig) -> Array:
+    return x / np.sqrt((x.astype(np.float64) ** 2).mean(axis=0) + config.norm_eps) * weight[:, None]
+
+
+def turned(x: Array, config: t.TransformerConfig) -> Array:
+    """Rotary positions: pair i of a head is a complex number turned by position * theta^(-2i / head_dim)."""
+    pairs = x.astype(np.float64).reshape(-1, config.head_dim // 2, 2, config.seq)
+    frequency = config.rope_theta ** (-2 * np.arange(config.head_dim // 2) / config.head_dim)
+    turns = np.exp(1j * frequency[:, None] * np.arange(config.seq))
+    result = (pairs[:, :, 0] + 1j * pairs[:, :, 1]) * turns
+    return np.stack([result.real, result.imag], axis=2).reshape(x.shape)
+
+
+def attend(q: Array, k: Array, v: Array, config: t.TransformerConfig) -> Array:
+    """Causal attention, head by head and position by position."""
+    result = np.zeros((config.query_dim, config.seq))
+    for head in range(config.heads):
+        shared = head // (config.heads // config.kv_heads)
+        mine = slice(head * config.head_dim, (head + 1) * config.head_dim)
+        theirs = slice(shared * config.head_dim, (shared + 1) * config.head_dim)
+        for s in range(config.seq):
+            scores = k[theirs, : s + 1].T @ q[mine, s] / np.sqrt(config.head_dim)
+            weights = np.exp(scores - scores.max())
+            result[mine, s] = v[theirs, : s + 1] @ (weights / weights.sum())
+    return result
+
+
+def attention_weights(config: t.TransformerConfig) -> dict[str, Array]:
+    d, q, kv = config.dim, config.query_dim, config.kv_dim
+    return {
+        "rms1": (1 + halves(1, d, scale=0.2)).astype(np.float16),
+        "wq": halves(2, q, d, scale=d**-0.5),
+        "wk": halves(3, kv, d, scale=d**-0.5),
+        "wv": halves(4, kv, d, scale=d**-0.5),
+        "wo": halves(5, d, q, scale=q**-0.5),
+    }
+
+
+@CONFIGS
+def test_attention_forward(device: aneperf.Device, config: t.TransformerConfig) -> None:
+    w, x = attention_weights(config), halves(6, config.dim, config.seq)
+    got = run(device, attention_forward(config, **w), x=x)
+    assert list(got) == ["out", "q", "k", "v", "context", "normed"]
+    normed = norm(x, w["rms1"], config)
+    q, k, v = turned(w["wq"] @ normed, config), turned(w["wk"] @ normed, config), w["wv"] @ normed
+    context = attend(q, k, v, config)
+    expected = {"out": w["wo"] @ context, "q": q, "k": k, "v": v, "context": context, "normed": normed}
+    for name, value in expected.items():
+        assert_near(got[name], value, 3e-3)
+
+
+@CONFIGS
+def test_attention_backward(device: aneperf.Device, config: t.TransformerConfig) -> None:
+    w = attention_weights(config)
+    q, k, v = (
+        halves(i, c, config.seq) for i, c in ((7, config.query_dim), (8, config.kv_dim), (9, config.kv_dim))
+    )
+    dout = halves(10, config.dim, config.seq)
+    first = attention_backward_scores(config, wot=w["wo"].T)
+    scores = run(device, first, q=turned(q, config), k=turned(k, config), v=v, dout=dout)
+    queries = run(
+        device,
+        attention_backward_queries(config),
+        probabilities=scores["probabilities"],
+        dprobabilities=scores["dprobabilities"],
+        q=turned(q, config),
+        k=turned(k, config),
+    )
+
+    def out(q: Array, k: Array, v: Array) -> Array:
+        return w["wo"] @ attend(turned(q, config), turned(k, config), v, config)
+
+    q, k, v = (a.astype(np.float64) for a in (q, k, v))
+    assert_near(scores["dv"], gradient(lambda v: out(q, k, v), v, dout), 5e-3)
+    assert_near(queries["dq"], gradient(lambda q: out(q, k, v), q, dout), 1e-2)
+    assert_near(queries["dk"], gradient(lambda k: out(q, k, v), k, dout), 1e-2)
+
+
+@CONFIGS
+def test_projections_backward(device: aneperf.Device, config: t.TransformerConfig) -> None:
+    w = attention_weights(config)
+    dq, dk, dv = (
+        halves(i, c, config.seq)
+        for i, c in ((11, config.query_dim), (12, config.kv_dim), (13, config.kv_dim))
+    )
+    got = run(
+        device, projections_backward(config, wqt=w["wq"].T, wkt=w["wk"].T, wvt=w["wv"].T), dq=dq, dk=dk, dv=dv
+    )
+    exact = sum(w[name].T.astype(np.float64) @ d for name, d in (("wq", dq), ("wk", dk), ("wv", dv)))
+    assert_near(got["dnormed"], np.asarray(exact), 2e-3)
+
+
+def feed_forward_weights(config: t.TransformerConfig) -> dict[str, Array]:
+    d, h = config.dim, config.hidden
+    return {
+        "rms2": (1 + halves(1, d, scale=0.2)).astype(np.float16),
+        "w1": halves(2, h, d, scale=d**-0.5),
+        "w3": halves(3, h, d, scale=d**-0.5),
+        "w2": halves(4, d, h, scale=h**-0.5),
+    }
+
+
+def silu(x: Array) -> Array:
+    return x / (1 + np.exp(-x))
+
+
+@CONFIGS
+def test_feed_forward(device: aneperf.Device, config: t.TransformerConfig) -> None:
+    w, x = feed_forward_weights(config), halves(5, config.dim, config.seq)
+    got = run(device, feed_forward_forward(config, **w), x=x)
+    assert list(got) == ["out", "h1", "h3", "gated", "normed"]
+    normed = norm(x, w["rms2"], config)
+    h1, h3 = w["w1"] @ normed, w["w3"] @ normed
+    expected = {
+        "out": w["w2"] @ (silu(h1) * h3),
+        "h1": h1,
+        "h3": h3,
+        "gated": silu(h1) * h3,
+        "normed": normed,
+    }
+    for name, value in expected.items():
+        assert_near(got[name], value, 3e-3)
+
+    dout = halves(6, config.dim, config.seq)
+    back = feed_forward_backward(config, w2t=w["w2"].T, w1t=w["w1"].T, w3t=w["w3"].T)
+    got = run(device, back, dout=dout, h1=h1, h3=h3)
+    w = {name: value.astype(np.float64) for name, value in w.items()}
+    assert_near(got["dh1"], gradient(lambda h: w["w2"] @ (silu(h) * h3), h1, dout), 5e-3)
+    assert_near(got["dh3"], gradient(lambda h: w["w2"] @ (silu(h1) * h), h3, dout), 5e-3)
+    dnormed = gradient(lambda n: w["w2"] @ (silu(w["w1"] @ n) * (w["w3"] @ n)), normed, dout)
+    assert_near(got["dnormed"], dnormed, 5e-3)
+
+
+@pytest.mark.parametrize("size", [0.02, 1.0, 30.0])
+def test_norm(device: aneperf.Device, size: float) -> None:
+    weight = (1 + halves(1, PLAIN.dim, scale=0.5)).astype(np.float16)
+    x, dnormed = halves(2, PLAIN.dim, PLAIN.seq, scale=size), halves(3, PLAIN.dim, PLAIN.seq)
+    got = run(device, norm_forward(PLAIN, weight=weight), x=x)["normed"]
+    assert_near(got, norm(x, weight, PLAIN), 3e-3)
+    got = run(device, norm_backward(PLAIN, weight=weight), dnormed=dnormed, x=x)["dx"]
+    assert_near(got, gradient(lambda x: norm(x, weight, PLAIN), x, dnormed), 5e-3)
+
+
+def test_classifier(device: aneperf.Device) -> None:
+    embedding, normed = halves(1, PLAIN.vocab, PLAIN.dim, scale=0.3), halves(2, PLAIN.dim, PLAIN.seq)
+    logits = run(device, classifier_forward(PLAIN, embedding=embedding), normed=normed)["logits"]
+    assert_near(logits, embedding.astype(np.float64) @ normed, 2e-3)
+    got = run(device, classifier_softmax(PLAIN), logits=logits)["probabilities"]
+    powers = np.exp(logits - logits.max(axis=0))
+    assert_near(got, powers / powers.sum(axis=0), 2e-3)
+
+
+def test_as_published_attention_does_not_turn_positions(device: aneperf.Device) -> None:
+    w, x = attention_weights(PLAIN), halves(6, PLAIN.dim, PLAIN.seq)
+    got = run(device, attention_forward(PLAIN, **w, as_published=True), x=x)
+    normed = norm(x, w["rms1"], PLAIN)
+    q, k, v = w["wq"] @ normed, w["wk"] @ normed, w["wv"] @ normed
+    assert_near(got["q"], q, 3e-3)
+    assert_near(got["out"], w["wo"] @ attend(q, k, v, PLAIN), 3e-3)
+
+
+@CONFIGS
+def test_as_published_backward(device: aneperf.Device, config: t.TransformerConfig) -> None:
+    w = attention_weights(config)
+    q, k, v = (
+        halves(i, c, config.seq) for i, c in ((7, config.query_dim), (8, config.kv_dim), (9, config.kv_dim))
+    )
+    dout = halves(10, config.dim, config.seq)
+    first = attention_backward_scores(config, wot=w["wo"].T, as_published=True)
+    scores = run(device, first, q=q, k=k, v=v, dout=dout)
+    second = attention_backward_queries(config, as_published=True)
+    matrices = {name: scores[name] for name in ("probabilities", "dprobabilities")}
+    queries = run(device, second, **matrices, q=q, k=k)
+    q, k, v = (a.astype(np.float64) for a in (q, k, v))
+    assert_near(scores["dv"], gradient(lambda v: w["wo"] @ attend(q, k, v, config), v, dout), 5e-3)
+    assert_near(queries["dq"], gradient(lambda q: w["wo"] @ attend(q, k, v, config), q, dout), 1e-2)
+    assert_near(queries["dk"], gradient(lambda k: w["wo"] @ attend(q, k, v, config), k, dout), 1e-2)
+
+
+def test_bake_replaces_weights(device: aneperf.Device) -> None:
+    w = feed_forward_weights(PLAIN)
+    kernel = feed_forward_forward(PLAIN, **w)
+    assert kernel.weights == ("rms2", "w1", "w3", "w2")
+    other = {name: halves(20 + i, *value.shape, scale=0.1) for i, (name, value) in enumerate(w.items())}
+    assert kernel.bake(**other) == feed_forward_forward(PLAIN, **other).program
+    template = kernel.without_weights()
+    assert not template.program.weights
+    assert dict(template.bake(**other).weights) == dict(kernel.bake(**other).weights)
+    with pytest.raises(aneperf.ArgumentError, match="no weight 'w4'; it has rms2, w1, w3, w2"):
+        kernel.bake(w4=w["w1"])
+    with pytest.raises(aneperf.ArgumentError, match=r"weight 'w1'.*another size"):
+        kernel.bake(w1=w["rms2"])
+
+
+def test_flops_count_every_product() -> None:
+    d, h, s = PLAIN.dim, PLAIN.hidden, PLAIN.seq
+    assert feed_forward_forward(PLAIN, **feed_forward_weights(PLAIN)).flops == 6 * d * h * s
+    attention = 8 * d * d * s + 4 * PLAIN.heads * PLAIN.head_dim * s * s
+    assert attention_forward(PLAIN, **attention_weights(PLAIN)).flops == attention
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"dim": 0}, "dim 0 is not a positive integer"),
+        ({"seq": 2.5}, "seq 2.5 is not a positive integer"),
+        ({"kv_heads": 2}, "2 kv_heads do not divide 3 heads"),
+        ({"head_dim": 7}, "head_dim 7 is odd"),
+        ({"norm_eps": 0}, "norm_eps 0 is not a positive number"),
+    ],
+)
+def test_impossible_shapes(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(aneperf.ArgumentError, match=message):
+        replace(PLAIN, **change)
+
+
+STORIES = t.TransformerConfig(
+    dim=768, hidden=2048, layers=12, heads=12, kv_heads=12, head_dim=64, vocab=32000, seq=256
+)
+
+
+def parameters(config: t.TransformerConfig) -> dict[str, Array]:
+    shapes = {
+        "wq": (config.query_dim, config.dim),
+        "wk": (config.kv_dim, config.dim),
+        "wv": (config.kv_dim, config.dim),
+        "wo": (config.dim, config.query_dim),
+        "w1": (config.hidden, config.dim),
+        "w2": (config.dim, config.hidden),
+        "w3": (config.hidden, config.dim),
+        "rms1": (config.dim,),
+        "rms2": (config.dim,),
+    }
+    result = {
+        f"layers.{i}.{name}": halves(i, *shape)
+        for i in range(config.layers)
+        for name, shape in shapes.items()
+    }
+    return result | {"norm": halves(1, config.dim), "classifier": halves(2, config.vocab, config.dim)}
+
+
+def test_schedules_have_the_published_numbers_of_kernels() -> None:
+    static, with_extras = schedule(STORIES), schedule(STORIES, "static-ane")
+    assert (len(static), sum(bool(k.parameters) for k in static)) == (72, 60)
+    assert (len(with_extras), sum(bool(k.parameters) for k in with_extras)) == (99, 86)
+    assert len({kernel.name for kernel in with_extras}) == 99
+    with pytest.raises(aneperf.ArgumentError, match="pipeline 'dynamic' is neither"):
+        schedule(STORIES, "dynamic")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("as_published", [False, True])
+@CONFIGS
+def test_every_scheduled_kernel_compiles(
+    device: aneperf.Device, config: t.TransformerConfig, as_published: bool
+) -> None:
+    values = parameters(config)
+    for scheduled in schedule(config, "static-ane"):
+        kernel = scheduled.build(config, values, as_published)
+        assert kernel.weights == tuple(scheduled.parameters)
+        program = kernel.program.compile(device)
+        (x,), (y,) = program.inputs, program.outputs
+        assert x.shape == (1, sum(kernel.inputs.values()), 1, config.seq)
+        assert y.shape == (1, sum(kernel.outputs.values()), 1, config.seq)
