@@ -152,6 +152,19 @@ def rearrangements(x: mil.Tensor) -> Results:
     )
 
 
+def images(x: mil.Tensor) -> Results:
+    wide = mil.conv_transpose(
+        x, halves(4, 2, 3, 2), strides=(2, 1), pad_type="custom", pad=(1, 0, 1, 1), groups=2
+    )
+    blocks = mil.space_to_batch(x, (1, 2), ((0, 0), (1, 1)))
+    return (
+        wide,
+        mil.batch_to_space(blocks, (1, 2), ((0, 0), (1, 1))),
+        mil.affine(x, halves(1, 6), 3, 4),
+        mil.einsum([x, mil.transpose(x, [0, 3, 2, 1])]),
+    )
+
+
 def sorted_parts(x: mil.Tensor) -> Results:
     values, indices = mil.topk(x, 2, 1, output_indices_dtype="uint16")
     return values, mil.cast(indices, "fp16")
@@ -197,6 +210,7 @@ GROUPS: dict[str, Callable[[mil.Tensor], Results]] = {
                 views,
                 joins,
                 rearrangements,
+                images,
                 sorted_parts,
                 quantization,
                 compressed,
