@@ -173,7 +173,7 @@ class Maker:
         x, y = operands if self.draw(st.booleans()) else operands[::-1]
         name = self.choice(("add", "sub", "mul", "real_div", "maximum", "minimum"))
         bounds = {
-            "add": lambda: iv.rising(oracle.add, x.bounds, y.bounds),
+            "add": lambda: iv.rising(np.add, x.bounds, y.bounds),
             "sub": lambda: iv.subtract(x.bounds, y.bounds),
             "mul": lambda: iv.extremes(np.multiply, x.bounds, y.bounds),
             "real_div": lambda: iv.divide(x.bounds, y.bounds),
@@ -185,7 +185,7 @@ class Maker:
     def constant(self) -> None:
         x = self.operand()
         c = normal_halves(self.integer(0, 1000), x.shape[-1:])
-        self.add(mil.add(x.tensor, c), iv.rising(oracle.add, x.bounds, iv.point(c)))
+        self.add(mil.add(x.tensor, c), iv.rising(np.add, x.bounds, iv.point(c)))
 
     def choose(self) -> None:
         if (operands := self.pair()) is None:

@@ -1,6 +1,6 @@
 """Enclosures: for every element of every value of a program, the interval that the result lies in.
 
-An operation's true range over its operands' intervals is widened by the fp32 error that oracle.py grants it,
+An operation's true range over its operands' intervals is widened by the fp32 error that the oracle grants it,
 and its ends are rounded to fp16. Rounding never swaps two numbers, so what is enclosed before is enclosed
 after: the bound is rigorous however many operations follow each other, and no wider than they make it. What
 is known exactly stays known to the bit through operations that round once. Where nothing is known, as after
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import oracle
-from oracle import ELEMENTARY, UNIT, Array, Expected
+from oracle.rounding import ELEMENTARY, OVERFLOW, UNIT, Array, Expected
 
 
 class Interval(NamedTuple):
@@ -61,7 +61,7 @@ def point(x: NDArray) -> Interval:
 @np.errstate(all="ignore")
 def rounded(low: Array, high: Array, overflow: float = oracle.REDUCTION_OVERFLOW) -> Interval:
     """To fp16. Elements and reductions overflow at different numbers: an infinity in doubt is an end."""
-    last = oracle.PRODUCT_OVERFLOW if overflow == oracle.PRODUCT_OVERFLOW else oracle.OVERFLOW
+    last = oracle.PRODUCT_OVERFLOW if overflow == oracle.PRODUCT_OVERFLOW else OVERFLOW
     low, high = np.broadcast_arrays(np.asarray(low, np.float64), np.asarray(high, np.float64))
     ends = [
         oracle.rounded(end, overflow=np.where(outward, overflow, last)).astype(np.float64)
@@ -117,7 +117,7 @@ def extremes(f: Callable[[Array, Array], Array], x: Interval, y: Interval) -> In
 
 
 def subtract(x: Interval, y: Interval) -> Interval:
-    return rising(oracle.add, x, Interval(-y.high, -y.low))
+    return rising(np.add, x, Interval(-y.high, -y.low))
 
 
 @np.errstate(all="ignore")
