@@ -116,33 +116,39 @@ def in_a_fork(work):
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 
 
+@pytest.fixture(scope="module")
+def emulated(emulator):
+    """The varied programs on the emulator, which a forked process may use, unlike the engine's framework."""
+    return compile_varied(emulator)
+
+
 @needs_fork
-def test_a_forked_child_evaluates(device, varied, serial):
+def test_a_forked_child_evaluates(emulator, emulated, serial):
     def work():
-        for name, (program, x) in varied.items():
+        for name, (program, x) in emulated.items():
             assert_same_results(run(program, x), serial[name])
         x = normal_halves(1, (1, 16, 1, 5000))
-        (got,) = evaluate(device, mil.square, x)
+        (got,) = evaluate(emulator, mil.square, x)
         oracle.assert_same(got, oracle.rounded(oracle.exact("square", x)))
 
     assert in_a_fork(work) == 0
     assert in_a_fork(work) == 0
     name = NAMES[0]
-    assert_same_results(run(*varied[name]), serial[name])
+    assert_same_results(run(*emulated[name]), serial[name])
 
 
 @needs_fork
-def test_a_child_forked_amid_an_evaluation_evaluates(device, varied, serial):
+def test_a_child_forked_amid_an_evaluation_evaluates(emulated, serial):
     """The parent's threads hold the pool; the child must not wait for them."""
     stop = threading.Event()
 
     def keep_busy():
         while not stop.is_set():
-            run(*varied["matmul"])
+            run(*emulated["matmul"])
 
     def work():
         for name in ("conv_stack", "softmax"):
-            assert_same_results(run(*varied[name]), serial[name])
+            assert_same_results(run(*emulated[name]), serial[name])
 
     worker = threading.Thread(target=keep_busy)
     worker.start()

@@ -15,7 +15,7 @@ class ArgumentError(AneError, ValueError, TypeError):
     """A call got an argument that it cannot use."""
 
 class DeviceUnavailable(AneError):
-    """The device does not exist on this machine, or lacks what it needs."""
+    """The device does not exist on this machine, lacks what it needs, or was opened before a fork."""
 
 class SurfaceError(AneError):
     """A surface cannot be made, read or written as asked."""

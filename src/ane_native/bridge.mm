@@ -35,7 +35,9 @@ class IOSurfaceMemory final : public Surface {
         if (!surface_)
             throw SurfaceError("IOSurfaceCreate gave no surface of " + std::to_string(bytes) + " bytes");
     }
-    ~IOSurfaceMemory() override { CFRelease(surface_); }
+    ~IOSurfaceMemory() override {
+        if (!is_forked()) CFRelease(surface_);
+    }
     size_t bytes() const override { return bytes_; }
     IOSurfaceRef handle() const { return surface_; }
 
@@ -43,6 +45,7 @@ class IOSurfaceMemory final : public Surface {
     static uint32_t options(Access access) { return access == Access::read ? kIOSurfaceLockReadOnly : 0; }
 
     std::byte* map(Access access) override {
+        refuse_forked();
         if (IOSurfaceLock(surface_, options(access), nullptr) != 0)
             throw SurfaceError("IOSurfaceLock failed");
         return static_cast<std::byte*>(IOSurfaceGetBaseAddress(surface_));
@@ -143,6 +146,10 @@ class EngineProgram final : public Program {
     }
 
     ~EngineProgram() override {
+        if (is_forked()) {  // the model, and its folder, are the parent's
+            static_cast<void>(model_.release());
+            return;
+        }
         try {
             unload();
         } catch (const Error&) {  // nobody is left to hear of it
@@ -154,6 +161,7 @@ class EngineProgram final : public Program {
     bool loaded() const override { return loaded_; }
 
     void unload() override {
+        refuse_forked();
         const std::lock_guard lock(running_);
         if (!loaded_.exchange(false)) return;
         in_pool(evaluate_failure, [&] {
@@ -163,6 +171,7 @@ class EngineProgram final : public Program {
     }
 
     void evaluate(id request) {
+        refuse_forked();  // before the lock, which a thread of the parent may have held
         const std::lock_guard lock(running_);
         check_loaded();
         in_pool(evaluate_failure, [&] { model_->evaluate(request); });
@@ -226,6 +235,9 @@ class EngineRequest final : public Request {
     EngineRequest(std::shared_ptr<EngineProgram> program, std::vector<std::shared_ptr<Surface>> surfaces,
                   id request)
         : program_(std::move(program)), surfaces_(std::move(surfaces)), request_(request) {}
+    ~EngineRequest() override {
+        if (is_forked()) static_cast<void>(CFBridgingRetain(request_));
+    }
     void evaluate() override { program_->evaluate(request_); }
     id handle() const { return request_; }
 

@@ -78,15 +78,23 @@ struct Framework {
 // Throws DeviceUnavailable, naming what the framework lacks.
 Framework load_framework();
 
+// Whether this process is a child that fork made of one in which load_framework succeeded. The framework's
+// connections and threads stay with the parent, and what these held is held for ever here.
+bool is_forked();
+// Throws DeviceUnavailable in such a process.
+void refuse_forked();
+
 // UTF-8; empty for anything but a string.
 std::string text_of(id object);
 // "domain code: text; caused by ...", down to the first cause.
 std::string describe(NSError* error);
 
 // Runs `work` in an autorelease pool. C++ exceptions must not cross the pool's end, which would not be
-// reached, and Objective-C exceptions become C++ ones that `failure` makes of their text.
+// reached, and Objective-C exceptions become C++ ones that `failure` makes of their text. A forked process is
+// refused.
 template <typename Failure, typename Work>
 void in_pool(const Failure& failure, const Work& work) {
+    refuse_forked();
     std::exception_ptr thrown;
     @autoreleasepool {
         try {

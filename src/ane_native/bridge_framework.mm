@@ -1,6 +1,9 @@
 #include "bridge_framework.h"
 
 #include <dlfcn.h>
+#include <unistd.h>
+
+#include <atomic>
 
 namespace ane {
 
@@ -8,6 +11,8 @@ namespace {
 
 constexpr const char* framework_path =
     "/System/Library/PrivateFrameworks/AppleNeuralEngine.framework/AppleNeuralEngine";
+
+std::atomic<pid_t> loaded_by{0};
 
 Class require_class(const char* name) {
     Class found = NSClassFromString([NSString stringWithUTF8String:name]);
@@ -31,6 +36,19 @@ Class require_class_method(const char* name, SEL selector) {
 
 }  // namespace
 
+bool is_forked() {
+    const pid_t process = loaded_by;
+    return process != 0 && process != getpid();
+}
+
+void refuse_forked() {
+    if (is_forked())
+        throw DeviceUnavailable(
+            "this process was forked from one that uses the Neural Engine, whose framework does not survive "
+            "a "
+            "fork: start processes with multiprocessing.get_context(\"spawn\"), and open the device there");
+}
+
 std::string text_of(id object) {
     if (![object isKindOfClass:[NSString class]]) return {};
     const char* characters = [(NSString*)object UTF8String];
@@ -52,6 +70,7 @@ Framework load_framework() {
         throw DeviceUnavailable("no Neural Engine on this machine: " +
                                 std::string(reason ? reason : framework_path));
     }
+    loaded_by = getpid();
     Framework framework;
     framework.descriptors = (id<AneDescriptorClass>)require_class_method(
         "_ANEInMemoryModelDescriptor", @selector(modelWithMILText:weights:optionsPlist:));

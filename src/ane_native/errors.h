@@ -16,7 +16,7 @@ class ArgumentError : public Error {
     using Error::Error;
 };
 
-// The device does not exist on this machine, or lacks what it needs.
+// The device does not exist on this machine, lacks what it needs, or was opened before a fork.
 class DeviceUnavailable : public Error {
     using Error::Error;
 };

@@ -235,8 +235,11 @@ class Emulator final : public Device {
         check_extents(function, profile_);
         mil::read_weights(program, weights, options.lenient_weights, notes);
         auto inputs = ports(function, function.inputs), outputs = ports(function, function.outputs);
+        Lowering lowering(function, profile_, kernels_, threads_);
+        int64_t activations = 0;
         try {
-            Plan plan = Lowering(function, profile_, kernels_, threads_).plan(inputs, outputs, notes);
+            Plan plan = lowering.plan(inputs, outputs, notes);
+            activations = plan.arena_bytes;
             std::set<std::string> paths;
             for (const auto& [path, bytes] : weights) paths.insert(path);
             auto compiled = std::make_shared<EmulatorProgram>(
@@ -244,7 +247,10 @@ class Emulator final : public Device {
             compiled->set_compile_time(std::chrono::steady_clock::now() - start);
             return compiled;
         } catch (const std::bad_alloc&) {
-            throw CompileError("CompilationFailure", "no memory for the program's weights and activations");
+            throw CompileError("CompilationFailure",
+                               "no memory for " + std::to_string(lowering.constant_bytes() >> 20) +
+                                   " MiB of weights and " + std::to_string(activations >> 20) +
+                                   " MiB of activations");
         }
     }
 

@@ -23,6 +23,8 @@ class Lowering {
     const ChipProfile& profile() const { return profile_; }
     const Kernels& kernels() const { return kernels_; }
     int workers() const { return threads_.size(); }
+    // Of all constants so far, the one included that there was no memory for.
+    int64_t constant_bytes() const { return constant_bytes_; }
 
     // The packed elements of a value, as its dtype stores them.
     Buffer buffer(const mil::Value& value);

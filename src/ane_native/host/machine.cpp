@@ -69,7 +69,12 @@ std::string cpu_name() {
 
 int64_t physical_memory() {
     const int64_t pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
-    return pages > 0 && page > 0 ? pages * page : 0;
+    int64_t bytes = pages > 0 && page > 0 ? pages * page : 0;
+    // A container may have less; where it has no limit the file says "max", and on macOS there is none.
+    std::ifstream file("/sys/fs/cgroup/memory.max");
+    int64_t limit = 0;
+    if (file >> limit && limit > 0) bytes = bytes > 0 ? std::min(bytes, limit) : limit;
+    return bytes;
 }
 
 }  // namespace ane

@@ -8,7 +8,7 @@ namespace ane {
 
 // Physical cores that this process may run on; at least 1.
 int physical_cores();
-// Bytes of physical memory; 0 where the system does not say.
+// Bytes of physical memory, or fewer where a container sets a limit; 0 where the system does not say.
 int64_t physical_memory();
 // Asks for large pages, which the system may refuse, where `memory` is aligned to them.
 constexpr int64_t large_page = int64_t{2} << 20;

@@ -72,9 +72,10 @@ void bind_errors(py::module_& module) {
     types.argument =
         make_exception(module, "ArgumentError", "A call got an argument that it cannot use.",
                        py::make_tuple(types.base, py::handle(PyExc_ValueError), py::handle(PyExc_TypeError)));
-    types.unavailable =
-        make_exception(module, "DeviceUnavailable",
-                       "The device does not exist on this machine, or lacks what it needs.", types.base);
+    types.unavailable = make_exception(
+        module, "DeviceUnavailable",
+        "The device does not exist on this machine, lacks what it needs, or was opened before a fork.",
+        types.base);
     types.surface = make_exception(module, "SurfaceError",
                                    "A surface cannot be made, read or written as asked.", types.base);
     types.compile =

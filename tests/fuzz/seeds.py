@@ -1,0 +1,321 @@
+"""Writes what the fuzz targets start from: programs of the builder, one for each group of operations, weight
+files, and a dictionary of their words.
+
+    python tests/fuzz/seeds.py
+
+Seeds that a fuzzer found stay beside them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aneperf import mil
+
+Results = tuple[mil.Tensor, ...]
+X = (1, 4, 3, 4)
+
+
+def halves(*shape: int) -> NDArray[np.float16]:
+    return np.linspace(-1, 1, int(np.prod(shape)), dtype=np.float16).reshape(shape)
+
+
+def unary(*names: str) -> Callable[[mil.Tensor], Results]:
+    return lambda x: tuple(getattr(mil, name)(x) for name in names)
+
+
+def activations(x: mil.Tensor) -> Results:
+    return (
+        mil.clamped_relu(x, 0.5, 2.0),
+        mil.clip(x, -0.5, 0.5),
+        mil.elu(x, 1.0),
+        mil.leaky_relu(x, 0.1),
+        mil.linear_activation(x, 2.0, 1.0),
+        mil.prelu(x, halves(4)),
+        mil.scaled_tanh(x, 1.7, 0.6),
+        mil.sigmoid_hard(x, 0.2, 0.5),
+        mil.threshold(x, 0.25),
+        mil.thresholded_relu(x, 0.25),
+    )
+
+
+def gelus(x: mil.Tensor) -> Results:
+    return tuple(mil.gelu(x, mode) for mode in ("EXACT", "TANH_APPROXIMATION", "SIGMOID_APPROXIMATION"))
+
+
+def binary(x: mil.Tensor) -> Results:
+    y = mil.reduce_mean(x, [1, 3])
+    names = ("add", "sub", "mul", "real_div", "floor_div", "maximum", "minimum", "pow")
+    return tuple(getattr(mil, name)(x, y) for name in names)
+
+
+def comparisons(x: mil.Tensor) -> Results:
+    names = ("equal", "greater", "greater_equal", "less", "less_equal", "not_equal")
+    chosen = x
+    for name in names:
+        condition = mil.logical_not(getattr(mil, name)(x, 0.25))
+        chosen = mil.select(condition, mil.cast(condition, "fp16"), chosen)
+    return (chosen,)
+
+
+def reductions(x: mil.Tensor) -> Results:
+    kinds = ("sum", "mean", "max", "min", "l1_norm", "l2_norm", "log_sum", "log_sum_exp", "sum_square")
+    return tuple(getattr(mil, f"reduce_{kind}")(x, [-1, 1], keep_dims=False) for kind in kinds)
+
+
+def norms(x: mil.Tensor) -> Results:
+    return (
+        mil.layer_norm(x, [1], halves(4), halves(4)),
+        mil.batch_norm(x, halves(4), np.ones(4, np.float16), halves(4), halves(4)),
+        mil.instance_norm(x, halves(4), halves(4)),
+        mil.l2_norm(x),
+        mil.local_response_norm(x, 3),
+    )
+
+
+def softmaxes(x: mil.Tensor) -> Results:
+    return tuple(mil.softmax(x, axis) for axis in (-1, 1))
+
+
+def convolutions(x: mil.Tensor) -> Results:
+    return (
+        mil.conv(x, halves(3, 4, 1, 1)),
+        mil.conv(x, halves(4, 2, 3, 2), strides=(2, 1), pad_type="custom", pad=(1, 1, 0, 1), groups=2),
+        mil.conv(x, halves(2, 4, 2, 2), pad_type="same", dilations=(1, 2)),
+        mil.linear(x, halves(5, 4), halves(5)),
+    )
+
+
+def products(x: mil.Tensor) -> Results:
+    return (
+        mil.matmul(x, x, transpose_y=True),
+        mil.matmul(halves(2, 3), x),
+        mil.scaled_dot_product_attention(x, x, x, halves(1, 1, 3, 3)),
+    )
+
+
+def pools(x: mil.Tensor) -> Results:
+    return (
+        mil.max_pool(x, (2, 2), (2, 2), ceil_mode=True),
+        mil.avg_pool(x, (2, 2), pad_type="same", exclude_padding_from_average=True),
+        mil.l2_pool(x, (1, 2), pad_type="custom", pad=(0, 0, 1, 0)),
+    )
+
+
+def resizes(x: mil.Tensor) -> Results:
+    return (
+        mil.upsample_nearest_neighbor(x, 2, 3),
+        mil.resize_nearest_neighbor(x, 5, 2),
+        mil.upsample_bilinear(x, 1.5, 2, align_corners=False),
+        mil.resize_bilinear(x, 2, 5, "OFFSET_CORNERS"),
+    )
+
+
+def views(x: mil.Tensor) -> Results:
+    return (
+        mil.transpose(x, [0, 3, 1, 2]),
+        mil.reshape(x, (2, -1, 4)),
+        mil.expand_dims(mil.squeeze(x, [0]), [-1]),
+        mil.flatten2d(x, 2),
+        mil.slice_by_size(x, [0, 1, 0, 0], [1, 2, -1, 4]),
+        mil.slice_by_index(x, [0, 1, 0, 1], [1, 4, 3, 4], [1, 2, 1, 2], squeeze_mask=[True, *[False] * 3]),
+        mil.reverse(x, [1, 3]),
+    )
+
+
+def joins(x: mil.Tensor) -> Results:
+    first, second = mil.split(x, 2, 1)
+    return (
+        mil.concat([second, first, x], 1),
+        mil.concat([x, x], 1, interleave=True),
+        mil.stack([first, second], 1),
+        mil.tile(x, [1, 2, 1, 2]),
+    )
+
+
+def rearrangements(x: mil.Tensor) -> Results:
+    large = mil.pad(x, [1, 0, 0, 2], "reflect")
+    return (
+        mil.pad(x, [0, 1, 2, 0], constant_val=1.5),
+        mil.pad(x, [1, 1], "replicate"),
+        mil.crop(x, (1, 0), (0, 2)),
+        mil.depth_to_space(x, 2),
+        mil.space_to_depth(large, 2),
+        mil.pixel_shuffle(x, 2),
+        mil.pixel_unshuffle(large, 2),
+    )
+
+
+def images(x: mil.Tensor) -> Results:
+    wide = mil.conv_transpose(
+        x, halves(4, 2, 3, 2), strides=(2, 1), pad_type="custom", pad=(1, 0, 1, 1), groups=2
+    )
+    blocks = mil.space_to_batch(x, (1, 2), ((0, 0), (1, 1)))
+    return (
+        wide,
+        mil.batch_to_space(blocks, (1, 2), ((0, 0), (1, 1))),
+        mil.affine(x, halves(1, 6), 3, 4),
+        mil.einsum([x, mil.transpose(x, [0, 3, 2, 1])]),
+    )
+
+
+def sorted_parts(x: mil.Tensor) -> Results:
+    values, indices = mil.topk(x, 2, 1, output_indices_dtype="uint16")
+    return values, mil.cast(indices, "fp16")
+
+
+def quantization(x: mil.Tensor) -> Results:
+    q = mil.quantize(x, 0.125, np.int8(3), "int8")
+    return mil.dequantize(q, 0.125, np.int8(3)), mil.cast(mil.cast(x, "int8"), "fp16")
+
+
+def compressed(x: mil.Tensor) -> Results:
+    data = np.arange(16, dtype=np.int8).reshape(4, 4, 1, 1)
+    few = mil.const(data % 16, "uint4")
+    mask = mil.const((data % 3 == 0).astype(np.uint8), "uint1")
+    weights = (
+        mil.constexpr_affine_dequantize(data, np.full(4, 0.01, np.float16), np.int8(1)),
+        mil.constexpr_lut_to_dense(few, halves(1, 1, 1, 1, 16, 1)),
+        mil.constexpr_sparse_to_dense(halves(6), mask),
+        mil.constexpr_blockwise_shift_scale(few, halves(4, 2, 1, 1)),
+    )
+    return tuple(mil.conv(x, weight) for weight in weights)
+
+
+def attention(x: mil.Tensor) -> Results:
+    q, k, v = mil.split(mil.conv(x, halves(12, 4, 1, 1)), 3, 1)
+    scores = mil.softmax(mil.mul(mil.matmul(q, k, transpose_y=True), 0.5))
+    h = mil.add(x, mil.matmul(scores, v))
+    return (mil.mul(mil.silu(h), mil.layer_norm(h, [1])),)
+
+
+GROUPS: dict[str, Callable[[mil.Tensor], Results]] = {
+    "exponentials": unary("exp", "exp2", "log", "sigmoid", "silu", "softplus", "softsign", "tanh", "erf"),
+    "powers": unary("inverse", "rsqrt", "sqrt", "square", "abs", "sign"),
+    "steps": unary("ceil", "floor", "round", "relu", "relu6"),
+    "trigonometry": unary("atan", "cos", "sin"),
+    **{
+        f.__name__: f
+        for f in (
+            *(activations, gelus, binary, comparisons, reductions, norms, softmaxes, convolutions, products),
+            *(
+                pools,
+                resizes,
+                views,
+                joins,
+                rearrangements,
+                images,
+                sorted_parts,
+                quantization,
+                compressed,
+                attention,
+            ),
+        )
+    },
+}
+
+
+def built(define: Callable[[mil.Tensor], Results], dialect: Any = "ios18", dtype: Any = "fp16") -> str:
+    b = mil.Builder(dialect)
+    x = b.input("x", X, dtype)
+    for i, result in enumerate(define(mil.cast(x, "fp16") if dtype == "fp32" else x)):
+        b.output(f"y{i}", result)
+    # The fuzz target has one weight file.
+    return re.sub(r"weight_\d+\.bin", "weight.bin", b.build(dialect=dialect).text)
+
+
+def from_a_file(weights: list[tuple[str, str]]) -> str:
+    """A program whose weights lie in a file, which the builder would write only for large ones."""
+    chunks = "".join(
+        f'{type} w{i} = const()[val = {type}(BLOBFILE(path = string("@model_path/weights/weight.bin"), '
+        f"offset = uint64({64 + 128 * i})))];\n"
+        for i, (type, _) in enumerate(weights)
+    )
+    uses = "".join(f"tensor<fp16, [1, 4, 3, 4]> y{i} = {use};\n" for i, (_, use) in enumerate(weights))
+    outputs = ", ".join(f"y{i}" for i in range(len(weights)))
+    return (
+        'program(1.3)\n[buildInfo = dict<string, string>({{"coremltools-version", "9.0"}})]\n'
+        f"{{\nfunc main<ios18>(tensor<fp16, [1, 4, 3, 4]> x) {{\n{chunks}{uses}}} -> ({outputs});\n}}\n"
+    )
+
+
+def texts() -> dict[str, str]:
+    programs = {name: built(define) for name, define in GROUPS.items()}
+    programs["ios16"] = built(norms, "ios16")
+    programs["fp32"] = built(gelus, dtype="fp32")
+    programs["files"] = from_a_file(
+        [
+            ("tensor<fp16, [4, 4, 1, 1]>", "conv(x = x, weight = w0)"),
+            ("tensor<fp16, [4, 1, 1]>", "add(x = x, y = w1)"),
+        ]
+    )
+    return programs
+
+
+def weight_files() -> dict[str, bytes]:
+    """For each program of weight_blob.cpp the file it asks for, with the choices that follow it."""
+    integers = np.arange(24, dtype=np.uint8).reshape(6, 4, 1, 1)
+    mask, five = (integers < 7).astype(np.uint8), np.arange(5)
+    contents: list[list[tuple[NDArray[Any], Any]]] = [
+        [(halves(6, 4, 1, 1), None), (halves(6, 1, 1), None)],
+        [(integers.astype(np.int8), None), (halves(6) + 2, None), (np.arange(6, dtype=np.int8), None)],
+        [(integers % 16, "uint4"), (halves(1, 1, 1, 1, 16, 1), None)],
+        [(halves(7), None), (mask, "uint1")],
+        [(integers, None), (halves(6, 2, 1, 1), None)],
+        [(five.astype(np.int32), None), (five.astype(np.uint16), None), (five.astype(np.float32), None)],
+    ]
+    files = {}
+    for index, arrays in enumerate(contents):
+        writer = mil.BlobWriter()
+        for array, dtype in arrays:
+            writer.add(array, dtype)
+        strict = writer.bytes()
+        # What choices.Consume* reads, which begins at the end.
+        choices = (64).to_bytes(8, "little")
+        files[f"strict_{index}"] = strict + choices + bytes([index, 0])
+        unset = bytearray(strict)
+        for chunk in range(len(arrays)):
+            unset[64 + 128 * chunk + 8 : 64 + 128 * chunk + 24] = bytes(16)
+        files[f"unset_{index}"] = bytes(unset) + choices + bytes([index, 1])
+    return files
+
+
+def words(programs: Iterable[str]) -> set[str]:
+    """The language's own words, without the names of values, and numbers at the limits."""
+    names = re.findall(r"[A-Za-z]\w*", "\n".join(programs))
+    numbers = {
+        "-1",
+        "0",
+        "2147483647",
+        "18446744073709551615",
+        "65536",
+        "0x1.ffcp+15",
+        "0x1p-24",
+        "inf",
+        "nan",
+    }
+    return numbers | {name for name in names if not re.search(r"\d{3}|_\d+$", name)}
+
+
+def main() -> None:
+    folder = Path(__file__).parent
+    corpus = folder / "corpus"
+    for target in ("mil_text", "weight_blob"):
+        (corpus / target).mkdir(parents=True, exist_ok=True)
+    programs = texts()
+    for name, text in programs.items():
+        (corpus / "mil_text" / name).write_text(text)
+    for name, data in weight_files().items():
+        (corpus / "weight_blob" / name).write_bytes(data)
+    lines = (f'"{word}"' for word in sorted(words(programs.values())))
+    (folder / "mil_text.dict").write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()
