@@ -66,6 +66,35 @@ ORACLE = {
         lambda x: mil.conv(x, WEIGHT[:, :2], groups=3),
         lambda x: oracle.conv(x, WEIGHT[:, :2], groups=3),
     ),
+    "conv_transpose": (
+        lambda x: mil.conv_transpose(
+            x, WEIGHT, strides=(2, 1), pad_type="custom", pad=(1, 0, 2, 1), dilations=(1, 2)
+        ),
+        lambda x: oracle.conv_transpose(x, WEIGHT, (18, 9), (2, 1), (1, 0, 2, 1), (1, 2)),
+    ),
+    "conv_transpose same": (
+        lambda x: mil.conv_transpose(x, WEIGHT[:, :2], strides=(2, 3), pad_type="same", groups=3),
+        lambda x: oracle.conv_transpose(
+            x,
+            WEIGHT[:, :2],
+            (18, 30),
+            (2, 3),
+            oracle.same_padding((18, 30), (3, 2), (2, 3), (1, 1)),
+            groups=3,
+        ),
+    ),
+    "conv_transpose to a shape": (
+        lambda x: mil.conv_transpose(x, WEIGHT, strides=(3, 3), output_shape=(2, 6, 29, 31)),
+        lambda x: oracle.conv_transpose(x, WEIGHT, (29, 31), (3, 3)),
+    ),
+    "einsum": (
+        lambda x: mil.einsum([x, mil.transpose(x, [0, 3, 2, 1])]),
+        lambda x: oracle.einsum(x, x.transpose(0, 3, 2, 1)),
+    ),
+    "affine": (
+        lambda x: mil.affine(x, MATRIX, 5, 8),
+        lambda x: oracle.affine(x, MATRIX, 5, 8),
+    ),
     "matmul": (
         lambda x: mil.matmul(x, x, transpose_x=True),
         lambda x: oracle.matmul(x, x, transpose_x=True),
@@ -118,6 +147,7 @@ ORACLE = {
         lambda x: oracle.attention(x, x, x, MASK),
     ),
 }
+MATRIX = np.array([[0.75, -0.25, 0.125, 0.25, 1.5, 0.0]], np.float16)
 WEIGHT = normal_halves(1, (6, 6, 3, 2))
 GAMMA = normal_halves(2, (6, 10))
 VECTOR = normal_halves(3, (6,))
@@ -204,7 +234,7 @@ def test_wrong_inputs(inputs: dict[str, Any], message: str) -> None:
 
 
 def test_an_unknown_operation() -> None:
-    with pytest.raises(aneperf.ArgumentError, match="no operation is called 'fly': choose from conv, matmul"):
+    with pytest.raises(aneperf.ArgumentError, match="no operation is called 'fly': choose from conv, conv_transpose"):
         operation("fly")
 
 

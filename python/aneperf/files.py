@@ -20,7 +20,7 @@ def check_writable(path: str | os.PathLike[str]) -> None:
 
 @contextlib.contextmanager
 def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """A file that takes the place of the one at `path` unless an error comes first. Raises ResultFileError."""
+    """A file that takes the place of that at `path` unless an error comes first. Raises ResultFileError."""
     target = _writable(path)
     temporary = _create_beside(target)
     try:

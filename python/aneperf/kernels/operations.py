@@ -144,6 +144,13 @@ def _list() -> list[OperationCase]:
     channels = _weight(32)
     return [
         case("conv", lambda x: mil.conv(x, _weight(64, 32, 3, 3, scale=0.06), pad_type="same")),
+        case(
+            "conv_transpose",
+            lambda x: mil.conv_transpose(
+                x, _weight(32, 16, 3, 3, scale=0.06), strides=(2, 2), pad_type="same"
+            ),
+        ),
+        case("einsum", lambda x, y: mil.einsum([x, y]), ((1, 4, 8, 32), (1, 32, 8, 64))),
         case("matmul", mil.matmul, matrices),
         case("linear", lambda x: mil.linear(x, _weight(64, 32), _weight(64))),
         case("scaled_dot_product_attention", mil.scaled_dot_product_attention, heads),
@@ -172,6 +179,9 @@ def _list() -> list[OperationCase]:
         case("resize_nearest_neighbor", lambda x: mil.resize_nearest_neighbor(x, 8, 64)),
         case("upsample_bilinear", lambda x: mil.upsample_bilinear(x, 2, 2)),
         case("resize_bilinear", lambda x: mil.resize_bilinear(x, 8, 64)),
+        case("affine", lambda x: mil.affine(x, np.array([[0.75, -0.25, 0.125, 0.25, 0.5, 0.0]]), 4, 32)),
+        case("space_to_batch", lambda x: mil.space_to_batch(x, (2, 2), ((1, 1), (0, 0)))),
+        case("batch_to_space", lambda x: mil.batch_to_space(x, (2, 2), ((1, 1), (0, 0))), ((4, 8, 4, 32),)),
         case("reshape", lambda x: mil.reshape(x, [1, 64, 2, 32])),
         case("transpose", lambda x: mil.transpose(x, [0, 3, 2, 1])),
         case("expand_dims", lambda x: mil.expand_dims(x, [2])),

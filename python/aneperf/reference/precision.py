@@ -20,8 +20,9 @@ EXACT = {
     "sign", "threshold", "reduce_max", "reduce_min", "max_pool", "upsample_nearest_neighbor",
     "resize_nearest_neighbor", "reshape", "transpose", "expand_dims", "squeeze", "slice_by_size",
     "slice_by_index", "concat", "split", "stack", "flatten2d", "reverse", "tile", "pad", "crop",
-    "depth_to_space", "space_to_depth", "pixel_shuffle", "pixel_unshuffle", "topk", "cast", "quantize",
-    "dequantize", "clamped_relu", "leaky_relu", "thresholded_relu",
+    "depth_to_space", "space_to_depth", "space_to_batch", "batch_to_space", "pixel_shuffle",
+    "pixel_unshuffle", "topk", "cast", "quantize", "dequantize", "clamped_relu", "leaky_relu",
+    "thresholded_relu",
 }  # fmt: skip
 
 # Errors that others have measured on engines, most of which come from tables that the engine looks up: the

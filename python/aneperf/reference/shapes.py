@@ -117,6 +117,25 @@ def _from_blocks(x: Array, block: Any, slowest: bool) -> Array:
     return parts.transpose(order).reshape(n, depth * b * b, h // b, w // b)
 
 
+def space_to_batch(x: Array, block_shape: Array, paddings: Array) -> Array:
+    """Each place in blocks of height and width becomes an image of the batch."""
+    (tall, wide), around = _integers(block_shape), np.asarray(paddings)
+    x = np.pad(x, ((0, 0), (0, 0), *map(tuple, around)))
+    n, c, h, w = x.shape
+    places = x.reshape(n, c, h // tall, tall, w // wide, wide).transpose(3, 5, 0, 1, 2, 4)
+    return places.reshape(tall * wide * n, c, h // tall, w // wide)
+
+
+def batch_to_space(x: Array, block_shape: Array, crops: Array) -> Array:
+    """The reverse of `space_to_batch`; crops are taken off."""
+    tall, wide = _integers(block_shape)
+    n, c, h, w = x.shape
+    places = x.reshape(tall, wide, n // (tall * wide), c, h, w).transpose(2, 3, 4, 0, 5, 1)
+    whole = places.reshape(n // (tall * wide), c, h * tall, w * wide)
+    (top, bottom), (left, right) = np.asarray(crops)
+    return whole[:, :, top : h * tall - bottom, left : w * wide - right]
+
+
 def topk(
     x: Array, k: Any, axis: Any, ascending: Any = False, output_indices_dtype: str | None = None
 ) -> tuple[Array, Array]:
@@ -128,6 +147,7 @@ def topk(
 
 OPERATIONS: dict[str, Callable[..., Any]] = {
     **{f.__name__: f for f in (reshape, transpose, expand_dims, squeeze, slice_by_size, slice_by_index)},
+    **{f.__name__: f for f in (space_to_batch, batch_to_space)},
     **{f.__name__: f for f in (concat, split, flatten2d, reverse, pad, crop, topk)},
     "stack": lambda values, axis: np.stack(values, int(axis)),
     "tile": lambda x, reps: np.tile(x, _integers(reps)),

@@ -123,8 +123,24 @@ def _scaled(x: Array, height: Any, width: Any) -> tuple[int, int]:
     return int(x.shape[-2] * float(height)), int(x.shape[-1] * float(width))
 
 
+def affine(x: Array, transform_matrix: Array, output_height: Any, output_width: Any, **options: Any) -> Array:
+    """Images interpolated where the matrices map a grid from -1 to 1; 0 outside."""
+    height, width = x.shape[2:]
+    v, u = np.meshgrid(*(np.linspace(-1, 1, int(n)) for n in (output_height, output_width)), indexing="ij")
+    result = np.zeros((*x.shape[:2], *u.shape))
+    for image, (a, b, c, d, e, f) in enumerate(np.broadcast_to(transform_matrix, (len(x), 6))):
+        row, column = (d * u + e * v + f + 1) / 2 * (height - 1), (a * u + b * v + c + 1) / 2 * (width - 1)
+        for i in (np.floor(row), np.floor(row) + 1):
+            for j in (np.floor(column), np.floor(column) + 1):
+                inside = (i >= 0) & (i < height) & (j >= 0) & (j < width)
+                share = np.where(inside, (1 - np.abs(row - i)) * (1 - np.abs(column - j)), 0)
+                at = np.where(inside, i, 0).astype(np.intp), np.where(inside, j, 0).astype(np.intp)
+                result[image] += x[image][(slice(None), *at)] * share
+    return result
+
+
 OPERATIONS: dict[str, Callable[..., Any]] = {
-    **{f.__name__: f for f in (max_pool, avg_pool, l2_pool)},
+    **{f.__name__: f for f in (max_pool, avg_pool, l2_pool, affine)},
     "upsample_nearest_neighbor": lambda x, scale_factor_height, scale_factor_width: _nearest(
         x, *_scaled(x, scale_factor_height, scale_factor_width)
     ),
