@@ -234,7 +234,7 @@ def test_wrong_inputs(inputs: dict[str, Any], message: str) -> None:
 
 
 def test_an_unknown_operation() -> None:
-    with pytest.raises(aneperf.ArgumentError, match="no operation is called 'fly': choose from conv, conv_transpose"):
+    with pytest.raises(aneperf.ArgumentError, match="no operation is called 'fly': choose from conv, "):
         operation("fly")
 
 
