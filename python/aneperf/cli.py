@@ -9,7 +9,7 @@ from typing import Annotated, Any, NoReturn
 import msgspec
 import typer
 
-from . import cli_results
+from . import cli_results, cli_training
 from . import device as devices
 from ._ane_native import __version__
 from .errors import AneError, ArgumentError
@@ -378,5 +378,8 @@ _own = {command.callback.__name__ for command in app.registered_commands if comm
 for _probe in PROBES.values():
     if _probe.name not in _own:
         _add_verb(_probe)
-for _verb in (cli_results.compare, cli_results.validate, cli_results.export):
+for _verb in (
+    *(cli_training.train, cli_training.generate, cli_training.data),
+    *(cli_results.compare, cli_results.validate, cli_results.export),
+):
     app.command()(_verb)
