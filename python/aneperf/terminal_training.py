@@ -124,7 +124,6 @@ class LiveView:
     """Loss, speed, components, compiles and the time that is left, drawn anew as they change."""
 
     def __init__(self, console: Console) -> None:
-        self._live = Live(console=console, get_renderable=self.render, transient=True, refresh_per_second=4)
         self._began: Began | None = None
         self._losses: list[float] = []
         self._steps: list[StepDone] = []  # of the last batch
@@ -133,6 +132,7 @@ class LiveView:
         self._doing = "starting a worker"
         self._done = self._workers = self._lost = 0
         self._saved: CheckpointSaved | None = None
+        self._live = Live(console=console, get_renderable=self.render, transient=True, refresh_per_second=4)
 
     def __enter__(self) -> View:
         self._live.start()
@@ -228,7 +228,7 @@ class LiveView:
 
 def sparkline(values: list[float], width: int) -> str:
     """The course of values in characters; means of neighbours where there are more than `width`."""
-    per = -(-len(values) // width)
+    per = max(1, -(-len(values) // width))
     known = [v for v in (_mean(values[i : i + per]) for i in range(0, len(values), per)) if v == v]
     if not known:
         return ""

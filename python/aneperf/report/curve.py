@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.figure import Figure
 
+from ..errors import ArgumentError
 from ..files import whole_file
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def draw_losses(result: TrainingResult, path: str | os.PathLike[str]) -> None:
-    """The loss of every step and the mean of every batch; the file's name tells its format, or PNG."""
+    """The loss of every step and the mean of every batch; PNG unless the file's name tells another format."""
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
     steps = result.first_step + np.arange(len(result.losses))
@@ -28,4 +29,7 @@ def draw_losses(result: TrainingResult, path: str | os.PathLike[str]) -> None:
     axes.legend()
     axes.grid(alpha=0.3)
     with whole_file(path) as file:
-        figure.savefig(file, format=Path(path).suffix.lstrip(".").lower() or "png", dpi=150)
+        try:
+            figure.savefig(file, format=Path(path).suffix.lstrip(".").lower() or "png", dpi=150)
+        except ValueError as error:  # a format that it does not know
+            raise ArgumentError(f"{path}: no picture is written so: {error}") from error

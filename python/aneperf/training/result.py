@@ -199,7 +199,7 @@ class TrainingResult:
         save_llama2c(path, self.config.model, self.parameters)
 
     def plot(self, path: str | os.PathLike[str]) -> None:
-        """Draw the losses, by step, into an image file. Needs matplotlib: `pip install 'aneperf[report]'`."""
+        """Draw the losses, by step, into a picture: PNG, SVG, PDF. Needs `pip install 'aneperf[report]'`."""
         try:
             from ..report.curve import draw_losses
         except ImportError as error:
