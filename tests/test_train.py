@@ -330,12 +330,10 @@ def test_a_plot(train: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
     result.plot(tmp_path / "curve.svg")
     assert b"<svg" in (tmp_path / "curve.svg").read_bytes()
-    with pytest.raises(aneperf.ArgumentError, match="curve.xyz: no picture is written so: "):
+    with pytest.raises(aneperf.ArgumentError, match=r"curve\.xyz: no picture is written so: "):
         result.plot(tmp_path / "curve.xyz")
     assert not (tmp_path / "curve.xyz").exists()
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     monkeypatch.delitem(sys.modules, "aneperf.report.curve")
-    with pytest.raises(
-        aneperf.ArgumentError, match=r"plots need matplotlib: pip install 'aneperf\[report\]'"
-    ):
+    with pytest.raises(aneperf.ArgumentError, match=r"plots need matplotlib: .*'aneperf\[report\]'"):
         result.plot(tmp_path / "other.png")
