@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from .table import UNKNOWN, Table, heading, significant
@@ -21,8 +22,8 @@ def lay_out_training(result: TrainingResult) -> Table:
     title = f"aneperf train {result.model}, pipeline {config.pipeline}"
     return Table(
         heading=heading(f"{title}, as published" if config.as_published else title, result.environment),
-        header=("Component", "Forward (ms)", "Backward (ms)", "Share") if result.times else (),
-        align=("left", "right", "right", "right"),
+        header=("Component", "Forward (ms)", "Backward (ms)", "Both (ms)", "Share") if result.times else (),
+        align=("left", "right", "right", "right", "right"),
         rows=tuple(_components(result)),
         lines=(*(_LEGEND if result.times else ()), "", *_totals(result), *result.notes),
         width=100,
@@ -30,33 +31,31 @@ def lay_out_training(result: TrainingResult) -> Table:
 
 
 def _components(result: TrainingResult) -> list[tuple[str, ...]]:
+    """Means in ms, which add up to those of the step; dw does not belong to the sum."""
     steps = result.times
     if not steps:
         return []
 
-    def mean(values: list[float]) -> float:
+    def mean(values: Iterable[float]) -> float:
         return sum(values) / len(steps)
 
-    wall = mean([step.wall for step in steps])
-    rows: list[tuple[str, ...]] = []
-    for name in steps[0].forward:
-        forward, backward = mean([s.forward[name] for s in steps]), mean([s.backward[name] for s in steps])
-        rows.append((name, f"{forward:.3f}", f"{backward:.3f}", _share(forward + backward, wall)))
-    other = mean([step.other for step in steps])
-    both = [sum(sum(getattr(s, way).values()) for s in steps) / len(steps) for way in ("forward", "backward")]
-    rows.append(("other", *_either(other), _share(other, wall)))
-    rows.append(("step", *(f"{phase:.3f}" for phase in both), f"{wall:.3f} ms"))
-    rows.append(("dw", *_either(mean([step.dw for step in steps])), UNKNOWN))
-    return rows
+    def row(name: str, forward: float, backward: float, other: float = 0.0) -> tuple[str, ...]:
+        both = forward + backward + other
+        return name, f"{forward:.3f}", f"{backward:.3f}", f"{both:.3f}", f"{both / wall:.1%}"
 
+    def of_no_phase(name: str, value: float, share: str) -> tuple[str, ...]:
+        return name, "", "", f"{value:.3f}", share
 
-def _either(value: float) -> tuple[str, str]:
-    """A figure that is of no phase."""
-    return "", f"{value:.3f}"
-
-
-def _share(part: float, whole: float) -> str:
-    return f"{part / whole:.1%}"
+    wall, other = mean(step.wall for step in steps), mean(step.other for step in steps)
+    names = steps[0].forward
+    forward = {name: mean(step.forward[name] for step in steps) for name in names}
+    backward = {name: mean(step.backward[name] for step in steps) for name in names}
+    return [
+        *(row(name, forward[name], backward[name]) for name in names),
+        of_no_phase("other", other, f"{other / wall:.1%}"),
+        row("step", sum(forward.values()), sum(backward.values()), other),
+        of_no_phase("dw", mean(step.dw for step in steps), UNKNOWN),
+    ]
 
 
 def _totals(result: TrainingResult) -> list[str]:

@@ -15,7 +15,6 @@ from typing import Literal
 
 from .. import device as devices
 from .._ane_native import ArgumentError, Device
-from ..child import device_name
 from ..errors import AneError
 from ..files import check_writable
 from ..kernels import TransformerConfig
@@ -109,7 +108,7 @@ def train(
         if path is not None:
             check_writable(path)
     opened = devices.opened(device)
-    environment, name = devices.info(opened), device_name(opened)
+    environment, name = devices.info(opened), devices.name_of(opened)
     del opened
     began = Began(model_name(shape), config, environment, source.description, saved.step, saved.loss)
     if parameters is None:
