@@ -171,12 +171,17 @@ def small_file(tmp_path: Path, content: bytes) -> str:
         (["--telemetry", "NEW/x"], "cannot write"),
         (["--save", "NEW/x"], "does not exist: create it first"),
         (["--state-folder", "NEW"], "no room for"),
+        (["--plot", "losses.xyz"], "losses.xyz: no picture is written so: choose from"),
+        (["--save", "model.bin", "--head-dim", "4"], "4 of 4 are not 32"),
     ],
 )
-def test_what_cannot_be_trained(run: Any, tmp_path: Path, arguments: list[str], message: str) -> None:
+def test_what_cannot_be_trained(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
+) -> None:
     file = small_file(tmp_path, b"abc")
     named = {"FILE": file, "NEW": str(tmp_path / "new"), "NEW/x": str(tmp_path / "new" / "x")}
     options = [named.get(argument, argument) for argument in arguments]
+    monkeypatch.chdir(tmp_path)
     outcome = run("train", "--model", "stories260k", "--dim", "32", "--heads", "4", *options)
     assert_refused(outcome, message)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -18,6 +18,7 @@ from aneperf.schema import check_numbers
 from aneperf.training.accounting import COMPONENTS, step_flops
 from aneperf.training.checkpoint import CheckpointError, Checkpoints
 from aneperf.training.events import BatchDone, Event, Loaded, StepDone
+from aneperf.training.llama2c import save_llama2c
 from aneperf.training.models import random_parameters
 from aneperf.training.worker_process import TrainingError
 
@@ -150,6 +151,18 @@ def test_resuming_changes_no_bit(
     assert [batch.loss_scale for batch in first.batches + rest.batches] == scales
     assert_same_end(rest, whole)
     assert Checkpoints(tmp_path / "c").steps()[-2:] == [9, 12]
+
+
+def test_a_classifier_of_its_own_is_resumed_too(train: Any, tmp_path: Path) -> None:
+    parameters = random_parameters(MODEL) | {"classifier": random_parameters(MODEL, 9)["embedding"]}
+    save_llama2c(tmp_path / "model.bin", MODEL, parameters)
+    options = {"model": None, "weights": tmp_path / "model.bin"}
+    whole = train(**options)
+    assert (whole.parameters["classifier"] != parameters["classifier"]).any()
+    train(**options, steps=6, checkpoints=tmp_path / "c")
+    rest = train(model=None, checkpoints=tmp_path / "c", resume=True)
+    assert rest.losses == whole.losses[6:]
+    assert_same_end(rest, whole)
 
 
 ENDLESS = """

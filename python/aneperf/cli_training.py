@@ -17,8 +17,11 @@ from .results import check_writable
 from .terminal import INTERRUPTED, say, write
 from .terminal_training import view
 from .training.config import TrainingConfig, model_config
+from .training.events import Began, Event
 from .training.generate import generate as sample
+from .training.llama2c import check_shape
 from .training.model_files import load_model
+from .training.result import check_plot
 from .training.run import train as run_train
 from .training.tokens import open_tokenizer, write_tokens
 
@@ -135,8 +138,11 @@ def train(
     to_stdout = json == Path("-")
     if sys.stdout is None and not any((json, save, checkpoints)):
         raise AneError("standard output is closed: there is nowhere to write the result")
-    for path in filter(None, (plot, save)):
-        check_writable(path)
+    for path in (None if to_stdout else json, plot, save):
+        if path is not None:
+            check_writable(path)
+    if plot is not None:
+        check_plot(plot)
     shape = {
         "dim": dim,
         "hidden": hidden,
@@ -150,6 +156,12 @@ def train(
     changes = {name: value for name, value in shape.items() if value is not None}
     opened = devices.open(device, chip=chip)
     with view(sys.stderr if to_stdout else sys.stdout) as shown:
+
+        def progress(event: Event) -> None:
+            if isinstance(event, Began) and save is not None:
+                check_shape(event.config.model)
+            shown.record(event)
+
         result = run_train(
             _reshaped(model, changes) if changes else model,
             pipeline=pipeline.value,
@@ -161,12 +173,11 @@ def train(
             checkpoint_every=checkpoint_every,
             keep=keep,
             resume=resume if resume_step is None else resume_step,
-            json=None if to_stdout else json,
             telemetry=telemetry,
             trace=trace,
             state_folder=state_folder,
             peak_tflops=peak_tflops,
-            progress=shown.record,
+            progress=progress,
             as_published=as_published,
             accumulation=accumulation,
             learning_rate=learning_rate,
@@ -181,13 +192,15 @@ def train(
             loss_scale=loss_scale,
             seed=seed,
         )
-    try:
+    try:  # a run is long: what cannot be written one way still goes the others
+        if to_stdout:
+            write(result.to_result().to_json().decode().rstrip("\n"), sys.stdout)
+        elif json is not None:
+            result.save(json)
         if save is not None:
             result.save_llama2c(save)
         if plot is not None:
             result.plot(plot)
-        if to_stdout:
-            write(result.to_result().to_json().decode().rstrip("\n"), sys.stdout)
     finally:
         report = sys.stderr if to_stdout or sys.stdout is None else sys.stdout
         if report is not None:

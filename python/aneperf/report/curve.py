@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.backend_bases import FigureCanvasBase
 from matplotlib.figure import Figure
 
 from ..errors import ArgumentError
@@ -29,7 +30,13 @@ def draw_losses(result: TrainingResult, path: str | os.PathLike[str]) -> None:
     axes.legend()
     axes.grid(alpha=0.3)
     with whole_file(path) as file:
-        try:
-            figure.savefig(file, format=Path(path).suffix.lstrip(".").lower() or "png", dpi=150)
-        except ValueError as error:  # a format that it does not know
-            raise ArgumentError(f"{path}: no picture is written so: {error}") from error
+        figure.savefig(file, format=picture_format(path), dpi=150)
+
+
+def picture_format(path: str | os.PathLike[str]) -> str:
+    """The one that a file's name tells, or PNG. Raises ArgumentError for what cannot be written."""
+    chosen = Path(path).suffix.lstrip(".").lower() or "png"
+    known = FigureCanvasBase.get_supported_filetypes()
+    if chosen not in known:
+        raise ArgumentError(f"{path}: no picture is written so: choose from {', '.join(sorted(known))}")
+    return chosen

@@ -200,10 +200,9 @@ class TrainingResult:
 
     def plot(self, path: str | os.PathLike[str]) -> None:
         """Draw the losses, by step, into a picture: PNG, SVG, PDF. Needs `pip install 'aneperf[report]'`."""
-        try:
-            from ..report.curve import draw_losses
-        except ImportError as error:
-            raise ArgumentError(f"plots need matplotlib: pip install 'aneperf[report]' ({error})") from error
+        check_plot(path)
+        from ..report.curve import draw_losses
+
         draw_losses(self, path)
 
     def __str__(self) -> str:
@@ -217,6 +216,15 @@ class TrainingResult:
 
 
 Observer = Callable[[Event], None]
+
+
+def check_plot(path: str | os.PathLike[str]) -> None:
+    """Raise ArgumentError unless a plot can be drawn, in the format that the file's name tells."""
+    try:
+        from ..report.curve import picture_format
+    except ImportError as error:
+        raise ArgumentError(f"plots need matplotlib: pip install 'aneperf[report]' ({error})") from error
+    picture_format(path)
 
 
 def _batch_times(event: BatchDone) -> BatchTimes:
