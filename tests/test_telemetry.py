@@ -122,7 +122,7 @@ def test_lost_workers_are_told(device_name: str, tmp_path: Path) -> None:
 
 def test_a_trace(device_name: str, tmp_path: Path) -> None:
     path = tmp_path / "trace.json"
-    result = aneperf.train(MODEL, device=device_name, trace=path, **RUN)
+    result = aneperf.train(MODEL, device=device_name, trace=path, checkpoints=tmp_path / "c", **RUN)
     events = json.loads(path.read_text())["traceEvents"]
     rows = {e["tid"]: e["args"]["name"] for e in events if e["name"] == "thread_name"}
     assert tuple(rows[number] for number in sorted(rows)) == ROWS
@@ -136,6 +136,8 @@ def test_a_trace(device_name: str, tmp_path: Path) -> None:
     assert len(spans["device"]) == 12 * 2 * 6
     assert {event["name"] for event in spans["dW queue"]} >= {"embedding", "layers.1.wq"}
     assert [event["name"] for event in spans["optimiser"]] == [f"update {n}" for n in range(4)]
+    assert [event["name"] for event in spans["checkpoint"]] == [f"step {n}" for n in (3, 6, 9, 12)]
+    assert sum(event["dur"] for event in spans["checkpoint"]) == pytest.approx(1e3 * result.checkpoint_ms)
     assert [e["name"] for e in spans["compile"]] == ["kernels without weights", *["weights"] * 4]
     steps = [event for event in spans["CPU"] if event["name"].startswith("step ")]
     assert [event["name"] for event in steps] == [f"step {n}" for n in range(12)]

@@ -69,7 +69,7 @@ def _totals(result: TrainingResult) -> list[str]:
     if not batches:
         return lines
     update = sum(batch.update_ms for batch in result.batches)
-    rest = max(0.0, wall - result.compile_ms - result.train_ms)
+    rest = max(0.0, wall - result.compile_ms - result.train_ms - result.checkpoint_ms)
     lost = f", {len(result.lost)} of them lost" if result.lost else ""
     share = result.utilisation
     of_peak = "unavailable" if share is None else f"{share:.1%} of {result.peak_tflops:g} TFLOPS"
@@ -79,7 +79,8 @@ def _totals(result: TrainingResult) -> list[str]:
         *lines,
         f"Compile time: {result.compile_ms:.0f} ms ({result.compile_ms / wall:.1%})",
         f"Train time: {result.train_ms:.0f} ms ({result.train_ms / wall:.1%}), updates {update:.0f} ms of it",
-        f"Elsewhere: {rest:.0f} ms ({rest / wall:.1%}): starting workers, checkpoints",
+        f"Checkpoints: {result.checkpoint_ms:.0f} ms ({result.checkpoint_ms / wall:.1%})",
+        f"Elsewhere: {rest:.0f} ms ({rest / wall:.1%}), of which nearly all waits for workers to start",
         f"Avg compile: {result.compile_ms / batches:.0f} ms per batch",
         f"Avg train: {result.train_ms / steps:.1f} ms/step",
         f"Python's share: {result.python_share or 0:.1%} of train time",

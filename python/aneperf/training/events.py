@@ -87,11 +87,18 @@ class WorkerReplaced:
 
 @dataclass(frozen=True)
 class CheckpointSaved:
-    """The state after so many steps is in a folder."""
+    """The state after so many steps is in a folder, where it was written from `begin` to `end`."""
 
     step: int
     folder: Path
     loss: float
+    begin: int
+    end: int
+
+    @property
+    def ms(self) -> float:
+        """How long the run waited for it."""
+        return (self.end - self.begin) * _MS
 
 
 Event = Began | Loaded | StepDone | BatchDone | WorkerReplaced | CheckpointSaved

@@ -65,6 +65,7 @@ class TrainingResult:
     workers: int = 0  # that were started
     lost: list[str] = field(default_factory=list)  # why workers were replaced
     checkpoint: Path | None = None  # the last
+    checkpoint_ms: float = 0.0  # of all
     interrupted: bool = False
     steps_lost: int = 0  # that were done since the last update, and are of no use
 
@@ -85,6 +86,7 @@ class TrainingResult:
             self.lost.append(event.reason)
         elif isinstance(event, CheckpointSaved):
             self.checkpoint = event.folder
+            self.checkpoint_ms += event.ms
 
     @property
     def compile_ms(self) -> float:

@@ -258,9 +258,10 @@ class _Saved:
     def save(self, trainer: Trainer, result: TrainingResult) -> CheckpointSaved:
         """Save the state as it is after the last update."""
         assert self._checkpoints is not None
+        begin = time.monotonic_ns()
         loss, self._last = result.batches[-1].mean_loss, trainer.progress.step
         folder = self._checkpoints.save(trainer.config, trainer.progress, trainer.parts, loss, self._data)
-        return CheckpointSaved(self._last, folder, loss)
+        return CheckpointSaved(self._last, folder, loss, begin, time.monotonic_ns())
 
 
 def _model(

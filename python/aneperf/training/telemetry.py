@@ -64,7 +64,13 @@ class Telemetry:
         elif isinstance(event, WorkerReplaced):
             self._write("worker", event="lost", step=event.step, reason=event.reason)
         elif isinstance(event, CheckpointSaved):
-            self._write("checkpoint", step=event.step, folder=str(event.folder), loss=_number(event.loss, 6))
+            self._write(
+                "checkpoint",
+                step=event.step,
+                folder=str(event.folder),
+                loss=_number(event.loss, 6),
+                ms=round(event.ms, 1),
+            )
 
     def _begin(self, began: Began) -> None:
         config = began.config

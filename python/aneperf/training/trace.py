@@ -11,9 +11,9 @@ import msgspec
 
 from ..files import whole_file
 from .clock import Span
-from .events import BatchDone, Began, Event, Loaded, StepDone, WorkerReplaced
+from .events import BatchDone, Began, CheckpointSaved, Event, Loaded, StepDone, WorkerReplaced
 
-ROWS = ("device", "CPU", "dW queue", "optimiser", "compile")
+ROWS = ("device", "CPU", "dW queue", "optimiser", "compile", "checkpoint")
 _US_PER_NS = 1e-3
 
 
@@ -64,6 +64,8 @@ class Trace:
         elif isinstance(event, BatchDone):
             args = {"learning_rate": event.update.learning_rate, "applied": event.update.applied}
             self._span("optimiser", (f"update {event.batch}", event.begin, event.end), args)
+        elif isinstance(event, CheckpointSaved):
+            self._span("checkpoint", (f"step {event.step}", event.begin, event.end))
         elif isinstance(event, WorkerReplaced):
             now = self._us(time.monotonic_ns())
             args = {"step": event.step, "reason": event.reason}
