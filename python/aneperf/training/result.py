@@ -177,12 +177,12 @@ class TrainingResult:
         """What should be known of the run beside its numbers."""
         notes = []
         if self.interrupted:
-            lost = f"; {self.steps_lost} steps since are lost" if self.steps_lost else ""
+            lost = f"; steps since, which are lost: {self.steps_lost}" if self.steps_lost else ""
             notes.append(f"Interrupted: what is here ends with step {self.end_step}, the last update{lost}.")
         if self.lost:
-            notes.append(f"{len(self.lost)} workers were lost and their steps repeated: {self.lost[-1]}.")
+            notes.append(f"Workers lost, whose steps were repeated: {len(self.lost)}; {self.lost[-1]}.")
         if skipped := sum(not batch.applied for batch in self.batches):
-            notes.append(f"{skipped} updates were skipped: their gradients were not finite.")
+            notes.append(f"Updates skipped, since gradients were not finite: {skipped}.")
         if self.config.as_published:
             notes.append("As published: positions are not turned.")
         return notes
