@@ -14,6 +14,7 @@ import pytest
 
 import aneperf
 from aneperf.kernels import TransformerConfig
+from aneperf.report.community import community_entry
 from aneperf.schema import check_numbers
 from aneperf.training.accounting import COMPONENTS, step_flops
 from aneperf.training.checkpoint import CheckpointError, Checkpoints
@@ -21,6 +22,7 @@ from aneperf.training.events import BatchDone, Event, Loaded, StepDone
 from aneperf.training.llama2c import save_llama2c
 from aneperf.training.models import random_parameters
 from aneperf.training.worker_process import TrainingError
+from fakes import an_environment
 
 MODEL = TransformerConfig(dim=32, hidden=64, layers=2, heads=4, kv_heads=2, head_dim=8, vocab=64, seq=16)
 RUN: dict[str, Any] = {"steps": 12, "accumulation": 3, "learning_rate": 1e-2, "seed": 4}
@@ -115,6 +117,18 @@ def test_its_rows_have_the_published_keys(train: Any, tmp_path: Path) -> None:
     assert "training/static/stories260k/step" in str(saved)
     published = train(model="stories260k", steps=2, accumulation=2, as_published=True).to_result()
     assert all(row.key.endswith("/as-published") for row in published)
+
+
+def test_a_chips_result_stands_beside_the_published_ones(train: Any) -> None:
+    result = train(steps=6)
+    result.model, result.environment = "stories110m", an_environment(device="ane", chip="Apple M4 Max")
+    saved = result.to_result()
+    compared = {line.key.rpartition("/")[2] for line in saved.compare("M4 Max")}
+    assert {"step", "ane", "ane-rate", "compile"} <= compared
+    entry = community_entry(saved)
+    assert all(len(entry[name]) == 2 for name in ("ms_per_step", "ane_ms", "compile_ms", "ane_tflops"))
+    with pytest.raises(aneperf.ArgumentError, match="no row of this train result has its like"):
+        train(steps=1).to_result().compare("M4 Max")
 
 
 def test_the_model_can_be_kept_and_trained_further(train: Any, tmp_path: Path, tokens: Path) -> None:

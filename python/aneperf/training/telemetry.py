@@ -7,6 +7,7 @@ What is not a number is null.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 from types import TracebackType
@@ -26,7 +27,7 @@ class Telemetry:
     def __init__(self, path: str | os.PathLike[str], *, peak_tflops: float | None, append: bool) -> None:
         self._path, self._peak = path, peak_tflops
         try:
-            self._file = open(path, "ab" if append else "wb", buffering=0)  # noqa: SIM115  see __exit__
+            self._file = open(path, "ab" if append else "wb")  # noqa: SIM115  see __exit__
         except (OSError, ValueError) as error:
             raise ResultFileError(f"{path}: cannot write: {error}") from error
         self._batch: list[StepTimes] = []
@@ -38,7 +39,8 @@ class Telemetry:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        with contextlib.suppress(OSError):  # every line is flushed, and what failed was told
+            self._file.close()
 
     def record(self, event: Event) -> None:
         """Write what happened."""
@@ -124,6 +126,7 @@ class Telemetry:
     def _write(self, kind: str, **values: Any) -> None:
         try:
             self._file.write(msgspec.json.encode({"type": kind, **values}) + b"\n")
+            self._file.flush()
         except OSError as error:
             raise ResultFileError(f"{self._path}: cannot write: {error.strerror}") from error
 
