@@ -314,6 +314,7 @@ def test_ctrl_c_before_the_first_update(train: Any, tmp_path: Path) -> None:
     assert (result.losses, result.steps_lost, result.device_tflops) == ([], 2, None)
     assert not (tmp_path / "c").exists()
     assert "Total steps: 0" in str(result)
+    assert "Interrupted: before the first update; steps since, which are lost: 2." in str(result)
     assert "<div>" in result._repr_html_()
     assert len(aneperf.Result.load(path)) == 0
 

@@ -25,7 +25,7 @@ def lay_out_training(result: TrainingResult) -> Table:
         header=("Component", "Forward (ms)", "Backward (ms)", "Both (ms)", "Share") if result.times else (),
         align=("left", "right", "right", "right", "right"),
         rows=tuple(_components(result)),
-        lines=(*(_LEGEND if result.times else ()), "", *_totals(result), *result.notes),
+        lines=(*((*_LEGEND, "") if result.times else ()), *_totals(result), *result.notes),
         width=100,
     )
 

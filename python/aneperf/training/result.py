@@ -178,7 +178,8 @@ class TrainingResult:
         notes = []
         if self.interrupted:
             lost = f"; steps since, which are lost: {self.steps_lost}" if self.steps_lost else ""
-            notes.append(f"Interrupted: what is here ends with step {self.end_step}, the last update{lost}.")
+            end = f"what is here ends with step {self.end_step}, the last update"
+            notes.append(f"Interrupted: {end if self.batches else 'before the first update'}{lost}.")
         if self.lost:
             notes.append(f"Workers lost, whose steps were repeated: {len(self.lost)}; {self.lost[-1]}.")
         if skipped := sum(not batch.applied for batch in self.batches):
