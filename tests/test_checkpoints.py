@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 
+import aneperf
 from aneperf.kernels import TransformerConfig
 from aneperf.training.checkpoint import CheckpointError, Checkpoints
 from aneperf.training.config import TrainingConfig
@@ -48,6 +49,26 @@ def test_the_last_and_the_best_are_kept(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {f"step-{step:08d}" for step in (2, 4, 5)}
     save(checkpoints, 5, 0.5)
     assert checkpoints.load(5)[0].loss == 0.5
+
+
+def test_going_back_drops_what_came_after(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path, keep=3)
+    for step in (1, 2, 3):
+        save(checkpoints, step)
+    unfinished = tmp_path / ".step-00000009-0123abcd"
+    unfinished.mkdir()
+    (tmp_path / "notes").mkdir()
+    save(checkpoints, 2)
+    assert {path.name for path in tmp_path.iterdir()} == {"step-00000001", "step-00000002", "notes"}
+
+
+def test_reading_makes_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="has no checkpoint"):
+        Checkpoints(tmp_path / "none").load()
+    assert list(tmp_path.iterdir()) == []
+    for keep in (0, True, 1.5):
+        with pytest.raises(aneperf.ArgumentError, match="checkpoints: keep"):
+            Checkpoints(tmp_path, keep)  # type: ignore[arg-type]
 
 
 def damage(folder: Path, how: str) -> None:
@@ -114,7 +135,7 @@ def test_what_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"no checkpoint of step 11: it has \[10\]"):
         Checkpoints(tmp_path).load(11)
     (tmp_path / "file").write_text("")
-    with pytest.raises(CheckpointError, match="cannot be made"):
+    with pytest.raises(CheckpointError, match="is not a folder"):
         Checkpoints(tmp_path / "file")
 
 

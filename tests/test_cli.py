@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import aneperf
-from aneperf import cli
+from aneperf import cli, cli_probes
 from aneperf.results import Result
 from fakes import FakeDevice, FakeStack
 
@@ -32,7 +32,7 @@ def device(monkeypatch: pytest.MonkeyPatch) -> FakeDevice:
     device = FakeDevice()
     monkeypatch.setattr("aneperf.device.open", lambda *args, **kwargs: device)
     monkeypatch.setattr(importlib.import_module("aneperf.probes.peak"), "PUBLISHED", STACKS)
-    monkeypatch.setattr(cli, "run_peak", functools.partial(cli.run_peak, clock=device.clock))
+    monkeypatch.setattr(cli_probes, "run_peak", functools.partial(cli_probes.run_peak, clock=device.clock))
     return device
 
 
@@ -99,12 +99,12 @@ def test_a_measurement_that_cannot_be_saved_is_still_printed(
 
 ON_A_FAKE_DEVICE = """
 import functools, importlib
-from aneperf import cli, device
+from aneperf import cli, cli_probes, device
 from fakes import FakeDevice, FakeStack
 fake = FakeDevice()
 device.open = lambda *args, **kwargs: fake
 importlib.import_module("aneperf.probes.peak").PUBLISHED = [FakeStack(channels=4, depth=1, width=4)]
-cli.run_peak = functools.partial(cli.run_peak, clock=fake.clock)
+cli_probes.run_peak = functools.partial(cli_probes.run_peak, clock=fake.clock)
 cli.main()
 """
 

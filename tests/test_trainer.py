@@ -15,7 +15,7 @@ from aneperf.kernels import TransformerConfig
 from aneperf.training.config import TrainingConfig
 from aneperf.training.data import SyntheticTokens, TokenFile
 from aneperf.training.models import Parameters, random_parameters
-from aneperf.training.trainer import BatchDone, StepDone, Trainer, WorkerReplaced
+from aneperf.training.trainer import BatchDone, Loaded, StepDone, Trainer, WorkerReplaced
 from aneperf.training.worker_process import TrainingError
 
 MODEL = TransformerConfig(dim=32, hidden=64, layers=2, heads=4, kv_heads=2, head_dim=8, vocab=64, seq=16)
@@ -46,7 +46,7 @@ def test_a_run(device_name: str) -> None:
     with trainer(device_name) as run:
         events = list(run.run())
         kinds = [type(event) for event in events]
-        assert kinds == [StepDone, StepDone, StepDone, BatchDone] * 3
+        assert kinds == [Loaded, StepDone, StepDone, StepDone, BatchDone] * 3
         steps = [event for event in events if isinstance(event, StepDone)]
         batches = [event for event in events if isinstance(event, BatchDone)]
         assert [event.step for event in steps] == list(range(9))

@@ -32,6 +32,7 @@ from .probes import (
     weights,
 )
 from .results import Environment, Result, Row
+from .training import TrainingResult, train
 
 __all__ = [
     "AneError",
@@ -53,6 +54,7 @@ __all__ = [
     "Row",
     "Surface",
     "SurfaceError",
+    "TrainingResult",
     "__version__",
     "chips",
     "compat",
@@ -75,5 +77,6 @@ __all__ = [
     "suite",
     "sustained",
     "sweep",
+    "train",
     "weights",
 ]

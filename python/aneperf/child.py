@@ -22,7 +22,7 @@ import msgspec
 
 from ._ane_native import CompileBudget, Device
 from .child_process import Message, Task
-from .device import opened
+from .device import name_of, opened
 from .errors import ArgumentError
 from .measure import positive
 from .probes.schedule import Progress, Step
@@ -77,7 +77,7 @@ def run_in_child(
     """
     positive("time_limit", time_limit)
     device = opened(device)
-    task = Task(_address(function), device_name(device), _limits(compile_budget or device), arguments)
+    task = Task(_address(function), name_of(device), _limits(compile_budget or device), arguments)
     try:
         request = msgspec.json.encode(task) + b"\n"
     except (TypeError, ValueError, msgspec.MsgspecError) as error:
@@ -155,12 +155,6 @@ def each_in_child(
         rows.append(lost(items[len(rows)], status, outcome.failure or "the child gave no row for it"))
         report(Step(len(rows), len(items), "", rows[-1]))
     return rows
-
-
-def device_name(device: Device) -> str:
-    """The name by which another process opens a device of the same kind."""
-    properties = device.info()
-    return "ane" if properties["kind"] == "ane" else f"emulator:{properties['chip']}"
 
 
 def _limits(source: CompileBudget | Device) -> tuple[int, int]:

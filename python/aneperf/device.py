@@ -65,6 +65,12 @@ def opened(device: Device | str | None) -> Device:
     return device
 
 
+def name_of(device: Device) -> str:
+    """The name by which another process opens a device of the same kind."""
+    properties = device.info()
+    return "ane" if properties["kind"] == "ane" else f"emulator:{properties['chip']}"
+
+
 def info(device: Device | str | None = None) -> Environment:
     """What is known of the device and this machine: prints as a table; `to_dict()` gives it as data."""
     device = opened(device)

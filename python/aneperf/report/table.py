@@ -223,7 +223,7 @@ def lay_out_result(result: Result) -> Table:
     if any(row.ci_low is not None for row in result.rows):
         lines.append("±: the larger half of the 95 % interval of the median.")
     return Table(
-        heading=_heading(f"aneperf {result.probe}", result.environment),
+        heading=heading(f"aneperf {result.probe}", result.environment),
         header=tuple(column.title for column in columns),
         align=tuple(column.align for column in columns),
         rows=tuple(map(tuple, rows)),
@@ -242,7 +242,7 @@ def _lay_out_suite(result: Result) -> Table:
         for name, rows in probes.items()
     ]
     return Table(
-        heading=_heading("aneperf suite", result.environment),
+        heading=heading("aneperf suite", result.environment),
         header=("Probe", "Rows", *_STATUSES),
         align=("left", "right", "right", "right", "right", "right"),
         rows=tuple(counts),
@@ -297,14 +297,15 @@ def lay_out_environment(environment: Environment) -> Table:
         "time": environment.started,
     }
     return Table(
-        heading=_heading(f"aneperf {environment.aneperf}", environment),
+        heading=heading(f"aneperf {environment.aneperf}", environment),
         header=(),
         align=("left", "left"),
         rows=tuple((name, "unavailable" if value is None else value) for name, value in facts.items()),
     )
 
 
-def _heading(title: str, environment: Environment) -> tuple[str, ...]:
+def heading(title: str, environment: Environment) -> tuple[str, ...]:
+    """A title, and what the numbers below are numbers of."""
     label = environment.label[0].upper() + environment.label[1:] + "."
     return (title, label, environment.device_note) if environment.device_note else (title, label)
 

@@ -19,7 +19,7 @@ import msgspec
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from ..errors import AneError
+from ..errors import AneError, ArgumentError
 from .config import TrainingConfig
 from .kernels import Floats
 from .models import Parameters, parameter_shapes
@@ -29,6 +29,7 @@ FORMAT = 1
 _ARRAYS, _RECORD = "arrays.safetensors", "checkpoint.json"
 _SAVED_PARTS = ("parameters", "mean", "variance")
 _NAME = re.compile(r"step-(\d{8})")
+_UNFINISHED = re.compile(r"\.step-\d{8}-[0-9a-f]{8}")
 
 
 class CheckpointError(AneError):
@@ -50,15 +51,15 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class Checkpoints:
-    """The checkpoints in a folder, which is made if it is not there: the last `keep`, and the best."""
+    """The checkpoints in a folder, which the first one makes: the last `keep`, and the best."""
 
     def __init__(self, folder: str | os.PathLike[str], keep: int = 2) -> None:
         self.folder = Path(folder)
         self._keep = keep
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise CheckpointError(f"{self.folder} cannot be made: {error}") from error
+        if isinstance(keep, bool) or not isinstance(keep, int) or keep < 1:
+            raise ArgumentError(f"checkpoints: keep {keep!r} is not an integer of at least 1")
+        if self.folder.exists() and not self.folder.is_dir():
+            raise CheckpointError(f"{self.folder} is not a folder")
 
     def save(
         self,
@@ -68,11 +69,14 @@ class Checkpoints:
         loss: float,
         data: str,
     ) -> Path:
-        """Write a checkpoint of this moment and drop what is not to be kept. The folder it is in."""
+        """Write a checkpoint of this moment and drop what is not to be kept. The folder it is in.
+
+        Later ones are dropped too: they are of a run that was gone back from.
+        """
         target = self.folder / f"step-{progress.step:08d}"
         temporary = self.folder / f".{target.name}-{secrets.token_hex(4)}"
         try:
-            temporary.mkdir()
+            temporary.mkdir(parents=True)
             arrays = {f"{part}/{name}": a for part in _SAVED_PARTS for name, a in parts[part].items()}
             save_file(arrays, temporary / _ARRAYS)
             record = Record(
@@ -97,11 +101,13 @@ class Checkpoints:
             raise CheckpointError(f"{target} cannot be written: {error}") from error
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-        self._drop_old()
+        self._drop_others(progress.step)
         return target
 
     def steps(self) -> list[int]:
         """Of the checkpoints there are, the oldest first."""
+        if not self.folder.is_dir():
+            return []
         found = (_NAME.fullmatch(path.name) for path in self.folder.iterdir() if path.is_dir())
         return sorted(int(match[1]) for match in found if match)
 
@@ -124,7 +130,11 @@ class Checkpoints:
             advice = f"; the one before is of step {earlier[-1]}" if earlier else "; there is none before it"
             raise CheckpointError(f"{error}{advice}") from error
 
-    def _drop_old(self) -> None:
+    def _drop_others(self, last: int) -> None:
+        for path in self.folder.iterdir():
+            # What a killed process did not finish, and what comes after this.
+            if _UNFINISHED.fullmatch(path.name) or ((m := _NAME.fullmatch(path.name)) and int(m[1]) > last):
+                shutil.rmtree(path, ignore_errors=True)
         steps = self.steps()
         losses: dict[int, float] = {}
         for step in steps:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from .._ane_native import ArgumentError
@@ -84,3 +84,33 @@ def model_config(model: str | TransformerConfig) -> TransformerConfig:
             f"no model is called {model!r}: choose {', '.join(PRESETS)}, or give a TransformerConfig"
         )
     return PRESETS[model]
+
+
+def differences(asked: TrainingConfig, found: TrainingConfig) -> list[str]:
+    """What of `asked` makes another run than `found` was, each as "clip is 1.0, was None".
+
+    A run may be longer than planned, unless its rate depends on the plan.
+    """
+    ignored = {"model"} | ({"steps"} if asked.decay == "constant" else set())
+    return [*_differences(asked.model, found.model, set(), "model."), *_differences(asked, found, ignored)]
+
+
+def _differences(asked: Any, found: Any, ignored: set[str], prefix: str = "") -> list[str]:
+    pairs = [(f.name, getattr(asked, f.name), getattr(found, f.name)) for f in fields(asked)]
+    return [
+        f"{prefix}{name} is {new!r}, was {old!r}"
+        for name, new, old in pairs
+        if name not in ignored and new != old
+    ]
+
+
+def model_name(model: TransformerConfig) -> str:
+    """The name of the preset that it is, or its shape."""
+    for name, preset in PRESETS.items():
+        if model == preset:
+            return name
+    shared = f"-{model.kv_heads}" if model.kv_heads != model.heads else ""
+    return (
+        f"dim{model.dim}-hidden{model.hidden}-layers{model.layers}-heads{model.heads}{shared}"
+        f"x{model.head_dim}-vocab{model.vocab}-seq{model.seq}"
+    )

@@ -6,6 +6,7 @@ worker dies, goes on with the same data.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 from typing import Protocol
@@ -21,12 +22,19 @@ _SCAN = 1 << 22  # tokens
 class Data(Protocol):
     """A source of sequences."""
 
+    @property
+    def description(self) -> str:
+        """The same for the same tokens, wherever they are kept."""
+        ...
+
     def sequence(self, step: int) -> NDArray[np.int64]:
         """The tokens of a step and, one further, its targets: [seq + 1]."""
 
 
 class SyntheticTokens:
     """Tokens drawn evenly from the vocabulary, for timing: there is nothing to learn."""
+
+    description = "synthetic"
 
     def __init__(self, vocab: int, seq: int, seed: int) -> None:
         self._vocab, self._seq, self._seed = vocab, seq, seed
@@ -56,13 +64,17 @@ class TokenFile:
             self._tokens = np.memmap(self._path, "<u2", mode="r")
         except (OSError, ValueError) as error:
             raise ArgumentError(f"{path} cannot be read: {error}") from error
+        digest = hashlib.sha256()
         for begin in range(0, len(self._tokens), _SCAN):
             part = self._tokens[begin : begin + _SCAN]
+            digest.update(part.data)
             if part.max() >= vocab:
                 index = begin + int(np.argmax(part >= vocab))
                 raise ArgumentError(
                     f"{path}: token {index} is {self._tokens[index]}; the model's vocabulary has {vocab}"
                 )
+
+        self.description = f"{len(self._tokens)} tokens, SHA-256 {digest.hexdigest()[:16]}"
 
     def __len__(self) -> int:
         return len(self._tokens)

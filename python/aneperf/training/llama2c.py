@@ -71,11 +71,7 @@ def save_llama2c(
 ) -> None:
     """Write a model as llama2.c reads it. Raises ArgumentError if its shape has no place in the format."""
     check_parameters(config, parameters)
-    if config.head_dim * config.heads != config.dim:
-        raise ArgumentError(
-            f"llama2.c has heads of dim / heads channels; {config.heads} of {config.head_dim} are not "
-            f"{config.dim}"
-        )
+    check_shape(config)
     separate = "classifier" in parameters
     header = _HEADER.pack(
         config.dim,
@@ -91,6 +87,15 @@ def save_llama2c(
         for name in _file_order(config, separate):
             array = _rotary_tables(config) if name == _ROTARY else parameters[name]
             file.write(np.ascontiguousarray(array, "<f4").data)
+
+
+def check_shape(config: TransformerConfig) -> None:
+    """Raise ArgumentError unless a model of this shape has a place in the format."""
+    if config.head_dim * config.heads != config.dim:
+        raise ArgumentError(
+            f"llama2.c has heads of dim / heads channels; {config.heads} of {config.head_dim} are not "
+            f"{config.dim}"
+        )
 
 
 _ROTARY = "rotary tables"

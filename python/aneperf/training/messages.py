@@ -38,16 +38,26 @@ Command = Load | Step
 
 
 class Ready(msgspec.Struct, frozen=True, tag="ready"):
-    """First when the device is open and what has no weights is compiled, then in answer to Load."""
+    """First when the device is open and what has no weights is compiled, then in answer to Load.
+
+    Times in ns of time.monotonic_ns, which all processes share.
+    """
 
     device: str
     compiled: int
-    compile_ns: int
+    begin: int
+    end: int
+    compiles_used: int
     compiles_left: int
+
+    @property
+    def compile_ms(self) -> float:
+        """How long it took."""
+        return (self.end - self.begin) * 1e-6
 
 
 class Stepped(msgspec.Struct, frozen=True, tag="stepped"):
-    """A step is done: times in ns of time.monotonic_ns, which all processes share."""
+    """A step is done: times as in Ready."""
 
     loss: float | None  # None stands for what is not a number
     begin: int

@@ -13,49 +13,17 @@ from types import TracebackType
 from .accounting import StepTimes
 from .config import TrainingConfig
 from .data import Data
+from .events import BatchDone, Event, Loaded, StepDone, WorkerReplaced
 from .kernels import Floats
-from .messages import Ready, Setup, Step, Stepped
+from .messages import Setup, Step
 from .models import Parameters, check_parameters, parameter_shapes
-from .optimizer import Update, update
+from .optimizer import update
 from .state import SharedState
 from .worker_process import TrainingError, WorkerLost, WorkerProcess
 
 _FIRST_TIMEOUT = 600.0  # seconds, for what has not been timed yet
 _PATIENCE = 30.0  # times the usual duration of a step
 _ATTEMPTS = 3  # of workers at the same step
-
-
-@dataclass(frozen=True)
-class StepDone:
-    """One sequence, forward and backward."""
-
-    step: int
-    loss: float
-    times: StepTimes
-    stepped: Stepped
-
-
-@dataclass(frozen=True)
-class BatchDone:
-    """The steps of one update."""
-
-    batch: int
-    steps: list[StepDone]
-    kernels: int  # compiled
-    compile_ms: float
-    update: Update
-    update_ms: float
-
-
-@dataclass(frozen=True)
-class WorkerReplaced:
-    """A worker was lost, and another repeats the step."""
-
-    step: int
-    reason: str
-
-
-Event = StepDone | BatchDone | WorkerReplaced
 
 
 @dataclass
@@ -98,6 +66,7 @@ class Trainer:
         self._worker: WorkerProcess | None = None
         self._next: WorkerProcess | None = None
         self._loaded = False  # whether the worker's kernels have the present weights
+        self._stopping = False
         self._compiles_left = self._kernels_with_weights = 0
         self._step_seconds: list[float] = []
 
@@ -129,23 +98,35 @@ class Trainer:
 
     def run(self) -> Iterator[Event]:
         """Train to the end, from where the progress stands. Raises TrainingError."""
-        while self.progress.step < self.config.steps:
+        while self.progress.step < self.config.steps and not self._stopping:
             yield from self._batch()
+
+    def stop(self) -> None:
+        """Let `run` end with the last finished update; a signal handler may call it. Steps since are lost."""
+        self._stopping = True
+        for worker in (self._worker, self._next):
+            if worker is not None:
+                worker.kill()
 
     def _batch(self) -> Iterator[Event]:
         first = self.progress.step
         count = min(self.config.accumulation, self.config.steps - first)
         done: list[StepDone] = []
-        loads: list[Ready] = []
+        loads: list[Loaded] = []
         failures = 0
         while len(done) < count:
+            if self._stopping:
+                return
             number = first + len(done)
             try:
                 if not self._loaded:
-                    loads.append(self._load())
+                    loads.append(self._load(number))
+                    yield loads[-1]
                 step = self._step(number, len(done))
             except WorkerLost as lost:
                 self._drop_worker()
+                if self._stopping:
+                    return
                 failures += 1
                 if failures == _ATTEMPTS:
                     raise TrainingError(
@@ -158,13 +139,16 @@ class Trainer:
                 yield step
         yield self._update(done, loads)
 
-    def _load(self) -> Ready:
+    def _load(self, number: int) -> Loaded:
         """Bake the present weights into the kernels of the worker, or of the next for want of compiles."""
         if self._worker is not None and self._compiles_left < self._kernels_with_weights:
             self._drop_worker()
+        prepared = None
         if self._worker is None:
             self._worker, self._next = self._next or WorkerProcess(self._setup), None
-            self._worker.ready(_FIRST_TIMEOUT)
+            if self._stopping:
+                raise WorkerLost("the run is to stop")
+            prepared = self._worker.ready(_FIRST_TIMEOUT)
         loaded = self._worker.load(_FIRST_TIMEOUT)
         self.device = loaded.device
         self._compiles_left, self._kernels_with_weights = loaded.compiles_left, loaded.compiled
@@ -172,10 +156,11 @@ class Trainer:
             # It starts and compiles what has no weights while this one steps.
             self._next = WorkerProcess(self._setup)
         self._loaded = True
-        return loaded
+        return Loaded(number, self._worker.pid, prepared, loaded)
 
     def _step(self, number: int, in_batch: int) -> StepDone:
         assert self._worker is not None
+        begin = time.monotonic_ns()
         tokens = self._data.sequence(number)
         stepped = self._worker.step(
             Step(
@@ -189,10 +174,10 @@ class Trainer:
         )
         self._step_seconds.append((stepped.end - stepped.begin) / 1e9)
         loss = math.nan if stepped.loss is None else stepped.loss
-        return StepDone(number, loss, StepTimes.of(stepped), stepped)
+        return StepDone(number, loss, StepTimes.of(stepped), stepped, begin, time.monotonic_ns())
 
-    def _update(self, done: list[StepDone], loads: list[Ready]) -> BatchDone:
-        progress = self.progress
+    def _update(self, done: list[StepDone], loads: list[Loaded]) -> BatchDone:
+        progress, loss_scale = self.progress, self.progress.loss_scale
         batch = progress.step // self.config.accumulation
         begin = time.monotonic_ns()
         result = update(
@@ -201,7 +186,7 @@ class Trainer:
             progress.applied_updates,
             self.parts,
             self.parts[f"gradients_{(len(done) - 1) % 2}"],
-            1 / (progress.loss_scale * len(done)),
+            1 / (loss_scale * len(done)),
         )
         if result.applied:
             progress.applied_updates += 1
@@ -212,10 +197,12 @@ class Trainer:
         return BatchDone(
             batch,
             done,
-            sum(loaded.compiled for loaded in loads),
-            sum(loaded.compile_ns for loaded in loads) * 1e-6,
+            sum(loaded.ready.compiled for loaded in loads),
+            sum(loaded.ready.compile_ms for loaded in loads),
             result,
-            (time.monotonic_ns() - begin) * 1e-6,
+            loss_scale,
+            begin,
+            time.monotonic_ns(),
         )
 
     def _step_timeout(self) -> float:

@@ -63,8 +63,10 @@ class Worker:
         return Stepped(loss if math.isfinite(loss) else None, begin, end, spans, products, _peak_bytes())
 
     def _ready(self, compiled: int, begin: int) -> Ready:
-        budget = self._device.compile_budget.soft - self._device.compiles_used
-        return Ready(_kind(self._device), compiled, time.monotonic_ns() - begin, budget)
+        end = time.monotonic_ns()
+        used = self._device.compiles_used
+        left = self._device.compile_budget.soft - used
+        return Ready(_kind(self._device), compiled, begin, end, used, left)
 
 
 def _kind(device: Device) -> str:

@@ -69,6 +69,10 @@ class WorkerProcess:
         self._send(step)
         return self._receive(Stepped, timeout)
 
+    def kill(self) -> None:
+        """Make whoever waits for it see it lost."""
+        self._process.kill()
+
     def stop(self) -> None:
         """End the process, whatever it does."""
         self._socket.close()

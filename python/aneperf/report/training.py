@@ -1,0 +1,94 @@
+"""The report of a training run: where a step's time went, and at what rate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from .table import UNKNOWN, Table, heading, significant
+
+if TYPE_CHECKING:
+    from ..training.result import TrainingResult
+
+_LEGEND = (
+    "Means over the steps. dw, the gradients of weights, runs beside the rest and is not in the sum;",
+    "cblas_wait is the wait for it. other: Python between the components.",
+)
+
+
+def lay_out_training(result: TrainingResult) -> Table:
+    """The components of both phases with their shares of a step, and the totals below."""
+    config = result.config
+    title = f"aneperf train {result.model}, pipeline {config.pipeline}"
+    return Table(
+        heading=heading(f"{title}, as published" if config.as_published else title, result.environment),
+        header=("Component", "Forward (ms)", "Backward (ms)", "Both (ms)", "Share") if result.times else (),
+        align=("left", "right", "right", "right", "right"),
+        rows=tuple(_components(result)),
+        lines=(*((*_LEGEND, "") if result.times else ()), *_totals(result), *result.notes),
+        width=100,
+    )
+
+
+def _components(result: TrainingResult) -> list[tuple[str, ...]]:
+    """Means in ms, which add up to those of the step; dw does not belong to the sum."""
+    steps = result.times
+    if not steps:
+        return []
+
+    def mean(values: Iterable[float]) -> float:
+        return sum(values) / len(steps)
+
+    def row(name: str, forward: float, backward: float, other: float = 0.0) -> tuple[str, ...]:
+        both = forward + backward + other
+        return name, f"{forward:.3f}", f"{backward:.3f}", f"{both:.3f}", f"{both / wall:.1%}"
+
+    def of_no_phase(name: str, value: float, share: str) -> tuple[str, ...]:
+        return name, "", "", f"{value:.3f}", share
+
+    wall, other = mean(step.wall for step in steps), mean(step.other for step in steps)
+    names = steps[0].forward
+    forward = {name: mean(step.forward[name] for step in steps) for name in names}
+    backward = {name: mean(step.backward[name] for step in steps) for name in names}
+    return [
+        *(row(name, forward[name], backward[name]) for name in names),
+        of_no_phase("other", other, f"{other / wall:.1%}"),
+        row("step", sum(forward.values()), sum(backward.values()), other),
+        of_no_phase("dw", mean(step.dw for step in steps), UNKNOWN),
+    ]
+
+
+def _totals(result: TrainingResult) -> list[str]:
+    """As the published training ends, and what it leaves out."""
+    wall = result.seconds * 1e3
+    steps, batches = len(result.losses), len(result.batches)
+    lines = [
+        f"Total steps: {steps}",
+        f"Wall time: {wall:.0f} ms ({result.seconds:.1f} s)",
+    ]
+    if not batches:
+        return lines
+    update = sum(batch.update_ms for batch in result.batches)
+    rest = max(0.0, wall - result.compile_ms - result.train_ms - result.checkpoint_ms)
+    lost = f", {len(result.lost)} of them lost" if result.lost else ""
+    share = result.utilisation
+    of_peak = "unavailable" if share is None else f"{share:.1%} of {result.peak_tflops:g} TFLOPS"
+    device = {"ane": "", "emulator": " (emulator)"}.get(result.environment.device, " (stand-in)")
+    flops = result.flops
+    return [
+        *lines,
+        f"Compile time: {result.compile_ms:.0f} ms ({result.compile_ms / wall:.1%})",
+        f"Train time: {result.train_ms:.0f} ms ({result.train_ms / wall:.1%}), updates {update:.0f} ms of it",
+        f"Checkpoints: {result.checkpoint_ms:.0f} ms ({result.checkpoint_ms / wall:.1%})",
+        f"Elsewhere: {rest:.0f} ms ({rest / wall:.1%}), of which nearly all waits for workers to start",
+        f"Avg compile: {result.compile_ms / batches:.0f} ms per batch",
+        f"Avg train: {result.train_ms / steps:.1f} ms/step",
+        f"Python's share: {result.python_share or 0:.1%} of train time",
+        f"ANE TFLOPS: {significant(result.device_tflops, 3)}{device}, {flops.device / 1e6:,.0f}M FLOPs/step",
+        f"Total TFLOPS: {significant(result.total_tflops, 3)}, {flops.total / 1e6:,.0f}M FLOPs/step",
+        f"ANE utilization: {of_peak}",
+        f"Workers: {result.workers}{lost}",
+        f"Loss: {result.losses[0]:.4f} at step {result.first_step}, "
+        f"{result.batches[-1].mean_loss:.4f} over the last batch",
+        *([f"Checkpoint: {result.checkpoint}"] if result.checkpoint else []),
+    ]

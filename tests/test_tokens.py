@@ -1,0 +1,131 @@
+"""Text to tokens: bytes and a tokenizer of the library, files larger than what is read at a time."""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import aneperf
+from aneperf.training import tokens as module
+from aneperf.training.tokens import Bytes, open_tokenizer, write_tokens
+
+VOCAB = {"<unk>": 0, "once": 1, "upon": 2, "a": 3, "time": 4}
+
+
+@pytest.fixture
+def words(tmp_path: Path) -> Path:
+    """A tokenizer of five words, and one token that begins a whole text."""
+    pytest.importorskip("tokenizers")
+    path = tmp_path / "words.json"
+    special = {"id": 5, "content": "<s>", "special": True}
+    flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+    begin = {"SpecialToken": {"id": "<s>", "type_id": 0}}
+    single = [begin, {"Sequence": {"id": "A", "type_id": 0}}]
+    path.write_text(
+        json.dumps(
+            {
+                "version": "1.0",
+                "added_tokens": [special | flags],
+                "normalizer": None,
+                "pre_tokenizer": {"type": "Whitespace"},
+                "post_processor": {
+                    "type": "TemplateProcessing",
+                    "single": single,
+                    "pair": single,
+                    "special_tokens": {"<s>": {"id": "<s>", "ids": [5], "tokens": ["<s>"]}},
+                },
+                "decoder": None,
+                "model": {"type": "WordLevel", "vocab": VOCAB, "unk_token": "<unk>"},
+            }
+        )
+    )
+    return path
+
+
+def written(tmp_path: Path, *texts: bytes) -> list[int]:
+    paths = [tmp_path / f"{index}.txt" for index in range(len(texts))]
+    for path, text in zip(paths, texts, strict=True):
+        path.write_bytes(text)
+    count = write_tokens(paths, Bytes(), tmp_path / "out.bin")
+    tokens = np.fromfile(tmp_path / "out.bin", "<u2")
+    assert len(tokens) == count
+    return tokens.tolist()
+
+
+def test_bytes(tmp_path: Path) -> None:
+    text = "déjà vu\r\n🙂".encode()
+    assert written(tmp_path, text, b"more") == list(text + b"more")
+    assert Bytes().decode(list(text)) == text.decode()
+    assert Bytes().decode([97, 300, 98]) == "a�b"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["é" * 500, "a" * 999, "line\n" * 300, "word " * 333, "🙂" * 200 + "x", "日本\n語" * 99],
+    ids=["two bytes", "one word", "lines", "words", "four bytes", "mixed"],
+)
+def test_long_texts_lose_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    for size in (16, 17, 18, 19, 64):
+        monkeypatch.setattr(module, "_BLOCK", size)
+        assert written(tmp_path, text.encode()) == list(text.encode())
+
+
+def test_memory_does_not_grow(tmp_path: Path) -> None:
+    longest = 0
+
+    class Watching(Bytes):
+        def encode(self, text: str, *, whole: bool) -> Sequence[int]:
+            nonlocal longest
+            longest = max(longest, len(text))
+            assert not whole
+            return super().encode(text, whole=whole)
+
+    (tmp_path / "t").write_bytes(b"many words\n" * 300_000)
+    assert write_tokens([tmp_path / "t"], Watching(), tmp_path / "out.bin") == 3_300_000
+    assert 0 < longest <= 1 << 20
+
+
+def test_a_tokenizer_of_the_library(tmp_path: Path, words: Path) -> None:
+    tokenizer = open_tokenizer(words)
+    assert tokenizer.vocab == 6
+    assert tokenizer.encode("once upon", whole=True) == [5, 1, 2]
+    (tmp_path / "t").write_text("once upon a time\nonce more")
+    assert write_tokens([tmp_path / "t"], tokenizer, tmp_path / "out.bin") == 6
+    assert np.fromfile(tmp_path / "out.bin", "<u2").tolist() == [1, 2, 3, 4, 1, 0]
+    assert tokenizer.decode([5, 1, 2]) == "once upon"
+
+
+def test_what_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    output = tmp_path / "out.bin"
+    output.write_bytes(b"before")
+    (tmp_path / "latin").write_bytes(b"abc\n" * 3 + b"caf\xe9 noir")
+    (tmp_path / "empty").write_bytes(b"")
+    monkeypatch.setattr(module, "_BLOCK", 8)
+    for texts, message in [
+        (["latin"], "latin is not UTF-8 text: byte 15 is 0xe9"),
+        (["none"], "none cannot be read: No such file"),
+        (["empty"], "there is no text in them"),
+        ([""], "is not a file of text"),
+    ]:
+        with pytest.raises(aneperf.ArgumentError, match=message):
+            write_tokens([tmp_path / text for text in texts], Bytes(), output)
+        assert output.read_bytes() == b"before"
+    large = Bytes()
+    large.vocab = 70_000
+    with pytest.raises(aneperf.ArgumentError, match=r"has 70000 tokens; a file of uint16 holds 65536"):
+        write_tokens([tmp_path / "latin"], large, output)
+    assert {path.name for path in tmp_path.iterdir()} == {"out.bin", "latin", "empty"}
+
+
+def test_no_tokenizer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("tokenizers")
+    (tmp_path / "t.json").write_text("{}")
+    for path in (tmp_path / "t.json", tmp_path / "none.json"):
+        with pytest.raises(aneperf.ArgumentError, match="is no tokenizer: "):
+            open_tokenizer(path)
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    with pytest.raises(aneperf.ArgumentError, match=r"needs the tokenizers library: .*'aneperf\[data\]'"):
+        open_tokenizer(tmp_path / "t.json")
