@@ -150,11 +150,11 @@ sys.path.insert(0, {os.path.dirname(__file__)!r})
 from test_trainer import StepDone, trainer
 for event in trainer({device_name!r}).run():
     if isinstance(event, StepDone) and event.step == 1:
-
         os.kill(os.getpid(), signal.SIGKILL)
 """
     before = set(os.listdir("/dev/shm")) if os.path.isdir("/dev/shm") else set()
-    subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, timeout=300)
+    ended = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, timeout=300)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
     after = set(os.listdir("/dev/shm")) if os.path.isdir("/dev/shm") else set()
     assert not {name for name in after - before if "aneperf" in name}
 
