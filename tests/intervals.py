@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import oracle
-from oracle.rounding import ELEMENTARY, OVERFLOW, UNIT, Array, Expected
+from oracle.rounding import ELEMENTARY, OVERFLOW, POWER, UNIT, Array, Expected
 
 
 class Interval(NamedTuple):
@@ -110,10 +110,11 @@ def moved(f: Callable[..., NDArray], *operands: Interval) -> Interval:
 
 
 @np.errstate(all="ignore")
-def extremes(f: Callable[[Array, Array], Array], x: Interval, y: Interval) -> Interval:
+def extremes(f: Point, x: Interval, y: Interval) -> Interval:
     """Of a function that is monotone in each operand: its extremes lie at corners."""
-    corners = np.stack(np.broadcast_arrays(*(f(a, b) for a in x for b in y)))
-    return rounded(corners.min(0), corners.max(0))
+    corners = [_expected(f(a, b)) for a in x for b in y]
+    least, most = ([c.value + sign * c.error for c in corners] for sign in (-1, 1))
+    return rounded(np.min(np.broadcast_arrays(*least), 0), np.max(np.broadcast_arrays(*most), 0))
 
 
 def subtract(x: Interval, y: Interval) -> Interval:
@@ -121,8 +122,8 @@ def subtract(x: Interval, y: Interval) -> Interval:
 
 
 @np.errstate(all="ignore")
-def divide(x: Interval, y: Interval) -> Interval:
-    result = extremes(np.divide, x, y)
+def divide(x: Interval, y: Interval, f: Point = np.divide) -> Interval:
+    result = extremes(f, x, y)
     unknown = np.broadcast_to((y.low <= 0) & (y.high >= 0), result.shape)
     return Interval(np.where(unknown, -np.inf, result.low), np.where(unknown, np.inf, result.high))
 
@@ -133,6 +134,24 @@ def magnitude(x: Interval) -> Interval:
 
 def less(x: Interval, y: Interval) -> Interval:
     return Interval((x.high < y.low).astype(float), (x.low < y.high).astype(float))
+
+
+def equal(x: Interval, y: Interval) -> Interval:
+    surely = (x.low == x.high) & (y.low == y.high) & (x.low == y.low)
+    return Interval(surely.astype(float), ((x.low <= y.high) & (y.low <= x.high)).astype(float))
+
+
+def opposite(truth: Interval) -> Interval:
+    return Interval(1 - truth.high, 1 - truth.low)
+
+
+@np.errstate(all="ignore")
+def softplus(x: Interval) -> Interval:
+    """The engine's, which is 0 from 11.09 on, where its exponential overflows."""
+    limit = 11.09
+    below = Interval(np.minimum(x.low, limit), np.minimum(x.high, limit))
+    result = rising(lambda a: oracle.elementary("softplus", a), below)
+    return Interval(np.where(x.high >= limit, 0.0, result.low), np.where(x.low >= limit, 0.0, result.high))
 
 
 @np.errstate(all="ignore")
@@ -215,5 +234,38 @@ def layer_norm(x: Interval, axes: Sequence[int], gamma: Array, beta: Array, epsi
     quotient = np.maximum(
         shift / least - np.abs(centred) / deviation, np.abs(centred) / deviation - (shift - 2 * e) / most
     )
-    error = size * quotient + 6 * UNIT * (size * shift / least + np.abs(beta))
+    # instance_norm rounds twice more.
+    error = size * quotient + 8 * UNIT * (size * shift / least + np.abs(beta))
     return within(centred / deviation * gamma + beta, error)
+
+
+@np.errstate(all="ignore")
+def l2_norm(x: Interval, epsilon: float) -> Interval:
+    """x / sqrt(x^2 + o), o being the others' squares and epsilon: it rises with x, and falls in size with o."""
+    axes = (-3, -2, -1)
+    squares = Interval(magnitude(x).low ** 2, x.size**2)
+    # A difference of sums may lose what an addition would keep.
+    slack = 1e-14 * squares.high.sum(axes, keepdims=True)
+    few, many = (s.sum(axes, keepdims=True) - s for s in squares)
+    few, many = np.maximum(few - slack, 0.0) + epsilon, many + slack + epsilon
+    relative = (math.prod(x.shape[-3:]) + 4) * UNIT
+    return _quotients(x, lambda a, others: a / np.sqrt(a**2 + others), Interval(few, many), relative)
+
+
+@np.errstate(all="ignore")
+def local_response_norm(x: Interval, size: int, alpha: float, beta: float, k: float) -> Interval:
+    def sums(a: Array) -> Array:
+        windows = (a[:, max(0, c - size // 2) : c + size // 2 + 1] for c in range(x.shape[1]))
+        return k + alpha / size * np.stack([window.sum(1) for window in windows], 1)
+
+    divisor = Interval(sums(magnitude(x).low ** 2) ** beta, sums(x.size**2) ** beta)
+    return _quotients(x, np.divide, divisor, (size + 4) * abs(beta) * UNIT + 2 * POWER)
+
+
+def _quotients(
+    x: Interval, f: Callable[[Array, Array], Array], divisor: Interval, relative: float
+) -> Interval:
+    """Of a function that rises with x, whose size falls with the divisor, and whose error is relative."""
+    low = f(x.low, np.where(x.low < 0, divisor.low, divisor.high))
+    high = f(x.high, np.where(x.high < 0, divisor.high, divisor.low))
+    return rounded(low - relative * np.abs(low), high + relative * np.abs(high))

@@ -5,7 +5,8 @@ from collections import Counter
 import numpy as np
 from hypothesis import given
 
-from deep_programs import FAMILIES, deep_programs
+from aneperf.kernels.operations import CASES
+from deep_programs import OPERATIONS, deep_programs
 
 
 def assert_enclosed(case, got):
@@ -25,18 +26,22 @@ def assert_enclosed(case, got):
     return total, sharp
 
 
+def test_deep_programs_draw_every_operation():
+    assert set(OPERATIONS) == set(CASES)
+
+
 def test_deep_programs(device):
-    counts, families, lengths = np.zeros(2, int), Counter(), []
+    counts, drawn, lengths = np.zeros(2, int), Counter(), []
 
     @given(deep_programs())
     def check(case):
         got = case.program.compile(device).run(**case.inputs)
         counts[:] += assert_enclosed(case, got)
-        families.update(case.operations)
+        drawn.update(case.operations)
         lengths.append(len(case.operations))
 
     check()
     total, sharp = counts
     assert sharp >= 0.9 * total, f"only {sharp} of {total} elements are known well enough to be tested"
     assert min(lengths) >= 20
-    assert all(families[family.__name__] >= 20 for family in FAMILIES), families
+    assert all(drawn[name] for name in OPERATIONS), drawn
