@@ -241,7 +241,7 @@ def layer_norm(x: Interval, axes: Sequence[int], gamma: Array, beta: Array, epsi
 
 @np.errstate(all="ignore")
 def l2_norm(x: Interval, epsilon: float) -> Interval:
-    """x / sqrt(x^2 + o), o being the others' squares and epsilon: it rises with x, and falls in size with o."""
+    """x / sqrt(x^2 + o), o being epsilon and the others' squares: it rises with x, its size falls with o."""
     axes = (-3, -2, -1)
     squares = Interval(magnitude(x).low ** 2, x.size**2)
     # A difference of sums may lose what an addition would keep.

@@ -14,6 +14,7 @@ import intervals as iv
 import oracle
 from aneperf import mil
 from intervals import Interval
+from programs import normal_halves
 
 MOST_ELEMENTS = 700
 LARGEST = 64.0  # operands beyond are scaled down first, or a deep program would soon compute infinities
@@ -67,9 +68,7 @@ class Maker:
         return self.draw(st.sampled_from(list(options)))
 
     def halves(self, shape: tuple[int, ...], scale: float = 1.0) -> NDArray[np.float16]:
-        return (np.random.default_rng(self.integer(0, 1000)).standard_normal(shape) * scale).astype(
-            np.float16
-        )
+        return normal_halves(self.integer(0, 1000), shape, scale)
 
     def input(self, name: str, shape: tuple[int, ...], dtype: str) -> None:
         x = np.random.default_rng(self.integer(0, 2**32 - 1)).standard_normal(shape)
