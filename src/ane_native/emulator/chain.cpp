@@ -92,12 +92,16 @@ void Chain::assign_tiles() {
         const bool is_in_memory = links_[i].is_kept && (work.result.walk.is_packed() || !work.compute);
         tiles.result = is_in_memory ? none : take();
         if (!is_in_memory) holds[work.result.buffer] = tiles.result;
-        std::erase_if(holds, [&](const auto& held) {
-            const auto use = last_use.find(held.first);
-            if (use != last_use.end() && use->second > i) return false;
-            done.push_back(held.second);
-            return true;
-        });
+        // Of all that is held, only what this link reads or computes may be needed no more.
+        const auto release = [&](Buffer buffer) {
+            const auto held = holds.find(buffer);
+            const auto use = last_use.find(buffer);
+            if (held == holds.end() || (use != last_use.end() && use->second > i)) return;
+            done.push_back(held->second);
+            holds.erase(held);
+        };
+        for (const Operand& operand : work.operands) release(operand.buffer);
+        release(work.result.buffer);
         free.insert(free.end(), done.begin(), done.end());
         tiles_.push_back(std::move(tiles));
     }
