@@ -14,14 +14,15 @@ from .accounting import StepTimes
 from .config import TrainingConfig
 from .data import Data
 from .kernels import Floats
-from .messages import Ready, Setup, Step, Stepped
+from .messages import Setup, Step, Stepped
 from .models import Parameters, check_parameters, parameter_shapes
 from .optimizer import Update, update
 from .state import SharedState
 from .worker_process import TrainingError, WorkerLost, WorkerProcess
 
 _FIRST_TIMEOUT = 600.0  # seconds, for what has not been timed yet
-_PATIENCE = 30.0  # times the usual duration of a step
+_LEAST_TIMEOUT = 60.0
+_PATIENCE = 30.0  # times the usual duration
 _ATTEMPTS = 3  # of workers at the same step
 
 
@@ -41,8 +42,8 @@ class BatchDone:
 
     batch: int
     steps: list[StepDone]
-    kernels: int  # compiled
-    compile_ms: float
+    kernels: int  # compiled for it; where a worker begins with it, those without weights too
+    compile_ms: float  # of those with weights, which the steps wait for
     update: Update
     update_ms: float
 
@@ -99,6 +100,7 @@ class Trainer:
         self._next: WorkerProcess | None = None
         self._loaded = False  # whether the worker's kernels have the present weights
         self._compiles_left = self._kernels_with_weights = 0
+        self._load_seconds: list[float] = []
         self._step_seconds: list[float] = []
 
     def __enter__(self) -> Trainer:
@@ -136,13 +138,14 @@ class Trainer:
         first = self.progress.step
         count = min(self.config.accumulation, self.config.steps - first)
         done: list[StepDone] = []
-        loads: list[Ready] = []
+        kernels, compile_ms = 0, 0.0
         failures = 0
         while len(done) < count:
             number = first + len(done)
             try:
                 if not self._loaded:
-                    loads.append(self._load())
+                    compiled, ms = self._load()
+                    kernels, compile_ms = kernels + compiled, compile_ms + ms
                 step = self._step(number, len(done))
             except WorkerLost as lost:
                 self._drop_worker()
@@ -156,23 +159,28 @@ class Trainer:
                 failures = 0
                 done.append(step)
                 yield step
-        yield self._update(done, loads)
+        yield self._update(done, kernels, compile_ms)
 
-    def _load(self) -> Ready:
-        """Bake the present weights into the kernels of the worker, or of the next for want of compiles."""
+    def _load(self) -> tuple[int, float]:
+        """Bake the present weights into the kernels of the worker, or of the next for want of compiles.
+
+        How many kernels were compiled for it, and the ms that those with weights took.
+        """
         if self._worker is not None and self._compiles_left < self._kernels_with_weights:
             self._drop_worker()
+        fixed = 0
         if self._worker is None:
             self._worker, self._next = self._next or WorkerProcess(self._setup), None
-            self._worker.ready(_FIRST_TIMEOUT)
-        loaded = self._worker.load(_FIRST_TIMEOUT)
+            fixed = self._worker.ready(_FIRST_TIMEOUT).compiled
+        loaded = self._worker.load(_timeout(self._load_seconds))
+        self._load_seconds.append(loaded.compile_ns * 1e-9)
         self.device = loaded.device
         self._compiles_left, self._kernels_with_weights = loaded.compiles_left, loaded.compiled
         if self._next is None and self._compiles_left < self._kernels_with_weights:
             # It starts and compiles what has no weights while this one steps.
             self._next = WorkerProcess(self._setup)
         self._loaded = True
-        return loaded
+        return fixed + loaded.compiled, loaded.compile_ns * 1e-6
 
     def _step(self, number: int, in_batch: int) -> StepDone:
         assert self._worker is not None
@@ -185,13 +193,13 @@ class Trainer:
                 base=None if in_batch == 0 else (in_batch - 1) % 2,
                 loss_scale=self.progress.loss_scale,
             ),
-            self._step_timeout(),
+            _timeout(self._step_seconds),
         )
         self._step_seconds.append((stepped.end - stepped.begin) / 1e9)
         loss = math.nan if stepped.loss is None else stepped.loss
         return StepDone(number, loss, StepTimes.of(stepped), stepped)
 
-    def _update(self, done: list[StepDone], loads: list[Ready]) -> BatchDone:
+    def _update(self, done: list[StepDone], kernels: int, compile_ms: float) -> BatchDone:
         progress = self.progress
         batch = progress.step // self.config.accumulation
         begin = time.monotonic_ns()
@@ -212,18 +220,20 @@ class Trainer:
         return BatchDone(
             batch,
             done,
-            sum(loaded.compiled for loaded in loads),
-            sum(loaded.compile_ns for loaded in loads) * 1e-6,
+            kernels,
+            compile_ms,
             result,
             (time.monotonic_ns() - begin) * 1e-6,
         )
-
-    def _step_timeout(self) -> float:
-        if not self._step_seconds:
-            return _FIRST_TIMEOUT
-        return max(60.0, _PATIENCE * statistics.median(self._step_seconds[-50:]))
 
     def _drop_worker(self) -> None:
         if self._worker is not None:
             self._worker.stop()
         self._worker, self._loaded = None, False
+
+
+def _timeout(seconds: list[float]) -> float:
+    """What to wait for what took so long before."""
+    if not seconds:
+        return _FIRST_TIMEOUT
+    return max(_LEAST_TIMEOUT, _PATIENCE * statistics.median(seconds[-50:]))
