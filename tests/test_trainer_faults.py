@@ -18,7 +18,7 @@ import pytest
 
 import aneperf
 from aneperf.training.messages import Setup, Stepped
-from aneperf.training.trainer import Event, StepDone, Trainer, WorkerReplaced
+from aneperf.training.trainer import BatchDone, Event, StepDone, Trainer, WorkerReplaced
 from aneperf.training.worker_process import TrainingError, WorkerLost, WorkerProcess
 from test_trainer import CONFIG, MODEL, trainer, undisturbed
 
@@ -66,7 +66,7 @@ def kill_soon(run: Trainer, seconds: float, name: str = "") -> threading.Thread:
 
 
 def test_twenty_kills_at_any_moment_leave_no_trace(device_name: str) -> None:
-    """In steps, compiles, updates and start-ups: 14 workers that step, and 6 of those that replace them."""
+    """In steps, compiles and start-ups: 14 workers that step or load, and 6 of those that replace them."""
     config = replace(CONFIG, steps=50, accumulation=2)
     expected, weights = undisturbed(device_name, config)
     chance = random.Random(20)
@@ -85,8 +85,11 @@ def test_twenty_kills_at_any_moment_leave_no_trace(device_name: str) -> None:
                 if not losses:
                     startup = time.monotonic() - begin
                 losses.append(event.loss)
-                if event.step in kills:
-                    killer = kill_soon(run, chance.uniform(0, 2e-3 * event.times.wall))
+                if event.step in kills and event.step % 2 == 0:
+                    killer = kill_soon(run, chance.uniform(0, 0.8e-3 * event.times.wall))
+            elif isinstance(event, BatchDone):
+                if event.steps[-1].step in kills:
+                    killer = kill_soon(run, chance.uniform(0, 0.8e-3 * event.compile_ms))
             elif isinstance(event, WorkerReplaced):
                 reasons.append(event.reason)
                 if more and not was_new:
