@@ -152,7 +152,7 @@ class Trainer:
                 raise WorkerLost("the run is to stop")
             prepared = self._worker.ready(_FIRST_TIMEOUT)
         loaded = self._worker.load(_timeout(self._load_seconds))
-        self._load_seconds.append(loaded.compile_ns * 1e-9)
+        self._load_seconds.append(loaded.compile_ms * 1e-3)
         self.device = loaded.device
         self._compiles_left, self._kernels_with_weights = loaded.compiles_left, loaded.compiled
         if self._next is None and self._compiles_left < self._kernels_with_weights:
