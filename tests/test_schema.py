@@ -61,6 +61,14 @@ def test_numbers_that_do_not_agree(name: str) -> None:
         check_numbers(a_result(changed))
 
 
+def test_a_rate_that_is_not_the_times() -> None:
+    row = a_measured_row(12_000)
+    work = {"gflop": 4.0, "tflops": 4.0 / row.median}
+    check_numbers(a_result(a_measured_row(12_000, metrics=work)))
+    with pytest.raises(ResultFileError, match=r"tflops is .*, but 4 GFLOP in .* ms are"):
+        check_numbers(a_result(a_measured_row(12_000, metrics={**work, "tflops": 99.0})))
+
+
 def test_files_that_are_none_are_not_read(tmp_path: Path) -> None:
     import os
 
