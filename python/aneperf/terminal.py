@@ -71,12 +71,12 @@ def _measure(
 
         def report(step: Step) -> None:
             nonlocal told
+            if step.row is not None:
+                rows.append(step.row)  # before anything that takes time: an interrupt must not lose it
             if narrate and bar.disable and told < step.done < step.total:
                 told = step.done
                 say(f"{step.done + 1} of {step.total}: {step.doing}")
             bar.update(task, completed=step.done, total=step.total, description=step.doing, refresh=True)
-            if step.row is not None:
-                rows.append(step.row)
 
         try:
             return probe(device, report), False
