@@ -36,8 +36,8 @@ def int8(
     """Time stacks of convolutions in fp16 and in W8A8, in turns.
 
     Each row has TOPS, and each pair a ratio. `budget` is in seconds of `clock`, for the whole probe. Every
-    output is checked. Keys: "int8/conv512x128/sp64x64/fp16" and ".../w8a8"; the latter row's metrics hold "ratio",
-    "ratio_low" and "ratio_high", fp16's time over its own.
+    output is checked. Keys: "int8/conv512x128/sp64x64/fp16" and ".../w8a8"; the latter row's metrics hold
+    "ratio", "ratio_low" and "ratio_high", fp16's time over its own.
     Raises ArgumentError, DeviceUnavailable.
     """
     check_stacks(configs, QuantizedStack)
