@@ -206,8 +206,7 @@ def test_items_without_time_are_skipped() -> None:
 
 def test_an_interrupt_loses_nothing_that_was_read() -> None:
     lines = b"".join(
-        msgspec.json.encode(Message(step=Step(done, 3, "", row(f"{done}")))) + b"\n"
-        for done in range(3)
+        msgspec.json.encode(Message(step=Step(done, 3, "", row(f"{done}")))) + b"\n" for done in range(3)
     )
 
     def interrupt(step: Step) -> None:
