@@ -318,6 +318,7 @@ def test_every_scheduled_kernel_compiles(
     for scheduled in schedule(config, "static-ane"):
         kernel = scheduled.build(config, values, as_published)
         assert kernel.weights == tuple(scheduled.parameters)
+        assert scheduled.template(config, values, as_published) == kernel.without_weights()
         program = kernel.program.compile(device)
         (x,), (y,) = program.inputs, program.outputs
         assert x.shape == (1, sum(kernel.inputs.values()), 1, config.seq)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -65,6 +66,13 @@ class ScheduledKernel:
         """The kernel, its weights rounded to fp16."""
         return self.family(config, **self.weights(parameters), as_published=as_published)
 
+    def template(
+        self, config: TransformerConfig, parameters: Mapping[str, NDArray[Any]], as_published: bool = False
+    ) -> Kernel:
+        """The kernel without weights, to bake: all layers have the same."""
+        shapes = tuple((weight, _array(parameters, name).shape) for weight, name in self.parameters.items())
+        return _template(self.family, config, shapes, as_published)
+
     def weights(self, parameters: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float16]]:
         """The kernel's weights, fp16, from the model's parameters by name.
 
@@ -90,9 +98,23 @@ def schedule(config: TransformerConfig, pipeline: Pipeline = "static") -> list[S
     return kernels
 
 
+@lru_cache(maxsize=32)
+def _template(
+    family: Family,
+    config: TransformerConfig,
+    shapes: tuple[tuple[str, tuple[int, ...]], ...],
+    as_published: bool,
+) -> Kernel:
+    weights = {name: np.broadcast_to(np.float16(1), shape) for name, shape in shapes}
+    return family(config, **weights, as_published=as_published).without_weights()
+
+
 def _parameter(parameters: Mapping[str, NDArray[Any]], name: str) -> NDArray[np.float16]:
+    return np.ascontiguousarray(_array(parameters, name), np.float16)
+
+
+def _array(parameters: Mapping[str, NDArray[Any]], name: str) -> NDArray[Any]:
     stem = name.removesuffix(".T")
     if stem == "classifier" and stem not in parameters:
         stem = name = "embedding"
-    array = parameters[stem] if stem == name else parameters[stem].T
-    return np.ascontiguousarray(array, np.float16)
+    return parameters[stem] if stem == name else parameters[stem].T

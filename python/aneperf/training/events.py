@@ -35,6 +35,11 @@ class Loaded:
     prepared: Ready | None
     ready: Ready
 
+    @property
+    def kernels(self) -> int:
+        """Compiled for it; where a worker begins with it, those without weights too."""
+        return self.ready.compiled + (0 if self.prepared is None else self.prepared.compiled)
+
 
 @dataclass(frozen=True)
 class StepDone:
@@ -59,8 +64,8 @@ class BatchDone:
 
     batch: int
     steps: list[StepDone]
-    kernels: int  # compiled
-    compile_ms: float
+    kernels: int  # compiled for it, see Loaded
+    compile_ms: float  # of those with weights, which the steps wait for
     update: Update
     loss_scale: float  # of the steps
     begin: int

@@ -48,7 +48,7 @@ class LoadedKernel:
         self.has_weights = bool(scheduled.parameters)
         self._device = device
         self._scheduled = scheduled
-        self._kernel: Kernel = scheduled.build(config, parameters, as_published).without_weights()
+        self._kernel: Kernel = scheduled.template(config, parameters, as_published)
         self._x, self._y = (
             device.make_surface(native.Layout("fp16", (1, sum(parts.values()), 1, config.seq)))
             for parts in (self._kernel.inputs, self._kernel.outputs)

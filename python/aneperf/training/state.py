@@ -56,8 +56,8 @@ class SharedState:
                     f"the state of training takes {needed >> 20} MiB, and {place} has {free >> 20} MiB free: "
                     "name a folder for it with state_folder (--state-folder)"
                 )
-            descriptor, name = tempfile.mkstemp(prefix="aneperf-", dir=place)
-            os.unlink(name)
+            with tempfile.TemporaryFile(dir=place, prefix="aneperf-") as file:
+                descriptor = os.dup(file.fileno())
             try:
                 _allocate(descriptor, needed)
                 return cls(shapes, descriptor)
@@ -66,7 +66,8 @@ class SharedState:
                 raise
         except OSError as error:
             raise ArgumentError(
-                f"no room for {needed >> 20} MiB of training state in {place}: {error}"
+                f"no room for {needed >> 20} MiB of training state in {place}: {error}; name a folder for it "
+                "with state_folder (--state-folder)"
             ) from error
 
     def close(self) -> None:

@@ -22,7 +22,8 @@ from .state import SharedState
 from .worker_process import TrainingError, WorkerLost, WorkerProcess
 
 _FIRST_TIMEOUT = 600.0  # seconds, for what has not been timed yet
-_PATIENCE = 30.0  # times the usual duration of a step
+_LEAST_TIMEOUT = 60.0
+_PATIENCE = 30.0  # times the usual duration
 _ATTEMPTS = 3  # of workers at the same step
 
 
@@ -68,6 +69,7 @@ class Trainer:
         self._loaded = False  # whether the worker's kernels have the present weights
         self._stopping = False
         self._compiles_left = self._kernels_with_weights = 0
+        self._load_seconds: list[float] = []
         self._step_seconds: list[float] = []
 
     def __enter__(self) -> Trainer:
@@ -149,7 +151,8 @@ class Trainer:
             if self._stopping:
                 raise WorkerLost("the run is to stop")
             prepared = self._worker.ready(_FIRST_TIMEOUT)
-        loaded = self._worker.load(_FIRST_TIMEOUT)
+        loaded = self._worker.load(_timeout(self._load_seconds))
+        self._load_seconds.append(loaded.compile_ms * 1e-3)
         self.device = loaded.device
         self._compiles_left, self._kernels_with_weights = loaded.compiles_left, loaded.compiled
         if self._next is None and self._compiles_left < self._kernels_with_weights:
@@ -170,7 +173,7 @@ class Trainer:
                 base=None if in_batch == 0 else (in_batch - 1) % 2,
                 loss_scale=self.progress.loss_scale,
             ),
-            self._step_timeout(),
+            _timeout(self._step_seconds),
         )
         self._step_seconds.append((stepped.end - stepped.begin) / 1e9)
         loss = math.nan if stepped.loss is None else stepped.loss
@@ -197,7 +200,7 @@ class Trainer:
         return BatchDone(
             batch,
             done,
-            sum(loaded.ready.compiled for loaded in loads),
+            sum(loaded.kernels for loaded in loads),
             sum(loaded.ready.compile_ms for loaded in loads),
             result,
             loss_scale,
@@ -205,12 +208,14 @@ class Trainer:
             time.monotonic_ns(),
         )
 
-    def _step_timeout(self) -> float:
-        if not self._step_seconds:
-            return _FIRST_TIMEOUT
-        return max(60.0, _PATIENCE * statistics.median(self._step_seconds[-50:]))
-
     def _drop_worker(self) -> None:
         if self._worker is not None:
             self._worker.stop()
         self._worker, self._loaded = None, False
+
+
+def _timeout(seconds: list[float]) -> float:
+    """What to wait for what took so long before."""
+    if not seconds:
+        return _FIRST_TIMEOUT
+    return max(_LEAST_TIMEOUT, _PATIENCE * statistics.median(seconds[-50:]))

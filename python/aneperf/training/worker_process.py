@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from typing import TypeVar
 
 import msgspec
@@ -16,6 +17,7 @@ from ..errors import AneError
 from .messages import Answer, Command, Failed, Load, Ready, Setup, Step, Stepped
 
 _Answer = TypeVar("_Answer", Ready, Stepped)
+_LONGEST = 1 << 24  # bytes of an answer; a step's has some 10,000
 
 
 class WorkerLost(Exception):
@@ -33,13 +35,18 @@ class WorkerProcess:
         ours, theirs = socket.socketpair()
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  closed with the worker
         with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "aneperf.training.worker", str(theirs.fileno())],
-                stdin=subprocess.DEVNULL,
-                stdout=self._stderr,
-                stderr=self._stderr,
-                pass_fds=[theirs.fileno(), setup.state_descriptor],
-            )
+            try:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", "aneperf.training.worker", str(theirs.fileno())],
+                    stdin=subprocess.DEVNULL,
+                    stdout=self._stderr,
+                    stderr=self._stderr,
+                    pass_fds=[theirs.fileno(), setup.state_descriptor],
+                )
+            except OSError as error:
+                ours.close()
+                self._stderr.close()
+                raise TrainingError(f"a worker cannot be started: {error}") from error
         self._socket = ours
         self._received = b""
         self._is_ready: Ready | None = None
@@ -91,10 +98,22 @@ class WorkerProcess:
         self._socket.sendall(msgspec.json.encode(message) + b"\n")
 
     def _receive(self, kind: type[_Answer], timeout: float) -> _Answer:
-        self._socket.settimeout(timeout)
+        try:
+            answer: Answer = msgspec.json.decode(self._receive_line(timeout), type=Answer)
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+            raise WorkerLost(f"its answer cannot be read: {error}") from None
+        if isinstance(answer, Failed):
+            raise TrainingError(f"{answer.error}: {answer.message}")
+        if not isinstance(answer, kind):
+            raise WorkerLost(f"it answered with {type(answer).__name__.lower()}")
+        return answer
+
+    def _receive_line(self, timeout: float) -> bytes:
+        deadline = time.monotonic() + timeout
         while b"\n" not in self._received:
             try:
-                part = self._socket.recv(1 << 16)
+                self._socket.settimeout(max(1e-3, deadline - time.monotonic()))
+                part = self._socket.recv(1 << 20)
             except TimeoutError:
                 raise WorkerLost(f"it did not answer within {timeout:.0f} s") from None
             except OSError:
@@ -102,13 +121,10 @@ class WorkerProcess:
             if not part:
                 raise self._lost()
             self._received += part
+            if len(self._received) > _LONGEST:
+                raise WorkerLost(f"its answer is longer than {_LONGEST} bytes")
         line, _, self._received = self._received.partition(b"\n")
-        answer: Answer = msgspec.json.decode(line, type=Answer)
-        if isinstance(answer, Failed):
-            raise TrainingError(f"{answer.error}: {answer.message}")
-        if not isinstance(answer, kind):
-            raise WorkerLost(f"it answered with {type(answer).__name__.lower()}")
-        return answer
+        return line
 
     def _lost(self) -> WorkerLost:
         """What is known of the end of the process."""
