@@ -193,7 +193,11 @@ def a_row(depth: int = 128, **changes: Any) -> Row:
         "ci_high": 9.92,
         "published_mean": 9.9,
         "error": 0.0021,
-        "metrics": {"weights_mb": 64.0, "gflop": 4.294967296, "tflops": 0.4351},
+        "metrics": {
+            "weights_mb": 64.0,
+            "gflop": 4.294967296,
+            "tflops": 4.294967296 / 9.871,
+        },
     }
     return Row(**{**fields, **changes})
 

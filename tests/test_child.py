@@ -7,11 +7,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 import aneperf
 from aneperf import CompileBudget
-from aneperf.child import each_in_child, run_in_child
+from aneperf.child import _Story, each_in_child, run_in_child
+from aneperf.child_process import Message
 from aneperf.errors import ArgumentError
 from aneperf.probes.schedule import Step
 from aneperf.results import Row
@@ -200,3 +202,19 @@ def test_items_without_time_are_skipped() -> None:
     times = iter([0.0, 1.0, 99.0, 99.0, 99.0])
     rows = each(["a", "b:abort", "c", "d"], clock=lambda: next(times))
     assert [row.status for row in rows] == ["ok", "error", "skipped", "skipped"]
+
+
+def test_an_interrupt_loses_nothing_that_was_read() -> None:
+    lines = b"".join(
+        msgspec.json.encode(Message(step=Step(done, 3, "", row(f"{done}")))) + b"\n" for done in range(3)
+    )
+
+    def interrupt(step: Step) -> None:
+        if step.done == 0:
+            raise KeyboardInterrupt
+
+    story = _Story(interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        story.hear(lines)
+    story.hear(b"")
+    assert [kept.key for kept in story.rows] == [f"made-up/{done}" for done in range(3)]

@@ -260,6 +260,10 @@ def test_version_and_help(run: Any) -> None:
     assert "peak" in without_arguments.out + without_arguments.err
 
 
+def test_the_list_of_verbs_cuts_no_summary(run: Any) -> None:
+    assert "..." not in run("--help").out.partition("Commands:")[2]
+
+
 def test_info(device: FakeDevice, run: Any) -> None:
     outcome = run("info")
     assert outcome.code == 0

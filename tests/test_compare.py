@@ -94,7 +94,9 @@ def test_rows_without_numbers_are_shown_only_if_they_differ() -> None:
     other = timed(1.0, depth=32)
     comparison = a_result(refused, other).compare(a_result(refused, other))
     assert [found.key for found in comparison] == [other.key]
-    assert line(refused, failed).reason == "unsupported"
+    assert line(refused, failed).reason == "unsupported, against error"
+    taken = timed(None)
+    assert line(taken, refused).reason == "ok without a median, against unsupported"
     with pytest.raises(ArgumentError, match="no row of this peak result"):
         a_result(refused).compare(a_result(refused))
 
@@ -179,6 +181,22 @@ def test_rows_of_one_side_are_named() -> None:
     assert comparison.only_first == ("32x conv 512ch sp64",)
     assert comparison.only_second == ("48x conv 512ch sp64",)
     assert "Only in the second: 48x conv 512ch sp64." in str(comparison)
+
+
+def test_rows_of_a_suite_are_named_by_their_probes() -> None:
+    def a_suite(*rows: Row) -> Result:
+        return Result(probe="suite", environment=an_environment(), rows=rows)
+
+    both = [timed(1.0, key=f"{probe}/conv512x128/sp64/fp32-ports") for probe in ("peak", "sweep")]
+    only = [timed(1.0, depth=depth, key=f"latency/{depth}") for depth in (1, 2)]
+    comparison = a_suite(*both, *only).compare(a_suite(*both))
+    assert [found.name for found in comparison] == [
+        "peak: 128x conv 512ch sp64",
+        "sweep: 128x conv 512ch sp64",
+    ]
+    assert comparison.only_first == ("2 of latency",)
+    assert comparison.only_second == ()
+    assert "Only in the first: 2 of latency." in str(comparison)
 
 
 def test_refusals() -> None:

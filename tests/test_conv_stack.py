@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from aneperf import mil
 from aneperf.errors import ArgumentError
-from aneperf.kernels import PUBLISHED, ConvStack
+from aneperf.kernels import PUBLISHED, ConvStack, conv_stack
 from aneperf.mil.graph import Operation
 
 SMALL = ConvStack(channels=48, depth=6, height=2, width=40)
@@ -79,6 +79,27 @@ def test_each_layer_has_weights_of_its_own_of_unit_gain() -> None:
     for weight in weights:
         assert weight.shape == (SMALL.channels, SMALL.channels, 1, 1)
         assert weight.std() * SMALL.channels**0.5 == pytest.approx(1, abs=0.06)
+
+
+def test_weights_are_made_once_for_the_program_and_its_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of the last stack are kept, whatever its positions and ports, unless they are too large."""
+    made: list[int] = []
+
+    def weight(channels: int, depth: int, layer: int, seed: int) -> NDArray[np.float16]:
+        made.append(layer)
+        return np.full((channels, channels), seed, np.float16)
+
+    monkeypatch.setattr("aneperf.kernels.conv_stack._weight", weight)
+    conv_stack._weights.cache_clear()
+    ConvStack(channels=4, depth=2, seed=1).reference([0])
+    ConvStack(channels=4, depth=2, seed=1, width=32, port_dtype="fp16").reference([0])
+    assert made == [0, 1]
+    assert ConvStack(channels=4, depth=2, seed=2).reference([0]).any()
+    assert made == [0, 1, 0, 1]
+    monkeypatch.setattr("aneperf.kernels.conv_stack._KEPT_BYTES", 0)
+    ConvStack(channels=4, depth=2, seed=2).reference([0])
+    assert made == [0, 1, 0, 1, 0, 1]
+    conv_stack._weights.cache_clear()
 
 
 def test_everything_follows_from_the_seed() -> None:

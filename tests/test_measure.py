@@ -123,7 +123,17 @@ def test_independence_would_miss_what_the_interval_holds() -> None:
     assert ((ordered[:, rank - 1] > 1) | (ordered[:, 1000 - rank] < 1)).mean() > 0.4
 
 
-@pytest.mark.parametrize(("n", "memory", "most"), [(1000, 0.9, 0.07), (1000, 0.98, 0.09), (3000, 0.98, 0.07)])
+@pytest.mark.parametrize(
+    ("n", "memory", "most"),
+    [
+        (60, 0.8, 0.05),
+        (60, 0.9, 0.1),
+        (100, 0.9, 0.08),
+        (1000, 0.9, 0.07),
+        (1000, 0.98, 0.09),
+        (3000, 0.98, 0.07),
+    ],
+)
 def test_interval_holds_the_median_of_noise_on_a_slow_wander(n: int, memory: float, most: float) -> None:
     wander = np.log(correlated(1, n, memory, TRACES))
     noise = np.random.default_rng(2).standard_normal((TRACES, n))

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
+from aneperf.report.columns import significant
 from aneperf.report.html import to_html
-from aneperf.report.table import lay_out_environment, lay_out_result, significant, to_text
+from aneperf.report.table import lay_out_environment, lay_out_result, to_text
 from aneperf.results import Result
 from fakes import a_result, a_row, an_environment
 

@@ -114,12 +114,10 @@ def test_best_is_the_fastest_ok_row() -> None:
     assert len(a_result(slow, fast)) == 2
 
 
-def test_best_has_no_flags_if_any_row_has_none() -> None:
-    clean = a_row(32, metrics={"tflops": 0.2})
-    noisy = a_row(48, metrics={"tflops": 0.4}, flags=("noisy",))
-    cold = a_row(64, metrics={"tflops": 0.3}, flags=("cold start",))
-    assert a_result(noisy, clean, cold).best == clean
-    assert a_result(cold, noisy).best == noisy
+@pytest.mark.parametrize("flag", ["heavy tail", "few samples", "noisy"])
+def test_best_is_never_a_slower_row_for_want_of_flags(flag: str) -> None:
+    clean, flagged = a_row(32, metrics={"tflops": 0.2}), a_row(48, metrics={"tflops": 0.4}, flags=(flag,))
+    assert a_result(clean, flagged).best == flagged
 
 
 def test_durations_are_kept_on_one_line_and_give_the_statistics_again(tmp_path: Path) -> None:
@@ -154,7 +152,8 @@ def test_to_dicts_is_flat_and_keeps_the_device() -> None:
     (row,) = a_result(a_row(flags=("drift", "noisy"))).to_dicts()
     assert not any(isinstance(value, (dict, list, tuple)) for value in row.values())
     assert row["probe"] == "peak"
-    assert (row["depth"], row["median"], row["tflops"], row["ci_low"]) == (128, 9.871, 0.4351, 9.83)
+    assert (row["depth"], row["median"], row["ci_low"]) == (128, 9.871, 9.83)
+    assert row["tflops"] == pytest.approx(0.43511, abs=1e-5)
     assert row["flags"] == "drift, noisy"
     assert (row["device"], row["chip"]) == ("emulator", "h16")
 

@@ -44,7 +44,8 @@ def a_measured_row(calls: int = 300, **changes: Any) -> Row:
     measured = {
         name: getattr(times, name) for name in ("n", "median", "mean", "p05", "p95", "ci_low", "ci_high")
     }
-    return a_row(**{**measured, "durations_ns": durations[:10_000], **changes})
+    rates = {"gflop": 4.0, "tflops": 4.0 / times.median}
+    return a_row(**{**measured, "metrics": rates, "durations_ns": durations[:10_000], **changes})
 
 
 def test_numbers_that_agree() -> None:
@@ -59,6 +60,14 @@ def test_numbers_that_do_not_agree(name: str) -> None:
     changed = a_measured_row(**{name: getattr(row, name) * 1.001, "ci_low": None, "ci_high": None})
     with pytest.raises(ResultFileError, match=rf"sp64/fp32-ports': {name} is .*, but its durations give"):
         check_numbers(a_result(changed))
+
+
+def test_a_rate_that_is_not_the_times() -> None:
+    row = a_measured_row(12_000)
+    work = {"gflop": 4.0, "tflops": 4.0 / row.median}
+    check_numbers(a_result(a_measured_row(12_000, metrics=work)))
+    with pytest.raises(ResultFileError, match=r"tflops is .*, but 4 GFLOP in .* ms are"):
+        check_numbers(a_result(a_measured_row(12_000, metrics={**work, "tflops": 99.0})))
 
 
 def test_files_that_are_none_are_not_read(tmp_path: Path) -> None:

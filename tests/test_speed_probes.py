@@ -189,6 +189,17 @@ def test_the_published_pairs_are_the_default(device: FakeDevice) -> None:
     assert rows[0].metrics["gflop"] == pytest.approx(274.878, abs=1e-3)
 
 
+def test_a_budget_too_short_for_the_largest_pair_still_has_the_others(device: FakeDevice) -> None:
+    """The pair of 128 layers overruns its share, and is not measured first though it stands first."""
+    device.call_ns = lambda call: 10_000_000
+    stacks = [QuantizedStack(channels=512, depth=depth, height=64, width=64) for depth in (128, 64, 32)]
+    slow = ConvStack(channels=512, depth=128, height=64, width=64, port_dtype="fp16")
+    device.times = {fake_text(slow): lambda call: 60_000_000_000}
+    rows = run(aneperf.int8, device, configs=stacks, budget=3.0).rows
+    assert [row.params["depth"] for row in rows] == [128, 128, 64, 64, 32, 32]
+    assert all(row.status == "ok" for row in rows)
+
+
 @pytest.mark.parametrize("configs", [[], [IN_FP16], "x", None, 3])
 def test_int8_refuses_what_is_no_quantized_stack(device: FakeDevice, configs: Any) -> None:
     with pytest.raises(ArgumentError, match="QuantizedStacks"):

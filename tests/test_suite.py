@@ -153,9 +153,10 @@ def start(names: str, *arguments: str, **variables: str) -> "subprocess.Popen[st
     )
 
 
+@pytest.mark.parametrize("times", [1, 5])
 @pytest.mark.parametrize("whole_group", [True, False])
-def test_ctrl_c_leaves_the_finished_rows(tmp_path: Path, whole_group: bool) -> None:
-    """With the signal to all processes, as a terminal sends it, or to the command alone."""
+def test_ctrl_c_leaves_the_finished_rows(tmp_path: Path, whole_group: bool, times: int) -> None:
+    """With the signal to all processes, as a terminal sends it, or to the command alone; and impatience."""
     mark, saved = tmp_path / "mark", tmp_path / "suite.json"
     process = start("good,hangs,also_good", "--json", str(saved), CHILD_PROBES_MARK=str(mark))
     end = time.monotonic() + 60
@@ -163,7 +164,9 @@ def test_ctrl_c_leaves_the_finished_rows(tmp_path: Path, whole_group: bool) -> N
         assert process.poll() is None
         assert time.monotonic() < end
         time.sleep(0.01)
-    (os.killpg if whole_group else os.kill)(process.pid, signal.SIGINT)
+    for _ in range(times):
+        (os.killpg if whole_group else os.kill)(process.pid, signal.SIGINT)
+        time.sleep(0.02)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert err.splitlines() == [

@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -180,12 +181,14 @@ class _Story:
         self.last: Message | None = None
         self._progress = progress
         self._rest = b""
+        self._lines: deque[bytes] = deque()
 
     def hear(self, data: bytes) -> None:
         """Take in what came through the pipe. Raises MsgspecError and ValueError for what is no message."""
         *lines, self._rest = (self._rest + data).split(b"\n")
-        for line in lines:
-            message = msgspec.json.decode(line, type=Message)
+        self._lines.extend(lines)
+        while self._lines:  # an interrupt leaves the others for the next time
+            message = msgspec.json.decode(self._lines.popleft(), type=Message)
             if message.step is None:
                 self.last = message
                 continue
@@ -256,6 +259,7 @@ def _end(process: "subprocess.Popen[bytes]", messages: BinaryIO, story: _Story) 
     process.wait()
     os.set_blocking(messages.fileno(), False)
     with contextlib.suppress(BlockingIOError, msgspec.MsgspecError, ValueError):
+        story.hear(b"")
         while data := os.read(messages.fileno(), 1 << 16):
             story.hear(data)
 

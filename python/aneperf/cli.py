@@ -81,7 +81,10 @@ def lint(
     ],
     chip: Annotated[str, typer.Option("--chip", help="The generation: h13 (M1) to h17 (M5).")] = "h16",
 ) -> None:
-    """What of a program is known to fail, be slow or give wrong numbers. Exits with 1 if something fails."""
+    """What of a program is known to fail, be slow or be wrong.
+
+    Exits with 1 if something fails.
+    """
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

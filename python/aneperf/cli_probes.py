@@ -57,7 +57,7 @@ def peak(
     json: Json = None,
     budget: Budget = 30.0,
 ) -> None:
-    """Peak throughput: stacks of 1x1 convolutions, every output checked."""
+    """Peak throughput of stacks of 1x1 convolutions, outputs checked."""
     run_probe(
         "peak",
         lambda opened, report: run_peak(
@@ -96,7 +96,7 @@ def sram(
     json: Json = None,
     budget: Budget = 60.0,
 ) -> None:
-    """Weights from 0.1 to 128 MB: floor, bandwidth, stride conflicts, and a cliff if there is one."""
+    """Weights of 0.1 to 128 MB: floor, bandwidth, conflicts, cliff."""
     run_probe(
         "sram",
         lambda opened, report: run_sram(opened, fine=fine, budget=budget, ports=ports.value, progress=report),
@@ -138,7 +138,10 @@ def sweep(
     json: Json = None,
     budget: Budget = 60.0,
 ) -> None:
-    """Stacks over positions, channels and depths; by default, 64 to 2048 positions."""
+    """Stacks over positions, channels and depths.
+
+    By default, positions go from 64 to 2048.
+    """
     positions = None if spatial is None else parse_values("--spatial", spatial, SPATIAL)
     counts = None if channels is None else parse_values("--channels", channels, CHANNELS)
     layers = None if depth is None else parse_values("--depth", depth, DEPTH)
@@ -168,7 +171,7 @@ def qos(
     json: Json = None,
     budget: Budget = 30.0,
 ) -> None:
-    """Quality of service: which of the values 0 to 63 the device takes, and what they do to the latency."""
+    """Which QoS values of 0 to 63 are taken, and what they change."""
     run_probe(
         "qos",
         lambda opened, report: run_qos(
@@ -191,7 +194,7 @@ def compat(
     json: Json = None,
     budget: Budget = 60.0,
 ) -> None:
-    """Which dialects, ports, weight files and operations the device takes, every output checked."""
+    """Which dialects, ports, weight files and operations are taken."""
     run_probe(
         "compat",
         lambda opened, report: run_compat(opened, budget=budget, items=only or None, progress=report),
@@ -208,7 +211,7 @@ def parity(
     json: Json = None,
     budget: Budget = 60.0,
 ) -> None:
-    """How precisely the device computes each operation and kernel family, against float64."""
+    """How precise each operation and kernel is, against float64."""
     run_probe(
         "parity",
         lambda opened, report: run_parity(opened, budget=budget, items=only or None, progress=report),
@@ -225,7 +228,7 @@ def limits(
     json: Json = None,
     budget: Budget = 60.0,
 ) -> None:
-    """How many programs a process compiles and loads, how long that takes, and what it overlaps with."""
+    """How many programs a process compiles and loads, and how fast."""
     run_probe(
         "limits",
         lambda opened, report: run_limits(opened, budget=budget, most=most, progress=report),
@@ -243,7 +246,10 @@ def suite(
     json: Json = None,
     budget: Annotated[float, typer.Option(metavar="SECONDS", help="Time for all probes.")] = 300.0,
 ) -> None:
-    """Every probe, in one result; those that could crash or hang in processes of their own."""
+    """Every probe, in one result.
+
+    Those that could crash or hang run in processes of their own.
+    """
     choose(only or None, skip or ())
     positive("budget", budget)
     run_probe(

@@ -26,7 +26,7 @@ def compare(
         bool, typer.Option("--fail-if-slower", help="Exit with 1 if a row is SLOWER than the other's.")
     ] = False,
 ) -> None:
-    """A result beside another, or beside the figures published of a chip."""
+    """A result beside another, or beside a chip's published figures."""
     comparison = Result.load(file).compare(Result.load(other) if _is_file(other) else other)
     if json:
         write(_json(comparison.to_dicts()), sys.stdout)
@@ -40,7 +40,7 @@ def validate(
     file: Annotated[Path | None, typer.Argument(metavar="FILE", help="A result that --json saved.")] = None,
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of a result.")] = False,
 ) -> None:
-    """Whether a file is a whole result whose numbers agree with each other."""
+    """Whether a file is a whole result whose numbers agree."""
     if (file is None) != schema:
         raise ArgumentError("validate takes a file, or --schema")
     if file is None:

@@ -134,7 +134,10 @@ def train(
         Path | None, typer.Option(metavar="FOLDER", help="For the state, if /dev/shm is too small.")
     ] = None,
 ) -> None:
-    """Train a Llama 2 model on the device; the report says where the time went."""
+    """Train a Llama 2 model on the device.
+
+    The report says where the time went.
+    """
     to_stdout = json == Path("-")
     if sys.stdout is None and not any((json, save, checkpoints)):
         raise AneError("standard output is closed: there is nowhere to write the result")

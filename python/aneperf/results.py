@@ -179,13 +179,13 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     @property
     def best(self) -> Row | None:
-        """The ok row with the highest "tflops", if there is one: among those without flags, if there are any.
+        """The ok row with the highest "tflops", if there is one, whatever its flags say of it.
 
         It is the highest of the medians' rates: rows within its interval, tflops_low to tflops_high, may be
         as fast.
         """
         rated = [row for row in self.rows if row.status == "ok" and "tflops" in row.metrics]
-        return max(rated, key=lambda row: (not row.flags, row.metrics["tflops"]), default=None)
+        return max(rated, key=lambda row: row.metrics["tflops"], default=None)
 
     def to_dicts(self) -> list[dict[str, Any]]:
         """A flat dict for each row, with params and metrics: `pandas.DataFrame(result.to_dicts())`.

@@ -23,10 +23,21 @@ def result_schema() -> str:
 
 
 def check_numbers(result: Result) -> None:
-    """Raise ResultFileError if a row's statistics are not those of the durations that it holds."""
+    """Raise ResultFileError if a row's statistics are not those of its durations, or its rate not theirs."""
     for row in result:
         if row.status == "ok" and row.unit == "ms" and row.n and row.durations_ns:
             _check_row(row)
+        if row.status == "ok" and row.unit == "ms" and row.median:
+            _check_rate(row, row.median)
+
+
+def _check_rate(row: Row, median: float) -> None:
+    stated, work = row.metrics.get("tflops"), row.metrics.get("gflop")
+    if stated is not None and work is not None and not math.isclose(stated, work / median, rel_tol=1e-6):
+        raise ResultFileError(
+            f"row {row.key!r}: tflops is {stated!r}, but {work:.6g} GFLOP in {median:.6g} ms are "
+            f"{work / median:.6g}"
+        )
 
 
 def _check_row(row: Row) -> None:

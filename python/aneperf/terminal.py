@@ -1,9 +1,11 @@
 """What the `aneperf` command does for every probe: progress bar, table, JSON file and exit code."""
 
 import contextlib
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Literal, NoReturn, TextIO
 
 import rich.progress
@@ -40,41 +42,67 @@ def run_probe(
     elif sys.stdout is None:
         raise AneError("standard output is closed: there is nowhere to write the result")
     opened = devices.open(device, chip=chip)
+    with _one_interrupt():
+        result, interrupted = _measure(name, probe, opened, narrate)
+        try:
+            if to_stdout:
+                write(result.to_json().decode().rstrip("\n"), sys.stdout)
+            elif json is not None:
+                result.save(json)
+        finally:  # a measurement is long: what cannot go one way still goes the other
+            if not to_stdout:
+                write(lay_out_result(result), sys.stdout)
+            elif sys.stderr is not None:
+                write(lay_out_result(result), sys.stderr)
+        if interrupted:
+            say("interrupted")
+            raise typer.Exit(INTERRUPTED)
+        raise typer.Exit(exit_code(result))
+
+
+def _measure(
+    name: str, probe: Callable[[Device, Progress], Result], device: Device, narrate: bool
+) -> tuple[Result, bool]:
+    """The result, and whether Ctrl-C cut it short."""
     rows: list[Row] = []
-    interrupted = False
     with progress_bar() as bar:
         task = bar.add_task("", total=None)
         told = -1
 
         def report(step: Step) -> None:
             nonlocal told
+            if step.row is not None:
+                rows.append(step.row)  # before anything that takes time: an interrupt must not lose it
             if narrate and bar.disable and told < step.done < step.total:
                 told = step.done
                 say(f"{step.done + 1} of {step.total}: {step.doing}")
             bar.update(task, completed=step.done, total=step.total, description=step.doing, refresh=True)
-            if step.row is not None:
-                rows.append(step.row)
 
         try:
-            result = probe(opened, report)
+            return probe(device, report), False
         except KeyboardInterrupt:
-            interrupted = True
             note = "Interrupted: only the rows finished before are here."
-            result = Result(probe=name, environment=devices.info(opened), rows=tuple(rows), notes=(note,))
+            environment = devices.info(device)
+            return Result(probe=name, environment=environment, rows=tuple(rows), notes=(note,)), True
+
+
+@contextlib.contextmanager
+def _one_interrupt() -> Iterator[None]:
+    """Let only the first Ctrl-C interrupt, to the end of the process: what it keeps must not be undone."""
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield  # a background job ignores it, and whoever handles it otherwise knows why
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> NoReturn:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupt)
     try:
-        if to_stdout:
-            write(result.to_json().decode().rstrip("\n"), sys.stdout)
-        elif json is not None:
-            result.save(json)
-    finally:  # a measurement is long: what cannot go one way still goes the other
-        if not to_stdout:
-            write(lay_out_result(result), sys.stdout)
-        elif sys.stderr is not None:
-            write(lay_out_result(result), sys.stderr)
-    if interrupted:
-        say("interrupted")
-        raise typer.Exit(INTERRUPTED)
-    raise typer.Exit(exit_code(result))
+        yield
+    finally:
+        if signal.getsignal(signal.SIGINT) is interrupt:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def exit_code(result: Result) -> Literal[0, 1]:

@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.text import Text
 
 from .errors import AneError
-from .report.table import significant
+from .report.columns import significant
 from .training.accounting import COMPONENTS, StepTimes, published_times, step_flops
 from .training.config import TrainingConfig
 from .training.events import (

@@ -16,7 +16,7 @@ Software, which is the emulator and the stand-in, is compared with software only
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any, Literal
@@ -75,7 +75,7 @@ class Comparison:
     first: str
     second: str
     lines: tuple[Line, ...]
-    only_first: tuple[str, ...]  # names of rows
+    only_first: tuple[str, ...]  # names of rows; of suites, how many of each probe
     only_second: tuple[str, ...]
     notes: tuple[str, ...]
 
@@ -135,7 +135,7 @@ def compare(result: Result, other: Result | str) -> Comparison:
     if not pairs:
         raise ArgumentError(f"no row of this {result.probe} result has its like on the other side: {label}")
     lines = tuple(
-        Line(row.key, _name(row), first, second, *_judge(first, second, incomparable))
+        Line(row.key, _name(result, row), first, second, *_judge(first, second, incomparable))
         for row, first, second in pairs
     )
     return Comparison(
@@ -143,10 +143,8 @@ def compare(result: Result, other: Result | str) -> Comparison:
         first=result.environment.label,
         second=label,
         lines=lines,
-        only_first=tuple(_name(row) for row in result if row.key not in named),
-        only_second=tuple(
-            _name(row) for row in (other if isinstance(other, Result) else ()) if row.key not in units
-        ),
+        only_first=_names(result, named),
+        only_second=_names(other, units) if isinstance(other, Result) else (),
         notes=notes,
     )
 
@@ -158,7 +156,7 @@ def _software(result: Result) -> str | None:
 
 def _of_row(row: Row) -> Side:
     if row.status != "ok" or row.median is None:
-        doubt = row.status if row.status != "ok" else "no median"
+        doubt = row.status if row.status != "ok" else "ok without a median"
         return Side(None, None, None, row.unit, 1, False, doubt)
     doubts = [flag for flag in row.flags if flag in UNTRUSTED]
     if row.ci_low is None or row.ci_high is None:
@@ -178,8 +176,20 @@ def _of_figures(figures: Sequence[Figure]) -> Side:
     return Side(middle, low, high, unit, len(known), True, "no interval published")
 
 
-def _name(row: Row) -> str:
-    return str(row.params.get("config", row.key))
+def _name(result: Result, row: Row) -> str:
+    """What people call a row; in a suite, several probes measure what has one name."""
+    if result.probe != "suite" or "config" not in row.params:
+        return str(row.params.get("config", row.key))
+    return f"{row.key.partition('/')[0]}: {row.params['config']}"
+
+
+def _names(result: Result, other_side: Container[str]) -> tuple[str, ...]:
+    """The rows whose keys the other side lacks; of a suite, only how many of each probe."""
+    lacking = [row for row in result if row.key not in other_side]
+    if result.probe != "suite":
+        return tuple(_name(result, row) for row in lacking)
+    counts = Counter(row.key.partition("/")[0] for row in lacking)
+    return tuple(f"{count} of {probe}" for probe, count in counts.items())
 
 
 def _judge(
@@ -187,8 +197,9 @@ def _judge(
 ) -> tuple[Estimate | None, Verdict, str | None]:
     if incomparable is not None:
         return None, "not comparable", incomparable
-    if first.median is None or second.median is None:
-        return None, "not comparable", first.doubt if first.median is None else second.doubt
+    doubts = [side.doubt or "" for side in (first, second) if side.median is None]
+    if doubts:
+        return None, "not comparable", ", against ".join(dict.fromkeys(doubts))
     if first.unit != second.unit:
         return None, "not comparable", f"{first.unit} and {second.unit}"
     if first.unit not in _TIMES | _RATES:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -15,6 +16,7 @@ from .._ane_native import ArgumentError
 
 _LARGEST_AXIS = 65536  # of any engine
 _ROWS = 512
+_KEPT_BYTES = 2**28  # of weights: twice the largest stack in a published table
 
 
 @dataclass(frozen=True)
@@ -123,10 +125,9 @@ class ConvStack:
 
     def _weight(self, layer: int) -> NDArray[np.float16]:
         """Layer's weight [C, C], rounded to fp16."""
-        random = np.random.default_rng((self.seed, self.depth, layer))
-        values = random.standard_normal((self.channels, self.channels), np.float32)
-        values /= np.float32(self.channels**0.5)
-        return values.astype(np.float16)
+        if self.weight_bytes > _KEPT_BYTES:
+            return _weight(self.channels, self.depth, layer, self.seed)
+        return _weights(self.channels, self.depth, self.seed)[layer]
 
     def _columns(self, array: NDArray[Any], columns: Sequence[int]) -> NDArray[np.float64]:
         if np.shape(array) != self.shape:
@@ -135,6 +136,21 @@ class ConvStack:
         if not columns or not all(0 <= column < positions for column in columns):
             raise ArgumentError(f"{self.name}: columns {list(columns)} are not all in 0..{positions - 1}")
         return array.reshape(self.channels, positions)[:, list(columns)].astype(np.float64)
+
+
+def _weight(channels: int, depth: int, layer: int, seed: int) -> NDArray[np.float16]:
+    random = np.random.default_rng((seed, depth, layer))
+    values = random.standard_normal((channels, channels), np.float32)
+    values /= np.float32(channels**0.5)
+    weight = values.astype(np.float16)
+    weight.flags.writeable = False
+    return weight
+
+
+@lru_cache(maxsize=1)
+def _weights(channels: int, depth: int, seed: int) -> tuple[NDArray[np.float16], ...]:
+    """All layers' of the last stack, which its check needs again, as do other positions and ports."""
+    return tuple(_weight(channels, depth, layer, seed) for layer in range(depth))
 
 
 PUBLISHED = (

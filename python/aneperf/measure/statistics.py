@@ -15,8 +15,10 @@ CONFIDENCE = 0.95
 ENOUGH = 100  # independent calls: with fewer, the blocks that tell their number are too short to trust
 LEAST_FOR_INTERVAL = 6  # values: the range of fewer covers their median in less than 95 %
 LEAST_FOR_CORRELATION = 20  # calls: fewer tell nothing of how alike neighbours are
-_MEAN_BLOCKS = 20
-_BLOCKS_PENALTY = (2.093 / 1.960) ** 2  # Student's t of 19 degrees for the normal's: 20 blocks are a guess
+LEAST_FOR_BLOCKS = 40  # calls: the blocks of fewer are too short to tell more than neighbours do
+_SHORT = 200  # calls: fewer make half as many blocks, which so stay longer
+# Blocks, and Student's t of so many degrees less one for the normal's, squared: so few are a guess.
+_SHORT_BLOCKS, _BLOCKS = (10, (2.262 / 1.960) ** 2), (20, (2.093 / 1.960) ** 2)
 _CAUTION = 0.5  # standard errors added to the correlation of neighbours
 
 
@@ -79,11 +81,11 @@ def effective_count(trace: NDArray[np.float64]) -> int:
 
     The median's variance follows that of the share of calls above it, which correlation inflates. The
     inflation is the larger of two estimates. One is that of a first-order process with the correlation of
-    neighbouring ranks, to which half a standard error is added: it is all that a short trace can tell. The
-    other is from the means of 20 blocks of that share (Schmeiser 1982), with Student's t for so few blocks,
-    and with a first-order correction for neighbouring blocks that still are alike: it sees a slow wander
-    below the noise of single calls, up to a memory of about a tenth of the trace. Fewer than 20 calls are
-    taken for independent.
+    neighbouring ranks, to which half a standard error is added. The other is from the means of 20 blocks of
+    that share, or of 10 for fewer than 200 calls (Schmeiser 1982), with Student's t for so few blocks, and
+    with a first-order correction for neighbouring blocks that still are alike: it sees a slow wander below
+    the noise of single calls, up to a memory of about a tenth of the trace. Fewer than 40 calls have no
+    blocks, and fewer than 20 are taken for independent.
     """
     n = trace.size
     above = trace > np.median(trace)
@@ -92,13 +94,14 @@ def effective_count(trace: NDArray[np.float64]) -> int:
     if n < LEAST_FOR_CORRELATION or variance == 0:
         return n
     inflation = max(1.0, _first_order_inflation(mean_ranks(trace), _CAUTION))
-    if n >= ENOUGH:
-        length = n // _MEAN_BLOCKS
-        means = share[: length * _MEAN_BLOCKS].reshape(_MEAN_BLOCKS, length).mean(axis=1)
-        by_blocks = length * float(means.var(ddof=1)) / variance
-        by_blocks *= max(1.0, _first_order_inflation(means, 0))
-        inflation = max(inflation, by_blocks) * _BLOCKS_PENALTY
-    return max(1, math.floor(n / inflation))
+    if n < LEAST_FOR_BLOCKS:
+        return max(1, math.floor(n / inflation))
+    blocks, penalty = _SHORT_BLOCKS if n < _SHORT else _BLOCKS
+    length = n // blocks
+    means = share[: length * blocks].reshape(blocks, length).mean(axis=1)
+    by_blocks = length * float(means.var(ddof=1)) / variance
+    by_blocks *= max(1.0, _first_order_inflation(means, 0))
+    return max(1, math.floor(n / (max(inflation, by_blocks) * penalty)))
 
 
 def _first_order_inflation(series: NDArray[np.float64], caution: float) -> float:

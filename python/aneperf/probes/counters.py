@@ -29,10 +29,11 @@ _TICKS = 1000
 def counters(
     device: Device | str | None = None, *, budget: float = 10.0, progress: Progress | None = None
 ) -> Result:
-    """Read every counter and statistic of a small program's evaluation that the device has a name for.
+    """Read every counter and statistic that the device names.
 
-    A value is in the row's metrics, as "value" in params' unit; a row without one is unsupported, with the
-    reason. `budget`, in seconds, is for one compile and a few evaluations. Keys: "counters/queue depth".
+    They are of a small program's evaluation. A value is in the row's metrics, as "value" in params' unit; a
+    row without one is unsupported, with the reason. `budget`, in seconds, is for one compile and a few
+    evaluations. Keys: "counters/queue depth".
     Raises ArgumentError, DeviceUnavailable.
     """
     positive("budget", budget)

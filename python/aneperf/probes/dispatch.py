@@ -27,12 +27,12 @@ def dispatch(
     progress: Progress | None = None,
     clock: Clock = time.perf_counter,
 ) -> Result:
-    """The dispatch floor, twice: the smallest kernel's time, and what a line leaves at no work.
+    """The dispatch floor, of the smallest kernel and of a line at 0.
 
-    Stacks of 1 to 32 convolutions, 64 channels at 32 positions, are timed in turns. `budget` is in seconds
-    of `clock`, for the whole probe. Keys: "dispatch/conv64x1/sp32/fp16-ports" is the smallest kernel,
-    "dispatch/intercept" the fit of the others' time over work, whose metrics hold "ms_per_layer" and its
-    interval. Notes say whether the two agree.
+    The latter is what a line through times leaves at no work. Stacks of 1 to 32 convolutions, 64 channels at
+    32 positions, are timed in turns. `budget` is in seconds of `clock`, for the whole probe. Keys:
+    "dispatch/conv64x1/sp32/fp16-ports" is the smallest kernel, "dispatch/intercept" the fit of the others'
+    time over work, whose metrics hold "ms_per_layer" and its interval. Notes say whether the two agree.
     Raises ArgumentError, DeviceUnavailable.
     """
     stacks = [ConvStack(CHANNELS, depth, width=POSITIONS, port_dtype="fp16") for depth in DEPTHS]

@@ -32,11 +32,12 @@ def ports(
     progress: Progress | None = None,
     clock: Clock = time.perf_counter,
 ) -> Result:
-    """Time stacks with fp32 and with fp16 ports in turns, and report the ratio of each pair.
+    """Time stacks with fp32 and with fp16 ports in turns.
 
-    `budget` is in seconds of `clock`, for the whole probe. Keys: "ports/conv512x1/sp64/fp32-ports" and
-    ".../fp16-ports"; the latter row's metrics hold "ratio", "ratio_low" and "ratio_high", the time with fp32
-    ports over its own. A device without fp32 ports gives unsupported rows.
+    Each pair has a ratio. `budget` is in seconds of `clock`, for the whole probe. Keys:
+    "ports/conv512x1/sp64/fp32-ports" and ".../fp16-ports"; the latter row's metrics hold "ratio", "ratio_low"
+    and "ratio_high", the time with fp32 ports over its own. A device without fp32 ports gives unsupported
+    rows.
     Raises ArgumentError, DeviceUnavailable.
     """
     check_stacks(configs, ConvStack)

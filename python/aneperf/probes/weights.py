@@ -96,11 +96,12 @@ _TRIALS: dict[str, Callable[[_Trial], NDArray[Any]]] = {
 def weights(
     device: Device | str | None = None, *, budget: float = 10.0, progress: Progress | None = None
 ) -> Result:
-    """Try to change a compiled program's weights, and tell by its exact output whether that worked.
+    """Try to change a compiled program's weights without a compile.
 
-    The verdict stands in params: "baked in: the output did not change", "changed: ...", "refused: ..." with
-    the device's reason; what the device cannot be asked is unsupported. Each trial has a program of its own:
-    7 compiles. `budget`, in seconds, is for all of them; they take less. Keys: "weights/reload, other files".
+    Its exact output tells whether that worked. The verdict stands in params: "baked in: the output did not
+    change", "changed: ...", "refused: ..." with the device's reason; what the device cannot be asked is
+    unsupported. Each trial has a program of its own: 7 compiles. `budget`, in seconds, is for all of them;
+    they take less. Keys: "weights/reload, other files".
     Raises ArgumentError, DeviceUnavailable.
     """
     positive("budget", budget)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .table import UNKNOWN, Table, significant
+from .columns import UNKNOWN, significant
+from .table import Table
 
 if TYPE_CHECKING:
     from ..chips.compare import Comparison, Line, Side

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from .table import UNKNOWN, Table, heading, significant
+from .columns import UNKNOWN, significant
+from .table import Table, heading
 
 if TYPE_CHECKING:
     from ..training.result import TrainingResult

@@ -1,0 +1,177 @@
+"""What stands in which column of a probe's table, as in the published ones."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from ..results import Row
+
+UNKNOWN = "-"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: its heading and what it shows of a row."""
+
+    title: str
+    cell: Callable[[Row], str]
+    align: Literal["left", "right"] = "right"
+
+
+def significant(value: float | None, digits: int) -> str:
+    """`value` in so many significant digits, without an exponent: 0.4349, 9.871, 120.5."""
+    if value is None:
+        return UNKNOWN
+    exponent = int(f"{value:.{digits - 1}e}".partition("e")[2])
+    return f"{value:.{max(0, digits - 1 - exponent)}f}"
+
+
+def parameter(name: str) -> Callable[[Row], str]:
+    """A cell that shows one of the row's parameters."""
+    return lambda row: str(row.params.get(name, UNKNOWN))
+
+
+def metric(name: str, decimals: int) -> Callable[[Row], str]:
+    """A cell that shows one of the row's metrics."""
+    return lambda row: f"{row.metrics[name]:.{decimals}f}" if name in row.metrics else UNKNOWN
+
+
+def rate(name: str) -> Callable[[Row], str]:
+    """A cell that shows how fast a row was, which only an ok row does."""
+    return lambda row: significant(row.metrics.get(name), 3) if row.status == "ok" else UNKNOWN
+
+
+def median(row: Row) -> str:
+    """The median duration, of an ok row only: a wrong answer has no speed."""
+    return significant(row.median, 4) if row.status == "ok" else UNKNOWN
+
+
+def half_width(row: Row) -> str:
+    """The larger half of the median's interval, in per cent of the median."""
+    if row.status != "ok" or not row.median or row.ci_low is None or row.ci_high is None:
+        return UNKNOWN
+    return f"{100 * max(row.ci_high - row.median, row.median - row.ci_low) / row.median:.1f}%"
+
+
+def remark(row: Row) -> str:
+    """The flags of an ok row, or what became of another."""
+    return ", ".join(row.flags) if row.status == "ok" else row.status
+
+
+def number(name: str, digits: int) -> Callable[[Row], str]:
+    """A cell that shows one of an ok row's metrics in so many significant digits."""
+    return lambda row: significant(row.metrics.get(name), digits) if row.status == "ok" else UNKNOWN
+
+
+def ratio(row: Row) -> str:
+    """The ratio of a pair with the larger half of its interval: 1.85x ±0.4%."""
+    value, low, high = (row.metrics.get(name) for name in ("ratio", "ratio_low", "ratio_high"))
+    if value is None:
+        return ""
+    half = "" if low is None or high is None else f" ±{max(high / value - 1, 1 - low / value):.1%}"
+    return f"{value:.2f}x{half}"
+
+
+def _verdict(row: Row) -> str:
+    return str(row.params.get("verdict", row.status))
+
+
+def _value(row: Row) -> str:
+    return f"{row.metrics['value']:,.0f}" if "value" in row.metrics else "unavailable"
+
+
+def _per_cent(share: float | None) -> str:
+    return UNKNOWN if share is None else f"{math.floor(10_000 * share) / 100:.2f}%"
+
+
+REMARK = Column("", remark, "left")
+
+GENERAL = (
+    Column("Row", lambda row: row.key, "left"),
+    Column("Median", median),
+    Column("±", half_width),
+    Column("Unit", lambda row: row.unit or UNKNOWN, "left"),
+    REMARK,
+)
+
+RANKED = ("peak", "sweep", "latency", "int8", "sram")  # probes whose fastest row means something
+
+_CONFIG = Column("Config", parameter("config"), "left")
+_WEIGHTS = Column("W (MB)", metric("weights_mb", 1))
+_GFLOP = Column("GFLOP", metric("gflop", 2))
+_TIMES = (Column("ms/eval", median), Column("±", half_width))
+_TFLOPS = Column("TFLOPS", rate("tflops"))
+_STACKS = (_CONFIG, _WEIGHTS, _GFLOP, *_TIMES, _TFLOPS, REMARK)
+
+_ITEM = Column("Item", lambda row: f"{row.params.get('group')}/{row.params.get('item')}", "left")
+_ERROR = Column("Error", lambda row: UNKNOWN if row.error is None else f"{row.error:.1e}")
+
+COLUMNS: dict[str, tuple[Column, ...]] = {
+    "peak": _STACKS,
+    "sweep": _STACKS,
+    "latency": (_CONFIG, _WEIGHTS, *_TIMES, _TFLOPS, REMARK),
+    "int8": (
+        _CONFIG,
+        _WEIGHTS,
+        Column("GOP", metric("gflop", 2)),
+        *_TIMES,
+        Column("TOPS", rate("tflops")),
+        Column("Ratio", ratio, "left"),
+        REMARK,
+    ),
+    "ports": (_CONFIG, _GFLOP, *_TIMES, Column("Ratio", ratio, "left"), REMARK),
+    "dispatch": (_CONFIG, Column("GFLOP", number("gflop", 3)), *_TIMES, REMARK),
+    "sram": (
+        _CONFIG,
+        _WEIGHTS,
+        Column("Act", metric("activations_mb", 2)),
+        Column("Tot", metric("total_mb", 1)),
+        *_TIMES,
+        _TFLOPS,
+        Column("GFLOPS/MB", metric("gflops_per_mb", 1)),
+        REMARK,
+    ),
+    "sustained": (
+        _CONFIG,
+        Column("Calls", lambda row: UNKNOWN if row.n is None else str(row.n)),
+        *_TIMES,
+        _TFLOPS,
+        REMARK,
+    ),
+    "qos": (
+        _CONFIG,
+        *_TIMES,
+        Column("Ratio", ratio, "left"),
+        Column("First", number("first_ms", 4)),
+        Column("Compile", number("compile_ms", 3)),
+        Column("Load", number("load_ms", 3)),
+        REMARK,
+    ),
+    "compat": (_ITEM, _ERROR, REMARK),
+    "parity": (
+        _ITEM,
+        _ERROR,
+        Column("ulp", number("max_ulp", 3)),
+        Column("exact", lambda row: _per_cent(row.metrics.get("exact_share"))),
+        Column("Allowed", number("tolerance", 2)),
+        REMARK,
+    ),
+    "weights": (Column("Trial", parameter("trial"), "left"), Column("Verdict", _verdict, "left")),
+    "counters": (
+        Column("Counter", parameter("counter"), "left"),
+        Column("Value", _value),
+        Column("Unit", parameter("in"), "left"),
+    ),
+    "limits": (
+        Column("Limit", parameter("limit"), "left"),
+        Column("Programs", metric("programs", 0)),
+        Column("Median", median),
+        Column("±", half_width),
+        Column("", lambda row: row.unit or "", "left"),
+        Column("", lambda row: str(row.params.get("ending", row.params.get("verdict", remark(row)))), "left"),
+    ),
+}
