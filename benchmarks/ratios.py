@@ -67,6 +67,15 @@ COMPARISONS: dict[str, tuple[str, list[Against]]] = {
     "silu(a) b + a": ("GB/s", [COPY, OPERATION]),
     "softmax 12x256x256": ("GB/s", [COPY, OPERATION]),
     "RMSNorm 768x256": ("GB/s", [COPY, OPERATION]),
+    "Stories110M training step": (
+        "GFLOP/s",
+        [
+            Against(GEMM, limit="product"),
+            replace(STOCK, target=1 / 0.35, ways="fp32 *"),
+            replace(BEST, target=1 / 0.80),
+            BF16,
+        ],
+    ),
     "fp32 to fp16": ("GB/s", [COPY, OPERATION]),
     "fp16 to fp32": ("GB/s", [COPY, OPERATION]),
 }

@@ -21,6 +21,9 @@ import aneperf
 import gemm_ratio
 from aneperf import mil
 from aneperf.kernels.norm import norm_forward
+from aneperf.training.accounting import step_flops
+from aneperf.training.models import PRESETS, random_parameters
+from aneperf.training.pipeline import StaticPipeline
 from child import SECONDS, SETTLE, Unavailable, median_time, serve
 from compile_cost import STORIES110M, compile_all
 from gemm_ratio import halves, open_emulator, peak_loop, stack
@@ -82,6 +85,32 @@ def int8_stack(height: int, width: int) -> Case:
     return Case(program(define, shapes), flops)
 
 
+class TrainingStep:
+    """Forward, loss and backward of one sequence by the 72-kernel pipeline, adding to the gradients."""
+
+    def __init__(self) -> None:
+        config = PRESETS["stories110m"]
+        parameters = random_parameters(config)
+        self._pipeline = StaticPipeline(open_emulator(), config, parameters)
+        self._pipeline.load_fixed()
+        self._pipeline.load()
+        # A step reads the gradients until then and writes new ones, as in training.
+        self._gradients, self._base = (
+            {name: np.zeros_like(value) for name, value in parameters.items()} for _ in range(2)
+        )
+        self._tokens = np.random.default_rng(0).integers(0, config.vocab, config.seq + 1)
+        self._flops = step_flops(config).total
+
+    def native(self) -> Measured:
+        return median_time(self._step), self._flops
+
+    def _step(self) -> None:
+        tokens = self._tokens
+        self._pipeline.step(tokens[:-1], tokens[1:], self._gradients, base=self._base)
+        self._gradients, self._base = self._base, self._gradients
+        self._pipeline.take_spans()
+
+
 def gated(a: Any, b: Any) -> Any:
     return mil.silu(a) * b + a
 
@@ -95,6 +124,7 @@ CASES: dict[str, Callable[[], Case]] = {
     "silu(a) b + a": lambda: Case(program(gated, [LARGE] * 2)),
     "softmax 12x256x256": lambda: Case(program(lambda x: mil.softmax(x, -1), [(1, 12, 256, 256)])),
     "RMSNorm 768x256": lambda: Case(norm_forward(STORIES110M, weight=np.ones(768)).program),
+    "Stories110M training step": TrainingStep,
     "fp32 to fp16": lambda: Case(program(lambda x: mil.cast(x, "fp16"), [CONVERTED], "fp32")),
     "fp16 to fp32": lambda: Case(program(lambda x: mil.cast(x, "fp32"), [CONVERTED])),
     "add": lambda: Case(program(lambda x: mil.add(x, 1.0), [(1, 32, 1, 32)])),

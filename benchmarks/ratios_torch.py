@@ -13,8 +13,10 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 
 from child import SETTLE, median_time, serve
+from llama_torch import training_step
 
 Way = Callable[[], Any]
+TRAINING_STEP = "Stories110M training step"
 
 
 def stack(height: int, width: int) -> dict[str, Way]:
@@ -111,6 +113,10 @@ def conversion(source: torch.dtype, target: torch.dtype) -> dict[str, Way]:
     return {"copy_": lambda: y.copy_(x), "to": lambda: x.to(target)}
 
 
+def steps() -> dict[str, Way]:
+    return {"fp32 step": training_step(torch.float32), "bf16 step, autocast": training_step(torch.bfloat16)}
+
+
 def product_error() -> float:
     """The relative error of an fp32 product (2-norm): a library may take less precision than it is given."""
     a, b = torch.randn(512, 512), torch.randn(512, 512)
@@ -125,6 +131,7 @@ CASES: dict[str, Callable[[], dict[str, Way]]] = {
     "silu(a) b + a": gated,
     "softmax 12x256x256": softmax,
     "RMSNorm 768x256": rms_norm,
+    TRAINING_STEP: steps,
     "fp32 to fp16": lambda: conversion(torch.float32, torch.float16),
     "fp16 to fp32": lambda: conversion(torch.float16, torch.float32),
 }
@@ -154,7 +161,7 @@ def answer(do: str, case: str = "", way: str = "", threads: int = 0, precision: 
         prepared[case] = CASES[case]()
     if do == "list":
         return list(prepared[case])
-    with torch.inference_mode():
+    with torch.inference_mode(case != TRAINING_STEP):
         seconds = median_time(prepared[case][way])
     time.sleep(SETTLE)
     return seconds

@@ -19,7 +19,6 @@ namespace ane::emulator {
 namespace {
 
 constexpr int pauses_before_sleep = 2000;
-constexpr int pauses_before_yield = 1000;
 
 int threads_wanted() {
     const char* text = std::getenv("ANEPERF_THREADS");
@@ -65,66 +64,86 @@ ThreadPool& ThreadPool::shared() {
 }
 
 // Where the system refuses a thread, the others do its tasks.
-void ThreadPool::start_workers() {
-    workers_of_ = process_generation();
+void ThreadPool::need_workers() {
+    if (workers_of_ == process_generation()) return;
+    const std::lock_guard lock(starting_);
+    if (workers_of_ == process_generation()) return;
+    // What another thread had under way when the process was forked is the parent's.
+    for (Job& job : jobs_) job.count = 0;
     const SignalsBlocked blocked;
     try {
         for (int worker = 1; worker < size_; ++worker) std::thread([this, worker] { work(worker); }).detach();
     } catch (const std::exception&) {
     }
+    workers_of_ = process_generation();
 }
 
-// Runs tasks of the present job until none is left. The job cannot end, nor another begin, before the tasks
-// that were run here are reported.
-void ThreadPool::run_tasks(int worker) {
+void ThreadPool::Job::begin(int64_t tasks, Function task, const void* task_context) {
+    // No index is left of the previous job, so nobody reads these before the ticket is renewed.
+    count = 0;
+    done = 0;
+    function = task;
+    context = task_context;
+    ticket = ((ticket.load() >> 32) + 1) << 32;
+    count = tasks;
+}
+
+// Runs tasks until none is left. The job cannot end, nor another begin in its place, before the tasks that
+// were run here are reported.
+void ThreadPool::Job::run_tasks(int worker) {
     int64_t finished = 0;
-    for (uint64_t ticket = ticket_.load();;) {
-        const int64_t index = static_cast<uint32_t>(ticket);
-        const Function function = function_;
-        const void* context = context_;
-        if (index >= count_.load()) break;
-        if (!ticket_.compare_exchange_weak(ticket, ticket + 1)) continue;
-        function(context, index, worker);
+    for (uint64_t next = ticket.load();;) {
+        const int64_t index = static_cast<uint32_t>(next);
+        const Function task = function;
+        const void* task_context = context;
+        if (index >= count.load()) break;
+        if (!ticket.compare_exchange_weak(next, next + 1)) continue;
+        task(task_context, index, worker);
         ++finished;
-        ticket = ticket_.load();
+        next = ticket.load();
     }
-    if (finished > 0) done_.fetch_add(finished);
+    if (finished > 0) {
+        done.fetch_add(finished);
+        done.notify_one();
+    }
+}
+
+void ThreadPool::Job::wait() {
+    for (int spin = 0; spin < pauses_before_sleep && done.load() < count.load(); ++spin) pause();
+    for (int64_t seen = done.load(); seen < count.load(); seen = done.load()) done.wait(seen);
 }
 
 void ThreadPool::work(int worker) {
     uint32_t seen = 0;
     for (;;) {
-        run_tasks(worker);
-        for (int spin = 0; job_.load() == seen && spin < pauses_before_sleep; ++spin) pause();
-        job_.wait(seen);
-        seen = job_.load();
+        for (Job& job : jobs_) job.run_tasks(worker);
+        for (int spin = 0; begun_.load() == seen && spin < pauses_before_sleep; ++spin) pause();
+        begun_.wait(seen);
+        seen = begun_.load();
     }
 }
 
 void ThreadPool::run(int64_t count, Function function, const void* context) {
-    const std::unique_lock lock(in_use_, std::try_to_lock);
-    if (!lock || count <= 1 || size_ == 1) {
+    Job* job = nullptr;
+    std::unique_lock<ProcessLock> lock;
+    if (count > 1 && size_ > 1) {
+        for (Job& candidate : jobs_) {
+            lock = std::unique_lock(candidate.in_use, std::try_to_lock);
+            if (!lock) continue;
+            job = &candidate;
+            break;
+        }
+    }
+    if (!job) {
         for (int64_t index = 0; index < count; ++index) function(context, index, 0);
         return;
     }
-    // No index is left of the previous job, so nobody reads these before the ticket is renewed.
-    count_ = 0;
-    done_ = 0;
-    function_ = function;
-    context_ = context;
-    ticket_ = ((ticket_.load() >> 32) + 1) << 32;
-    count_ = count;
-    if (workers_of_ != process_generation()) start_workers();
-    job_.fetch_add(1);
-    job_.notify_all();
-    run_tasks(0);
-    for (int spin = 0; done_.load() < count; ++spin) {
-        if (spin < pauses_before_yield) {
-            pause();
-        } else {
-            std::this_thread::yield();
-        }
-    }
+    need_workers();
+    job->begin(count, function, context);
+    begun_.fetch_add(1);
+    begun_.notify_all();
+    job->run_tasks(0);
+    job->wait();
 }
 
 }  // namespace ane::emulator

@@ -1,6 +1,7 @@
 // The one pool of threads that all CPU work of this package shares.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -22,8 +23,8 @@ class ThreadPool {
     int size() const { return size_; }  // threads that run tasks, the caller's included
 
     // Calls task(index, worker) for each index below `count` < 2^32 and returns when all are done;
-    // 0 <= worker < size(). Tasks must neither throw nor use the pool. A caller that finds the pool taken
-    // runs its tasks on its own thread.
+    // 0 <= worker < size(), each at one task at a time. Tasks must neither throw nor use the pool. Two
+    // callers share the threads; any more run their tasks on their own.
     template <typename Task>
     void parallel_for(int64_t count, const Task& task) {
         run(
@@ -38,24 +39,33 @@ class ThreadPool {
     static constexpr size_t cache_line = 128;  // of Apple's cores; elsewhere a pair
     using Function = void (*)(const void* context, int64_t index, int worker);
 
+    // What a job's tasks change lies on lines apart from what they read.
+    struct Job {
+        ProcessLock in_use;
+        // The job's number in the upper half, the next index to hand out in the lower. A worker claims an
+        // index by exchange, so a worker that comes late can neither run a finished job nor take an index
+        // twice.
+        alignas(cache_line) std::atomic<uint64_t> ticket{0};
+        alignas(cache_line) std::atomic<int64_t> done{0};
+        alignas(cache_line) std::atomic<Function> function{nullptr};
+        std::atomic<const void*> context{nullptr};
+        std::atomic<int64_t> count{0};
+
+        void begin(int64_t tasks, Function task, const void* task_context);
+        void run_tasks(int worker);
+        void wait();
+    };
+
     explicit ThreadPool(int size) : size_(size) {}
     void run(int64_t count, Function function, const void* context);
-    void start_workers();
+    void need_workers();
     void work(int worker);
-    void run_tasks(int worker);
 
     const int size_;
-    ProcessLock in_use_;
-    int32_t workers_of_ = -1;       // the process generation that has the worker threads
-    std::atomic<uint32_t> job_{0};  // what idle workers wait on
-    // What a job's tasks change lies on lines apart from what they read.
-    // The job: its number in the upper half, the next index to hand out in the lower. A worker claims an
-    // index by exchange, so a worker that comes late can neither run a finished job nor take an index twice.
-    alignas(cache_line) std::atomic<uint64_t> ticket_{0};
-    alignas(cache_line) std::atomic<int64_t> done_{0};
-    alignas(cache_line) std::atomic<Function> function_{nullptr};
-    std::atomic<const void*> context_{nullptr};
-    std::atomic<int64_t> count_{0};
+    std::array<Job, 2> jobs_;  // the device's, and one of the host's beside it
+    ProcessLock starting_;
+    std::atomic<int32_t> workers_of_{-1};  // the process generation that has the worker threads
+    std::atomic<uint32_t> begun_{0};       // what idle workers wait on
 };
 
 }  // namespace ane::emulator

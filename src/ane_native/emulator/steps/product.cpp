@@ -7,8 +7,9 @@ namespace ane::emulator {
 namespace {
 
 constexpr int64_t tallest_tile = 256;
-constexpr int64_t narrowest_tile = 64;     // below, each element of x that becomes fp32 serves too few sums
-constexpr int64_t panel_budget = 1 << 17;  // floats: a tile's panel stays in the second-level cache
+constexpr int64_t narrowest_tile = 64;       // below, each element of x that becomes fp32 serves too few sums
+constexpr int64_t panel_budget = 1 << 17;    // floats: a tile's panel stays in the second-level cache
+constexpr int64_t operand_budget = 1 << 21;  // floats: a whole right operand stays in the last-level cache
 constexpr int64_t narrowest_direct_tile = 128;  // rows of y read in longer stretches
 constexpr int64_t most_direct_rows = 2;         // a panel would cost more than it gains
 constexpr int64_t enough_tasks = 32;            // for a few threads of unequal speed to end together
@@ -24,17 +25,39 @@ class Tiles {
         rows_ = in_blocks(std::min(p_.rows, tallest_tile));
         columns_ = std::min(padded(p_.columns), widest_tile);
         keeps_panel_ = p_.inner * columns_ <= panel_budget;
+        packs_first_ = !keeps_panel_ && !is_direct() && p_.rows > narrowest_tile &&
+                       p_.batches * p_.inner * padded(p_.columns) <= operand_budget;
         const double work = static_cast<double>(p_.batches) * static_cast<double>(in_blocks(p_.rows)) *
                             static_cast<double>(p_.inner) * static_cast<double>(p_.columns);
         const auto wanted = static_cast<int64_t>(std::clamp<double>(work / least_task, 1, enough_tasks));
-        while (count() < wanted && rows_ > (keeps_panel_ ? 2 * block_rows_ : narrowest_tile))
+        while (count() < wanted && rows_ > (keeps_panel_ || packs_first_ ? 2 * block_rows_ : narrowest_tile))
             rows_ = in_blocks(rows_ / 2);
         while (count() < wanted && columns_ > (is_direct() ? narrowest_direct_tile : narrowest_tile))
             columns_ = padded(columns_ / 2);
         while (count() < wanted && rows_ > block_rows_) rows_ = in_blocks(rows_ / 2);
         left_floats_ = padded(block_rows_ * std::min(p_.inner, block_depth));
-        panel_floats_ =
-            is_direct() ? 0 : (keeps_panel_ ? p_.inner : std::min(p_.inner, block_depth)) * columns_;
+        panel_floats_ = is_direct() || packs_first_
+                            ? 0
+                            : (keeps_panel_ ? p_.inner : std::min(p_.inner, block_depth)) * columns_;
+    }
+
+    // Whether panels are packed once, by all workers, before the tiles that share them are computed: where a
+    // worker cannot keep one, each tile would pack its own.
+    bool packs_first() const { return packs_first_; }
+
+    // Of all panels: of each batch, stretches of rows, and in each whole strips.
+    int64_t operand_floats() const { return packs_first_ ? p_.batches * batch_floats() : 0; }
+
+    void pack_all(const Execution& e, Buffer y, Buffer operand) const {
+        const int64_t depths = ceil_divide(p_.inner, block_depth),
+                      groups = ceil_divide(p_.columns, narrowest_tile);
+        e.threads.parallel_for(p_.batches * depths * groups, [&](int64_t task, int) {
+            const int64_t batch = task / groups / depths, k = task / groups % depths * block_depth,
+                          column = task % groups * narrowest_tile;
+            const Panel part{p_.offsets(batch)[1], k, std::min(block_depth, p_.inner - k), column,
+                             std::min(narrowest_tile, p_.columns - column)};
+            pack(e, e.at<half>(y), part, e.at<float>(operand) + batch * batch_floats() + at_panel(part));
+        });
     }
 
     int64_t count() const { return p_.batches * row_tiles() * column_tiles(); }
@@ -44,7 +67,7 @@ class Tiles {
         return left_floats_ + panel_floats_ + (in_one_block() ? block_rows_ : rows_) * columns_;
     }
 
-    void run(const Execution& e, Buffer x, Buffer y, Buffer bias, Buffer z, Buffer scratch,
+    void run(const Execution& e, Buffer x, Buffer y, Buffer bias, Buffer z, Buffer scratch, Buffer operand,
              Rounding rounding) const {
         std::array<Packed, ThreadPool::max_size> packed;
         std::fill_n(packed.begin(), e.threads.size(), Packed{-1, -1});
@@ -57,7 +80,9 @@ class Tiles {
             compute(
                 e,
                 {e.at<half>(x) + at_x, e.at<half>(y), at_y, task % row_tiles() * rows_, wanted.column,
-                 has_panel, e.at<float>(scratch) + worker * floats(), e.threads.size() * rows_},
+                 has_panel, e.at<float>(scratch) + worker * floats(),
+                 packs_first_ ? e.at<float>(operand) + batch * batch_floats() : nullptr,
+                 e.threads.size() * rows_},
                 [&](float* sums, int64_t row, int64_t n) {
                     if (bias >= 0)
                         e.kernels.binary(Binary::add, sums, e.at<float>(bias) + wanted.column, sums, size(n));
@@ -80,6 +105,7 @@ class Tiles {
         int64_t y_offset, row, column;
         bool has_panel;
         float* memory;
+        float* operand;      // of the batch, if it is packed
         int64_t rows_ahead;  // of those that other workers are likely to be at
     };
 
@@ -93,9 +119,10 @@ class Tiles {
         for (int64_t k = 0; k < p_.inner; k += block_depth) {
             const int64_t depth = std::min(block_depth, p_.inner - k);
             const bool first = k == 0, last = k + depth == p_.inner;
-            float* panel = left + left_floats_ + (keeps_panel_ ? k * columns_ : 0);
             const Panel part{tile.y_offset, k, depth, tile.column, n};
-            if (!is_direct() && !tile.has_panel) pack(e, tile.y, part, panel);
+            float* panel = tile.operand ? tile.operand + at_panel(part)
+                                        : left + left_floats_ + (keeps_panel_ ? k * columns_ : 0);
+            if (!is_direct() && !tile.operand && !tile.has_panel) pack(e, tile.y, part, panel);
             for (int64_t row = tile.row; row < end; row += block_rows_) {
                 const int64_t m = std::min(block_rows_, end - row);
                 const half* x = tile.x + row * p_.inner + k;
@@ -131,6 +158,11 @@ class Tiles {
         return y + part.offset + part.row * p_.columns + part.column;
     }
 
+    // Where a panel begins among those of its batch.
+    int64_t at_panel(const Panel& part) const {
+        return part.row * padded(p_.columns) + part.column * part.rows;
+    }
+    int64_t batch_floats() const { return p_.inner * padded(p_.columns); }
     int64_t in_blocks(int64_t rows) const { return ceil_divide(rows, block_rows_) * block_rows_; }
     int64_t row_tiles() const { return ceil_divide(p_.rows, rows_); }
     int64_t column_tiles() const { return ceil_divide(p_.columns, columns_); }
@@ -139,7 +171,7 @@ class Tiles {
 
     Product p_;
     int64_t block_rows_, rows_, columns_;  // of the sums in registers, and of a tile
-    bool keeps_panel_;
+    bool keeps_panel_, packs_first_;
     int64_t left_floats_, panel_floats_;
 };
 
@@ -150,8 +182,14 @@ void add_product(Lowering& l, const Product& product, Buffer x, Buffer y, Buffer
     const Buffer scratch = l.scratch(l.workers() * tiles.floats() * static_cast<int64_t>(sizeof(float)));
     std::vector<Buffer> reads = {x, y};
     if (bias >= 0) reads.push_back(bias);
+    Buffer operand = -1;
+    if (tiles.packs_first()) {
+        operand = l.scratch(tiles.operand_floats() * static_cast<int64_t>(sizeof(float)));
+        l.step({y}, {operand}, [=](const Execution& e) { tiles.pack_all(e, y, operand); });
+        reads.push_back(operand);
+    }
     l.step(reads, {z, scratch}, [=, rounding = l.profile().product](const Execution& e) {
-        tiles.run(e, x, y, bias, z, scratch, rounding);
+        tiles.run(e, x, y, bias, z, scratch, operand, rounding);
     });
 }
 
