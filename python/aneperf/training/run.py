@@ -110,7 +110,15 @@ def train(
     opened = devices.opened(device)
     environment, name = devices.info(opened), devices.name_of(opened)
     del opened
-    began = Began(model_name(shape), config, environment, source.description, saved.step, saved.loss)
+    began = Began(
+        model_name(shape),
+        config,
+        environment,
+        source.description,
+        source.unigram_entropy,
+        saved.step,
+        saved.loss,
+    )
     if parameters is None:
         parameters = saved.parts["parameters"] if saved.record else random_parameters(shape, seed)
     result = TrainingResult.beginning(began, peak_tflops)

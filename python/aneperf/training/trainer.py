@@ -155,11 +155,15 @@ class Trainer:
         self._load_seconds.append(loaded.compile_ms * 1e-3)
         self.device = loaded.device
         self._compiles_left, self._kernels_with_weights = loaded.compiles_left, loaded.compiled
-        if self._next is None and self._compiles_left < self._kernels_with_weights:
+        if self._next is None and self._loads_to_come(number) * loaded.compiled > loaded.compiles_left:
             # It starts and compiles what has no weights while this one steps.
             self._next = WorkerProcess(self._setup)
         self._loaded = True
         return Loaded(number, self._worker.pid, prepared, loaded)
+
+    def _loads_to_come(self, number: int) -> int:
+        """After that of the batch of this step."""
+        return self.config.updates - 1 - number // self.config.accumulation
 
     def _step(self, number: int, in_batch: int) -> StepDone:
         assert self._worker is not None
