@@ -337,13 +337,25 @@ def test_a_terminal_gets_the_live_view(
         def isatty(self) -> bool:
             return True
 
-    terminal = Terminal()
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setattr(sys, "stderr", terminal)
+    for name, other in (("stdout", []), ("stderr", ["--json", "-"])):
+        terminal = Terminal()
+        monkeypatch.setenv("TERM", "xterm")
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, name, terminal)
+            outcome = run("train", *SMALL, "--device", device_name, *other)
+        assert outcome.code == 0
+        assert "step 6/6" in terminal.getvalue()
+        assert "aneperf train dim32" in terminal.getvalue()
+        assert "step 0 " not in outcome.out + outcome.err
+
+
+def test_a_pipe_gets_lines_though_errors_go_to_a_terminal(
+    run: Any, device_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     outcome = run("train", *SMALL, "--device", device_name)
-    assert outcome.code == 0
-    assert "step 6/6" in terminal.getvalue()
-    assert outcome.out.startswith("aneperf train dim32")
+    assert "step 0 " in outcome.out
+    assert "\x1b" not in outcome.out + outcome.err
 
 
 def test_sparkline() -> None:

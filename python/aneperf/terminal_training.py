@@ -154,7 +154,8 @@ class LiveView:
             self._losses.append(event.loss)
             self._done = event.step + 1
         elif isinstance(event, BatchDone):
-            self._doing = "compiling"
+            last = self._began is not None and self._done == self._began.config.steps
+            self._doing = "finishing" if last else "compiling"
         elif isinstance(event, WorkerReplaced):
             self._lost += 1
             self._doing = f"starting a worker, since one was lost: {event.reason}"

@@ -89,7 +89,7 @@ def _totals(result: TrainingResult) -> list[str]:
         f"Total TFLOPS: {significant(result.total_tflops, 3)}, {flops.total / 1e6:,.0f}M FLOPs/step",
         f"ANE utilization: {of_peak}",
         f"Workers: {result.workers}{lost}",
-        f"Loss: {result.losses[0]:.4f} at step {result.first_step}, {last:.4f} over the last {averaged} steps; "
-        f"unigram entropy of the data {result.unigram_entropy:.4f}",
+        f"Loss: {result.losses[0]:.4f} at step {result.first_step}, {last:.4f} over the last {averaged} "
+        f"steps; unigram entropy of the data {result.unigram_entropy:.4f}",
         *([f"Checkpoint: {result.checkpoint}"] if result.checkpoint else []),
     ]
