@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,25 @@ def test_little_of_a_step_is_python(train: Any) -> None:
     result = train(model=model, steps=8, accumulation=4)
     share = sorted(step.other / step.wall for step in result.times)[4]
     assert share < 0.1
+
+
+def test_the_parameters_are_not_in_memory_twice(train: Any) -> None:
+    """Beside the shared state, until the workers have ended and the result gets its own."""
+    model = TransformerConfig(**{**vars(MODEL), "vocab": 40_000, "seq": 8})
+    held = []
+
+    def progress(event: Event) -> None:
+        if isinstance(event, StepDone):
+            held.append(tracemalloc.get_traced_memory()[0])
+
+    tracemalloc.start()
+    try:
+        result = train(model=model, steps=2, accumulation=1, progress=progress)
+        end = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    size = sum(value.nbytes for value in result.parameters.values())
+    assert max(held) < size / 2 < size < end
 
 
 def test_its_rows_have_the_published_keys(train: Any, tmp_path: Path) -> None:

@@ -132,6 +132,7 @@ def train(
                 state_folder=None if state_folder is None else Path(state_folder),
             )
         )
+        del parameters  # of which the trainer has its own, and a large model has no room for two
         saved.restore(trainer)
         observers: list[Observer] = [result.record]
         if telemetry is not None:
@@ -142,6 +143,7 @@ def train(
         if progress is not None:
             observers.append(progress)
         _run(trainer, began, saved, result, observers)
+        trainer.end_workers()
         result.parameters = {name: value.copy() for name, value in trainer.parts["parameters"].items()}
     if json is not None:
         result.save(json)

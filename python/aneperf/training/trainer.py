@@ -82,11 +82,15 @@ class Trainer:
 
     def close(self) -> None:
         """End the workers and give up the state."""
+        self.end_workers()
+        self._state.close()
+
+    def end_workers(self) -> None:
+        """Free what they take; a further `run` starts others."""
         for worker in (self._worker, self._next):
             if worker is not None:
                 worker.stop()
-        self._worker = self._next = None
-        self._state.close()
+        self._worker, self._next, self._loaded = None, None, False
 
     @property
     def parts(self) -> dict[str, Parameters]:
