@@ -202,12 +202,16 @@ def test_shared_memory_that_is_too_small(run: Any, monkeypatch: pytest.MonkeyPat
     assert_refused(outcome, "has 0 MiB free: name a folder for it with state_folder (--state-folder)")
 
 
-def test_other_shapes_of_a_preset() -> None:
+def test_other_shapes(tmp_path: Path) -> None:
     reshaped = aneperf.cli_training._reshaped
-    shape = reshaped("stories15m", {"dim": 128, "heads": 4})
+    shape = reshaped("stories15m", None, {"dim": 128, "heads": 4})
     assert (shape.dim, shape.heads, shape.kv_heads, shape.head_dim, shape.layers) == (128, 4, 4, 32, 6)
-    assert reshaped(None, {"seq": 128}) == replace(aneperf.training.models.PRESETS["stories110m"], seq=128)
-    assert reshaped("stories260k", {"dim": 128}).head_dim == 16
+    presets = aneperf.training.models.PRESETS
+    assert reshaped(None, None, {"seq": 128}) == replace(presets["stories110m"], seq=128)
+    assert reshaped("stories260k", None, {"dim": 128}).head_dim == 16
+    path = tmp_path / "m.bin"
+    aneperf.training.llama2c.save_llama2c(path, MODEL, aneperf.training.models.random_parameters(MODEL))
+    assert reshaped(None, path, {"seq": 24}) == replace(MODEL, seq=24)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs signals")
