@@ -202,12 +202,16 @@ def test_shared_memory_that_is_too_small(run: Any, monkeypatch: pytest.MonkeyPat
     assert_refused(outcome, "has 0 MiB free: name a folder for it with state_folder (--state-folder)")
 
 
-def test_other_shapes_of_a_preset() -> None:
+def test_other_shapes(tmp_path: Path) -> None:
     reshaped = aneperf.cli_training._reshaped
-    shape = reshaped("stories15m", {"dim": 128, "heads": 4})
+    shape = reshaped("stories15m", None, {"dim": 128, "heads": 4})
     assert (shape.dim, shape.heads, shape.kv_heads, shape.head_dim, shape.layers) == (128, 4, 4, 32, 6)
-    assert reshaped(None, {"seq": 128}) == replace(aneperf.training.models.PRESETS["stories110m"], seq=128)
-    assert reshaped("stories260k", {"dim": 128}).head_dim == 16
+    presets = aneperf.training.models.PRESETS
+    assert reshaped(None, None, {"seq": 128}) == replace(presets["stories110m"], seq=128)
+    assert reshaped("stories260k", None, {"dim": 128}).head_dim == 16
+    path = tmp_path / "m.bin"
+    aneperf.training.llama2c.save_llama2c(path, MODEL, aneperf.training.models.random_parameters(MODEL))
+    assert reshaped(None, path, {"seq": 24}) == replace(MODEL, seq=24)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs signals")
@@ -337,13 +341,25 @@ def test_a_terminal_gets_the_live_view(
         def isatty(self) -> bool:
             return True
 
-    terminal = Terminal()
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setattr(sys, "stderr", terminal)
+    for name, other in (("stdout", []), ("stderr", ["--json", "-"])):
+        terminal = Terminal()
+        monkeypatch.setenv("TERM", "xterm")
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, name, terminal)
+            outcome = run("train", *SMALL, "--device", device_name, *other)
+        assert outcome.code == 0
+        assert "step 6/6" in terminal.getvalue()
+        assert "aneperf train dim32" in terminal.getvalue()
+        assert "step 0 " not in outcome.out + outcome.err
+
+
+def test_a_pipe_gets_lines_though_errors_go_to_a_terminal(
+    run: Any, device_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     outcome = run("train", *SMALL, "--device", device_name)
-    assert outcome.code == 0
-    assert "step 6/6" in terminal.getvalue()
-    assert outcome.out.startswith("aneperf train dim32")
+    assert "step 0 " in outcome.out
+    assert "\x1b" not in outcome.out + outcome.err
 
 
 def test_sparkline() -> None:

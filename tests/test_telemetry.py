@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import aneperf
@@ -16,6 +17,7 @@ from aneperf.training.events import Event, StepDone
 from aneperf.training.trace import ROWS
 from test_train import MODEL, RUN
 
+METADATA = {"process_name", "thread_name", "thread_sort_index"}  # all that viewers know of these
 PUBLISHED_STEP = [
     "type",
     "step",
@@ -49,6 +51,7 @@ def test_telemetry(device_name: str, tmp_path: Path) -> None:
     assert head["aneperf"] == aneperf.__version__
     assert head["environment"]["device"] == result.environment.device
     assert head["config"]["model"]["dim"] == MODEL.dim
+    assert head["unigram_entropy"] == pytest.approx(np.log(MODEL.vocab), abs=1e-6)
     kinds = [line["type"] for line in rest]
     batch = ["worker", *["step", "times"] * 3, "batch", "perf", "update"]
     assert kinds == [*batch, *batch, "worker", *["step", "times"] * 2, "batch", "perf", "update"]
@@ -123,7 +126,10 @@ def test_lost_workers_are_told(device_name: str, tmp_path: Path) -> None:
 def test_a_trace(device_name: str, tmp_path: Path) -> None:
     path = tmp_path / "trace.json"
     result = aneperf.train(MODEL, device=device_name, trace=path, checkpoints=tmp_path / "c", **RUN)
-    events = json.loads(path.read_text())["traceEvents"]
+    trace = json.loads(path.read_text())
+    assert trace["otherData"]["environment"]["device"] == result.environment.device
+    events = trace["traceEvents"]
+    assert {event["name"] for event in events if event["ph"] == "M"} == METADATA
     rows = {e["tid"]: e["args"]["name"] for e in events if e["name"] == "thread_name"}
     assert tuple(rows[number] for number in sorted(rows)) == ROWS
     spans: dict[str, list[dict[str, Any]]] = {row: [] for row in ROWS}
@@ -138,13 +144,18 @@ def test_a_trace(device_name: str, tmp_path: Path) -> None:
     assert [event["name"] for event in spans["optimiser"]] == [f"update {n}" for n in range(4)]
     assert [event["name"] for event in spans["checkpoint"]] == [f"step {n}" for n in (3, 6, 9, 12)]
     assert sum(event["dur"] for event in spans["checkpoint"]) == pytest.approx(1e3 * result.checkpoint_ms)
-    assert [e["name"] for e in spans["compile"]] == ["kernels without weights", *["weights"] * 4]
+    assert [event["name"] for event in spans["worker start"]] == ["kernels without weights"]
+    assert [event["name"] for event in spans["compile"]] == ["weights"] * 4
     steps = [event for event in spans["CPU"] if event["name"].startswith("step ")]
     assert [event["name"] for event in steps] == [f"step {n}" for n in range(12)]
     for step, times in zip(steps, result.times, strict=True):
         assert step["dur"] == pytest.approx(1e3 * times.wall)
     for one, other in pairwise(steps):
         assert one["ts"] + one["dur"] <= other["ts"]
+    for row in ROWS:
+        for one, other in pairwise(sorted(spans[row], key=lambda event: (event["ts"], -event["dur"]))):
+            end = one["ts"] + one["dur"]
+            assert other["ts"] >= end - 1e-3 or other["ts"] + other["dur"] <= end + 1e-3, (row, one, other)
     inside = sum(step["ts"] <= e["ts"] < step["ts"] + step["dur"] for e in spans["device"] for step in steps)
     assert inside == len(spans["device"])
 

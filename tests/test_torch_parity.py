@@ -13,7 +13,7 @@ import pytest
 import aneperf
 from aneperf.kernels import TransformerConfig
 from aneperf.training.config import TrainingConfig
-from aneperf.training.data import Data
+from aneperf.training.data import Data, TokenFile
 from aneperf.training.llama2c import load_llama2c
 from aneperf.training.models import PRESETS, Parameters, random_parameters
 from aneperf.training.pipeline import StaticPipeline
@@ -135,7 +135,8 @@ def test_gradients_of_a_text_that_the_model_knows(
 ) -> None:
     """The gradients of its positions cancel, and what fp16 rounds away does not.
 
-    PyTorch with weights rounded to fp16, and fp32 otherwise, gives cosines from 0.9985 on.
+    PyTorch that rounds to fp16 what kernels round, in the forward pass only, gives cosines from 0.9986 on,
+    and from 0.9954 on with exact weights: see docs/training.md.
     """
     config, parameters = stories260k()
     text = np.array(json.loads((DATA / "stories260K_reference.json").read_text())["greedy_from_bos"])
@@ -150,9 +151,10 @@ def test_gradients_as_published(device: aneperf.Device, name: str, pipeline: typ
     check_gradients(step, parameters, random_text(config), False, 1e-4, 2e-3)
 
 
-# At higher rates runs that differ by a rounding part: Adam's first updates are as large for a gradient that
-# is next to nothing as for any other.
-ADAM: dict[str, Any] = {"steps": 20, "accumulation": 1, "learning_rate": 1e-4}
+ADAM: dict[str, Any] = {"steps": 20, "accumulation": 1}
+# On the refrain, whose loss falls by half a nat a step, runs that differ by a rounding part at higher rates:
+# Adam's first updates are as large for a gradient that is next to nothing as for any other.
+SLOW_ADAM: dict[str, Any] = {**ADAM, "learning_rate": 1e-4}
 ADAMW: dict[str, Any] = {
     "steps": 40,
     "accumulation": 2,
@@ -175,6 +177,13 @@ class Refrain:
     def sequence(self, step: int) -> np.ndarray:
         begin = 7 * step % 50
         return self._text[begin : begin + self._seq + 1]
+
+
+def documentation(config: TransformerConfig, folder: Path) -> Data:
+    """The bytes of Python's own."""
+    text = Path(pytest.importorskip("pydoc_data.topics").__file__).read_bytes()
+    np.frombuffer(text, np.uint8).astype("<u2").tofile(folder / "tokens.bin")
+    return TokenFile(folder / "tokens.bin", config.vocab, config.seq, seed=0)
 
 
 def torch_losses(config: TrainingConfig, parameters: Parameters, data: Data) -> list[float]:
@@ -219,17 +228,26 @@ def rate(config: TrainingConfig, update: int) -> float:
 
 
 @pytest.mark.parametrize("pipeline", ["static", "static-ane"])
-@pytest.mark.parametrize("optimizer", [ADAM, ADAMW], ids=["adam", "adamw"])
+@pytest.mark.parametrize(
+    ("optimizer", "text"),
+    [(ADAM, "documentation"), (SLOW_ADAM, "refrain"), (ADAMW, "refrain")],
+    ids=["adam", "slow adam", "adamw"],
+)
 @pytest.mark.parametrize("name", ["stories260k", "random stories260k", "wide"])
 def test_losses_of_twenty_updates(
-    pytestconfig: pytest.Config, name: str, optimizer: dict[str, Any], pipeline: Any
+    pytestconfig: pytest.Config,
+    tmp_path: Path,
+    name: str,
+    optimizer: dict[str, Any],
+    text: str,
+    pipeline: Any,
 ) -> None:
     model_config, parameters = model(name)
     if name == "wide":  # a vocabulary that is soon learnt
         model_config = replace(WIDE, vocab=4000)
         parameters = random_parameters(model_config)
     config = TrainingConfig(model_config, pipeline=pipeline, **optimizer)
-    data = Refrain(model_config)
+    data = Refrain(model_config) if text == "refrain" else documentation(model_config, tmp_path)
     with Trainer(config, parameters, data, device=str(pytestconfig.getoption("--device"))) as run:
         losses = [event.loss for event in run.run() if isinstance(event, StepDone)]
     expected = torch_losses(config, parameters, data)

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,7 @@ def test_a_result(train: Any, device: aneperf.Device) -> None:
     assert all(np.isfinite(result.losses))
     assert result.environment.device == aneperf.info(device).device
     assert result.workers == 1
+    assert result.unigram_entropy == pytest.approx(np.log(MODEL.vocab))
     assert not result.interrupted
     assert result.flops == step_flops(MODEL)
     assert result.device_tflops == pytest.approx(7 * result.flops.device / result.train_ms / 1e9)
@@ -75,6 +77,25 @@ def test_a_result(train: Any, device: aneperf.Device) -> None:
     moved = np.abs(result.parameters["layers.0.wq"] - random_parameters(MODEL, 4)["layers.0.wq"]).max()
     assert 1e-3 < moved < 1e-1
     assert result.notes == []
+
+
+def test_a_small_model_learns_real_text(train: Any, tmp_path: Path) -> None:
+    """More than how frequent bytes are: the documentation of Python that Python has, in 60 steps."""
+    text = Path(pytest.importorskip("pydoc_data.topics").__file__).read_bytes()
+    path = tmp_path / "tokens.bin"
+    np.frombuffer(text, np.uint8).astype("<u2").tofile(path)
+    model = TransformerConfig(
+        dim=64, hidden=128, layers=1, heads=4, kv_heads=4, head_dim=16, vocab=256, seq=128
+    )
+    result = train(
+        model=model, data=path, steps=60, accumulation=1, warmup=5, decay="cosine", beta2=0.95, seed=0
+    )
+    shares = np.bincount(np.frombuffer(text, np.uint8)) / len(text)
+    entropy = -sum(share * np.log(share) for share in shares if share)
+    assert result.unigram_entropy == pytest.approx(entropy)
+    assert result.losses[0] > 5
+    assert np.mean(result.losses[-10:]) < entropy - 0.25
+    assert f"over the last 10 steps; unigram entropy of the data {entropy:.4f}" in str(result)
 
 
 def test_the_report(train: Any) -> None:
@@ -102,6 +123,25 @@ def test_little_of_a_step_is_python(train: Any) -> None:
     result = train(model=model, steps=8, accumulation=4)
     share = sorted(step.other / step.wall for step in result.times)[4]
     assert share < 0.1
+
+
+def test_the_parameters_are_not_in_memory_twice(train: Any) -> None:
+    """Beside the shared state, until the workers have ended and the result gets its own."""
+    model = TransformerConfig(**{**vars(MODEL), "vocab": 40_000, "seq": 8})
+    held = []
+
+    def progress(event: Event) -> None:
+        if isinstance(event, StepDone):
+            held.append(tracemalloc.get_traced_memory()[0])
+
+    tracemalloc.start()
+    try:
+        result = train(model=model, steps=2, accumulation=1, progress=progress)
+        end = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    size = sum(value.nbytes for value in result.parameters.values())
+    assert max(held) < size / 2 < size < end
 
 
 def test_its_rows_have_the_published_keys(train: Any, tmp_path: Path) -> None:
@@ -357,7 +397,12 @@ def test_a_plot(train: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     result.plot(tmp_path / "curve.png")
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
     result.plot(tmp_path / "curve.svg")
-    assert b"<svg" in (tmp_path / "curve.svg").read_bytes()
+    drawn = (tmp_path / "curve.svg").read_text()
+    assert "<svg" in drawn
+    for text in ("loss (nats per token)", "mean of 10 steps", "unigram entropy of the data, 4.16"):
+        assert f"<!-- {text} -->" in drawn
+    if result.environment.is_software:
+        assert "not a Neural Engine measurement" in drawn
     with pytest.raises(aneperf.ArgumentError, match=r"curve\.xyz: no picture is written so: "):
         result.plot(tmp_path / "curve.xyz")
     assert not (tmp_path / "curve.xyz").exists()

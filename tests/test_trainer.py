@@ -133,6 +133,7 @@ def test_every_batch_has_a_worker_with_compiles_left(
             if isinstance(event, BatchDone):
                 pids.append(run.worker_pid)
                 batches.append(event)
+                assert (run._next is None) == (event.batch == 2)  # the last batch has nobody to wait for
         assert [batch.kernels for batch in batches] == [kernels] * 3
         assert all(batch.compile_ms > 0 for batch in batches)
         assert len(set(pids)) == 3

@@ -310,6 +310,20 @@ def test_an_answer_that_never_ends_in_time(impostor: Any) -> None:
         worker.ready(2)
 
 
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [("EvaluateError", WorkerLost), ("CompileBudgetError", WorkerLost), ("CompileError", TrainingError)],
+)
+def test_what_the_engine_refuses_to_one_process_it_may_do_for_another(
+    impostor: Any, error: str, raised: type[Exception]
+) -> None:
+    worker = impostor(
+        f'''answer(b'{{"type":"failed","error":"{error}","message":"0x1d"}}\\n'); time.sleep(600)'''
+    )
+    with pytest.raises(raised, match=f"{error}: 0x1d"):
+        worker.ready(60)
+
+
 def test_what_a_worker_says_before_it_ends_is_in_the_error(impostor: Any) -> None:
     worker = impostor("sys.exit('first line\\nthe engine is on fire')")
     with pytest.raises(WorkerLost, match="it ended with exit code 1: the engine is on fire"):

@@ -166,7 +166,7 @@ def train(
             shown.record(event)
 
         result = run_train(
-            _reshaped(model, changes) if changes else model,
+            _reshaped(model, weights, changes) if changes else model,
             pipeline=pipeline.value,
             steps=steps,
             data=data,
@@ -261,9 +261,15 @@ def data(
     write(f"{output}: {count} tokens of a vocabulary of {reader.vocab}", sys.stdout)
 
 
-def _reshaped(model: str | None, changes: dict[str, int]) -> TransformerConfig:
-    """A preset with other sizes; heads follow them: as many for keys, and dim / heads wide, if not told."""
-    preset = model_config(model or "stories110m")
+def _reshaped(model: str | None, weights: Path | None, changes: dict[str, int]) -> TransformerConfig:
+    """The model of that name, or of the weights, with other sizes.
+
+    Heads follow them: as many for keys, and dim / heads wide, if not told.
+    """
+    if model is None and weights is not None:
+        preset, _ = load_model(weights)
+    else:
+        preset = model_config(model or "stories110m")
     if "heads" in changes:
         changes = {"kv_heads": changes["heads"], **changes}
     if {"heads", "dim"} & changes.keys() and "head_dim" not in changes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from types import TracebackType
 from typing import Protocol, TextIO
@@ -44,10 +43,8 @@ class View(Protocol):
 
 
 def view(stream: TextIO | None) -> View:
-    """A live view if there is somebody to see it, or else lines to `stream`."""
-    if sys.stderr is not None and sys.stderr.isatty():
-        return LiveView(Console(stderr=True))
-    return Lines(stream)
+    """A live view in a terminal, lines in a file or a pipe."""
+    return LiveView(Console(file=stream)) if stream is not None and stream.isatty() else Lines(stream)
 
 
 class Lines:
@@ -157,7 +154,8 @@ class LiveView:
             self._losses.append(event.loss)
             self._done = event.step + 1
         elif isinstance(event, BatchDone):
-            self._doing = "compiling"
+            last = self._began is not None and self._done == self._began.config.steps
+            self._doing = "finishing" if last else "compiling"
         elif isinstance(event, WorkerReplaced):
             self._lost += 1
             self._doing = f"starting a worker, since one was lost: {event.reason}"

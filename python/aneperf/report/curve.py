@@ -18,13 +18,19 @@ if TYPE_CHECKING:
 
 
 def draw_losses(result: TrainingResult, path: str | os.PathLike[str]) -> None:
-    """The loss of every step and the mean of every batch; PNG unless the file's name tells another format."""
+    """The loss of every step, a running mean, and the data's unigram entropy, which a model has to pass.
+
+    PNG unless the file's name tells another format.
+    """
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
     steps = result.first_step + np.arange(len(result.losses))
     axes.plot(steps, result.losses, ".", color="0.7", label="step")
-    ends = result.first_step + np.cumsum([batch.steps for batch in result.batches])
-    axes.plot(ends - 1, [batch.mean_loss for batch in result.batches], label="mean of a batch")
+    if averaged := result.averaged_steps:
+        means = np.convolve(result.losses, np.full(averaged, 1 / averaged), "valid")
+        axes.plot(steps[averaged - 1 :], means, label=f"mean of {averaged} steps")
+    entropy = result.unigram_entropy
+    axes.axhline(entropy, color="0.3", ls="--", lw=1, label=f"unigram entropy of the data, {entropy:.2f}")
     axes.set(xlabel="step", ylabel="loss (nats per token)")
     axes.set_title(f"{result.model}, {result.config.pipeline}\n{result.environment.label}", fontsize=9)
     axes.legend()

@@ -75,7 +75,8 @@ def _totals(result: TrainingResult) -> list[str]:
     share = result.utilisation
     of_peak = "unavailable" if share is None else f"{share:.1%} of {result.peak_tflops:g} TFLOPS"
     device = {"ane": "", "emulator": " (emulator)"}.get(result.environment.device, " (stand-in)")
-    flops = result.flops
+    flops, averaged = result.flops, result.averaged_steps
+    last = sum(result.losses[-averaged:]) / averaged
     return [
         *lines,
         f"Compile time: {result.compile_ms:.0f} ms ({result.compile_ms / wall:.1%})",
@@ -89,7 +90,7 @@ def _totals(result: TrainingResult) -> list[str]:
         f"Total TFLOPS: {significant(result.total_tflops, 3)}, {flops.total / 1e6:,.0f}M FLOPs/step",
         f"ANE utilization: {of_peak}",
         f"Workers: {result.workers}{lost}",
-        f"Loss: {result.losses[0]:.4f} at step {result.first_step}, "
-        f"{result.batches[-1].mean_loss:.4f} over the last batch",
+        f"Loss: {result.losses[0]:.4f} at step {result.first_step}, {last:.4f} over the last {averaged} "
+        f"steps; unigram entropy of the data {result.unigram_entropy:.4f}",
         *([f"Checkpoint: {result.checkpoint}"] if result.checkpoint else []),
     ]

@@ -7,6 +7,7 @@ worker dies, goes on with the same data.
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from pathlib import Path
 from typing import Protocol
@@ -27,6 +28,11 @@ class Data(Protocol):
         """The same for the same tokens, wherever they are kept."""
         ...
 
+    @property
+    def unigram_entropy(self) -> float:
+        """In nats: the least loss of a model that knows how frequent tokens are, and nothing else."""
+        ...
+
     def sequence(self, step: int) -> NDArray[np.int64]:
         """The tokens of a step and, one further, its targets: [seq + 1]."""
 
@@ -38,6 +44,7 @@ class SyntheticTokens:
 
     def __init__(self, vocab: int, seq: int, seed: int) -> None:
         self._vocab, self._seq, self._seed = vocab, seq, seed
+        self.unigram_entropy = math.log(vocab)
 
     def sequence(self, step: int) -> NDArray[np.int64]:
         """Of this step, whatever came before."""
@@ -64,7 +71,7 @@ class TokenFile:
             self._tokens = np.memmap(self._path, "<u2", mode="r")
         except (OSError, ValueError) as error:
             raise ArgumentError(f"{path} cannot be read: {error}") from error
-        digest = hashlib.sha256()
+        digest, counts = hashlib.sha256(), np.zeros(vocab, np.int64)
         for begin in range(0, len(self._tokens), _SCAN):
             part = self._tokens[begin : begin + _SCAN]
             digest.update(part.data)
@@ -73,7 +80,9 @@ class TokenFile:
                 raise ArgumentError(
                     f"{path}: token {index} is {self._tokens[index]}; the model's vocabulary has {vocab}"
                 )
-
+            counts += np.bincount(part, minlength=vocab)
+        shares = counts[counts > 0] / len(self._tokens)
+        self.unigram_entropy = float(-(shares * np.log(shares)).sum())
         self.description = f"{len(self._tokens)} tokens, SHA-256 {digest.hexdigest()[:16]}"
 
     def __len__(self) -> int:

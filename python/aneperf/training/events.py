@@ -22,6 +22,7 @@ class Began:
     config: TrainingConfig
     environment: Environment
     data: str
+    unigram_entropy: float  # of the data, in nats
     first_step: int  # not 0 where a checkpoint is gone on from
     loss: float | None  # that the checkpoint has
 

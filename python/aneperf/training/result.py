@@ -55,6 +55,7 @@ class TrainingResult:
     config: TrainingConfig
     environment: Environment
     data: str
+    unigram_entropy: float  # of the data, in nats
     first_step: int
     peak_tflops: float | None
     losses: list[float] = field(default_factory=list)
@@ -72,7 +73,15 @@ class TrainingResult:
     @classmethod
     def beginning(cls, began: Began, peak_tflops: float | None) -> TrainingResult:
         """Of a run that has done nothing yet."""
-        return cls(began.model, began.config, began.environment, began.data, began.first_step, peak_tflops)
+        return cls(
+            began.model,
+            began.config,
+            began.environment,
+            began.data,
+            began.unigram_entropy,
+            began.first_step,
+            peak_tflops,
+        )
 
     def record(self, event: Event) -> None:
         """Take in what happened."""
@@ -87,6 +96,11 @@ class TrainingResult:
         elif isinstance(event, CheckpointSaved):
             self.checkpoint = event.folder
             self.checkpoint_ms += event.ms
+
+    @property
+    def averaged_steps(self) -> int:
+        """Of how many steps a mean loss is taken, single ones being noise: a batch, or 10."""
+        return min(len(self.losses), max(self.config.accumulation, 10))
 
     @property
     def compile_ms(self) -> float:

@@ -110,7 +110,15 @@ def train(
     opened = devices.opened(device)
     environment, name = devices.info(opened), devices.name_of(opened)
     del opened
-    began = Began(model_name(shape), config, environment, source.description, saved.step, saved.loss)
+    began = Began(
+        model_name(shape),
+        config,
+        environment,
+        source.description,
+        source.unigram_entropy,
+        saved.step,
+        saved.loss,
+    )
     if parameters is None:
         parameters = saved.parts["parameters"] if saved.record else random_parameters(shape, seed)
     result = TrainingResult.beginning(began, peak_tflops)
@@ -124,6 +132,7 @@ def train(
                 state_folder=None if state_folder is None else Path(state_folder),
             )
         )
+        del parameters  # of which the trainer has its own, and a large model has no room for two
         saved.restore(trainer)
         observers: list[Observer] = [result.record]
         if telemetry is not None:
@@ -134,6 +143,7 @@ def train(
         if progress is not None:
             observers.append(progress)
         _run(trainer, began, saved, result, observers)
+        trainer.end_workers()
         result.parameters = {name: value.copy() for name, value in trainer.parts["parameters"].items()}
     if json is not None:
         result.save(json)

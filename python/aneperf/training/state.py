@@ -48,12 +48,13 @@ class SharedState:
         Raises ArgumentError, before anything is written, where the state does not fit.
         """
         needed = bytes_needed(shapes)
+        size = f"{-(-needed >> 20)} MiB"
         place = folder if folder is not None else _default_folder()
         try:
             free = os.statvfs(place).f_bavail * os.statvfs(place).f_frsize
             if free < needed:
                 raise ArgumentError(
-                    f"the state of training takes {needed >> 20} MiB, and {place} has {free >> 20} MiB free: "
+                    f"the state of training takes {size}, and {place} has {free >> 20} MiB free: "
                     "name a folder for it with state_folder (--state-folder)"
                 )
             with tempfile.TemporaryFile(dir=place, prefix="aneperf-") as file:
@@ -66,7 +67,7 @@ class SharedState:
                 raise
         except OSError as error:
             raise ArgumentError(
-                f"no room for {needed >> 20} MiB of training state in {place}: {error}; name a folder for it "
+                f"no room for {size} of training state in {place}: {error}; name a folder for it "
                 "with state_folder (--state-folder)"
             ) from error
 

@@ -83,6 +83,7 @@ class Telemetry:
             model=began.model,
             config=config,
             data=began.data,
+            unigram_entropy=round(began.unigram_entropy, 6),
             first_step=began.first_step,
             peak_tflops=self._peak,
             environment=began.environment,

@@ -13,7 +13,7 @@ from ..files import whole_file
 from .clock import Span
 from .events import BatchDone, Began, CheckpointSaved, Event, Loaded, StepDone, WorkerReplaced
 
-ROWS = ("device", "CPU", "dW queue", "optimiser", "compile", "checkpoint")
+ROWS = ("device", "CPU", "dW queue", "optimiser", "compile", "worker start", "checkpoint")
 _US_PER_NS = 1e-3
 
 
@@ -23,6 +23,7 @@ class Trace:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._whole = whole_file(path)
         self._origin = time.monotonic_ns()
+        self._about: dict[str, Any] = {}
 
     def __enter__(self) -> Trace:
         self._file = self._whole.__enter__()
@@ -39,7 +40,7 @@ class Trace:
     ) -> None:
         # A run that failed is one that somebody wants to look at; one that was killed waits for nothing.
         if kind is None or issubclass(kind, Exception):
-            self._file.write(b"\n]}\n")
+            self._file.write(b'\n],"otherData":' + msgspec.json.encode(self._about) + b"}\n")
             kind = error = trace = None
         self._whole.__exit__(kind, error, trace)
 
@@ -47,13 +48,16 @@ class Trace:
         """Write the spans of what happened."""
         args: dict[str, Any]
         if isinstance(event, Began):
-            info = {"model": event.model, "environment": event.environment, "config": event.config}
-            self._write({"name": "aneperf", "ph": "M", "pid": 0, "tid": 0, "args": info})
+            self._about = {"model": event.model, "environment": event.environment, "config": event.config}
         elif isinstance(event, Loaded):
-            for name, ready in (("kernels without weights", event.prepared), ("weights", event.ready)):
+            # A worker starts while the one before it still compiles.
+            for row, name, ready in (
+                ("worker start", "kernels without weights", event.prepared),
+                ("compile", "weights", event.ready),
+            ):
                 if ready is not None:
                     args = {"kernels": ready.compiled, "compiles_used": ready.compiles_used, "pid": event.pid}
-                    self._span("compile", (name, ready.begin, ready.end), args)
+                    self._span(row, (name, ready.begin, ready.end), args)
         elif isinstance(event, StepDone):
             stepped = event.stepped
             self._span("CPU", (f"step {event.step}", stepped.begin, stepped.end), {"loss": stepped.loss})

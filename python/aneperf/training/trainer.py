@@ -82,11 +82,15 @@ class Trainer:
 
     def close(self) -> None:
         """End the workers and give up the state."""
+        self.end_workers()
+        self._state.close()
+
+    def end_workers(self) -> None:
+        """Free what they take; a further `run` starts others."""
         for worker in (self._worker, self._next):
             if worker is not None:
                 worker.stop()
-        self._worker = self._next = None
-        self._state.close()
+        self._worker, self._next, self._loaded = None, None, False
 
     @property
     def parts(self) -> dict[str, Parameters]:
@@ -155,11 +159,15 @@ class Trainer:
         self._load_seconds.append(loaded.compile_ms * 1e-3)
         self.device = loaded.device
         self._compiles_left, self._kernels_with_weights = loaded.compiles_left, loaded.compiled
-        if self._next is None and self._compiles_left < self._kernels_with_weights:
+        if self._next is None and self._loads_to_come(number) * loaded.compiled > loaded.compiles_left:
             # It starts and compiles what has no weights while this one steps.
             self._next = WorkerProcess(self._setup)
         self._loaded = True
         return Loaded(number, self._worker.pid, prepared, loaded)
+
+    def _loads_to_come(self, number: int) -> int:
+        """After that of the batch of this step."""
+        return self.config.updates - 1 - number // self.config.accumulation
 
     def _step(self, number: int, in_batch: int) -> StepDone:
         assert self._worker is not None

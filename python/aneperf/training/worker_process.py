@@ -13,10 +13,12 @@ from typing import TypeVar
 
 import msgspec
 
-from ..errors import AneError
+from ..errors import AneError, CompileBudgetError, EvaluateError
 from .messages import Answer, Command, Failed, Load, Ready, Setup, Step, Stepped
 
 _Answer = TypeVar("_Answer", Ready, Stepped)
+# What the engine refuses to one process, worn out, it may do for another.
+_OF_THE_PROCESS = (EvaluateError.__name__, CompileBudgetError.__name__)
 _LONGEST = 1 << 24  # bytes of an answer; a step's has some 10,000
 
 
@@ -103,7 +105,8 @@ class WorkerProcess:
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             raise WorkerLost(f"its answer cannot be read: {error}") from None
         if isinstance(answer, Failed):
-            raise TrainingError(f"{answer.error}: {answer.message}")
+            reason = f"{answer.error}: {answer.message}"
+            raise WorkerLost(reason) if answer.error in _OF_THE_PROCESS else TrainingError(reason)
         if not isinstance(answer, kind):
             raise WorkerLost(f"it answered with {type(answer).__name__.lower()}")
         return answer
