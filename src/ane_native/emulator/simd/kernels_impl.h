@@ -303,25 +303,40 @@ void reduce_columns(Reduction op, const half* x, size_t stride, size_t rows, flo
 inline Floats load_floats(const float* x, size_t count) { return load<Floats>(x, count); }
 inline Floats load_floats(const half* x, size_t count) { return widen(load<Halves>(x, count)); }
 
-// A NaN may be missed here: the sum is NaN all the same.
+// A NaN may be missed here: the sum of exponentials is NaN all the same.
 template <class T>
-inline Exponentials exponentials_of(const T* x, float* y, size_t n) {
-    const auto elements = [=](size_t i, size_t count) { return load_floats(x + i, count); };
-    const float maximum =
-        fold<extreme_strands>(n, -infinity, elements, [](auto a, auto b) { return b > a ? b : a; });
+inline float largest_of(const T* x, size_t n) {
+    return fold<extreme_strands>(
+        n, -infinity, [=](size_t i, size_t count) { return load_floats(x + i, count); },
+        [](auto a, auto b) { return b > a ? b : a; });
+}
+
+// y[i] = exp(x[i] - maximum); their sum.
+template <class T>
+inline float shifted_exponentials(const T* x, float maximum, float* y, size_t n) {
     const auto exponentials = [=](size_t i, size_t count) {
         const Floats e = exp(load_floats(x + i, count) - maximum);
         store(y + i, e, count);
         return e;
     };
-    return {maximum, fold<sum_strands>(n, 0.0f, exponentials, sum)};
+    return fold<sum_strands>(n, 0.0f, exponentials, sum);
 }
 
-Exponentials exponentials(const float* x, float* y, size_t n) { return exponentials_of(x, y, n); }
-Exponentials exponentials_of_halves(const half* x, float* y, size_t n) { return exponentials_of(x, y, n); }
+Exponentials exponentials(const float* x, float* y, size_t n) {
+    const float maximum = largest_of(x, n);
+    return {maximum, shifted_exponentials(x, maximum, y, n)};
+}
 
-void multiples(const float* x, float factor, half* y, size_t n, bool nan_is_zero) {
-    map<Floats>(x, y, n, [=](Floats v) { return narrow(v * factor, nan_is_zero); });
+// All rows go through one loop before the next: within a row each loop would wait for the result of the one
+// before.
+void softmax(const half* x, size_t rows, size_t n, float* scratch, half* y, bool nan_is_zero) {
+    float maxima[most_softmax_rows], factors[most_softmax_rows];
+    for (size_t row = 0; row < rows; ++row) maxima[row] = largest_of(x + row * n, n);
+    for (size_t row = 0; row < rows; ++row)
+        factors[row] = 1.0f / shifted_exponentials(x + row * n, maxima[row], scratch + row * n, n);
+    for (size_t row = 0; row < rows; ++row)
+        map<Floats>(scratch + row * n, y + row * n, n,
+                    [=, factor = factors[row]](Floats v) { return narrow(v * factor, nan_is_zero); });
 }
 
 void quantize(const half* x, Elements<float> scale, Elements<float> zero_point, bool is_signed, uint8_t* y,
@@ -388,8 +403,7 @@ constexpr Kernels make_kernels(const ProductKernels& products, const IntegerKern
         .reduce_columns = reduce_columns,
         .sum_of_squares = sum_of_squares,
         .exponentials = exponentials,
-        .exponentials_of_halves = exponentials_of_halves,
-        .multiples = multiples,
+        .softmax = softmax,
         .quantize = quantize,
         .dequantize = dequantize,
         .scale_integers = scale_integers,

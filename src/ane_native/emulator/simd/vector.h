@@ -44,6 +44,8 @@ using Ints [[gnu::vector_size(vector_bytes)]] = int32_t;  // for what cannot ove
 using Halves [[gnu::vector_size(vector_bytes / 2)]] = uint16_t;
 using ManyHalves [[gnu::vector_size(vector_bytes)]] = uint16_t;
 using Bytes [[gnu::vector_size(vector_bytes / 4)]] = uint8_t;
+using Doubles [[gnu::vector_size(2 * vector_bytes)]] = double;
+using Longs [[gnu::vector_size(2 * vector_bytes)]] = int64_t;
 using Mask = Ints;  // all ones where true, zero where false: what a comparison of Floats yields
 
 // The same bits, read as another type.
