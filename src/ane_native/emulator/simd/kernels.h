@@ -164,10 +164,14 @@ struct Kernels {
     float (*reduce)(Reduction op, const float* x, size_t n);  // n >= 1
     // y [n] from x [rows, n], whose rows are `stride` apart; rows are taken in order.
     void (*reduce_columns)(Reduction op, const half* x, size_t stride, size_t rows, float* y, size_t n);
+    // Sums of x * x as fp16 by a plain rounding, by column in the same way.
+    void (*sum_square_columns)(const half* x, size_t stride, size_t rows, float* y, size_t n,
+                               bool nan_is_zero);
     float (*sum_of_squares)(const float* x, size_t n);
     // y[i] = exp(x[i] - maximum of x); x may be y.
     Exponentials (*exponentials)(const float* x, float* y, size_t n);
-    // y = softmax of each row of x [rows, n], by a plain rounding; rows <= most_softmax_rows, scratch [rows, n].
+    // y = softmax of each row of x [rows, n], by a plain rounding; scratch [rows, n] and at most
+    // most_softmax_rows rows.
     void (*softmax)(const half* x, size_t rows, size_t n, float* scratch, half* y, bool nan_is_zero);
     // clamp(round_half_away(x / scale) + zero_point) to [-128, 127], or [0, 255] if not `is_signed`.
     void (*quantize)(const half* x, Elements<float> scale, Elements<float> zero_point, bool is_signed,

@@ -115,5 +115,13 @@ inline void store(T* p, Vector v, size_t count) {
     copy(p, elements, count);
 }
 
+// y[i] = function(x[i]); y may be x.
+template <class Vector, class T, class U, class Function>
+inline void map(const T* x, U* y, size_t n, Function function) {
+    size_t i = 0;
+    for (; i + lanes <= n; i += lanes) store(y + i, function(load<Vector>(x + i)));
+    if (i < n) store(y + i, function(load<Vector>(x + i, n - i)), n - i);
+}
+
 }  // namespace
 }  // namespace ane::emulator

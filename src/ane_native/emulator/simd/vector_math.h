@@ -1,6 +1,7 @@
 // Elementary functions on vectors of fp32, from correctly rounded operations alone: +, -, *, /, square root,
-// fused multiply-add, integer operations and selections. So every level and every machine gets the same bits, but for those of a
-// NaN. Polynomials are minimax fits; an error stated is relative, and the polynomial's own.
+// fused multiply-add, integer operations and selections. So every level and every machine gets the same bits,
+// but for those of a NaN. Polynomials are minimax fits; an error stated is relative, and the polynomial's
+// own.
 #pragma once
 
 #include "vector.h"
@@ -50,7 +51,11 @@ inline Floats fused(Floats a, Floats b, Floats c) { return _mm512_maskz_fmadd_ps
 #elif defined(__AVX2__)
 inline Floats fused(Floats a, Floats b, Floats c) { return _mm256_fmadd_ps(a, b, c); }
 #elif defined(__aarch64__)
-inline Floats fused(Floats a, Floats b, Floats c) { return vfmaq_f32(c, a, b); }
+inline Floats fused(Floats a, Floats b, Floats c) {
+    return __builtin_bit_cast(
+        Floats, vfmaq_f32(__builtin_bit_cast(float32x4_t, c), __builtin_bit_cast(float32x4_t, a),
+                          __builtin_bit_cast(float32x4_t, b)));
+}
 #else
 inline Floats fused(Floats a, Floats b, Floats c) {
     const Doubles product = __builtin_convertvector(a, Doubles) * __builtin_convertvector(b, Doubles);
@@ -58,8 +63,8 @@ inline Floats fused(Floats a, Floats b, Floats c) {
     const Doubles sum = product + term;
     const Doubles of_term = sum - product;
     const Doubles error = (product - (sum - of_term)) + (term - of_term);
-    // The product is exact, the sum is not. Rounded to the neighbour whose last bit is set, it lies on the side
-    // of every fp32, and of every tie between two, where the exact sum lies.
+    // The product is exact, the sum is not. Moved to the neighbour whose last bit is set, it lies on the same
+    // side of every fp32, and of every tie between two, as the exact sum.
     const Longs bits = __builtin_bit_cast(Longs, sum);
     const Longs away = (error > 0.0) ^ (sum < 0.0) ? Longs{} + 1 : Longs{} - 1;
     const Longs is_moved = ((error > 0.0) | (error < 0.0)) & ((bits & 1) == 0);
