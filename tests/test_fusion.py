@@ -169,6 +169,29 @@ def test_a_chain_is_one_operation_without_intermediate_tensors(emulator):
     assert compiled(emulator, program, fused=False).stats.operations == 7
 
 
+@pytest.mark.parametrize("name", ["emulator", "plain"])
+@pytest.mark.parametrize("axes", [[1], [3], [1, 3], [0, 1, 2, 3]])
+@pytest.mark.parametrize("square", [mil.square, lambda t: mil.mul(t, t)])
+def test_sums_of_squares_round_each_square(request, name, axes, square):
+    """The squares are rounded to fp16 as they would be in memory, those that overflow or vanish too."""
+    x = np.concatenate([normal_halves(5, (1, 40, 3, 33)), any_halves(6, (1, 40, 3, 33))], axis=2)
+
+    def define(t):
+        root = mil.abs(t)
+        return mil.reduce_sum(square(t), axes), mil.reduce_mean(square(root), axes)
+
+    device, program = request.getfixturevalue(name), build(define, x)
+    results = [run(compiled(device, program, fused=fused), x) for fused in (True, False)]
+    for got, expected in zip(*results, strict=True):
+        assert got.tobytes() == expected.tobytes()
+
+
+def test_a_sum_of_squares_keeps_no_squares(plain):
+    x = normal_halves(7, (1, 40, 3, 32))
+    program = build(lambda t: mil.reduce_sum(t * t, [1]), x)
+    assert compiled(plain, program, fused=True).stats.activation_bytes < x.nbytes
+
+
 def test_rows_join_what_comes_before_and_after(emulator):
     x = normal_halves(1, (8, 100, 96))
     program = build(lambda t: mil.mul(mil.softmax(mil.mul(t, 0.5), -1), 2.0), x)

@@ -9,8 +9,8 @@ namespace ane::emulator {
 
 namespace {
 
-constexpr int64_t usual_tile = 2048;  // elements: a few tiles fit the first-level cache
-constexpr int64_t tiles_per_task = 8;
+constexpr int64_t usual_tile = 1024;     // elements: a few tiles leave room in the first-level cache
+constexpr int64_t tiles_per_task = 128;  // at most: memory is fetched ahead only along a task
 constexpr int64_t tasks_per_worker = 4;  // at least, for threads of unequal speed to end together
 constexpr size_t most_operands = 3;
 

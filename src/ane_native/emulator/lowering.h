@@ -39,6 +39,8 @@ class Lowering {
     bool is_constant(const mil::Value& value);
 
     mil::OpView view(const mil::Operation& operation) const { return {function_, operation}; }
+    // Whether a step may compute what another one computes too, to spare it the way through memory.
+    bool fuses() const { return fuses_; }
     // Null for a port or a constant.
     const mil::Operation* producer(const mil::Value& value) const { return producers_[id(value)]; }
 

@@ -55,10 +55,19 @@ inline Halves narrow(Floats x) {
 
 inline float undefined(bool nan_is_zero) { return nan_is_zero ? 0.0f : __builtin_nanf(""); }
 
-// By a plain rounding.
-inline Halves narrow(Floats x, bool nan_is_zero) {
-    return narrow(x == x ? x : splat(undefined(nan_is_zero)));
+// x, or `instead` where x is NaN.
+#if defined(__AVX512F__)
+inline Floats defined(Floats x, float instead) {
+    // By kind of number, from the lowest bits on: a quiet or a signalling NaN takes 0, all else 1 for x.
+    const Ints choices = Ints{} + 0x11111100;
+    return _mm512_fixupimm_ps(splat(instead), x, __builtin_bit_cast(__m512i, choices), 0);
 }
+#else
+inline Floats defined(Floats x, float instead) { return x == x ? x : splat(instead); }
+#endif
+
+// By a plain rounding.
+inline Halves narrow(Floats x, bool nan_is_zero) { return narrow(defined(x, undefined(nan_is_zero))); }
 
 inline Halves narrow(Floats x, Rounding rounding) {
     const Words sign = as_words(x) & 0x80000000u;

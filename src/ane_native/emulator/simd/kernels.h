@@ -1,6 +1,6 @@
 // Vector kernels over fp32 tiles, compiled once for each SIMD level and chosen at run time.
-// Every level computes the same bits: reductions have 16 fixed lanes, and only matrix products of fp16,
-// below, fuse multiplications with additions.
+// Every level computes the same bits: reductions have 16 fixed lanes, and multiplications are fused with
+// additions only where every level does it, and in matrix products of fp16, below.
 #pragma once
 
 #include <cstddef>
@@ -91,6 +91,8 @@ struct Elements {
     size_t step;
 };
 
+constexpr size_t most_softmax_rows = 16;
+
 struct Exponentials {
     float maximum;  // of the exponents
     float sum;
@@ -162,12 +164,15 @@ struct Kernels {
     float (*reduce)(Reduction op, const float* x, size_t n);  // n >= 1
     // y [n] from x [rows, n], whose rows are `stride` apart; rows are taken in order.
     void (*reduce_columns)(Reduction op, const half* x, size_t stride, size_t rows, float* y, size_t n);
+    // Sums of x * x as fp16 by a plain rounding, by column in the same way.
+    void (*sum_square_columns)(const half* x, size_t stride, size_t rows, float* y, size_t n,
+                               bool nan_is_zero);
     float (*sum_of_squares)(const float* x, size_t n);
     // y[i] = exp(x[i] - maximum of x); x may be y.
     Exponentials (*exponentials)(const float* x, float* y, size_t n);
-    Exponentials (*exponentials_of_halves)(const half* x, float* y, size_t n);
-    // x * factor, by a plain rounding.
-    void (*multiples)(const float* x, float factor, half* y, size_t n, bool nan_is_zero);
+    // y = softmax of each row of x [rows, n], by a plain rounding; scratch [rows, n] and at most
+    // most_softmax_rows rows.
+    void (*softmax)(const half* x, size_t rows, size_t n, float* scratch, half* y, bool nan_is_zero);
     // clamp(round_half_away(x / scale) + zero_point) to [-128, 127], or [0, 255] if not `is_signed`.
     void (*quantize)(const half* x, Elements<float> scale, Elements<float> zero_point, bool is_signed,
                      uint8_t* y, size_t n);

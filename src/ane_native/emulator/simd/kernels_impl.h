@@ -4,19 +4,13 @@
 
 #include "half.h"
 #include "kernels.h"
+#include "reductions_impl.h"
 #include "vector.h"
 #include "vector_functions.h"
 #include "vector_math.h"
 
 namespace ane::emulator {
 namespace {
-
-template <class Vector, class T, class U, class Function>
-inline void map(const T* x, U* y, size_t n, Function function) {
-    size_t i = 0;
-    for (; i + lanes <= n; i += lanes) store(y + i, function(load<Vector>(x + i)));
-    if (i < n) store(y + i, function(load<Vector>(x + i, n - i)), n - i);
-}
 
 void to_float(const half* x, float* y, size_t n) {
     map<Halves>(x, y, n, [](Halves v) { return widen(v); });
@@ -195,135 +189,6 @@ void nan_to_infinity(const float* x, float* y, size_t n) {
     map<Floats>(x, y, n, [](Floats v) { return v == v ? v : splat(infinity); });
 }
 
-template <size_t... i>
-struct Indices {};
-template <size_t count, size_t... i>
-constexpr auto indices() {
-    if constexpr (count == 0)
-        return Indices<i...>{};
-    else
-        return indices<count - 1, count - 1, i...>();
-}
-
-template <size_t by, size_t... i>
-inline Floats rotated(Floats x, Indices<i...>) {
-    return __builtin_shufflevector(x, x, ((i + by) % lanes)...);
-}
-
-// Joins lane i with lane i + width, then those with width / 2, and so on to the first.
-template <size_t width, class Combine>
-inline float join(Floats x, Combine combine) {
-    const Floats joined = combine(x, rotated<width>(x, indices<lanes>()));
-    if constexpr (width == 1)
-        return joined[0];
-    else
-        return join<width / 2>(joined, combine);
-}
-
-// Element i joins running result number i mod `strands`, and a fixed tree joins those. `elements(i, count)`
-// is a vector of elements i to i + count - 1, and `start` an element that changes nothing.
-template <size_t strands, class Elements, class Combine>
-inline float fold(size_t n, float start, Elements elements, Combine combine) {
-    Floats running[strands / lanes];
-    for (Floats& r : running) r = splat(start);
-    size_t i = 0;
-    for (; i + strands <= n; i += strands) {
-        for (size_t j = 0; j < strands / lanes; ++j) {
-            running[j] = combine(running[j], elements(i + j * lanes, lanes));
-        }
-    }
-    size_t j = 0;
-    for (; i + lanes <= n; i += lanes, ++j) running[j] = combine(running[j], elements(i, lanes));
-    if (i < n) {
-        float last[lanes];
-        store(last, splat(start));
-        store(last, elements(i, n - i), n - i);
-        running[j] = combine(running[j], load<Floats>(last));
-    }
-    for (size_t width = strands / lanes / 2; width > 0; width /= 2) {
-        for (j = 0; j < width; ++j) running[j] = combine(running[j], running[j + width]);
-    }
-    return join<lanes / 2>(running[0], combine);
-}
-
-constexpr auto sum = [](auto a, auto b) { return a + b; };
-
-// Sums round, so every level must add in the same order. An extreme is the same in any order.
-constexpr size_t sum_strands = 16;
-constexpr size_t extreme_strands = 4 * lanes;
-
-float reduce(Reduction op, const float* x, size_t n) {
-    const auto elements = [=](size_t i, size_t count) { return load<Floats>(x + i, count); };
-    const auto larger = [](auto a, auto b) { return maximum(a, b); };
-    const auto smaller = [](auto a, auto b) { return minimum(a, b); };
-    switch (op) {
-        case Reduction::sum: return fold<sum_strands>(n, 0.0f, elements, sum);
-        case Reduction::max: return fold<extreme_strands>(n, -infinity, elements, larger);
-        case Reduction::min: break;
-    }
-    return fold<extreme_strands>(n, infinity, elements, smaller);
-}
-
-float sum_of_squares(const float* x, size_t n) {
-    const auto squares = [=](size_t i, size_t count) {
-        const Floats v = load<Floats>(x + i, count);
-        return v * v;
-    };
-    return fold<sum_strands>(n, 0.0f, squares, sum);
-}
-
-// `vectors` neighbouring columns of vectors, the last of `count` elements; running results stay in registers.
-template <size_t vectors, class Combine>
-inline void fold_columns(const half* x, size_t stride, size_t rows, float* y, size_t count, Combine combine) {
-    const auto element = [=](size_t row, size_t j) {
-        return widen(load<Halves>(x + row * stride + j * lanes, j + 1 < vectors ? lanes : count));
-    };
-    Floats running[vectors];
-    for (size_t j = 0; j < vectors; ++j) running[j] = element(0, j);
-    for (size_t row = 1; row < rows; ++row)
-        for (size_t j = 0; j < vectors; ++j) running[j] = combine(running[j], element(row, j));
-    for (size_t j = 0; j < vectors; ++j) store(y + j * lanes, running[j], j + 1 < vectors ? lanes : count);
-}
-
-void reduce_columns(Reduction op, const half* x, size_t stride, size_t rows, float* y, size_t n) {
-    const auto reduce_with = [=](auto combine) {
-        size_t i = 0;
-        for (; i + 4 * lanes <= n; i += 4 * lanes)
-            fold_columns<4>(x + i, stride, rows, y + i, lanes, combine);
-        for (; i < n; i += lanes)
-            fold_columns<1>(x + i, stride, rows, y + i, i + lanes <= n ? lanes : n - i, combine);
-    };
-    switch (op) {
-        case Reduction::sum: return reduce_with(sum);
-        case Reduction::max: return reduce_with([](Floats a, Floats b) { return maximum(a, b); });
-        case Reduction::min: return reduce_with([](Floats a, Floats b) { return minimum(a, b); });
-    }
-}
-
-inline Floats load_floats(const float* x, size_t count) { return load<Floats>(x, count); }
-inline Floats load_floats(const half* x, size_t count) { return widen(load<Halves>(x, count)); }
-
-// A NaN may be missed here: the sum is NaN all the same.
-template <class T>
-inline Exponentials exponentials_of(const T* x, float* y, size_t n) {
-    const auto elements = [=](size_t i, size_t count) { return load_floats(x + i, count); };
-    const float maximum =
-        fold<extreme_strands>(n, -infinity, elements, [](auto a, auto b) { return b > a ? b : a; });
-    const auto exponentials = [=](size_t i, size_t count) {
-        const Floats e = exp(load_floats(x + i, count) - maximum);
-        store(y + i, e, count);
-        return e;
-    };
-    return {maximum, fold<sum_strands>(n, 0.0f, exponentials, sum)};
-}
-
-Exponentials exponentials(const float* x, float* y, size_t n) { return exponentials_of(x, y, n); }
-Exponentials exponentials_of_halves(const half* x, float* y, size_t n) { return exponentials_of(x, y, n); }
-
-void multiples(const float* x, float factor, half* y, size_t n, bool nan_is_zero) {
-    map<Floats>(x, y, n, [=](Floats v) { return narrow(v * factor, nan_is_zero); });
-}
-
 void quantize(const half* x, Elements<float> scale, Elements<float> zero_point, bool is_signed, uint8_t* y,
               size_t n) {
     const int32_t low = is_signed ? -128 : 0, high = low + 255;
@@ -386,10 +251,10 @@ constexpr Kernels make_kernels(const ProductKernels& products, const IntegerKern
         .nan_to_infinity_halves = nan_to_infinity_halves,
         .reduce = reduce,
         .reduce_columns = reduce_columns,
+        .sum_square_columns = sum_square_columns,
         .sum_of_squares = sum_of_squares,
         .exponentials = exponentials,
-        .exponentials_of_halves = exponentials_of_halves,
-        .multiples = multiples,
+        .softmax = softmax,
         .quantize = quantize,
         .dequantize = dequantize,
         .scale_integers = scale_integers,

@@ -44,6 +44,8 @@ using Ints [[gnu::vector_size(vector_bytes)]] = int32_t;  // for what cannot ove
 using Halves [[gnu::vector_size(vector_bytes / 2)]] = uint16_t;
 using ManyHalves [[gnu::vector_size(vector_bytes)]] = uint16_t;
 using Bytes [[gnu::vector_size(vector_bytes / 4)]] = uint8_t;
+using Doubles [[gnu::vector_size(2 * vector_bytes)]] = double;
+using Longs [[gnu::vector_size(2 * vector_bytes)]] = int64_t;
 using Mask = Ints;  // all ones where true, zero where false: what a comparison of Floats yields
 
 // The same bits, read as another type.
@@ -111,6 +113,14 @@ inline void store(T* p, Vector v, size_t count) {
     T elements[lanes];
     store(elements, v);
     copy(p, elements, count);
+}
+
+// y[i] = function(x[i]); y may be x.
+template <class Vector, class T, class U, class Function>
+inline void map(const T* x, U* y, size_t n, Function function) {
+    size_t i = 0;
+    for (; i + lanes <= n; i += lanes) store(y + i, function(load<Vector>(x + i)));
+    if (i < n) store(y + i, function(load<Vector>(x + i, n - i)), n - i);
 }
 
 }  // namespace

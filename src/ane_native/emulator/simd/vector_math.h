@@ -1,6 +1,7 @@
 // Elementary functions on vectors of fp32, from correctly rounded operations alone: +, -, *, /, square root,
-// integer operations and selections. So every level and every machine gets the same bits, but for those of a
-// NaN. Polynomials are minimax fits; an error stated is relative, and the polynomial's own.
+// fused multiply-add, integer operations and selections. So every level and every machine gets the same bits,
+// but for those of a NaN. Polynomials are minimax fits; an error stated is relative, and the polynomial's
+// own.
 #pragma once
 
 #include "vector.h"
@@ -44,17 +45,46 @@ inline Floats sqrt(Floats x) {
     return x;
 }
 
+// a * b + c, rounded once.
+#if defined(__AVX512F__)
+inline Floats fused(Floats a, Floats b, Floats c) { return _mm512_maskz_fmadd_ps(every_lane, a, b, c); }
+#elif defined(__AVX2__)
+inline Floats fused(Floats a, Floats b, Floats c) { return _mm256_fmadd_ps(a, b, c); }
+#elif defined(__aarch64__)
+inline Floats fused(Floats a, Floats b, Floats c) {
+    return __builtin_bit_cast(
+        Floats, vfmaq_f32(__builtin_bit_cast(float32x4_t, c), __builtin_bit_cast(float32x4_t, a),
+                          __builtin_bit_cast(float32x4_t, b)));
+}
+#else
+inline Floats fused(Floats a, Floats b, Floats c) {
+    const Doubles product = __builtin_convertvector(a, Doubles) * __builtin_convertvector(b, Doubles);
+    const Doubles term = __builtin_convertvector(c, Doubles);
+    const Doubles sum = product + term;
+    const Doubles of_term = sum - product;
+    const Doubles error = (product - (sum - of_term)) + (term - of_term);
+    // The product is exact, the sum is not. Moved to the neighbour whose last bit is set, it lies on the same
+    // side of every fp32, and of every tie between two, as the exact sum.
+    const Longs bits = __builtin_bit_cast(Longs, sum);
+    const Longs away = (error > 0.0) ^ (sum < 0.0) ? Longs{} + 1 : Longs{} - 1;
+    const Longs is_moved = ((error > 0.0) | (error < 0.0)) & ((bits & 1) == 0);
+    return __builtin_convertvector(__builtin_bit_cast(Doubles, bits + (away & is_moved)), Floats);
+}
+#endif
+inline Floats fused(Floats a, Floats b, float c) { return fused(a, b, splat(c)); }
+inline Floats fused(Floats a, float b, Floats c) { return fused(a, splat(b), c); }
+
 // c[0] + c[1] x + ..., even and odd powers apart, which halves Horner's chain of dependent operations.
 template <size_t count>
 inline Floats polynomial(Floats x, const float (&c)[count]) {
     const Floats square = x * x;
     Floats strand[2] = {splat(c[count - 2]), splat(c[count - 1])};
     for (size_t i = count - 2; i > 1; i -= 2) {
-        strand[0] = strand[0] * square + c[i - 2];
-        strand[1] = strand[1] * square + c[i - 1];
+        strand[0] = fused(strand[0], square, c[i - 2]);
+        strand[1] = fused(strand[1], square, c[i - 1]);
     }
-    if constexpr (count % 2 == 0) return strand[0] + strand[1] * x;
-    return strand[1] * square + (strand[0] * x + c[0]);
+    if constexpr (count % 2 == 0) return fused(strand[1], x, strand[0]);
+    return fused(strand[1], square, fused(strand[0], x, c[0]));
 }
 
 struct Whole {
@@ -62,10 +92,9 @@ struct Whole {
     Words integer;
 };
 // The nearest whole number, for |x| < 2^22: adding 1.5 * 2^23 leaves it in the low bits.
-inline Whole nearest(Floats x) {
-    const Floats shifted = x + 0x1.8p23f;
-    return {shifted - 0x1.8p23f, as_words(shifted) - 0x4b400000u};
-}
+constexpr float shift = 0x1.8p23f;
+inline Whole unshifted(Floats x) { return {x - shift, as_words(x) - 0x4b400000u}; }
+inline Whole nearest(Floats x) { return unshifted(x + shift); }
 
 // x * 2^n for -252 <= n <= 254, which may overflow, or round to a subnormal.
 #if defined(__AVX512F__)
@@ -82,7 +111,7 @@ inline Floats scale(Floats x, Whole n) {
 // e^r for |r| <= 0.3475, within 2^-23.1.
 inline Floats exp_near_zero(Floats r) {
     constexpr float c[] = {0x1.fffdf8p-2f, 0x1.5557b6p-3f, 0x1.572c20p-5f, 0x1.1060cep-7f};
-    return 1.0f + (r + r * r * polynomial(r, c));
+    return 1.0f + fused(r * r, polynomial(r, c), r);
 }
 
 // x = n log(2) + r, for exponentials neither infinite nor zero.
@@ -92,8 +121,8 @@ struct Reduced {
 };
 inline Reduced reduce_exponent(Floats x) {
     x = clamp(x, -104.0f, 89.0f);
-    const Whole n = nearest(x * log2_e);
-    return {n, (x - n.value * 0x1.62e4p-1f) - n.value * 0x1.7f7d1cp-20f};
+    const Whole n = unshifted(fused(x, log2_e, splat(shift)));
+    return {n, fused(n.value, -0x1.7f7d1cp-20f, fused(n.value, -0x1.62e4p-1f, x))};
 }
 
 inline Floats exp(Floats x) {

@@ -9,12 +9,37 @@ namespace ane::emulator {
 
 namespace {
 
-float reduce_row(const Kernels& k, Reduction kind, const half* x, int64_t length) {
+// What a sum is taken of: x, or its squares as fp16.
+struct Summand {
+    const mil::Value& x;
+    bool is_squared;
+};
+
+// A sum of squares, which norms take, squares each element itself: nobody may need the squares in memory.
+Summand summand(Lowering& l, const mil::Value& x) {
+    const mil::Operation* producer = l.fuses() ? l.producer(x) : nullptr;
+    if (producer && (producer->op == "mul" || producer->op == "square")) {
+        const mil::OpView op = l.view(*producer);
+        const mil::Value& factor = op.value("x");
+        if (factor.type.shape == x.type.shape && (producer->op == "square" || &op.value("y") == &factor))
+            return {factor, true};
+    }
+    return {x, false};
+}
+
+float reduce_row(const Kernels& k, Reduction kind, const half* x, int64_t length,
+                 std::optional<bool> squares_nan_is_zero) {
     alignas(64) float values[tile];
+    alignas(64) half squares[tile];
     float result = 0;
     for (int64_t begin = 0; begin < length; begin += tile) {
         const auto n = static_cast<size_t>(std::min(tile, length - begin));
-        k.to_float(x + begin, values, n);
+        const half* from = x + begin;
+        if (squares_nan_is_zero) {
+            k.unary_halves(Unary::square, from, {}, squares, n, *squares_nan_is_zero);
+            from = squares;
+        }
+        k.to_float(from, values, n);
         float part = k.reduce(kind, values, n);
         if (begin > 0) {
             const float both[2] = {result, part};
@@ -27,13 +52,15 @@ float reduce_row(const Kernels& k, Reduction kind, const half* x, int64_t length
 
 template <Reduction kind, bool mean>
 void lower_reduce(Lowering& l, const mil::OpView& op, Results results) {
-    const mil::Value& value = op.value("x");
+    const auto [value, is_squared] =
+        kind == Reduction::sum ? summand(l, op.value("x")) : Summand{op.value("x"), false};
     const RowOperand operand = rows_of(l, value, op.axes("axes", value.type.rank()));
     const RowView view = operand.view;
     const Rounding rounding = l.profile().reduction;
+    const bool nan_is_zero = l.profile().elementwise.nan_is_zero;
     const Buffer x = operand.buffer, y = l.result(*results[0]);
     constexpr int64_t rows_per_task = 16;
-    l.step({x}, {y}, [=](const Execution& e) {
+    l.step({x}, {y}, [=, squares = is_squared](const Execution& e) {
         const auto finish = [&](float* values, half* to, size_t n) {
             if (mean)
                 e.kernels.binary_scalar(Binary::real_div, values, static_cast<float>(view.length), values, n);
@@ -44,8 +71,8 @@ void lower_reduce(Lowering& l, const mil::OpView& op, Results results) {
                 float values[rows_per_task];
                 const int64_t first = task * rows_per_task, n = std::min(rows_per_task, view.outer - first);
                 for (int64_t i = 0; i < n; ++i)
-                    values[i] =
-                        reduce_row(e.kernels, kind, e.at<half>(x) + (first + i) * view.length, view.length);
+                    values[i] = reduce_row(e.kernels, kind, e.at<half>(x) + (first + i) * view.length,
+                                           view.length, squares ? std::optional(nan_is_zero) : std::nullopt);
                 finish(values, e.at<half>(y) + first, static_cast<size_t>(n));
             });
             return;
@@ -56,9 +83,12 @@ void lower_reduce(Lowering& l, const mil::OpView& op, Results results) {
             alignas(64) float values[columns];
             const int64_t outer = task / pieces, begin = task % pieces * columns;
             const auto n = static_cast<size_t>(std::min(columns, view.inner - begin));
-            e.kernels.reduce_columns(kind, e.at<half>(x) + outer * view.length * view.inner + begin,
-                                     static_cast<size_t>(view.inner), static_cast<size_t>(view.length),
-                                     values, n);
+            const half* from = e.at<half>(x) + outer * view.length * view.inner + begin;
+            const auto stride = static_cast<size_t>(view.inner), rows = static_cast<size_t>(view.length);
+            if (squares)
+                e.kernels.sum_square_columns(from, stride, rows, values, n, nan_is_zero);
+            else
+                e.kernels.reduce_columns(kind, from, stride, rows, values, n);
             finish(values, e.at<half>(y) + outer * view.inner + begin, n);
         });
     });
@@ -74,10 +104,21 @@ void lower_softmax(Lowering& l, const mil::OpView& op, Results results) {
         return add_row_step(l, step,
                             [n](const Execution& e, float* row, int64_t) { softmax(e.kernels, row, n); });
     const bool nan_is_zero = l.profile().elementwise.nan_is_zero;
-    add_packed_rows(l, step, [=](const Piece& p, const half* row, half* to, int64_t) {
-        const float sum = p.kernels.exponentials_of_halves(row, p.scratch, n).sum;
-        p.kernels.multiples(p.scratch, 1.0f / sum, to, n, nan_is_zero);
-    });
+    constexpr int64_t elements_at_once = 1024;
+    const int64_t length = operand.view.length, count = operand.view.outer * length;
+    const int64_t at_once = std::clamp<int64_t>(elements_at_once / length, 1, most_softmax_rows) * length;
+    l.step({.count = count,
+            .operands = {{step.x, sizeof(half), packed_walk(count)}},
+            .result = {step.y, sizeof(half), packed_walk(count)},
+            .compute =
+                [=](const Piece& p) {
+                    for (int64_t i = 0; i < p.count; i += at_once)
+                        p.kernels.softmax(p.array<half>(0) + i,
+                                          static_cast<size_t>(std::min(at_once, p.count - i) / length), n,
+                                          p.scratch, p.to<half>() + i, nan_is_zero);
+                },
+            .row = length,
+            .scratch_floats = at_once});
 }
 
 void lower_layer_norm(Lowering& l, const mil::OpView& op, Results results) {
