@@ -354,11 +354,13 @@ n = lambda *s: r.standard_normal(s).astype(np.float32)
 x, w, dy, dx, dw = n(96, 130), n(96), n(96, 130), n(96, 130), n(96)
 y = np.empty_like(x); host.rms_norm(x, w, 1e-5, y); host.rms_norm_backward(dy, x, w, 1e-5, dx, dw)
 logits = n(3000, 130); loss = host.cross_entropy(logits, r.integers(0, 3000, 130))
+products = [np.empty((96, 96), np.float32), np.empty((17, 97), np.float32)]
+for a, b, c in zip((dy, n(17, 700)), (x, n(97, 700)), products): host.product(a, b, c, transpose_b=True)
 p, g, m, v = n(50000), n(50000), n(50000), abs(n(50000))
 rates = dict(learning_rate=.01, beta1=.9, beta2=.95, epsilon=1e-8, weight_decay=.1)
 host.adam(p, g, m, v, step=3, gradient_scale=.5, **rates)
 h = hashlib.sha256()
-for a in (y, dx, dw, logits, p, m, v): h.update(a.tobytes())
+for a in (y, dx, dw, logits, *products, p, m, v): h.update(a.tobytes())
 print(h.hexdigest(), loss, host.sum_of_squares(p))
 """
     hashes = {
