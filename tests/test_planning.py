@@ -284,6 +284,13 @@ def test_what_no_output_needs_is_dropped(emulator):
     oracle.assert_same(run(heavy, x)[0], run(lean, x)[0])
 
 
+def test_a_constant_that_a_product_packs_is_kept_only_packed(emulator):
+    x, matrix = normal_halves(4, (1, 70, 600)), normal_halves(5, (600, 260))
+    program = build(lambda t: mil.matmul(t, matrix), x).compile(emulator)
+    assert program.stats.weight_bytes == 600 * 288 * 4  # fp32, in whole strips
+    oracle.assert_within(run(program, x)[0], oracle.matmul(x, matrix))
+
+
 def test_one_result_of_several_may_be_unused(device):
     x = any_halves(6, (1, 6, 2, 5))
     (got,) = evaluate(device, lambda t: mil.split(t, 3, 1)[1], x)

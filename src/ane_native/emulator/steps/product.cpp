@@ -180,14 +180,13 @@ class Tiles {
 void add_product(Lowering& l, const Product& product, Buffer x, Buffer y, Buffer bias, Buffer z) {
     const Tiles tiles(product, l.kernels());
     const Buffer scratch = l.scratch(l.workers() * tiles.floats() * static_cast<int64_t>(sizeof(float)));
-    std::vector<Buffer> reads = {x, y};
-    if (bias >= 0) reads.push_back(bias);
     Buffer operand = -1;
     if (tiles.packs_first()) {
         operand = l.scratch(tiles.operand_floats() * static_cast<int64_t>(sizeof(float)));
         l.step({y}, {operand}, [=](const Execution& e) { tiles.pack_all(e, y, operand); });
-        reads.push_back(operand);
     }
+    std::vector<Buffer> reads = {x, tiles.packs_first() ? operand : y};  // y's memory is free once packed
+    if (bias >= 0) reads.push_back(bias);
     l.step(reads, {z, scratch}, [=, rounding = l.profile().product](const Execution& e) {
         tiles.run(e, x, y, bias, z, scratch, operand, rounding);
     });
