@@ -7,6 +7,7 @@
 #include <charconv>
 #include <cstdlib>
 #include <cstring>
+#include <limits>
 #include <mutex>
 #include <string>
 #include <thread>
@@ -19,6 +20,7 @@ namespace ane::emulator {
 namespace {
 
 constexpr int pauses_before_sleep = 2000;
+constexpr int64_t most_tasks = std::numeric_limits<uint32_t>::max();  // that a ticket counts
 
 int threads_wanted() {
     const char* text = std::getenv("ANEPERF_THREADS");
@@ -126,7 +128,7 @@ void ThreadPool::work(int worker) {
 void ThreadPool::run(int64_t count, Function function, const void* context) {
     Job* job = nullptr;
     std::unique_lock<ProcessLock> lock;
-    if (count > 1 && size_ > 1) {
+    if (count > 1 && count <= most_tasks && size_ > 1) {
         for (Job& candidate : jobs_) {
             lock = std::unique_lock(candidate.in_use, std::try_to_lock);
             if (!lock) continue;

@@ -22,9 +22,9 @@ class ThreadPool {
 
     int size() const { return size_; }  // threads that run tasks, the caller's included
 
-    // Calls task(index, worker) for each index below `count` < 2^32 and returns when all are done;
+    // Calls task(index, worker) for each index below `count` and returns when all are done;
     // 0 <= worker < size(), each at one task at a time. Tasks must neither throw nor use the pool. Two
-    // callers share the threads; any more run their tasks on their own.
+    // callers share the threads; any more run their tasks on their own, as does one with 2^32 tasks.
     template <typename Task>
     void parallel_for(int64_t count, const Task& task) {
         run(
