@@ -61,9 +61,8 @@ class Llama(nn.Module):
         return F.linear(self.norm(x), self.embedding.weight)
 
 
-def training_step(dtype: torch.dtype) -> Callable[[], Any]:
+def training_step(model: Llama, dtype: torch.dtype) -> Callable[[], Any]:
     """A step that adds to the gradients; with bf16 its products are autocast."""
-    model = Llama(**STORIES110M)
     tokens = torch.randint(STORIES110M["vocab"], (STORIES110M["seq"] + 1,))
 
     def step() -> None:

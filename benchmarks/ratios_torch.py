@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 
 from child import SETTLE, median_time, serve
-from llama_torch import training_step
+from llama_torch import STORIES110M, Llama, training_step
 
 Way = Callable[[], Any]
 TRAINING_STEP = "Stories110M training step"
@@ -114,7 +114,9 @@ def conversion(source: torch.dtype, target: torch.dtype) -> dict[str, Way]:
 
 
 def steps() -> dict[str, Way]:
-    return {"fp32 step": training_step(torch.float32), "bf16 step, autocast": training_step(torch.bfloat16)}
+    model = Llama(**STORIES110M)
+    dtypes = {"fp32 step": torch.float32, "bf16 step, autocast": torch.bfloat16}
+    return {name: training_step(model, dtype) for name, dtype in dtypes.items()}
 
 
 def product_error() -> float:
