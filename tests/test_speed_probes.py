@@ -238,7 +238,7 @@ def test_a_dispatch_floor_that_no_line_has(device: FakeDevice) -> None:
     for stack in PROBES["dispatch"][2]:
         device.times[fake_text(stack)] = lambda call, stack=stack: 1000 * stack.depth**2  # type: ignore[misc]
     row = run(aneperf.dispatch, device).rows[-1]
-    assert (row.status, row.median) == ("error", None)
+    assert (row.status, row.median) == ("unsupported", None)
     assert "no straight line" in str(row.reason)
     device.outcomes = {fake_text(stack): CompileError("no") for stack in PROBES["dispatch"][2][2:]}
     row = run(aneperf.dispatch, device).rows[-1]
@@ -406,7 +406,10 @@ def test_a_child_stops_where_its_compiles_end(device: FakeDevice) -> None:
 )
 def test_on_the_emulator(emulator: Any, probe: Callable[..., Result], options: dict[str, Any]) -> None:
     result = probe(emulator, budget=60.0, clock=TickingClock(1.0), **options)
-    assert {row.status for row in result} == {"ok"}
+    # Whether times lie on a line is the machine's affair.
+    refused = [row for row in result if row.status != "ok"]
+    assert [row.key for row in refused] in ([], ["dispatch/intercept"])
+    assert all("no straight line" in row.reason for row in refused)
     assert json.loads(result.to_json())["probe"] == result.probe
     assert str(result)
 

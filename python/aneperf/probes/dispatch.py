@@ -32,7 +32,8 @@ def dispatch(
     The latter is what a line through times leaves at no work. Stacks of 1 to 32 convolutions, 64 channels at
     32 positions, are timed in turns. `budget` is in seconds of `clock`, for the whole probe. Keys:
     "dispatch/conv64x1/sp32/fp16-ports" is the smallest kernel, "dispatch/intercept" the fit of the others'
-    time over work, whose metrics hold "ms_per_layer" and its interval. Notes say whether the two agree.
+    time over work, whose metrics hold "ms_per_layer" and its interval; a device where it is negative does not
+    support it. Notes say whether the two agree.
     Raises ArgumentError, DeviceUnavailable.
     """
     stacks = [ConvStack(CHANNELS, depth, width=POSITIONS, port_dtype="fp16") for depth in DEPTHS]
@@ -61,7 +62,7 @@ def _conclude(rows: Sequence[Row]) -> tuple[Row, list[str]]:
     floor, slope = line.intercept, line.slope
     if floor.value <= 0:
         reason = f"the intercept is {floor.value:.2g} ms: time is no straight line over this work"
-        return Row(key=key, params=params, status="error", reason=reason), []
+        return Row(key=key, params=params, status="unsupported", reason=reason), []
     bounds = {
         "ms_per_layer": slope.value,
         "ms_per_layer_low": slope.ci_low,
