@@ -4,7 +4,8 @@ import pytest
 from hypothesis import settings
 
 import aneperf
-from programs import NO_BUDGET
+from support.command import run  # noqa: F401  a fixture
+from support.programs import NO_BUDGET
 
 # Compiling and first calls make times uneven, so no example has a deadline.
 settings.register_profile("repeatable", deadline=None, derandomize=True, max_examples=100)

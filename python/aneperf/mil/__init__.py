@@ -6,29 +6,51 @@ b.output("y", mil.relu(mil.conv(x, weight)))
 b.build().compile(device)
 """
 
-from .activations import (
+from .builder import (
+    Builder,
+    Program,
+)
+from .call import (
+    const,
+)
+from .elementwise import (
     abs,
+    add,
     atan,
     ceil,
     clamped_relu,
     clip,
     cos,
     elu,
+    equal,
     erf,
     exp,
     exp2,
     floor,
+    floor_div,
     gelu,
+    greater,
+    greater_equal,
     inverse,
     leaky_relu,
+    less,
+    less_equal,
     linear_activation,
     log,
+    logical_not,
+    maximum,
+    minimum,
+    mul,
+    not_equal,
+    pow,
     prelu,
+    real_div,
     relu,
     relu6,
     round,
     rsqrt,
     scaled_tanh,
+    select,
     sigmoid,
     sigmoid_hard,
     sign,
@@ -38,16 +60,10 @@ from .activations import (
     softsign,
     sqrt,
     square,
+    sub,
     tanh,
     threshold,
     thresholded_relu,
-)
-from .apply import (
-    const,
-)
-from .builder import (
-    Builder,
-    Program,
 )
 from .graph import (
     BlobReference,
@@ -57,48 +73,7 @@ from .graph import (
     Operation,
     Tensor,
 )
-from .ops import (
-    add,
-    conv,
-    conv_transpose,
-    einsum,
-    equal,
-    floor_div,
-    greater,
-    greater_equal,
-    less,
-    less_equal,
-    linear,
-    logical_not,
-    matmul,
-    maximum,
-    minimum,
-    mul,
-    not_equal,
-    pow,
-    real_div,
-    scaled_dot_product_attention,
-    select,
-    sub,
-)
-from .reductions import (
-    batch_norm,
-    instance_norm,
-    l2_norm,
-    layer_norm,
-    local_response_norm,
-    reduce_l1_norm,
-    reduce_l2_norm,
-    reduce_log_sum,
-    reduce_log_sum_exp,
-    reduce_max,
-    reduce_mean,
-    reduce_min,
-    reduce_sum,
-    reduce_sum_square,
-    softmax,
-)
-from .shapes import (
+from .movement import (
     batch_to_space,
     concat,
     crop,
@@ -120,6 +95,24 @@ from .shapes import (
     tile,
     topk,
     transpose,
+)
+from .product import conv, conv_transpose, einsum, linear, matmul, scaled_dot_product_attention
+from .reduction import (
+    batch_norm,
+    instance_norm,
+    l2_norm,
+    layer_norm,
+    local_response_norm,
+    reduce_l1_norm,
+    reduce_l2_norm,
+    reduce_log_sum,
+    reduce_log_sum_exp,
+    reduce_max,
+    reduce_mean,
+    reduce_min,
+    reduce_sum,
+    reduce_sum_square,
+    softmax,
 )
 from .storage import (
     cast,
@@ -143,7 +136,7 @@ from .weights import (
     read_blob,
     write_blob,
 )
-from .windows import (
+from .window import (
     affine,
     avg_pool,
     l2_pool,

@@ -104,10 +104,9 @@ Operand = Tensor | float | NDArray[Any]
 
 
 def _binary(op: str, x: Operand, y: Operand) -> Tensor:
-    from . import ops  # which needs Tensor
+    from .call import apply_one
 
-    result: Tensor = getattr(ops, op)(x, y)
-    return result
+    return apply_one(op, None, x=x, y=y)
 
 
 Argument = Tensor | tuple[Tensor, ...]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from .apply import apply_one, const
+from .call import apply_one, const
 from .graph import Operand, Tensor
 from .types import DType
 

@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 from .. import mil
 from .._ane_native import Device
-from ..child import each_in_child
 from ..device import info, opened
-from ..kernels.operations import CASES
 from ..measure import positive
 from ..reference.precision import ROUNDING, tolerance
 from ..results import Result, Row, Status
-from .checking import Question, chosen, question_of
-from .schedule import Progress, Step
+from ..runner.child import each_in_child
+from ..runner.operations import CASES
+from ..runner.progress import Progress, Step
+from ..runner.question import Question, chosen, question_of
 
 _SHAPE = (1, 32, 4, 32)
 _ITEM_LIMIT_S = 60.0  # for a compile that takes longer than any known small one

@@ -11,8 +11,8 @@ from ..device import info, opened
 from ..errors import CompileBudgetError, CompileError, EvaluateError, SurfaceError
 from ..measure import positive
 from ..results import Result, Row
-from .schedule import Progress, Step
-from .timing import refused
+from ..runner.progress import Progress, Step
+from ..runner.timing import refused
 
 _SHAPE = (1, 64, 1, 64)
 _UNTOLD = "the device does not tell"

@@ -8,12 +8,12 @@ import msgspec
 from .._ane_native import Device
 from ..kernels.conv_stack import ConvStack
 from ..measure import Estimate
+from ..measure.line import fit_line
 from ..results import Result, Row
-from .case import Case, stack_case
-from .line import fit_line
-from .run import run_groups
-from .schedule import Progress
-from .timing import Clock, Fields, time_together
+from ..runner.case import Case, stack_case
+from ..runner.progress import Progress
+from ..runner.run import run_groups
+from ..runner.timing import Clock, Fields, time_together
 
 CHANNELS, POSITIONS = 64, 32  # of the smallest kernel in the published tables
 DEPTHS = (1, 2, 4, 8, 16, 32)

@@ -9,10 +9,10 @@ from .._ane_native import Device
 from ..kernels.conv_stack import ConvStack
 from ..kernels.quantized_stack import QuantizedStack
 from ..results import Result
-from .case import Case, check_stacks, refuse_repetition
-from .run import run_groups
-from .schedule import Progress
-from .timing import Clock, Fields, time_pair
+from ..runner.case import Case, check_stacks, refuse_repetition
+from ..runner.progress import Progress
+from ..runner.run import run_groups
+from ..runner.timing import Clock, Fields, time_pair
 
 INT8_PUBLISHED = tuple(
     QuantizedStack(channels=channels, depth=depth, height=64, width=64)

@@ -6,11 +6,11 @@ from typing import Literal
 from .._ane_native import Device
 from ..kernels.conv_stack import ConvStack
 from ..results import Result
-from .case import stack_case
+from ..runner.case import stack_case
+from ..runner.progress import Progress
+from ..runner.run import run_cases
+from ..runner.timing import Clock
 from .peak import PORT_NOTES
-from .run import run_cases
-from .schedule import Progress
-from .timing import Clock
 
 CHANNELS = (256, 512, 1024, 2048, 3072, 4096)
 

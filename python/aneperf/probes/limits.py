@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 from .. import mil
 from .._ane_native import CompileBudget, Device, Program
-from ..child import Outcome, run_in_child
 from ..device import info, opened
 from ..errors import ArgumentError, CompileBudgetError, CompileError, EvaluateError, SurfaceError
 from ..kernels.conv_stack import ConvStack
 from ..measure import positive, summarise
 from ..results import Result, Row
-from .schedule import Progress, Step
-from .timing import Fields, refused
+from ..runner.child import Outcome, run_in_child
+from ..runner.progress import Progress, Step
+from ..runner.timing import Fields, refused
 
 _MOST = 256  # twice the largest number of programs that anyone gives as a limit
 _CHANNELS = 64

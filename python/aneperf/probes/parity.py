@@ -7,19 +7,19 @@ from typing import Any
 import numpy as np
 
 from .._ane_native import Device
-from ..child import each_in_child
 from ..device import info, opened
 from ..kernels.conv_stack import ConvStack
-from ..kernels.operations import CASES
 from ..kernels.quantized_stack import QuantizedStack
 from ..kernels.schedule import ScheduledKernel, schedule
 from ..kernels.transformer import TransformerConfig
 from ..measure import positive
 from ..reference.precision import tolerance
 from ..results import Result, Row, Status
-from .case import Kernel
-from .checking import Question, chosen, question_of
-from .schedule import Progress, Step
+from ..runner.case import Kernel
+from ..runner.child import each_in_child
+from ..runner.operations import CASES
+from ..runner.progress import Progress, Step
+from ..runner.question import Question, chosen, question_of
 
 _DRAWS = 4  # of inputs: an operation is judged by some 16,000 results
 _ITEM_LIMIT_S = 60.0

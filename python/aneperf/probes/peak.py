@@ -9,10 +9,10 @@ from .._ane_native import Device
 from ..errors import ArgumentError
 from ..kernels.conv_stack import PUBLISHED, ConvStack
 from ..results import Result
-from .case import refuse_repetition, stack_case
-from .run import run_cases
-from .schedule import Progress
-from .timing import Clock
+from ..runner.case import refuse_repetition, stack_case
+from ..runner.progress import Progress
+from ..runner.run import run_cases
+from ..runner.timing import Clock
 
 PORT_NOTES = {
     "fp32": "Ports are fp32, cast to and from fp16 inside the program, as in the published table.",

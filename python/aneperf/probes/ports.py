@@ -7,10 +7,10 @@ from dataclasses import replace
 from .._ane_native import Device
 from ..kernels.conv_stack import ConvStack
 from ..results import Result
-from .case import Case, check_stacks, refuse_repetition, stack_case
-from .run import run_groups
-from .schedule import Progress
-from .timing import Clock, Fields, time_pair
+from ..runner.case import Case, check_stacks, refuse_repetition, stack_case
+from ..runner.progress import Progress
+from ..runner.run import run_groups
+from ..runner.timing import Clock, Fields, time_pair
 
 # Little work and small ports; little work and large ports; much work and small ports.
 STACKS = (

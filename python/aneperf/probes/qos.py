@@ -12,10 +12,10 @@ from ..errors import ArgumentError
 from ..kernels.conv_stack import ConvStack
 from ..measure import measure_interleaved
 from ..results import Result, Row
-from .case import DEFAULT_QOS, Case
-from .run import run_groups
-from .schedule import Progress
-from .timing import (
+from ..runner.case import DEFAULT_QOS, Case
+from ..runner.progress import Progress
+from ..runner.run import run_groups
+from ..runner.timing import (
     MINIMUM_SHARE_S,
     REFUSALS,
     Clock,

@@ -10,12 +10,12 @@ from .._ane_native import Device
 from ..errors import ArgumentError
 from ..kernels.conv_stack import ConvStack
 from ..results import Result
-from .case import Case, stack_case
+from ..runner.case import Case, stack_case
+from ..runner.progress import Progress
+from ..runner.run import run_groups
+from ..runner.timing import Clock, Fields, time_together
 from .peak import PORT_NOTES
-from .run import run_groups
-from .schedule import Progress
 from .sram_analysis import STRIDE, analyse_sram
-from .timing import Clock, Fields, time_together
 
 _HALVED = (8192, 32)  # as published, where it is the one row that halves the positions
 COARSE = (*((channels, 64) for channels in (256, 512, 1024, 2048, 3072, 4096, 5120, 6144)), _HALVED)

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ..measure import Estimate
+from ..measure.line import Change, find_change, fit_line
 from ..results import Result, Row
-from .line import Change, find_change, fit_line
 
 STRIDE = 64  # channels to a neighbour: its row is 128 bytes longer or shorter
 _CONFLICT, _FAR_CONFLICT = 1.1, 1.5  # over the neighbours; less is not worth a name

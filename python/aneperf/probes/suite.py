@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import msgspec
 
 from .._ane_native import Device
-from ..child import run_in_child
 from ..device import info, opened
 from ..errors import ArgumentError
 from ..measure import positive
 from ..results import Environment, Result, Row
+from ..runner.child import run_in_child
+from ..runner.progress import Progress, Step
 from .registry import PROBES, Probe
-from .schedule import Progress, Step
 
 _PATIENCE = 2.0  # times its budget, and some seconds more, before a probe's process is killed
 _PATIENCE_S = 180.0

@@ -13,11 +13,11 @@ from ..errors import ArgumentError
 from ..kernels.conv_stack import ConvStack
 from ..measure import BATCH_S, analyse, positive, ratio, summarise
 from ..results import Result, Row
-from .case import Case, stack_case
+from ..runner.case import Case, stack_case
+from ..runner.progress import Progress, Step
+from ..runner.run import compile_notes
+from ..runner.timing import REFUSALS, Clock, Fields, Loaded, refused
 from .peak import PORT_NOTES
-from .run import compile_notes
-from .schedule import Progress, Step
-from .timing import REFUSALS, Clock, Fields, Loaded, refused
 
 STACK = ConvStack(channels=512, depth=128, width=2048)  # the published sweep's fastest
 INTERVALS = 10

@@ -6,17 +6,17 @@ from itertools import product
 from typing import Literal, cast
 
 from .._ane_native import Device
-from ..child import each_in_child
 from ..device import info, opened
 from ..errors import ArgumentError, CompileBudgetError
 from ..kernels.conv_stack import ConvStack
 from ..measure import positive
 from ..results import Result
-from .case import Case, refuse_repetition, stack_case
+from ..runner.case import Case, refuse_repetition, stack_case
+from ..runner.child import each_in_child
+from ..runner.progress import Progress
+from ..runner.run import run_cases, run_groups
+from ..runner.timing import Clock, Fields, time_kernel
 from .peak import PORT_NOTES
-from .run import run_cases, run_groups
-from .schedule import Progress
-from .timing import Clock, Fields, time_kernel
 
 SPATIAL = (64, 128, 256, 512, 1024, 2048)
 # Powers of two, three times them, their neighbours, and others: 52, as many as a published sweep had.

@@ -19,8 +19,8 @@ from ..measure import positive
 from ..reference import evaluate
 from ..reference.precision import ROUNDING, compare
 from ..results import Result, Row
-from .schedule import Progress, Step
-from .timing import Fields, refused
+from ..runner.progress import Progress, Step
+from ..runner.timing import Fields, refused
 
 BAKED_IN = "baked in: the output did not change"
 CHANGED = "changed: the output is that of the other weights"

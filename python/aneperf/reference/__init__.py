@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from .. import mil
 from ..errors import ArgumentError
-from . import elementwise, products, reductions, shapes, storage, windows
+from . import elementwise, movement, product, reduction, storage, window
 
 __all__ = ["OPERATIONS", "evaluate"]
 
@@ -23,11 +23,11 @@ Function = Callable[..., Any]
 # By the name in MIL; arguments are passed by their names there.
 OPERATIONS: dict[str, Function] = {
     **elementwise.OPERATIONS,
-    **products.OPERATIONS,
-    **reductions.OPERATIONS,
-    **shapes.OPERATIONS,
+    **product.OPERATIONS,
+    **reduction.OPERATIONS,
+    **movement.OPERATIONS,
     **storage.OPERATIONS,
-    **windows.OPERATIONS,
+    **window.OPERATIONS,
 }
 
 

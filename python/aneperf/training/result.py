@@ -218,7 +218,7 @@ class TrainingResult:
     def plot(self, path: str | os.PathLike[str]) -> None:
         """Draw the losses, by step, into a picture: PNG, SVG, PDF. Needs `pip install 'aneperf[report]'`."""
         check_plot(path)
-        from ..report.curve import draw_losses
+        from ..report.plots import draw_losses
 
         draw_losses(self, path)
 
@@ -238,7 +238,7 @@ Observer = Callable[[Event], None]
 def check_plot(path: str | os.PathLike[str]) -> None:
     """Raise ArgumentError unless a plot can be drawn, in the format that the file's name tells."""
     try:
-        from ..report.curve import picture_format
+        from ..report.plots import picture_format
     except ImportError as error:
         raise ArgumentError(f"plots need matplotlib: pip install 'aneperf[report]' ({error})") from error
     picture_format(path)

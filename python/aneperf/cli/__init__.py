@@ -1,0 +1,1 @@
+"""The `aneperf` command."""

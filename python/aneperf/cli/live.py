@@ -1,0 +1,245 @@
+"""A run as it goes: a live view in a terminal, and elsewhere lines that tools for the published ones read."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Protocol, TextIO
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.text import Text
+
+from ..errors import AneError
+from ..report.columns import significant
+from ..training.accounting import COMPONENTS, StepTimes, published_times, step_flops
+from ..training.config import TrainingConfig
+from ..training.events import (
+    BatchDone,
+    Began,
+    CheckpointSaved,
+    Event,
+    Loaded,
+    StepDone,
+    WorkerReplaced,
+)
+
+_SPARKS = "▁▂▃▄▅▆▇█"
+_COLOURS = ("green", "cyan", "magenta", "yellow", "blue", "red", "white")
+
+
+class View(Protocol):
+    """What shows a run."""
+
+    def record(self, event: Event) -> None:
+        """Show what happened."""
+        ...
+
+    def __enter__(self) -> View: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+def view(stream: TextIO | None) -> View:
+    """A live view in a terminal, lines in a file or a pipe."""
+    return LiveView(Console(file=stream)) if stream is not None and stream.isatty() else Lines(stream)
+
+
+class Lines:
+    """Lines in the form of the published training's, one for each thing that happens.
+
+    Source: the expressions by which maderix/ANE, training/dashboard.py reads them.
+    """
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream
+        self._batch: list[StepTimes] = []
+        self._compiles = 0
+
+    def __enter__(self) -> View:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+    def record(self, event: Event) -> None:
+        """Print it. Raises AneError where it cannot be."""
+        if isinstance(event, Began):
+            self._begin(event)
+        elif isinstance(event, Loaded):
+            self._compiles = event.ready.compiles_used
+            if event.prepared is not None:
+                self._say(f"[worker {event.pid} begins at step {event.step}, {self._compiles} compiles]")
+            self._say(f"Compiled {event.ready.compiled} kernels in {event.ready.compile_ms:.0f}ms")
+        elif isinstance(event, StepDone):
+            self._batch.append(event.times)
+            self._say(f"step {event.step:<4d} loss={event.loss:.4f}")
+        elif isinstance(event, BatchDone):
+            per_step = event.train_ms / len(event.steps)
+            self._say(
+                f"[batch {len(event.steps)}: compile={event.compile_ms:.0f}ms train={event.train_ms:.1f}ms "
+                f"({per_step:.1f}ms/step) compiles={self._compiles}]"
+            )
+            times = published_times(self._batch)
+            parts = " ".join(f"{name}={times[f't_{name}']:.1f}" for name in COMPONENTS)
+            self._say(f"    forward: {parts} ms/step")
+            self._batch = []
+        elif isinstance(event, WorkerReplaced):
+            self._say(f"[worker lost at step {event.step}: {event.reason}]")
+        elif isinstance(event, CheckpointSaved):
+            self._say(f"[ckpt saved, step {event.step}, loss={event.loss:.4f}]")
+
+    def _begin(self, began: Began) -> None:
+        config, model = began.config, began.config.model
+        flops = step_flops(model, config.pipeline == "static-ane")
+        self._say(f"{began.model}, pipeline {config.pipeline}: {began.environment.label}")
+        self._say(
+            f"dim={model.dim} hidden={model.hidden} heads={model.heads} seq={model.seq} vocab={model.vocab} "
+            f"layers={model.layers}"
+        )
+        self._say(f"Accum {config.accumulation} steps, LR={config.learning_rate:g}")
+        self._say(f"FLOPs/step: total={flops.total / 1e6:.0f}M")
+        self._say(f"ANE FLOPs/step: {flops.device / 1e6:.0f}M")
+        if began.first_step:
+            loss = "nan" if began.loss is None else f"{began.loss:.4f}"
+            self._say(f"[RESUMED step {began.first_step}, loss={loss}]")
+
+    def _say(self, line: str) -> None:
+        if self._stream is None:
+            return
+        try:
+            print(line, file=self._stream, flush=True)
+        except OSError as error:
+            raise AneError(f"cannot write the output: {error.strerror}") from error
+
+
+class LiveView:
+    """Loss, speed, components, compiles and the time that is left, drawn anew as they change."""
+
+    def __init__(self, console: Console) -> None:
+        self._began: Began | None = None
+        self._losses: list[float] = []
+        self._steps: list[StepDone] = []  # of the last batch
+        self._loaded: Loaded | None = None
+        self._start = time.monotonic()
+        self._doing = "starting a worker"
+        self._done = self._workers = self._lost = 0
+        self._saved: CheckpointSaved | None = None
+        self._live = Live(console=console, get_renderable=self.render, transient=True, refresh_per_second=4)
+
+    def __enter__(self) -> View:
+        self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.stop()
+
+    def record(self, event: Event) -> None:
+        """Remember it for the next drawing."""
+        if isinstance(event, Began):
+            self._began, self._start, self._done = event, time.monotonic(), event.first_step
+        elif isinstance(event, Loaded):
+            self._loaded, self._doing = event, "stepping"
+            self._workers += event.prepared is not None
+        elif isinstance(event, StepDone):
+            if self._steps and event.step // self._accumulation != self._steps[-1].step // self._accumulation:
+                self._steps = []
+            self._steps.append(event)
+            self._losses.append(event.loss)
+            self._done = event.step + 1
+        elif isinstance(event, BatchDone):
+            last = self._began is not None and self._done == self._began.config.steps
+            self._doing = "finishing" if last else "compiling"
+        elif isinstance(event, WorkerReplaced):
+            self._lost += 1
+            self._doing = f"starting a worker, since one was lost: {event.reason}"
+        elif isinstance(event, CheckpointSaved):
+            self._saved = event
+
+    def render(self) -> Group:
+        """What stands in the terminal now."""
+        began = self._began
+        if began is None:
+            return Group(Text(self._doing))
+        lines = [
+            Text(f"{began.model}, pipeline {began.config.pipeline}: {began.environment.label}", "bold"),
+            self._progress(began.config, began.first_step),
+        ]
+        if self._steps:
+            lines += [self._loss(), *self._components()]
+        lines.append(self._machinery())
+        return Group(*lines)
+
+    @property
+    def _accumulation(self) -> int:
+        return self._began.config.accumulation if self._began else 1
+
+    def _progress(self, config: TrainingConfig, first: int) -> Text:
+        seconds = time.monotonic() - self._start
+        done = self._done - first
+        left = "unknown" if not done else _clock(seconds / done * (config.steps - self._done))
+        filled = 30 * self._done // config.steps
+        return Text.assemble(
+            f"step {self._done}/{config.steps} ",
+            ("━" * filled, "green"),
+            ("━" * (30 - filled), "dim"),
+            f" {_clock(seconds)}, {left} left; {self._doing}",
+        )
+
+    def _loss(self) -> Text:
+        ms = sum(step.times.wall for step in self._steps) / len(self._steps)
+        return Text(
+            f"loss {self._losses[-1]:.4f} {sparkline(self._losses, 40)}  {significant(ms, 4)} ms/step"
+        )
+
+    def _components(self) -> list[Text]:
+        """A bar of what the last batch's steps were made of, and its legend."""
+        times = [step.times for step in self._steps]
+        wall = sum(step.wall for step in times)
+        parts = {name: sum(t.forward[name] + t.backward[name] for t in times) / wall for name in COMPONENTS}
+        parts["other"] = max(0.0, sum(step.other for step in times) / wall)
+        bar, legend, cells = Text(), Text(), 0
+        for (name, share), colour in zip(parts.items(), _COLOURS, strict=True):
+            end = min(60, round(60 * share) + cells)
+            bar.append("█" * (end - cells), colour)
+            legend.append("█ ", colour).append(f"{name} {share:.0%}  ")
+            cells = end
+        return [bar, legend]
+
+    def _machinery(self) -> Text:
+        loaded = self._loaded
+        if loaded is None:
+            return Text("compiles: none yet")
+        used, left = loaded.ready.compiles_used, loaded.ready.compiles_left
+        saved = "" if self._saved is None else f"; checkpoint of step {self._saved.step}"
+        return Text(
+            f"compiles {used} of {used + left}; compile {loaded.ready.compile_ms:.0f} ms; "
+            f"workers {self._workers}, {self._lost} lost{saved}"
+        )
+
+
+def sparkline(values: list[float], width: int) -> str:
+    """The course of values in characters; means of neighbours where there are more than `width`."""
+    per = max(1, -(-len(values) // width))
+    known = [v for v in (_mean(values[i : i + per]) for i in range(0, len(values), per)) if v == v]
+    if not known:
+        return ""
+    low, high = min(known), max(known)
+    scale = (len(_SPARKS) - 1) / (high - low) if 0 < high - low < float("inf") else 0.0
+    return "".join(_SPARKS[round((value - low) * scale) if scale else 0] for value in known)
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -1,0 +1,1 @@
+"""How a probe is run: cases, timing, time budgets, child processes."""

@@ -1,0 +1,159 @@
+import re
+
+import pytest
+
+from aneperf.chips import CAVEATS, CHIPS, SOURCES, find_chip, published, read_figures
+from aneperf.errors import ArgumentError
+from aneperf.kernels.conv_stack import PUBLISHED
+from aneperf.probes import peak as peak_probe
+from support.fakes import FakeDevice, FakeStack
+
+HEADER = "key,chip,value,low,high,unit,tflops,status,macos,machine,date,contributor,source,caveats"
+KEY = re.compile(
+    r"((peak|sweep|sram|latency|sustained)/conv\d+x\d+/sp\d+/fp32-ports"
+    r"|int8/conv\d+x\d+/sp\d+x\d+/(fp16|w8a8)"
+    r"|dispatch/intercept|dispatch/conv\d+x1/sp\d+/[a-z0-9-]+"
+    r"|qos/\d+/conv\d+x1/sp\d+(/first|/compile|/load)?"
+    r"|training/(static|static-ane|dynamic)/[a-z0-9.-]+/[a-z_-]+)"
+)
+FIGURES = [
+    figure
+    for chip in CHIPS
+    for figure in (
+        published(chip.name)
+        if chip.name in {"M1 Pro", "M1 Max", "M3 Pro", "M3 Ultra", "M4", "M4 Pro", "M4 Max", "M5", "M5 Max"}
+        else ()
+    )
+]
+
+
+def test_every_key_has_the_documented_form() -> None:
+    assert len(FIGURES) > 350
+    assert [figure.key for figure in FIGURES if not KEY.fullmatch(figure.key)] == []
+
+
+def test_every_source_and_caveat_is_used() -> None:
+    assert {figure.source for figure in FIGURES} == set(SOURCES)
+    assert {caveat for figure in FIGURES for caveat in figure.caveats} == set(CAVEATS)
+
+
+def test_no_figure_is_listed_twice() -> None:
+    seen = [(f.key, f.chip, f.value, f.unit, f.contributor, f.status) for f in FIGURES]
+    assert len(seen) == len(set(seen))
+
+
+def test_the_peak_probe_makes_the_keys_of_the_published_table() -> None:
+    device = FakeDevice()
+    stacks = [FakeStack(stack.channels, stack.depth, stack.height, stack.width) for stack in PUBLISHED]
+    keys = {row.key for row in peak_probe(device, configs=stacks, budget=600, clock=device.clock)}  # type: ignore[arg-type]
+    m5_max = {figure.key for figure in published("M5 Max") if figure.key.startswith("peak/")}
+    assert keys == m5_max
+
+
+def test_times_and_rates_of_a_stack_agree() -> None:
+    checked = 0
+    for figure in FIGURES:
+        conv = re.search(r"conv(\d+)x(\d+)/sp(\d+)(?:x(\d+))?", figure.key)
+        if conv and figure.unit == "ms" and figure.value and figure.tflops:
+            channels, depth, width, height = (int(part or 1) for part in conv.groups())
+            rate = 2 * depth * channels**2 * width * height / figure.value / 1e9
+            assert abs(rate - figure.tflops) < 0.006 + 0.02 * rate, figure
+            checked += 1
+    assert checked > 150
+
+
+def test_known_figures() -> None:
+    (stack,) = [f for f in published("M5 Max") if f.key == "peak/conv512x128/sp64/fp32-ports"]
+    assert (stack.value, stack.unit, stack.tflops) == (0.311, "ms", 13.8)
+    assert SOURCES[stack.source].startswith("maderix/ANE PR #50")
+    swapped = [f for f in published("M5") if "swapped" in f.caveats]
+    assert {f.contributor for f in swapped} == {"GitBubble", "elijah-pelton"}
+    forward = [f for f in published("M4 Max") if f.key == "training/static/stories110m/ane"]
+    assert forward
+    assert all("forward-only" in f.caveats for f in forward)
+    failed = [f for f in published("M3 Ultra") if f.status == "failed"]
+    assert failed
+    assert all(f.value is None for f in failed)
+
+
+@pytest.mark.parametrize("name", ["M4 Max", "m4 max", "M4Max", "Apple M4 Max", "m4-max"])
+def test_chips_are_found_by_any_spelling(name: str) -> None:
+    assert find_chip(name).name == "M4 Max"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("M4 Mac", "no chip is called 'M4 Mac'; there are M4 Max,"),
+        ("M9", "there are M5, M4, M3, M2, M1"),
+        ("Snapdragon", "there are M1, M1 Pro, .*M5 Max$"),
+        ("", "no chip is called ''"),
+        (7, "a chip is a name such as 'M4 Max', not 7"),
+    ],
+)
+def test_unknown_chips(name: str, message: str) -> None:
+    with pytest.raises(ArgumentError, match=message):
+        find_chip(name)
+
+
+def test_a_chip_without_figures() -> None:
+    with pytest.raises(ArgumentError, match="no figures are published of M2 Pro; there are of M1 Max, "):
+        published("M2 Pro")
+
+
+def test_generations_follow_the_names() -> None:
+    for chip in CHIPS:
+        assert chip.generation == f"h{int(chip.name[1]) + 12}"
+        assert chip.subtype is None or chip.subtype.startswith(chip.generation)
+        assert chip.cores == (32 if "Ultra" in chip.name else 16)
+
+
+def a_line(**changes: str) -> str:
+    cells = {
+        "key": "sram/conv256x1/sp64",
+        "chip": "M4",
+        "value": "1",
+        "low": "",
+        "high": "",
+        "unit": "ms",
+        "tflops": "",
+        "status": "measured",
+        "macos": "",
+        "machine": "",
+        "date": "",
+        "contributor": "",
+        "source": "readme",
+        "caveats": "",
+    }
+    return ",".join({**cells, **changes}.values())
+
+
+def test_a_table_is_read() -> None:
+    (figure,) = read_figures(f"{HEADER}\n{a_line(low='0.5', high='2', caveats='range rounded')}\n")
+    assert (figure.value, figure.low, figure.high, figure.macos) == (1, 0.5, 2, None)
+    assert figure.caveats == ("range", "rounded")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "line 1: the columns are"),
+        ("key,chip\n", "line 1: the columns are key, chip; they must be"),
+        (f"{HEADER}\na,b\n", "line 2: "),
+        (f'{HEADER}\n"a,b\n', "line 2: "),
+        (f"{HEADER}\n{a_line(value='fast')}\n", "line 2: could not convert"),
+        (f"{HEADER}\n{a_line(value='nan')}\n", "line 2: value is nan; it must be finite"),
+        (f"{HEADER}\n{a_line(value='-1')}\n", "line 2: value is -1; it must be finite and not negative"),
+        (f"{HEADER}\n{a_line()}\n{a_line(value='')}\n", "line 3: a figure has a value exactly if"),
+        (f"{HEADER}\n{a_line(status='failed')}\n", "line 2: a figure has a value exactly if"),
+        (f"{HEADER}\n{a_line(status='good')}\n", "line 2: status is 'good': choose from measured"),
+        (f"{HEADER}\n{a_line(low='1')}\n", "line 2: a range has two ends"),
+        (f"{HEADER}\n{a_line(source='hearsay')}\n", "line 2: no source is called 'hearsay'"),
+        (f"{HEADER}\n{a_line(caveats='range odd')}\n", "line 2: no caveat is called 'odd'"),
+        (f"{HEADER}\n{a_line(chip='M9')}\n", "no chip is called 'M9'"),
+        (f"{HEADER}\n{a_line(key='')}\n", "line 2: a figure needs a key and a unit"),
+    ],
+)
+def test_bad_tables(text: str, message: str) -> None:
+    with pytest.raises(ArgumentError, match=message):
+        read_figures(text)

@@ -1,0 +1,304 @@
+import functools
+import importlib
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import aneperf
+from aneperf.cli import probes as cli_probes
+from aneperf.results import Result
+from support.command import Outcome
+from support.fakes import FakeDevice, FakeStack
+
+STACKS = tuple(FakeStack(channels=4, depth=depth, width=4) for depth in (1, 2, 3))
+
+
+@pytest.fixture
+def device(monkeypatch: pytest.MonkeyPatch) -> FakeDevice:
+    """The device that `open` gives, and three small configurations in the published ones' place."""
+    device = FakeDevice()
+    monkeypatch.setattr("aneperf.device.open", lambda *args, **kwargs: device)
+    monkeypatch.setattr(importlib.import_module("aneperf.probes.peak"), "PUBLISHED", STACKS)
+    monkeypatch.setattr(cli_probes, "run_peak", functools.partial(cli_probes.run_peak, clock=device.clock))
+    return device
+
+
+def test_peak_prints_its_table(device: FakeDevice, run: Any) -> None:
+    outcome = run("peak")
+    assert outcome.code == 0
+    assert "3x conv 4ch sp4" in outcome.out
+    assert "not a Neural Engine measurement" in outcome.out
+    assert max(map(len, outcome.out.splitlines())) <= 80
+    assert "\x1b" not in outcome.out
+    assert outcome.err == ""
+
+
+def test_peak_saves_its_result(device: FakeDevice, run: Any, tmp_path: Path) -> None:
+    assert run("peak", "--ports", "fp16", "--json", str(tmp_path / "r.json")).code == 0
+    result = Result.load(tmp_path / "r.json")
+    assert [row.key for row in result] == [f"peak/conv4x{depth}/sp4/fp16-ports" for depth in (1, 2, 3)]
+
+
+def test_peak_prints_json(
+    device: FakeDevice, run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    outcome = run("peak", "--json", "-")
+    assert outcome.code == 0
+    (tmp_path / "r.json").write_text(outcome.out)
+    assert len(Result.load(tmp_path / "r.json")) == 3
+    assert "TFLOPS" in outcome.err
+    assert os.listdir(tmp_path) == ["r.json"]
+
+
+def test_peak_measures_the_chosen_configurations(device: FakeDevice, run: Any) -> None:
+    outcome = run("peak", "--config", "3x conv 4ch sp4", "--config", "1x conv 4ch sp4")
+    assert outcome.code == 0
+    lines = [line.split()[0] for line in outcome.out.splitlines() if "x conv 4ch sp4" in line]
+    assert lines == ["3x", "1x"]
+
+
+def test_a_measurement_that_cannot_be_saved_is_still_printed(
+    device: FakeDevice, run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: Path, target: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    outcome = run("peak", "--json", str(tmp_path / "r.json"))
+    assert outcome.code == 2
+    assert "3x conv 4ch sp4" in outcome.out
+    assert outcome.err.endswith("r.json: cannot write: No space left on device\n")
+
+
+ON_A_FAKE_DEVICE = """
+import functools, importlib
+from aneperf import device
+from aneperf.cli import main as cli, probes as cli_probes
+from support.fakes import FakeDevice, FakeStack
+fake = FakeDevice()
+device.open = lambda *args, **kwargs: fake
+importlib.import_module("aneperf.probes.peak").PUBLISHED = [FakeStack(channels=4, depth=1, width=4)]
+cli_probes.run_peak = functools.partial(cli_probes.run_peak, clock=fake.clock)
+cli.main()
+"""
+
+
+def with_output(kind: str, *arguments: str) -> Outcome:
+    """The command in a process of its own, whose standard output is closed, a pipe without reader or full."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    environment.pop("PYTHONUNBUFFERED", None)
+    command = [sys.executable, "-c", ON_A_FAKE_DEVICE, *arguments]
+    if kind == "closed":
+        command = ["sh", "-c", 'exec "$@" >&-', "sh", *command]
+    reader, output = os.pipe()
+    os.close(reader)
+    if kind == "full":
+        os.close(output)
+        output = os.open("/dev/full", os.O_WRONLY)
+    try:
+        run = subprocess.run(
+            command,
+            stdout=output,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            timeout=60,
+            env=environment,
+        )
+    finally:
+        os.close(output)
+    return Outcome(run.returncode, "", run.stderr)
+
+
+OUTPUTS = [
+    ("pipe", "Broken pipe"),
+    ("closed", "standard output is closed"),
+    pytest.param(
+        "full",
+        "No space left on device",
+        marks=pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full here"),
+    ),
+]
+
+
+@pytest.mark.parametrize(("kind", "message"), OUTPUTS)
+def test_output_that_cannot_be_written_loses_no_measurement(tmp_path: Path, kind: str, message: str) -> None:
+    outcome = with_output(kind, "peak", "--json", str(tmp_path / "r.json"))
+    assert outcome.code == 2
+    assert outcome.err == f"aneperf: cannot write the output: {message}\n"
+    assert len(Result.load(tmp_path / "r.json")) == 1
+
+
+@pytest.mark.parametrize(("kind", "message"), OUTPUTS)
+@pytest.mark.parametrize(
+    "arguments", [["peak"], ["peak", "--json", "-"], ["info"], ["--version"]], ids=" ".join
+)
+def test_output_that_cannot_be_written_is_one_line(arguments: list[str], kind: str, message: str) -> None:
+    outcome = with_output(kind, *arguments)
+    assert outcome.code == 2
+    assert message in outcome.err
+    errors = [line for line in outcome.err.splitlines() if line.startswith("aneperf: ")]
+    assert len(errors) == 1
+    assert "Traceback" not in outcome.err
+    assert "Exception ignored" not in outcome.err
+
+
+def test_a_row_in_error_is_exit_code_1(device: FakeDevice, run: Any) -> None:
+    device.outcomes = {"2x conv 4ch sp4": 1.5}
+    outcome = run("peak")
+    assert outcome.code == 1
+    assert "wrong output" in outcome.out
+
+
+def test_an_unsupported_row_is_no_failure_but_nothing_measured_is(device: FakeDevice, run: Any) -> None:
+    refusal = aneperf.CompileError("[compile] CompilationFailure: too wide")
+    device.outcomes = {"2x conv 4ch sp4": refusal}
+    assert run("peak").code == 0
+    device.outcomes = {stack.name: refusal for stack in STACKS}
+    outcome = run("peak")
+    assert outcome.code == 1
+    assert "too wide" in outcome.out
+
+
+def test_an_interrupt_keeps_what_was_finished(device: FakeDevice, run: Any, tmp_path: Path) -> None:
+    device.outcomes = {"3x conv 4ch sp4": KeyboardInterrupt()}
+    outcome = run("peak", "--json", str(tmp_path / "r.json"))
+    assert outcome.code == 130
+    assert outcome.err == "aneperf: interrupted\n"
+    assert "2x conv 4ch sp4" in outcome.out
+    assert "3x conv 4ch sp4" not in outcome.out
+    result = Result.load(tmp_path / "r.json")
+    assert len(result) == 2
+    assert "Interrupted" in result.notes[0]
+
+
+def test_an_interrupt_before_the_first_row(device: FakeDevice, run: Any) -> None:
+    device.outcomes = {"1x conv 4ch sp4": KeyboardInterrupt()}
+    assert run("peak").code == 130
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--device", "gpu"], "no device is called 'gpu': choose ane, emulator"),
+        (["--device", ""], "no device is called ''"),
+        (["--device", "emulator:"], "no device is called 'emulator:'"),
+        (["--device", "emulator:h16", "--chip", "h13"], "name two chips"),
+        (["--device", "ane", "--chip", "h13"], "a chip is a profile of the emulator"),
+        (["--device", "emulator", "--chip", "m4"], "m4"),
+        (["--config", "1x conv"], "called '1x conv': choose from 32x conv 512ch sp64, 48x conv 512ch sp64,"),
+        (["--budget", "0"], "budget must be a positive, finite number, not 0.0"),
+        (["--budget", "-1"], "budget must be a positive, finite number"),
+        (["--budget", "nan"], "budget must be a positive, finite number"),
+        (["--budget", "inf"], "budget must be a positive, finite number"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line_and_exit_code_2(
+    run: Any, arguments: list[str], message: str
+) -> None:
+    outcome = run("peak", *arguments)
+    assert outcome.code == 2
+    assert outcome.out == ""
+    assert message in outcome.err
+    assert outcome.err.startswith("aneperf: ")
+    assert outcome.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("path", ["none/r.json", ".", "pipe/r.json"])
+def test_an_unwritable_file_is_found_before_measuring(
+    device: FakeDevice, run: Any, tmp_path: Path, path: str
+) -> None:
+    (tmp_path / "pipe").write_text("")
+    outcome = run("peak", "--json", str(tmp_path / path))
+    assert outcome.code == 2
+    assert outcome.err.startswith("aneperf: ")
+    assert outcome.err.count("\n") == 1
+    assert device.programs == []
+
+
+@pytest.mark.parametrize(
+    "arguments", [["fly"], ["peak", "--budget", "long"], ["peak", "--ports", "int8"], ["peak", "x"]]
+)
+def test_wrong_usage_is_exit_code_2(run: Any, arguments: list[str]) -> None:
+    outcome = run(*arguments)
+    assert outcome.code == 2
+    assert outcome.out == ""
+    assert "Usage: aneperf" in outcome.err
+    assert "Traceback" not in outcome.err
+
+
+def test_version_and_help(run: Any) -> None:
+    assert run("--version").out == f"aneperf {aneperf.__version__}\n"
+    assert "peak" in run("--help").out
+    without_arguments = run()
+    assert "peak" in without_arguments.out + without_arguments.err
+
+
+def test_the_list_of_verbs_cuts_no_summary(run: Any) -> None:
+    assert "..." not in run("--help").out.partition("Commands:")[2]
+
+
+def test_info(device: FakeDevice, run: Any) -> None:
+    outcome = run("info")
+    assert outcome.code == 0
+    assert "software emulator" in outcome.out.lower()
+    facts = json.loads(run("info", "--json").out)
+    assert facts["device"] == "emulator"
+    assert facts["properties"] == {"threads": "4"}
+
+
+def test_lint(run: Any, tmp_path: Path) -> None:
+    b = aneperf.mil.Builder()
+    b.output("y", aneperf.mil.sin(aneperf.mil.tile(b.input("x", (1, 8, 1, 32)), [1, 1, 1, 2])))
+    path = tmp_path / "p.mil"
+    path.write_text(b.build().text)
+    outcome = run("lint", str(path))
+    assert outcome.code == 0
+    assert outcome.out.startswith(f"{path}:")
+    assert ": wrong numbers: tile: " in outcome.out
+    outcome = run("lint", str(path), "--chip", "h13")
+    assert outcome.code == 1
+    assert ": fails: sin: it came with h15 (M3)." in outcome.out
+    assert "nothing known against it on none" in run("lint", str(path), "--chip", "none").out
+
+
+def test_lint_of_what_it_cannot_read(run: Any, tmp_path: Path) -> None:
+    path = tmp_path / "p.mil"
+    for content, message in ((b"program", "InvalidMILProgram"), (b"\xff\xfe", "cannot read")):
+        path.write_bytes(content)
+        outcome = run("lint", str(path))
+        assert outcome.code == 2
+        assert message in outcome.err
+    assert run("lint", str(tmp_path / "none.mil")).code == 2
+    assert run("lint", str(path), "--chip", "m1").code == 2
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_gets_a_progress_bar(
+    device: FakeDevice, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal = Terminal()
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stderr", terminal)
+    outcome = run("peak")
+    assert outcome.code == 0
+    assert "0/3" in terminal.getvalue()
+    assert "3/3" not in outcome.out
+
+
+def test_python_m_aneperf() -> None:
+    arguments = [sys.executable, "-m", "aneperf", "info", "--device", "emulator", "--json"]
+    run = subprocess.run(arguments, capture_output=True, text=True, check=True, timeout=60)
+    assert json.loads(run.stdout)["aneperf"] == aneperf.__version__
+    assert run.stderr == ""

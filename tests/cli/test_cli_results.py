@@ -1,0 +1,165 @@
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from aneperf.cli import main as cli
+from aneperf.results import Result
+from support.fakes import a_result, a_row, an_environment
+
+MAC = an_environment(device="ane", chip="Apple M4 Max", os="macOS 26.3", memory_bytes=128 * 2**30)
+
+
+def saved(path: Path, result: Result) -> str:
+    result.save(path)
+    return str(path)
+
+
+@pytest.fixture
+def emulated(tmp_path: Path) -> str:
+    return saved(tmp_path / "emulated.json", a_result())
+
+
+@pytest.fixture
+def chip(tmp_path: Path) -> str:
+    row = a_row(
+        median=1.9,
+        mean=1.9,
+        p05=1.8,
+        p95=2.0,
+        ci_low=1.89,
+        ci_high=1.91,
+        params={"config": "128x conv 512ch sp64", "ports": "fp32"},
+        metrics={"tflops": 2.26},
+    )
+    return saved(tmp_path / "chip.json", a_result(row, environment=MAC))
+
+
+def run(*arguments: str) -> tuple[int, str]:
+    outcome = CliRunner().invoke(cli.app, arguments, catch_exceptions=False)
+    return outcome.exit_code, outcome.output
+
+
+def command(*arguments: str, columns: str = "80") -> subprocess.CompletedProcess[str]:
+    """The command as a user runs it: what stands on which stream, and how it exits."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "COLUMNS": columns}
+    return subprocess.run(
+        [sys.executable, "-m", "aneperf", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env=environment,
+    )
+
+
+def test_compare_two_files(emulated: str) -> None:
+    code, output = run("compare", emulated, emulated)
+    assert code == 0
+    assert "SAME" in output
+    assert "1.00x" in output
+
+
+def test_compare_with_a_chip(chip: str, emulated: str) -> None:
+    assert "SLOWER" in run("compare", chip, "m4 max")[1]
+    code, output = run("compare", emulated, "M4 Max")
+    assert code == 0
+    assert "not comparable: emulator" in output
+
+
+def test_compare_can_fail(chip: str) -> None:
+    assert run("compare", chip, "M4 Max")[0] == 0
+    assert run("compare", chip, "M4 Max", "--fail-if-slower")[0] == 1
+    assert run("compare", chip, chip, "--fail-if-slower")[0] == 0
+
+
+def test_compare_prints_json(chip: str) -> None:
+    (line,) = json.loads(run("compare", chip, "M4 Max", "--json")[1])
+    assert line["verdict"] == "SLOWER"
+    assert line["ratio"] == pytest.approx(0.38 / 1.9)
+
+
+@pytest.mark.parametrize("columns", ["60", "100", "200"])
+def test_a_pipe_gets_whole_lines_whatever_the_terminal(emulated: str, columns: str) -> None:
+    outcome = command("compare", emulated, "M4 Max", columns=columns)
+    assert outcome.returncode == 0
+    assert re.search(
+        r"128x conv 512ch sp64 +9\.871 +0\.5% +0\.3800 +0\.371-0\.393 +- not comparable: emulator\n",
+        outcome.stdout,
+    )
+    assert "\x1b" not in outcome.stdout
+
+
+def test_validate(emulated: str) -> None:
+    code, output = run("validate", emulated)
+    assert code == 0
+    assert "a result of aneperf 0.1.0, schema version 1: peak, 1 rows (1 ok); software emulator" in output
+    assert json.loads(run("validate", "--schema")[1])["title"] == "aneperf result"
+
+
+def test_export(chip: str, tmp_path: Path) -> None:
+    entry = json.loads(run("export", "--community", chip)[1])
+    assert (entry["chip"], entry["peak_tflops_inmem"], entry["ms_per_step"]) == (
+        "M4 Max",
+        2.26,
+        "unavailable",
+    )
+    assert run("export", "--community", chip, "--output", str(tmp_path / "e.json")) == (0, "")
+    assert json.loads((tmp_path / "e.json").read_text()) == entry
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["compare", "EMULATED", "M9"], "no chip is called 'M9'; there are M5, "),
+        (["compare", "EMULATED", "M2 Pro"], "no figures are published of M2 Pro; there are of M1 Max, "),
+        (["compare", "EMULATED", "gone.json"], "gone.json: cannot read: No such file or directory"),
+        (["compare", "gone.json", "M4"], "gone.json: cannot read: No such file or directory"),
+        (["compare", "EMULATED", "TORN"], "torn.json: not JSON, or cut short"),
+        (["validate", "TORN"], "torn.json: not JSON, or cut short"),
+        (["validate", "NEWER"], "newer.json: schema version 2 is newer than this aneperf"),
+        (
+            ["validate", "CHANGED"],
+            "changed.json: row 'peak/conv512x128/sp64/fp32-ports': median is 9.871, but",
+        ),
+        (["validate", "/dev/zero"], "/dev/zero: cannot read: it is not a regular file"),
+        (["validate"], "validate takes a file, or --schema"),
+        (["validate", "EMULATED", "--schema"], "validate takes a file, or --schema"),
+        (["export", "EMULATED"], "export needs a form: --community"),
+        (["export", "--community", "EMULATED"], "emulated.json: made on the emulator: the community's list"),
+        (["export", "--community", "CHIP", "--output", "/none/e.json"], "the folder /none does not exist"),
+    ],
+)
+def test_refusals_are_one_line(
+    emulated: str, chip: str, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    whole = Path(emulated).read_text()
+    (tmp_path / "torn.json").write_text(whole[:-30])
+    (tmp_path / "newer.json").write_text(whole.replace('"schema_version": 1', '"schema_version": 2'))
+    changed = a_result(a_row(n=2, warm_up=1, durations_ns=(9_000_000, 9_000_000, 9_100_000)))
+    names = {
+        "EMULATED": emulated,
+        "CHIP": chip,
+        "TORN": str(tmp_path / "torn.json"),
+        "NEWER": str(tmp_path / "newer.json"),
+        "CHANGED": saved(tmp_path / "changed.json", changed),
+    }
+    before = sorted(os.listdir(tmp_path))
+    outcome = command(*(names.get(argument, argument) for argument in arguments))
+    assert outcome.returncode == 2
+    assert outcome.stdout == ""
+    assert outcome.stderr.count("\n") == 1
+    assert outcome.stderr.startswith("aneperf: ")
+    assert message in outcome.stderr
+    assert sorted(os.listdir(tmp_path)) == before
+
+
+def test_a_refused_export_leaves_the_old_file(emulated: str, tmp_path: Path) -> None:
+    (tmp_path / "e.json").write_text("old")
+    assert command("export", "--community", emulated, "--output", str(tmp_path / "e.json")).returncode == 2
+    assert (tmp_path / "e.json").read_text() == "old"

@@ -1,0 +1,377 @@
+"""The verbs train, generate and data, and what they show of a run."""
+
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+import aneperf
+from aneperf.cli import main as cli
+from aneperf.cli.live import LiveView, sparkline
+from aneperf.training.accounting import COMPONENTS
+from aneperf.training.events import CheckpointSaved, Event, WorkerReplaced
+from support.command import Outcome
+from support.training_runs import MODEL, RUN
+
+SHAPE = [
+    *("--dim", "32", "--hidden", "64", "--layers", "2", "--heads", "4", "--kv-heads", "2"),
+    *("--head-dim", "8", "--vocab", "64", "--seq", "16"),
+]
+SMALL = [*SHAPE, "--steps", "6", "--accumulation", "3"]
+
+# As maderix/ANE, training/dashboard.py reads the published training's lines.
+PUBLISHED = {
+    "config": r"dim=(\d+) hidden=(\d+) heads=(\d+) seq=(\d+) vocab=(\d+) layers=(\d+)",
+    "step": r"step\s+(\d+)\s+loss=([\d.]+)",
+    "batch": r"\[batch (\d+): compile=([\d.]+)ms train=([\d.]+)ms \(([\d.]+)ms/step\) compiles=(\d+)\]",
+    "timing": r"ane=([\d.]+) io=([\d.]+) cls=([\d.]+) elem=([\d.]+) rms=([\d.]+) cblas_wait=([\d.]+)",
+    "ANE FLOPs": r"ANE FLOPs/step: ([\d.]+)M",
+    "rate": r"ANE TFLOPS:\s+([\d.]+)",
+    "total": r"Total steps:?\s+(\d+)",
+}
+
+
+@pytest.fixture
+def device_name(pytestconfig: pytest.Config) -> str:
+    return str(pytestconfig.getoption("--device"))
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+    """The command, as a user runs it."""
+
+    def run(*arguments: str) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["aneperf", *arguments])
+        with pytest.raises(SystemExit) as exit:
+            cli.main()
+        return Outcome(int(exit.value.code or 0), *capsys.readouterr())
+
+    return run
+
+
+def test_train_in_a_pipe(run: Any, device_name: str) -> None:
+    outcome = run("train", *SMALL, "--device", device_name)
+    assert outcome.code == 0
+    assert outcome.err == ""
+    assert "\x1b" not in outcome.out
+    found = {name: re.findall(pattern, outcome.out) for name, pattern in PUBLISHED.items()}
+    assert found["config"] == [("32", "64", "4", "16", "64", "2")]
+    assert [number for number, _ in found["step"]] == list("012345")
+    assert [batch[0] for batch in found["batch"]] == ["3", "3"]
+    assert [batch[-1] for batch in found["batch"]] == ["12", "22"]
+    assert len(found["timing"]) == 2
+    assert found["total"] == ["6"]
+    assert len(found["rate"]) == len(found["ANE FLOPs"]) == 1
+    assert "pipeline static" in outcome.out
+    if aneperf.info(device_name).is_software:
+        assert "not a Neural Engine measurement" in outcome.out.splitlines()[0]
+
+
+def test_the_verb_trains_as_the_function_does(run: Any, device_name: str, tmp_path: Path) -> None:
+    paths = {name: tmp_path / name for name in ("json", "telemetry", "trace", "checkpoints", "save")}
+    options = [word for name, path in paths.items() for word in (f"--{name}", str(path))]
+    outcome = run(
+        *("train", *SHAPE, *options, "--device", device_name, "--pipeline", "static-ane", "--steps", "12"),
+        *("--accumulation", "3", "--lr", "0.01", "--seed", "4", "--weight-decay", "0.1", "--clip", "1"),
+        *(
+            "--warmup",
+            "2",
+            "--decay",
+            "cosine",
+            "--beta2",
+            "0.95",
+            "--loss-scale",
+            "64",
+            "--peak-tflops",
+            "3",
+        ),
+    )
+    assert outcome.code == 0
+    assert "% of 3 TFLOPS" in outcome.out
+    expected = aneperf.train(
+        MODEL,
+        device=device_name,
+        pipeline="static-ane",
+        weight_decay=0.1,
+        clip=1.0,
+        warmup=2,
+        decay="cosine",
+        beta2=0.95,
+        loss_scale=64.0,
+        **RUN,
+    )
+    lines = [json.loads(line) for line in paths["telemetry"].read_text().splitlines()]
+    losses = [line["loss"] for line in lines if line["type"] == "step"]
+    assert losses == pytest.approx(expected.losses, abs=1e-6)
+    json.loads(paths["trace"].read_text())
+    assert run("validate", str(paths["json"])).code == 0
+    _, saved = aneperf.training.llama2c.load_llama2c(paths["save"])
+    for name, value in expected.parameters.items():
+        np.testing.assert_array_equal(saved[name], value)
+
+
+def test_train_prints_json(run: Any, device_name: str) -> None:
+    outcome = run("train", *SMALL, "--device", device_name, "--json", "-")
+    assert outcome.code == 0
+    assert json.loads(outcome.out)["probe"] == "train"
+    assert "step 0 " in outcome.err
+    assert "Total steps: 6" in outcome.err
+
+
+def test_resume(run: Any, device_name: str, tmp_path: Path) -> None:
+    options = [*SHAPE, "--accumulation", "3", "--device", device_name, "--checkpoints", str(tmp_path / "c")]
+    assert run("train", *options, "--steps", "6").code == 0
+    outcome = run("train", *options, "--steps", "9", "--resume")
+    assert outcome.code == 0
+    assert re.search(r"\[RESUMED step 6, loss=[\d.]+\]", outcome.out)
+    assert [int(step) for step, _ in re.findall(PUBLISHED["step"], outcome.out)] == [6, 7, 8]
+    assert run("train", *options, "--steps", "9", "--resume-step", "6").code == 0
+    refused = run("train", *options, "--steps", "12", "--lr", "1", "--resume")
+    assert refused.code == 2
+    assert refused.err == (
+        "aneperf: the checkpoint of step 9 is of another run: learning_rate is 1.0, was 0.0003\n"
+    )
+
+
+def small_file(tmp_path: Path, content: bytes) -> str:
+    (tmp_path / "file").write_bytes(content)
+    return str(tmp_path / "file")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model", "gpt"], "no model is called 'gpt': choose stories260k, stories15m"),
+        (["--steps", "0"], "steps 0 is not an integer of at least 1"),
+        (["--lr", "nan"], "learning_rate nan is not a positive number"),
+        (["--beta1", "1"], "beta1 1.0 is not a number in [0, 1)"),
+        (["--seed", "-1"], "seed -1 is not"),
+        (["--heads", "5"], "5 heads do not divide 32 channels: give --head-dim"),
+        (["--heads", "6", "--head-dim", "8", "--kv-heads", "4"], "4 kv_heads do not divide 6 heads"),
+        (["--layers", "0"], "layers 0 is not a positive integer"),
+        (["--data", "FILE"], "has 3 bytes, an odd number"),
+        (["--weights", "FILE"], "is no llama2.c model"),
+        (["--resume"], "resume needs the folder of the checkpoints"),
+        (["--checkpoints", "FILE"], "is not a folder"),
+        (["--checkpoints", "NEW", "--resume"], "has no checkpoint"),
+        (["--device", "gpu"], "no device is called 'gpu'"),
+        (["--json", "NEW/x"], "does not exist: create it first"),
+        (["--trace", "NEW/x"], "does not exist: create it first"),
+        (["--telemetry", "NEW/x"], "cannot write"),
+        (["--save", "NEW/x"], "does not exist: create it first"),
+        (["--state-folder", "NEW"], "no room for"),
+        (["--plot", "losses.xyz"], "losses.xyz: no picture is written so: choose from"),
+        (["--save", "model.bin", "--head-dim", "4"], "4 of 4 are not 32"),
+    ],
+)
+def test_what_cannot_be_trained(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
+) -> None:
+    file = small_file(tmp_path, b"abc")
+    named = {"FILE": file, "NEW": str(tmp_path / "new"), "NEW/x": str(tmp_path / "new" / "x")}
+    options = [named.get(argument, argument) for argument in arguments]
+    monkeypatch.chdir(tmp_path)
+    outcome = run("train", "--model", "stories260k", "--dim", "32", "--heads", "4", *options)
+    assert_refused(outcome, message)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def assert_refused(outcome: Outcome, message: str) -> None:
+    assert outcome.code == 2
+    assert outcome.out == ""
+    assert outcome.err.startswith("aneperf: ")
+    assert message in outcome.err
+    assert outcome.err.count("\n") == 1
+
+
+def test_shared_memory_that_is_too_small(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = os.statvfs_result((4096, 4096, 100, 1, 1, 10, 10, 10, 0, 255))
+    monkeypatch.setattr(os, "statvfs", lambda path: full)
+    outcome = run("train", *SMALL, "--device", "emulator")
+    assert_refused(outcome, "has 0 MiB free: name a folder for it with state_folder (--state-folder)")
+
+
+def test_other_shapes(tmp_path: Path) -> None:
+    reshaped = aneperf.cli.training._reshaped
+    shape = reshaped("stories15m", None, {"dim": 128, "heads": 4})
+    assert (shape.dim, shape.heads, shape.kv_heads, shape.head_dim, shape.layers) == (128, 4, 4, 32, 6)
+    presets = aneperf.training.models.PRESETS
+    assert reshaped(None, None, {"seq": 128}) == replace(presets["stories110m"], seq=128)
+    assert reshaped("stories260k", None, {"dim": 128}).head_dim == 16
+    path = tmp_path / "m.bin"
+    aneperf.training.llama2c.save_llama2c(path, MODEL, aneperf.training.models.random_parameters(MODEL))
+    assert reshaped(None, path, {"seq": 24}) == replace(MODEL, seq=24)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs signals")
+def test_ctrl_c_in_a_terminal(device_name: str, tmp_path: Path) -> None:
+    """The signal goes to the whole group, workers too."""
+    command = [sys.executable, "-m", "aneperf", "train", *SHAPE, "--steps", "1000000", "--accumulation", "3"]
+    command += ["--device", device_name, "--checkpoints", str(tmp_path / "c"), "--trace", str(tmp_path / "t")]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("[batch"):
+                break
+        time.sleep(0.1)
+        os.killpg(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert err == "aneperf: interrupted\n"
+    end = re.search(r"Interrupted: what is here ends with step (\d+)", out)
+    assert end
+    assert (tmp_path / "c" / f"step-{int(end[1]):08d}").is_dir()
+    json.loads((tmp_path / "t").read_text())
+
+
+def test_generate(run: Any, device_name: str, tmp_path: Path) -> None:
+    """A model that has learned to count, from its file, its folder of checkpoints, and one checkpoint."""
+    tokens, model, folder = tmp_path / "t.bin", tmp_path / "m.bin", tmp_path / "c"
+    np.tile(np.frombuffer(b"abcdefgh", np.uint8), 50).astype("<u2").tofile(tokens)
+    shape = [*SHAPE, "--vocab", "128"]
+    options = ["--data", str(tokens), "--save", str(model), "--checkpoints", str(folder), "--lr", "0.01"]
+    outcome = run("train", *shape, "--device", device_name, "--steps", "160", "--accumulation", "2", *options)
+    assert outcome.code == 0
+    for source in (model, folder, folder / "step-00000160"):
+        outcome = run("generate", str(source), "--tokens", "97,98", "--count", "5")
+        assert (outcome.code, outcome.out) == (0, "97,98,99,100,101,102,103\n")
+        text = run("generate", str(source), "--prompt", "ab", "--tokenizer", "bytes", "--count", "5")
+        assert (text.code, text.out) == (0, "abcdefg\n")
+    drawn = ["generate", str(model), "--tokens", "97", "--temperature", "2", "--seed", "3"]
+    assert run(*drawn).out == run(*drawn).out != run(*drawn[:-1], "4").out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "takes --prompt TEXT with --tokenizer, or --tokens 1,2,3"),
+        (["--tokens", "1", "--prompt", "a"], "takes --prompt TEXT"),
+        (["--prompt", "a"], "--prompt needs --tokenizer"),
+        (["--prompt", "", "--tokenizer", "bytes"], "the prompt is empty"),
+        (["--tokens", "1,x"], "--tokens takes numbers like 1,2,3, not '1,x'"),
+        (["--tokens", "64"], "token 64 is not in the vocabulary of 64"),
+        (["--tokens", "-1"], "token -1 is not in the vocabulary"),
+        (["--tokens", "1", "--top-p", "0"], "top_p in (0, 1]"),
+        (["--tokens", ",".join("1" * 17)], "sequences of 16 tokens"),
+    ],
+)
+def test_what_cannot_be_generated(run: Any, tmp_path: Path, arguments: list[str], message: str) -> None:
+    path = tmp_path / "m.bin"
+    aneperf.training.llama2c.save_llama2c(path, MODEL, aneperf.training.models.random_parameters(MODEL))
+    assert_refused(run("generate", str(path), *arguments), message)
+
+
+def test_generate_from_what_is_no_model(run: Any, device_name: str, tmp_path: Path) -> None:
+    assert_refused(run("generate", str(tmp_path), "--tokens", "1"), "has no checkpoint")
+    assert_refused(run("generate", str(tmp_path / "none"), "--tokens", "1"), "cannot be read")
+    assert list(tmp_path.iterdir()) == []
+    options = {**RUN, "steps": 1, "as_published": True, "checkpoints": tmp_path / "c"}
+    aneperf.train(MODEL, device=device_name, **options)
+    assert_refused(run("generate", str(tmp_path / "c"), "--tokens", "1"), "was trained as published")
+
+
+def test_data(run: Any, tmp_path: Path) -> None:
+    text, output = small_file(tmp_path, b"hello"), tmp_path / "out.bin"
+    outcome = run("data", text, text, "--tokenizer", "bytes", "--output", str(output))
+    assert (outcome.code, outcome.out) == (0, f"{output}: 10 tokens of a vocabulary of 256\n")
+    assert np.fromfile(output, "<u2").tolist() == list(b"hellohello")
+    refused = run("data", str(tmp_path / "none"), "--tokenizer", "bytes", "--output", str(output))
+    assert_refused(refused, "none cannot be read")
+
+
+def events_of_a_run(device_name: str) -> list[Event]:
+    events: list[Event] = []
+    aneperf.train(MODEL, device=device_name, progress=events.append, **RUN)
+    return events
+
+
+def test_the_live_view(device_name: str) -> None:
+    events = events_of_a_run(device_name)
+    stream = io.StringIO()
+    shown = LiveView(Console(file=stream, width=120, force_terminal=True, color_system=None))
+
+    def drawn() -> str:
+        console = Console(file=io.StringIO(), width=120)
+        with console.capture() as capture:
+            console.print(shown.render())
+        return capture.get()
+
+    assert "starting a worker" in drawn()
+    pictures = []
+    for event in events:
+        shown.record(event)
+        pictures.append(drawn())
+    assert "step 0/12" in pictures[0]
+    assert "unknown left" in pictures[0]
+    last = pictures[-1]
+    assert "step 12/12" in last
+    assert "0:00 left" in last
+    assert all(f"{name} " in last for name in (*COMPONENTS, "other"))
+    assert re.search(r"loss \d\.\d{4} [▁-█]{12}  [\d.]+ ms/step", last)
+    assert "compiles 42 of 100" in last
+    assert "workers 1, 0 lost" in last
+    shown.record(WorkerReplaced(3, "it ended with signal SIGKILL"))
+    shown.record(CheckpointSaved(12, Path("x"), 1.0, 0, 1))
+    assert "since one was lost: it ended with signal SIGKILL" in " ".join(drawn().split())
+    assert "1 lost; checkpoint of step 12" in drawn()
+    with shown:
+        pass
+    assert "step 12/12" in stream.getvalue()
+
+
+def test_a_terminal_gets_the_live_view(
+    run: Any,
+    device_name: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    for name, other in (("stdout", []), ("stderr", ["--json", "-"])):
+        terminal = Terminal()
+        monkeypatch.setenv("TERM", "xterm")
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, name, terminal)
+            outcome = run("train", *SMALL, "--device", device_name, *other)
+        assert outcome.code == 0
+        assert "step 6/6" in terminal.getvalue()
+        assert "aneperf train dim32" in terminal.getvalue()
+        assert "step 0 " not in outcome.out + outcome.err
+
+
+def test_a_pipe_gets_lines_though_errors_go_to_a_terminal(
+    run: Any, device_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    outcome = run("train", *SMALL, "--device", device_name)
+    assert "step 0 " in outcome.out
+    assert "\x1b" not in outcome.out + outcome.err
+
+
+def test_sparkline() -> None:
+    assert sparkline([], 10) == ""
+    assert sparkline([2.0, 2.0], 10) == "▁▁"
+    assert sparkline([0.0, 1.0, float("nan")], 10) == "▁█"
+    assert len(sparkline([float(n) for n in range(1000)], 40)) == 40
+    assert sparkline([1.0, float("inf")], 10) == "▁▁"
+
+
+def test_the_readme_has_every_verb() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    verbs = [command.name or command.callback.__name__ for command in cli.app.registered_commands]  # type: ignore[union-attr]
+    assert [verb for verb in verbs if f"`{verb}`" not in readme and f"aneperf {verb}" not in readme] == []
+    assert all(f"| `{verb}` | " in readme for verb in ("train", "generate", "data"))

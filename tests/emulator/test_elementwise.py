@@ -1,0 +1,281 @@
+"""Arithmetic with broadcasting, and functions of one tensor, against float64."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as nps
+
+from aneperf import mil
+from support import oracle
+from support.programs import any_halves, evaluate, normal_halves
+
+SEEDS = st.integers(0, 2**32 - 1)
+# Two shapes that broadcast, each missing axes or repeating along them where the other is long.
+PAIRS = nps.mutually_broadcastable_shapes(num_shapes=2, min_dims=1, max_dims=5, min_side=1, max_side=9).map(
+    lambda shapes: shapes.input_shapes
+)
+EVERY_HALF = np.arange(1 << 16, dtype=np.uint16).view(np.float16).reshape(1, 16, 64, 64)
+
+
+def without_nan(x):
+    """A port of the engine takes NaN for +infinity."""
+    return np.where(np.isnan(x), np.float16(np.inf), x)
+
+
+@given(st.lists(st.floats(-70000, 70000) | st.floats(-1e-4, 1e-4) | st.floats(), min_size=1))
+def test_the_oracle_rounds_as_numpy_does(values):
+    values = np.array(values)
+    with np.errstate(over="ignore"):
+        expected = values.astype(np.float16)
+    oracle.assert_same(oracle.rounded(values, has_nan=True), expected)
+
+
+@pytest.mark.parametrize("op", oracle.EXACT_BINARY)
+@given(PAIRS, SEEDS)
+def test_exact_binary(device, op, shapes, seed):
+    x, y = any_halves(seed, shapes[0]), any_halves(seed + 1, shapes[1])
+    (got,) = evaluate(device, getattr(mil, op), x, y)
+    oracle.assert_same(got, oracle.rounded(oracle.exact(op, x, y)))
+
+
+@pytest.mark.parametrize("op", oracle.EXACT_BINARY)
+@given(PAIRS, SEEDS)
+def test_exact_binary_with_nan(plain, op, shapes, seed):
+    x, y = any_halves(seed, shapes[0]), any_halves(seed + 1, shapes[1])
+    x.flat[0] = np.nan
+    (got,) = evaluate(plain, getattr(mil, op), x, y)
+    oracle.assert_same(got, oracle.rounded(oracle.exact(op, x, y), has_nan=True))
+
+
+@pytest.mark.parametrize("op", oracle.EXACT_BINARY)
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_binary_with_a_constant(device, op, side):
+    x, constant = any_halves(1, (2, 3, 5)), normal_halves(2, (3, 1), 100)
+    for c in (constant, float(constant[0, 0])):
+
+        def in_order(t, c=c):
+            return (c, t) if side == "left" else (t, c)
+
+        (got,) = evaluate(device, lambda t, order=in_order: getattr(mil, op)(*order(t)), x)
+        oracle.assert_same(got, oracle.rounded(oracle.exact(op, *in_order(x))))
+
+
+@pytest.mark.parametrize(
+    ("shape_x", "shape_y"),
+    [
+        ((3, 4097), (3, 4097)),
+        ((2, 9001), (2, 1)),
+        ((2, 1), (1, 9001)),
+        ((5000, 1), (1, 3)),
+        ((1, 64, 65), (7, 1, 1)),
+        ((4096,), (3, 5, 1)),
+        ((1, 1, 1, 1, 1), (1,)),
+    ],
+)
+def test_binary_across_tiles(device, shape_x, shape_y):
+    x, y = any_halves(3, shape_x), any_halves(4, shape_y)
+    (got,) = evaluate(device, mil.sub, x, y)
+    oracle.assert_same(got, oracle.rounded(oracle.exact("sub", x, y)))
+
+
+@given(PAIRS, SEEDS, st.sampled_from([0.1, 1.0, 4.0]))
+def test_pow(device, shapes, seed, scale):
+    x = np.abs(any_halves(seed, shapes[0]))
+    y = normal_halves(seed + 1, shapes[1], scale)
+    (got,) = evaluate(device, mil.pow, x, y)
+    oracle.assert_within(got, oracle.pow(x, y))
+
+
+@given(PAIRS, SEEDS)
+def test_pow_of_any_sign(device, plain, shapes, seed):
+    x, y = normal_halves(seed, shapes[0], 3), normal_halves(seed + 1, shapes[1], 3)
+    y = np.where(y > 0, np.round(y), y)
+    for emulator, has_nan in ((device, False), (plain, True)):
+        (got,) = evaluate(emulator, mil.pow, x, y)
+        oracle.assert_within(got, oracle.pow(x, y), has_nan=has_nan)
+
+
+def test_pow_of_special_values(plain):
+    special = np.array(
+        [0, -0.0, 1, -1, 0.5, -0.5, 2, -2, 3, -3, 65504, 6e-8, np.inf, -np.inf, np.nan], np.float16
+    )
+    x, y = special.reshape(-1, 1), special.reshape(1, -1)
+    (got,) = evaluate(plain, mil.pow, x, y)
+    expected = oracle.pow(x, y)
+    oracle.assert_within(got, expected, has_nan=True)
+    np.testing.assert_array_equal(np.signbit(got), np.signbit(np.nan_to_num(expected.value, nan=0.0)))
+
+
+@pytest.mark.parametrize("exponent", [-2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0, 3.0])
+def test_pow_of_every_half(device, exponent):
+    x = without_nan(EVERY_HALF)
+    (got,) = evaluate(device, lambda t: mil.pow(t, exponent), x)
+    oracle.assert_within(got, oracle.pow(x, np.float64(exponent)))
+
+
+@pytest.mark.parametrize("op", oracle.EXACT_UNARY)
+def test_exact_unary_of_every_half(device, plain, op):
+    (got,) = evaluate(device, getattr(mil, op), EVERY_HALF)
+    oracle.assert_same(got, oracle.rounded(oracle.exact(op, without_nan(EVERY_HALF))))
+    (got,) = evaluate(plain, getattr(mil, op), EVERY_HALF)
+    oracle.assert_same(got, oracle.rounded(oracle.exact(op, EVERY_HALF), has_nan=True))
+
+
+ELEMENTARY = {
+    **{
+        op: getattr(mil, op)
+        for op in ("atan", "erf", "exp", "exp2", "sigmoid", "silu", "softplus", "softsign", "tanh")
+    },
+    "gelu_exact": mil.gelu,
+    "gelu_tanh": lambda x: mil.gelu(x, "TANH_APPROXIMATION"),
+    "gelu_sigmoid": lambda x: mil.gelu(x, "SIGMOID_APPROXIMATION"),
+}
+
+
+@pytest.mark.parametrize("op", oracle.ELEMENTARY_UNARY)
+def test_elementary_function_of_every_half(device, plain, op):
+    (got,) = evaluate(device, ELEMENTARY[op], EVERY_HALF)
+    value, error = oracle.elementary(op, without_nan(EVERY_HALF))
+    if op == "softplus":  # whose exponential overflows on the engine
+        value, error = (np.where(without_nan(EVERY_HALF) >= 11.09, 0.0, each) for each in (value, error))
+    oracle.assert_within(got, oracle.Expected(value, error))
+    (got,) = evaluate(plain, ELEMENTARY[op], EVERY_HALF)
+    oracle.assert_within(got, oracle.elementary(op, EVERY_HALF), has_nan=True)
+
+
+@pytest.mark.parametrize("op", ["log", "rsqrt"])
+@pytest.mark.parametrize("epsilon", [0.0, 6e-8, 1e-3, 0.7, 2048.0])
+def test_log_and_rsqrt_of_every_half(device, plain, op, epsilon):
+    stored = float(np.float16(epsilon))
+    for emulator, x, has_nan in ((device, without_nan(EVERY_HALF), False), (plain, EVERY_HALF, True)):
+        (got,) = evaluate(emulator, lambda t: getattr(mil, op)(t, epsilon), EVERY_HALF)
+        oracle.assert_within(got, getattr(oracle, op)(x, stored), has_nan=has_nan)
+
+
+@pytest.mark.parametrize("op", ["sin", "cos"])
+def test_sine_of_every_half(device, plain, op):
+    for emulator, x, has_nan in ((device, without_nan(EVERY_HALF), False), (plain, EVERY_HALF, True)):
+        (got,) = evaluate(emulator, getattr(mil, op), EVERY_HALF)
+        oracle.assert_within(got, oracle.sine(op, x), has_nan=has_nan)
+
+
+def test_round_of_every_half(device, plain):
+    (got,) = evaluate(device, mil.round, EVERY_HALF)
+    oracle.assert_same(got, oracle.rounded(oracle.round_by_adding_half(without_nan(EVERY_HALF))))
+    (got,) = evaluate(plain, mil.round, EVERY_HALF)
+    with np.errstate(invalid="ignore"):  # signalling NaN
+        oracle.assert_same(got, np.rint(EVERY_HALF))
+
+
+SCALARS = {
+    "leaky_relu": [(0.01,), (-3.0,)],
+    "threshold": [(0.0,), (-7.5,)],
+    "thresholded_relu": [(1.0,), (-2.0,)],
+    "clamped_relu": [(0.1, 6.0), (-2.0, 100.0)],
+    "clip": [(-1.0, 1.0), (0.25, 65504.0)],
+    "elu": [(1.0,), (0.3,)],
+    "inverse": [(1e-4,), (0.0,), (0.5,)],
+    "linear_activation": [(2.0, 1.0), (0.1, -30.0)],
+    "scaled_tanh": [(1.7159, 0.6667), (300.0, 1e-3)],
+    "sigmoid_hard": [(0.2, 0.5), (-1.0, 0.0)],
+}
+
+
+@pytest.mark.parametrize(("op", "scalars"), [(op, case) for op, cases in SCALARS.items() for case in cases])
+def test_function_with_scalars_of_every_half(device, plain, op, scalars):
+    stored = [float(np.float16(scalar)) for scalar in scalars]
+    for emulator, x, has_nan in ((device, without_nan(EVERY_HALF), False), (plain, EVERY_HALF, True)):
+        (got,) = evaluate(emulator, lambda t: getattr(mil, op)(t, *scalars), EVERY_HALF)
+        if op in oracle.EXACT_WITH_SCALARS:
+            oracle.assert_same(got, oracle.rounded(oracle.exact(op, x, *stored), has_nan=has_nan))
+        else:
+            oracle.assert_within(got, getattr(oracle, op)(x, *stored), has_nan=has_nan)
+
+
+@given(nps.array_shapes(min_dims=3, max_dims=5, max_side=9), SEEDS)
+def test_prelu(device, shape, seed):
+    x, alpha = any_halves(seed, shape), normal_halves(seed + 1, shape[1:2])
+    (got,) = evaluate(device, lambda t: mil.prelu(t, alpha), x)
+    slopes = alpha.astype(np.float64).reshape(-1, *[1] * (len(shape) - 2))
+    oracle.assert_same(got, oracle.rounded(np.where(x < 0, slopes * x, x)))
+
+
+@given(PAIRS, SEEDS)
+def test_floor_div(device, plain, shapes, seed):
+    x, y = any_halves(seed, shapes[0]), any_halves(seed + 1, shapes[1])
+    near = oracle.rounded(oracle.exact("mul", y, np.float64(7)))  # an almost whole quotient
+    for emulator, has_nan in ((device, False), (plain, True)):
+        for numerator in (x, near):
+            (got,) = evaluate(emulator, mil.floor_div, numerator, y)
+            oracle.assert_same(got, oracle.rounded(oracle.floor_div(numerator, y), has_nan=has_nan))
+
+
+@pytest.mark.parametrize("op", oracle.COMPARISONS)
+@given(PAIRS, SEEDS)
+def test_comparisons(device, plain, op, shapes, seed):
+    x, y = any_halves(seed, shapes[0]), any_halves(seed + 1, shapes[1])
+    x.flat[0] = y.flat[0]
+
+    def program(a, b):
+        truth = getattr(mil, op)(a, b)
+        return mil.cast(truth, "fp16"), mil.cast(mil.logical_not(truth), "fp16")
+
+    for emulator in (device, plain):
+        truth, opposite = evaluate(emulator, program, x, y)
+        np.testing.assert_array_equal(truth, getattr(np, op)(x, y))
+        np.testing.assert_array_equal(opposite, 1 - truth)
+        x.flat[0] = np.inf if emulator is device else np.nan
+
+
+@given(nps.mutually_broadcastable_shapes(num_shapes=3, min_dims=1, max_dims=5, max_side=9, min_side=1), SEEDS)
+def test_select(plain, shapes, seed):
+    condition, a, b = (any_halves(seed + i, shape) for i, shape in enumerate(shapes.input_shapes))
+    a.flat[0] = np.nan
+    (got,) = evaluate(plain, lambda c, x, y: mil.select(mil.greater(c, 0), x, y), condition, a, b)
+    oracle.assert_same(got, np.where(condition > 0, a, b))
+
+
+def test_select_of_numbers(device):
+    x = any_halves(3, (2, 5000))
+    (got,) = evaluate(device, lambda t: mil.select(mil.less(t, 1.5), 1, -0.5), x)
+    oracle.assert_same(got, np.where(x < 1.5, 1, -0.5).astype(np.float16))
+
+
+@given(nps.array_shapes(min_dims=1, max_dims=5, max_side=9), SEEDS)
+def test_unary_of_any_shape(device, shape, seed):
+    x = any_halves(seed, shape)
+    square, tanh = evaluate(device, lambda t: (mil.square(t), mil.tanh(t)), x)
+    oracle.assert_same(square, oracle.rounded(oracle.exact("square", x)))
+    oracle.assert_within(tanh, oracle.elementary("tanh", x))
+
+
+@pytest.mark.parametrize("length", [4095, 4096, 4097, 12289, 65536])
+def test_unary_across_tiles(device, length):
+    x = any_halves(5, (length,))
+    (got,) = evaluate(device, mil.sqrt, x)
+    oracle.assert_same(got, oracle.rounded(oracle.exact("sqrt", x)))
+
+
+@given(nps.array_shapes(min_dims=1, max_dims=5, max_side=9), SEEDS)
+def test_casts_from_and_to_fp32_ports(device, shape, seed):
+    bits = np.random.default_rng(seed).integers(0, 1 << 32, shape, np.uint32)
+    wide = np.where(np.isnan(bits.view(np.float32)), np.float32(np.inf), bits.view(np.float32))
+    near = any_halves(seed, shape).astype(np.float32) * np.float32(1.0003)
+    for x in (wide, near):
+        narrow, back = evaluate(
+            device, lambda t: ((half := mil.cast(t, "fp16")), mil.cast(mil.abs(half), "fp32")), x
+        )
+        oracle.assert_same(narrow, oracle.rounded(x))
+        np.testing.assert_array_equal(back, np.abs(narrow).astype(np.float32))
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint16"])
+def test_casts_to_integers_cut_off_and_clamp(device, dtype):
+    (got,) = evaluate(device, lambda t: mil.cast(mil.cast(t, dtype), "fp16"), EVERY_HALF)
+    oracle.assert_same(got, oracle.rounded(oracle.to_integers(without_nan(EVERY_HALF), dtype) + 0.0))
+
+
+def test_casts_to_bool(device):
+    (got,) = evaluate(device, lambda t: mil.cast(mil.cast(t, "bool"), "fp16"), EVERY_HALF)
+    oracle.assert_same(got, (EVERY_HALF != 0).astype(np.float16))

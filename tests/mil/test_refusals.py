@@ -1,0 +1,136 @@
+"""What the engine does not take, each refused with its reason; profile "none" has no such limits."""
+
+import numpy as np
+import pytest
+
+from aneperf import CompileError, mil
+from support import oracle
+from support.programs import build, evaluate, normal_halves
+
+
+def refusal(emulator, define, *shapes):
+    """The words of the refusal of a program with inputs of these shapes."""
+    program = build(define, *(np.zeros(shape, np.float16) for shape in shapes))
+    with pytest.raises(CompileError) as caught:
+        program.compile(emulator)
+    assert caught.value.kind == "CompilationFailure"
+    assert caught.value.line is not None
+    return str(caught.value)
+
+
+def test_run_time_weights_need_a_batch_of_one(emulator):
+    assert "run-time weights need a batch of 1: use matmul" in refusal(
+        emulator, mil.conv, (2, 4, 1, 8), (3, 4, 1, 1)
+    )
+
+
+def test_run_time_weights_of_linear_are_refused(emulator):
+    assert "'weight' must be a constant: use matmul" in refusal(emulator, mil.linear, (2, 4), (3, 4))
+    weight = np.ones((3, 4), np.float16)
+    message = refusal(emulator, lambda x, bias: mil.linear(x, weight, bias), (2, 4), (3,))
+    assert "'bias' must be a constant" in message
+
+
+def test_run_time_weights_of_conv_transpose_are_refused(emulator):
+    message = refusal(emulator, mil.conv_transpose, (1, 4, 3, 3), (4, 2, 1, 1))
+    assert "'weight' must be a constant: use matmul" in message
+
+
+def test_kernels_are_at_most_15_wide(emulator, plain):
+    def conv(width, height=1):
+        return lambda t: mil.conv(t, np.ones((2, 2, height, width), np.float16), pad_type="same")
+
+    x = normal_halves(1, (1, 2, 20, 20))
+    (got,) = evaluate(emulator, conv(15, 17), x)
+    pad = oracle.same_padding((20, 20), (17, 15), (1, 1), (1, 1))
+    oracle.assert_within(got, oracle.conv(x, np.ones((2, 2, 17, 15)), pad=pad))
+    assert "the kernel is 16 wide; the engine takes at most 15" in refusal(emulator, conv(16), x.shape)
+    evaluate(plain, conv(16), x)
+
+
+@pytest.mark.parametrize(
+    ("define", "shape", "name"),
+    [
+        (mil.relu, (1, 1, 1, 65537), "'x0'"),
+        (mil.relu, (65537, 1), "'x0'"),
+        (lambda t: mil.relu(mil.reshape(t, (-1,))), (2, 40000), "'reshape_0'"),
+        (lambda t: mil.relu(mil.concat([t, t], 0)), (32769, 1), "'concat_0'"),
+        (
+            lambda t: mil.conv(t, np.ones((1, 1, 1, 1), np.float16), pad_type="custom", pad=(0, 0, 1, 0)),
+            (1, 1, 1, 65536),
+            "'y0'",
+        ),
+    ],
+)
+def test_axes_have_at_most_65536_elements(emulator, plain, define, shape, name):
+    message = refusal(emulator, define, shape)
+    assert name in message
+    assert "axis of h16 has at most 65536 elements" in message
+    evaluate(plain, define, np.ones(shape, np.float16))
+
+
+def test_axes_may_have_65536_elements(emulator):
+    x = normal_halves(1, (1, 65536))
+    oracle.assert_same(evaluate(emulator, mil.abs, x)[0], np.abs(x))
+
+
+def test_what_only_the_emulator_does_not_run(emulator):
+    """The builder writes it; the emulator says that it is the emulator's lack."""
+    x, matrix = (1, 4, 3, 5), np.ones((1, 6))
+    for define, advice in [
+        (lambda t: mil.upsample_nearest_neighbor(t, 1, 1.5), "use resize_nearest_neighbor"),
+        (lambda t: mil.local_response_norm(t, 4), "give an odd size"),
+        (lambda t: mil.affine(t, matrix, 1, 5), "map to 2 elements or more"),
+    ]:
+        message = refusal(emulator, define, x)
+        assert "is not documented, so the emulator does not run it: " + advice in message
+
+
+def test_kernels_of_conv_transpose_are_at_most_15_wide(emulator):
+    weight = np.ones((4, 1, 1, 16), np.float16)
+    message = refusal(emulator, lambda t: mil.conv_transpose(t, weight), (1, 4, 3, 5))
+    assert "the kernel is 16 wide; the engine takes at most 15" in message
+
+
+REFUSED = {
+    "acos": "the Neural Engine's compiler does not accept this operation",
+    "gather": "the Neural Engine's compiler does not accept this operation",
+    "lstm": "the Neural Engine's compiler does not accept this operation",
+    "reduce_argmax": "the Neural Engine's compiler does not accept this operation",
+    "cumsum": "use matmul with a triangular constant",
+    "identity": "a no-op breaks programs on the Neural Engine: use its operand directly",
+    "logical_and": "use select, or mul of 0/1 masks",
+    "shape": "shapes are static on the Neural Engine: write them as constants",
+    "where": "the Neural Engine's compiler does not accept where: use select",
+    "while_loop": "the Neural Engine runs no control flow, lists or state",
+    "random_normal": "the Neural Engine's compiler accepts no random operations in MIL",
+    "list_length": "the Neural Engine runs no control flow, lists or state",
+    "resample": "no measurement tells whether the Neural Engine runs this operation",
+}
+
+
+@pytest.mark.parametrize("op", REFUSED)
+def test_operations_that_are_refused_with_a_reason(emulator, op):
+    program = build(mil.relu, normal_halves(1, (1, 2, 1, 3)))
+    with pytest.raises(CompileError) as caught:
+        emulator.compile(program.text.replace("relu(", f"{op}("))
+    assert caught.value.kind == "CompilationFailure"
+    assert f"{op}: " in str(caught.value)
+    assert REFUSED[op] in str(caught.value)
+    line = program.text.splitlines()[caught.value.line - 1]
+    assert line[caught.value.column - 1 :].startswith("relu(")
+
+
+def test_an_unknown_operation_is_an_error_of_the_text(emulator):
+    text = build(mil.relu, normal_halves(1, (1, 2, 1, 3))).text
+    with pytest.raises(CompileError, match="there is no such operation in MIL") as caught:
+        emulator.compile(text.replace("relu(", "rectify("))
+    assert caught.value.kind == "InvalidMILProgram"
+
+
+def test_a_bias_of_conv_is_refused(emulator):
+    text = build(
+        lambda t: mil.conv(t, np.ones((1, 2, 1, 1), np.float16)), normal_halves(1, (1, 2, 1, 3))
+    ).text
+    with pytest.raises(CompileError, match="the engine takes no bias here: add it with a separate add"):
+        emulator.compile(text.replace("conv(", "conv(bias = fp16(1), "))

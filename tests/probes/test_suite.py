@@ -1,0 +1,244 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import aneperf
+from aneperf.cli import main as cli
+from aneperf.errors import ArgumentError
+from aneperf.probes.registry import PROBES, Probe
+from aneperf.results import Result
+from aneperf.runner.progress import Step
+from support import child_probes
+from support.fakes import FakeClock, FakeDevice
+
+suite_module = sys.modules["aneperf.probes.suite"]
+
+
+def table(*names: str, in_child: bool = True, share: float = 1.0) -> dict[str, Probe]:
+    return {name: Probe(getattr(child_probes, name), share, in_child) for name in names}
+
+
+def suite(monkeypatch: pytest.MonkeyPatch, probes: dict[str, Probe], **options: Any) -> Result:
+    monkeypatch.setattr(suite_module, "PROBES", probes)
+    return aneperf.suite("emulator", **{"budget": 30.0, **options})
+
+
+def keys(result: Result) -> list[tuple[str, str]]:
+    return [(row.key, row.status) for row in result]
+
+
+GOOD = [("made-up/good/1", "ok"), ("made-up/good/2", "ok")]
+
+
+@pytest.mark.parametrize("in_child", [True, False])
+def test_a_suite_has_the_rows_of_all_its_probes(monkeypatch: pytest.MonkeyPatch, in_child: bool) -> None:
+    steps: list[Step] = []
+    probes = table("good", "also_good", in_child=in_child)
+    result = suite(monkeypatch, probes, progress=steps.append)
+    assert result.probe == "suite"
+    assert keys(result) == [*GOOD, ("also_good/1", "ok")]
+    assert result.notes == ("good: all well",)
+    # Whoever collects the rows of the steps has all of them, each once.
+    assert [step.row for step in steps if step.row is not None] == list(result)
+    assert {step.total for step in steps} == {2}
+    assert steps[-1].done == 2
+
+
+@pytest.mark.parametrize("in_child", [True, False])
+def test_a_probe_that_fails_costs_its_own_rows_only(monkeypatch: pytest.MonkeyPatch, in_child: bool) -> None:
+    result = suite(monkeypatch, table("fails", "good", in_child=in_child))
+    assert keys(result) == [("made-up/fails/1", "ok"), ("fails/unfinished", "error"), *GOOD]
+    assert result.rows[1].reason is not None
+    assert result.rows[1].reason.startswith("ZeroDivisionError: division by nothing")
+
+
+def test_a_crash_and_chatter_are_survived(monkeypatch: pytest.MonkeyPatch) -> None:
+    result = suite(monkeypatch, table("aborts", "prints", "good"))
+    lost = ("aborts/unfinished", "error")
+    assert keys(result) == [("made-up/aborts/1", "ok"), lost, ("made-up/prints/1", "ok"), *GOOD]
+    assert result.rows[1].reason == "its process was killed by SIGABRT at falling"
+
+
+def test_a_hang_is_survived(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(suite_module, "_PATIENCE_S", 3.0)
+    monkeypatch.setattr(suite_module, "_PATIENCE", 0.0)
+    result = suite(monkeypatch, table("hangs", "good"))
+    assert keys(result) == [("made-up/hangs/1", "ok"), ("hangs/unfinished", "error"), *GOOD]
+    assert result.rows[1].reason == "killed: it ran longer than its 3 s at hanging"
+
+
+def test_rows_are_not_lost_for_their_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    result = suite(monkeypatch, table("good", "repeats", in_child=False))
+    assert keys(result) == [*GOOD, ("repeats/made-up/good/1", "ok")]
+
+
+def test_the_budget_is_split_by_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    probes = {**table("good", in_child=False, share=3), **table("also_good", in_child=False, share=1)}
+    result = suite(monkeypatch, probes, budget=100.0, clock=FakeClock())
+    assert result.rows[0].metrics == {"budget": 75.0}
+
+
+def test_without_time_left_a_probe_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter([0.0, 200.0])
+    result = suite(monkeypatch, table("good"), budget=100.0, clock=lambda: next(times))
+    assert keys(result) == [("good/unfinished", "skipped")]
+    assert result.rows[0].reason == "the time budget was spent: give more seconds"
+
+
+def test_only_and_skip(monkeypatch: pytest.MonkeyPatch) -> None:
+    probes = table("good", "also_good", "prints", in_child=False)
+    assert keys(suite(monkeypatch, probes, only=["also_good"])) == [("also_good/1", "ok")]
+    assert keys(suite(monkeypatch, probes, skip=["good", "prints"])) == [("also_good/1", "ok")]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"only": ["peek"]}, "only: no probe is called 'peek': choose from counters, weights"),
+        ({"skip": ["peek"]}, "skip: no probe is called 'peek'"),
+        ({"only": "peak"}, "only must be a list of probes, not 'peak'"),
+        ({"only": ["peak"], "skip": ["peak"]}, "no probe is left to run"),
+        ({"only": []}, "no probe is left to run"),
+        ({"skip": list(PROBES)}, "no probe is left to run"),
+        ({"budget": 0}, "budget must be a positive, finite number"),
+        ({"budget": float("nan")}, "budget must be a positive, finite number"),
+    ],
+)
+def test_what_a_suite_cannot_do(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ArgumentError, match=message):
+        aneperf.suite("emulator", **options)
+
+
+def test_the_table_of_probes() -> None:
+    for name, probe in PROBES.items():
+        assert getattr(aneperf, name) is probe.run
+        assert probe.name == name
+        assert probe.share > 0
+        assert probe.summary.endswith((".", "s"))
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    assert all(f"| `{name}` | " in readme for name in [*PROBES, "suite"])
+    verbs = {command.name or command.callback.__name__ for command in cli.app.registered_commands}  # type: ignore[union-attr]
+    assert verbs >= {*PROBES, "suite"}
+
+
+ON_MADE_UP_PROBES = """
+import sys
+from support import child_probes
+from aneperf.cli import main as cli
+from aneperf.probes.registry import Probe
+names = sys.argv.pop(1).split(",")
+table = {name: Probe(getattr(child_probes, name), 1.0, True) for name in names}
+sys.modules["aneperf.probes.suite"].PROBES = table
+cli.main()
+"""
+
+
+def start(names: str, *arguments: str, **variables: str) -> "subprocess.Popen[str]":
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **variables}
+    command = [sys.executable, "-c", ON_MADE_UP_PROBES, names, "suite", "--device", "emulator", *arguments]
+    return subprocess.Popen(
+        command,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+
+
+@pytest.mark.parametrize("times", [1, 5])
+@pytest.mark.parametrize("whole_group", [True, False])
+def test_ctrl_c_leaves_the_finished_rows(tmp_path: Path, whole_group: bool, times: int) -> None:
+    """With the signal to all processes, as a terminal sends it, or to the command alone; and impatience."""
+    mark, saved = tmp_path / "mark", tmp_path / "suite.json"
+    process = start("good,hangs,also_good", "--json", str(saved), CHILD_PROBES_MARK=str(mark))
+    end = time.monotonic() + 60
+    while not mark.exists():
+        assert process.poll() is None
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    for _ in range(times):
+        (os.killpg if whole_group else os.kill)(process.pid, signal.SIGINT)
+        time.sleep(0.02)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.splitlines() == [
+        "aneperf: 1 of 3: good",
+        "aneperf: 2 of 3: hangs",
+        "aneperf: interrupted",
+    ]
+    result = Result.load(saved)
+    assert keys(result) == [*GOOD, ("made-up/hangs/1", "ok")]
+    assert result.notes == ("Interrupted: only the rows finished before are here.",)
+    assert "Interrupted: only the rows finished before are here." in out
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mark", "suite.json"]
+
+
+def test_a_suite_with_a_crash_is_saved_and_is_exit_code_1(tmp_path: Path) -> None:
+    saved = tmp_path / "suite.json"
+    process = start("aborts,good", "--json", str(saved), "--budget", "20")
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert err.splitlines() == ["aneperf: 1 of 2: aborts", "aneperf: 2 of 2: good"]
+    assert len(Result.load(saved)) == 4
+    assert "its process was killed by SIGABRT" in out
+    assert max(map(len, out.splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--only", "peek"], "no probe is called 'peek'"),
+        (["--only", "peak", "--skip", "peak"], "no probe is left to run"),
+        (["--budget", "0"], "budget must be a positive, finite number, not 0.0"),
+        (["--json", "none/s.json"], "the folder"),
+        (["--device", "gpu"], "no device is called 'gpu'"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    run: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    outcome = run("suite", *arguments)
+    assert outcome.code == 2
+    assert message in outcome.err
+    assert outcome.err.count("\n") == 1
+    assert outcome.out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_verb_runs_its_probe(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aneperf.device.open", lambda *args, **kwargs: FakeDevice())
+    outcome = run("counters", "--budget", "0")
+    assert outcome.code == 2
+    assert "budget must be a positive" in outcome.err
+
+
+def test_a_suites_table_counts_and_folds(monkeypatch: pytest.MonkeyPatch) -> None:
+    many = [child_probes.row(f"{i}") for i in range(50)]
+    refused = child_probes.row("refused", status="unsupported", reason="too wide")
+    environment = child_probes.an_environment()
+    notes = ("made-up: first", "of the suite")
+    result = Result(probe="suite", environment=environment, rows=(*many, refused), notes=notes)
+    text = str(result)
+    assert "aneperf made-up\n" in text
+    assert "made-up/refused" in text
+    assert "made-up/49" not in text
+    assert "50 rows that are ok are left out; aneperf made-up shows them." in text
+    assert "\nfirst\n" in text
+    assert text.endswith("of the suite")
+    counts = next(line for line in text.splitlines() if line.startswith("made-up "))
+    assert counts.split() == ["made-up", "51", "50", "1", "0", "0"]
+    html = result._repr_html_()
+    assert html.count("<table>") == 2
+    assert html.count("<div>") == html.count("</div>") == 2

@@ -1,0 +1,251 @@
+import html.parser
+import math
+from typing import Any
+
+import pytest
+
+from aneperf.report.columns import significant
+from aneperf.report.html import to_html
+from aneperf.report.table import lay_out_environment, lay_out_result, to_text
+from aneperf.results import Result
+from support.fakes import a_result, a_row, an_environment
+
+HOSTILE = "</td><script>alert(1)</script>\"' [bold red]x[/] \x1b[31m\x07 \u202e"
+
+
+class Parser(html.parser.HTMLParser):
+    """Collects tags and texts, and checks that tags nest."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.texts: list[str] = []
+        self._open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        assert {name for name, _ in attrs} <= {"style"}
+        self.tags.append(tag)
+        self._open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+
+def parsed(text: str) -> Parser:
+    parser = Parser()
+    parser.feed(text)
+    parser.close()
+    assert not parser._open
+    return parser
+
+
+def a_table() -> Result:
+    return a_result(
+        a_row(
+            96,
+            median=7.4,
+            ci_low=7.2,
+            ci_high=7.5,
+            p05=7.1,
+            p95=9.0,
+            flags=("drift",),
+            metrics={"tflops": 0.41},
+        ),
+        a_row(128),
+        a_row(
+            256,
+            status="error",
+            reason="wrong output: relative error 1.4, where fp16 explains 0.03",
+            metrics={"weights_mb": 32.0, "gflop": 2.147, "tflops": 99.0},
+        ),
+        a_row(64, n=3, ci_low=None, ci_high=None, flags=("few samples",), metrics={"tflops": 0.3}),
+        notes=("Ports are fp32.",),
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "digits", "text"),
+    [
+        (0.43492, 3, "0.435"),
+        (9.8714, 4, "9.871"),
+        (9.99996, 4, "10.00"),
+        (120.46, 4, "120.5"),
+        (123456.7, 3, "123457"),
+        (0.000123456, 3, "0.000123"),
+        (0, 3, "0.00"),
+        (None, 3, "-"),
+    ],
+)
+def test_significant(value: float | None, digits: int, text: str) -> None:
+    assert significant(value, digits) == text
+
+
+def test_the_published_columns_stand_side_by_side() -> None:
+    lines = str(a_table()).splitlines()
+    header = next(line for line in lines if "Config" in line)
+    assert header.split() == ["Config", "W", "(MB)", "GFLOP", "ms/eval", "±", "TFLOPS"]
+    row = next(line for line in lines if line.lstrip().startswith("128x conv 512ch sp64"))
+    assert row.split() == ["128x", "conv", "512ch", "sp64", "64.0", "4.29", "9.871", "0.5%", "0.435", "best"]
+
+
+def test_best_is_marked_once_and_flags_are_shown() -> None:
+    remarks = {row[0]: row[-1] for row in lay_out_result(a_table()).rows}
+    assert remarks == {
+        "96x conv 512ch sp64": "drift",
+        "128x conv 512ch sp64": "best",
+        "256x conv 512ch sp64": "error",
+        "64x conv 512ch sp64": "few samples",
+    }
+    (row,) = lay_out_result(a_result(a_row(flags=("drift", "noisy")))).rows
+    assert row[-1] == "best, drift, noisy"
+
+
+def test_a_wrong_answer_shows_its_reason_and_no_speed() -> None:
+    text = str(a_table())
+    row = next(line for line in text.splitlines() if line.lstrip().startswith("256x conv"))
+    assert row.split()[-4:] == ["-", "-", "-", "error"]
+    assert "99" not in text
+    assert "256x conv 512ch sp64: error: wrong output: relative error 1.4" in text
+
+
+def test_rows_share_a_reason() -> None:
+    rows = [a_row(depth, status="skipped", reason="no time") for depth in (32, 48)]
+    assert lay_out_result(a_result(*rows, a_row(96, status="error", reason="no time"))).lines[:2] == (
+        "32x conv 512ch sp64, 48x conv 512ch sp64: skipped: no time",
+        "96x conv 512ch sp64: error: no time",
+    )
+
+
+def test_no_interval_shows_none() -> None:
+    table = lay_out_result(a_result(a_row(ci_low=None, ci_high=None)))
+    assert table.rows[0][3:5] == ("9.871", "-")
+    assert not any("95 %" in line for line in table.lines)
+
+
+@pytest.mark.parametrize("render", [str, lambda thing: thing._repr_html_()], ids=["text", "html"])
+def test_the_emulator_is_never_taken_for_an_engine(render: Any) -> None:
+    label = "oftware emulator on AMD EPYC; not a Neural Engine measurement"
+    for thing in (a_table(), a_result(probe="unheard of"), an_environment()):
+        assert label in render(thing)
+    engine = an_environment(device="ane", chip="Apple M4 Max", subtype="h16")
+    assert "emulator" not in render(engine)
+    assert "Neural Engine, Apple M4 Max" in render(a_result(environment=engine))
+
+
+@pytest.mark.parametrize("render", [str, lambda thing: thing._repr_html_()], ids=["text", "html"])
+def test_the_reason_of_a_fallback_is_shown(render: Any) -> None:
+    environment = an_environment(device_note="The emulator stands in: no service")
+    assert "The emulator stands in: no service" in render(a_result(environment=environment))
+    assert "The emulator stands in: no service" in render(environment)
+
+
+def test_text_fits_80_columns_and_is_plain() -> None:
+    long = a_row(
+        128,
+        params={"config": "128x conv 512ch sp64"},
+        flags=("cold start", "few samples", "drift", "noisy"),
+        median=12345.678,
+        p95=None,
+        ci_high=None,
+        ci_low=None,
+    )
+    words = a_row(64, status="unsupported", reason="the compiler says " + "no " * 100)
+    cpu = "Intel(R) Xeon(R) Platinum 8488C CPU @ 2.70GHz with a long name for its model"
+    text = str(a_result(long, words, environment=an_environment(cpu=cpu)))
+    assert max(map(len, text.splitlines())) <= 80
+    assert "\x1b" not in text
+    assert text.count("no ") + text.count("no\n") >= 100
+    assert " ".join(text.split()).count(cpu) == 1
+    assert max(map(len, str(an_environment(cpu=cpu * 3)).splitlines())) <= 80
+
+
+def hostile() -> Result:
+    row = a_row(key=HOSTILE, params={"config": HOSTILE}, flags=(HOSTILE,))
+    wrong = a_row(key="b", status="error", reason=HOSTILE, params={"config": HOSTILE})
+    facts = {"cpu": HOSTILE, "chip": HOSTILE, "properties": {HOSTILE: HOSTILE}, "device_note": HOSTILE}
+    return a_result(row, wrong, environment=an_environment(**facts), notes=(HOSTILE,))
+
+
+def test_html_escapes_everything() -> None:
+    for thing in (hostile(), hostile().environment, a_result(*hostile(), probe=HOSTILE)):
+        parser = parsed(thing._repr_html_())
+        assert set(parser.tags) <= {"div", "p", "strong", "table", "thead", "tbody", "tr", "th", "td"}
+        assert any("<script>alert(1)</script>" in text for text in parser.texts)
+
+
+def test_text_cannot_steer_a_terminal() -> None:
+    for thing in (hostile(), hostile().environment, a_result(*hostile(), probe=HOSTILE)):
+        text = str(thing)
+        assert not {"\x1b", "\x07", "\u202e"} & set(text)
+        assert "[bold red]" in text.replace("\n", "")
+
+
+def test_html_holds_the_table() -> None:
+    parser = parsed(a_table()._repr_html_())
+    assert parser.tags.count("th") == 7
+    assert parser.tags.count("tr") == 1 + 4
+    assert {"128x conv 512ch sp64", "9.871", "0.435", "Ports are fp32."} <= set(parser.texts)
+
+
+def test_text_and_html_draw_the_same_cells() -> None:
+    table = lay_out_result(a_table())
+    texts = set(parsed(to_html(table)).texts)
+    flat = " ".join(to_text(table).split())
+    for cell in (cell for row in table.rows for cell in row if cell):
+        assert cell in texts
+        assert cell in flat
+
+
+def test_a_result_without_rows_and_one_of_another_probe_have_tables() -> None:
+    empty = Result(probe="peak", environment=an_environment(), rows=())
+    assert "TFLOPS" in str(empty)
+    parsed(empty._repr_html_())
+    other = a_result(a_row(), probe="unheard of")
+    assert "peak/conv512x128/sp64/fp32-ports" in str(other)
+
+
+def test_extreme_numbers_are_drawn() -> None:
+    row = a_row(
+        median=1e300, mean=None, p05=0.0, p95=None, ci_low=0.0, ci_high=1e308, metrics={"tflops": 5e-324}
+    )
+    assert str(a_result(row))
+    zero = a_row(median=0.0, p05=0.0, ci_low=0.0, metrics={"tflops": math.ulp(0)})
+    assert str(a_result(zero))
+
+
+def test_environment_table() -> None:
+    environment = an_environment(variables={"OPENBLAS_CORETYPE": "Haswell"}, os_build=None)
+    rows = lay_out_environment(environment).rows
+    for fact in (
+        ("memory", "24.0 GiB"),
+        ("os build", "unavailable"),
+        ("OPENBLAS_CORETYPE", "Haswell"),
+        ("threads", "4"),
+    ):
+        assert fact in rows
+
+
+@pytest.mark.parametrize("flags", [("few samples", "noisy"), ("cold start", "few samples", "drift", "noisy")])
+def test_remarks_fold_and_are_never_cut(flags: tuple[str, ...]) -> None:
+    # The other columns leave these remarks one character too few in 80.
+    row = a_row(128, median=16.5, ci_low=16.1, ci_high=40.0, p05=16.0, p95=41.0, flags=flags)
+    text = to_text(lay_out_result(a_result(row)))
+    assert all(len(line) <= 80 for line in text.splitlines())
+    table = text[text.index("───") : text.index("±:")]
+    words = table.split()
+    assert [word for word in words if word.strip(",") in " ".join(flags).split()] == ", ".join(flags).split()
+
+
+def test_long_remarks_fold_and_lose_nothing() -> None:
+    name = "FP16 128x conv 512ch 64x64"  # as long as a column that does not fold
+    text = str(
+        a_result(
+            a_row(params={"config": name}, flags=("cold start", "few samples", "bimodal", "noisy")),
+            probe="int8",
+        )
+    )
+    remarks = " ".join(line[69:].strip() for line in text.splitlines() if line[:26] in (name, " " * 26))
+    assert "cold start, few samples, bimodal, noisy" in remarks

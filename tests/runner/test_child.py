@@ -1,0 +1,220 @@
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+import aneperf
+from aneperf import CompileBudget
+from aneperf.errors import ArgumentError
+from aneperf.results import Row
+from aneperf.runner.child import _Story, each_in_child, run_in_child
+from aneperf.runner.child_process import Message
+from aneperf.runner.progress import Step
+from support.child_probes import misbehave, one_by_one, row
+from support.fakes import an_environment
+
+LONG = 60.0  # seconds: a child that is well is never killed, however busy the machine
+
+
+def run(how: str, time_limit: float = LONG, **arguments: Any) -> Any:
+    return run_in_child(misbehave, "emulator:h15", time_limit=time_limit, how=how, **arguments)
+
+
+def test_a_child_gives_its_result_and_its_steps() -> None:
+    steps: list[Step] = []
+    outcome = run("", progress=steps.append, compile_budget=CompileBudget(7, 9))
+    assert outcome.failure is None
+    assert outcome.result is not None
+    assert outcome.rows == outcome.result.rows
+    assert outcome.as_result("made-up", an_environment()) is outcome.result
+    assert [row.key for row in outcome.rows] == ["made-up/0", "made-up/1", "made-up/last"]
+    assert outcome.rows[0].params == {"profile": "h15"}
+    assert outcome.rows[2].metrics == {"soft": 7, "used": 0}
+    assert [(step.done, step.total, step.doing) for step in steps] == [(1, 3, "1"), (2, 3, "2"), (3, 3, "")]
+    assert tuple(step.row for step in steps) == outcome.rows
+
+
+def test_a_child_has_the_compile_budget_of_the_device() -> None:
+    device = aneperf.open("emulator", compile_budget=55)
+    outcome = run_in_child(misbehave, device, time_limit=LONG)
+    assert outcome.rows[2].metrics["soft"] == 55
+
+
+@pytest.mark.parametrize("how", ["print", "linger"])
+def test_what_a_child_prints_or_leaves_running_does_not_matter(how: str) -> None:
+    outcome = run(how)
+    assert len(outcome.rows) == 3
+    assert outcome.failure is None
+
+
+@pytest.mark.parametrize(
+    ("how", "failure"),
+    [
+        ("abort", "its process was killed by SIGABRT"),
+        ("kill", "its process was killed by SIGKILL"),
+        ("exit", "its process ended with exit code 3 and no result"),
+        ("raise", "ValueError: no such number"),
+        ("leave", "SystemExit: 4"),
+        ("fail", "[evaluate] status 0x1d"),
+        ("spend", "[compile] 100 compiles are used up"),
+        ("garbage", "killed: it sent what cannot be read: "),
+    ],
+)
+def test_rows_outlive_the_child(how: str, failure: str) -> None:
+    outcome = run(how)
+    assert outcome.result is None
+    assert outcome.failure.startswith(failure)
+    assert [row.key for row in outcome.rows] == ["made-up/0", "made-up/1"]
+    result = outcome.as_result("made-up", an_environment())
+    assert result.rows[:2] == outcome.rows
+    lost = result.rows[2]
+    assert lost.key == "made-up/unfinished"
+    assert lost.status == ("skipped" if how == "spend" else "error")
+    assert lost.reason == f"{outcome.failure} at 2"
+
+
+@pytest.mark.parametrize("how", ["hang", "hang without ears"])
+def test_a_child_that_hangs_is_killed(how: str, tmp_path: Path) -> None:
+    mark = tmp_path / "pid"
+    outcome = run(how, quiet_limit=3.0, mark=str(mark))
+    assert outcome.failure == "killed: it was silent for 3 s"
+    assert len(outcome.rows) == 2
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(mark.read_text()), 0)
+
+
+def test_a_child_has_a_time_limit() -> None:
+    outcome = run("hang", time_limit=3.0)
+    assert outcome.failure == "killed: it ran longer than its 3 s"
+
+
+def test_a_child_without_a_trace_still_has_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aneperf.runner.child._GRACE_S", 0.1)
+    assert run("close").failure == "killed: it closed its pipes and went on"
+
+
+def test_a_child_that_cannot_start_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aneperf.runner.child._START", "import aneperf.none")
+    failure = run("").failure
+    assert failure.startswith("its process ended with exit code 1 and no result: ModuleNotFoundError: ")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_child_ends_with_its_parent(tmp_path: Path, number: int) -> None:
+    mark = tmp_path / "pid"
+    code = (
+        "from aneperf.runner.child import run_in_child\nfrom support.child_probes import misbehave\n"
+        f"run_in_child(misbehave, 'emulator', time_limit=600, how='hang', mark={str(mark)!r})"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    parent = subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=subprocess.PIPE)
+    with parent:
+        wait_for(lambda: mark.exists() and mark.read_text() != "")
+        parent.send_signal(number)
+        parent.communicate(timeout=LONG)
+    assert parent.returncode == (-number)
+    wait_for(lambda: not is_running(int(mark.read_text())))
+
+
+def wait_for(condition: Any) -> None:
+    end = time.monotonic() + LONG
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def is_running(process: int) -> bool:
+    """Not so of a zombie, which is what an orphan can become where no init collects it."""
+    status = Path(f"/proc/{process}/stat")
+    try:
+        os.kill(process, 0)
+        return not status.exists() or status.read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_children_run_at_once() -> None:
+    outcomes: list[Any] = []
+    threads = [threading.Thread(target=lambda: outcomes.append(run(""))) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [len(outcome.rows) for outcome in outcomes] == [3, 3, 3]
+
+
+def test_what_no_child_can_be_told() -> None:
+    with pytest.raises(ArgumentError, match="top level of a module"):
+        run_in_child(lambda device: None, "emulator", time_limit=1)  # type: ignore[arg-type,return-value]
+    with pytest.raises(ArgumentError, match="not what JSON holds"):
+        run("", mark=object())
+    for limit in (0, -1, float("nan")):
+        with pytest.raises(ArgumentError, match="time_limit must be a positive"):
+            run("", time_limit=limit)
+
+
+def lost(item: str, status: Any, reason: str) -> Row:
+    return row(item.partition(":")[0], status=status, reason=reason)
+
+
+def each(items: list[str], budget: float = LONG, item_limit: float = LONG, **options: Any) -> list[Row]:
+    return each_in_child(
+        one_by_one, items, "emulator", budget=budget, item_limit=item_limit, lost=lost, **options
+    )
+
+
+def test_a_child_that_dies_costs_one_item() -> None:
+    steps: list[Step] = []
+    rows = each(["a", "b:abort", "c", "d:raise", "e"], progress=steps.append)
+    assert [(row.key, row.status) for row in rows] == [
+        ("made-up/a", "ok"),
+        ("made-up/b", "error"),
+        ("made-up/c", "ok"),
+        ("made-up/d", "error"),
+        ("made-up/e", "ok"),
+    ]
+    assert rows[1].reason == "its process was killed by SIGABRT"
+    assert len({row.metrics["process"] for row in rows if row.metrics}) == 3
+    assert [step.row for step in steps if step.row is not None] == rows
+    assert all(step.total == 5 for step in steps)
+
+
+def test_a_spent_compile_budget_is_a_new_child() -> None:
+    rows = each(["a", "b:spend", "c", "d:spend"])
+    assert [row.status for row in rows] == ["ok"] * 4
+    assert len({row.metrics["process"] for row in rows}) == 3
+
+
+def test_a_hang_costs_one_item() -> None:
+    rows = each(["a", "b:hang", "c"], item_limit=3.0)
+    assert [row.status for row in rows] == ["ok", "error", "ok"]
+    assert rows[1].reason == "killed: it was silent for 3 s"
+
+
+def test_items_without_time_are_skipped() -> None:
+    times = iter([0.0, 1.0, 99.0, 99.0, 99.0])
+    rows = each(["a", "b:abort", "c", "d"], clock=lambda: next(times))
+    assert [row.status for row in rows] == ["ok", "error", "skipped", "skipped"]
+
+
+def test_an_interrupt_loses_nothing_that_was_read() -> None:
+    lines = b"".join(
+        msgspec.json.encode(Message(step=Step(done, 3, "", row(f"{done}")))) + b"\n" for done in range(3)
+    )
+
+    def interrupt(step: Step) -> None:
+        if step.done == 0:
+            raise KeyboardInterrupt
+
+    story = _Story(interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        story.hear(lines)
+    story.hear(b"")
+    assert [kept.key for kept in story.rows] == [f"made-up/{done}" for done in range(3)]

@@ -1,0 +1,136 @@
+"""Probes that misbehave, for children to run."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from aneperf import CompileBudgetError, Device, EvaluateError
+from aneperf.results import Result, Row
+from aneperf.runner.progress import Progress, Step
+from support.fakes import an_environment
+
+
+def finish(rows: list[Row]) -> Result:
+    return Result(probe="made-up", environment=an_environment(), rows=tuple(rows))
+
+
+def row(name: str, **fields: Any) -> Row:
+    return Row(**{"key": f"made-up/{name}", "status": "ok", **fields})
+
+
+def behave(how: str) -> None:
+    if how == "abort":
+        os.abort()
+    if how == "exit":
+        os._exit(3)
+    if how == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if how == "hang":
+        time.sleep(600)
+    if how == "hang without ears":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        time.sleep(600)
+    if how == "raise":
+        raise ValueError("no such number")
+    if how == "fail":
+        raise EvaluateError("[evaluate] status 0x1d")
+    if how == "spend":
+        raise CompileBudgetError("[compile] 100 compiles are used up")
+    if how == "leave":
+        sys.exit(4)
+    if how == "print":
+        print('{"step": null}\n\xff garbage' * 100)
+        os.write(1, b"\0\xff" * 100_000)
+        os.write(2, b"complaint\n" * 100_000)
+    if how == "garbage":
+        for descriptor in range(3, 20):
+            try:
+                os.write(descriptor, b"\xff garbage\n")
+            except OSError:
+                continue
+        time.sleep(600)
+    if how == "close":
+        os.closerange(1, 20)
+        time.sleep(600)
+    if how == "linger":
+        threading.Thread(target=time.sleep, args=(600,)).start()
+
+
+def misbehave(
+    device: Device, *, how: str = "", after: int = 2, progress: Progress, mark: str | None = None
+) -> Result:
+    """Some rows, then a misdeed, then another row. `mark` is a file to leave once at the misdeed."""
+    rows: list[Row] = []
+    for index in range(after):
+        rows.append(row(str(index), params={"profile": device.info()["chip"]}))
+        progress(Step(index + 1, after + 1, str(index + 1), rows[-1]))
+    if mark:
+        Path(mark).write_text(str(os.getpid()))
+    behave(how)
+    rows.append(row("last", metrics={"soft": device.compile_budget.soft, "used": device.compiles_used}))
+    progress(Step(after + 1, after + 1, "", rows[-1]))
+    return finish(rows)
+
+
+def one_by_one(device: Device, *, items: list[str], budget: float, progress: Progress) -> Result:
+    """A row for each item, which says how to behave meanwhile."""
+    rows: list[Row] = []
+    for index, item in enumerate(items):
+        progress(Step(index, len(items), item))
+        name, _, how = item.partition(":")
+        if how == "spend" and index == 0:
+            how = ""
+        behave(how)
+        rows.append(row(name, metrics={"process": os.getpid()}))
+        progress(Step(index + 1, len(items), item, rows[-1]))
+    return finish(rows)
+
+
+def good(device: Device, *, budget: float, progress: Progress) -> Result:
+    """A probe that works."""
+    rows = [row("good/1", metrics={"budget": budget}), row("good/2")]
+    for done, one in enumerate(rows):
+        progress(Step(done + 1, 2, "", one))
+    return Result(probe="good", environment=an_environment(), rows=tuple(rows), notes=("all well",))
+
+
+def also_good(device: Device, *, budget: float, progress: Progress) -> Result:
+    """A probe that works, and tells of its rows only at its end."""
+    rows = (Row(key="also_good/1", status="ok"),)
+    return Result(probe="also_good", environment=an_environment(), rows=rows)
+
+
+def aborts(device: Device, *, budget: float, progress: Progress) -> Result:
+    """A probe whose process dies."""
+    progress(Step(1, 2, "falling", row("aborts/1")))
+    os.abort()
+
+
+def hangs(device: Device, *, budget: float, progress: Progress) -> Result:
+    """A probe without end."""
+    progress(Step(1, 2, "hanging", row("hangs/1")))
+    if mark := os.environ.get("CHILD_PROBES_MARK"):
+        Path(mark).write_text("hanging")
+    time.sleep(600)
+    raise AssertionError
+
+
+def fails(device: Device, *, budget: float, progress: Progress) -> Result:
+    """A probe with a fault."""
+    progress(Step(1, 2, "failing", row("fails/1")))
+    raise ZeroDivisionError("division by nothing")
+
+
+def prints(device: Device, *, budget: float, progress: Progress) -> Result:
+    """A probe that talks."""
+    behave("print")
+    return Result(probe="prints", environment=an_environment(), rows=(row("prints/1"),))
+
+
+def repeats(device: Device, *, budget: float, progress: Progress) -> Result:
+    """A probe with the rows of another."""
+    return Result(probe="repeats", environment=an_environment(), rows=(row("good/1"),))

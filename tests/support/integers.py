@@ -1,0 +1,72 @@
+"""Quantized operands, and the exact products of their integers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aneperf import mil
+from support import oracle
+
+
+class Quantized(NamedTuple):
+    """q of int8 or uint8 that stands for (q - zero_point) scale; one of each, or one for each index."""
+
+    q: NDArray[Any]
+    scale: Any
+    zero_point: Any = 0
+    axis: int | None = None
+
+    def activation(self, port: mil.Tensor) -> mil.Tensor:
+        """From a port that holds q in fp16."""
+        dtype: Any = self.q.dtype.name
+        zero_point = self._zero_point()
+        return mil.dequantize(
+            mil.quantize(port, 1.0, output_dtype=dtype), self.scale, zero_point, axis=self.axis
+        )
+
+    def constant(self) -> mil.Tensor:
+        axis = 0 if self.axis is None else self.axis
+        return mil.constexpr_affine_dequantize(self.q, self.scale, self._zero_point(), axis)
+
+    def port(self) -> NDArray[np.float16]:
+        return self.q.astype(np.float16)
+
+    def differences(self) -> oracle.Array:
+        """q - zero_point: float64 holds them, and all their sums here, exactly."""
+        return self.q - oracle.along(self.zero_point, self.axis, self.q.ndim)
+
+    def _zero_point(self) -> NDArray[Any]:
+        return np.asarray(self.zero_point).astype(self.q.dtype)
+
+
+def full_range(seed: int, shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
+    limits = np.iinfo(dtype)
+    return np.random.default_rng(seed).integers(limits.min, limits.max + 1, shape).astype(dtype)
+
+
+def product(
+    multiply: Callable[..., oracle.Expected],
+    x: Quantized,
+    weight: Quantized,
+    output_axis: int,
+    bias: NDArray[np.float16] | None = None,
+    overflow: float = oracle.PRODUCT_OVERFLOW,
+) -> NDArray[np.float16]:
+    """One scaling of the exact sums in fp32, the bias, and one rounding to fp16.
+
+    `multiply` is of the differences, as an oracle gives it; the weight's scales lie along the result's
+    `output_axis`.
+    """
+    sums = multiply(x.differences(), weight.differences()).value
+    assert np.abs(sums).max() < 2**31
+    scale = np.float32(x.scale) * np.asarray(weight.scale, np.float32)
+    if scale.ndim:
+        scale = oracle.along(scale, output_axis, sums.ndim).astype(np.float32)
+    values = sums.astype(np.float32) * scale
+    if bias is not None:
+        values = values + bias.astype(np.float32)
+    return oracle.rounded(values, overflow=overflow)

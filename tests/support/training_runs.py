@@ -1,0 +1,38 @@
+"""Small training runs."""
+
+from dataclasses import replace
+from typing import Any
+
+from aneperf.kernels import TransformerConfig
+from aneperf.training.config import TrainingConfig
+from aneperf.training.data import SyntheticTokens
+from aneperf.training.models import Parameters, random_parameters
+from aneperf.training.trainer import StepDone, Trainer
+
+MODEL = TransformerConfig(dim=32, hidden=64, layers=2, heads=4, kv_heads=2, head_dim=8, vocab=64, seq=16)
+
+
+RUN: dict[str, Any] = {"steps": 12, "accumulation": 3, "learning_rate": 1e-2, "seed": 4}
+
+
+CONFIG = TrainingConfig(MODEL, steps=9, accumulation=3, learning_rate=1e-2)
+
+
+DATA = SyntheticTokens(MODEL.vocab, MODEL.seq, seed=3)
+
+
+def trainer(device_name: str, config: TrainingConfig = CONFIG, **options: object) -> Trainer:
+    return Trainer(config, random_parameters(config.model), DATA, device=device_name, **options)  # type: ignore[arg-type]
+
+
+def copied(parameters: Parameters) -> Parameters:
+    return {name: value.copy() for name, value in parameters.items()}
+
+
+def undisturbed(device_name: str, config: TrainingConfig = CONFIG) -> tuple[list[float], Parameters]:
+    with trainer(device_name, config) as run:
+        losses = [event.loss for event in run.run() if isinstance(event, StepDone)]
+        return losses, copied(run.parts["parameters"])
+
+
+DEEP = replace(CONFIG, model=replace(MODEL, layers=12), steps=4, accumulation=2)  # a worker for each batch

@@ -1,0 +1,150 @@
+"""Runs whose workers die, hang, fail and run out of compiles."""
+
+import os
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import aneperf
+from aneperf.kernels.schedule import Pipeline
+from aneperf.training.config import TrainingConfig
+from aneperf.training.data import TokenFile
+from aneperf.training.models import random_parameters
+from aneperf.training.trainer import BatchDone, Loaded, StepDone, Trainer, WorkerReplaced
+from aneperf.training.worker_process import TrainingError
+from support.training_runs import CONFIG, DATA, MODEL, copied, trainer, undisturbed
+
+
+@pytest.fixture
+def device_name(pytestconfig: pytest.Config) -> str:
+    return str(pytestconfig.getoption("--device"))
+
+
+def test_a_run(device_name: str) -> None:
+    with trainer(device_name) as run:
+        events = list(run.run())
+        kinds = [type(event) for event in events]
+        assert kinds == [Loaded, StepDone, StepDone, StepDone, BatchDone] * 3
+        steps = [event for event in events if isinstance(event, StepDone)]
+        batches = [event for event in events if isinstance(event, BatchDone)]
+        assert [event.step for event in steps] == list(range(9))
+        assert all(np.isfinite(event.loss) for event in steps)
+        assert [batch.kernels for batch in batches] == [12, 10, 10]
+        assert all(batch.update.applied and batch.update.gradient_norm > 0 for batch in batches)
+        for event in steps:
+            times = event.times
+            assert times.wall == pytest.approx(
+                sum(times.forward.values()) + sum(times.backward.values()) + times.other
+            )
+            assert times.other >= 0
+        assert run.worker_pid is not None
+
+
+def test_training_learns_what_repeats(device_name: str, tmp_path: Path) -> None:
+    file = tmp_path / "tokens.bin"
+    np.tile(np.arange(8, dtype="<u2"), 50).tofile(file)
+    config = replace(CONFIG, steps=60, accumulation=2, learning_rate=3e-2)
+    with Trainer(
+        config, random_parameters(MODEL), TokenFile(file, MODEL.vocab, MODEL.seq, seed=0), device=device_name
+    ) as run:
+        losses = [event.loss for event in run.run() if isinstance(event, StepDone)]
+    assert losses[0] > 3
+    assert np.mean(losses[-4:]) < 0.5
+
+
+@pytest.mark.parametrize("when", ["after_step", "after_batch"])
+def test_killed_workers_leave_no_trace(device_name: str, when: str) -> None:
+    expected, weights = undisturbed(device_name)
+    with trainer(device_name) as run:
+        losses, replaced = [], 0
+        for event in run.run():
+            if isinstance(event, StepDone):
+                losses.append(event.loss)
+            replaced += isinstance(event, WorkerReplaced)
+            if isinstance(event, StepDone if when == "after_step" else BatchDone) and run.worker_pid:
+                os.kill(run.worker_pid, signal.SIGKILL)
+        assert losses == expected
+        assert replaced >= 2
+        for name, value in run.parts["parameters"].items():
+            np.testing.assert_array_equal(value, weights[name])
+
+
+def test_a_step_that_no_worker_survives_ends_the_run(
+    device_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with (
+        trainer(device_name) as run,
+        pytest.raises(
+            TrainingError, match=r"step 0: 3 workers were lost; the last: it ended with exit code 1"
+        ),
+    ):
+        list(run.run())
+
+
+def test_a_hanging_worker_is_replaced(device_name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected, _ = undisturbed(device_name)
+    monkeypatch.setattr("aneperf.training.trainer._LEAST_TIMEOUT", 3.0)
+    with trainer(device_name) as run:
+        losses, reasons = [], []
+        for event in run.run():
+            if isinstance(event, StepDone):
+                losses.append(event.loss)
+                if event.step == 1 and run.worker_pid:
+                    os.kill(run.worker_pid, signal.SIGSTOP)
+            if isinstance(event, WorkerReplaced):
+                reasons.append(event.reason)
+        assert losses == expected
+        assert reasons == ["it did not answer within 3 s"]
+
+
+@pytest.mark.parametrize(("pipeline", "kernels"), [("static", 72), ("static-ane", 99)])
+def test_every_batch_has_a_worker_with_compiles_left(
+    device_name: str, pipeline: Pipeline, kernels: int
+) -> None:
+    """A batch of 12 layers takes 72 or 99 compiles, as published; a process has 100."""
+    config = TrainingConfig(replace(MODEL, layers=12), pipeline=pipeline, steps=6, accumulation=2)
+    with trainer(device_name, config) as run:
+        pids, batches = [], []
+        for event in run.run():
+            assert not isinstance(event, WorkerReplaced)
+            if isinstance(event, BatchDone):
+                pids.append(run.worker_pid)
+                batches.append(event)
+                assert (run._next is None) == (event.batch == 2)  # the last batch has nobody to wait for
+        assert [batch.kernels for batch in batches] == [kernels] * 3
+        assert all(batch.compile_ms > 0 for batch in batches)
+        assert len(set(pids)) == 3
+
+
+def test_what_the_device_refuses_is_no_reason_to_try_again() -> None:
+    with (
+        Trainer(CONFIG, random_parameters(MODEL), DATA, device="emulator:h99") as run,
+        pytest.raises(TrainingError, match="h99"),
+    ):
+        list(run.run())
+
+
+def test_a_folder_without_room(device_name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with trainer(device_name, state_folder=tmp_path) as run:
+        assert next(run.run())
+        assert list(tmp_path.iterdir()) == []
+    full = os.statvfs_result((4096, 4096, 100, 1, 1, 10, 10, 10, 0, 255))
+    monkeypatch.setattr(os, "statvfs", lambda path: full)
+    with pytest.raises(aneperf.ArgumentError, match=r"takes \d+ MiB, and .* has 0 MiB free: name a folder"):
+        trainer(device_name)
+
+
+def test_an_infinite_gradient_skips_the_update(device_name: str) -> None:
+    config = replace(CONFIG, steps=3, loss_scale=1e30)
+    with trainer(device_name, config) as run:
+        before = copied(run.parts["parameters"])
+        (batch,) = (event for event in run.run() if isinstance(event, BatchDone))
+        assert not batch.update.applied
+        assert run.progress.loss_scale == 5e29
+        for name, value in run.parts["parameters"].items():
+            np.testing.assert_array_equal(value, before[name])

@@ -1,0 +1,333 @@
+"""Runs that are killed, stopped, starved and lied to."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import aneperf
+from aneperf.training.messages import Setup, Stepped
+from aneperf.training.trainer import BatchDone, Event, Loaded, StepDone, Trainer, WorkerReplaced
+from aneperf.training.worker_process import TrainingError, WorkerLost, WorkerProcess
+from support import environment
+from support.training_runs import CONFIG, DEEP, MODEL, trainer, undisturbed
+
+
+@pytest.fixture
+def device_name(pytestconfig: pytest.Config) -> str:
+    return str(pytestconfig.getoption("--device"))
+
+
+def is_running(pid: int) -> bool:
+    """Whether there is such a process; one that only waits for its parent to notice its end is none."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    if Path("/proc/self/stat").exists():
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def gone(pid: int, seconds: float = 60) -> bool:
+    deadline = time.monotonic() + seconds
+    while is_running(pid):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def kill_soon(run: Trainer, seconds: float, name: str = "") -> threading.Thread:
+    """Kill the worker, or the one that comes, after this time."""
+
+    def kill() -> None:
+        time.sleep(seconds)
+        while (pid := run.worker_pid) is None:
+            time.sleep(1e-3)
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+    thread = threading.Thread(target=kill, name=name, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_twenty_kills_at_any_moment_leave_no_trace(device_name: str) -> None:
+    """In steps, compiles and start-ups: 14 workers that step or load, and 6 of those that replace them."""
+    config = replace(CONFIG, steps=50, accumulation=2)
+    expected, weights = undisturbed(device_name, config)
+    chance = random.Random(20)
+    kills = chance.sample(range(0, 47, 3), 14)  # so far apart that no step loses three workers
+    more = 6
+    killer: threading.Thread | None = None
+    killed, reasons, losses, begin = 0, [], [], time.monotonic()
+    with trainer(device_name, config) as run:
+        for event in run.run():
+            if isinstance(event, Loaded):
+                continue
+            was_new = killer is not None and killer.name == "of a new worker"
+            if killer is not None:
+                killer.join(60)
+                assert not killer.is_alive()
+                killer = None
+            if isinstance(event, StepDone):
+                if not losses:
+                    startup = time.monotonic() - begin
+                losses.append(event.loss)
+                if event.step in kills and event.step % 2 == 0:
+                    killer = kill_soon(run, chance.uniform(0, 0.8e-3 * event.times.wall))
+            elif isinstance(event, BatchDone):
+                if event.steps[-1].step in kills:
+                    killer = kill_soon(run, chance.uniform(0, 0.8e-3 * event.compile_ms))
+            elif isinstance(event, WorkerReplaced):
+                reasons.append(event.reason)
+                if more and not was_new:
+                    more -= 1
+                    killer = kill_soon(run, chance.uniform(0, startup), "of a new worker")
+            killed += killer is not None
+        assert losses == expected
+        assert killed == 20
+        # One that would have retired anyway is not replaced for being killed.
+        assert len(reasons) >= 15
+        assert set(reasons) == {"it ended with signal SIGKILL"}
+        for name, value in run.parts["parameters"].items():
+            np.testing.assert_array_equal(value, weights[name])
+
+
+def test_the_next_worker_dies_before_its_turn(device_name: str) -> None:
+    expected, _ = undisturbed(device_name, DEEP)
+    with trainer(device_name, DEEP) as run:
+        losses, reasons = [], []
+        for event in run.run():
+            if isinstance(event, StepDone):
+                losses.append(event.loss)
+                if event.step == 0:
+                    assert run._next is not None
+                    os.kill(run._next.pid, signal.SIGKILL)
+            elif isinstance(event, WorkerReplaced):
+                reasons.append((event.step, event.reason))
+        assert losses == expected
+        assert reasons == [(2, "it ended with signal SIGKILL")]
+
+
+@pytest.mark.parametrize("when", ["starting", "stepping", "loading"])
+def test_nothing_is_left_behind_when_the_parent_is_killed(
+    device_name: str, tmp_path: Path, when: str
+) -> None:
+    code = f"""
+import os, signal, sys, threading, time
+from aneperf.training.trainer import BatchDone, StepDone
+from support.training_runs import DEEP, trainer
+
+run = trainer({device_name!r}, DEEP)
+
+def pids():
+    return {{worker.pid for worker in (run._worker, run._next) if worker is not None}}
+
+def end(seen):
+    while not pids():
+        time.sleep(0.001)
+    time.sleep(0.01)
+    print(*seen | pids(), flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+if {when!r} == "starting":
+    threading.Thread(target=end, args=[set()]).start()
+for event in run.run():
+    if isinstance(event, {{"starting": (), "stepping": StepDone, "loading": BatchDone}}[{when!r}]):
+        threading.Thread(target=end, args=[pids()]).start()
+"""
+    shared = Path("/dev/shm")
+    before = set(shared.iterdir()) if shared.is_dir() else set()
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=environment(TMPDIR=tmp_path),
+    )
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    workers = [int(pid) for pid in ended.stdout.split()]
+    assert len(workers) >= (1 if when == "starting" else 2)
+    assert all(gone(pid) for pid in workers)
+    assert list(tmp_path.iterdir()) == []
+    assert not {path for path in shared.iterdir() if "aneperf" in path.name} - before
+
+
+def test_a_worker_that_stops_while_it_compiles_is_replaced(
+    device_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected, weights = undisturbed(device_name)
+    monkeypatch.setattr("aneperf.training.trainer._LEAST_TIMEOUT", 3.0)
+    load, stopped = WorkerProcess.load, []
+
+    def load_stopped(self: WorkerProcess, timeout: float) -> Any:
+        if len(losses) == 3 and not stopped:
+            stopped.append(self.pid)
+            os.kill(self.pid, signal.SIGSTOP)
+        return load(self, timeout)
+
+    monkeypatch.setattr(WorkerProcess, "load", load_stopped)
+    losses: list[float] = []
+    reasons = []
+    with trainer(device_name) as run:
+        for event in run.run():
+            if isinstance(event, StepDone):
+                losses.append(event.loss)
+            elif isinstance(event, WorkerReplaced):
+                reasons.append((event.step, event.reason))
+        assert losses == expected
+        assert reasons == [(3, "it did not answer within 3 s")]
+        assert gone(stopped[0])
+        for name, value in run.parts["parameters"].items():
+            np.testing.assert_array_equal(value, weights[name])
+
+
+def test_two_runs_at_once(device_name: str) -> None:
+    other_config = replace(CONFIG, learning_rate=3e-3, pipeline="static-ane")
+    expected, expected_of_other = undisturbed(device_name), undisturbed(device_name, other_config)
+
+    def losses_of(event: Event) -> list[float]:
+        return [event.loss] if isinstance(event, StepDone) else []
+
+    with trainer(device_name) as one, trainer(device_name, other_config) as other:
+        losses: list[float] = []
+        losses_of_other: list[float] = []
+        for event, event_of_other in zip(one.run(), other.run(), strict=True):
+            assert one.worker_pid != other.worker_pid
+            losses += losses_of(event)
+            losses_of_other += losses_of(event_of_other)
+        assert (losses, losses_of_other) == (expected[0], expected_of_other[0])
+        for run, weights in ((one, expected[1]), (other, expected_of_other[1])):
+            for name, value in run.parts["parameters"].items():
+                np.testing.assert_array_equal(value, weights[name])
+
+
+def test_without_shared_memory_the_state_is_a_temporary_file(
+    device_name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected, _ = undisturbed(device_name)
+    monkeypatch.setattr("aneperf.training.state._SHARED_MEMORY", tmp_path / "none")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with trainer(device_name) as run:
+        assert [event.loss for event in run.run() if isinstance(event, StepDone)] == expected
+        target = os.readlink(f"/proc/self/fd/{run._state.descriptor}") if sys.platform == "linux" else None
+        assert target is None or target.startswith(str(tmp_path))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_full_shared_memory(device_name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether it was so from the beginning or filled up meanwhile, the error says what to do."""
+
+    def no_room(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    before = len(os.listdir("/proc/self/fd")) if sys.platform == "linux" else 0
+    with monkeypatch.context() as patch:
+        patch.setattr("aneperf.training.state._allocate", no_room)
+        with pytest.raises(aneperf.ArgumentError, match=r"no room for \d+ MiB .*No space left.*state_folder"):
+            trainer(device_name)
+    assert before == (len(os.listdir("/proc/self/fd")) if sys.platform == "linux" else 0)
+    full = os.statvfs_result((4096, 4096, 100, 1, 1, 10, 10, 10, 0, 255))
+    statvfs = os.statvfs
+    monkeypatch.setattr(os, "statvfs", lambda path: statvfs(path) if Path(path) == tmp_path else full)
+    with pytest.raises(aneperf.ArgumentError, match="name a folder for it with state_folder"):
+        trainer(device_name)
+    with trainer(device_name, state_folder=tmp_path) as run:
+        assert next(run.run())
+
+
+@pytest.fixture
+def impostor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """What runs this code in the place of a worker, with `answer` to send bytes to the parent."""
+
+    def pose(code: str) -> WorkerProcess:
+        script = tmp_path / "python"
+        script.write_text(
+            f"#!{sys.executable}\nimport os, socket, sys, time\n"
+            f"answer = socket.socket(fileno=int(sys.argv[3])).sendall\n{code}\n"
+        )
+        script.chmod(0o755)
+        monkeypatch.setattr(sys, "executable", str(script))
+        with open(os.devnull) as nothing:
+            setup = Setup(MODEL, False, None, "static", False, nothing.fileno())
+            workers.append(WorkerProcess(setup))
+        return workers[-1]
+
+    workers: list[WorkerProcess] = []
+    yield pose
+    for worker in workers:
+        worker.stop()
+
+
+@pytest.mark.parametrize(
+    ("sent", "reason"),
+    [
+        ("b'garbage\\n'", "its answer cannot be read: "),
+        ("b'\\xff\\xfe\\x00\\n'", "its answer cannot be read: "),
+        ("b'\\n'", "its answer cannot be read: "),
+        ("b'{}\\n'", "its answer cannot be read: .*type"),
+        ('b\'{"type":"ready"}\\n\'', "its answer cannot be read: .*device"),
+        ("b'[' * 100_000 + b'\\n'", "its answer cannot be read: "),
+        ("b'x' * (1 << 25)", "its answer is longer than 16777216 bytes"),
+    ],
+)
+def test_garbage_instead_of_an_answer(impostor: Any, sent: str, reason: str) -> None:
+    worker = impostor(f"answer({sent}); time.sleep(600)")
+    with pytest.raises(WorkerLost, match=reason):
+        worker.ready(60)
+
+
+def test_an_answer_to_another_question(impostor: Any) -> None:
+    ready = '{"type":"ready","device":"x","compiled":1,"begin":0,"end":1,"compiles_used":1,"compiles_left":1}'
+    worker = impostor(f"answer({ready!r}.encode() + b'\\n' + {ready!r}.encode() + b'\\n'); time.sleep(600)")
+    assert worker.ready(60).device == "x"
+    with pytest.raises(WorkerLost, match="it answered with ready"):
+        worker._receive(Stepped, 60)
+
+
+def test_an_answer_that_never_ends_in_time(impostor: Any) -> None:
+    worker = impostor("while True: answer(b'x'); time.sleep(0.1)")
+    with pytest.raises(WorkerLost, match="it did not answer within 2 s"):
+        worker.ready(2)
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [("EvaluateError", WorkerLost), ("CompileBudgetError", WorkerLost), ("CompileError", TrainingError)],
+)
+def test_what_the_engine_refuses_to_one_process_it_may_do_for_another(
+    impostor: Any, error: str, raised: type[Exception]
+) -> None:
+    worker = impostor(
+        f'''answer(b'{{"type":"failed","error":"{error}","message":"0x1d"}}\\n'); time.sleep(600)'''
+    )
+    with pytest.raises(raised, match=f"{error}: 0x1d"):
+        worker.ready(60)
+
+
+def test_what_a_worker_says_before_it_ends_is_in_the_error(impostor: Any) -> None:
+    worker = impostor("sys.exit('first line\\nthe engine is on fire')")
+    with pytest.raises(WorkerLost, match="it ended with exit code 1: the engine is on fire"):
+        worker.ready(60)
+
+
+def test_a_worker_that_cannot_be_started(device_name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    with trainer(device_name) as run, pytest.raises(TrainingError, match=r"cannot be started: .*nowhere"):
+        list(run.run())

@@ -1,0 +1,179 @@
+"""One training step against a real model's reference figures, and what must hold of any step."""
+
+import json
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import aneperf
+from aneperf.kernels import TransformerConfig
+from aneperf.training.llama2c import load_llama2c
+from aneperf.training.models import Parameters, random_parameters
+from aneperf.training.pipeline import StaticPipeline
+from aneperf.training.pipeline_ane import StaticAnePipeline
+
+DATA = Path(__file__).parents[3] / "shared" / "data"
+SMALL = TransformerConfig(dim=48, hidden=96, layers=2, heads=6, kv_heads=3, head_dim=8, vocab=96, seq=32)
+
+PIPELINES = pytest.mark.parametrize("pipeline", [StaticPipeline, StaticAnePipeline])
+
+# Names of the reference figures' tensors.
+_KINDS = {
+    "attention.wq": "wq",
+    "attention.wk": "wk",
+    "attention.wv": "wv",
+    "attention.wo": "wo",
+    "feed_forward.w1": "w1",
+    "feed_forward.w2": "w2",
+    "feed_forward.w3": "w3",
+    "attention_norm": "rms1",
+    "ffn_norm": "rms2",
+}
+
+
+def parameter_name(reference: str) -> str:
+    stem = reference.removesuffix(".weight")
+    if stem in ("tok_embeddings", "norm"):
+        return "embedding" if stem == "tok_embeddings" else stem
+    _, layer, kind = stem.split(".", 2)
+    return f"layers.{layer}.{_KINDS[kind]}"
+
+
+def empty_like(parameters: Parameters) -> Parameters:
+    return {name: np.full_like(value, np.nan) for name, value in parameters.items()}
+
+
+def tokens(seed: int, config: TransformerConfig) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, config.vocab, config.seq + 1)
+
+
+@PIPELINES
+@pytest.mark.parametrize("sequence", ["greedy", "random"])
+def test_reference_loss_and_gradient_norms(
+    device: aneperf.Device, sequence: str, pipeline: type[StaticPipeline]
+) -> None:
+    if not (DATA / "stories260K.bin").exists():
+        pytest.skip("the reference model is not on this machine")
+    reference = json.loads((DATA / "stories260K_reference.json").read_text())
+    config, parameters = load_llama2c(DATA / "stories260K.bin")
+    text = np.array(reference["greedy_from_bos"] if sequence == "greedy" else reference["random"]["tokens"])
+    config = replace(config, seq=len(text) - 1)
+    step = pipeline(device, config, parameters)
+    step.load_fixed()
+    step.load()
+    gradients = empty_like(parameters)
+    loss = step.step(text[:-1], text[1:], gradients, loss_scale=256.0)
+    expected = reference[sequence]
+    assert loss == pytest.approx(expected["loss"], abs=0.01)
+    assert {parameter_name(name) for name in expected["grad_norms"]} == set(parameters)
+    for name, norm in expected["grad_norms"].items():
+        assert np.linalg.norm(gradients[parameter_name(name)]) / 256 == pytest.approx(norm, rel=0.02)
+    if sequence == "greedy":
+        top = np.argsort(-step.logits(text[:-1])[:, -1])[:5]
+        assert list(top) == expected["last_logits_top5"]
+
+
+@PIPELINES
+def test_a_step_adds_to_its_base_and_leaves_it(
+    device: aneperf.Device, pipeline: type[StaticPipeline]
+) -> None:
+    parameters = random_parameters(SMALL)
+    step = pipeline(device, SMALL, parameters)
+    step.load_fixed()
+    step.load()
+    a, b, total = (empty_like(parameters) for _ in range(3))
+    first, second = tokens(1, SMALL), tokens(2, SMALL)
+    step.step(first[:-1], first[1:], a)
+    loss = step.step(second[:-1], second[1:], b)
+    before = {name: value.copy() for name, value in a.items()}
+    assert step.step(second[:-1], second[1:], total, base=a) == loss
+    for name in parameters:
+        np.testing.assert_array_equal(a[name], before[name])
+        scale = np.abs(a[name]).max() + np.abs(b[name]).max()
+        np.testing.assert_allclose(total[name], a[name] + b[name], atol=1e-6 * scale)
+
+
+@PIPELINES
+def test_a_step_repeats_bit_for_bit(device: aneperf.Device, pipeline: type[StaticPipeline]) -> None:
+    parameters = random_parameters(SMALL)
+    text = tokens(1, SMALL)
+    results = []
+    for _ in range(2):
+        step = pipeline(device, SMALL, parameters)
+        step.load_fixed()
+        step.load()
+        for _ in range(2):
+            gradients = empty_like(parameters)
+            results.append((step.step(text[:-1], text[1:], gradients), gradients))
+    for loss, gradients in results[1:]:
+        assert loss == results[0][0]
+        for name in parameters:
+            np.testing.assert_array_equal(gradients[name], results[0][1][name])
+
+
+def test_a_separate_classifier(device: aneperf.Device) -> None:
+    parameters = random_parameters(SMALL)
+    text = tokens(1, SMALL)
+
+    def gradients_of(parameters: Parameters) -> Parameters:
+        step, gradients = StaticPipeline(device, SMALL, parameters), empty_like(parameters)
+        step.load_fixed()
+        step.load()
+        step.step(text[:-1], text[1:], gradients)
+        return gradients
+
+    tied = gradients_of(parameters)
+    apart = gradients_of(parameters | {"classifier": parameters["embedding"].copy()})
+    both = apart["embedding"] + apart.pop("classifier")
+    np.testing.assert_allclose(both, tied["embedding"], atol=1e-6 * np.abs(both).max())
+    for name in apart.keys() - {"embedding"}:
+        np.testing.assert_array_equal(apart[name], tied[name])
+
+
+def test_both_pipelines_agree(device: aneperf.Device) -> None:
+    parameters, text = random_parameters(SMALL), tokens(1, SMALL)
+    losses, gradients = [], []
+    for pipeline, kernels in ((StaticPipeline, 12), (StaticAnePipeline, 19)):
+        step = pipeline(device, SMALL, parameters)
+        assert step.load_fixed() + step.load() == kernels
+        gradients.append(empty_like(parameters))
+        losses.append(step.step(text[:-1], text[1:], gradients[-1], loss_scale=64.0))
+    assert losses[0] == pytest.approx(losses[1], abs=1e-3)
+    for name, value in gradients[0].items():
+        assert np.linalg.norm(gradients[1][name] - value) < 0.02 * np.linalg.norm(value), name
+
+
+def test_new_weights_after_loading_again(device: aneperf.Device) -> None:
+    parameters = random_parameters(SMALL)
+    text = tokens(1, SMALL)
+    step = StaticPipeline(device, SMALL, parameters)
+    step.load_fixed()
+    step.load()
+    old = step.step(text[:-1], text[1:], empty_like(parameters))
+    for name, value in random_parameters(SMALL, seed=1).items():
+        parameters[name][:] = value
+    assert step.load() == 10
+    fresh = StaticPipeline(device, SMALL, random_parameters(SMALL, seed=1))
+    fresh.load_fixed()
+    fresh.load()
+    expected = fresh.step(text[:-1], text[1:], empty_like(parameters))
+    assert step.step(text[:-1], text[1:], empty_like(parameters)) == expected != old
+
+
+def test_components_of_a_step_do_not_overlap(device: aneperf.Device) -> None:
+    parameters = random_parameters(SMALL)
+    step = StaticPipeline(device, SMALL, parameters)
+    step.load_fixed()
+    step.load()
+    text = tokens(1, SMALL)
+    step.step(text[:-1], text[1:], empty_like(parameters))
+    spans, products = step.take_spans()
+    both = {f"{part}_{phase}" for part in ("ane", "cls", "elem", "io", "rms") for phase in ("fwd", "bwd")}
+    assert {name for name, _, _ in spans} == both | {"cblas_wait_bwd"}
+    for (_, _, end), (_, begin, _) in pairwise(spans):
+        assert end <= begin
+    assert len(products) == 7 * SMALL.layers + 1
+    assert step.take_spans() == ([], [])
