@@ -14,23 +14,21 @@ from .errors import (
     SurfaceError,
 )
 from .lint import Finding, lint
-from .probes import (
-    compat,
-    counters,
-    dispatch,
-    int8,
-    latency,
-    limits,
-    parity,
-    peak,
-    ports,
-    qos,
-    sram,
-    suite,
-    sustained,
-    sweep,
-    weights,
-)
+from .probes.compat import compat
+from .probes.counters import counters
+from .probes.dispatch import dispatch
+from .probes.int8 import int8
+from .probes.latency import latency
+from .probes.limits import limits
+from .probes.parity import parity
+from .probes.peak import peak
+from .probes.ports import ports
+from .probes.qos import qos
+from .probes.sram import sram
+from .probes.suite import suite
+from .probes.sustained import sustained
+from .probes.sweep import sweep
+from .probes.weights import weights
 from .results import Environment, Result, Row
 from .training import TrainingResult, train
 

@@ -5,7 +5,7 @@ import pytest
 from aneperf.chips import CAVEATS, CHIPS, SOURCES, find_chip, published, read_figures
 from aneperf.errors import ArgumentError
 from aneperf.kernels.conv_stack import PUBLISHED
-from aneperf.probes import peak as peak_probe
+from aneperf.probes.peak import peak as peak_probe
 from support.fakes import FakeDevice, FakeStack
 
 HEADER = "key,chip,value,low,high,unit,tflops,status,macos,machine,date,contributor,source,caveats"

@@ -6,7 +6,7 @@ import pytest
 
 from aneperf.errors import ArgumentError, CompileBudgetError, CompileError, EvaluateError
 from aneperf.kernels.conv_stack import PUBLISHED, ConvStack
-from aneperf.probes import peak
+from aneperf.probes.peak import peak
 from aneperf.results import Result
 from aneperf.runner import run as run_module
 from aneperf.runner.progress import Budget, Step

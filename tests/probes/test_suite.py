@@ -1,3 +1,4 @@
+import inspect
 import os
 import signal
 import subprocess
@@ -11,7 +12,9 @@ import pytest
 import aneperf
 from aneperf.cli import main as cli
 from aneperf.errors import ArgumentError
-from aneperf.probes.registry import PROBES, Probe
+from aneperf.probes import registry
+from aneperf.probes.registry import PROBES, VERBS, Probe
+from aneperf.probes.sweep import DEPTH
 from aneperf.results import Result
 from aneperf.runner.progress import Step
 from support import child_probes
@@ -21,7 +24,10 @@ suite_module = sys.modules["aneperf.probes.suite"]
 
 
 def table(*names: str, in_child: bool = True, share: float = 1.0) -> dict[str, Probe]:
-    return {name: Probe(getattr(child_probes, name), share, in_child) for name in names}
+    return {
+        name: Probe(name, "", 30.0, share=share, in_child=in_child, function=f"support.child_probes:{name}")
+        for name in names
+    }
 
 
 def suite(monkeypatch: pytest.MonkeyPatch, probes: dict[str, Probe], **options: Any) -> Result:
@@ -115,12 +121,45 @@ def test_what_a_suite_cannot_do(options: dict[str, Any], message: str) -> None:
         aneperf.suite("emulator", **options)
 
 
-def test_the_table_of_probes() -> None:
-    for name, probe in PROBES.items():
-        assert getattr(aneperf, name) is probe.run
-        assert probe.name == name
-        assert probe.share > 0
-        assert probe.summary.endswith((".", "s"))
+@pytest.mark.parametrize("probe", VERBS.values(), ids=VERBS)
+def test_the_registry_describes_the_functions(probe: Probe) -> None:
+    assert getattr(aneperf, probe.name) is probe.load()
+    assert probe.summary.endswith(".")
+    parameters = inspect.signature(probe.load()).parameters
+    for option in probe.verb_options:
+        default = parameters[option.argument].default
+        # None means "as the stack says", and the published stacks say what the registry does.
+        assert default == option.default or (option.name == "ports" and default is None) or option.repeatable
+        assert option.help.endswith(".")
+
+
+def test_options_become_arguments() -> None:
+    given = {"spatial": "64..256", "channels": None, "depth": "all", "ports": "fp16", "budget": 3.0}
+    assert VERBS["sweep"].arguments(given) == {
+        "spatial": [64, 128, 256], "depth": list(DEPTH), "ports": "fp16", "budget": 3.0
+    }  # fmt: skip
+    assert VERBS["peak"].arguments({"config": ["a", "b"]}) == {"configs": ["a", "b"]}
+    assert VERBS["parity"].arguments({"only": [], "budget": None}) == {}
+    with pytest.raises(ArgumentError, match="--depth: 'deep' is no value"):
+        VERBS["sweep"].arguments({"depth": "deep"})
+
+
+def test_the_registry_loads_no_probe() -> None:
+    """Run the registry alone: the command lists its verbs before it loads anything."""
+    code = (
+        "import importlib.util, sys\n"
+        "spec = importlib.util.spec_from_file_location('registry', sys.argv[1])\n"
+        "module = sys.modules['registry'] = importlib.util.module_from_spec(spec)\n"
+        "spec.loader.exec_module(module)\n"
+        "assert list(module.VERBS)[-1] == 'suite'\n"
+        "print(*sorted({'numpy', 'msgspec', 'aneperf'} & set(sys.modules)))"
+    )
+    command = [sys.executable, "-c", code, str(registry.__file__)]
+    assert subprocess.run(command, text=True, capture_output=True, check=True).stdout == "\n"
+
+
+def test_every_probe_is_documented_and_a_verb() -> None:
+    assert all(probe.share > 0 for probe in PROBES.values())
     readme = (Path(__file__).parents[2] / "README.md").read_text()
     assert all(f"| `{name}` | " in readme for name in [*PROBES, "suite"])
     verbs = {command.name or command.callback.__name__ for command in cli.app.registered_commands}  # type: ignore[union-attr]
@@ -129,12 +168,12 @@ def test_the_table_of_probes() -> None:
 
 ON_MADE_UP_PROBES = """
 import sys
-from support import child_probes
+import aneperf.probes.suite
 from aneperf.cli import main as cli
 from aneperf.probes.registry import Probe
 names = sys.argv.pop(1).split(",")
-table = {name: Probe(getattr(child_probes, name), 1.0, True) for name in names}
-sys.modules["aneperf.probes.suite"].PROBES = table
+table = {name: Probe(name, "", 30.0, share=1.0, function=f"support.child_probes:{name}") for name in names}
+aneperf.probes.suite.PROBES = table
 cli.main()
 """
 

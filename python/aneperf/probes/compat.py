@@ -19,6 +19,7 @@ from ..runner.child import each_in_child
 from ..runner.operations import CASES
 from ..runner.progress import Progress, Step
 from ..runner.question import Question, chosen, question_of
+from .registry import default_budget
 
 _SHAPE = (1, 32, 4, 32)
 _ITEM_LIMIT_S = 60.0  # for a compile that takes longer than any known small one
@@ -28,7 +29,7 @@ _INTEGERS = ("int8", "uint8", "int16", "int32", "bool")
 def compat(
     device: Device | str | None = None,
     *,
-    budget: float = 60.0,
+    budget: float = default_budget("compat"),
     items: Sequence[str] | None = None,
     progress: Progress | None = None,
 ) -> Result:

@@ -13,6 +13,7 @@ from ..measure import positive
 from ..results import Result, Row
 from ..runner.progress import Progress, Step
 from ..runner.timing import refused
+from .registry import default_budget
 
 _SHAPE = (1, 64, 1, 64)
 _UNTOLD = "the device does not tell"
@@ -27,7 +28,10 @@ _TICKS = 1000
 
 
 def counters(
-    device: Device | str | None = None, *, budget: float = 10.0, progress: Progress | None = None
+    device: Device | str | None = None,
+    *,
+    budget: float = default_budget("counters"),
+    progress: Progress | None = None,
 ) -> Result:
     """Read every counter and statistic that the device names.
 

@@ -14,6 +14,7 @@ from ..runner.case import Case, stack_case
 from ..runner.progress import Progress
 from ..runner.run import run_groups
 from ..runner.timing import Clock, Fields, time_together
+from .registry import default_budget
 
 CHANNELS, POSITIONS = 64, 32  # of the smallest kernel in the published tables
 DEPTHS = (1, 2, 4, 8, 16, 32)
@@ -23,7 +24,7 @@ _LEAST = 3  # kernels: two lie on a line always
 def dispatch(
     device: Device | str | None = None,
     *,
-    budget: float = 30.0,
+    budget: float = default_budget("dispatch"),
     progress: Progress | None = None,
     clock: Clock = time.perf_counter,
 ) -> Result:

@@ -13,6 +13,7 @@ from ..runner.case import Case, check_stacks, refuse_repetition
 from ..runner.progress import Progress
 from ..runner.run import run_groups
 from ..runner.timing import Clock, Fields, time_pair
+from .registry import default_budget
 
 INT8_PUBLISHED = tuple(
     QuantizedStack(channels=channels, depth=depth, height=64, width=64)
@@ -28,7 +29,7 @@ _NOTES = (
 def int8(
     device: Device | str | None = None,
     *,
-    budget: float = 30.0,
+    budget: float = default_budget("int8"),
     configs: Sequence[QuantizedStack] = INT8_PUBLISHED,
     progress: Progress | None = None,
     clock: Clock = time.perf_counter,

@@ -11,6 +11,7 @@ from ..runner.progress import Progress
 from ..runner.run import run_cases
 from ..runner.timing import Clock
 from .peak import PORT_NOTES
+from .registry import default_budget
 
 CHANNELS = (256, 512, 1024, 2048, 3072, 4096)
 
@@ -18,7 +19,7 @@ CHANNELS = (256, 512, 1024, 2048, 3072, 4096)
 def latency(
     device: Device | str | None = None,
     *,
-    budget: float = 15.0,
+    budget: float = default_budget("latency"),
     ports: Literal["fp32", "fp16"] = "fp32",
     progress: Progress | None = None,
     clock: Clock = time.perf_counter,

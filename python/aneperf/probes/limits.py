@@ -19,6 +19,7 @@ from ..results import Result, Row
 from ..runner.child import Outcome, run_in_child
 from ..runner.progress import Progress, Step
 from ..runner.timing import Fields, refused
+from .registry import default_budget
 
 _MOST = 256  # twice the largest number of programs that anyone gives as a limit
 _CHANNELS = 64
@@ -37,7 +38,7 @@ _PARTS = {"kept": 0.3, "released": 0.3, "overlap": 0.4}  # of the budget
 def limits(
     device: Device | str | None = None,
     *,
-    budget: float = 60.0,
+    budget: float = default_budget("limits"),
     most: int = _MOST,
     progress: Progress | None = None,
 ) -> Result:

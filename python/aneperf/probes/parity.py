@@ -20,6 +20,7 @@ from ..runner.child import each_in_child
 from ..runner.operations import CASES
 from ..runner.progress import Progress, Step
 from ..runner.question import Question, chosen, question_of
+from .registry import default_budget
 
 _DRAWS = 4  # of inputs: an operation is judged by some 16,000 results
 _ITEM_LIMIT_S = 60.0
@@ -75,7 +76,7 @@ ITEMS = (*(f"op/{name}" for name in CASES), *(f"kernel/{name}" for name in FAMIL
 def parity(
     device: Device | str | None = None,
     *,
-    budget: float = 60.0,
+    budget: float = default_budget("parity"),
     items: Sequence[str] | None = None,
     progress: Progress | None = None,
 ) -> Result:

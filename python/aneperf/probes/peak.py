@@ -13,6 +13,7 @@ from ..runner.case import refuse_repetition, stack_case
 from ..runner.progress import Progress
 from ..runner.run import run_cases
 from ..runner.timing import Clock
+from .registry import default_budget
 
 PORT_NOTES = {
     "fp32": "Ports are fp32, cast to and from fp16 inside the program, as in the published table.",
@@ -23,7 +24,7 @@ PORT_NOTES = {
 def peak(
     device: Device | str | None = None,
     *,
-    budget: float = 30.0,
+    budget: float = default_budget("peak"),
     configs: Sequence[ConvStack | str] | None = None,
     ports: Literal["fp32", "fp16"] | None = None,
     progress: Progress | None = None,

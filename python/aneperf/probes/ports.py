@@ -11,6 +11,7 @@ from ..runner.case import Case, check_stacks, refuse_repetition, stack_case
 from ..runner.progress import Progress
 from ..runner.run import run_groups
 from ..runner.timing import Clock, Fields, time_pair
+from .registry import default_budget
 
 # Little work and small ports; little work and large ports; much work and small ports.
 STACKS = (
@@ -27,7 +28,7 @@ _NOTE = (
 def ports(
     device: Device | str | None = None,
     *,
-    budget: float = 30.0,
+    budget: float = default_budget("ports"),
     configs: Sequence[ConvStack] = STACKS,
     progress: Progress | None = None,
     clock: Clock = time.perf_counter,

@@ -25,6 +25,7 @@ from ..runner.timing import (
     refused,
     time_kernel,
 )
+from .registry import default_budget
 
 LARGEST = 63
 # What the framework calls them; all others are unnamed.
@@ -46,7 +47,7 @@ _NOTE = (
 def qos(
     device: Device | str | None = None,
     *,
-    budget: float = 30.0,
+    budget: float = default_budget("qos"),
     values: Sequence[int] = range(LARGEST + 1),
     progress: Progress | None = None,
     clock: Clock = time.perf_counter,

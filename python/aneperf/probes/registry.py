@@ -1,65 +1,210 @@
-"""The table of probes: what the command has verbs for, and what a suite runs, in this order."""
+"""The registry of probes: everything the command and the suite know of a probe, without importing it.
 
-from collections.abc import Callable
+A probe's function, and what turns an option's text into a value, are named as "module:name" and imported at
+the first use: the command lists its verbs without loading numpy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from ..results import Result
-from .compat import compat
-from .counters import counters
-from .dispatch import dispatch
-from .int8 import int8
-from .latency import latency
-from .limits import limits
-from .parity import parity
-from .peak import peak
-from .ports import ports
-from .qos import qos
-from .sram import sram
-from .sustained import sustained
-from .sweep import sweep
-from .weights import weights
+if TYPE_CHECKING:
+    from .._ane_native import Device
+    from ..results import Result
+
+
+@dataclass(frozen=True)
+class Option:
+    """An option of a probe's verb, and the keyword argument that it becomes.
+
+    A `default` of None leaves the value to the function. `type` is bool for a flag. A repeatable option
+    becomes a list of `type`.
+    """
+
+    name: str
+    help: str
+    type: type[bool | int | float | str] = str
+    keyword: str = ""  # the name, unless given
+    default: bool | int | float | str | None = None
+    metavar: str | None = None
+    choices: tuple[str, ...] = ()
+    repeatable: bool = False
+    parser: str | None = None  # the "module:name" of a function of the option's text
+
+    @property
+    def argument(self) -> str:
+        """Return the keyword argument's name."""
+        return self.keyword or self.name
+
+    def value(self, given: Any) -> Any:
+        """Return the argument for what the command was given. Raises ArgumentError if the text means none."""
+        return given if self.parser is None else _resolve(self.parser)(given)
 
 
 @dataclass(frozen=True)
 class Probe:
-    """A probe: `run(device, budget=..., progress=...)`.
+    """A probe: its verb, its place in the suite and its function, `function(device, budget=..., ...)`.
 
-    `share` weighs its part of a suite's budget. `in_child`: a suite gives it a process, since it spends
-    compiles, may hang, or must not meet what another left; the others start their own.
+    `share` weighs its part of the suite's budget. `in_child`: the suite starts a process for it, because it
+    spends compiles, may hang, or must not see the state that another probe left. The other probes start
+    processes themselves.
     """
 
-    run: Callable[..., Result]
-    share: float
+    name: str
+    summary: str  # a line
+    budget: float | None  # seconds, by default
+    options: tuple[Option, ...] = ()  # besides the budget
+    details: str = ""  # further lines of help
+    budget_help: str = "Time for the whole table."
+    function: str = ""  # its "module:name"; by default the one of its name in `aneperf.probes`
+    share: float = 0.0
     in_child: bool = True
 
-    @property
-    def name(self) -> str:
-        """What the verb and the result are called."""
-        return self.run.__name__
+    def load(self) -> Callable[..., Result]:
+        """Import and return the function."""
+        function: Callable[..., Result] = _resolve(self.function or f"aneperf.probes.{self.name}:{self.name}")
+        return function
+
+    def run(self, device: Device | str | None = None, **arguments: Any) -> Result:
+        """Call the function with keyword arguments."""
+        return self.load()(device, **arguments)
 
     @property
-    def summary(self) -> str:
-        """The first line of its documentation."""
-        return (self.run.__doc__ or self.name).partition("\n")[0]
+    def verb_options(self) -> tuple[Option, ...]:
+        """Return every option of the verb: the probe's own, then the budget."""
+        budget = Option("budget", self.budget_help, float, default=self.budget, metavar="SECONDS")
+        return (*self.options, budget)
+
+    def arguments(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the keyword arguments for options given by name; None and an empty list are not given.
+
+        Raises ArgumentError for a text that is no value of its option.
+        """
+        return {
+            option.argument: option.value(given[option.name])
+            for option in self.verb_options
+            if given.get(option.name) not in (None, [], ())
+        }
 
 
-# What is cheap and tells whether the rest makes sense comes first. Compiles that fail, as some of compat do,
-# are reported to slow down the engine's compiler for a while. The largest programs come last: a few
-# evaluations of them can take the emulator longer than the share of int8.
+def _resolve(address: str) -> Any:
+    module, _, name = address.partition(":")
+    return getattr(import_module(module), name)
+
+
+_PORTS = Option(
+    "ports", "Data type of the programs' inputs and outputs.", default="fp32", choices=("fp32", "fp16")
+)
+
+
+def _values(name: str, help: str) -> Option:
+    return Option(name, help, metavar="LIST", parser=f"aneperf.probes.sweep:parse_{name}")
+
+
+def _names(name: str, help: str, keyword: str = "") -> Option:
+    return Option(name, f"{help}; repeatable.", keyword=keyword, metavar="NAME", repeatable=True)
+
+
+# The order in a suite. Cheap probes come first; they tell whether the rest makes sense. Failed compiles, of
+# which compat has some, are reported to slow down the engine's compiler for a while. The largest programs
+# come last: on the emulator a few evaluations of them can take longer than the share of int8.
 _PROBES = (
-    Probe(counters, 0.2),
-    Probe(weights, 0.3),
-    Probe(limits, 2, in_child=False),
-    Probe(parity, 2, in_child=False),
-    Probe(dispatch, 1),
-    Probe(latency, 1.5),
-    Probe(ports, 1.5),
-    Probe(qos, 1.5),
-    Probe(peak, 4),
-    Probe(sweep, 4),
-    Probe(sram, 4),
-    Probe(sustained, 3),
-    Probe(compat, 2, in_child=False),
-    Probe(int8, 3),
+    Probe("counters", "Read every counter and statistic that the device reports.", 10.0, share=0.2),
+    Probe("weights", "Try to change a program's weights without a compile.", 10.0, share=0.3),
+    Probe(
+        "limits",
+        "Count the programs a process can compile, and time them.",
+        60.0,
+        (Option("most", "Stop after this number of programs.", int, default=256, metavar="N"),),
+        share=2,
+        in_child=False,
+    ),
+    Probe(
+        "parity",
+        "Measure the precision of operations and kernels.",
+        60.0,
+        (_names("only", "Run only this row, such as op/exp", "items"),),
+        share=2,
+        in_child=False,
+    ),
+    Probe("dispatch", "Measure the dispatch floor: a call that computes little.", 30.0, share=1),
+    Probe("latency", "Time single convolutions of 256 to 4096 channels.", 15.0, (_PORTS,), share=1.5),
+    Probe("ports", "Compare stacks with fp32 ports and with fp16 ports.", 30.0, share=1.5),
+    Probe(
+        "qos",
+        "Sweep QoS values 0-63: which are accepted, and their latency.",
+        30.0,
+        (Option("value", "Try only this value; repeatable.", int, "values", None, "0..63", repeatable=True),),
+        share=1.5,
+    ),
+    Probe(
+        "peak",
+        "Measure peak throughput on stacks of convolutions.",
+        30.0,
+        (_PORTS, _names("config", "Run only this row, such as '128x conv 512ch sp64'", "configs")),
+        share=4,
+    ),
+    Probe(
+        "sweep",
+        "Time stacks over positions, channels and depths.",
+        60.0,
+        (
+            _values("spatial", "Positions: 64,512 or 64..2048, which doubles, or all."),
+            _values("channels", "Channels, in the same form."),
+            _values("depth", "Layers, in the same form."),
+            _PORTS,
+        ),
+        details="By default, positions go from 64 to 2048.",
+        share=4,
+    ),
+    Probe(
+        "sram",
+        "Time weights of 0.1 to 128 MB; find where memory ends.",
+        60.0,
+        (
+            Option("fine", "Add sizes, and the neighbors of powers of two.", bool, default=False),
+            _PORTS,
+        ),
+        share=4,
+    ),
+    Probe(
+        "sustained",
+        "Measure throughput over time under a continuous load.",
+        None,
+        (
+            Option("seconds", "Duration of the load.", float, default=5.0, metavar="SECONDS"),
+            _PORTS,
+        ),
+        budget_help="Time for everything; shortens the load.",
+        share=3,
+    ),
+    Probe(
+        "compat",
+        "Check which dialects, ports and operations work.",
+        60.0,
+        (_names("only", "Run only this row, such as op/conv", "items"),),
+        share=2,
+        in_child=False,
+    ),
+    Probe("int8", "Compare stacks of convolutions in fp16 and in W8A8.", 30.0, share=3),
 )
 PROBES = {probe.name: probe for probe in _PROBES}
+SUITE = Probe(
+    "suite",
+    "Run every probe and collect one result.",
+    300.0,
+    (_names("only", "Run only this probe"), _names("skip", "Leave out this probe")),
+    details="Probes that could crash or hang run in processes of their own.",
+    budget_help="Time for all probes.",
+)
+VERBS = {**PROBES, SUITE.name: SUITE}
+
+
+def default_budget(name: str) -> float:
+    """Return the default budget, in seconds, of a probe that has one."""
+    budget = VERBS[name].budget
+    assert budget is not None
+    return budget

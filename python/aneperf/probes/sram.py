@@ -15,6 +15,7 @@ from ..runner.progress import Progress
 from ..runner.run import run_groups
 from ..runner.timing import Clock, Fields, time_together
 from .peak import PORT_NOTES
+from .registry import default_budget
 from .sram_analysis import STRIDE, analyse_sram
 
 _HALVED = (8192, 32)  # as published, where it is the one row that halves the positions
@@ -33,7 +34,7 @@ def sram(
     device: Device | str | None = None,
     *,
     fine: bool = False,
-    budget: float = 60.0,
+    budget: float = default_budget("sram"),
     ports: Literal["fp32", "fp16"] = "fp32",
     progress: Progress | None = None,
     clock: Clock = time.perf_counter,

@@ -12,7 +12,7 @@ from ..measure import positive
 from ..results import Environment, Result, Row
 from ..runner.child import run_in_child
 from ..runner.progress import Progress, Step
-from .registry import PROBES, Probe
+from .registry import PROBES, Probe, default_budget
 
 _PATIENCE = 2.0  # times its budget, and some seconds more, before a probe's process is killed
 _PATIENCE_S = 180.0
@@ -21,7 +21,7 @@ _PATIENCE_S = 180.0
 def suite(
     device: Device | str | None = None,
     *,
-    budget: float = 300.0,
+    budget: float = default_budget("suite"),
     only: Sequence[str] | None = None,
     skip: Sequence[str] = (),
     progress: Progress | None = None,
@@ -88,7 +88,7 @@ def _run(probe: Probe, device: Device, environment: Environment, share: float, p
     if probe.in_child:
         limit = _PATIENCE * share + _PATIENCE_S
         outcome = run_in_child(
-            probe.run, device, time_limit=limit, quiet_limit=limit, progress=progress, budget=share
+            probe.load(), device, time_limit=limit, quiet_limit=limit, progress=progress, budget=share
         )
         return outcome.as_result(probe.name, environment)
     finished: list[Row] = []

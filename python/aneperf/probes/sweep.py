@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable, Sequence
+from functools import partial
 from itertools import product
 from typing import Literal, cast
 
@@ -17,6 +18,7 @@ from ..runner.progress import Progress
 from ..runner.run import run_cases, run_groups
 from ..runner.timing import Clock, Fields, time_kernel
 from .peak import PORT_NOTES
+from .registry import default_budget
 
 SPATIAL = (64, 128, 256, 512, 1024, 2048)
 # Powers of two, three times them, their neighbours, and others: 52, as many as a published sweep had.
@@ -37,7 +39,7 @@ def sweep(
     spatial: Sequence[int] | None = None,
     channels: Sequence[int] | None = None,
     depth: Sequence[int] | None = None,
-    budget: float = 60.0,
+    budget: float = default_budget("sweep"),
     ports: Literal["fp32", "fp16"] = "fp32",
     progress: Progress | None = None,
     clock: Clock = time.perf_counter,
@@ -137,6 +139,11 @@ def parse_values(name: str, text: str, all_values: Sequence[int]) -> list[int]:
             values.append(low)
             low *= 2
     return list(dict.fromkeys(values))
+
+
+parse_spatial = partial(parse_values, "--spatial", all_values=SPATIAL)
+parse_channels = partial(parse_values, "--channels", all_values=CHANNELS)
+parse_depth = partial(parse_values, "--depth", all_values=DEPTH)
 
 
 def _values(name: str, given: Iterable[int] | None, otherwise: int) -> list[int]:

@@ -21,6 +21,7 @@ from ..reference.precision import ROUNDING, compare
 from ..results import Result, Row
 from ..runner.progress import Progress, Step
 from ..runner.timing import Fields, refused
+from .registry import default_budget
 
 BAKED_IN = "baked in: the output did not change"
 CHANGED = "changed: the output is that of the other weights"
@@ -94,7 +95,10 @@ _TRIALS: dict[str, Callable[[_Trial], NDArray[Any]]] = {
 
 
 def weights(
-    device: Device | str | None = None, *, budget: float = 10.0, progress: Progress | None = None
+    device: Device | str | None = None,
+    *,
+    budget: float = default_budget("weights"),
+    progress: Progress | None = None,
 ) -> Result:
     """Try to change a compiled program's weights without a compile.
 
