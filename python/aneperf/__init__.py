@@ -1,80 +1,29 @@
-"""Measure the Apple Neural Engine from Python."""
+"""Measure the Apple Neural Engine from Python.
 
-from . import chips, kernels, mil, reference
-from ._ane_native import CompileBudget, Device, Layout, Port, Program, Request, Surface, __version__
-from .device import info, open
-from .errors import (
-    AneError,
-    ArgumentError,
-    CompileBudgetError,
-    CompileError,
-    DeviceUnavailable,
-    EvaluateError,
-    ResultFileError,
-    SurfaceError,
-)
-from .lint import Finding, lint
-from .probes.compat import compat
-from .probes.counters import counters
-from .probes.dispatch import dispatch
-from .probes.int8 import int8
-from .probes.latency import latency
-from .probes.limits import limits
-from .probes.parity import parity
-from .probes.peak import peak
-from .probes.ports import ports
-from .probes.qos import qos
-from .probes.sram import sram
-from .probes.suite import suite
-from .probes.sustained import sustained
-from .probes.sweep import sweep
-from .probes.weights import weights
-from .results import Environment, Result, Row
-from .training import TrainingResult, train
+The stub `__init__.pyi` lists the public names. Each is imported when it is first used, so that the command
+can print its help without numpy.
+"""
 
-__all__ = [
-    "AneError",
-    "ArgumentError",
-    "CompileBudget",
-    "CompileBudgetError",
-    "CompileError",
-    "Device",
-    "DeviceUnavailable",
-    "Environment",
-    "EvaluateError",
-    "Finding",
-    "Layout",
-    "Port",
-    "Program",
-    "Request",
-    "Result",
-    "ResultFileError",
-    "Row",
-    "Surface",
-    "SurfaceError",
-    "TrainingResult",
-    "__version__",
-    "chips",
-    "compat",
-    "counters",
-    "dispatch",
-    "info",
-    "int8",
-    "kernels",
-    "latency",
-    "limits",
-    "lint",
-    "mil",
-    "open",
-    "parity",
-    "peak",
-    "ports",
-    "qos",
-    "reference",
-    "sram",
-    "suite",
-    "sustained",
-    "sweep",
-    "train",
-    "weights",
-]
+import ast as _ast
+import importlib as _importlib
+from pathlib import Path as _Path
+
+_MODULES = {
+    alias.name: node.module
+    for node in _ast.parse(_Path(__file__).with_suffix(".pyi").read_bytes()).body
+    if isinstance(node, _ast.ImportFrom)
+    for alias in node.names
+}
+__all__ = list(_MODULES)
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = _importlib.import_module(f".{_MODULES[name] or name}", __name__)
+    globals()[name] = value = getattr(module, name) if _MODULES[name] else module
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

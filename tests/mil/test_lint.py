@@ -9,7 +9,7 @@ import pytest
 
 import aneperf
 from aneperf import mil
-from aneperf.lint import lint as lint_function
+from aneperf.linter import lint as lint_function
 
 ENGINES = ("h13", "h14", "h15", "h16", "h17")
 

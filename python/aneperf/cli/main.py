@@ -12,7 +12,7 @@ from .. import device as devices
 from .._ane_native import __version__
 from ..errors import AneError, ArgumentError
 from ..files import one_line
-from ..lint import lint as run_lint
+from ..linter import lint as run_lint
 from ..probes.registry import PROBES
 from ..report.table import lay_out_environment
 from . import probes as cli_probes
