@@ -1,9 +1,10 @@
-"""What a training run is told."""
+"""The options of a training run that determine its numbers."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from .._ane_native import ArgumentError
@@ -12,30 +13,48 @@ from ..kernels.schedule import Pipeline
 from .models import PRESETS
 
 
-@dataclass(frozen=True)
-class TrainingConfig:
-    """A run. A step is one sequence, forward and backward; `accumulation` steps make a batch and an update.
+def option(default: Any, help: str, *, metavar: str = "", flags: tuple[str, ...] = ()) -> Any:
+    """Return a dataclass field that carries its help text.
 
-    The defaults are the published runs': Adam without decay at a constant rate, batches of 10. Only the loss
-    is scaled, by 256, so that gradients keep clear of the fp16 subnormals; 1 is as published.
+    `metavar` and `flags` are for the command line, where the flag is the field's name by default.
+    """
+    return field(default=default, metadata={"help": help, "metavar": metavar, "flags": flags})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hyperparameters:
+    """Everything that determines a run's numbers, except the model, the data and the device.
+
+    A step is one sequence, forward and backward; `accumulation` steps make a batch and an update. The
+    defaults are those of the published runs: Adam without decay at a constant rate, batches of 10. Only
+    `loss_scale` differs: at the published 1, gradients reach the fp16 subnormals.
     """
 
-    model: TransformerConfig
-    pipeline: Pipeline = "static"
-    as_published: bool = False  # the published graphs, for like-for-like timing: positions are not turned
-    steps: int = 20
-    accumulation: int = 10
-    learning_rate: float = 3e-4
-    beta1: float = 0.9
-    beta2: float = 0.999
-    epsilon: float = 1e-8
-    weight_decay: float = 0.0  # of matrices; norms do not decay
-    warmup: int = 0  # updates over which the rate rises
-    decay: Literal["constant", "cosine"] = "constant"
-    final_rate: float = 0.1  # that cosine ends at, as a share of learning_rate
-    clip: float | None = None  # largest global norm of the gradient
-    loss_scale: float = 256.0
-    seed: int = 0
+    pipeline: Pipeline = option(
+        "static", "Kernels of a step. static: 72 for 12 layers; static-ane: 99, with norms and classifier."
+    )
+    as_published: bool = option(
+        False, "Use the published graphs, which lack rotary positions, to compare their timing."
+    )
+    steps: int = option(20, "Steps to train: one sequence each, forward and backward.", metavar="N")
+    accumulation: int = option(10, "Steps in a batch; each batch ends with an update.", metavar="N")
+    learning_rate: float = option(
+        3e-4, "Learning rate after the warm-up.", metavar="RATE", flags=("--learning-rate", "--lr")
+    )
+    beta1: float = option(0.9, "Adam's decay of the mean of the gradient.", metavar="X")
+    beta2: float = option(0.999, "Adam's decay of the mean of its square.", metavar="X")
+    epsilon: float = option(1e-8, "Adam's term against division by zero.", metavar="X")
+    weight_decay: float = option(0.0, "Decoupled decay of matrices; norms do not decay.", metavar="X")
+    warmup: int = option(0, "Updates during which the learning rate rises linearly.", metavar="N")
+    decay: Literal["constant", "cosine"] = option("constant", "Learning rate after the warm-up.")
+    final_rate: float = option(
+        0.1, "Learning rate at the end of a cosine decay, as a share of the full one.", metavar="X"
+    )
+    clip: float | None = option(None, "Largest global norm of the gradient.", metavar="NORM")
+    loss_scale: float = option(
+        256.0, "Factor on the loss that keeps fp16 gradients above the subnormals.", metavar="X"
+    )
+    seed: int = option(0, "Seed of random weights and of the order of the data.", metavar="N")
 
     def __post_init__(self) -> None:
         for name, least in (("steps", 1), ("accumulation", 1), ("warmup", 0), ("seed", 0)):
@@ -55,11 +74,11 @@ class TrainingConfig:
 
     @property
     def updates(self) -> int:
-        """Of the weights, in the whole run; the last batch may be shorter."""
+        """Count the updates of the whole run; the last batch may be shorter."""
         return math.ceil(self.steps / self.accumulation)
 
     def rate(self, update: int) -> float:
-        """The learning rate of an update, from 0 on."""
+        """Return the learning rate of an update, counted from 0."""
         if update < self.warmup:
             return self.learning_rate * (update + 1) / self.warmup
         if self.decay == "constant":
@@ -68,15 +87,22 @@ class TrainingConfig:
         share = self.final_rate + (1 - self.final_rate) * (1 + math.cos(math.pi * min(1.0, progress))) / 2
         return self.learning_rate * share
 
-    def _check(self, name: str, accept: Any, wanted: str) -> None:
+    def _check(self, name: str, accept: Callable[[float], bool], wanted: str) -> None:
         value = getattr(self, name)
         number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
         if not number or not accept(value):
             raise ArgumentError(f"training: {name} {value!r} is not {wanted}")
 
 
+@dataclass(frozen=True)
+class TrainingConfig(Hyperparameters):
+    """A model's shape and the hyperparameters of its run, as checkpoints and results record them."""
+
+    model: TransformerConfig
+
+
 def model_config(model: str | TransformerConfig) -> TransformerConfig:
-    """The model itself, or the preset of that name."""
+    """Return the shape itself, or the preset with that name."""
     if isinstance(model, TransformerConfig):
         return model
     if model not in PRESETS:
@@ -87,9 +113,9 @@ def model_config(model: str | TransformerConfig) -> TransformerConfig:
 
 
 def differences(asked: TrainingConfig, found: TrainingConfig) -> list[str]:
-    """What of `asked` makes another run than `found` was, each as "clip is 1.0, was None".
+    """List the fields in which `asked` differs from the checkpoint's config, as in "clip is 1.0, was None".
 
-    A run may be longer than planned, unless its rate depends on the plan.
+    `steps` may differ unless the learning rate depends on it.
     """
     ignored = {"model"} | ({"steps"} if asked.decay == "constant" else set())
     return [*_differences(asked.model, found.model, set(), "model."), *_differences(asked, found, ignored)]
@@ -105,7 +131,7 @@ def _differences(asked: Any, found: Any, ignored: set[str], prefix: str = "") ->
 
 
 def model_name(model: TransformerConfig) -> str:
-    """The name of the preset that it is, or its shape."""
+    """Return the name of the preset with this shape, or a name made from the sizes."""
     for name, preset in PRESETS.items():
         if model == preset:
             return name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -108,3 +109,4 @@ class CheckpointSaved:
 
 
 Event = Began | Loaded | StepDone | BatchDone | WorkerReplaced | CheckpointSaved
+Observer = Callable[[Event], None]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -230,9 +230,6 @@ class TrainingResult:
 
     def _rate(self, flops: int) -> float | None:
         return flops * len(self.times) / (self.train_ms * 1e9) if self.train_ms else None
-
-
-Observer = Callable[[Event], None]
 
 
 def check_plot(path: str | os.PathLike[str]) -> None:

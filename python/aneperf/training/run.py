@@ -7,147 +7,166 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import KW_ONLY, dataclass, fields, replace
+from functools import wraps
+from inspect import cleandoc, signature
 from pathlib import Path
 from types import FrameType
-from typing import Literal
+from typing import ParamSpec
 
 from .. import device as devices
 from .._ane_native import ArgumentError, Device
 from ..errors import AneError
 from ..files import check_writable
 from ..kernels import TransformerConfig
-from ..kernels.schedule import Pipeline
 from ..measure import positive
+from ..results import Environment
 from .checkpoint import CheckpointError, Checkpoints, Record
-from .config import TrainingConfig, differences, model_config, model_name
+from .config import Hyperparameters, TrainingConfig, differences, model_config, model_name, option
 from .data import Data, open_data
-from .events import BatchDone, Began, CheckpointSaved, Event, StepDone
+from .events import BatchDone, Began, CheckpointSaved, Event, Observer, StepDone
 from .model_files import load_model
-from .models import Parameters, random_parameters
-from .result import Observer, TrainingResult
+from .models import PRESETS, Parameters, random_parameters
+from .result import TrainingResult
 from .telemetry import Telemetry
 from .trace import Trace
 from .trainer import Progress, Trainer
 
 _Path = str | os.PathLike[str]
+_Options = ParamSpec("_Options")
 
 
-def train(
-    model: str | TransformerConfig | None = None,
-    *,
-    pipeline: Pipeline = TrainingConfig.pipeline,
-    steps: int = TrainingConfig.steps,
-    data: _Path = "synthetic",
-    weights: _Path | None = None,
-    device: Device | str | None = None,
-    checkpoints: _Path | None = None,
-    checkpoint_every: int = 1,
-    keep: int = 2,
-    resume: bool | int = False,
-    json: _Path | None = None,
-    telemetry: _Path | None = None,
-    trace: _Path | None = None,
-    state_folder: _Path | None = None,
-    peak_tflops: float | None = None,
-    progress: Observer | None = None,
-    as_published: bool = TrainingConfig.as_published,
-    accumulation: int = TrainingConfig.accumulation,
-    learning_rate: float = TrainingConfig.learning_rate,
-    beta1: float = TrainingConfig.beta1,
-    beta2: float = TrainingConfig.beta2,
-    epsilon: float = TrainingConfig.epsilon,
-    weight_decay: float = TrainingConfig.weight_decay,
-    warmup: int = TrainingConfig.warmup,
-    decay: Literal["constant", "cosine"] = TrainingConfig.decay,
-    final_rate: float = TrainingConfig.final_rate,
-    clip: float | None = TrainingConfig.clip,
-    loss_scale: float = TrainingConfig.loss_scale,
-    seed: int = TrainingConfig.seed,
-) -> TrainingResult:
-    """Train a model: a preset's name or a shape; None is that of the weights or checkpoint, or stories110m.
+@dataclass(frozen=True)
+class TrainOptions(Hyperparameters):
+    """The options of `train`: hyperparameters, and where a run reads, computes and writes."""
 
-    `data` is a file of uint16 tokens, or "synthetic"; `weights` a model of llama2.c or a folder of
-    checkpoints to begin from, None being random ones. The folder `checkpoints` gets one after every
-    `checkpoint_every` batches and at the end; `resume` goes on from its last, or from that of a step, with
-    the same bits as a run that never stopped. `json` gets the result, `telemetry` lines of JSON, `trace` a
-    trace for Perfetto. The parameters' memory is in `state_folder` instead of shared memory if that is too
-    small. `progress` is called with every event of `training.events`. The other options are TrainingConfig's.
-
-    The device belongs to worker processes, never to this one. Ctrl-C ends the run at its last update, saves a
-    checkpoint if there is a folder for it, and returns what there is with `interrupted` set; a second one
-    raises KeyboardInterrupt. Raises ArgumentError, CheckpointError, ResultFileError, and TrainingError where
-    the device or its workers fail.
-    """
-    saved = _Saved(checkpoints, keep, checkpoint_every, resume)
-    shape, parameters = _model(model, weights, seed, saved.record)
-    config = TrainingConfig(
-        shape,
-        pipeline=pipeline,
-        as_published=as_published,
-        steps=steps,
-        accumulation=accumulation,
-        learning_rate=learning_rate,
-        beta1=beta1,
-        beta2=beta2,
-        epsilon=epsilon,
-        weight_decay=weight_decay,
-        warmup=warmup,
-        decay=decay,
-        final_rate=final_rate,
-        clip=clip,
-        loss_scale=loss_scale,
-        seed=seed,
+    model: str | TransformerConfig | None = option(
+        None,
+        f"Preset ({', '.join(PRESETS)}); by default the model of the weights or the checkpoint, "
+        "or else stories110m.",
+        metavar="NAME",
     )
-    if peak_tflops is not None:
-        positive("peak_tflops", peak_tflops)
-    source = open_data(data, shape.vocab, shape.seq, seed)
-    saved.check(config, source)
-    for path in (json, trace):
+    _: KW_ONLY
+    device: Device | str | None = option(
+        None, "Device: ane, emulator or emulator:CHIP; by default ane where there is one.", metavar="DEVICE"
+    )
+    data: _Path = option(
+        "synthetic", 'File of uint16 tokens, or "synthetic" for random tokens.', metavar="FILE"
+    )
+    weights: _Path | None = option(
+        None, "Initial weights: a llama2.c model or a folder of checkpoints.", metavar="FILE|FOLDER"
+    )
+    checkpoints: _Path | None = option(None, "Folder in which to save checkpoints.", metavar="FOLDER")
+    checkpoint_every: int = option(1, "Batches from one checkpoint to the next.", metavar="N")
+    keep: int = option(2, "Checkpoints to keep, in addition to the best.", metavar="N")
+    resume: bool | int = option(False, "Resume from the last checkpoint, or from that of a step.")
+    json: _Path | None = option(None, "Save the result as JSON.", metavar="FILE")
+    telemetry: _Path | None = option(None, "Write each step as lines of JSON.", metavar="FILE")
+    trace: _Path | None = option(None, "Write a trace for ui.perfetto.dev.", metavar="FILE")
+    state_folder: _Path | None = option(
+        None, "Folder for the training state where shared memory is too small.", metavar="FOLDER"
+    )
+    peak_tflops: float | None = option(
+        None, "Peak rate of the device, to report its utilization; see aneperf peak.", metavar="TFLOPS"
+    )
+    progress: Observer | None = None  # called with every event
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.peak_tflops is not None:
+            positive("peak_tflops", self.peak_tflops)
+
+    def config(self, model: TransformerConfig) -> TrainingConfig:
+        """Return the configuration of a run with these hyperparameters."""
+        return TrainingConfig(model, **{f.name: getattr(self, f.name) for f in fields(Hyperparameters)})
+
+
+def _takes(
+    options: Callable[_Options, TrainOptions],
+) -> Callable[[Callable[[TrainOptions], TrainingResult]], Callable[_Options, TrainingResult]]:
+    """Make a function of options take them as keywords, and list these in its docstring."""
+
+    def decorate(function: Callable[[TrainOptions], TrainingResult]) -> Callable[_Options, TrainingResult]:
+        @wraps(function)
+        def with_keywords(*args: _Options.args, **keywords: _Options.kwargs) -> TrainingResult:
+            return function(options(*args, **keywords))
+
+        taken = signature(options).replace(return_annotation="TrainingResult")
+        helps = {f.name: f.metadata.get("help") for f in fields(TrainOptions)}
+        listed = [f"    {name}: {helps[name]}" for name in taken.parameters if helps[name]]
+        with_keywords.__signature__ = taken  # type: ignore[attr-defined]
+        with_keywords.__doc__ = "\n".join([cleandoc(function.__doc__ or ""), "", "Options:", *listed])
+        return with_keywords
+
+    return decorate
+
+
+@_takes(TrainOptions)
+def train(options: TrainOptions) -> TrainingResult:
+    """Train a model: a preset, a shape, or the model of a file of weights or a checkpoint.
+
+    Worker processes own the device; this process never opens a program. A resumed run computes the same bits
+    as one that never stopped. `progress` is called with every event of `aneperf.training.events`.
+
+    Ctrl-C ends the run at its last update, saves a checkpoint if it has a folder for them, and returns the
+    result so far with `interrupted` set; a second Ctrl-C raises KeyboardInterrupt. Raises ArgumentError,
+    CheckpointError, ResultFileError, and TrainingError where the device or its workers fail.
+    """
+    saved = _Saved(options.checkpoints, options.keep, options.checkpoint_every, options.resume)
+    shape, parameters = _model(options, saved.record)
+    config = options.config(shape)
+    data = open_data(options.data, shape.vocab, shape.seq, options.seed)
+    saved.check(config, data)
+    for path in (options.json, options.trace):
         if path is not None:
             check_writable(path)
-    opened = devices.opened(device)
-    environment, name = devices.info(opened), devices.name_of(opened)
-    del opened
+    environment, device = _described(options.device)
     began = Began(
         model_name(shape),
         config,
         environment,
-        source.description,
-        source.unigram_entropy,
+        data.description,
+        data.unigram_entropy,
         saved.step,
         saved.loss,
     )
     if parameters is None:
-        parameters = saved.parts["parameters"] if saved.record else random_parameters(shape, seed)
-    result = TrainingResult.beginning(began, peak_tflops)
+        parameters = saved.parts["parameters"] if saved.record else random_parameters(shape, options.seed)
+    result = TrainingResult.beginning(began, options.peak_tflops)
     with contextlib.ExitStack() as stack:
-        trainer = stack.enter_context(
-            Trainer(
-                config,
-                parameters,
-                source,
-                device=name,
-                state_folder=None if state_folder is None else Path(state_folder),
-            )
-        )
-        del parameters  # of which the trainer has its own, and a large model has no room for two
+        folder = None if options.state_folder is None else Path(options.state_folder)
+        trainer = stack.enter_context(Trainer(config, parameters, data, device=device, state_folder=folder))
+        del parameters  # the trainer has a copy, and a large model does not fit in memory twice
         saved.restore(trainer)
-        observers: list[Observer] = [result.record]
-        if telemetry is not None:
-            lines = Telemetry(telemetry, peak_tflops=peak_tflops, append=saved.record is not None)
-            observers.append(stack.enter_context(lines).record)
-        if trace is not None:
-            observers.append(stack.enter_context(Trace(trace)).record)
-        if progress is not None:
-            observers.append(progress)
+        observers = _observers(options, result, stack, resumed=saved.record is not None)
         _run(trainer, began, saved, result, observers)
         trainer.end_workers()
         result.parameters = {name: value.copy() for name, value in trainer.parts["parameters"].items()}
-    if json is not None:
-        result.save(json)
+    if options.json is not None:
+        result.save(options.json)
     return result
+
+
+def _described(device: Device | str | None) -> tuple[Environment, str]:
+    """Return a device's description and its name. The device itself is closed: the workers own it."""
+    opened = devices.opened(device)
+    return devices.info(opened), devices.name_of(opened)
+
+
+def _observers(
+    options: TrainOptions, result: TrainingResult, stack: contextlib.ExitStack, *, resumed: bool
+) -> list[Observer]:
+    """Open the files that record the run, which `stack` closes."""
+    observers: list[Observer] = [result.record]
+    if options.telemetry is not None:
+        lines = Telemetry(options.telemetry, peak_tflops=options.peak_tflops, append=resumed)
+        observers.append(stack.enter_context(lines).record)
+    if options.trace is not None:
+        observers.append(stack.enter_context(Trace(options.trace)).record)
+    if options.progress is not None:
+        observers.append(options.progress)
+    return observers
 
 
 def _run(
@@ -274,20 +293,20 @@ class _Saved:
         return CheckpointSaved(self._last, folder, loss, begin, time.monotonic_ns())
 
 
-def _model(
-    model: str | TransformerConfig | None, weights: _Path | None, seed: int, record: Record | None
-) -> tuple[TransformerConfig, Parameters | None]:
-    """The shape to train, and the parameters to begin from if a file has them."""
-    asked = None if model is None else model_config(model)
+def _model(options: TrainOptions, record: Record | None) -> tuple[TransformerConfig, Parameters | None]:
+    """Return the shape to train, and the initial parameters if a file of weights has them."""
+    asked = None if options.model is None else model_config(options.model)
     if record is not None:
         return asked or record.config.model, None
-    if weights is None:
+    if options.weights is None:
         return asked or model_config("stories110m"), None
-    found, parameters = load_model(weights)
+    found, parameters = load_model(options.weights)
     if asked is None:
         return found, parameters
-    # The length of sequences and the constants are no shapes of parameters.
+    # The length of sequences and the constants do not change the shapes of parameters.
     same = replace(found, seq=asked.seq, rope_theta=asked.rope_theta, norm_eps=asked.norm_eps)
     if same != asked:
-        raise ArgumentError(f"{weights} has another model, {model_name(found)}, than {model_name(asked)}")
+        raise ArgumentError(
+            f"{options.weights} has another model, {model_name(found)}, than {model_name(asked)}"
+        )
     return asked, parameters
