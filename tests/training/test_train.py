@@ -145,7 +145,7 @@ def test_the_parameters_are_not_in_memory_twice(train: Any) -> None:
 
 def test_its_rows_have_the_published_keys(train: Any, tmp_path: Path) -> None:
     path = tmp_path / "run.json"
-    result = train(model="stories260k", steps=4, accumulation=2, json=path)
+    result = train(model="stories260k", steps=4, accumulation=2, output=path)
     saved = aneperf.Result.load(path)
     check_numbers(saved)
     rows = {row.key.removeprefix("training/static/stories260k/"): row for row in saved}
@@ -301,7 +301,7 @@ def test_a_damaged_checkpoint_and_the_one_before(train: Any, tmp_path: Path) -> 
 
 
 def test_what_a_run_refuses_it_leaves_no_trace_of(train: Any, tmp_path: Path) -> None:
-    files = {name: tmp_path / name for name in ("json", "telemetry", "trace", "checkpoints")}
+    files = {name: tmp_path / name for name in ("output", "telemetry", "trace", "checkpoints")}
     for options, message in [
         ({"model": "gpt"}, "no model is called 'gpt': choose stories260k"),
         ({"steps": 0}, "steps 0 is not an integer of at least 1"),
@@ -349,7 +349,7 @@ def test_ctrl_c_keeps_the_last_update(train: Any, tmp_path: Path, at: type[Event
 
 def test_ctrl_c_before_the_first_update(train: Any, tmp_path: Path) -> None:
     path = tmp_path / "run.json"
-    result = train(checkpoints=tmp_path / "c", json=path, progress=interrupt(StepDone, 1))
+    result = train(checkpoints=tmp_path / "c", output=path, progress=interrupt(StepDone, 1))
     assert (result.losses, result.steps_lost, result.device_tflops) == ([], 2, None)
     assert not (tmp_path / "c").exists()
     assert "Total steps: 0" in str(result)

@@ -13,12 +13,14 @@ from ..kernels.schedule import Pipeline
 from .models import PRESETS
 
 
-def option(default: Any, help: str, *, metavar: str = "", flags: tuple[str, ...] = ()) -> Any:
+def option(default: Any, section: str, help: str, *, metavar: str = "", flags: tuple[str, ...] = ()) -> Any:
     """Return a dataclass field that carries its help text.
 
-    `metavar` and `flags` are for the command line, where the flag is the field's name by default.
+    In the command's help it stands under `section`, with `metavar` for its value; `flags` are its names there,
+    by default the field's.
     """
-    return field(default=default, metadata={"help": help, "metavar": metavar, "flags": flags})
+    metadata = {"section": section, "help": help, "metavar": metavar, "flags": flags}
+    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,30 +33,45 @@ class Hyperparameters:
     """
 
     pipeline: Pipeline = option(
-        "static", "Kernels of a step. static: 72 for 12 layers; static-ane: 99, with norms and classifier."
+        "static",
+        "Model",
+        "Kernels of a step. static: 72 for 12 layers; static-ane: 99, with the norms and the classifier.",
     )
     as_published: bool = option(
-        False, "Use the published graphs, which lack rotary positions, to compare their timing."
+        False, "Model", "Use the published graphs, which lack rotary positions, to compare their timing."
     )
-    steps: int = option(20, "Steps to train: one sequence each, forward and backward.", metavar="N")
-    accumulation: int = option(10, "Steps in a batch; each batch ends with an update.", metavar="N")
-    learning_rate: float = option(
-        3e-4, "Learning rate after the warm-up.", metavar="RATE", flags=("--learning-rate", "--lr")
-    )
-    beta1: float = option(0.9, "Adam's decay of the mean of the gradient.", metavar="X")
-    beta2: float = option(0.999, "Adam's decay of the mean of its square.", metavar="X")
-    epsilon: float = option(1e-8, "Adam's term against division by zero.", metavar="X")
-    weight_decay: float = option(0.0, "Decoupled decay of matrices; norms do not decay.", metavar="X")
-    warmup: int = option(0, "Updates during which the learning rate rises linearly.", metavar="N")
-    decay: Literal["constant", "cosine"] = option("constant", "Learning rate after the warm-up.")
-    final_rate: float = option(
-        0.1, "Learning rate at the end of a cosine decay, as a share of the full one.", metavar="X"
-    )
-    clip: float | None = option(None, "Largest global norm of the gradient.", metavar="NORM")
+    seed: int = option(0, "Model", "Seed of random weights and of the order of the data.", metavar="N")
+    steps: int = option(20, "Run", "Steps to train: one sequence each, forward and backward.", metavar="N")
+    accumulation: int = option(10, "Run", "Steps in a batch; each batch ends with an update.", metavar="N")
     loss_scale: float = option(
-        256.0, "Factor on the loss that keeps fp16 gradients above the subnormals.", metavar="X"
+        256.0, "Run", "Factor on the loss that keeps fp16 gradients above the subnormals.", metavar="X"
     )
-    seed: int = option(0, "Seed of random weights and of the order of the data.", metavar="N")
+    learning_rate: float = option(
+        3e-4,
+        "Optimizer",
+        "Learning rate after the warm-up.",
+        metavar="RATE",
+        flags=("--learning-rate", "--lr"),
+    )
+    beta1: float = option(0.9, "Optimizer", "Adam's decay of the mean of the gradient.", metavar="X")
+    beta2: float = option(0.999, "Optimizer", "Adam's decay of the mean of its square.", metavar="X")
+    epsilon: float = option(1e-8, "Optimizer", "Adam's term against division by zero.", metavar="X")
+    weight_decay: float = option(
+        0.0, "Optimizer", "Decoupled decay of matrices; norms do not decay.", metavar="X"
+    )
+    warmup: int = option(
+        0, "Optimizer", "Updates during which the learning rate rises linearly.", metavar="N"
+    )
+    decay: Literal["constant", "cosine"] = option(
+        "constant", "Optimizer", "Course of the learning rate after the warm-up."
+    )
+    final_rate: float = option(
+        0.1,
+        "Optimizer",
+        "Share of the learning rate at the end of a cosine decay.",
+        metavar="X",
+    )
+    clip: float | None = option(None, "Optimizer", "Largest global norm of the gradient.", metavar="NORM")
 
     def __post_init__(self) -> None:
         for name, least in (("steps", 1), ("accumulation", 1), ("warmup", 0), ("seed", 0)):

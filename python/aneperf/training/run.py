@@ -43,33 +43,43 @@ class TrainOptions(Hyperparameters):
 
     model: str | TransformerConfig | None = option(
         None,
+        "Model",
         f"Preset ({', '.join(PRESETS)}); by default the model of the weights or the checkpoint, "
         "or else stories110m.",
         metavar="NAME",
     )
     _: KW_ONLY
-    device: Device | str | None = option(
-        None, "Device: ane, emulator or emulator:CHIP; by default ane where there is one.", metavar="DEVICE"
+    weights: _Path | None = option(
+        None, "Model", "Initial weights: a llama2.c model or a folder of checkpoints.", metavar="FILE|FOLDER"
     )
     data: _Path = option(
-        "synthetic", 'File of uint16 tokens, or "synthetic" for random tokens.', metavar="FILE"
+        "synthetic", "Run", 'File of uint16 tokens, or "synthetic" for random tokens.', metavar="FILE"
     )
-    weights: _Path | None = option(
-        None, "Initial weights: a llama2.c model or a folder of checkpoints.", metavar="FILE|FOLDER"
-    )
-    checkpoints: _Path | None = option(None, "Folder in which to save checkpoints.", metavar="FOLDER")
-    checkpoint_every: int = option(1, "Batches from one checkpoint to the next.", metavar="N")
-    keep: int = option(2, "Checkpoints to keep, in addition to the best.", metavar="N")
-    resume: bool | int = option(False, "Resume from the last checkpoint, or from that of a step.")
-    json: _Path | None = option(None, "Save the result as JSON.", metavar="FILE")
-    telemetry: _Path | None = option(None, "Write each step as lines of JSON.", metavar="FILE")
-    trace: _Path | None = option(None, "Write a trace for ui.perfetto.dev.", metavar="FILE")
-    state_folder: _Path | None = option(
-        None, "Folder for the training state where shared memory is too small.", metavar="FOLDER"
+    device: Device | str | None = option(
+        None,
+        "Run",
+        "Device: ane, emulator or emulator:CHIP; by default ane where there is one.",
+        metavar="DEVICE",
     )
     peak_tflops: float | None = option(
-        None, "Peak rate of the device, to report its utilization; see aneperf peak.", metavar="TFLOPS"
+        None, "Run", "Peak rate of the device, to report its utilization; see aneperf peak.", metavar="TFLOPS"
     )
+    state_folder: _Path | None = option(
+        None, "Run", "Folder for the training state where shared memory is too small.", metavar="FOLDER"
+    )
+    checkpoints: _Path | None = option(
+        None, "Checkpoints", "Folder in which to save checkpoints.", metavar="FOLDER"
+    )
+    checkpoint_every: int = option(1, "Checkpoints", "Batches from one checkpoint to the next.", metavar="N")
+    keep: int = option(2, "Checkpoints", "Checkpoints to keep, in addition to the best.", metavar="N")
+    resume: bool | int = option(
+        False, "Checkpoints", "Resume from the last checkpoint, or from that of a step."
+    )
+    output: _Path | None = option(
+        None, "Output", "Save the result as JSON.", metavar="FILE", flags=("-o", "--output")
+    )
+    telemetry: _Path | None = option(None, "Output", "Write each step as lines of JSON.", metavar="FILE")
+    trace: _Path | None = option(None, "Output", "Write a trace for ui.perfetto.dev.", metavar="FILE")
     progress: Observer | None = None  # called with every event
 
     def __post_init__(self) -> None:
@@ -118,7 +128,7 @@ def train(options: TrainOptions) -> TrainingResult:
     config = options.config(shape)
     data = open_data(options.data, shape.vocab, shape.seq, options.seed)
     saved.check(config, data)
-    for path in (options.json, options.trace):
+    for path in (options.output, options.trace):
         if path is not None:
             check_writable(path)
     environment, device = _described(options.device)
@@ -143,8 +153,8 @@ def train(options: TrainOptions) -> TrainingResult:
         _run(trainer, began, saved, result, observers)
         trainer.end_workers()
         result.parameters = {name: value.copy() for name, value in trainer.parts["parameters"].items()}
-    if options.json is not None:
-        result.save(options.json)
+    if options.output is not None:
+        result.save(options.output)
     return result
 
 
