@@ -7,8 +7,8 @@
 #include <cstring>
 #include <mutex>
 
-#include "bridge_framework.h"
-#include "bridge_model.h"
+#include "bridge/framework.h"
+#include "bridge/model.h"
 #include "device.h"
 #include "mil/blob.h"
 #include "mil/graph.h"

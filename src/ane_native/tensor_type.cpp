@@ -1,5 +1,8 @@
 #include "tensor_type.h"
 
+#include <algorithm>
+#include <bit>
+#include <cmath>
 #include <iterator>
 #include <limits>
 
@@ -67,6 +70,27 @@ std::string to_string(const Shape& shape) {
     std::string text = "[";
     for (size_t i = 0; i < shape.size(); ++i) text += (i ? ", " : "") + std::to_string(shape[i]);
     return text + "]";
+}
+
+std::optional<Shape> broadcast(const Shape& a, const Shape& b) {
+    const size_t rank = std::max(a.size(), b.size());
+    Shape result(rank);
+    for (size_t i = 0; i < rank; ++i) {  // from the last axis
+        const int64_t extent_a = i < a.size() ? a[a.size() - 1 - i] : 1;
+        const int64_t extent_b = i < b.size() ? b[b.size() - 1 - i] : 1;
+        if (extent_a != extent_b && extent_a != 1 && extent_b != 1) return std::nullopt;
+        result[rank - 1 - i] = std::max(extent_a, extent_b);
+    }
+    return result;
+}
+
+float half_to_float(uint16_t bits) {
+    const float sign = bits & 0x8000 ? -1.0f : 1.0f;
+    const int exponent = bits >> 10 & 0x1f;
+    const int mantissa = bits & 0x3ff;
+    if (exponent == 31) return mantissa ? std::bit_cast<float>(0x7fc00000u) : sign * HUGE_VALF;
+    if (exponent == 0) return sign * std::ldexp(static_cast<float>(mantissa), -24);
+    return sign * std::ldexp(static_cast<float>(mantissa + 1024), exponent - 25);
 }
 
 }  // namespace ane

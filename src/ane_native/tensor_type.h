@@ -31,10 +31,16 @@ std::optional<DType> dtype_from_name(std::string_view name);
 // Bits of one element in memory; 0 for string.
 int dtype_bits(DType dtype);
 
+// One IEEE binary16 value. cpu/simd/ converts many at once.
+float half_to_float(uint16_t bits);
+
 using Shape = std::vector<int64_t>;
 
 // Row-major strides, in elements.
 std::vector<int64_t> row_major_strides(const Shape& shape);
+
+// numpy's rule; nullopt where the shapes do not go together.
+std::optional<Shape> broadcast(const Shape& a, const Shape& b);
 
 // A tensor's element type and shape; a scalar is a tensor of rank 0.
 struct TensorType {

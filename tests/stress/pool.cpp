@@ -3,14 +3,14 @@
 #include <thread>
 #include <vector>
 
-#include "emulator/thread_pool.h"
+#include "cpu/thread_pool.h"
 #include "stress.h"
 
 namespace ane::stress {
 
 namespace {
 
-using emulator::ThreadPool;
+using cpu::ThreadPool;
 
 // One job, each of whose tasks must run once. What tasks write is no atomic: that the caller reads it without
 // a race is part of the contract.

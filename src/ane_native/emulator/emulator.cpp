@@ -6,12 +6,12 @@
 #include <new>
 #include <set>
 
-#include "../device.h"
-#include "../host/machine.h"
-#include "../mil/blob.h"
-#include "../mil/op.h"
+#include "cpu/machine.h"
+#include "cpu/process_lock.h"
+#include "device.h"
 #include "lowering.h"
-#include "process_lock.h"
+#include "mil/blob.h"
+#include "mil/op.h"
 
 namespace ane::emulator {
 

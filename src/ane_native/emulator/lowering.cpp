@@ -5,10 +5,10 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "../host/machine.h"
 #include "chain.h"
+#include "cpu/machine.h"
 #include "fusion.h"
-#include "steps/transfer.h"
+#include "transfer.h"
 
 namespace ane::emulator {
 
@@ -22,12 +22,8 @@ void check_memory(int64_t bytes) {
                                                      std::to_string(machine >> 20));
 }
 
-constexpr std::array families = {convolution_lowerings,   transposed_convolution_lowerings,
-                                 matmul_lowerings,        elementwise_lowerings,
-                                 row_lowerings,           norm_lowerings,
-                                 pooling_lowerings,       shape_lowerings,
-                                 rearrangement_lowerings, sampling_lowerings,
-                                 quantization_lowerings,  compression_lowerings};
+constexpr std::array families = {elementwise_lowerings, product_lowerings, reduction_lowerings,
+                                 movement_lowerings,    window_lowerings,  storage_lowerings};
 
 constexpr std::array<std::string_view, 6> products = {
     "conv", "conv_transpose", "einsum", "linear", "matmul", "scaled_dot_product_attention"};

@@ -7,8 +7,8 @@
 #include <unordered_map>
 #include <vector>
 
-#include "../device.h"
-#include "../mil/op.h"
+#include "device.h"
+#include "mil/op.h"
 #include "plan.h"
 #include "profile.h"
 #include "strided.h"
@@ -93,18 +93,12 @@ struct LoweringEntry {
     void (*lower)(Lowering& l, const mil::OpView& op, Results results);
 };
 
-// One table for each family of operations, in steps/.
-std::span<const LoweringEntry> convolution_lowerings();
-std::span<const LoweringEntry> transposed_convolution_lowerings();
-std::span<const LoweringEntry> matmul_lowerings();
+// One table for each family of operations, in lower/.
 std::span<const LoweringEntry> elementwise_lowerings();
-std::span<const LoweringEntry> row_lowerings();
-std::span<const LoweringEntry> norm_lowerings();
-std::span<const LoweringEntry> pooling_lowerings();
-std::span<const LoweringEntry> shape_lowerings();
-std::span<const LoweringEntry> rearrangement_lowerings();
-std::span<const LoweringEntry> sampling_lowerings();
-std::span<const LoweringEntry> quantization_lowerings();
-std::span<const LoweringEntry> compression_lowerings();
+std::span<const LoweringEntry> product_lowerings();
+std::span<const LoweringEntry> reduction_lowerings();
+std::span<const LoweringEntry> movement_lowerings();
+std::span<const LoweringEntry> window_lowerings();
+std::span<const LoweringEntry> storage_lowerings();
 
 }  // namespace ane::emulator

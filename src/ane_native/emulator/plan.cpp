@@ -4,7 +4,7 @@
 #include <map>
 #include <new>
 
-#include "../host/machine.h"
+#include "cpu/machine.h"
 
 namespace ane::emulator {
 

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <limits>
 
-#include "../errors.h"
+#include "errors.h"
 
 namespace ane::emulator {
 
@@ -11,12 +11,12 @@ namespace {
 
 constexpr int64_t unlimited = std::numeric_limits<int64_t>::max();
 
-constexpr Rounding ieee = {};
+constexpr cpu::Rounding ieee = {};
 // Without NaN. Products overflow past 32,752, so whatever rounds to 32,768 is infinite; reductions round ties
 // away from zero and overflow past 65,504 (measured on M1 to M5: ANEForge, bench/results/ROOFLINES.md).
-constexpr Rounding engine = {.nan_is_zero = true};
-constexpr Rounding engine_product = {.nan_is_zero = true, .overflow = 32760.0f};
-constexpr Rounding engine_reduction = {.ties_away = true, .nan_is_zero = true, .overflow = 65504.004f};
+constexpr cpu::Rounding engine = {.nan_is_zero = true};
+constexpr cpu::Rounding engine_product = {.nan_is_zero = true, .overflow = 32760.0f};
+constexpr cpu::Rounding engine_reduction = {.ties_away = true, .nan_is_zero = true, .overflow = 65504.004f};
 
 constexpr float infinite = std::numeric_limits<float>::infinity();
 

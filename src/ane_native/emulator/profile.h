@@ -5,16 +5,16 @@
 #include <string>
 #include <string_view>
 
-#include "simd/kernels.h"
+#include "cpu/simd/kernels.h"
 
 namespace ane::emulator {
 
 struct ChipProfile {
     std::string_view name;
-    bool has_nan;          // false: an undefined result is +0, and NaN read from a port acts as +infinity
-    Rounding elementwise;  // plain
-    Rounding product;      // convolutions and matrix products
-    Rounding reduction;
+    bool has_nan;  // false: an undefined result is +0, and NaN read from a port acts as +infinity
+    cpu::Rounding elementwise;  // plain
+    cpu::Rounding product;      // convolutions and matrix products
+    cpu::Rounding reduction;
     bool ignores_attention_mask;  // scaled_dot_product_attention computes as if attn_mask were absent
     bool rounds_by_adding_half;   // round is floor(|x| + 0.5), the sum in fp16
     float softplus_limit;         // softplus is 0 above

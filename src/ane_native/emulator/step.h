@@ -7,11 +7,13 @@
 #include <optional>
 #include <vector>
 
-#include "simd/kernels.h"
+#include "cpu/simd/kernels.h"
+#include "cpu/thread_pool.h"
 #include "strided.h"
-#include "thread_pool.h"
 
 namespace ane::emulator {
+
+using namespace cpu;  // the layer under this one
 
 using Buffer = int32_t;  // index into Plan::buffers
 

@@ -8,7 +8,7 @@
 #include <optional>
 #include <vector>
 
-#include "../tensor_type.h"
+#include "tensor_type.h"
 
 namespace ane::emulator {
 

@@ -8,7 +8,7 @@
 #include <string_view>
 #include <utility>
 
-#include "lexer.h"
+#include "mil/text/lexer.h"
 
 namespace ane::mil {
 

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "../device.h"
+#include "device.h"
 #include "graph.h"
 
 namespace ane::mil {

@@ -9,8 +9,8 @@
 #include <utility>
 #include <vector>
 
-#include "../errors.h"
-#include "../tensor_type.h"
+#include "errors.h"
+#include "tensor_type.h"
 
 namespace ane::mil {
 

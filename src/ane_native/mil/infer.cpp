@@ -9,8 +9,8 @@ namespace ane::mil {
 
 namespace {
 
-constexpr std::array families = {convolution_ops, elementwise_ops,   pooling_ops,      reduction_ops,
-                                 shape_ops,       rearrangement_ops, quantization_ops, compression_ops};
+constexpr std::array families = {elementwise_ops, product_ops, reduction_ops,
+                                 movement_ops,    window_ops,  storage_ops};
 
 std::string names(DTypes set) {
     std::string result;

@@ -103,13 +103,11 @@ std::vector<TensorType> infer(const OpView& operation, std::string_view opset);
 void check(const Program& program);
 
 // The tables that find_op searches, one file for each family.
-std::span<const OpSpec> convolution_ops();
 std::span<const OpSpec> elementwise_ops();
-std::span<const OpSpec> pooling_ops();
+std::span<const OpSpec> product_ops();
 std::span<const OpSpec> reduction_ops();
-std::span<const OpSpec> shape_ops();
-std::span<const OpSpec> rearrangement_ops();
-std::span<const OpSpec> compression_ops();
-std::span<const OpSpec> quantization_ops();
+std::span<const OpSpec> movement_ops();
+std::span<const OpSpec> window_ops();
+std::span<const OpSpec> storage_ops();
 
 }  // namespace ane::mil

@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <string>
 
-#include "../tensor_type.h"
+#include "tensor_type.h"
 
 namespace ane::python {
 

@@ -1,6 +1,6 @@
 // Devices, programs and surfaces.
-#include "../device.h"
-#include "../emulator/profile.h"
+#include "device.h"
+#include "emulator/profile.h"
 
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>

@@ -1,5 +1,5 @@
 // The exceptions that Python sees, and the translation of the native ones.
-#include "../errors.h"
+#include "errors.h"
 
 #include "bindings.h"
 

@@ -2,10 +2,10 @@
 #include <deque>
 #include <memory>
 
-#include "../mil/blob.h"
-#include "../mil/graph.h"
-#include "../mil/op.h"
 #include "bindings.h"
+#include "mil/blob.h"
+#include "mil/graph.h"
+#include "mil/op.h"
 
 namespace ane::python {
 

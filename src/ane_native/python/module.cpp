@@ -1,5 +1,5 @@
-#include "../errors.h"
 #include "bindings.h"
+#include "errors.h"
 
 namespace ane::python {
 

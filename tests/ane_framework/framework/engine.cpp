@@ -10,7 +10,7 @@
 #include <utility>
 #include <vector>
 
-#include "../../../src/ane_native/device.h"
+#include "device.h"
 
 struct AneEngineProgram {
     struct NamedPort {

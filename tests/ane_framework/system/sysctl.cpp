@@ -9,7 +9,7 @@
 #include <string>
 #include <string_view>
 
-#include "../../../src/ane_native/host/machine.h"
+#include "../../../src/ane_native/cpu/machine.h"
 
 namespace {
 
@@ -22,11 +22,11 @@ std::string text(const std::string& value) { return value + '\0'; }
 
 // The value's bytes; empty for a name that this machine does not have.
 std::string value_of(std::string_view name) {
-    if (name == "machdep.cpu.brand_string") return text("aneperf stand-in on " + ane::cpu_name());
+    if (name == "machdep.cpu.brand_string") return text("aneperf stand-in on " + ane::cpu::cpu_name());
     if (name == "hw.model") return text("aneperf stand-in");
     if (name == "kern.osversion") return text("stand-in");
-    if (name == "hw.memsize") return bytes_of<int64_t>(ane::physical_memory());
-    if (name == "hw.physicalcpu") return bytes_of<int32_t>(ane::physical_cores());
+    if (name == "hw.memsize") return bytes_of<int64_t>(ane::cpu::physical_memory());
+    if (name == "hw.physicalcpu") return bytes_of<int32_t>(ane::cpu::physical_cores());
     if (name == "hw.logicalcpu" || name == "hw.ncpu")
         return bytes_of<int32_t>(static_cast<int32_t>(sysconf(_SC_NPROCESSORS_ONLN)));
     return {};

@@ -1,6 +1,5 @@
 // One result element for each input element: arithmetic and comparisons with broadcasting, and activations.
-#include "../op.h"
-#include "windows.h"
+#include "mil/op.h"
 
 namespace ane::mil {
 

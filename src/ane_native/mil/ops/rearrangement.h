@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "../op.h"
+#include "mil/op.h"
 
 namespace ane::mil {
 
@@ -19,18 +19,13 @@ struct AxisSource {
     int64_t at(int64_t index) const;
 };
 
-// reverse, tile, pad, crop, resize_nearest_neighbor and upsample_nearest_neighbor: a source for each axis.
-std::vector<AxisSource> axis_sources(const OpView& op);
+// x's axes as they are, for an operation to replace some.
+std::vector<AxisSource> identical(const Shape& shape);
+// Fails at x where it has no height and width.
+void need_spatial_axes(const OpView& op, const Shape& x);
 
-// resize_bilinear and upsample_bilinear: result i of an axis is sampled at first + i * step, within the axis.
-struct Sampling {
-    int64_t size, extent;
-    double first, step;
-};
-struct BilinearSampling {
-    Sampling height, width;
-};
-BilinearSampling bilinear_sampling(const OpView& op);
+// reverse, tile, pad and crop: a source for each axis.
+std::vector<AxisSource> axis_sources(const OpView& op);
 
 // depth_to_space, space_to_depth, pixel_shuffle, pixel_unshuffle: x as `shape`, its axes permuted, as
 // `result`.
@@ -46,12 +41,6 @@ struct BatchShuffle {
     BlockShuffle shuffle;  // of x padded, or to the result before it is cropped
 };
 BatchShuffle batch_shuffle(const OpView& op);
-
-// affine: `matrices` of them, one for each image or one for all.
-struct AffineMap {
-    int64_t batch, channels, height, width, out_height, out_width, matrices;
-};
-AffineMap affine_map(const OpView& op);
 
 // topk: along `axis`.
 struct TopK {

@@ -1,7 +1,7 @@
 // Operations along axes: reductions, softmax, normalisation.
 #include <algorithm>
 
-#include "../op.h"
+#include "mil/op.h"
 
 namespace ane::mil {
 

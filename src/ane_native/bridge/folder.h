@@ -1,0 +1,128 @@
+// The folder of a model, which the framework's compiler reads: what may be written there, and when.
+#pragma once
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <mutex>
+#include <set>
+#include <string>
+
+#include "device.h"
+#include "framework.h"
+#include "mil/blob.h"
+
+namespace ane {
+
+// Throws ArgumentError unless the weights can lie side by side in a model's folder, on a disk that may ignore
+// case, and apart from the files that belong there: the model's text, and the two that the framework writes
+// for itself.
+inline void check_weight_paths(const Weights& weights) {
+    std::set<std::string> files = {"@model_path/model.mil", "@model_path/net.plist", "@model_path/data"};
+    const auto refuse = [](const std::string& path) {
+        throw ArgumentError("weight path '" + path +
+                            "': another weight, or a file of the framework, is in its place; rename it");
+    };
+    const auto folded = [](std::string path) {
+        for (char& c : path)
+            if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+        return path;
+    };
+    for (const auto& [path, bytes] : weights) {
+        mil::check_weight_path(path);
+        if (!files.insert(folded(path)).second) refuse(path);
+    }
+    for (const auto& [path, bytes] : weights)
+        for (size_t slash = path.find('/'); slash != path.npos; slash = path.find('/', slash + 1))
+            if (files.contains(folded(path.substr(0, slash)))) refuse(path);
+}
+
+// Held while a model's folder is filled, read or removed: programs of equal text and weights share one, here
+// and in this user's other processes. It also makes compiles of a process run one at a time; the compiler's
+// service gains nothing from more.
+class FolderLock {
+   public:
+    explicit FolderLock(NSString* folder) : path_(text_of(folder) + ".lock"), threads_(mutex()) {
+        do {
+            if (file_ >= 0) close(file_);
+            file_ = open(path_.c_str(), O_CREAT | O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0600);
+        } while (file_ >= 0 && !is_mine());
+    }
+    ~FolderLock() {
+        if (file_ < 0) return;  // the folder cannot be written either, and says why
+        unlink(path_.c_str());
+        close(file_);
+    }
+    FolderLock(const FolderLock&) = delete;
+    FolderLock& operator=(const FolderLock&) = delete;
+
+   private:
+    static std::mutex& mutex() {
+        static std::mutex instance;
+        return instance;
+    }
+
+    // False if the file that was waited for is gone by now: its last holder removed it.
+    bool is_mine() const {
+        while (flock(file_, LOCK_EX) != 0)
+            if (errno != EINTR) return true;  // a disk without locks
+        struct stat locked = {}, named = {};
+        return fstat(file_, &locked) == 0 && stat(path_.c_str(), &named) == 0 &&
+               locked.st_ino == named.st_ino;
+    }
+
+    const std::string path_;
+    const std::lock_guard<std::mutex> threads_;
+    int file_ = -1;
+};
+
+// The folder in which the compiler looks for a model's text and weights. Removed with the object.
+class ModelFolder {
+   public:
+    explicit ModelFolder(NSString* identifier) {
+        NSString* temporary = NSTemporaryDirectory();
+        NSCharacterSet* foreign =
+            [[NSCharacterSet characterSetWithCharactersInString:@"0123456789abcdefABCDEF_"] invertedSet];
+        if ([temporary length] == 0 || [identifier length] == 0 ||
+            [identifier rangeOfCharacterFromSet:foreign].location != NSNotFound)
+            throw CompileError("CompilationFailure",
+                               "the framework gave no usable name for the model's folder");
+        path_ = [temporary stringByAppendingPathComponent:identifier];
+    }
+    ~ModelFolder() {
+        @autoreleasepool {
+            const FolderLock lock(path_);
+            [[NSFileManager defaultManager] removeItemAtPath:path_ error:nil];
+        }
+    }
+    ModelFolder(const ModelFolder&) = delete;
+    ModelFolder& operator=(const ModelFolder&) = delete;
+
+    NSString* path() const { return path_; }
+
+    void fill(NSData* text, NSDictionary* weights) {
+        write(@"model.mil", text);
+        for (NSString* key in weights)
+            write([key substringFromIndex:[@"@model_path/" length]], weights[key][@"data"]);
+    }
+
+   private:
+    void write(NSString* name, NSData* data) {
+        NSString* file = [path_ stringByAppendingPathComponent:name];
+        NSError* error = nil;
+        if (![[NSFileManager defaultManager] createDirectoryAtPath:[file stringByDeletingLastPathComponent]
+                                       withIntermediateDirectories:YES
+                                                        attributes:nil
+                                                             error:&error] ||
+            ![data writeToFile:file options:NSDataWritingAtomic error:&error])
+            throw CompileError("CompilationFailure",
+                               "cannot write " + text_of(file) + ": " + describe(error));
+    }
+
+    NSString* path_;
+};
+
+}  // namespace ane

@@ -1,0 +1,169 @@
+// Sums, extremes and softmax, by the SIMD level being compiled. Each level adds in the same order.
+#pragma once
+
+#include "half.h"
+#include "kernels.h"
+#include "vector.h"
+#include "vector_math.h"
+
+namespace ane::cpu::ANEPERF_SIMD_LEVEL {
+namespace {
+
+template <size_t... i>
+struct Indices {};
+template <size_t count, size_t... i>
+constexpr auto indices() {
+    if constexpr (count == 0)
+        return Indices<i...>{};
+    else
+        return indices<count - 1, count - 1, i...>();
+}
+
+template <size_t by, size_t... i>
+inline Floats rotated(Floats x, Indices<i...>) {
+    return __builtin_shufflevector(x, x, ((i + by) % lanes)...);
+}
+
+// Joins lane i with lane i + width, then those with width / 2, and so on to the first.
+template <size_t width, class Combine>
+inline float join(Floats x, Combine combine) {
+    const Floats joined = combine(x, rotated<width>(x, indices<lanes>()));
+    if constexpr (width == 1)
+        return joined[0];
+    else
+        return join<width / 2>(joined, combine);
+}
+
+// Element i joins running result number i mod `strands`, and a fixed tree joins those. `elements(i, count)`
+// is a vector of elements i to i + count - 1, and `start` an element that changes nothing.
+template <size_t strands, class Elements, class Combine>
+inline float fold(size_t n, float start, Elements elements, Combine combine) {
+    Floats running[strands / lanes];
+    for (Floats& r : running) r = splat(start);
+    size_t i = 0;
+    for (; i + strands <= n; i += strands) {
+        for (size_t j = 0; j < strands / lanes; ++j) {
+            running[j] = combine(running[j], elements(i + j * lanes, lanes));
+        }
+    }
+    size_t j = 0;
+    for (; i + lanes <= n; i += lanes, ++j) running[j] = combine(running[j], elements(i, lanes));
+    if (i < n) {
+        float last[lanes];
+        store(last, splat(start));
+        store(last, elements(i, n - i), n - i);
+        running[j] = combine(running[j], load<Floats>(last));
+    }
+    for (size_t width = strands / lanes / 2; width > 0; width /= 2) {
+        for (j = 0; j < width; ++j) running[j] = combine(running[j], running[j + width]);
+    }
+    return join<lanes / 2>(running[0], combine);
+}
+
+constexpr auto sum = [](auto a, auto b) { return a + b; };
+
+// Sums round, so every level must add in the same order. An extreme is the same in any order.
+constexpr size_t sum_strands = 16;
+constexpr size_t extreme_strands = 4 * lanes;
+
+float reduce(Reduction op, const float* x, size_t n) {
+    const auto elements = [=](size_t i, size_t count) { return load<Floats>(x + i, count); };
+    const auto larger = [](auto a, auto b) { return maximum(a, b); };
+    const auto smaller = [](auto a, auto b) { return minimum(a, b); };
+    switch (op) {
+        case Reduction::sum: return fold<sum_strands>(n, 0.0f, elements, sum);
+        case Reduction::max: return fold<extreme_strands>(n, -infinity, elements, larger);
+        case Reduction::min: break;
+    }
+    return fold<extreme_strands>(n, infinity, elements, smaller);
+}
+
+float sum_of_squares(const float* x, size_t n) {
+    const auto squares = [=](size_t i, size_t count) {
+        const Floats v = load<Floats>(x + i, count);
+        return v * v;
+    };
+    return fold<sum_strands>(n, 0.0f, squares, sum);
+}
+
+// `vectors` neighbouring columns of vectors, the last of `count` elements; running results stay in registers.
+template <size_t vectors, class Prepare, class Combine>
+inline void fold_columns(const half* x, size_t stride, size_t rows, float* y, size_t count, Prepare prepare,
+                         Combine combine) {
+    const auto element = [=](size_t row, size_t j) {
+        return prepare(widen(load<Halves>(x + row * stride + j * lanes, j + 1 < vectors ? lanes : count)));
+    };
+    Floats running[vectors];
+    for (size_t j = 0; j < vectors; ++j) running[j] = element(0, j);
+    for (size_t row = 1; row < rows; ++row)
+        for (size_t j = 0; j < vectors; ++j) running[j] = combine(running[j], element(row, j));
+    for (size_t j = 0; j < vectors; ++j) store(y + j * lanes, running[j], j + 1 < vectors ? lanes : count);
+}
+
+template <class Prepare, class Combine>
+inline void fold_all_columns(const half* x, size_t stride, size_t rows, float* y, size_t n, Prepare prepare,
+                             Combine combine) {
+    size_t i = 0;
+    for (; i + 4 * lanes <= n; i += 4 * lanes)
+        fold_columns<4>(x + i, stride, rows, y + i, lanes, prepare, combine);
+    for (; i < n; i += lanes)
+        fold_columns<1>(x + i, stride, rows, y + i, i + lanes <= n ? lanes : n - i, prepare, combine);
+}
+
+void reduce_columns(Reduction op, const half* x, size_t stride, size_t rows, float* y, size_t n) {
+    const auto reduce_with = [=](auto combine) {
+        fold_all_columns(x, stride, rows, y, n, [](Floats v) { return v; }, combine);
+    };
+    switch (op) {
+        case Reduction::sum: return reduce_with(sum);
+        case Reduction::max: return reduce_with([](Floats a, Floats b) { return maximum(a, b); });
+        case Reduction::min: return reduce_with([](Floats a, Floats b) { return minimum(a, b); });
+    }
+}
+
+void sum_square_columns(const half* x, size_t stride, size_t rows, float* y, size_t n, bool nan_is_zero) {
+    const auto square = [=](Floats v) { return widen(narrow(v * v, nan_is_zero)); };
+    fold_all_columns(x, stride, rows, y, n, square, sum);
+}
+
+inline Floats load_floats(const float* x, size_t count) { return load<Floats>(x, count); }
+inline Floats load_floats(const half* x, size_t count) { return widen(load<Halves>(x, count)); }
+
+// A NaN may be missed here: the sum of exponentials is NaN all the same.
+template <class T>
+inline float largest_of(const T* x, size_t n) {
+    return fold<extreme_strands>(
+        n, -infinity, [=](size_t i, size_t count) { return load_floats(x + i, count); },
+        [](auto a, auto b) { return b > a ? b : a; });
+}
+
+// y[i] = exp(x[i] - maximum); their sum.
+template <class T>
+inline float shifted_exponentials(const T* x, float maximum, float* y, size_t n) {
+    const auto exponentials = [=](size_t i, size_t count) {
+        const Floats e = exp(load_floats(x + i, count) - maximum);
+        store(y + i, e, count);
+        return e;
+    };
+    return fold<sum_strands>(n, 0.0f, exponentials, sum);
+}
+
+Exponentials exponentials(const float* x, float* y, size_t n) {
+    const float maximum = largest_of(x, n);
+    return {maximum, shifted_exponentials(x, maximum, y, n)};
+}
+
+// All rows go through one loop before the next: within a row each loop would wait for the result of the one
+// before.
+void softmax(const half* x, size_t rows, size_t n, float* scratch, half* y, bool nan_is_zero) {
+    float maxima[most_softmax_rows], factors[most_softmax_rows];
+    for (size_t row = 0; row < rows; ++row) maxima[row] = largest_of(x + row * n, n);
+    for (size_t row = 0; row < rows; ++row)
+        factors[row] = 1.0f / shifted_exponentials(x + row * n, maxima[row], scratch + row * n, n);
+    for (size_t row = 0; row < rows; ++row)
+        map<Floats>(scratch + row * n, y + row * n, n,
+                    [=, factor = factors[row]](Floats v) { return narrow(v * factor, nan_is_zero); });
+}
+
+}  // namespace
+}  // namespace ane::cpu::ANEPERF_SIMD_LEVEL

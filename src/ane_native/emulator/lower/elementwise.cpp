@@ -1,0 +1,166 @@
+// Activations, and arithmetic with broadcasting: fp16 in, fp32 math, one rounding to fp16.
+#include "emulator/lowering.h"
+
+namespace ane::emulator {
+
+namespace {
+
+void add_unary(Lowering& l, const mil::OpView& op, Results results, Unary kind, Parameters parameters) {
+    const mil::Value& x = op.value("x");
+    const bool nan_is_zero = l.profile().elementwise.nan_is_zero;
+    l.step({.count = x.type.elements(),
+            .operands = {l.operand(x, x.type.shape)},
+            .result = l.result_operand(*results[0]),
+            .compute = [=](const Piece& p) {
+                p.kernels.unary_halves(kind, p.array<half>(0), parameters, p.to<half>(), p.size(),
+                                       nan_is_zero);
+            }});
+}
+
+template <Unary kind>
+void lower_unary(Lowering& l, const mil::OpView& op, Results results) {
+    add_unary(l, op, results, kind,
+              {op.number(op.has("epsilon") ? "epsilon" : "alpha", 0.0f), op.number("beta", 0.0f)});
+}
+
+template <Unary kind>
+void lower_sine(Lowering& l, const mil::OpView& op, Results results) {
+    if (!l.profile().has_sine)
+        op.refuse("", std::string(l.profile().name) + " has no sin and cos, which came with h15 (M3)");
+    add_unary(l, op, results, kind, {});
+}
+
+void lower_gelu(Lowering& l, const mil::OpView& op, Results results) {
+    const std::string mode = op.text("mode", "EXACT");
+    add_unary(l, op, results,
+              mode == "EXACT"                ? Unary::gelu_exact
+              : mode == "TANH_APPROXIMATION" ? Unary::gelu_tanh
+                                             : Unary::gelu_sigmoid,
+              {});
+}
+
+void lower_relu6(Lowering& l, const mil::OpView& op, Results results) {
+    add_unary(l, op, results, Unary::clip, {0.0f, 6.0f});
+}
+
+void lower_round(Lowering& l, const mil::OpView& op, Results results) {
+    const bool adding = l.profile().rounds_by_adding_half;
+    add_unary(l, op, results, adding ? Unary::round_by_adding_half : Unary::round_half_even, {});
+}
+
+void lower_softplus(Lowering& l, const mil::OpView& op, Results results) {
+    add_unary(l, op, results, Unary::softplus, {l.profile().softplus_limit});
+}
+
+// z = x op y, in fp16 or as truth values.
+void add_binary(Lowering& l, Binary kind, Operand x, Operand y, const mil::Value& result) {
+    const bool is_truth = result.type.dtype == DType::boolean;
+    const bool nan_is_zero = l.profile().elementwise.nan_is_zero;
+    l.step({.count = result.type.elements(),
+            .operands = {std::move(x), std::move(y)},
+            .result = l.result_operand(result),
+            .compute = [=](const Piece& p) {
+                const auto a = p.operand<half>(0), b = p.operand<half>(1);
+                if (is_truth)
+                    p.kernels.compare(kind, a, b, p.to<uint8_t>(), p.size());
+                else
+                    p.kernels.binary_halves(kind, a, b, p.to<half>(), p.size(), nan_is_zero);
+            }});
+}
+
+template <Binary kind>
+void lower_binary(Lowering& l, const mil::OpView& op, Results results) {
+    const Shape& shape = results[0]->type.shape;
+    add_binary(l, kind, l.operand(op.value("x"), shape), l.operand(op.value("y"), shape), *results[0]);
+}
+
+// One slope for each channel, which is axis 1.
+void lower_prelu(Lowering& l, const mil::OpView& op, Results results) {
+    const Shape& shape = results[0]->type.shape;
+    std::vector<int64_t> strides(shape.size(), 0);
+    strides[1] = 1;
+    const Operand slopes{l.buffer(op.value("alpha")), sizeof(half), {shape, strides}};
+    add_binary(l, Binary::prelu, l.operand(op.value("x"), shape), slopes, *results[0]);
+}
+
+void lower_logical_not(Lowering& l, const mil::OpView& op, Results results) {
+    const mil::Value& x = op.value("x");
+    l.step({.count = x.type.elements(),
+            .operands = {l.operand(x, x.type.shape)},
+            .result = l.result_operand(*results[0]),
+            .compute = [](const Piece& p) {
+                p.kernels.logical_not(p.array<uint8_t>(0), p.to<uint8_t>(), p.size());
+            }});
+}
+
+void lower_select(Lowering& l, const mil::OpView& op, Results results) {
+    const Shape& shape = results[0]->type.shape;
+    l.step({.count = results[0]->type.elements(),
+            .operands = {l.operand(op.value("cond"), shape), l.operand(op.value("a"), shape),
+                         l.operand(op.value("b"), shape)},
+            .result = l.result_operand(*results[0]),
+            .compute = [](const Piece& p) {
+                p.kernels.select(p.operand<uint8_t>(0), p.operand<half>(1), p.operand<half>(2), p.to<half>(),
+                                 p.size());
+            }});
+}
+
+}  // namespace
+
+std::span<const LoweringEntry> elementwise_lowerings() {
+    static constexpr LoweringEntry table[] = {
+        {"abs", lower_unary<Unary::abs>},
+        {"add", lower_binary<Binary::add>},
+        {"atan", lower_unary<Unary::atan>},
+        {"ceil", lower_unary<Unary::ceil>},
+        {"clamped_relu", lower_unary<Unary::clamped_relu>},
+        {"clip", lower_unary<Unary::clip>},
+        {"cos", lower_sine<Unary::cos>},
+        {"elu", lower_unary<Unary::elu>},
+        {"equal", lower_binary<Binary::equal>},
+        {"erf", lower_unary<Unary::erf>},
+        {"exp", lower_unary<Unary::exp>},
+        {"exp2", lower_unary<Unary::exp2>},
+        {"floor", lower_unary<Unary::floor>},
+        {"floor_div", lower_binary<Binary::floor_div>},
+        {"gelu", lower_gelu},
+        {"greater", lower_binary<Binary::greater>},
+        {"greater_equal", lower_binary<Binary::greater_equal>},
+        {"inverse", lower_unary<Unary::inverse>},
+        {"leaky_relu", lower_unary<Unary::leaky_relu>},
+        {"less", lower_binary<Binary::less>},
+        {"less_equal", lower_binary<Binary::less_equal>},
+        {"linear_activation", lower_unary<Unary::linear_activation>},
+        {"log", lower_unary<Unary::log>},
+        {"logical_not", lower_logical_not},
+        {"maximum", lower_binary<Binary::maximum>},
+        {"minimum", lower_binary<Binary::minimum>},
+        {"mul", lower_binary<Binary::mul>},
+        {"not_equal", lower_binary<Binary::not_equal>},
+        {"pow", lower_binary<Binary::pow>},
+        {"prelu", lower_prelu},
+        {"real_div", lower_binary<Binary::real_div>},
+        {"relu", lower_unary<Unary::relu>},
+        {"relu6", lower_relu6},
+        {"round", lower_round},
+        {"rsqrt", lower_unary<Unary::rsqrt>},
+        {"scaled_tanh", lower_unary<Unary::scaled_tanh>},
+        {"select", lower_select},
+        {"sigmoid", lower_unary<Unary::sigmoid>},
+        {"sigmoid_hard", lower_unary<Unary::sigmoid_hard>},
+        {"sign", lower_unary<Unary::sign>},
+        {"silu", lower_unary<Unary::silu>},
+        {"sin", lower_sine<Unary::sin>},
+        {"softplus", lower_softplus},
+        {"softsign", lower_unary<Unary::softsign>},
+        {"sqrt", lower_unary<Unary::sqrt>},
+        {"square", lower_unary<Unary::square>},
+        {"sub", lower_binary<Binary::sub>},
+        {"tanh", lower_unary<Unary::tanh>},
+        {"threshold", lower_unary<Unary::threshold>},
+        {"thresholded_relu", lower_unary<Unary::thresholded_relu>},
+    };
+    return table;
+}
+
+}  // namespace ane::emulator

@@ -1,0 +1,46 @@
+// Matrix products in tiles: fp16 operands, fp32 products and sums, one rounding to fp16.
+#pragma once
+
+#include <array>
+#include <functional>
+#include <vector>
+
+#include "emulator/lowering.h"
+
+namespace ane::emulator {
+
+// A sum of more terms is taken in stretches of this length, and those are added up: part of what a product's
+// bits are, as nothing else about tiles and threads is.
+constexpr int64_t block_depth = 512;
+constexpr int64_t widest_tile = 256;
+
+inline int64_t padded(int64_t columns) { return ceil_divide(columns, 32) * 32; }
+
+// Part of a right operand, which begins at element `offset` of its tensor.
+struct Panel {
+    int64_t offset, row, rows, column, columns;
+};
+
+// z [batches, rows, columns] = x y, where x is fp16 [rows, inner] in memory, and y fp16 [inner, columns] in
+// memory or, if `pack` is given, what it packs.
+struct Product {
+    int64_t batches, rows, inner, columns;
+    std::function<std::array<int64_t, 2>(int64_t batch)> offsets;  // of x and of y
+    std::function<void(const Execution& e, const Panel& panel, float* to)> pack;
+};
+// `bias` is fp32 [columns], or -1 for none.
+void add_product(Lowering& l, const Product& product, Buffer x, Buffer y, Buffer bias, Buffer z);
+
+// z [rows, outputs] = x weight^T + bias, the weight being [outputs, inputs].
+void add_linear(Lowering& l, Buffer x, int64_t rows, int64_t inputs, int64_t outputs, Buffer weight,
+                Buffer bias, Buffer z);
+
+// z [rows, columns] = x y on the calling thread, with a panel's memory of `panel_floats(inner, columns)`.
+void multiply(const Kernels& k, const float* x, int64_t x_stride, int64_t rows, const half* y, int64_t inner,
+              int64_t columns, float* panel, float* z, int64_t z_stride);
+int64_t panel_floats(int64_t inner, int64_t columns);
+
+// The matrices [rows, columns] of x, each transposed.
+Buffer transposed(Lowering& l, Buffer x, int64_t matrices, int64_t rows, int64_t columns);
+
+}  // namespace ane::emulator

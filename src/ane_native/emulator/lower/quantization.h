@@ -1,0 +1,43 @@
+// Affine 8-bit integers: real = (q - zero_point) * scale.
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "emulator/lowering.h"
+
+namespace ane::emulator {
+
+// A scale and a zero point for each index of an axis, or one of each for all.
+struct Affine {
+    int64_t axis = -1;                // where there are several
+    int64_t channels = 1, inner = 1;  // the tensor as [outer, channels, inner]
+    std::vector<float> scale, zero_point;
+
+    bool is_uniform() const { return axis < 0; }
+    float scale_at(int64_t channel) const { return scale[scale.size() == 1 ? 0 : channel]; }
+    float zero_point_at(int64_t channel) const { return zero_point[zero_point.size() == 1 ? 0 : channel]; }
+};
+
+Affine affine(const mil::OpView& op, const TensorType& type);
+
+// The operands of a product of integers, as the two dequantizing operations have them.
+struct IntegerOperands {
+    const mil::Value *x, *weight;
+    Affine x_affine, weight_affine;
+};
+
+// What multiplies integers: x is the result of a dequantize with one scale and zero point, the weight that of
+// a constexpr_affine_dequantize whose scales and zero points are one, or one for each index of `output_axis`,
+// the scales are finite, and no sum of `terms` products can exceed 32 bits.
+//
+// The result is then the exact sum of (weight - its zero point) (x - its zero point), times the product of
+// both scales in fp32, rounded once. That the engine computes so is inferred from its speed with 8-bit
+// operands on M4 and M5, which only multipliers of integers explain. To dequantize both operands first, each
+// rounded to fp16, as where this does not apply, gives other bits unless the scales are powers of two. That
+// large fp16 activations overflow beside 8-bit weights on some generations is no matter here: these are 8
+// bits.
+std::optional<IntegerOperands> integer_operands(const Lowering& l, const mil::Value& x,
+                                                const mil::Value& weight, int64_t output_axis, int64_t terms);
+
+}  // namespace ane::emulator

@@ -1,0 +1,303 @@
+// Reductions, softmax and norms.
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "copy.h"
+#include "emulator/transfer.h"
+#include "rows.h"
+
+namespace ane::emulator {
+
+namespace {
+
+// What a sum is taken of: x, or its squares as fp16.
+struct Summand {
+    const mil::Value& x;
+    bool is_squared;
+};
+
+// A sum of squares, which norms take, squares each element itself: nobody may need the squares in memory.
+Summand summand(Lowering& l, const mil::Value& x) {
+    const mil::Operation* producer = l.fuses() ? l.producer(x) : nullptr;
+    if (producer && (producer->op == "mul" || producer->op == "square")) {
+        const mil::OpView op = l.view(*producer);
+        const mil::Value& factor = op.value("x");
+        if (factor.type.shape == x.type.shape && (producer->op == "square" || &op.value("y") == &factor))
+            return {factor, true};
+    }
+    return {x, false};
+}
+
+float reduce_row(const Kernels& k, Reduction kind, const half* x, int64_t length,
+                 std::optional<bool> squares_nan_is_zero) {
+    alignas(64) float values[tile];
+    alignas(64) half squares[tile];
+    float result = 0;
+    for (int64_t begin = 0; begin < length; begin += tile) {
+        const auto n = static_cast<size_t>(std::min(tile, length - begin));
+        const half* from = x + begin;
+        if (squares_nan_is_zero) {
+            k.unary_halves(Unary::square, from, {}, squares, n, *squares_nan_is_zero);
+            from = squares;
+        }
+        k.to_float(from, values, n);
+        float part = k.reduce(kind, values, n);
+        if (begin > 0) {
+            const float both[2] = {result, part};
+            part = k.reduce(kind, both, 2);
+        }
+        result = part;
+    }
+    return result;
+}
+
+template <Reduction kind, bool mean>
+void lower_reduce(Lowering& l, const mil::OpView& op, Results results) {
+    const auto [value, is_squared] =
+        kind == Reduction::sum ? summand(l, op.value("x")) : Summand{op.value("x"), false};
+    const RowOperand operand = rows_of(l, value, op.axes("axes", value.type.rank()));
+    const RowView view = operand.view;
+    const Rounding rounding = l.profile().reduction;
+    const bool nan_is_zero = l.profile().elementwise.nan_is_zero;
+    const Buffer x = operand.buffer, y = l.result(*results[0]);
+    constexpr int64_t rows_per_task = 16;
+    l.step({x}, {y}, [=, squares = is_squared](const Execution& e) {
+        const auto finish = [&](float* values, half* to, size_t n) {
+            if (mean)
+                e.kernels.binary_scalar(Binary::real_div, values, static_cast<float>(view.length), values, n);
+            e.kernels.to_half(values, to, n, rounding);
+        };
+        if (view.inner == 1) {
+            e.threads.parallel_for(ceil_divide(view.outer, rows_per_task), [&](int64_t task, int) {
+                float values[rows_per_task];
+                const int64_t first = task * rows_per_task, n = std::min(rows_per_task, view.outer - first);
+                for (int64_t i = 0; i < n; ++i)
+                    values[i] = reduce_row(e.kernels, kind, e.at<half>(x) + (first + i) * view.length,
+                                           view.length, squares ? std::optional(nan_is_zero) : std::nullopt);
+                finish(values, e.at<half>(y) + first, static_cast<size_t>(n));
+            });
+            return;
+        }
+        constexpr int64_t columns = 64;
+        const int64_t pieces = ceil_divide(view.inner, columns);
+        e.threads.parallel_for(view.outer * pieces, [&](int64_t task, int) {
+            alignas(64) float values[columns];
+            const int64_t outer = task / pieces, begin = task % pieces * columns;
+            const auto n = static_cast<size_t>(std::min(columns, view.inner - begin));
+            const half* from = e.at<half>(x) + outer * view.length * view.inner + begin;
+            const auto stride = static_cast<size_t>(view.inner), rows = static_cast<size_t>(view.length);
+            if (squares)
+                e.kernels.sum_square_columns(from, stride, rows, values, n, nan_is_zero);
+            else
+                e.kernels.reduce_columns(kind, from, stride, rows, values, n);
+            finish(values, e.at<half>(y) + outer * view.inner + begin, n);
+        });
+    });
+}
+
+void lower_softmax(Lowering& l, const mil::OpView& op, Results results) {
+    const mil::Value& x = op.value("x");
+    if (x.type.rank() == 0) op.fail("x", "x must have at least one axis");
+    const RowOperand operand = rows_of(l, x, {op.axis("axis", x.type.rank())});
+    const auto n = static_cast<size_t>(operand.view.length);
+    const RowStep step{operand.view, operand.buffer, l.result(*results[0])};
+    if (operand.view.inner > 1)
+        return add_row_step(l, step,
+                            [n](const Execution& e, float* row, int64_t) { softmax(e.kernels, row, n); });
+    const bool nan_is_zero = l.profile().elementwise.nan_is_zero;
+    constexpr int64_t elements_at_once = 1024;
+    const int64_t length = operand.view.length, count = operand.view.outer * length;
+    const int64_t at_once = std::clamp<int64_t>(elements_at_once / length, 1, most_softmax_rows) * length;
+    l.step({.count = count,
+            .operands = {{step.x, sizeof(half), packed_walk(count)}},
+            .result = {step.y, sizeof(half), packed_walk(count)},
+            .compute =
+                [=](const Piece& p) {
+                    for (int64_t i = 0; i < p.count; i += at_once)
+                        p.kernels.softmax(p.array<half>(0) + i,
+                                          static_cast<size_t>(std::min(at_once, p.count - i) / length), n,
+                                          p.scratch, p.to<half>() + i, nan_is_zero);
+                },
+            .row = length,
+            .scratch_floats = at_once});
+}
+
+void lower_layer_norm(Lowering& l, const mil::OpView& op, Results results) {
+    const mil::Value& x = op.value("x");
+    const RowOperand operand = rows_of(l, x, op.axes("axes", x.type.rank()));
+    const auto n = static_cast<size_t>(operand.view.length);
+    const float epsilon = op.number("epsilon", 1e-5f);
+    const Buffer gamma = op.has("gamma") ? l.floats(op.value("gamma")) : -1;
+    const Buffer beta = op.has("beta") ? l.floats(op.value("beta")) : -1;
+    std::vector<Buffer> parameters;
+    for (const Buffer parameter : {gamma, beta})
+        if (parameter >= 0) parameters.push_back(parameter);
+
+    const bool permuted = !operand.permutation.empty();
+    const Buffer y = l.result(*results[0]);
+    const Buffer normalised = permuted ? l.scratch(x.type.bytes()) : y;
+    add_row_step(l, {.view = operand.view, .x = operand.buffer, .y = normalised, .parameters = parameters},
+                 [=](const Execution& e, float* row, int64_t) {
+                     normalise(e.kernels, row, n, epsilon);
+                     if (gamma >= 0) e.kernels.binary(Binary::mul, row, e.at<float>(gamma), row, n);
+                     if (beta >= 0) e.kernels.binary(Binary::add, row, e.at<float>(beta), row, n);
+                 });
+    if (!permuted) return;
+    Shape shape;
+    std::vector<int64_t> back(operand.permutation.size());
+    for (size_t i = 0; i < back.size(); ++i) {
+        shape.push_back(x.type.shape[operand.permutation[i]]);
+        back[operand.permutation[i]] = static_cast<int64_t>(i);
+    }
+    add_transpose(l, normalised, shape, back, y);
+}
+
+// One number from a row, left in its first element.
+using RowFunction = void (*)(const Kernels& k, float* row, size_t n);
+
+void l1_norm(const Kernels& k, float* row, size_t n) {
+    k.unary(Unary::abs, row, {}, row, n);
+    row[0] = k.reduce(Reduction::sum, row, n);
+}
+
+void sum_of_squares(const Kernels& k, float* row, size_t n) { row[0] = k.sum_of_squares(row, n); }
+
+void l2_norm(const Kernels& k, float* row, size_t n) { row[0] = std::sqrt(k.sum_of_squares(row, n)); }
+
+void log_sum(const Kernels& k, float* row, size_t n) {
+    row[0] = k.reduce(Reduction::sum, row, n);
+    k.unary(Unary::log, row, {}, row, 1);
+}
+
+void log_sum_exp(const Kernels& k, float* row, size_t n) {
+    const auto [maximum, sum] = k.exponentials(row, row, n);
+    row[0] = sum;
+    k.unary(Unary::log, row, {}, row, 1);
+    row[0] += maximum;
+}
+
+template <RowFunction function>
+void lower_row_function(Lowering& l, const mil::OpView& op, Results results) {
+    const mil::Value& x = op.value("x");
+    const RowOperand operand = rows_of(l, x, op.axes("axes", x.type.rank()));
+    const auto n = static_cast<size_t>(operand.view.length);
+    add_row_step(l,
+                 {.view = operand.view,
+                  .x = operand.buffer,
+                  .y = l.result(*results[0]),
+                  .to_one = true,
+                  .rounding = l.profile().reduction},
+                 [n](const Execution& e, float* row, int64_t) { function(e.kernels, row, n); });
+}
+
+// A constant for each channel, or none.
+std::vector<float> per_channel(const mil::OpView& op, std::string_view argument) {
+    return op.has(argument) ? op.numbers(argument) : std::vector<float>();
+}
+
+// x [batch, channels, ...], a row being one channel of one element of the batch.
+RowView channel_rows(const Shape& shape) {
+    const int64_t rows = shape[0] * shape[1];
+    return {rows, std::accumulate(shape.begin() + 2, shape.end(), int64_t{1}, std::multiplies<>()), 1};
+}
+
+// Calls normalise(kernels, row, n, channel) on each channel, then applies gamma and beta.
+template <typename Normalise>
+void add_channel_norm(Lowering& l, const mil::OpView& op, Results results, const Normalise& normalise) {
+    const mil::Value& x = op.value("x");
+    const RowView view = channel_rows(x.type.shape);
+    const auto n = static_cast<size_t>(view.length);
+    add_row_step(l, {.view = view, .x = l.buffer(x), .y = l.result(*results[0])},
+                 [=, channels = x.type.shape[1], gamma = per_channel(op, "gamma"),
+                  beta = per_channel(op, "beta")](const Execution& e, float* row, int64_t outer) {
+                     const auto channel = static_cast<size_t>(outer % channels);
+                     normalise(e.kernels, row, n, channel);
+                     if (!gamma.empty()) e.kernels.binary_scalar(Binary::mul, row, gamma[channel], row, n);
+                     if (!beta.empty()) e.kernels.binary_scalar(Binary::add, row, beta[channel], row, n);
+                 });
+}
+
+void lower_batch_norm(Lowering& l, const mil::OpView& op, Results results) {
+    const float epsilon = op.number("epsilon", 1e-5f);
+    add_channel_norm(l, op, results,
+                     [epsilon, mean = op.numbers("mean"), variance = op.numbers("variance")](
+                         const Kernels& k, float* row, size_t n, size_t channel) {
+                         k.binary_scalar(Binary::sub, row, mean[channel], row, n);
+                         k.binary_scalar(Binary::real_div, row, std::sqrt(variance[channel] + epsilon), row,
+                                         n);
+                     });
+}
+
+void lower_instance_norm(Lowering& l, const mil::OpView& op, Results results) {
+    const float epsilon = op.number("epsilon", 1e-5f);
+    add_channel_norm(l, op, results, [epsilon](const Kernels& k, float* row, size_t n, size_t) {
+        normalise(k, row, n, epsilon);
+    });
+}
+
+// Over the last three axes.
+void lower_l2_norm(Lowering& l, const mil::OpView& op, Results results) {
+    const mil::Value& x = op.value("x");
+    const float epsilon = op.number("epsilon", 1e-6f);
+    const int64_t rank = x.type.rank();
+    const RowOperand operand = rows_of(l, x, {rank - 3, rank - 2, rank - 1});
+    const auto n = static_cast<size_t>(operand.view.length);
+    add_row_step(l, {.view = operand.view, .x = operand.buffer, .y = l.result(*results[0])},
+                 [=](const Execution& e, float* row, int64_t) {
+                     const float norm = std::sqrt(e.kernels.sum_of_squares(row, n) + epsilon);
+                     e.kernels.binary_scalar(Binary::real_div, row, norm, row, n);
+                 });
+}
+
+// x / (k + alpha / size * sum(x^2))^beta, the sum over `size` channels around each.
+void lower_local_response_norm(Lowering& l, const mil::OpView& op, Results results) {
+    const mil::Value& x = op.value("x");
+    const int64_t size = op.integer("size"), channels = x.type.shape[1];
+    if (size % 2 == 0)
+        op.refuse("size",
+                  "the middle of an even number of channels is not documented, so the emulator does not "
+                  "run it: give an odd size");
+    const float alpha = op.number("alpha", 1e-4f), beta = op.number("beta", 0.75f),
+                offset = op.number("k", 1.0f);
+    const RowOperand operand = rows_of(l, x, {1});
+    const auto n = static_cast<size_t>(channels);
+    add_row_step(
+        l, {.view = operand.view, .x = operand.buffer, .y = l.result(*results[0]), .extra = channels},
+        [=](const Execution& e, float* row, int64_t) {
+            float* divisor = row + channels;
+            for (int64_t i = 0; i < channels; ++i) {
+                const int64_t first = std::max<int64_t>(0, i - size / 2),
+                              last = std::min(channels, i + size / 2 + 1);
+                const float sum = e.kernels.sum_of_squares(row + first, static_cast<size_t>(last - first));
+                divisor[i] = offset + alpha / static_cast<float>(size) * sum;
+            }
+            e.kernels.binary_scalar(Binary::pow, divisor, beta, divisor, n);
+            e.kernels.binary(Binary::real_div, row, divisor, row, n);
+        });
+}
+
+}  // namespace
+
+std::span<const LoweringEntry> reduction_lowerings() {
+    static constexpr LoweringEntry table[] = {
+        {"batch_norm", lower_batch_norm},
+        {"instance_norm", lower_instance_norm},
+        {"l2_norm", lower_l2_norm},
+        {"layer_norm", lower_layer_norm},
+        {"local_response_norm", lower_local_response_norm},
+        {"reduce_l1_norm", lower_row_function<l1_norm>},
+        {"reduce_l2_norm", lower_row_function<l2_norm>},
+        {"reduce_log_sum", lower_row_function<log_sum>},
+        {"reduce_log_sum_exp", lower_row_function<log_sum_exp>},
+        {"reduce_max", lower_reduce<Reduction::max, false>},
+        {"reduce_mean", lower_reduce<Reduction::sum, true>},
+        {"reduce_min", lower_reduce<Reduction::min, false>},
+        {"reduce_sum", lower_reduce<Reduction::sum, false>},
+        {"reduce_sum_square", lower_row_function<sum_of_squares>},
+        {"softmax", lower_softmax},
+    };
+    return table;
+}
+
+}  // namespace ane::emulator

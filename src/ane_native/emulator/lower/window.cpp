@@ -1,0 +1,310 @@
+// Windows and samples of images: pools, resizing, affine maps.
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
+#include <utility>
+
+#include "emulator/transfer.h"
+#include "gather.h"
+#include "mil/ops/sampling.h"
+#include "mil/ops/window_shape.h"
+
+namespace ane::emulator {
+
+namespace {
+
+enum class Pool : uint8_t { maximum, average, norm };
+
+// The elements of a window that lie inside [0, extent), and how many it has with its padding.
+struct Span {
+    int64_t first, last, padded;
+};
+
+Span window_span(int64_t position, int64_t stride, int64_t kernel, int64_t pad, int64_t pad_after,
+                 int64_t extent) {
+    const int64_t start = position * stride - pad, end = start + kernel;
+    return {std::max<int64_t>(0, start), std::min(extent, end), std::min(extent + pad_after, end) - start};
+}
+
+constexpr int64_t narrow = 8;  // elements that gain nothing from a kernel
+
+// As the kernel does it.
+template <Pool pool>
+float combine(float result, float x) {
+    if (pool != Pool::maximum) return result + x;
+    const bool is_larger = x > result || (x == result && !std::signbit(x));
+    return is_larger || std::isnan(x) ? x : result;
+}
+
+// results[i] <- results[i] joined by x[i]
+template <Pool pool>
+void join(const Kernels& k, float* results, const float* x, int64_t n) {
+    if (n < narrow)
+        std::transform(results, results + n, x, results, combine<pool>);
+    else
+        k.binary(pool == Pool::maximum ? Binary::maximum : Binary::add, results, x, results,
+                 static_cast<size_t>(n));
+}
+
+template <Pool pool>
+void pool_narrow_line(const mil::PoolWindow& w, const float* line, float* results) {
+    for (int64_t column = 0; column < w.out_width; ++column) {
+        const Span span =
+            window_span(column, w.stride_width, w.kernel_width, w.pad_left, w.pad_right, w.width);
+        for (int64_t x = span.first; x < span.last; ++x)
+            results[column] = combine<pool>(results[column], line[x]);
+    }
+}
+
+void take(const float* from, int64_t stride, int64_t n, float* to) {
+    if (stride == 2) {  // which compilers vectorise
+        for (int64_t i = 0; i < n; ++i) to[i] = from[2 * i];
+    } else {
+        for (int64_t i = 0; i < n; ++i) to[i] = from[stride * i];
+    }
+}
+
+// For each place in the window, the element there of every window: `taken` has room for those of a row.
+template <Pool pool>
+void pool_line(const Kernels& k, const mil::PoolWindow& w, const float* line, float* taken, float* results) {
+    if (w.out_width < narrow) return pool_narrow_line<pool>(w, line, results);
+    for (int64_t place = 0; place < w.kernel_width; ++place) {
+        const int64_t offset = place - w.pad_left;
+        const int64_t begin = offset < 0 ? ceil_divide(-offset, w.stride_width) : 0;
+        const int64_t end = std::min(w.out_width, ceil_divide(w.width - offset, w.stride_width));
+        if (begin >= end) continue;
+        const float* elements = line + offset + begin * w.stride_width;
+        if (w.stride_width > 1) {
+            take(elements, w.stride_width, end - begin, taken);
+            elements = taken;
+        }
+        join<pool>(k, results + begin, elements, end - begin);
+    }
+}
+
+// One row of results: first the rows of input that its windows see become one, then the places in them.
+// `memory` has room for two rows of input and one of results; `widths` are the columns that each window's
+// average counts.
+template <Pool pool>
+void pool_row(const Kernels& k, const mil::PoolWindow& w, bool excludes_padding,
+              const std::vector<float>& widths, const half* plane, int64_t row, float* memory,
+              float* results) {
+    const auto width = static_cast<size_t>(w.width), out_width = static_cast<size_t>(w.out_width);
+    float *line = memory, *next = line + w.width, *taken = next + w.width;
+    const Span rows = window_span(row, w.stride_height, w.kernel_height, w.pad_top, w.pad_bottom, w.height);
+    for (int64_t y = rows.first; y < rows.last; ++y) {
+        float* to = y == rows.first ? line : next;
+        k.to_float(plane + y * w.width, to, width);
+        if (pool == Pool::norm) k.binary(Binary::mul, to, to, to, width);
+        if (to == next) join<pool>(k, line, next, w.width);
+    }
+    std::fill_n(results, w.out_width, pool == Pool::maximum ? -std::numeric_limits<float>::infinity() : 0.0f);
+    pool_line<pool>(k, w, line, taken, results);
+    if (pool == Pool::norm) k.unary(Unary::sqrt, results, {}, results, out_width);
+    if (pool != Pool::average) return;
+    const int64_t height = excludes_padding ? rows.last - rows.first : rows.padded;
+    k.binary_scalar(Binary::mul, widths.data(), static_cast<float>(height), taken, out_width);
+    k.binary(Binary::real_div, results, taken, results, out_width);
+}
+
+template <Pool pool>
+void lower_pool(Lowering& l, const mil::OpView& op, Results results) {
+    const mil::PoolWindow w = mil::pool_window(op);
+    const bool excludes_padding = op.boolean("exclude_padding_from_average", false);
+    std::vector<float> widths;
+    for (int64_t column = 0; column < w.out_width; ++column) {
+        const Span span =
+            window_span(column, w.stride_width, w.kernel_width, w.pad_left, w.pad_right, w.width);
+        widths.push_back(static_cast<float>(excludes_padding ? span.last - span.first : span.padded));
+    }
+    const Rounding rounding = l.profile().elementwise;
+    const int64_t worker_floats = 2 * (w.width + w.out_width);
+    const Buffer x = l.buffer(op.value("x")), y = l.result(*results[0]);
+    const Buffer scratch = l.scratch(l.workers() * worker_floats * static_cast<int64_t>(sizeof(float)));
+    l.step({x}, {y, scratch}, [=](const Execution& e) {
+        e.threads.parallel_for(w.planes * w.out_height, [&](int64_t task, int worker) {
+            float* memory = e.at<float>(scratch) + worker * worker_floats;
+            float* pooled = memory + 2 * w.width + w.out_width;
+            const half* plane = e.at<half>(x) + task / w.out_height * w.height * w.width;
+            pool_row<pool>(e.kernels, w, excludes_padding, widths, plane, task % w.out_height, memory,
+                           pooled);
+            e.kernels.to_half(pooled, e.at<half>(y) + task * w.out_width, static_cast<size_t>(w.out_width),
+                              rounding);
+        });
+    });
+}
+
+void lower_nearest(Lowering& l, const mil::OpView& op, Results results) {
+    add_gather(l, l.buffer(op.value("x")), mil::nearest_sources(op), 0, l.result(*results[0]));
+}
+
+void lower_upsample_nearest(Lowering& l, const mil::OpView& op, Results results) {
+    for (const auto name : {"scale_factor_height", "scale_factor_width"})
+        if (const float factor = op.number(name, 1.0f); factor != std::floor(factor))
+            op.refuse(name,
+                      "what a fractional factor samples is not documented, so the emulator does not run "
+                      "it: use resize_nearest_neighbor");
+    lower_nearest(l, op, results);
+}
+
+// The neighbours of one sample, and how far it lies from the first to the second.
+struct Neighbours {
+    int64_t first, second;
+    float fraction;
+};
+
+std::vector<Neighbours> neighbours(const mil::Sampling& s) {
+    std::vector<Neighbours> result;
+    for (int64_t i = 0; i < s.extent; ++i) {
+        const double at =
+            std::clamp(s.first + static_cast<double>(i) * s.step, 0.0, static_cast<double>(s.size - 1));
+        const auto first = static_cast<int64_t>(at);
+        result.push_back({first, std::min(first + 1, s.size - 1), static_cast<float>(at - std::floor(at))});
+    }
+    return result;
+}
+
+float between(float a, float b, float fraction) { return a * (1.0f - fraction) + b * fraction; }
+
+// Rows of the result follow one another, and two rows of x at a time, each interpolated along itself, make
+// them: a row of x is interpolated once for all rows of the result in a task that need it.
+void lower_bilinear(Lowering& l, const mil::OpView& op, Results results) {
+    const mil::BilinearSampling s = mil::bilinear_sampling(op);
+    const mil::Value& value = op.value("x");
+    const int64_t height = s.height.extent, width = s.width.extent, in = s.width.size;
+    const int64_t planes = value.type.elements() / (s.height.size * in);
+    const int64_t rows_per_task = std::clamp<int64_t>(4 * tile / width, 1, height);
+    const int64_t tasks = ceil_divide(height, rows_per_task);
+    const Rounding rounding = l.profile().elementwise;
+    const Buffer x = l.buffer(value), y = l.result(*results[0]);
+    const int64_t worker_floats = in + 4 * width;
+    const Buffer scratch = l.scratch(l.workers() * worker_floats * static_cast<int64_t>(sizeof(float)));
+    l.step({x}, {y, scratch},
+           [=, rows = neighbours(s.height), columns = neighbours(s.width)](const Execution& e) {
+               e.threads.parallel_for(planes * tasks, [&](int64_t task, int worker) {
+                   float* source = e.at<float>(scratch) + worker * worker_floats;
+                   float *stretched = source + in, *line = stretched + 2 * width, *below = line + width;
+                   const half* plane = e.at<half>(x) + task / tasks * s.height.size * in;
+                   // Of two neighbouring rows one is even.
+                   std::array<int64_t, 2> held = {-1, -1};
+                   const auto row_of_x = [&](int64_t row) {
+                       float* to = stretched + row % 2 * width;
+                       if (std::exchange(held[row % 2], row) == row) return to;
+                       e.kernels.to_float(plane + row * in, source, static_cast<size_t>(in));
+                       for (int64_t i = 0; i < width; ++i)
+                           to[i] = between(source[columns[i].first], source[columns[i].second],
+                                           columns[i].fraction);
+                       return to;
+                   };
+                   const auto n = static_cast<size_t>(width);
+                   const int64_t first = task % tasks * rows_per_task,
+                                 last = std::min(height, first + rows_per_task);
+                   for (int64_t row = first; row < last; ++row) {
+                       const auto [upper, lower, fraction] = rows[row];
+                       e.kernels.binary_scalar(Binary::mul, row_of_x(upper), 1.0f - fraction, line, n);
+                       e.kernels.binary_scalar(Binary::mul, row_of_x(lower), fraction, below, n);
+                       e.kernels.binary(Binary::add, line, below, line, n);
+                       e.kernels.to_half(line, e.at<half>(y) + (task / tasks * height + row) * width, n,
+                                         rounding);
+                   }
+               });
+           });
+}
+
+// Where a place of the result lies in the image, in elements. Places and images reach from -1 to 1, from the
+// middle of the first element to that of the last.
+struct Point {
+    double row, column;
+};
+
+Point mapped(const mil::AffineMap& m, const float* matrix, int64_t row, int64_t column) {
+    const auto normalised = [](int64_t i, int64_t extent) {
+        return 2.0 * static_cast<double>(i) / static_cast<double>(extent - 1) - 1.0;
+    };
+    const auto element = [](double at, int64_t extent) {
+        return (at + 1) / 2 * static_cast<double>(extent - 1);
+    };
+    const double x = normalised(column, m.out_width), y = normalised(row, m.out_height);
+    return {element(matrix[3] * x + matrix[4] * y + matrix[5], m.height),
+            element(matrix[0] * x + matrix[1] * y + matrix[2], m.width)};
+}
+
+// The elements around a point, row by row, -1 where the image has none, and how far it lies between them.
+struct Corners {
+    std::array<int64_t, 4> elements = {-1, -1, -1, -1};
+    float across = 0, down = 0;
+};
+
+// Of a point that is not near the image, or undefined, there are none.
+Corners corners(const mil::AffineMap& m, Point at) {
+    Corners result;
+    if (!(at.row > -1 && at.row < static_cast<double>(m.height) && at.column > -1 &&
+          at.column < static_cast<double>(m.width)))
+        return result;
+    const double top = std::floor(at.row), left = std::floor(at.column);
+    for (size_t i = 0; i < 4; ++i) {
+        const int64_t row = static_cast<int64_t>(top) + static_cast<int64_t>(i / 2),
+                      column = static_cast<int64_t>(left) + static_cast<int64_t>(i % 2);
+        if (row >= 0 && row < m.height && column >= 0 && column < m.width)
+            result.elements[i] = row * m.width + column;
+    }
+    result.across = static_cast<float>(at.column - left);
+    result.down = static_cast<float>(at.row - top);
+    return result;
+}
+
+// Zeros surround the image.
+float sample(const float* image, const Corners& c) {
+    const auto at = [&](size_t i) { return c.elements[i] < 0 ? 0.0f : image[c.elements[i]]; };
+    return between(between(at(0), at(1), c.across), between(at(2), at(3), c.across), c.down);
+}
+
+void lower_affine(Lowering& l, const mil::OpView& op, Results results) {
+    const mil::AffineMap m = mil::affine_map(op);
+    if (m.out_height == 1 || m.out_width == 1)
+        op.refuse(m.out_height == 1 ? "output_height" : "output_width",
+                  "where a single element lies between -1 and 1 is not documented, so the emulator does not "
+                  "run it: map to 2 elements or more");
+    const Rounding rounding = l.profile().elementwise;
+    const Buffer x = l.floats(op.value("x")), matrices = l.floats(op.value("transform_matrix")),
+                 y = l.result(*results[0]);
+    const Buffer lines = l.scratch(l.workers() * m.out_width * static_cast<int64_t>(sizeof(float)));
+    const Buffer points = l.scratch(l.workers() * m.out_width * static_cast<int64_t>(sizeof(Corners)));
+    l.step({x, matrices}, {y, lines, points}, [=](const Execution& e) {
+        // A row of all channels: they lie alike.
+        e.threads.parallel_for(m.batch * m.out_height, [&](int64_t task, int worker) {
+            const int64_t image = task / m.out_height, row = task % m.out_height;
+            const float* matrix = e.at<float>(matrices) + image % m.matrices * 6;
+            float* line = e.at<float>(lines) + worker * m.out_width;
+            auto* point = e.at<Corners>(points) + worker * m.out_width;
+            for (int64_t column = 0; column < m.out_width; ++column)
+                point[column] = corners(m, mapped(m, matrix, row, column));
+            for (int64_t plane = image * m.channels; plane < (image + 1) * m.channels; ++plane) {
+                const float* from = e.at<float>(x) + plane * m.height * m.width;
+                for (int64_t column = 0; column < m.out_width; ++column)
+                    line[column] = sample(from, point[column]);
+                e.kernels.to_half(line, e.at<half>(y) + (plane * m.out_height + row) * m.out_width,
+                                  static_cast<size_t>(m.out_width), rounding);
+            }
+        });
+    });
+}
+
+}  // namespace
+
+std::span<const LoweringEntry> window_lowerings() {
+    static constexpr LoweringEntry table[] = {
+        {"affine", lower_affine},
+        {"avg_pool", lower_pool<Pool::average>},
+        {"l2_pool", lower_pool<Pool::norm>},
+        {"max_pool", lower_pool<Pool::maximum>},
+        {"resize_bilinear", lower_bilinear},
+        {"resize_nearest_neighbor", lower_nearest},
+        {"upsample_bilinear", lower_bilinear},
+        {"upsample_nearest_neighbor", lower_upsample_nearest},
+    };
+    return table;
+}
+
+}  // namespace ane::emulator

@@ -1,8 +1,0 @@
-#include "levels.h"
-#include "products_impl.h"
-
-namespace ane::emulator {
-
-constinit const ProductKernels baseline_products = make_product_kernels();
-
-}  // namespace ane::emulator

@@ -1,0 +1,28 @@
+// Element-wise work that moves and converts: ports, and fp16 to fp32.
+#pragma once
+
+#include <span>
+
+#include "device.h"
+#include "step.h"
+
+namespace ane::emulator {
+
+constexpr int64_t tile = 4096;  // elements that a task works on at a time: they stay in the first-level cache
+
+// The elements of a port in its surface, row by row.
+Walk port_walk(const Layout& layout);
+
+// Rows of a surface to packed elements. Without NaN, one that a port brings in acts as +infinity.
+Elementwise load(Buffer surface, const Layout& layout, Buffer packed, bool keeps_nan);
+Elementwise store(Buffer packed, const Layout& layout, Buffer surface);
+// A constant's elements to its memory, at once. Of what does not keep NaN, which is fp16, one acts as
+// +infinity.
+void load_constant(const Execution& e, std::span<const std::byte> from, std::byte* to, bool keeps_nan);
+
+bool has_nan(DType dtype);
+// y = x with subnormal numbers as zeros of their sign.
+Elementwise flush_subnormals(Buffer x, Buffer y, int64_t count);
+Elementwise halves_to_floats(Buffer x, Buffer y, int64_t count);
+
+}  // namespace ane::emulator

@@ -1,7 +1,0 @@
-#include "vectors_impl.h"
-
-namespace ane::host {
-
-constinit const Vectors baseline_vectors = make_vectors("baseline");
-
-}  // namespace ane::host

@@ -1,0 +1,19 @@
+// The extents of matrix products.
+#pragma once
+
+#include "mil/op.h"
+
+namespace ane::mil {
+
+// matmul: [batch..., rows, inner] x [batch..., inner, columns] once the operands are transposed as asked.
+struct MatmulExtents {
+    Shape batch;
+    int64_t rows, inner, columns;
+    bool transpose_x, transpose_y;
+};
+MatmulExtents matmul_extents(const OpView& op);
+// einsum: [batch..., rows, height, inner] and [batch..., inner, height, columns] to [batch..., rows, height,
+// columns]; the height is the last of the batch axes.
+MatmulExtents einsum_extents(const OpView& op);
+
+}  // namespace ane::mil

@@ -1,0 +1,126 @@
+// Convolution and matrix products: conv, conv_transpose, matmul, einsum, linear,
+// scaled_dot_product_attention.
+#include <algorithm>
+
+#include "matrix_shape.h"
+#include "mil/op.h"
+#include "window_shape.h"
+
+namespace ane::mil {
+
+namespace {
+
+constexpr DTypes half = dtypes(DType::fp16);
+constexpr DTypes integer = dtypes(DType::int32);
+constexpr DTypes boolean = dtypes(DType::boolean);
+constexpr DTypes text = dtypes(DType::string);
+
+std::vector<TensorType> infer_conv(const OpView& op) {
+    const ConvWindow w = conv_window(op);
+    return {{DType::fp16, {w.batch, w.out_channels, w.out_height, w.out_width}}};
+}
+
+std::vector<TensorType> infer_conv_transpose(const OpView& op) {
+    const ConvWindow w = conv_transpose_window(op);
+    return {{DType::fp16, {w.batch, w.in_channels, w.height, w.width}}};
+}
+
+std::vector<TensorType> infer_matmul(const OpView& op) {
+    const MatmulExtents m = matmul_extents(op);
+    Shape shape = m.batch;
+    shape.insert(shape.end(), {m.rows, m.columns});
+    return {{DType::fp16, shape}};
+}
+
+std::vector<TensorType> infer_einsum(const OpView& op) {
+    const MatmulExtents m = einsum_extents(op);
+    Shape shape = m.batch;
+    shape.insert(shape.end() - 1, m.rows);
+    shape.push_back(m.columns);
+    return {{DType::fp16, shape}};
+}
+
+std::vector<TensorType> infer_linear(const OpView& op) {
+    const Shape &x = op.type("x").shape, &weight = op.type("weight").shape;
+    if (x.empty()) op.fail("x", "x must have at least one axis");
+    if (weight.size() != 2) op.fail("weight", "weight must be [out, in], is " + to_string(weight));
+    if (weight[1] != x.back())
+        op.fail("weight", "weight has " + std::to_string(weight[1]) + " input features, x has " +
+                              std::to_string(x.back()));
+    if (op.has("bias") && op.type("bias").shape != Shape{weight[0]})
+        op.fail("bias",
+                "bias must be " + to_string(Shape{weight[0]}) + ", is " + to_string(op.type("bias").shape));
+    Shape shape = x;
+    shape.back() = weight[0];
+    return {{DType::fp16, shape}};
+}
+
+std::vector<TensorType> infer_attention(const OpView& op) {
+    const Shape &query = op.type("query").shape, &key = op.type("key").shape, &value = op.type("value").shape;
+    const size_t rank = query.size();
+    if (rank < 3) op.fail("query", "query must be [batch..., length, features], is " + to_string(query));
+    const auto same_batch = [&](const Shape& other) {
+        return other.size() == rank && std::equal(query.begin(), query.end() - 2, other.begin());
+    };
+    if (!same_batch(key) || key[rank - 1] != query[rank - 1])
+        op.fail("key", "key " + to_string(key) + " does not match query " + to_string(query));
+    if (!same_batch(value) || value[rank - 2] != key[rank - 2])
+        op.fail("value", "value " + to_string(value) + " does not match key " + to_string(key));
+    if (op.has("attn_mask")) {
+        const Shape& mask = op.type("attn_mask").shape;
+        Shape scores = query;
+        scores[rank - 1] = key[rank - 2];
+        if (broadcast(scores, mask) != scores)
+            op.fail("attn_mask",
+                    "attn_mask " + to_string(mask) + " does not broadcast to " + to_string(scores));
+    }
+    Shape shape = query;
+    shape[rank - 1] = value[rank - 1];
+    return {{DType::fp16, shape}};
+}
+
+}  // namespace
+
+std::span<const OpSpec> product_ops() {
+    static const std::vector<OpSpec> table = {
+        {"conv",
+         {{"x", Role::tensor, half},
+          {"weight", Role::tensor, half},
+          {"strides", Role::constant, integer, false},
+          {"pad_type", Role::constant, text, false},
+          {"pad", Role::constant, integer, false},
+          {"dilations", Role::constant, integer, false},
+          {"groups", Role::constant, integer, false}},
+         infer_conv},
+        {"conv_transpose",
+         {{"x", Role::tensor, half},
+          {"weight", Role::tensor, half},
+          {"strides", Role::constant, integer, false},
+          {"pad_type", Role::constant, text, false},
+          {"pad", Role::constant, integer, false},
+          {"dilations", Role::constant, integer, false},
+          {"groups", Role::constant, integer, false},
+          {"output_shape", Role::constant, integer, false}},
+         infer_conv_transpose},
+        {"matmul",
+         {{"x", Role::tensor, half},
+          {"y", Role::tensor, half},
+          {"transpose_x", Role::constant, boolean, false},
+          {"transpose_y", Role::constant, boolean, false}},
+         infer_matmul},
+        {"einsum", {{"values", Role::tuple, half}, {"equation", Role::constant, text}}, infer_einsum},
+        {"linear",
+         {{"x", Role::tensor, half}, {"weight", Role::tensor, half}, {"bias", Role::tensor, half, false}},
+         infer_linear},
+        {"scaled_dot_product_attention",
+         {{"query", Role::tensor, half},
+          {"key", Role::tensor, half},
+          {"value", Role::tensor, half},
+          {"attn_mask", Role::tensor, half, false}},
+         infer_attention,
+         18},
+    };
+    return table;
+}
+
+}  // namespace ane::mil

@@ -1,0 +1,193 @@
+// Element types and compressed weights: casts, quantization, constexpr operations.
+#include "mil/op.h"
+
+namespace ane::mil {
+
+namespace {
+
+constexpr DTypes half = dtypes(DType::fp16);
+constexpr DTypes integer = dtypes(DType::int32);
+constexpr DTypes eight_bits = dtypes(DType::int8, DType::uint8);
+constexpr DTypes quantized = dtypes(DType::uint4, DType::int8, DType::uint8);
+
+// Each axis of `blocks` divides that of `shape`.
+bool divides(const Shape& blocks, const Shape& shape) {
+    if (blocks.size() != shape.size()) return false;
+    for (size_t i = 0; i < shape.size(); ++i)
+        if (shape[i] % blocks[i] != 0) return false;
+    return true;
+}
+
+std::vector<TensorType> infer_lut(const OpView& op) {
+    const TensorType &indices = op.type("indices"), &lut = op.type("lut");
+    const int64_t rank = indices.rank(), entries = int64_t{1} << dtype_bits(indices.dtype);
+    if (lut.rank() != rank + 2)
+        op.fail("lut", "lut must have two axes more than indices, is " + to_string(lut.shape));
+    const Shape blocks(lut.shape.begin(), lut.shape.end() - 2);
+    if (!divides(blocks, indices.shape))
+        op.fail("lut",
+                "the tables " + to_string(blocks) + " do not divide the indices " + to_string(indices.shape));
+    if (lut.shape[rank] != entries)
+        op.fail("lut", "a table of " + std::string(dtype_name(indices.dtype)) + " has " +
+                           std::to_string(entries) + " entries, this one " + std::to_string(lut.shape[rank]));
+    Shape shape = indices.shape;
+    if (lut.shape[rank + 1] > 1 || op.has("vector_axis"))
+        shape[op.axis("vector_axis", rank)] *= lut.shape[rank + 1];
+    return {{DType::fp16, shape}};
+}
+
+std::vector<TensorType> infer_sparse(const OpView& op) {
+    if (op.type("nonzero_data").rank() != 1)
+        op.fail("nonzero_data",
+                "nonzero_data must have one axis, is " + to_string(op.type("nonzero_data").shape));
+    return {{op.type("nonzero_data").dtype, op.type("mask").shape}};
+}
+
+std::vector<TensorType> infer_blockwise(const OpView& op) {
+    const TensorType &data = op.type("data"), &scale = op.type("scale");
+    if (!divides(scale.shape, data.shape))
+        op.fail("scale",
+                "scale " + to_string(scale.shape) + " does not divide data " + to_string(data.shape));
+    if (op.has("offset")) {
+        const TensorType& offset = op.type("offset");
+        if (offset.shape != scale.shape)
+            op.fail("offset", "offset must be " + to_string(scale.shape) + " like scale, is " +
+                                  to_string(offset.shape));
+        if (offset.dtype != data.dtype && offset.dtype != DType::fp16)
+            op.fail("offset", "offset must be fp16 or " + std::string(dtype_name(data.dtype)) + " like data");
+    }
+    return {{DType::fp16, data.shape}};
+}
+
+std::vector<TensorType> infer_constexpr_cast(const OpView& op) {
+    if (op.text("output_dtype") != "fp32") op.fail("output_dtype", "output_dtype must be \"fp32\"");
+    return {{DType::fp32, op.type("source_val").shape}};
+}
+
+// A scalar, or one element for each index of `axis`.
+void check_per_channel(const OpView& op, std::string_view argument, const TensorType& x) {
+    if (!op.has(argument)) return;
+    const TensorType& type = op.type(argument);
+    if (type.rank() == 0) return;
+    if (!op.has("axis")) op.fail(argument, "'" + std::string(argument) + "' is a vector: name its axis");
+    const Shape expected = {x.shape[op.axis("axis", x.rank())]};
+    if (type.shape != expected)
+        op.fail(argument, "'" + std::string(argument) + "' must be a scalar or " + to_string(expected) +
+                              ", is " + to_string(type.shape));
+}
+
+// A scale in a weight file is checked when the file is read.
+void check_scale(const OpView& op, const TensorType& x) {
+    check_per_channel(op, "scale", x);
+    if (op.value("scale").constant->blob) return;
+    for (const float scale : op.numbers("scale"))
+        if (!(scale > 0)) op.fail("scale", "'scale' must be positive");
+}
+
+void check_zero_point(const OpView& op, DType quantized) {
+    if (op.has("zero_point") && op.type("zero_point").dtype != quantized)
+        op.fail("zero_point",
+                "'zero_point' must be " + std::string(dtype_name(quantized)) + " like the quantized data");
+}
+
+std::vector<TensorType> infer_quantize(const OpView& op) {
+    const TensorType& x = op.type("input");
+    const std::string name = op.text("output_dtype");
+    if (name != "int8" && name != "uint8")
+        op.fail("output_dtype", "output_dtype must be \"int8\" or \"uint8\"");
+    const DType dtype = *dtype_from_name(name);
+    check_zero_point(op, dtype);
+    check_scale(op, x);
+    check_per_channel(op, "zero_point", x);
+    return {{dtype, x.shape}};
+}
+
+std::vector<TensorType> infer_dequantize(const OpView& op) {
+    const TensorType& x = op.type("input");
+    check_zero_point(op, x.dtype);
+    check_scale(op, x);
+    check_per_channel(op, "zero_point", x);
+    return {{DType::fp16, x.shape}};
+}
+
+std::vector<TensorType> infer_constexpr_affine(const OpView& op) {
+    const TensorType& data = op.type("quantized_data");
+    check_zero_point(op, data.dtype);
+    check_scale(op, data);
+    check_per_channel(op, "zero_point", data);
+    return {{DType::fp16, data.shape}};
+}
+
+std::vector<TensorType> infer_cast(const OpView& op) {
+    const std::string name = op.text("dtype");
+    const auto dtype = dtype_from_name(name);
+    if (!dtype || *dtype == DType::string) op.fail("dtype", "there is no dtype \"" + name + "\"");
+    constexpr DTypes reachable = dtypes(DType::fp16, DType::fp32, DType::int8, DType::uint8, DType::int16,
+                                        DType::uint16, DType::boolean);
+    if (!(reachable >> static_cast<unsigned>(*dtype) & 1))
+        op.refuse("dtype", "the engine does not cast to " + name);
+    const DType from = op.type("x").dtype;
+    if (from != DType::fp16 && *dtype != DType::fp16)
+        op.refuse("dtype", "the engine does not cast " + std::string(dtype_name(from)) + " to " + name +
+                               ": go through fp16");
+    return {{*dtype, op.type("x").shape}};
+}
+
+}  // namespace
+
+std::span<const OpSpec> storage_ops() {
+    static const std::vector<OpSpec> table = {
+        {"constexpr_lut_to_dense",
+         {{"indices", Role::constant, dtypes(DType::uint1, DType::uint4, DType::uint8)},
+          {"lut", Role::constant, half},
+          {"vector_axis", Role::constant, dtypes(DType::int32), false}},
+         infer_lut,
+         18},
+        {"constexpr_sparse_to_dense",
+         {{"nonzero_data", Role::constant, dtypes(DType::fp16, DType::int8, DType::uint8)},
+          {"mask", Role::constant, dtypes(DType::uint1)}},
+         infer_sparse,
+         18},
+        {"constexpr_blockwise_shift_scale",
+         {{"data", Role::constant, quantized},
+          {"scale", Role::constant, half},
+          {"offset", Role::constant, quantized | half, false}},
+         infer_blockwise,
+         18},
+        {"constexpr_cast",
+         {{"source_val", Role::constant, half}, {"output_dtype", Role::constant, dtypes(DType::string)}},
+         infer_constexpr_cast,
+         16},
+        {"quantize",
+         {{"input", Role::tensor, half},
+          {"scale", Role::constant, half},
+          {"zero_point", Role::constant, eight_bits, false},
+          {"output_dtype", Role::constant, dtypes(DType::string)},
+          {"axis", Role::constant, integer, false}},
+         infer_quantize,
+         17},
+        {"dequantize",
+         {{"input", Role::tensor, eight_bits},
+          {"scale", Role::constant, half},
+          {"zero_point", Role::constant, eight_bits, false},
+          {"axis", Role::constant, integer, false}},
+         infer_dequantize,
+         17},
+        {"constexpr_affine_dequantize",
+         {{"quantized_data", Role::constant, eight_bits},
+          {"zero_point", Role::constant, eight_bits},
+          {"scale", Role::constant, half},
+          {"axis", Role::constant, integer}},
+         infer_constexpr_affine,
+         16},
+        {"cast",
+         {{"x", Role::tensor,
+           dtypes(DType::fp16, DType::fp32, DType::int8, DType::uint8, DType::int16, DType::uint16,
+                  DType::boolean)},
+          {"dtype", Role::constant, dtypes(DType::string)}},
+         infer_cast},
+    };
+    return table;
+}
+
+}  // namespace ane::mil

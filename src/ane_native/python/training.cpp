@@ -1,0 +1,368 @@
+// The CPU's share of training: functions on fp32 numpy arrays, in place, with the GIL released.
+#include <pybind11/numpy.h>
+
+#include <algorithm>
+#include <cmath>
+#include <deque>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "bindings.h"
+#include "errors.h"
+#include "training/channels.h"
+#include "training/embedding.h"
+#include "training/loss.h"
+#include "training/norm.h"
+#include "training/optimizer.h"
+#include "training/product.h"
+#include "training/work_queue.h"
+
+namespace ane::python {
+
+namespace {
+
+using namespace training;
+
+// An fp32 array of a caller's, used where it lies.
+struct Floats {
+    float* data;
+    Shape shape;
+    int64_t count = 1;
+};
+
+std::string describe(const Shape& wanted) {
+    std::string text = "[";
+    for (size_t i = 0; i < wanted.size(); ++i)
+        text += (i ? ", " : "") + (wanted[i] < 0 ? std::string("any") : std::to_string(wanted[i]));
+    return text + "]";
+}
+
+// A negative extent of `wanted` takes any.
+Floats floats(const py::object& object, const char* name, const Shape& wanted, bool written) {
+    if (!py::isinstance<py::array>(object))
+        throw ArgumentError(std::string(name) + " is " + std::string(py::repr(py::type::of(object))) +
+                            ", must be a numpy array");
+    const auto array = py::reinterpret_borrow<py::array>(object);
+    if (!array.dtype().equal(py::dtype::of<float>()) || !(array.flags() & py::array::c_style) ||
+        (written && !array.writeable()))
+        throw ArgumentError(std::string(name) + " must be a contiguous float32 array" +
+                            (written ? " that can be written" : ""));
+    Floats result{const_cast<float*>(static_cast<const float*>(array.data())),
+                  Shape(array.shape(), array.shape() + array.ndim())};
+    bool fits = result.shape.size() == wanted.size();
+    for (size_t i = 0; fits && i < wanted.size(); ++i)
+        fits = wanted[i] < 0 ? result.shape[i] > 0 : result.shape[i] == wanted[i];
+    if (!fits)
+        throw ArgumentError(std::string(name) + " is " + to_string(result.shape) + ", must be " +
+                            describe(wanted));
+    for (const int64_t extent : result.shape) result.count *= extent;
+    return result;
+}
+
+Floats input(const py::object& object, const char* name, const Shape& wanted) {
+    return floats(object, name, wanted, false);
+}
+Floats output(const py::object& object, const char* name, const Shape& wanted) {
+    return floats(object, name, wanted, true);
+}
+
+constexpr int64_t any = -1;
+
+Shape any_shape(const py::object& object) {
+    const bool is_array = py::isinstance<py::array>(object);
+    return Shape(is_array ? static_cast<size_t>(py::reinterpret_borrow<py::array>(object).ndim()) : 0, any);
+}
+
+std::vector<int32_t> token_ids(const py::object& object, const char* name, int64_t vocab) {
+    const auto array = py::array_t<int64_t, py::array::c_style>::ensure(object);
+    if (!array || array.ndim() != 1) {
+        PyErr_Clear();
+        throw ArgumentError(std::string(name) + " must be a one-dimensional array of integers");
+    }
+    std::vector<int32_t> result;
+    for (py::ssize_t i = 0; i < array.size(); ++i) {
+        const int64_t token = array.data()[i];
+        if (token < 0 || token >= vocab)
+            throw ArgumentError(std::string(name) + "[" + std::to_string(i) + "] is " +
+                                std::to_string(token) + "; the vocabulary has " + std::to_string(vocab));
+        result.push_back(static_cast<int32_t>(token));
+    }
+    return result;
+}
+
+void write_channels(Surface& surface, int64_t first, const py::object& object) {
+    const Floats x = input(object, "x", {any, any});
+    const Channels to(surface, first, x.shape[0], x.shape[1]);
+    const py::gil_scoped_release release;
+    write(to, x.data);
+}
+
+void read_channels(Surface& surface, int64_t first, const py::object& object) {
+    const Floats y = output(object, "out", {any, any});
+    const Channels from(surface, first, y.shape[0], y.shape[1]);
+    const py::gil_scoped_release release;
+    read(from, y.data);
+}
+
+void add_channels(Surface& surface, int64_t first, const py::object& x_object, const py::object& object) {
+    const Floats y = output(object, "out", {any, any});
+    const Floats x = input(x_object, "x", y.shape);
+    const Channels from(surface, first, y.shape[0], y.shape[1]);
+    const py::gil_scoped_release release;
+    read_and_add(from, x.data, y.data);
+}
+
+void copy_channels(Surface& from, int64_t from_first, Surface& to, int64_t to_first, int64_t count) {
+    if (!from.layout() || from.layout()->shape.empty())
+        throw SurfaceError("the surface was not made for an fp16 tensor [1, channels, 1, positions]");
+    const int64_t positions = from.layout()->shape.back();
+    const Channels source(from, from_first, count, positions), target(to, to_first, count, positions);
+    const py::gil_scoped_release release;
+    copy(source, target);
+}
+
+NormShape norm_shape(const Floats& x, double epsilon) {
+    if (!(epsilon > 0)) throw ArgumentError("epsilon must be positive");
+    return {x.shape[0], x.shape[1], static_cast<float>(epsilon)};
+}
+
+void norm(const py::object& x_object, const py::object& weight_object, double epsilon,
+          const py::object& object) {
+    const Floats x = input(x_object, "x", {any, any});
+    const Floats weight = input(weight_object, "weight", {x.shape[0]}), y = output(object, "out", x.shape);
+    const NormShape shape = norm_shape(x, epsilon);
+    const py::gil_scoped_release release;
+    rms_norm(shape, x.data, weight.data, y.data);
+}
+
+void norm_backward(const py::object& dy_object, const py::object& x_object, const py::object& weight_object,
+                   double epsilon, const py::object& dx_object, const py::object& dweight_object) {
+    const Floats x = input(x_object, "x", {any, any}), dy = input(dy_object, "dy", x.shape);
+    const Floats weight = input(weight_object, "weight", {x.shape[0]});
+    float* dx = dx_object.is_none() ? nullptr : output(dx_object, "dx", x.shape).data;
+    const Floats dweight = output(dweight_object, "dweight", weight.shape);
+    const NormShape shape = norm_shape(x, epsilon);
+    const py::gil_scoped_release release;
+    rms_norm_backward(shape, dy.data, x.data, weight.data, dx, dweight.data);
+}
+
+void embedding(const py::object& table_object, const py::object& tokens_object, const py::object& object) {
+    const Floats table = input(table_object, "table", {any, any});
+    const auto tokens = token_ids(tokens_object, "tokens", table.shape[0]);
+    const Floats y = output(object, "out", {table.shape[1], static_cast<int64_t>(tokens.size())});
+    const py::gil_scoped_release release;
+    embed(table.data, tokens.data(), table.shape[1], y.shape[1], y.data);
+}
+
+void embedding_backward(const py::object& dy_object, const py::object& tokens_object,
+                        const py::object& object) {
+    const Floats dtable = output(object, "dtable", {any, any});
+    const auto tokens = token_ids(tokens_object, "tokens", dtable.shape[0]);
+    const Floats dy = input(dy_object, "dy", {dtable.shape[1], static_cast<int64_t>(tokens.size())});
+    const py::gil_scoped_release release;
+    embed_backward(dy.data, tokens.data(), dtable.shape[1], dy.shape[1], dtable.data);
+}
+
+std::vector<int32_t> target_ids(const py::object& object, const Floats& x) {
+    auto targets = token_ids(object, "targets", x.shape[0]);
+    if (static_cast<int64_t>(targets.size()) != x.shape[1])
+        throw ArgumentError("targets has " + std::to_string(targets.size()) + " elements, where there are " +
+                            std::to_string(x.shape[1]) + " positions");
+    return targets;
+}
+
+double loss(const py::object& object, const py::object& targets_object, double scale) {
+    const Floats logits = output(object, "logits", {any, any});
+    const auto targets = target_ids(targets_object, logits);
+    const py::gil_scoped_release release;
+    return cross_entropy(logits.data, targets.data(), logits.shape[0], logits.shape[1],
+                         static_cast<float>(scale));
+}
+
+double loss_of_probabilities(const py::object& object, Surface& surface, int64_t first,
+                             const py::object& targets_object, double scale) {
+    const Floats probabilities = output(object, "probabilities", {any, any});
+    const auto targets = target_ids(targets_object, probabilities);
+    const Channels logits(surface, first, probabilities.shape[0], probabilities.shape[1]);
+    const py::gil_scoped_release release;
+    return cross_entropy_of_probabilities(probabilities.data, logits, targets.data(),
+                                          static_cast<float>(scale));
+}
+
+void adam_step(const py::object& parameter_object, const py::object& gradient_object,
+               const py::object& mean_object, const py::object& variance_object, int64_t step,
+               double learning_rate, double beta1, double beta2, double epsilon, double weight_decay,
+               double gradient_scale) {
+    const Floats parameter = output(parameter_object, "parameter", any_shape(parameter_object));
+    const Floats gradient = input(gradient_object, "gradient", parameter.shape);
+    const Floats mean = output(mean_object, "mean", parameter.shape),
+                 variance = output(variance_object, "variance", parameter.shape);
+    if (step < 1) throw ArgumentError("step is " + std::to_string(step) + "; the first is 1");
+    if (!(beta1 >= 0 && beta1 < 1 && beta2 >= 0 && beta2 < 1))
+        throw ArgumentError("beta1 and beta2 must be in [0, 1)");
+    const cpu::AdamStep settings{static_cast<float>(learning_rate),
+                                 static_cast<float>(beta1),
+                                 static_cast<float>(beta2),
+                                 static_cast<float>(epsilon),
+                                 static_cast<float>(weight_decay),
+                                 static_cast<float>(1 / (1 - std::pow(beta1, static_cast<double>(step)))),
+                                 static_cast<float>(1 / (1 - std::pow(beta2, static_cast<double>(step)))),
+                                 static_cast<float>(gradient_scale)};
+    const py::gil_scoped_release release;
+    adam(settings, gradient.data, parameter.data, mean.data, variance.data, parameter.count);
+}
+
+double squares(const py::object& object) {
+    const Floats x = input(object, "x", any_shape(object));
+    const py::gil_scoped_release release;
+    return sum_of_squares(x.data, x.count);
+}
+
+void multiply(const py::object& a_object, const py::object& b_object, const py::object& object,
+              bool transpose_a, bool transpose_b) {
+    const Floats c = output(object, "out", {any, any});
+    const int64_t m = c.shape[0], n = c.shape[1];
+    const Floats a = input(a_object, "a", transpose_a ? Shape{any, m} : Shape{m, any});
+    const int64_t k = a.shape[transpose_a ? 0 : 1];
+    const Floats b = input(b_object, "b", transpose_b ? Shape{n, k} : Shape{k, n});
+    const py::gil_scoped_release release;
+    product(transpose_a ? cpu::Transpose::yes : cpu::Transpose::no,
+            transpose_b ? cpu::Transpose::yes : cpu::Transpose::no, m, n, k, a.data, b.data, nullptr, c.data);
+}
+
+// Gradients of weights, dw += dy x^T, one after the other on a thread of their own.
+class GradientQueue {
+   public:
+    // Activations are an array [channels, positions], or (surface, first channel, channels).
+    void add(const py::object& dy_object, const py::object& x_object, const py::object& dweight_object,
+             std::string name, const py::object& base_object) {
+        const Operand dy = operand(dy_object, "dy"), x = operand(x_object, "x");
+        if (dy.positions != x.positions)
+            throw ArgumentError("dy has " + std::to_string(dy.positions) + " positions, x has " +
+                                std::to_string(x.positions));
+        const Floats dweight = output(dweight_object, "dweight", {dy.channels, x.channels});
+        const float* base = base_object.is_none() ? nullptr : input(base_object, "base", dweight.shape).data;
+        held_.push_back(py::make_tuple(dy_object, x_object, dweight_object, base_object));
+        queue_->add(std::move(name), [this, dy, x, base, to = dweight.data] {
+            product(cpu::Transpose::no, cpu::Transpose::yes, dy.channels, x.channels, dy.positions,
+                    dy.floats(dy_), x.floats(x_), base, to);
+        });
+    }
+
+    void wait() {
+        const int64_t added = released_ + static_cast<int64_t>(held_.size());
+        {
+            const py::gil_scoped_release release;
+            queue_->wait();
+        }
+        for (; released_ < added; ++released_) held_.pop_front();
+    }
+
+    py::list take_spans() {
+        py::list spans;
+        for (const auto& span : queue_->take_spans())
+            spans.append(py::make_tuple(span.name, span.begin, span.end));
+        return spans;
+    }
+
+    ~GradientQueue() {
+        const py::gil_scoped_release release;
+        queue_.reset();
+    }
+
+   private:
+    struct Operand {
+        std::shared_ptr<Surface> surface;
+        int64_t first = 0, channels = 0, positions = 0;
+        const float* data = nullptr;
+
+        // The values of a surface are converted when they are needed: no copy of it exists before.
+        const float* floats(std::vector<float>& memory) const {
+            if (!surface) return data;
+            memory.resize(std::max(memory.size(), static_cast<size_t>(channels * positions)));
+            read(Channels(*surface, first, channels, positions), memory.data());
+            return memory.data();
+        }
+    };
+
+    static Operand operand(const py::object& object, const char* name) {
+        if (!py::isinstance<py::tuple>(object)) {
+            const Floats x = input(object, name, {any, any});
+            return {nullptr, 0, x.shape[0], x.shape[1], x.data};
+        }
+        const auto parts = py::reinterpret_borrow<py::tuple>(object);
+        if (parts.size() != 3 || !py::isinstance<Surface>(parts[0]))
+            throw ArgumentError(std::string(name) +
+                                " must be an array, or (surface, first channel, channels)");
+        Operand result;
+        result.surface = parts[0].cast<std::shared_ptr<Surface>>();
+        result.first = to_integer(parts[1], "first channel");
+        result.channels = to_integer(parts[2], "channels");
+        result.positions = result.surface->layout() ? result.surface->layout()->width() : 0;
+        Channels(*result.surface, result.first, result.channels, result.positions);
+        return result;
+    }
+
+    std::vector<float> dy_, x_;   // of the job that runs
+    std::deque<py::tuple> held_;  // what jobs work on; let go of where the interpreter's lock is held
+    int64_t released_ = 0;        // of all that were held
+    std::unique_ptr<WorkQueue> queue_ = std::make_unique<WorkQueue>();
+};
+
+}  // namespace
+
+void bind_host(py::module_& module) {
+    module.def("write_channels", write_channels, py::arg("surface"), py::arg("first"), py::arg("x"),
+               "Round x [C, S] to fp16, into channels `first` on of a surface [1, channels, 1, S].");
+    module.def("read_channels", read_channels, py::arg("surface"), py::arg("first"), py::arg("out"),
+               "Channels `first` on of a surface [1, channels, 1, S], to out [C, S].");
+    module.def("add_channels", add_channels, py::arg("surface"), py::arg("first"), py::arg("x"),
+               py::arg("out"),
+               "Sum of x and channels `first` on of a surface, to out [C, S], which may be x.");
+    module.def("copy_channels", copy_channels, py::arg("source"), py::arg("source_first"), py::arg("target"),
+               py::arg("target_first"), py::arg("count"), "Copy channels from one fp16 surface to another.");
+    module.def("rms_norm", norm, py::arg("x"), py::arg("weight"), py::arg("epsilon"), py::arg("out"),
+               "RMSNorm over the channels of x [C, S], times weight [C].");
+    module.def("rms_norm_backward", norm_backward, py::arg("dy"), py::arg("x"), py::arg("weight"),
+               py::arg("epsilon"), py::arg("dx"), py::arg("dweight"),
+               "Add the gradients of rms_norm to dx [C, S], unless it is None, and dweight [C].");
+    module.def("embed", embedding, py::arg("table"), py::arg("tokens"), py::arg("out"),
+               "Rows of table [V, C] by token, as the columns of out [C, S].");
+    module.def("embed_backward", embedding_backward, py::arg("dy"), py::arg("tokens"), py::arg("dtable"),
+               "Add the columns of dy [C, S] to the rows of dtable [V, C].");
+    module.def("cross_entropy", loss, py::arg("logits"), py::arg("targets"), py::arg("scale") = 1.0,
+               "Mean over positions of -log softmax(logits [V, S])[target].\n\n"
+               "Leaves its gradient times `scale` in logits.");
+    module.def("cross_entropy_of_probabilities", loss_of_probabilities, py::arg("probabilities"),
+               py::arg("logits"), py::arg("first"), py::arg("targets"), py::arg("scale") = 1.0,
+               "The same from probabilities [V, S] and channels `first` on of the logits' surface.\n\n"
+               "Leaves the gradient of the logits times `scale` in probabilities. Exact for targets whose "
+               "probability\nis too small for fp16.");
+    module.def("adam", adam_step, py::arg("parameter"), py::arg("gradient"), py::arg("mean"),
+               py::arg("variance"), py::kw_only(), py::arg("step"), py::arg("learning_rate"),
+               py::arg("beta1"), py::arg("beta2"), py::arg("epsilon"), py::arg("weight_decay"),
+               py::arg("gradient_scale"),
+               "Step number `step`, from 1 on, of AdamW, as by Loshchilov & Hutter 2019.\n\n"
+               "The gradient is multiplied by `gradient_scale` first. A weight decay of 0 is plain Adam.");
+    module.def("sum_of_squares", squares, py::arg("x"),
+               "The sum of x * x, the same for any number of threads.");
+    module.def("product", multiply, py::arg("a"), py::arg("b"), py::arg("out"), py::kw_only(),
+               py::arg("transpose_a") = false, py::arg("transpose_b") = false,
+               "The product of a [M, K] and b [K, N], to out [M, N].\n\n"
+               "A transposed operand is stored [K, M] or [N, K].");
+    py::class_<GradientQueue>(module, "GradientQueue",
+                              "Gradients of weights, computed one after the other on a thread of their own.")
+        .def(py::init())
+        .def(
+            "add", &GradientQueue::add, py::arg("dy"), py::arg("x"), py::arg("dweight"), py::arg("name") = "",
+            py::arg("base") = py::none(),
+            "Let dweight [O, I] = base + dy [O, S] x [I, S]^T be computed.\n\n"
+            "dy and x are arrays, or (surface, first channel, channels). None may change before `wait`. The\n"
+            "base may be dweight; None is 0.")
+        .def("wait", &GradientQueue::wait, "Return when all that was added is computed.")
+        .def("take_spans", &GradientQueue::take_spans,
+             "(name, begin, end) of each product since the last call, in ns of time.monotonic_ns.");
+}
+
+}  // namespace ane::python
