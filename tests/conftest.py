@@ -1,4 +1,7 @@
-"""What every test may ask for: a device, and hypothesis settings that give the same examples on every run."""
+"""Provide the device under test, and settings that give the same examples on every run."""
+
+import os
+import signal
 
 import pytest
 from hypothesis import settings
@@ -8,9 +11,8 @@ from support.command import run  # noqa: F401  a fixture
 from support.programs import NO_BUDGET
 
 # Compiling and first calls make times uneven, so no example has a deadline.
-settings.register_profile("repeatable", deadline=None, derandomize=True, max_examples=100)
-settings.register_profile("thorough", deadline=None, max_examples=2000)
-settings.load_profile("repeatable")
+settings.register_profile("default", deadline=None, derandomize=True, max_examples=20)
+settings.register_profile("thorough", settings.get_profile("default"), max_examples=100)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -19,6 +21,35 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="emulator:h16",
         help="the device under test: emulator:h16 (default), or ane: the Neural Engine or its stand-in",
     )
+    parser.addoption(
+        "--thorough", action="store_true", help="run the slow tests too, and five times the random examples"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "thorough: a slow test, which only --thorough runs")
+    settings.load_profile("thorough" if config.getoption("--thorough") else "default")
+    # A shell's background jobs ignore SIGINT, and so would the processes that tests interrupt.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--thorough"):
+        return
+    slow = [item for item in items if item.get_closest_marker("thorough")]
+    config.hook.pytest_deselected(items=slow)
+    items[:] = [item for item in items if item not in slow]
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Return how many processes run the tests: one on the device "ane", which they would compete for."""
+    return 1 if config.getoption("--device") == "ane" else min(os.cpu_count() or 1, 4)
+
+
+@pytest.fixture(scope="session")
+def thorough(pytestconfig: pytest.Config) -> bool:
+    """Tell whether tests repeat what they check more often than usual."""
+    return bool(pytestconfig.getoption("--thorough"))
 
 
 @pytest.fixture(scope="session")

@@ -91,16 +91,17 @@ def edges(levels, tmp_path_factory):
 
 def test_products_at_the_edges_of_tiles_are_right_at_every_level(edges):
     for name, case in product_edges.cases().items():
+        expected = case.expected()
         for level, results in edges.items():
             try:
-                oracle.assert_within(results[name], case.expected, overflow=oracle.PRODUCT_OVERFLOW)
+                oracle.assert_within(results[name], expected, overflow=oracle.PRODUCT_OVERFLOW)
             except AssertionError as error:
                 raise AssertionError(f"{name} at {level}: {error}") from error
 
 
 def test_products_at_the_edges_of_tiles_have_the_same_bits_at_every_level(edges):
     fused = {level: results for level, results in edges.items() if level != "baseline"}
-    for name in product_edges.cases():
+    for name in next(iter(edges.values())):
         same = fused if name.startswith("attention") else edges
         first, *others = (results[name] for results in same.values())
         for other in others:

@@ -349,7 +349,7 @@ def test_measure_makes_three_calls_of_the_slowest_kernel() -> None:
     assert sample.flags == ("few samples",)
 
 
-@pytest.mark.parametrize("budget_s", [0.5, 3.0])
+@pytest.mark.parametrize("budget_s", [0.5, pytest.param(3.0, marks=pytest.mark.thorough)])
 @pytest.mark.parametrize("memory", [0.0, 0.5, 0.9, 0.98])
 def test_runs_that_stop_by_rule_or_budget_hold_the_median(memory: float, budget_s: float) -> None:
     missed = 0

@@ -13,17 +13,23 @@ from support.mutations import PROGRAMS, is_refusal
 from support.simd_levels import LEVELS
 
 
+@pytest.fixture(scope="module")
+def count(thorough):
+    """Return how many damaged copies of each program there are."""
+    return 1600 if thorough else 300
+
+
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_mutated_text(device, name):
-    itself, *damaged = mutations.outcomes(device, name)
+def test_mutated_text(device, name, count):
+    itself, *damaged = mutations.outcomes(device, name, count)
     assert not is_refusal(itself)
     assert 0 < sum(map(is_refusal, damaged)) < len(damaged)
 
 
-def test_mutated_text_gives_the_same_whatever_the_threads_and_the_simd_level(tmp_path):
+def test_mutated_text_gives_the_same_whatever_the_threads_and_the_simd_level(tmp_path, count):
     """What still compiles computes the same bits, what does not is refused in the same words."""
     settings = {"default": {}, "serial": {"ANEPERF_THREADS": "1"}, "narrow": {"ANEPERF_SIMD": LEVELS[0]}}
-    command = [sys.executable, "-m", "support.mutations"]
+    command = [sys.executable, "-m", "support.mutations", str(count)]
     runs = {
         name: subprocess.Popen([*command, tmp_path / name], env=environment(**variables))
         for name, variables in settings.items()
@@ -38,9 +44,9 @@ def test_mutated_text_gives_the_same_whatever_the_threads_and_the_simd_level(tmp
 
 
 @pytest.mark.parametrize("lenient", [False, True])
-def test_mutated_weights(device, lenient):
+def test_mutated_weights(device, lenient, count):
     program, rng = PROGRAMS["convolutions"], random.Random(lenient)
-    for _ in range(1500):
+    for _ in range(count):
         weights = {path: bytearray(data) for path, data in program.weights.items()}
         data = weights[rng.choice(sorted(weights))]
         for _ in range(rng.choice([1, 1, 3])):

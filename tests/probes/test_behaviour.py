@@ -19,6 +19,7 @@ from aneperf.runner import question as checking
 from aneperf.runner.child import Outcome
 from aneperf.runner.operations import CASES
 from aneperf.runner.progress import Step
+from support.child_probes import no_overlap
 from support.programs import NO_BUDGET
 
 compat_module, limits_module, parity_module, weights_module = (
@@ -362,7 +363,8 @@ def test_the_emulators_limit_is_the_engines() -> None:
     assert [step.row for step in steps if step.row] == list(result)
 
 
-def test_counting_stops_where_told() -> None:
+def test_counting_stops_where_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits_module, "overlap", no_overlap)
     found = limits(most=5)
     assert found["kept"].metrics["programs"] == 5
     assert found["kept"].params["ending"] == "none was refused of 5"

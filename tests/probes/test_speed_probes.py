@@ -1,6 +1,7 @@
 """int8, latency, ports, dispatch, sweep and qos: rows, keys and what becomes of failures."""
 
 import json
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from aneperf.kernels import ConvStack, QuantizedStack
 from aneperf.probes.sweep import CHANNELS, DEPTH, SPATIAL, measure_stacks, parse_values
 from aneperf.results import Result
 from aneperf.runner.progress import Step
+from support.child_probes import ticking_stacks
 from support.fakes import FakeDevice, TickingClock, fake_text, with_fake_kernels
 
 SMALL = QuantizedStack(channels=4, depth=2, height=4, width=4)
@@ -362,11 +364,18 @@ def test_bad_values_of_a_sweep(text: str) -> None:
         parse_values("--depth", text, [])
 
 
+@pytest.fixture
+def ticking_children(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a sweep's children measure by a clock that ticks."""
+    monkeypatch.setattr(sys.modules["aneperf.probes.sweep"], "measure_stacks", ticking_stacks)
+
+
+@pytest.mark.usefixtures("ticking_children")
 def test_a_sweep_beyond_the_compile_budget_goes_on_in_other_processes() -> None:
     device = aneperf.open("emulator", compile_budget=device_used() + 2)
     steps: list[Step] = []
     result = aneperf.sweep(
-        device, channels=[32], depth=[1, 2, 3], budget=60.0, ports="fp16", progress=steps.append
+        device, channels=[32], depth=[1, 2, 3], budget=600.0, ports="fp16", progress=steps.append
     )
     assert [row.status for row in result] == ["ok"] * 3
     assert [row.key for row in result] == [f"sweep/conv32x{n}/sp64/fp16-ports" for n in (1, 2, 3)]
@@ -423,9 +432,10 @@ def test_without_fp32_ports_there_is_no_ratio() -> None:
     assert "ratio" not in fp16.metrics
 
 
+@pytest.mark.usefixtures("ticking_children")
 def test_on_the_engine_a_sweep_is_measured_by_other_processes(engine_opens: bool) -> None:
     device = FakeDevice(kind="ane")
-    result = aneperf.sweep(device, channels=[32], depth=[1, 2], ports="fp16", budget=20.0)  # type: ignore[arg-type]
+    result = aneperf.sweep(device, channels=[32], depth=[1, 2], ports="fp16", budget=600.0)  # type: ignore[arg-type]
     assert device.programs == []
     assert [row.key for row in result] == [f"sweep/conv32x{n}/sp64/fp16-ports" for n in (1, 2)]
     assert {row.status for row in result} == {"ok" if engine_opens else "error"}

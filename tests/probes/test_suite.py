@@ -191,8 +191,15 @@ def start(names: str, *arguments: str, **variables: str) -> "subprocess.Popen[st
     )
 
 
-@pytest.mark.parametrize("times", [1, 5])
-@pytest.mark.parametrize("whole_group", [True, False])
+@pytest.mark.parametrize(
+    ("whole_group", "times"),
+    [
+        (True, 5),
+        (False, 1),
+        pytest.param(True, 1, marks=pytest.mark.thorough),
+        pytest.param(False, 5, marks=pytest.mark.thorough),
+    ],
+)
 def test_ctrl_c_leaves_the_finished_rows(tmp_path: Path, whole_group: bool, times: int) -> None:
     """With the signal to all processes, as a terminal sends it, or to the command alone; and impatience."""
     mark, saved = tmp_path / "mark", tmp_path / "suite.json"

@@ -2,7 +2,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from aneperf.chips import PUBLISHED_MARGIN, Line
@@ -259,7 +259,6 @@ def any_row(draw: st.DrawFn) -> Row:
 
 
 @given(first=any_row(), second=any_row())
-@settings(max_examples=300, deadline=None)
 def test_any_two_rows_are_compared_or_refused(first: Row, second: Row) -> None:
     for other in (a_result(second, environment=M4_MAX), "M4 Max"):
         try:

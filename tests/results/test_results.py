@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from aneperf.errors import AneError, ArgumentError, ResultFileError
@@ -33,7 +33,6 @@ def saved(tmp_path: Path, result: Result) -> Path:
     error=st.none() | st.floats(0, 1e300),
     notes=st.lists(st.text()),
 )
-@settings(max_examples=50, deadline=None)
 def test_round_trip(tmp_path_factory: pytest.TempPathFactory, notes: list[str], **fields: Any) -> None:
     result = a_result(a_row(**fields), notes=tuple(notes))
     path = tmp_path_factory.mktemp("results") / "r.json"
@@ -304,7 +303,6 @@ def test_load_names_a_file_it_cannot_read(tmp_path: Path) -> None:
         ),
     ).map(lambda tree: json.dumps(tree).encode())
 )
-@settings(max_examples=100, deadline=None)
 def test_load_of_anything_is_a_result_or_an_error(
     tmp_path_factory: pytest.TempPathFactory, content: bytes
 ) -> None:

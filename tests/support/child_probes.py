@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from aneperf import CompileBudgetError, Device, EvaluateError
+from aneperf.probes.sweep import measure_stacks
 from aneperf.results import Result, Row
 from aneperf.runner.progress import Progress, Step
-from support.fakes import an_environment
+from support.fakes import TickingClock, an_environment
 
 
 def finish(rows: list[Row]) -> Result:
@@ -134,3 +135,13 @@ def prints(device: Device, *, budget: float, progress: Progress) -> Result:
 def repeats(device: Device, *, budget: float, progress: Progress) -> Result:
     """A probe with the rows of another."""
     return Result(probe="repeats", environment=an_environment(), rows=(row("good/1"),))
+
+
+def ticking_stacks(device: Device, *, items: list[str], budget: float, progress: Progress) -> Result:
+    """Measure a sweep's stacks in as much time on any machine."""
+    return measure_stacks(device, items=items, budget=budget, progress=progress, clock=TickingClock(20.0))
+
+
+def no_overlap(device: Device, *, budget: float, progress: Progress) -> Result:
+    """Stand in for the part of `limits` that compiles beside evaluations."""
+    return finish([row("overlap")])

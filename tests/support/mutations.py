@@ -1,6 +1,6 @@
 """Programs, and the same damaged at random: what each of them gives.
 
-    python mutations.py RESULTS.json
+    python -m support.mutations COUNT RESULTS.json
 
 saves all outcomes, to compare runs under other settings.
 """
@@ -16,8 +16,6 @@ import numpy as np
 import aneperf
 from aneperf import mil
 from support.programs import NO_BUDGET, normal_halves
-
-COUNT = 10_000  # of damaged programs
 
 
 def attention(b):
@@ -127,18 +125,18 @@ def is_refusal(outcome):
     return outcome.startswith("[")
 
 
-def outcomes(device, name):
-    """Of the program itself and of damaged ones, the same on every run."""
+def outcomes(device, name, count):
+    """Return what the program and `count` damaged ones give, the same on every run."""
     program, rng = PROGRAMS[name], random.Random(name)
-    texts = [program.text, *(mutate(rng, program.text) for _ in range(COUNT // len(PROGRAMS)))]
+    texts = [program.text, *(mutate(rng, program.text) for _ in range(count))]
     return [outcome(device, text, program.weights) for text in texts]
 
 
-def main(path):
+def main(count, path):
     device = aneperf.open("emulator:h16", compile_budget=NO_BUDGET)
     with open(path, "w") as file:
-        json.dump({name: outcomes(device, name) for name in PROGRAMS}, file)
+        json.dump({name: outcomes(device, name, count) for name in PROGRAMS}, file)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(int(sys.argv[1]), sys.argv[2])

@@ -78,6 +78,7 @@ def test_a_result(train: Any, device: aneperf.Device) -> None:
     assert result.notes == []
 
 
+@pytest.mark.thorough
 def test_a_small_model_learns_real_text(train: Any, tmp_path: Path) -> None:
     """More than how frequent bytes are: the documentation of Python that Python has, in 60 steps."""
     text = Path(pytest.importorskip("pydoc_data.topics").__file__).read_bytes()
@@ -112,16 +113,6 @@ def test_the_report(train: Any) -> None:
     shares = [float(line.split()[-1][:-1]) for line in text.splitlines() if line.endswith("%")][:7]
     assert sum(shares) == pytest.approx(100, abs=0.5)
     assert "<table>" in result._repr_html_()
-
-
-def test_little_of_a_step_is_python(train: Any) -> None:
-    """What no component takes must not hide time: it is small where the components have work."""
-    model = TransformerConfig(
-        dim=256, hidden=688, layers=4, heads=8, kv_heads=8, head_dim=32, vocab=1024, seq=128
-    )
-    result = train(model=model, steps=8, accumulation=4)
-    share = sorted(step.other / step.wall for step in result.times)[4]
-    assert share < 0.1
 
 
 def test_the_parameters_are_not_in_memory_twice(train: Any) -> None:

@@ -96,10 +96,14 @@ def sweep(
 
 
 def measure_stacks(
-    device: Device, *, items: Sequence[str], budget: float, progress: Progress | None = None
+    device: Device,
+    *,
+    items: Sequence[str],
+    budget: float,
+    progress: Progress | None = None,
+    clock: Clock = time.perf_counter,
 ) -> Result:
     """What a child process of a sweep does. Raises CompileBudgetError once its compiles are spent."""
-    clock = time.perf_counter
 
     def measure_one(device: Device, group: Sequence[Case], share_s: float) -> list[Fields]:
         fields = time_kernel(device, group[0], share_s, clock)
