@@ -15,6 +15,14 @@ settings.register_profile("default", deadline=None, derandomize=True, max_exampl
 settings.register_profile("thorough", settings.get_profile("default"), max_examples=100)
 
 
+def on_engine(config: pytest.Config) -> bool:
+    """Tell whether the device under test is the Neural Engine itself, not its stand-in."""
+    try:
+        return config.getoption("--device") == "ane" and aneperf.info("ane").device == "ane"
+    except aneperf.DeviceUnavailable:
+        return False
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--device",
@@ -24,6 +32,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--thorough", action="store_true", help="run the slow tests too, and five times the random examples"
     )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Run the tests in as many processes as there are cores, unless told otherwise.
+
+    A debugger and -s need the terminal, and there is one engine.
+    """
+    if not config.pluginmanager.hasplugin("xdist") or hasattr(config, "workerinput"):
+        return
+    options = config.option
+    alone = options.usepdb or options.capture == "no" or on_engine(config)
+    if options.numprocesses is None and not alone:
+        options.numprocesses = min(os.cpu_count() or 1, 4)
+    if options.numprocesses:
+        options.dist = "loadgroup"
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -41,11 +65,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = [item for item in items if item not in slow]
 
 
-def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Return how many processes run the tests: one on the device "ane", which they would compete for."""
-    return 1 if config.getoption("--device") == "ane" else min(os.cpu_count() or 1, 4)
-
-
 @pytest.fixture(scope="session")
 def thorough(pytestconfig: pytest.Config) -> bool:
     """Tell whether tests repeat what they check more often than usual."""
@@ -55,10 +74,9 @@ def thorough(pytestconfig: pytest.Config) -> bool:
 @pytest.fixture(scope="session")
 def device(pytestconfig: pytest.Config) -> aneperf.Device:
     """The device under test."""
-    name = pytestconfig.getoption("--device")
     # The real engine's compiler has a budget of its own, which is not ours to lift.
-    is_engine = name == "ane" and aneperf.info(name).device == "ane"
-    return aneperf.open(name, compile_budget=None if is_engine else NO_BUDGET)
+    budget = None if on_engine(pytestconfig) else NO_BUDGET
+    return aneperf.open(pytestconfig.getoption("--device"), compile_budget=budget)
 
 
 @pytest.fixture(autouse=True)
