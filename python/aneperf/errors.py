@@ -1,4 +1,4 @@
-"""The errors of this package. Each says where, what, and what to do."""
+"""The errors of this package. A message says where, what, and what to do."""
 
 from ._ane_native import (
     AneError,
@@ -11,6 +11,7 @@ from ._ane_native import (
 )
 
 __all__ = [
+    "REFUSALS",
     "AneError",
     "ArgumentError",
     "CompileBudgetError",
@@ -21,6 +22,9 @@ __all__ = [
     "SurfaceError",
 ]
 
+# What a device raises for a program that it cannot compile, load or run: a probe reports it and continues.
+REFUSALS = (CompileBudgetError, CompileError, EvaluateError, SurfaceError)
+
 
 class ResultFileError(AneError):
-    """A result file cannot be read or written; names the file and the place."""
+    """A file cannot be read or written. The message names the file, and the place in it."""

@@ -5,18 +5,15 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import msgspec
 import numpy as np
 
+from .comparison import Comparison
+from .display import Displayed, call_report
 from .errors import ArgumentError, ResultFileError
 from .files import LONGEST_QUOTE, check_writable, one_line, read_whole, write_whole
-from .report.html import to_html
-from .report.table import lay_out_environment, lay_out_result, to_text
-
-if TYPE_CHECKING:
-    from .chips.compare import Comparison
 
 __all__ = ["MAXIMUM_DURATIONS", "SCHEMA_VERSION", "Environment", "Result", "Row", "check_writable"]
 
@@ -111,7 +108,7 @@ _NUMBERS = ("n", "warm_up", "median", "mean", "p05", "p95", "ci_low", "ci_high",
 _COLUMNS = ("probe", "key", "status", "reason", "unit", *_NUMBERS, "flags", "device", "chip")
 
 
-class Environment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Environment(Displayed, msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where and when something was measured. None or "unavailable" is what the system does not tell."""
 
     aneperf: str
@@ -155,14 +152,8 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         fields: dict[str, Any] = msgspec.to_builtins(self)
         return fields
 
-    def __str__(self) -> str:
-        return to_text(lay_out_environment(self))
 
-    def _repr_html_(self) -> str:
-        return to_html(lay_out_environment(self))
-
-
-class Result(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Result(Displayed, msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a probe measured: prints as a table, renders in a notebook, iterates over its rows."""
 
     schema_version: int = SCHEMA_VERSION
@@ -248,26 +239,19 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             ) from error
 
     def compare(self, other: "Result | str") -> "Comparison":
-        """This result beside another, or beside the figures published of a chip, such as "M4 Max".
+        """Compare with another result, or with the figures published for a chip, such as "M4 Max".
 
-        The rules of its verdicts are `aneperf.chips.compare`'s. Raises ArgumentError for an unknown chip, and
-        if no row has its like on the other side.
+        `aneperf.report.verdicts` states the rules of the verdicts. Raises ArgumentError for an unknown chip,
+        and if the two sides have no row in common.
         """
-        from .chips.compare import compare  # which knows results, as everything above this file does
-
-        return compare(self, other)
+        comparison: Comparison = call_report("compare", self, other)
+        return comparison
 
     def __iter__(self) -> Iterator[Row]:
         return iter(self.rows)
 
     def __len__(self) -> int:
         return len(self.rows)
-
-    def __str__(self) -> str:
-        return to_text(lay_out_result(self))
-
-    def _repr_html_(self) -> str:
-        return to_html(lay_out_result(self))
 
 
 class _Header(msgspec.Struct):

@@ -171,7 +171,7 @@ def small_file(tmp_path: Path, content: bytes) -> str:
         (["--telemetry", "NEW/x"], "cannot write"),
         (["--save", "NEW/x"], "does not exist: create it first"),
         (["--state-folder", "NEW"], "no room for"),
-        (["--plot", "losses.xyz"], "losses.xyz: no picture is written so: choose from"),
+        (["--plot", "losses.xyz"], "losses.xyz: not a picture format: choose from"),
         (["--save", "model.bin", "--head-dim", "4"], "4 of 4 are not 32"),
     ],
 )

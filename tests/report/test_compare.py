@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aneperf.chips import PUBLISHED_MARGIN, Line
+from aneperf.comparison import ComparedRow
 from aneperf.errors import ArgumentError
+from aneperf.report.verdicts import PUBLISHED_MARGIN
 from aneperf.results import Result, Row
 from support.fakes import a_result, a_row, an_environment
 
@@ -24,7 +25,7 @@ def timed(median: float | None, half: float | None = 0.01, depth: int = 128, **c
     return a_row(depth, **{**fields, "median": median, **ends, **changes})
 
 
-def line(first: Row, second: Row, **environments: Any) -> Line:
+def line(first: Row, second: Row, **environments: Any) -> ComparedRow:
     (only,) = a_result(first, **environments).compare(a_result(second, **environments))
     return only
 
@@ -97,7 +98,7 @@ def test_rows_without_numbers_are_shown_only_if_they_differ() -> None:
     assert line(refused, failed).reason == "unsupported, against error"
     taken = timed(None)
     assert line(taken, refused).reason == "ok without a median, against unsupported"
-    with pytest.raises(ArgumentError, match="no row of this peak result"):
+    with pytest.raises(ArgumentError, match="this peak result has no row in common"):
         a_result(refused).compare(a_result(refused))
 
 
@@ -201,10 +202,10 @@ def test_rows_of_a_suite_are_named_by_their_probes() -> None:
 
 def test_refusals() -> None:
     result = a_result(timed(1.0))
-    with pytest.raises(ArgumentError, match="no row of this peak result has its like"):
+    with pytest.raises(ArgumentError, match="this peak result has no row in common with the other side"):
         result.compare(a_result(timed(1.0, depth=7)))
     with pytest.raises(
-        ArgumentError, match="no row of this peak result has its like on the other side: published figures"
+        ArgumentError, match="this peak result has no row in common with the other side: published figures"
     ):
         a_result(timed(1.0, depth=7, key="peak/conv512x7/sp64/fp32-ports")).compare("M4 Max")
     with pytest.raises(ArgumentError, match="no chip is called 'M4 Mxa'; there are M4 Max"):
@@ -264,7 +265,7 @@ def test_any_two_rows_are_compared_or_refused(first: Row, second: Row) -> None:
         try:
             comparison = a_result(first, environment=M4_MAX).compare(other)
         except ArgumentError as error:
-            assert "no row of this peak result" in str(error)
+            assert "this peak result has no row in common" in str(error)
             continue
         assert str(comparison)
         (found,) = comparison.to_dicts()

@@ -157,7 +157,7 @@ def test_a_chips_result_stands_beside_the_published_ones(train: Any) -> None:
     assert {"step", "ane", "ane-rate", "compile"} <= compared
     entry = community_entry(saved)
     assert all(len(entry[name]) == 2 for name in ("ms_per_step", "ane_ms", "compile_ms", "ane_tflops"))
-    with pytest.raises(aneperf.ArgumentError, match="no row of this train result has its like"):
+    with pytest.raises(aneperf.ArgumentError, match="this train result has no row in common"):
         train(steps=1).to_result().compare("M4 Max")
 
 
@@ -393,10 +393,9 @@ def test_a_plot(train: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         assert f"<!-- {text} -->" in drawn
     if result.environment.is_software:
         assert "not a Neural Engine measurement" in drawn
-    with pytest.raises(aneperf.ArgumentError, match=r"curve\.xyz: no picture is written so: "):
+    with pytest.raises(aneperf.ArgumentError, match=r"curve\.xyz: not a picture format: "):
         result.plot(tmp_path / "curve.xyz")
     assert not (tmp_path / "curve.xyz").exists()
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    monkeypatch.delitem(sys.modules, "aneperf.report.plots")
-    with pytest.raises(aneperf.ArgumentError, match=r"plots need matplotlib: .*'aneperf\[report\]'"):
+    monkeypatch.setitem(sys.modules, "matplotlib.backend_bases", None)
+    with pytest.raises(aneperf.ArgumentError, match=r"plots need matplotlib: .*'\.\[report\]'"):
         result.plot(tmp_path / "other.png")

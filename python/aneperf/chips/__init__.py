@@ -18,23 +18,15 @@ training, running means, shares and speed-ups computed from other figures, claim
 what ran on no Neural Engine.
 """
 
-from .compare import PUBLISHED_MARGIN, SAME_MARGIN, Comparison, Line, Side, Verdict, compare
+from .catalog import CHIPS, Chip, find_chip
 from .published import CAVEATS, SOURCES, Figure, published, read_figures
-from .table import CHIPS, Chip, find_chip
 
 __all__ = [
     "CAVEATS",
     "CHIPS",
-    "PUBLISHED_MARGIN",
-    "SAME_MARGIN",
     "SOURCES",
     "Chip",
-    "Comparison",
     "Figure",
-    "Line",
-    "Side",
-    "Verdict",
-    "compare",
     "find_chip",
     "published",
     "read_figures",

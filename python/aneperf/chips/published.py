@@ -10,7 +10,7 @@ from importlib.resources import files
 from typing import Literal, get_args
 
 from ..errors import ArgumentError
-from .table import find_chip
+from .catalog import find_chip
 
 Kind = Literal["measured", "quoted", "failed"]
 

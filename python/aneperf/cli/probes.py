@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ..measure import positive
+from ..checks import positive
 from ..probes.compat import compat as run_compat
 from ..probes.latency import latency as run_latency
 from ..probes.limits import limits as run_limits

@@ -10,7 +10,7 @@ import typer
 from ..errors import AneError, ArgumentError, ResultFileError
 from ..files import write_whole
 from ..report.community import community_entry
-from ..report.comparison import lay_out_comparison
+from ..report.comparison_table import lay_out_comparison
 from ..results import Result
 from ..schema import check_numbers, result_schema
 from .terminal import write

@@ -12,6 +12,7 @@ import typer
 from .. import device as devices
 from ..errors import AneError, ArgumentError
 from ..kernels import TransformerConfig
+from ..report.plots import check_plot
 from ..report.training import lay_out_training
 from ..results import check_writable
 from ..training.config import TrainingConfig, model_config
@@ -19,7 +20,6 @@ from ..training.events import Began, Event
 from ..training.generate import generate as sample
 from ..training.llama2c import check_shape
 from ..training.model_files import load_model
-from ..training.result import check_plot
 from ..training.run import train as run_train
 from ..training.tokens import open_tokenizer, write_tokens
 from .live import view

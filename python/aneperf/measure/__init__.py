@@ -6,7 +6,7 @@ that Python is never inside a measurement; everything here works on those durati
 
 from .difference import Estimate, ratio, subtract
 from .interleaved import Interleaved, measure_interleaved
-from .loop import BATCH_S, MAXIMUM_CALLS, MINIMUM_CALLS, MINIMUM_SPAN_S, measure, positive
+from .loop import BATCH_S, MAXIMUM_CALLS, MINIMUM_CALLS, MINIMUM_SPAN_S, measure
 from .statistics import CONFIDENCE, ENOUGH, Statistics, effective_count, interval_rank, summarise
 from .trace import (
     FEW_SAMPLES,
@@ -39,7 +39,6 @@ __all__ = [
     "interval_rank",
     "measure",
     "measure_interleaved",
-    "positive",
     "ratio",
     "subtract",
     "summarise",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..checks import positive
 from ..errors import ArgumentError
 from .difference import Estimate
 from .loop import (
@@ -17,7 +18,6 @@ from .loop import (
     MINIMUM_SPAN_S,
     Run,
     batch_of,
-    positive,
 )
 from .statistics import LEAST_FOR_CORRELATION, summarise
 from .trace import Sample, analyse, find_warm_up

@@ -3,11 +3,11 @@
 import math
 import time
 from collections.abc import Callable
-from numbers import Real
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..checks import positive
 from ..errors import ArgumentError
 from .statistics import ENOUGH
 from .trace import Sample, analyse
@@ -80,10 +80,3 @@ def _is_precise(sample: Sample, elapsed_s: float, relative_half_width: float) ->
         and sample.statistics.effective >= ENOUGH
         and elapsed_s >= MINIMUM_SPAN_S
     )
-
-
-def positive(name: str, value: float) -> float:
-    """`value` if it is a positive, finite number; otherwise raises ArgumentError."""
-    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value) or value <= 0:
-        raise ArgumentError(f"{name} must be a positive, finite number, not {value!r}")
-    return float(value)

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from .. import mil
 from .._ane_native import Device
+from ..checks import positive
 from ..device import info, opened
-from ..measure import positive
 from ..reference.precision import ROUNDING, tolerance
 from ..results import Result, Row, Status
 from ..runner.child import each_in_child

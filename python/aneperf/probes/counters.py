@@ -7,9 +7,9 @@ import numpy as np
 
 from .. import mil
 from .._ane_native import Device
+from ..checks import positive
 from ..device import info, opened
-from ..errors import CompileBudgetError, CompileError, EvaluateError, SurfaceError
-from ..measure import positive
+from ..errors import REFUSALS
 from ..results import Result, Row
 from ..runner.progress import Progress, Step
 from ..runner.timing import refused
@@ -47,7 +47,7 @@ def counters(
     rows = [_clock()]
     try:
         rows += _read(device)
-    except (CompileBudgetError, CompileError, EvaluateError, SurfaceError) as refusal:
+    except REFUSALS as refusal:
         rows.append(Row(key="counters/program", params={"counter": "program"}, **refused(refusal)))
     for done, row in enumerate(rows):
         report(Step(done + 1, len(rows), "", row))

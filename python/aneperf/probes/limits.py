@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from .. import mil
 from .._ane_native import CompileBudget, Device, Program
+from ..checks import positive
 from ..device import info, opened
-from ..errors import ArgumentError, CompileBudgetError, CompileError, EvaluateError, SurfaceError
+from ..errors import REFUSALS, ArgumentError, EvaluateError
 from ..kernels.conv_stack import ConvStack
-from ..measure import positive, summarise
+from ..measure import summarise
 from ..results import Result, Row
 from ..runner.child import Outcome, run_in_child
 from ..runner.progress import Progress, Step
@@ -131,7 +132,7 @@ def count_programs(device: Device, *, keep: bool, most: int, budget: float, prog
         try:
             program = _small(count).compile(device)
             _check(program)
-        except (CompileBudgetError, CompileError, EvaluateError, SurfaceError) as refusal:
+        except REFUSALS as refusal:
             ending, notes = "the next was refused", (f"{part}: {refusal}",)
             break
         stats = program.stats
@@ -200,7 +201,7 @@ def overlap(device: Device, *, budget: float, progress: Progress) -> Result:
             if time.perf_counter() > end and done >= _LEAST_ROUNDS:
                 break
             ratios.append(_round(device, done, compiles, lambda: request.time(calls)))
-    except (CompileBudgetError, CompileError, EvaluateError, SurfaceError) as refusal:
+    except REFUSALS as refusal:
         return Result(probe="limits", environment=info(device), rows=(_row("overlap", **refused(refusal)),))
     program.unload()
     return Result(probe="limits", environment=info(device), rows=(_overlap_row(ratios, compiles, calls),))

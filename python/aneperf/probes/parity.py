@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 
 from .._ane_native import Device
+from ..checks import positive
 from ..device import info, opened
 from ..kernels.conv_stack import ConvStack
 from ..kernels.quantized_stack import QuantizedStack
 from ..kernels.schedule import ScheduledKernel, schedule
 from ..kernels.transformer import TransformerConfig
-from ..measure import positive
 from ..reference.precision import tolerance
 from ..results import Result, Row, Status
 from ..runner.case import Kernel

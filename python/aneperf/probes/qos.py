@@ -8,7 +8,7 @@ import msgspec
 
 from .._ane_native import Device
 from ..device import opened
-from ..errors import ArgumentError
+from ..errors import REFUSALS, ArgumentError
 from ..kernels.conv_stack import ConvStack
 from ..measure import measure_interleaved
 from ..results import Result, Row
@@ -17,7 +17,6 @@ from ..runner.progress import Progress
 from ..runner.run import run_groups
 from ..runner.timing import (
     MINIMUM_SHARE_S,
-    REFUSALS,
     Clock,
     Fields,
     Loaded,

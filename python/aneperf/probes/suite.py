@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import msgspec
 
 from .._ane_native import Device
+from ..checks import positive
 from ..device import info, opened
 from ..errors import ArgumentError
-from ..measure import positive
 from ..results import Environment, Result, Row
 from ..runner.child import run_in_child
 from ..runner.progress import Progress, Step

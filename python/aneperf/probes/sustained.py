@@ -8,15 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._ane_native import Device
+from ..checks import positive
 from ..device import info, opened
-from ..errors import ArgumentError
+from ..errors import REFUSALS, ArgumentError
 from ..kernels.conv_stack import ConvStack
-from ..measure import BATCH_S, analyse, positive, ratio, summarise
+from ..measure import BATCH_S, analyse, ratio, summarise
 from ..results import Result, Row
 from ..runner.case import Case, stack_case
 from ..runner.progress import Progress, Step
 from ..runner.run import compile_notes
-from ..runner.timing import REFUSALS, Clock, Fields, Loaded, refused
+from ..runner.timing import Clock, Fields, Loaded, refused
 from .peak import PORT_NOTES
 
 STACK = ConvStack(channels=512, depth=128, width=2048)  # the published sweep's fastest

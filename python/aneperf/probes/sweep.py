@@ -7,10 +7,10 @@ from itertools import product
 from typing import Literal, cast
 
 from .._ane_native import Device
+from ..checks import positive
 from ..device import info, opened
 from ..errors import ArgumentError, CompileBudgetError
 from ..kernels.conv_stack import ConvStack
-from ..measure import positive
 from ..results import Result
 from ..runner.case import Case, refuse_repetition, stack_case
 from ..runner.child import each_in_child

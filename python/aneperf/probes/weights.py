@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from .. import mil
 from .._ane_native import Device, Layout, Program, Surface
+from ..checks import positive
 from ..device import info, opened
-from ..errors import CompileBudgetError, CompileError, DeviceUnavailable, EvaluateError, SurfaceError
-from ..measure import positive
+from ..errors import REFUSALS, CompileError, DeviceUnavailable, EvaluateError, SurfaceError
 from ..reference import evaluate
 from ..reference.precision import ROUNDING, compare
 from ..results import Result, Row
@@ -123,7 +123,7 @@ def weights(
 def _try(device: Device, layer: _Layer, act: Callable[[_Trial], NDArray[Any]]) -> Fields:
     try:
         trial = _Trial(device, layer)
-    except (CompileBudgetError, CompileError, EvaluateError, SurfaceError) as refusal:
+    except REFUSALS as refusal:
         return refused(refusal)
     try:
         errors = compare(trial.before, layer.expected)

@@ -1,1 +1,32 @@
-"""Results as text tables and as HTML."""
+"""Results as text, HTML and pictures, and their comparison. `aneperf.display` tells how results find this."""
+
+from collections.abc import Callable
+from typing import Any
+
+from ..comparison import Comparison
+from ..display import register
+from ..results import Environment, Result
+from ..training.result import TrainingResult
+from .comparison_table import lay_out_comparison
+from .html import to_html
+from .plots import draw_losses
+from .table import Table, lay_out_environment, lay_out_result, to_text
+from .training import lay_out_training
+from .verdicts import compare_results
+
+__all__ = ["compare_results", "draw_losses"]
+
+
+def _register(kind: type, lay_out: Callable[[Any], Table], **others: Callable[..., Any]) -> None:
+    register(
+        kind,
+        to_text=lambda value: to_text(lay_out(value)),
+        to_html=lambda value: to_html(lay_out(value)),
+        **others,
+    )
+
+
+_register(Environment, lay_out_environment)
+_register(Result, lay_out_result, compare=compare_results)
+_register(Comparison, lay_out_comparison)
+_register(TrainingResult, lay_out_training, plot=draw_losses)

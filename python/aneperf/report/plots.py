@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.backend_bases import FigureCanvasBase
-from matplotlib.figure import Figure
 
 from ..errors import ArgumentError
 from ..files import whole_file
@@ -18,10 +16,13 @@ if TYPE_CHECKING:
 
 
 def draw_losses(result: TrainingResult, path: str | os.PathLike[str]) -> None:
-    """The loss of every step, a running mean, and the data's unigram entropy, which a model has to pass.
+    """Draw each step's loss, a running mean, and the data's unigram entropy, which a model has to beat.
 
-    PNG unless the file's name tells another format.
+    The file's name chooses the format, PNG if it names none. Raises as `check_plot` does.
     """
+    picture_format = check_plot(path)
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
     steps = result.first_step + np.arange(len(result.losses))
@@ -36,13 +37,17 @@ def draw_losses(result: TrainingResult, path: str | os.PathLike[str]) -> None:
     axes.legend()
     axes.grid(alpha=0.3)
     with whole_file(path) as file:
-        figure.savefig(file, format=picture_format(path), dpi=150)
+        figure.savefig(file, format=picture_format, dpi=150)
 
 
-def picture_format(path: str | os.PathLike[str]) -> str:
-    """The one that a file's name tells, or PNG. Raises ArgumentError for what cannot be written."""
+def check_plot(path: str | os.PathLike[str]) -> str:
+    """Return the format that the file's name chooses. Raise ArgumentError if no plot can be drawn in it."""
+    try:
+        from matplotlib.backend_bases import FigureCanvasBase
+    except ImportError as error:
+        raise ArgumentError(f"plots need matplotlib: pip install '.[report]' ({error})") from error
     chosen = Path(path).suffix.lstrip(".").lower() or "png"
     known = FigureCanvasBase.get_supported_filetypes()
     if chosen not in known:
-        raise ArgumentError(f"{path}: no picture is written so: choose from {', '.join(sorted(known))}")
+        raise ArgumentError(f"{path}: not a picture format: choose from {', '.join(sorted(known))}")
     return chosen

@@ -22,9 +22,9 @@ from typing import Any, BinaryIO
 import msgspec
 
 from .._ane_native import CompileBudget, Device
+from ..checks import positive
 from ..device import name_of, opened
 from ..errors import ArgumentError
-from ..measure import positive
 from ..results import Environment, Result, Row, Status
 from .child_process import Message, Task
 from .progress import Progress, Step

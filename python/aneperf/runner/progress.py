@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..measure import positive
+from ..checks import positive
 from ..results import Row
 
 

@@ -10,12 +10,11 @@ from numpy.typing import NDArray
 
 from .. import mil
 from .._ane_native import Device
-from ..errors import ArgumentError, CompileBudgetError, CompileError, EvaluateError, SurfaceError
+from ..errors import REFUSALS, ArgumentError, CompileBudgetError
 from ..reference import evaluate
 from ..reference.precision import Errors, compare, worst
 from .timing import Fields, refused
 
-REFUSALS = (CompileError, EvaluateError, SurfaceError)
 Arrays = Mapping[str, NDArray[Any]]
 
 

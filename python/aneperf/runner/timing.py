@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from .._ane_native import Device, Program, Request, Surface
-from ..errors import CompileBudgetError, CompileError, EvaluateError, SurfaceError
+from ..errors import REFUSALS, CompileBudgetError, CompileError
 from ..measure import Estimate, Sample, measure, measure_interleaved
 from ..results import MAXIMUM_DURATIONS
 from .case import Case
@@ -15,7 +15,6 @@ Clock = Callable[[], float]
 Fields = dict[str, Any]  # of a Row
 
 MINIMUM_SHARE_S = 1e-3
-REFUSALS = (CompileBudgetError, CompileError, EvaluateError, SurfaceError)
 
 
 def time_kernel(device: Device, case: Case, share_s: float, clock: Clock) -> Fields:

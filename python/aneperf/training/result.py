@@ -7,11 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .._ane_native import ArgumentError
+from ..display import Displayed, call_report
 from ..measure import summarise
-from ..report.html import to_html
-from ..report.table import to_text
-from ..report.training import lay_out_training
 from ..results import MAXIMUM_DURATIONS, Environment, Result, Row
 from .accounting import COMPONENTS, StepFlops, StepTimes, step_flops
 from .config import TrainingConfig
@@ -45,7 +42,7 @@ class BatchTimes:
 
 
 @dataclass
-class TrainingResult:
+class TrainingResult(Displayed):
     """A run, of which every finished update counts: prints as a report, renders in a notebook.
 
     `losses` and `times` are of the steps from `first_step` on; `parameters` are those after the last update.
@@ -216,29 +213,11 @@ class TrainingResult:
         save_llama2c(path, self.config.model, self.parameters)
 
     def plot(self, path: str | os.PathLike[str]) -> None:
-        """Draw the losses, by step, into a picture: PNG, SVG, PDF. Needs `pip install 'aneperf[report]'`."""
-        check_plot(path)
-        from ..report.plots import draw_losses
-
-        draw_losses(self, path)
-
-    def __str__(self) -> str:
-        return to_text(lay_out_training(self))
-
-    def _repr_html_(self) -> str:
-        return to_html(lay_out_training(self))
+        """Draw the losses by step: PNG, SVG or PDF, as the name ends. Needs `pip install '.[report]'`."""
+        call_report("plot", self, path)
 
     def _rate(self, flops: int) -> float | None:
         return flops * len(self.times) / (self.train_ms * 1e9) if self.train_ms else None
-
-
-def check_plot(path: str | os.PathLike[str]) -> None:
-    """Raise ArgumentError unless a plot can be drawn, in the format that the file's name tells."""
-    try:
-        from ..report.plots import picture_format
-    except ImportError as error:
-        raise ArgumentError(f"plots need matplotlib: pip install 'aneperf[report]' ({error})") from error
-    picture_format(path)
 
 
 def _batch_times(event: BatchDone) -> BatchTimes:

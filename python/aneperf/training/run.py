@@ -17,10 +17,10 @@ from typing import ParamSpec
 
 from .. import device as devices
 from .._ane_native import ArgumentError, Device
+from ..checks import positive
 from ..errors import AneError
 from ..files import check_writable
 from ..kernels import TransformerConfig
-from ..measure import positive
 from ..results import Environment
 from .checkpoint import CheckpointError, Checkpoints, Record
 from .config import Hyperparameters, TrainingConfig, differences, model_config, model_name, option

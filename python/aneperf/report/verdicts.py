@@ -1,118 +1,41 @@
-"""Two results, or a result and the figures published of a chip, row by row.
+"""Verdicts: which of two results is faster, row by row, or how a result compares with published figures.
 
-A ratio says how many times as fast the first is as the second. The verdict is
+A ratio says how many times as fast the first side is as the second. The verdict is
 
-- FASTER or SLOWER if the two 95 % intervals do not meet, and the ratio's is not all within 5 % of 1;
-- SAME if the ratio's whole interval, from the smallest to the largest that both intervals allow, is within
-  5 % of 1: two runs on one machine differ by as much;
+- FASTER or SLOWER if the two 95 % intervals do not meet, and part of the ratio's interval is more than 5 %
+  from 1;
+- SAME if the ratio's whole interval, from the smallest to the largest ratio that both intervals allow, is
+  within 5 % of 1: two runs on one machine differ by as much;
 - UNCLEAR otherwise.
 
-Where a side has no interval, or one that its flags say is not to be trusted, FASTER and SLOWER take a factor
-of more than 1.5, and nothing is SAME. Published figures have none. Of several, the lowest and the highest
-count, and both must be exceeded by the factor: sessions of one day on one M4 Max differ by up to 1.41, and
-those of two days by up to 4.2 where a call is short.
+If a side has no interval, or one that its flags make doubtful, FASTER and SLOWER need a factor of more than
+1.5, and nothing is SAME. Published figures never have an interval. If there are several, the factor counts
+from the lowest or the highest of them: sessions of one day on one M4 Max differ by up to 1.41, and those of
+two days by up to 4.2 where a call is short.
 
 Software, which is the emulator and the stand-in, is compared with software only.
 """
 
 from collections import Counter
-from collections.abc import Container, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Sequence
 from statistics import median
-from typing import Any, Literal
 
+from ..chips import CAVEATS, SOURCES, Figure, find_chip, published
+from ..comparison import ComparedRow, Comparison, Side, Verdict
 from ..errors import ArgumentError
 from ..measure import UNTRUSTED, Estimate, ratio
-from ..report.comparison import lay_out_comparison
-from ..report.html import to_html
-from ..report.table import to_text
 from ..results import Result, Row
-from .published import CAVEATS, SOURCES, Figure, published
-from .table import find_chip
 
 SAME_MARGIN = 1.05
 PUBLISHED_MARGIN = 1.5
 _TIMES = frozenset({"ns", "us", "ms", "s"})
 _RATES = frozenset({"FLOPS", "GFLOPS", "TFLOPS", "TOPS", "B/s", "MB/s", "GB/s", "1/s"})
 
-Verdict = Literal["FASTER", "SLOWER", "SAME", "UNCLEAR", "not comparable"]
 
+def compare_results(result: Result, other: Result | str) -> Comparison:
+    """Compare `result` with another one, or with the figures published for a chip, such as "M4 Max".
 
-@dataclass(frozen=True)
-class Side:
-    """What one side knows of a key: a row's median and its 95 % interval, or that of published figures.
-
-    Those have no interval: with `is_range`, `ci_low` and `ci_high` are the lowest and the highest of them.
-    """
-
-    median: float | None
-    ci_low: float | None
-    ci_high: float | None
-    unit: str | None
-    figures: int  # that it is the median of; 1 for a measured row
-    is_range: bool
-    doubt: str | None  # why there is no value, or why the interval, if there is one, is not to be trusted
-
-
-@dataclass(frozen=True)
-class Line:
-    """A key of both sides. `ratio` is above 1 where the first is faster, None where nothing can be said."""
-
-    key: str
-    name: str
-    first: Side
-    second: Side
-    ratio: Estimate | None
-    verdict: Verdict
-    reason: str | None
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Lines of two sides: prints as a table, renders in a notebook, iterates over its lines."""
-
-    probe: str
-    first: str
-    second: str
-    lines: tuple[Line, ...]
-    only_first: tuple[str, ...]  # names of rows; of suites, how many of each probe
-    only_second: tuple[str, ...]
-    notes: tuple[str, ...]
-
-    def to_dicts(self) -> list[dict[str, Any]]:
-        """A flat dict for each line: `pandas.DataFrame(comparison.to_dicts())`."""
-        return [
-            {
-                "key": line.key,
-                "first": line.first.median,
-                "second": line.second.median,
-                "unit": line.first.unit,
-                "ratio": line.ratio and line.ratio.value,
-                "ratio_low": line.ratio and line.ratio.ci_low,
-                "ratio_high": line.ratio and line.ratio.ci_high,
-                "verdict": line.verdict,
-                "reason": line.reason,
-            }
-            for line in self.lines
-        ]
-
-    def __iter__(self) -> Iterator[Line]:
-        return iter(self.lines)
-
-    def __len__(self) -> int:
-        return len(self.lines)
-
-    def __str__(self) -> str:
-        return to_text(lay_out_comparison(self))
-
-    def _repr_html_(self) -> str:
-        return to_html(lay_out_comparison(self))
-
-
-def compare(result: Result, other: Result | str) -> Comparison:
-    """`result` beside another result, or beside the figures published of a chip, such as "M4 Max".
-
-    Raises ArgumentError for an unknown chip, and if no row has its like on the other side.
+    Raises ArgumentError for an unknown chip, and if the two sides have no row in common.
     """
     software, against = _software(result), None
     units = {row.key: row.unit for row in result}  # None for a row that could not be measured
@@ -133,16 +56,16 @@ def compare(result: Result, other: Result | str) -> Comparison:
     # Rows that hold no number on either side, for the same reason, have nothing to compare.
     pairs = [pair for pair in pairs if pair[1].median is not None or pair[1].doubt != pair[2].doubt]
     if not pairs:
-        raise ArgumentError(f"no row of this {result.probe} result has its like on the other side: {label}")
-    lines = tuple(
-        Line(row.key, _name(result, row), first, second, *_judge(first, second, incomparable))
+        raise ArgumentError(f"this {result.probe} result has no row in common with the other side: {label}")
+    rows = tuple(
+        ComparedRow(row.key, _name(result, row), first, second, *_judge(first, second, incomparable))
         for row, first, second in pairs
     )
     return Comparison(
         probe=result.probe,
         first=result.environment.label,
         second=label,
-        lines=lines,
+        rows=rows,
         only_first=_names(result, named),
         only_second=_names(other, units) if isinstance(other, Result) else (),
         notes=notes,

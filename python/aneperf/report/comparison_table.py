@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from ..comparison import ComparedRow, Comparison, Side
 from .columns import UNKNOWN, significant
 from .table import Table
-
-if TYPE_CHECKING:
-    from ..chips.compare import Comparison, Line, Side
 
 _WIDTH = 100
 
 
 def lay_out_comparison(comparison: Comparison) -> Table:
     """Both sides of every line, the ratio and the verdict, with the reasons of the verdicts below."""
-    units = {side.unit for line in comparison.lines for side in (line.first, line.second) if side.unit}
+    units = {side.unit for row in comparison.rows for side in (row.first, row.second) if side.unit}
     common = units.pop() if len(units) == 1 else None
     suffix = f" ({common})" if common else ""
     return Table(
@@ -26,21 +22,21 @@ def lay_out_comparison(comparison: Comparison) -> Table:
         ),
         header=("Config", f"First{suffix}", "±", f"Second{suffix}", "±", "Ratio", ""),
         align=("left", "right", "right", "right", "right", "right", "left"),
-        rows=tuple(_cells(line, with_unit=common is None) for line in comparison.lines),
+        rows=tuple(_cells(row, with_unit=common is None) for row in comparison.rows),
         lines=(*_legend(comparison), *_reasons(comparison), *_one_sided(comparison), *comparison.notes),
         width=_WIDTH,
     )
 
 
-def _cells(line: Line, *, with_unit: bool) -> tuple[str, ...]:
+def _cells(row: ComparedRow, *, with_unit: bool) -> tuple[str, ...]:
     return (
-        line.name,
-        _value(line.first, with_unit),
-        _spread(line.first),
-        _value(line.second, with_unit),
-        _spread(line.second),
-        UNKNOWN if line.ratio is None else f"{significant(line.ratio.value, 3)}x",
-        f"{line.verdict}: {line.reason}" if line.verdict == "not comparable" else line.verdict,
+        row.name,
+        _value(row.first, with_unit),
+        _spread(row.first),
+        _value(row.second, with_unit),
+        _spread(row.second),
+        UNKNOWN if row.ratio is None else f"{significant(row.ratio.value, 3)}x",
+        f"{row.verdict}: {row.reason}" if row.verdict == "not comparable" else row.verdict,
     )
 
 
@@ -63,7 +59,7 @@ def _spread(side: Side) -> str:
 
 
 def _legend(comparison: Comparison) -> list[str]:
-    ratios = [line.ratio for line in comparison.lines if line.ratio is not None]
+    ratios = [row.ratio for row in comparison.rows if row.ratio is not None]
     legend = []
     if ratios:
         legend.append("Ratio: how many times as fast the first is as the second.")
@@ -80,9 +76,9 @@ def _legend(comparison: Comparison) -> list[str]:
 def _reasons(comparison: Comparison) -> list[str]:
     """A line for each reason of an unclear verdict, with the rows that share it."""
     names: dict[str, list[str]] = {}
-    for line in comparison.lines:
-        if line.verdict == "UNCLEAR" and line.reason:
-            names.setdefault(line.reason, []).append(line.name)
+    for row in comparison.rows:
+        if row.verdict == "UNCLEAR" and row.reason:
+            names.setdefault(row.reason, []).append(row.name)
     return [f"UNCLEAR, {reason}: {', '.join(sharing)}." for reason, sharing in names.items()]
 
 

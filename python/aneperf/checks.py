@@ -1,0 +1,31 @@
+"""Checks of arguments: each returns the value, or raises ArgumentError naming the argument and the value."""
+
+import math
+from collections.abc import Iterable
+from numbers import Real
+
+from .errors import ArgumentError
+
+
+def positive(name: str, value: object) -> float:
+    """Return `value` as a float if it is a positive, finite number."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value) or value <= 0:
+        raise ArgumentError(f"{name} must be a positive, finite number, not {value!r}")
+    return float(value)
+
+
+def count(name: str, value: object, least: int = 1, most: int | None = None) -> int:
+    """Return `value` if it is an integer of at least `least` and at most `most`."""
+    largest = math.inf if most is None else most
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= largest:
+        allowed = f"of at least {least}" if most is None else f"from {least} to {most}"
+        raise ArgumentError(f"{name} must be an integer {allowed}, not {value!r}")
+    return value
+
+
+def choice(kind: str, name: object, known: Iterable[str]) -> str:
+    """Return `name` if it is one of `known`, the names of a kind of thing such as "probe"."""
+    names = tuple(known)
+    if not isinstance(name, str) or name not in names:
+        raise ArgumentError(f"no {kind} is called {name!r}: choose from {', '.join(names)}")
+    return name

@@ -1,0 +1,76 @@
+"""Comparison: two results row by row, or a result and the figures published for a chip."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from .display import Displayed
+from .measure import Estimate
+
+Verdict = Literal["FASTER", "SLOWER", "SAME", "UNCLEAR", "not comparable"]
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side of a compared row: the median of a measured row or of published figures, and its interval.
+
+    Published figures have no interval. With `is_range`, `ci_low` and `ci_high` are the lowest and the highest
+    figure.
+    """
+
+    median: float | None
+    ci_low: float | None
+    ci_high: float | None
+    unit: str | None
+    figures: int  # behind the median; 1 for a measured row
+    is_range: bool
+    doubt: str | None  # why there is no value, or why the interval is not to be trusted
+
+
+@dataclass(frozen=True)
+class ComparedRow:
+    """A key that both sides have. `ratio` is above 1 where the first is faster, None where unknown."""
+
+    key: str
+    name: str
+    first: Side
+    second: Side
+    ratio: Estimate | None
+    verdict: Verdict
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class Comparison(Displayed):
+    """The rows that two sides share: prints as a table, renders in a notebook, iterates over its rows."""
+
+    probe: str
+    first: str
+    second: str
+    rows: tuple[ComparedRow, ...]
+    only_first: tuple[str, ...]  # names of rows; for a suite, the number of rows of each probe
+    only_second: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    def to_dicts(self) -> list[dict[str, Any]]:
+        """Return a flat dict for each row: `pandas.DataFrame(comparison.to_dicts())`."""
+        return [
+            {
+                "key": row.key,
+                "first": row.first.median,
+                "second": row.second.median,
+                "unit": row.first.unit,
+                "ratio": row.ratio and row.ratio.value,
+                "ratio_low": row.ratio and row.ratio.ci_low,
+                "ratio_high": row.ratio and row.ratio.ci_high,
+                "verdict": row.verdict,
+                "reason": row.reason,
+            }
+            for row in self.rows
+        ]
+
+    def __iter__(self) -> Iterator[ComparedRow]:
+        return iter(self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
