@@ -1,4 +1,4 @@
-"""Which device: the Apple Neural Engine or its software emulator; and what machine it stands in."""
+"""Open a device, the Neural Engine or its emulator, and describe it and its machine."""
 
 import contextlib
 import datetime
@@ -13,14 +13,16 @@ from pathlib import Path
 import numpy as np
 
 from ._ane_native import CompileBudget, Device, __version__, open_emulator, open_neural_engine
+from .checks import count
+from .chips import profile_of
 from .errors import ArgumentError, DeviceUnavailable
 from .results import Environment
 
 DEFAULT_CHIP = "h16"
 UNAVAILABLE = "unavailable"
-STAND_IN = "aneperf stand-in"  # what the framework of tests/ane_framework calls its system
+STAND_IN = "aneperf stand-in"  # the system's name in the framework of tests/ane_framework
 
-# Why open() returned this device although the machine should have a better one.
+# Why open() returned the emulator although the machine should have a Neural Engine.
 _notes: "weakref.WeakKeyDictionary[Device, str]" = weakref.WeakKeyDictionary()
 
 
@@ -30,9 +32,9 @@ def open(
     """Open a device: "ane", "emulator" or "emulator:CHIP".
 
     None takes the environment variable ANEPERF_DEVICE; if it is not set, the Neural Engine of an
-    Apple-silicon Mac, or else the emulator. `chip` is the emulator's profile, such as "h16" (by default
-    ANEPERF_CHIP, or h16), and asks for the emulator if `device` is None, whatever ANEPERF_DEVICE says. An
-    integer `compile_budget` is the soft limit.
+    Apple-silicon Mac, or else the emulator. `chip` is what the emulator imitates, such as "M4 Max" or "h16"
+    (by default ANEPERF_CHIP, or h16), and asks for the emulator if `device` is None, whatever ANEPERF_DEVICE
+    says. An integer `compile_budget` is the soft limit.
     Raises ArgumentError, and DeviceUnavailable if the device asked for does not exist here.
     """
     variable = "ANEPERF_DEVICE" if device is None and chip is None else None
@@ -50,14 +52,14 @@ def open(
         variable, chip = "ANEPERF_CHIP", os.environ.get("ANEPERF_CHIP") or DEFAULT_CHIP
     budget = _budget(compile_budget, "emulator")
     with _blaming(variable):
-        emulator = open_emulator(chip, budget)
+        emulator = open_emulator(profile_of(chip), budget)
     if note:
         _notes[emulator] = note
     return emulator
 
 
 def opened(device: Device | str | None) -> Device:
-    """The device itself, or the one of that name. Raises as `open` does."""
+    """Return the device itself, or open the one of that name. Raises as `open` does."""
     if device is None or isinstance(device, str):
         return open(device)
     if not hasattr(device, "info"):
@@ -66,18 +68,18 @@ def opened(device: Device | str | None) -> Device:
 
 
 def name_of(device: Device) -> str:
-    """The name by which another process opens a device of the same kind."""
+    """Return the name by which another process opens a device of the same kind."""
     properties = device.info()
     return "ane" if properties["kind"] == "ane" else f"emulator:{properties['chip']}"
 
 
 def info(device: Device | str | None = None) -> Environment:
-    """What is known of the device and this machine: prints as a table; `to_dict()` gives it as data."""
+    """Describe the device and this machine: prints as a table; `to_dict()` gives it as data."""
     device = opened(device)
     properties = device.info()
     kind = "stand-in" if properties.get("system") == STAND_IN else properties["kind"]
     del properties["kind"]
-    properties.pop("cpu", None)  # of this machine, and so in a field of its own
+    properties.pop("cpu", None)  # the machine's, which has a field of its own
     system = platform.system()
     return Environment(
         aneperf=__version__,
@@ -101,27 +103,28 @@ def info(device: Device | str | None = None) -> Environment:
 
 
 def _choose(device: str | None, chip: str | None) -> tuple[str | None, str | None]:
-    """(kind or None for automatic, chip or None for the default)."""
+    """Return the kind of device, None for automatic, and the emulator's profile, None for the default."""
     for name, value in (("device", device), ("chip", chip)):
         if value is not None and not isinstance(value, str):
             raise ArgumentError(f"{name} must be a name or None, not {value!r}")
     if device is None:
-        return (None if chip is None else "emulator"), chip
+        return (None, None) if chip is None else ("emulator", profile_of(chip))
     kind, colon, named_chip = device.partition(":")
     if kind not in ("ane", "emulator") or (colon and not named_chip):
         raise ArgumentError(
             f"no device is called {device!r}: choose ane, emulator, or emulator:{DEFAULT_CHIP}"
         )
     if kind == "ane" and (colon or chip):
-        raise ArgumentError("a chip is a profile of the emulator; the Neural Engine has its own")
-    if colon and chip and named_chip != chip:
+        raise ArgumentError("a chip is for the emulator; the Neural Engine has its own")
+    profiles = [profile_of(name) for name in (named_chip or None, chip) if name is not None]
+    if len(set(profiles)) > 1:
         raise ArgumentError(f"device {device!r} and chip {chip!r} name two chips")
-    return kind, chip or named_chip or None
+    return kind, profiles[0] if profiles else None
 
 
 @contextlib.contextmanager
 def _blaming(variable: str | None) -> Iterator[None]:
-    """Let a refusal name the environment variable that the refused value came from, if from one."""
+    """Name the environment variable that a refused value came from, if any, in the error's message."""
     try:
         yield
     except ArgumentError as error:
@@ -136,18 +139,17 @@ def _budget(budget: CompileBudget | int | None, kind: str) -> CompileBudget:
         return default
     if isinstance(budget, CompileBudget):
         return budget
-    if isinstance(budget, bool) or not isinstance(budget, int) or budget < 1:
-        raise ArgumentError(f"compile_budget must be a positive integer or a CompileBudget, not {budget!r}")
+    count("compile_budget", budget)
     if kind == "ane" and budget > default.hard:
         raise ArgumentError(
-            f"a compile budget of {budget} is more than the {default.hard} that the Neural Engine's compiler "
-            "serves in one process"
+            f"a compile budget of {budget} is more than the {default.hard} compiles that the Neural Engine "
+            "allows one process"
         )
     return CompileBudget(soft=budget, hard=max(budget, default.hard))
 
 
 def _speed_variables() -> dict[str, str]:
-    """Those of the process's environment that change speed; bytes that are no UTF-8 become question marks."""
+    """Return the environment variables that change speed; bytes that are no UTF-8 become question marks."""
     variables = sorted(os.environ.items())
     return {
         name: value.encode(errors="replace").decode()
@@ -173,7 +175,7 @@ def _cpu_name(system: str) -> str:
     if system == "Darwin":
         name = _command("sysctl", "-n", "machdep.cpu.brand_string")
     else:
-        # An Arm /proc/cpuinfo has numbers where x86 has a name; lscpu knows what they stand for.
+        # On Arm, /proc/cpuinfo has numbers instead of a name; lscpu translates them.
         name = _field("model name", _text(Path("/proc/cpuinfo"))) or _field("Model name", _command("lscpu"))
     return name or platform.processor() or platform.machine()
 
@@ -200,7 +202,7 @@ def _memory_bytes(system: str) -> int | None:
 
 
 def linux_power(folder: Path) -> str:
-    """What the kernel's power supplies in `folder` say: "AC power", "battery" or "unavailable"."""
+    """Read the kernel's power supplies in `folder`: "AC power", "battery" or "unavailable"."""
     supplies = [(_text(supply / "type"), supply) for supply in sorted(folder.glob("*"))]
     if any(_text(supply / "status") == "Discharging" for kind, supply in supplies if kind == "Battery"):
         return "battery"
@@ -214,7 +216,7 @@ def _mac_power() -> str:
 
 
 def mac_power(supply: str, settings: str) -> str:
-    """What `pmset -g batt` and `pmset -g` say: "AC Power", "Battery Power, low power mode", "unavailable"."""
+    """Read `pmset -g batt` and `pmset -g`: "AC Power", "Battery Power, low power mode", "unavailable"."""
     source = re.search(r"drawing from '([^']+)'", supply)
     if not source:
         return UNAVAILABLE
@@ -223,7 +225,7 @@ def mac_power(supply: str, settings: str) -> str:
 
 
 def mac_thermal(report: str) -> str:
-    """What `pmset -g therm` says: "no warning recorded", "CPU speed limit 70 %", "unavailable"."""
+    """Read `pmset -g therm`: "no warning recorded", "CPU speed limit 70 %", "unavailable"."""
     if limit := re.search(r"CPU_Speed_Limit\s*=\s*(\d+)", report):
         return f"CPU speed limit {limit[1]} %"
     return "no warning recorded" if "No thermal warning" in report else UNAVAILABLE

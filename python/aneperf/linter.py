@@ -1,4 +1,4 @@
-"""What of a program is known to fail, to be slow or to give wrong numbers on a generation of the engine.
+"""Find constructs known to fail, to be slow or to give wrong numbers on a generation of the engine.
 
 docs/lint.md lists the rules with their sources.
 """
@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from . import _ane_native as native
+from .chips import profile_of
 from .errors import ArgumentError
 from .mil import Graph, Operation, Program, Tensor, parse
 
@@ -21,10 +22,10 @@ Severity = Literal["fails", "wrong numbers", "slow"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One construct, by its line in the program's text."""
+    """A hazard of one construct, at a line of the program's text; None if it concerns the whole program."""
 
     line: int | None
-    op: str  # or "port", "program"
+    op: str  # the operation, "port", "const" or "program"
     severity: Severity
     reason: str
     remedy: str
@@ -34,19 +35,20 @@ class Finding:
         return f"{where}{self.op} {self.severity}: {self.reason}. {self.remedy}."
 
 
-def lint(program: Program | str, profile: str = "h16") -> list[Finding]:
-    """Every known hazard of `program`, or of MIL text, on the chip of that profile, in the order of lines.
+def lint(program: Program | str, chip: str = "h16") -> list[Finding]:
+    """List every known hazard of `program`, or of MIL text, on a chip such as "M4 Max" or "h16", by line.
 
-    The profile "none" has no hazards. Raises CompileError for text that is no MIL, ArgumentError for an
-    unknown profile.
+    The chip "none" has no hazards. Raises CompileError for text that is not MIL, ArgumentError for an unknown
+    chip.
     """
     if not isinstance(program, (Program, str)):
         raise ArgumentError(f"lint takes a mil.Program or MIL text, not {program!r}")
-    chip = native.chip_profile(profile)
+    generation = profile_of(chip)
+    profile = native.chip_profile(generation)
     graph = parse(program) if isinstance(program, str) else parse(program.text, program.weights)
-    if not chip["is_engine"]:
+    if not profile["is_engine"]:
         return []
-    context = _Context(graph, profile, chip)
+    context = _Context(graph, generation, profile)
     findings = [finding for rule in _PROGRAM_RULES for finding in rule(context)]
     for operation in context.operations:
         for ops, check in _OPERATION_RULES:
@@ -58,19 +60,19 @@ def lint(program: Program | str, profile: str = "h16") -> list[Finding]:
 
 
 class _Context:
-    """The program around an operation, and the chip."""
+    """The program around an operation, and the profile of the engine's generation."""
 
-    def __init__(self, graph: Graph, name: str, chip: dict[str, Any]) -> None:
+    def __init__(self, graph: Graph, generation: str, profile: dict[str, Any]) -> None:
         self.graph = graph
-        self.name = name
-        self.chip = chip
+        self.generation = generation
+        self.profile = profile
         self.operations = [s for s in graph.statements if isinstance(s, Operation)]
         self.producers = {result: o for o in self.operations for result in o.results}
         self.consumers: dict[Tensor, list[Operation]] = {}
         for operation in self.operations:
             for _, tensor in operation.operands():
                 self.consumers.setdefault(tensor, []).append(operation)
-        # Results of operations on constants alone are constants too.
+        # The results of operations whose operands are all constant are constants too.
         self.constants = {s for s in graph.statements if isinstance(s, Tensor)} | set(graph.blobs)
         for operation in self.operations:
             if all(self.is_constant(tensor) for _, tensor in operation.operands()):
@@ -80,7 +82,7 @@ class _Context:
         return tensor.constant is not None or tensor in self.constants
 
     def producer(self, tensor: Tensor) -> str:
-        """The operation that computes `tensor`, or nothing."""
+        """Return the name of the operation that computes `tensor`; empty if none does."""
         operation = self.producers.get(tensor)
         return "" if operation is None else operation.op
 
@@ -107,11 +109,11 @@ def _integers(operation: Operation, name: str) -> list[int]:
     return [int(value) for value in np.ravel(tensor.constant)]
 
 
-# Of one operation
+# Rules about one operation
 
 
 def _last_axis_slice(operation: Operation, context: _Context) -> Iterator[Problem]:
-    x, limit = _argument(operation, "x"), context.chip["slice_limit"]
+    x, limit = _argument(operation, "x"), context.profile["slice_limit"]
     begin = _integers(operation, "crop_width" if operation.op == "crop" else "begin")
     if x is None or not begin or not math.isfinite(limit):
         return
@@ -121,8 +123,8 @@ def _last_axis_slice(operation: Operation, context: _Context) -> Iterator[Proble
         return
     yield (
         "wrong numbers",
-        f"it starts inside the last axis, where {context.name} makes magnitudes past {limit:.0f} infinite",
-        "Slice another axis, or keep the values below",
+        f"it starts inside the last axis: {context.generation} makes magnitudes above {limit:.0f} infinite",
+        "Slice another axis, or keep the values smaller",
     )
 
 
@@ -133,7 +135,7 @@ def _run_time_weights(operation: Operation, context: _Context) -> Iterator[Probl
     if x.shape[0] > 1:
         yield "fails", "weights computed at run time need a batch of 1", "Use matmul"
     else:
-        yield "wrong numbers", "run-time weights are reported to be ignored on M3 Max", "Use matmul"
+        yield "wrong numbers", "run-time weights are reported as ignored on M3 Max", "Use matmul"
 
 
 def _tile(operation: Operation, context: _Context) -> Iterator[Problem]:
@@ -142,7 +144,7 @@ def _tile(operation: Operation, context: _Context) -> Iterator[Problem]:
 
 
 def _attention_mask(operation: Operation, context: _Context) -> Iterator[Problem]:
-    if context.chip["ignores_attention_mask"] and "attn_mask" in operation.arguments:
+    if context.profile["ignores_attention_mask"] and "attn_mask" in operation.arguments:
         yield "wrong numbers", "attn_mask is ignored", "Add the mask to the scores of a decomposed attention"
 
 
@@ -160,7 +162,7 @@ def _reduction_times_zero(operation: Operation, context: _Context) -> Iterator[P
     reduced = any(context.producer(tensor).startswith("reduce_") for tensor in operands)
     constants = [t.constant for t in operands if t.constant is not None and not isinstance(t.constant, str)]
     if reduced and any(not np.any(constant) for constant in constants):
-        yield "fails", "a reduction times 0 does not compile", "Leave the product out: it is 0"
+        yield "fails", "a reduction times 0 does not compile", "Omit the product: it is 0"
 
 
 def _square(operation: Operation, context: _Context) -> Iterator[Problem]:
@@ -182,24 +184,20 @@ def _bank_conflict(operation: Operation, context: _Context) -> Iterator[Problem]
     channels = {t.channels for t in (_argument(operation, "x"), *operation.results) if t and t.rank == 4}
     for count in sorted(channels & {4096, 8192}):
         reason = f"{count} channels, a power of two, ran at half the speed of {count * 9 // 8} on M4 Max"
-        yield (
-            "slow",
-            reason,
-            "Use a multiple of 512 that is no power of two",
-        )
+        yield "slow", reason, "Use a multiple of 512 that is not a power of two"
 
 
 def _wide_kernel(operation: Operation, context: _Context) -> Iterator[Problem]:
-    weight, most = _argument(operation, "weight"), context.chip["max_kernel_width"]
+    weight, most = _argument(operation, "weight"), context.profile["max_kernel_width"]
     if weight is not None and weight.width > most:
-        reason = f"the kernel is {weight.width} wide, and {context.name} takes at most {most}"
-        yield "fails", reason, "Split the kernel, or lay it along the height"
+        reason = f"the kernel is {weight.width} wide, and {context.generation} takes at most {most}"
+        yield "fails", reason, "Split the kernel, or put it along the height"
 
 
 def _absent(operation: Operation, context: _Context) -> Iterator[Problem]:
-    if operation.op == "topk" and not context.chip["has_topk"]:
+    if operation.op == "topk" and not context.profile["has_topk"]:
         yield "fails", "it came with h14 (M2)", "Compute it on the CPU"
-    if operation.op in ("sin", "cos") and not context.chip["has_sine"]:
+    if operation.op in ("sin", "cos") and not context.profile["has_sine"]:
         yield "fails", "it came with h15 (M3)", "Make the values constants, or compute them on the CPU"
 
 
@@ -218,15 +216,13 @@ _OPERATION_RULES: tuple[tuple[set[str], _Check], ...] = (
 )
 
 
-# Of the whole program
+# Rules about the whole program
 
 
 def _ports(context: _Context) -> Iterator[Finding]:
     for tensor in (*context.graph.inputs, *context.graph.outputs):
-        if tensor.dtype == "fp32" and not context.chip["casts_fp32"]:
-            reason = (
-                f"{tensor.name!r} is fp32, which the private framework is reported to refuse on M1 and M2"
-            )
+        if tensor.dtype == "fp32" and not context.profile["casts_fp32"]:
+            reason = f"{tensor.name!r} is fp32, which the private framework reportedly refuses on M1 and M2"
             yield Finding(tensor.line, "port", "fails", reason, "Use fp16, and convert on the CPU")
         elif tensor.dtype == "fp32":
             reason = f"{tensor.name!r} is fp32; fp16 ports were 37 % faster"
@@ -242,20 +238,18 @@ def _extents(context: _Context) -> Iterator[Finding]:
     matrices = {t for o in context.operations if o.op == "matmul" for _, t in o.operands()}
     results = [(t, o.op, o.line) for o in context.operations for t in o.results]
     tensors = [*((t, "port", t.line) for t in context.graph.inputs), *results]
-    # What a compressed weight stores is no tensor of the engine's.
+    # The engine sees a compressed weight only after decompression.
     stored = {t for o in context.operations if o.op.startswith("constexpr_") for _, t in o.operands()}
     constants = [t for t in context.graph.statements if isinstance(t, Tensor) and t not in stored]
     tensors += [(t, "const", t.line) for t in constants]
     for tensor, op, line in tensors:
         for index, extent in enumerate(tensor.shape):
             spatial = index >= tensor.rank - 2 and (tensor.rank > 2 or tensor in matrices)
-            most = context.chip["max_spatial_extent" if spatial else "max_extent"]
+            most = context.profile["max_spatial_extent" if spatial else "max_extent"]
             if extent > most:
                 kind = "a height, width or matrix axis" if spatial else "an axis"
-                reason = (
-                    f"{tensor.name!r} is {tensor.type}; {kind} of {context.name} has at most {most} elements"
-                )
-                yield Finding(line, op, "fails", reason, "Split it")
+                limit = f"{kind} of {context.generation} has at most {most} elements"
+                yield Finding(line, op, "fails", f"{tensor.name!r} is {tensor.type}; {limit}", "Split it")
 
 
 def _weights(context: _Context) -> Iterator[Finding]:
@@ -263,7 +257,7 @@ def _weights(context: _Context) -> Iterator[Finding]:
     constants += [t for operation in context.operations for _, t in operation.operands() if not t.name]
     stored = sum(tensor.type.bytes for tensor in constants if tensor.dtype != "string")
     size = f"{stored / _MEBIBYTE:.0f} MiB of constants"
-    if context.name == "h15" and stored > 60 * _MEBIBYTE:
+    if context.generation == "h15" and stored > 60 * _MEBIBYTE:
         reason = f"{size} in one program; more than 60 MiB failed to compile on M3 Max"
         yield Finding(None, "program", "fails", reason, "Cut it into several programs")
     elif stored > 32 * _MEBIBYTE:

@@ -2,7 +2,8 @@ import re
 
 import pytest
 
-from aneperf.chips import CAVEATS, CHIPS, SOURCES, find_chip, published, read_figures
+from aneperf import _ane_native as native
+from aneperf.chips import CAVEATS, CHIPS, SOURCES, find_chip, profile_of, published, read_figures
 from aneperf.errors import ArgumentError
 from aneperf.kernels.conv_stack import PUBLISHED
 from aneperf.probes.peak import peak as peak_probe
@@ -84,9 +85,9 @@ def test_chips_are_found_by_any_spelling(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("M4 Mac", "no chip is called 'M4 Mac'; there are M4 Max,"),
-        ("M9", "there are M5, M4, M3, M2, M1"),
-        ("Snapdragon", "there are M1, M1 Pro, .*M5 Max$"),
+        ("M4 Mac", "no chip is called 'M4 Mac': choose from M4 Max,"),
+        ("M9", "choose from M5, M4, M3, M2, M1"),
+        ("Snapdragon", "choose from M1, M1 Pro, .*M5 Max$"),
         ("", "no chip is called ''"),
         (7, "a chip is a name such as 'M4 Max', not 7"),
     ],
@@ -96,8 +97,20 @@ def test_unknown_chips(name: str, message: str) -> None:
         find_chip(name)
 
 
+def test_every_chip_and_generation_has_a_profile_that_the_emulator_knows() -> None:
+    for chip in CHIPS:
+        for name in (chip.name, chip.generation, chip.subtype or chip.name.lower()):
+            assert profile_of(name) == chip.generation
+        assert native.chip_profile(chip.generation)["is_engine"]
+    assert profile_of("none") == "none"
+    with pytest.raises(ArgumentError, match=r"no chip is called 'h18': choose from h"):
+        profile_of("h18")
+    with pytest.raises(ArgumentError, match=r"choose from M1, .*M5 Max, h13, .*, none$"):
+        profile_of("zzz")
+
+
 def test_a_chip_without_figures() -> None:
-    with pytest.raises(ArgumentError, match="no figures are published of M2 Pro; there are of M1 Max, "):
+    with pytest.raises(ArgumentError, match="no figures are published for M2 Pro: choose from M1 Max, "):
         published("M2 Pro")
 
 

@@ -119,6 +119,26 @@ def test_a_refused_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "ANEPERF" not in str(refusal.value)
 
 
+@pytest.mark.parametrize(
+    ("device", "chip", "profile"),
+    [
+        ("emulator:M4", None, "h16"),
+        ("emulator:m3 max", None, "h15"),
+        ("emulator:H13G", None, "h13"),
+        ("emulator", "Apple M5 Max", "h17"),
+        (None, "M2", "h14"),
+        ("emulator:h16", "M4 Max", "h16"),
+    ],
+)
+def test_a_chip_is_its_generation(device: str | None, chip: str | None, profile: str) -> None:
+    assert opened(device, chip=chip)["chip"] == profile
+
+
+def test_the_variable_may_name_a_chip(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANEPERF_CHIP", "M1 Ultra")
+    assert opened("emulator")["chip"] == "h13"
+
+
 @pytest.mark.parametrize("variable", ["ane", "emulator:none", "tpu"])
 def test_a_chip_asks_for_the_emulator_whatever_the_variable_says(
     monkeypatch: pytest.MonkeyPatch, variable: str
@@ -132,8 +152,8 @@ def test_a_chip_asks_for_the_emulator_whatever_the_variable_says(
     ("device", "chip"),
     [
         ("gpu", None), ("", None), ("emulator:", None), ("ane:h16", None), ("ANE", None), (7, None),
-        (b"ane", None), ("ane", "h16"), ("emulator:h16", "h13"), ("emulator", 16), ("emulator", "m4"),
-        (None, "m4"), (None, ""),
+        (b"ane", None), ("ane", "h16"), ("emulator:h16", "h13"), ("emulator", 16), ("emulator", "m9"),
+        (None, "m9"), (None, ""), ("emulator", ""),
     ],
 )  # fmt: skip
 def test_what_cannot_be_opened(device: Any, chip: Any) -> None:
@@ -161,7 +181,7 @@ def test_budget_of_the_engine() -> None:
 
 @pytest.mark.parametrize("budget", [0, -1, 1.5, "9", True])
 def test_bad_budgets(budget: Any) -> None:
-    with pytest.raises(ArgumentError, match="compile_budget must be a positive integer"):
+    with pytest.raises(ArgumentError, match="compile_budget must be an integer of at least 1"):
         aneperf.open("emulator", compile_budget=budget)
 
 

@@ -192,11 +192,16 @@ def test_profile_none_has_no_hazards() -> None:
     assert findings(lambda x: mil.tile(mil.sin(x), [1, 1, 1, 3]), (1, 1, 1, 33), chip="none") == []
 
 
+def test_a_chip_is_its_generation() -> None:
+    for name in ("M2", "m2 max", "h14g"):
+        assert findings(mil.sin, W, chip=name) == findings(mil.sin, W, chip="h14") == [("sin", "fails")]
+
+
 def test_what_lint_cannot_look_at() -> None:
     with pytest.raises(aneperf.ArgumentError, match="MIL text, not 7"):
         aneperf.lint(7)  # type: ignore[arg-type]
-    with pytest.raises(aneperf.ArgumentError, match="there is no chip profile"):
-        aneperf.lint(program(mil.relu, W), "m1")
+    with pytest.raises(aneperf.ArgumentError, match="no chip is called 'm9'"):
+        aneperf.lint(program(mil.relu, W), "m9")
     with pytest.raises(aneperf.CompileError):
         aneperf.lint("program(1.3)")
 

@@ -208,7 +208,7 @@ def test_refusals() -> None:
         ArgumentError, match="this peak result has no row in common with the other side: published figures"
     ):
         a_result(timed(1.0, depth=7, key="peak/conv512x7/sp64/fp32-ports")).compare("M4 Max")
-    with pytest.raises(ArgumentError, match="no chip is called 'M4 Mxa'; there are M4 Max"):
+    with pytest.raises(ArgumentError, match="no chip is called 'M4 Mxa': choose from M4 Max"):
         result.compare("M4 Mxa")
     with pytest.raises(ArgumentError, match="a Result or a chip's name, not with 7"):
         result.compare(7)  # type: ignore[arg-type]

@@ -1,24 +1,24 @@
-"""What is published of the chips: their table, figures measured by others, and comparison with them.
+"""The table of chips, and the figures that others published for them.
 
-A row of a result and a published figure are of the same thing exactly if they have the same key. A key says
-what was run, in parts from the general to the particular, in lower case, and nothing of where:
+A row of a result and a published figure describe the same thing exactly if they have the same key. A key says
+what was run, in parts from the general to the particular, in lower case, and not where it ran:
 
     peak/conv512x128/sp64/fp32-ports          probe / kernel: channels x layers / positions / ports
     sweep, sram, latency, sustained/...       in the same form
     int8/conv512x128/sp64x64/w8a8             sp64 is 1 x 64 positions, sp64x64 is 64 x 64; precision
     dispatch/conv64x1/sp32/fp16-ports         or another path of a call, such as real-time, for the ports
-    dispatch/intercept                        what is left at no work
+    dispatch/intercept                        time per call at no work
     qos/21/conv256x1/sp64                     then /first, /compile or /load for those times
     training/static/stories110m/step          pipeline / model / component of a step; compile: of 10 steps
 
-The figures are in `published.csv`, one a line: key, chip, value with the lowest and highest if a range was
-published, unit, TFLOPS as printed beside, whether measured, quoted or failed, where and when, by whom, the
-source (`SOURCES`) and what is wrong with it (`CAVEATS`). Left out are repeats of a figure, single steps of
-training, running means, shares and speed-ups computed from other figures, claims without a measurement, and
-what ran on no Neural Engine.
+The figures are in `published.csv`, one a line: key, chip, value with the lowest and highest of a published
+range, unit, TFLOPS printed with it, status (measured, quoted or failed), macOS, machine, date, contributor,
+source (`SOURCES`) and known faults (`CAVEATS`). Left out are repeats of a figure, single steps of training,
+running means, shares and speed-ups computed from other figures, claims without a measurement, and runs
+without a Neural Engine.
 """
 
-from .catalog import CHIPS, Chip, find_chip
+from .catalog import CHIPS, Chip, find_chip, profile_of
 from .published import CAVEATS, SOURCES, Figure, published, read_figures
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "Chip",
     "Figure",
     "find_chip",
+    "profile_of",
     "published",
     "read_figures",
 ]

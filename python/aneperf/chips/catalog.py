@@ -1,23 +1,27 @@
-"""The chips: the generation of their engine, its cores, and the peak that is claimed for it."""
+"""The chips: their engine's generation, its cores, and the peak claimed for it."""
 
 import difflib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from ..errors import ArgumentError
+
+T = TypeVar("T")
 
 _REPORT = "maderix/ANE, benchmarks/community_results.json and ANE_BENCHMARK_REPORT.md, as rated"
 
 
 @dataclass(frozen=True)
 class Chip:
-    """A chip of Apple's. `claimed_tops` is a claim, not a measurement, and None where none was published."""
+    """An Apple chip. `claimed_tops` is a claim, not a measurement; None if none was published."""
 
     name: str
-    generation: str  # of the engine: "h16"; M(n) has h(n + 12) on every chip that was asked
-    subtype: str | None  # as the engine names itself: "h16g"; None where nobody published it
+    generation: str  # of the engine: "h16"; M(n) had h(n + 12) wherever it was read out
+    subtype: str | None  # the engine's own name, such as "h16g"; None if nobody published it
     cores: int  # of the engine, from a table in Apple's framework rather than from the hardware
     claimed_tops: float | None
-    claim: str  # whose, and of what
+    claim: str  # who claims it, and for which data type
 
 
 CHIPS: tuple[Chip, ...] = (
@@ -42,16 +46,38 @@ CHIPS: tuple[Chip, ...] = (
 )
 
 
+_PROFILES: dict[str, str] = {
+    **{chip.name: chip.generation for chip in CHIPS},
+    **{chip.generation: chip.generation for chip in CHIPS},
+    "none": "none",
+}
+_SUBTYPES = {chip.subtype: chip.generation for chip in CHIPS if chip.subtype}
+
+
 def find_chip(name: str) -> Chip:
-    """The chip of that name: "M4 Max", "m4max" or "Apple M4 Max". Raises ArgumentError with near matches."""
+    """Return the chip called "M4 Max", "m4max" or "Apple M4 Max". Raises ArgumentError with near matches."""
+    return _find(name, {chip.name: chip for chip in CHIPS})
+
+
+def profile_of(name: str) -> str:
+    """Return the emulator's profile of a chip or an engine: "h16" for "M4 Max", "h16" and "h16g".
+
+    "none", plain fp16 arithmetic without an engine's limits, is its own profile. Raises ArgumentError with
+    near matches.
+    """
+    return _SUBTYPES.get(str(name).lower()) or _find(name, _PROFILES)
+
+
+def _find(name: str, known: Mapping[str, T]) -> T:
     if not isinstance(name, str):
         raise ArgumentError(f"a chip is a name such as 'M4 Max', not {name!r}")
-    chips = {_plain(chip.name): chip for chip in CHIPS}
-    if chip := chips.get(_plain(name)):
-        return chip
-    near = difflib.get_close_matches(_plain(name), chips, n=6, cutoff=0.5) or list(chips)
-    meant = ", ".join(chips[match].name for match in near)
-    raise ArgumentError(f"no chip is called {name!r}; there are {meant}")
+    names = {_plain(spelled): spelled for spelled in known}
+    if found := names.get(_plain(name)):
+        return known[found]
+    near = difflib.get_close_matches(_plain(name), names, n=6, cutoff=0.5) or list(names)
+    raise ArgumentError(
+        f"no chip is called {name!r}: choose from {', '.join(names[match] for match in near)}"
+    )
 
 
 def _plain(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Published figures, each with its source and with what is known to be wrong with it."""
+"""Published figures, each with its source and its known faults."""
 
 import csv
 import io
@@ -32,32 +32,33 @@ SOURCES: Mapping[str, str] = {
 CAVEATS: Mapping[str, str] = {
     "assumed-chip": "The source names no chip; its project's own machine is an M4.",
     "assumed-ports": "The source does not say the data type of the ports; fp16 is assumed.",
-    "coreml": "Run through Core ML, by the source's own words, not through the private framework.",
-    "forward-only": "Holds the forward evaluations alone: the published pipeline times no backward one.",
+    "coreml": "Run through Core ML, according to the source, not through the private framework.",
+    "forward-only": "Forward evaluations only: the published pipeline does not time backward ones.",
     "from-rate": "A time computed from the published TFLOPS, not published itself.",
-    "gqa-order": "The published forward and backward pass pair query with key heads differently.",
-    "half-area": "At half the positions of its neighbours in the published table (32 for 64).",
-    "no-rope": "The published static pipeline leaves out rotary embeddings, and so does less.",
-    "nominal-flops": "Nominal operations of a step over all of its time, the CPU's share included.",
-    "percent": "Published beside a percentage of the peak that is 1,000 times the share of 19 TFLOPS.",
-    "range": "The middle of a published range, which is between `low` and `high`.",
+    "gqa-order": "The published forward and backward passes pair query and key heads differently.",
+    "half-area": "At half the positions of its neighbors in the published table (32 instead of 64).",
+    "no-rope": "The published static pipeline leaves out rotary embeddings, and so does less work.",
+    "nominal-flops": "Nominal operations of a step over all of its time, including the CPU's share.",
+    "percent": "Published with a percentage of the peak that is 1,000 times the share of 19 TFLOPS.",
+    "range": "The middle of a published range, from `low` to `high`.",
     "rounded": "Published as approximate.",
     "shared-weights": (
-        "The tool leaves the payload offsets of its weight file at 0, so that the layers may read the same "
-        "weights; where the sizes it declares are checked, it does not compile."
+        "The tool leaves the payload offsets of its weight file at 0, so all layers may read the same "
+        "weights; where the declared sizes are checked, it does not compile."
     ),
     "swapped": (
-        "m5max_result.md swaps the two M5 machines: 12.17 TFLOPS are the 32 GB one's, 12.44 the 16 GB one's."
+        "m5max_result.md swaps the two M5 machines: 12.17 TFLOPS belong to the one with 32 GB, 12.44 to the "
+        "one with 16 GB."
     ),
     "ten-calls": "The mean of 10 calls.",
-    "unchecked": "The mean of 50 calls after 10; nobody checked what they computed.",
-    "untimed-wait": "The wait that takes long is not in it: the published pipeline does not time that one.",
+    "unchecked": "The mean of 50 calls after 10; the outputs were not checked.",
+    "untimed-wait": "Without the longest wait, which the published pipeline does not time.",
 }
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A published figure: `value` in `unit`, None if it failed, as key and chip (`aneperf.chips`) say."""
+    """A published figure: `value` in `unit`, None if the run failed. `aneperf.chips` explains the key."""
 
     key: str
     chip: str
@@ -65,7 +66,7 @@ class Figure:
     low: float | None  # of a published range
     high: float | None
     unit: str
-    tflops: float | None  # published beside a time
+    tflops: float | None  # published with a time
     status: Kind
     macos: str | None
     machine: str | None
@@ -76,17 +77,17 @@ class Figure:
 
 
 def published(chip: str) -> tuple[Figure, ...]:
-    """The figures of a chip. Raises ArgumentError for a chip that is unknown or has none."""
+    """Return the figures of a chip. Raises ArgumentError for a chip that is unknown or has none."""
     name = find_chip(chip).name
     figures = tuple(figure for figure in _shipped() if figure.chip == name)
     if not figures:
         known = ", ".join(dict.fromkeys(figure.chip for figure in sorted(_shipped(), key=lambda f: f.chip)))
-        raise ArgumentError(f"no figures are published of {name}; there are of {known}")
+        raise ArgumentError(f"no figures are published for {name}: choose from {known}")
     return figures
 
 
 def read_figures(text: str) -> tuple[Figure, ...]:
-    """The figures of a table in the form of `published.csv`. Raises ArgumentError, naming line and column."""
+    """Read a table in the form of `published.csv`. Raises ArgumentError, naming line and column."""
     reader = csv.reader(io.StringIO(text), strict=True)
     names = [field.name for field in fields(Figure)]
     try:
