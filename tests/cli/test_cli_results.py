@@ -116,8 +116,8 @@ def test_export(chip: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["compare", "EMULATED", "M9"], "no chip is called 'M9'; there are M5, "),
-        (["compare", "EMULATED", "M2 Pro"], "no figures are published of M2 Pro; there are of M1 Max, "),
+        (["compare", "EMULATED", "M9"], "no chip is called 'M9': choose from M5, "),
+        (["compare", "EMULATED", "M2 Pro"], "no figures are published for M2 Pro: choose from M1 Max, "),
         (["compare", "EMULATED", "gone.json"], "gone.json: cannot read: No such file or directory"),
         (["compare", "gone.json", "M4"], "gone.json: cannot read: No such file or directory"),
         (["compare", "EMULATED", "TORN"], "torn.json: not JSON, or cut short"),
