@@ -4,12 +4,12 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
-from aneperf.cli import main as cli
 from aneperf.results import Result
+from support.command import Outcome
 from support.fakes import a_result, a_row, an_environment
 
 MAC = an_environment(device="ane", chip="Apple M4 Max", os="macOS 26.3", memory_bytes=128 * 2**30)
@@ -40,11 +40,6 @@ def chip(tmp_path: Path) -> str:
     return saved(tmp_path / "chip.json", a_result(row, environment=MAC))
 
 
-def run(*arguments: str) -> tuple[int, str]:
-    outcome = CliRunner().invoke(cli.app, arguments, catch_exceptions=False)
-    return outcome.exit_code, outcome.output
-
-
 def command(*arguments: str, columns: str = "80") -> subprocess.CompletedProcess[str]:
     """The command as a user runs it: what stands on which stream, and how it exits."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "COLUMNS": columns}
@@ -58,28 +53,28 @@ def command(*arguments: str, columns: str = "80") -> subprocess.CompletedProcess
     )
 
 
-def test_compare_two_files(emulated: str) -> None:
-    code, output = run("compare", emulated, emulated)
-    assert code == 0
-    assert "SAME" in output
-    assert "1.00x" in output
+def test_compare_two_files(run: Any, emulated: str) -> None:
+    outcome = run("compare", emulated, emulated)
+    assert outcome.code == 0
+    assert "SAME" in outcome.out
+    assert "1.00x" in outcome.out
 
 
-def test_compare_with_a_chip(chip: str, emulated: str) -> None:
-    assert "SLOWER" in run("compare", chip, "m4 max")[1]
-    code, output = run("compare", emulated, "M4 Max")
-    assert code == 0
-    assert "not comparable: emulator" in output
+def test_compare_with_a_chip(run: Any, chip: str, emulated: str) -> None:
+    assert "SLOWER" in run("compare", chip, "m4 max").out
+    outcome = run("compare", emulated, "M4 Max")
+    assert outcome.code == 0
+    assert "not comparable: emulator" in outcome.out
 
 
-def test_compare_can_fail(chip: str) -> None:
-    assert run("compare", chip, "M4 Max")[0] == 0
-    assert run("compare", chip, "M4 Max", "--fail-if-slower")[0] == 1
-    assert run("compare", chip, chip, "--fail-if-slower")[0] == 0
+def test_compare_can_fail(run: Any, chip: str) -> None:
+    assert run("compare", chip, "M4 Max").code == 0
+    assert run("compare", chip, "M4 Max", "--fail-if-slower").code == 1
+    assert run("compare", chip, chip, "--fail-if-slower").code == 0
 
 
-def test_compare_prints_json(chip: str) -> None:
-    (line,) = json.loads(run("compare", chip, "M4 Max", "--json")[1])
+def test_compare_prints_json(run: Any, chip: str) -> None:
+    (line,) = json.loads(run("compare", chip, "M4 Max", "-o", "-").out)
     assert line["verdict"] == "SLOWER"
     assert line["ratio"] == pytest.approx(0.38 / 1.9)
 
@@ -95,21 +90,23 @@ def test_a_pipe_gets_whole_lines_whatever_the_terminal(emulated: str, columns: s
     assert "\x1b" not in outcome.stdout
 
 
-def test_validate(emulated: str) -> None:
-    code, output = run("validate", emulated)
-    assert code == 0
-    assert "a result of aneperf 0.1.0, schema version 1: peak, 1 rows (1 ok); software emulator" in output
-    assert json.loads(run("validate", "--schema")[1])["title"] == "aneperf result"
+def test_validate(run: Any, emulated: str) -> None:
+    outcome = run("validate", emulated)
+    assert outcome.code == 0
+    assert (
+        "a result of aneperf 0.1.0, schema version 1: peak, 1 rows (1 ok); software emulator" in outcome.out
+    )
+    assert json.loads(run("validate", "--schema").out)["title"] == "aneperf result"
 
 
-def test_export(chip: str, tmp_path: Path) -> None:
-    entry = json.loads(run("export", "--community", chip)[1])
+def test_export(run: Any, chip: str, tmp_path: Path) -> None:
+    entry = json.loads(run("export", "--community", chip).out)
     assert (entry["chip"], entry["peak_tflops_inmem"], entry["ms_per_step"]) == (
         "M4 Max",
         2.26,
         "unavailable",
     )
-    assert run("export", "--community", chip, "--output", str(tmp_path / "e.json")) == (0, "")
+    assert run("export", "--community", chip, "-o", str(tmp_path / "e.json")) == Outcome(0, "", "")
     assert json.loads((tmp_path / "e.json").read_text()) == entry
 
 

@@ -17,7 +17,6 @@ import pytest
 from rich.console import Console
 
 import aneperf
-from aneperf.cli import main as cli
 from aneperf.cli.live import LiveView, sparkline
 from aneperf.training.accounting import COMPONENTS
 from aneperf.training.events import CheckpointSaved, Event, WorkerReplaced
@@ -47,19 +46,6 @@ def device_name(pytestconfig: pytest.Config) -> str:
     return str(pytestconfig.getoption("--device"))
 
 
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
-    """The command, as a user runs it."""
-
-    def run(*arguments: str) -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["aneperf", *arguments])
-        with pytest.raises(SystemExit) as exit:
-            cli.main()
-        return Outcome(int(exit.value.code or 0), *capsys.readouterr())
-
-    return run
-
-
 def test_train_in_a_pipe(run: Any, device_name: str) -> None:
     outcome = run("train", *SMALL, "--device", device_name)
     assert outcome.code == 0
@@ -79,7 +65,7 @@ def test_train_in_a_pipe(run: Any, device_name: str) -> None:
 
 
 def test_the_verb_trains_as_the_function_does(run: Any, device_name: str, tmp_path: Path) -> None:
-    paths = {name: tmp_path / name for name in ("json", "telemetry", "trace", "checkpoints", "save")}
+    paths = {name: tmp_path / name for name in ("output", "telemetry", "trace", "checkpoints", "save")}
     options = [word for name, path in paths.items() for word in (f"--{name}", str(path))]
     outcome = run(
         *("train", *SHAPE, *options, "--device", device_name, "--pipeline", "static-ane", "--steps", "12"),
@@ -115,14 +101,14 @@ def test_the_verb_trains_as_the_function_does(run: Any, device_name: str, tmp_pa
     losses = [line["loss"] for line in lines if line["type"] == "step"]
     assert losses == pytest.approx(expected.losses, abs=1e-6)
     json.loads(paths["trace"].read_text())
-    assert run("validate", str(paths["json"])).code == 0
+    assert run("validate", str(paths["output"])).code == 0
     _, saved = aneperf.training.llama2c.load_llama2c(paths["save"])
     for name, value in expected.parameters.items():
         np.testing.assert_array_equal(saved[name], value)
 
 
 def test_train_prints_json(run: Any, device_name: str) -> None:
-    outcome = run("train", *SMALL, "--device", device_name, "--json", "-")
+    outcome = run("train", *SMALL, "--device", device_name, "-o", "-")
     assert outcome.code == 0
     assert json.loads(outcome.out)["probe"] == "train"
     assert "step 0 " in outcome.err
@@ -166,7 +152,7 @@ def small_file(tmp_path: Path, content: bytes) -> str:
         (["--checkpoints", "FILE"], "is not a folder"),
         (["--checkpoints", "NEW", "--resume"], "has no checkpoint"),
         (["--device", "gpu"], "no device is called 'gpu'"),
-        (["--json", "NEW/x"], "does not exist: create it first"),
+        (["-o", "NEW/x"], "does not exist: create it first"),
         (["--trace", "NEW/x"], "does not exist: create it first"),
         (["--telemetry", "NEW/x"], "cannot write"),
         (["--save", "NEW/x"], "does not exist: create it first"),
@@ -203,7 +189,7 @@ def test_shared_memory_that_is_too_small(run: Any, monkeypatch: pytest.MonkeyPat
 
 
 def test_other_shapes(tmp_path: Path) -> None:
-    reshaped = aneperf.cli.training._reshaped
+    reshaped = aneperf.cli.training_run._reshaped
     shape = reshaped("stories15m", None, {"dim": 128, "heads": 4})
     assert (shape.dim, shape.heads, shape.kv_heads, shape.head_dim, shape.layers) == (128, 4, 4, 32, 6)
     presets = aneperf.training.models.PRESETS
@@ -341,7 +327,7 @@ def test_a_terminal_gets_the_live_view(
         def isatty(self) -> bool:
             return True
 
-    for name, other in (("stdout", []), ("stderr", ["--json", "-"])):
+    for name, other in (("stdout", []), ("stderr", ["-o", "-"])):
         terminal = Terminal()
         monkeypatch.setenv("TERM", "xterm")
         with monkeypatch.context() as patch:
@@ -368,10 +354,3 @@ def test_sparkline() -> None:
     assert sparkline([0.0, 1.0, float("nan")], 10) == "▁█"
     assert len(sparkline([float(n) for n in range(1000)], 40)) == 40
     assert sparkline([1.0, float("inf")], 10) == "▁▁"
-
-
-def test_the_readme_has_every_verb() -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    verbs = [command.name or command.callback.__name__ for command in cli.app.registered_commands]  # type: ignore[union-attr]
-    assert [verb for verb in verbs if f"`{verb}`" not in readme and f"aneperf {verb}" not in readme] == []
-    assert all(f"| `{verb}` | " in readme for verb in ("train", "generate", "data"))

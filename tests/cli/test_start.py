@@ -24,3 +24,19 @@ def test_every_public_name_is_there() -> None:
         assert getattr(aneperf, name) is not None
     with pytest.raises(AttributeError, match="module 'aneperf' has no attribute 'pique'"):
         aneperf.pique  # type: ignore[attr-defined]  # noqa: B018
+
+
+@pytest.mark.parametrize("argument", ["--version", "--help"])
+def test_the_command_starts_light(argument: str) -> None:
+    program = f"""
+import sys
+from aneperf.cli.main import main
+sys.argv = ["aneperf", {argument!r}]
+try:
+    main()
+finally:
+    print(*sys.modules, file=sys.stderr)
+"""
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert run.stdout
+    assert not {"numpy", "rich", "msgspec"} & set(run.stderr.split())

@@ -422,7 +422,7 @@ def test_verbs(
 ) -> None:
     # Other tests may have used the compiles of this process.
     monkeypatch.setattr("aneperf.device.open", lambda *args, **kwargs: emulator)
-    outcome = run(verb, "--device", "emulator", "--json", str(tmp_path / "r.json"))
+    outcome = run(verb, "--device", "emulator", "-o", str(tmp_path / "r.json"))
     assert outcome.code == 0
     assert outcome.out.startswith(f"aneperf {verb}\nSoftware emulator on ")
     assert max(map(len, outcome.out.splitlines())) <= 80

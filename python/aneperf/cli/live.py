@@ -10,7 +10,6 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from ..errors import AneError
 from ..report.columns import significant
 from ..training.accounting import COMPONENTS, StepTimes, published_times, step_flops
 from ..training.config import TrainingConfig
@@ -23,6 +22,7 @@ from ..training.events import (
     StepDone,
     WorkerReplaced,
 )
+from .terminal import write
 
 _SPARKS = "▁▂▃▄▅▆▇█"
 _COLOURS = ("green", "cyan", "magenta", "yellow", "blue", "red", "white")
@@ -109,12 +109,8 @@ class Lines:
             self._say(f"[RESUMED step {began.first_step}, loss={loss}]")
 
     def _say(self, line: str) -> None:
-        if self._stream is None:
-            return
-        try:
-            print(line, file=self._stream, flush=True)
-        except OSError as error:
-            raise AneError(f"cannot write the output: {error.strerror}") from error
+        if self._stream is not None:
+            write(line, self._stream)
 
 
 class LiveView:

@@ -1,113 +1,133 @@
-"""The `aneperf` command: one verb for each thing a user wants."""
+"""The `aneperf` command: its verbs by section, and what ends it."""
 
 import os
 import sys
-from pathlib import Path
-from typing import Annotated, NoReturn
 
-import msgspec
-import typer
+import click
+from click.shell_completion import shell_complete
 
-from .. import device as devices
-from .._ane_native import __version__
-from ..errors import AneError, ArgumentError
-from ..files import one_line
-from ..linter import lint as run_lint
-from ..probes.registry import PROBES
-from ..report.table import lay_out_environment
-from . import probes as cli_probes
-from . import results as cli_results
-from . import training as cli_training
-from .probes import Chip, DeviceName
-from .terminal import say, write
+from .. import __version__
+from ..errors import AneError
+from ..probes.registry import PROBES, SUITE
+from .probes import info, probe_verb
+from .programs import lint
+from .results import compare, export, validate
+from .terminal import INTERRUPTED, PIPE_CLOSED, REFUSED, say, write
+from .training import data, generate, train
 
-app = typer.Typer(
-    help="Measure the Apple Neural Engine, or the software emulator that stands in for it.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
+_BY_WEIGHT = sorted(PROBES.values(), key=lambda probe: -probe.share)
+SECTIONS = {
+    "Measure": [info, *map(probe_verb, [SUITE, *_BY_WEIGHT])],
+    "Your programs": [lint],
+    "Compare and report": [compare, validate, export],
+    "Train": [train, generate, data],
+}
+COMPLETION = "_ANEPERF_COMPLETE"
+
+
+class _Verbs(click.Group):
+    """The verbs in the sections' order."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def resolve_command(
+        self, context: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name not in self.commands and not context.resilient_parsing:
+            import difflib
+
+            near = difflib.get_close_matches(name, self.commands, n=1)
+            meant = f" Did you mean {near[0]!r}?" if near else ""
+            context.fail(f"There is no verb {name!r}.{meant}")
+        return super().resolve_command(context, args)
+
+    def format_options(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        longest = max(map(len, self.commands))
+        for title, verbs in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(f"{verb.name:{longest}}", _summary(verb)) for verb in verbs])
+        click.Command.format_options(self, context, formatter)
+
+
+def _summary(verb: click.Command) -> str:
+    return (verb.help or "").partition("\n\n")[0]
+
+
+def _print_version(context: click.Context, option: click.Parameter, asked: bool) -> None:
+    if asked:
+        write(f"aneperf {__version__}", sys.stdout)
+        context.exit()
+
+
+@click.group(
+    cls=_Verbs,
+    commands={verb.name: verb for verbs in SECTIONS.values() for verb in verbs if verb.name},
+    context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
+    invoke_without_command=True,
+    subcommand_metavar="VERB [ARGS]...",
+    epilog=f"""\b
+Completion of verbs and options, for your shell's startup file:
+  bash  eval "$({COMPLETION}=bash_source aneperf)"
+  zsh   eval "$({COMPLETION}=zsh_source aneperf)"
+  fish  {COMPLETION}=fish_source aneperf | source""",
 )
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Print the version.",
+)
+@click.pass_context
+def app(context: click.Context) -> None:
+    """Measure the Apple Neural Engine, or the software emulator where there is none.
+
+    `aneperf VERB -h` lists a verb's options. With -o FILE a verb saves its result as JSON; -o - prints it.
+    """
+    if context.invoked_subcommand is None:
+        write(context.get_help(), sys.stderr)
+        context.exit(REFUSED)
 
 
 def main() -> None:
-    """Entry point of the `aneperf` command. Exits with 2 for what it cannot do, 1 for rows in error."""
+    """Run the command and exit.
+
+    The exit code is 0, 1 for rows in error, 2 for what cannot be done, 130 after Ctrl-C, or 141 where the
+    reader of the output has gone.
+    """
     # A closed stream is None, and print() would take standard output in standard error's place.
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
-    try:
-        app(prog_name="aneperf")
-    except (AneError, OSError) as error:
-        _give_up(error)
-
-
-def _give_up(error: Exception) -> NoReturn:
-    """One line on standard error, and nothing that the interpreter still would write when it ends."""
-    say(one_line(error))
+    code = _run()
     try:
         if sys.stdout is not None:
             sys.stdout.flush()
-    except OSError:
+    except OSError:  # the interpreter must not try again
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(2)
+    sys.exit(code)
 
 
-@app.callback(invoke_without_command=True)
-def options(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
-) -> None:
-    """Options of the command itself."""
-    if version:
-        write(f"aneperf {__version__}", sys.stdout)
-        raise typer.Exit
-
-
-def info(
-    device: DeviceName = None,
-    chip: Chip = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """What is known of the device and of this machine."""
-    environment = devices.info(devices.open(device, chip=chip))
-    if json:
-        write(msgspec.json.format(msgspec.json.encode(environment), indent=2).decode(), sys.stdout)
-    else:
-        write(lay_out_environment(environment), sys.stdout)
-
-
-def lint(
-    file: Annotated[
-        Path,
-        typer.Argument(metavar="FILE.mil", exists=True, dir_okay=False, help="MIL text to look through."),
-    ],
-    chip: Annotated[str, typer.Option("--chip", help="The generation: h13 (M1) to h17 (M5).")] = "h16",
-) -> None:
-    """What of a program is known to fail, be slow or be wrong.
-
-    Exits with 1 if something fails.
-    """
+def _run() -> int:
     try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ArgumentError(f"cannot read {file}: {error}") from None
-    findings = run_lint(text, chip)
-    for finding in findings:
-        place = f"{file}:{finding.line}" if finding.line else f"{file}"
-        print(f"{place}: {finding.severity}: {finding.op}: {finding.reason}. {finding.remedy}.")
-    if not findings:
-        print(f"{file}: nothing known against it on {chip}")
-    raise typer.Exit(1 if any(finding.severity == "fails" for finding in findings) else 0)
-
-
-_own = {verb.__name__ for verb in cli_probes.OWN}
-for _verb in cli_probes.OWN:
-    app.command()(_verb)
-for _probe in PROBES.values():
-    if _probe.name not in _own:
-        app.command(_probe.name, help=_probe.summary)(cli_probes.verb(_probe))
-for _verb in (
-    *(info, lint, cli_training.train, cli_training.generate, cli_training.data),
-    *(cli_results.compare, cli_results.validate, cli_results.export),
-):
-    app.command()(_verb)
+        if instruction := os.environ.get(COMPLETION):
+            return shell_complete(app, {}, "aneperf", COMPLETION, instruction)
+        with app.make_context("aneperf", sys.argv[1:]) as context:
+            return app.invoke(context) or 0
+    except click.exceptions.Exit as end:
+        return end.exit_code
+    except click.UsageError as error:
+        verb = error.ctx.command_path if error.ctx else "aneperf"
+        message = error.format_message()
+        say(f"{message[:1].lower()}{message[1:]} Try '{verb} --help'.")
+    except BrokenPipeError:
+        return PIPE_CLOSED
+    except KeyboardInterrupt:
+        say("interrupted")
+        return INTERRUPTED
+    except (AneError, OSError, MemoryError) as error:
+        say(str(error))
+    return REFUSED

@@ -1,46 +1,50 @@
-"""Verbs of the `aneperf` command for results that are already measured."""
+"""The verbs for results that are already measured."""
 
 import sys
 from pathlib import Path
-from typing import Annotated
 
-import msgspec
-import typer
+import click
 
-from ..errors import AneError, ArgumentError, ResultFileError
-from ..files import write_whole
-from ..report.community import community_entry
-from ..report.comparison_table import lay_out_comparison
-from ..results import Result
-from ..schema import check_numbers, result_schema
-from .terminal import write
+from ..errors import ArgumentError, ResultFileError
+from .options import FILE, OUTPUT, STANDARD_OUTPUT
+from .terminal import FAILED, save, show, to_json, write
 
-ResultFile = Annotated[Path, typer.Argument(metavar="FILE", help="A result that --json saved.")]
+_RESULT = click.Argument(["file"], type=FILE, metavar="FILE")
 
 
-def compare(
-    file: ResultFile,
-    other: Annotated[str, typer.Argument(metavar="FILE|CHIP", help="Another one, or a chip: 'M4 Max'.")],
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    fail_if_slower: Annotated[
-        bool, typer.Option("--fail-if-slower", help="Exit with 1 if a row is SLOWER than the other's.")
-    ] = False,
-) -> None:
-    """A result beside another, or beside a chip's published figures."""
+@click.command(
+    params=[
+        _RESULT,
+        click.Argument(["other"], metavar="FILE|CHIP"),
+        click.Option(["--fail-if-slower"], is_flag=True, help="Exit with 1 if a row of FILE is SLOWER."),
+        OUTPUT,
+    ]
+)
+def compare(file: Path, other: str, fail_if_slower: bool, output: Path | None) -> int:
+    """Compare a result with another, or with a chip's published figures.
+
+    FILE is a result saved with -o, and CHIP a name such as 'M4 Max'.
+    """
+    from ..report.comparison_table import lay_out_comparison
+    from ..results import Result
+
     comparison = Result.load(file).compare(Result.load(other) if _is_file(other) else other)
-    if json:
-        write(_json(comparison.to_dicts()), sys.stdout)
-    else:
-        write(lay_out_comparison(comparison), sys.stdout)
+    show(lay_out_comparison(comparison), comparison.to_dicts(), output)
     slower = any(line.verdict == "SLOWER" for line in comparison)
-    raise typer.Exit(1 if slower and fail_if_slower else 0)
+    return FAILED if slower and fail_if_slower else 0
 
 
-def validate(
-    file: Annotated[Path | None, typer.Argument(metavar="FILE", help="A result that --json saved.")] = None,
-    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of a result.")] = False,
-) -> None:
-    """Whether a file is a whole result whose numbers agree."""
+@click.command(
+    params=[
+        click.Argument(["file"], type=FILE, metavar="[FILE]", required=False),
+        click.Option(["--schema"], is_flag=True, help="Print the JSON Schema of a result."),
+    ]
+)
+def validate(file: Path | None, schema: bool) -> None:
+    """Check a result file: schema, completeness, consistent numbers."""
+    from ..results import Result
+    from ..schema import check_numbers, result_schema
+
     if (file is None) != schema:
         raise ArgumentError("validate takes a file, or --schema")
     if file is None:
@@ -60,35 +64,27 @@ def validate(
     )
 
 
-def export(
-    file: ResultFile,
-    community: Annotated[
-        bool, typer.Option("--community", help="As an entry of the community's list of machines.")
-    ] = False,
-    contributor: Annotated[str | None, typer.Option(metavar="NAME", help="Who measured it.")] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", metavar="FILE", help="Write there instead of printing.")
-    ] = None,
-) -> None:
-    """A result in a form that others keep."""
+@click.command(
+    params=[
+        _RESULT,
+        click.Option(["--community"], is_flag=True, help="As an entry of the community's list of machines."),
+        click.Option(["--contributor"], metavar="NAME", help="Name of who measured it."),
+        OUTPUT,
+    ]
+)
+def export(file: Path, community: bool, contributor: str | None, output: Path | None) -> None:
+    """Convert a result to a form that others collect."""
+    from ..report.community import community_entry
+    from ..results import Result
+
     if not community:
         raise ArgumentError("export needs a form: --community")
     try:
-        entry = _json(community_entry(Result.load(file), contributor=contributor))
+        entry = to_json(community_entry(Result.load(file), contributor=contributor))
     except ArgumentError as error:
         raise ArgumentError(f"{file}: {error}") from error
-    if output is None:
-        write(entry, sys.stdout)
-    else:
-        write_whole(output, f"{entry}\n".encode())
+    save(entry, output or STANDARD_OUTPUT)
 
 
 def _is_file(name: str) -> bool:
     return name.endswith(".json") or "/" in name or (bool(name) and Path(name).exists())
-
-
-def _json(value: object) -> str:
-    try:
-        return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
-    except ValueError as error:
-        raise AneError(f"JSON cannot hold this: {error}") from error

@@ -16,7 +16,7 @@ from .models import PRESETS
 def option(default: Any, section: str, help: str, *, metavar: str = "", flags: tuple[str, ...] = ()) -> Any:
     """Return a dataclass field that carries its help text.
 
-    In the command's help it stands under `section`, with `metavar` for its value; `flags` are its names there,
+    In the command's help it stands under `section`, with `metavar` for its value; `flags` are its names,
     by default the field's.
     """
     metadata = {"section": section, "help": help, "metavar": metavar, "flags": flags}

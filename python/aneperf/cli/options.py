@@ -1,0 +1,20 @@
+"""Options that several verbs have: one name for one thing."""
+
+from pathlib import Path
+
+import click
+
+FILE = click.Path(path_type=Path, readable=False)  # whether it can be read or written is for the verb to say
+STANDARD_OUTPUT = Path("-")
+
+DEVICE = click.Option(
+    ["--device"],
+    metavar="NAME",
+    help="ane, emulator or emulator:CHIP; by default ane where there is one.",
+)
+CHIP = click.Option(
+    ["--chip"], metavar="CHIP", help="Chip that the emulator follows, such as M4, 'M4 Max' or h16."
+)
+OUTPUT = click.Option(
+    ["-o", "--output"], type=FILE, metavar="FILE", help="Save the result as JSON; - prints it."
+)

@@ -1,0 +1,41 @@
+"""The verbs for a program of your own."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from ..errors import ArgumentError
+from .options import FILE
+from .terminal import FAILED, write
+
+
+@click.command(
+    params=[
+        click.Argument(["file"], type=FILE, metavar="FILE.mil"),
+        click.Option(
+            ["--chip"],
+            metavar="CHIP",
+            default="h16",
+            help="Chip to check for: M1 to M5, such as 'M4 Max', or h13 to h17.",
+        ),
+    ]
+)
+def lint(file: Path, chip: str) -> int:
+    """Check a MIL program for operations that fail, are slow or give wrong numbers.
+
+    Exits with 1 if one fails.
+    """
+    from ..linter import lint
+
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ArgumentError(f"cannot read {file}: {error}") from None
+    findings = lint(text, chip)
+    for finding in findings:
+        place = f"{file}:{finding.line}" if finding.line else f"{file}"
+        write(f"{place}: {finding.severity}: {finding.op}: {finding.reason}. {finding.remedy}.", sys.stdout)
+    if not findings:
+        write(f"{file}: no known problem on {chip}", sys.stdout)
+    return FAILED if any(finding.severity == "fails" for finding in findings) else 0

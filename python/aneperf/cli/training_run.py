@@ -1,0 +1,172 @@
+"""What the verb `train` takes and does: its options are the fields of `TrainOptions` and a model's sizes."""
+
+import sys
+from collections import defaultdict
+from dataclasses import Field, fields, replace
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import click
+
+from .. import device as devices
+from ..errors import AneError, ArgumentError
+from ..files import check_writable
+from ..kernels import TransformerConfig
+from ..report.plots import check_plot
+from ..report.training import lay_out_training
+from ..training.config import model_config
+from ..training.events import Began, Event
+from ..training.llama2c import check_shape
+from ..training.model_files import load_model
+from ..training.run import TrainOptions, train
+from .live import Lines, View, view
+from .options import CHIP, DEVICE, OUTPUT, STANDARD_OUTPUT
+from .terminal import INTERRUPTED, say, write_table
+from .terminal import save as save_text
+
+_PATH = click.Path(readable=False)
+_SIZES = {
+    "dim": "Channels",
+    "hidden": "Channels of the feed-forward layer",
+    "layers": "Layers",
+    "heads": "Query heads",
+    "kv_heads": "Key and value heads",
+    "head_dim": "Channels of a head",
+    "vocab": "Tokens in the vocabulary",
+    "seq": "Tokens in a sequence",
+}
+_BY_HAND = {
+    "device": [DEVICE, CHIP],
+    "resume": [
+        click.Option(["--resume"], is_flag=True, help="Resume from the last checkpoint."),
+        click.Option(["--resume-step"], type=int, metavar="STEP", help="Resume from this step's checkpoint."),
+    ],
+    "output": [OUTPUT],
+}
+
+
+def options_by_section() -> dict[str, list[click.Parameter]]:
+    """Return the options of `train` under the headings of its help."""
+    types = get_type_hints(TrainOptions)
+    sections: dict[str, list[click.Parameter]] = defaultdict(list)
+    for field in sorted(fields(TrainOptions), key=lambda field: field.kw_only is not False):
+        if field.metadata:
+            made = _BY_HAND.get(field.name) or [_option(field, types[field.name])]
+            sections[field.metadata["section"]] += made
+    sections["Model"] += [
+        click.Option(
+            [f"--{_dashed(name)}"], type=int, metavar="N", help=f"{meaning}, instead of the model's."
+        )
+        for name, meaning in _SIZES.items()
+    ]
+    sections["Output"] += [
+        click.Option(["--plot"], type=_PATH, metavar="FILE", help="Draw the losses; needs matplotlib."),
+        click.Option(["--save"], type=_PATH, metavar="FILE", help="Write the model in the form of llama2.c."),
+    ]
+    return sections
+
+
+def _option(field: "Field[Any]", annotation: Any) -> click.Option:
+    accepted = get_args(annotation) or (annotation,)
+    metavar = field.metadata["metavar"]
+    kind: Any = next((kind for kind in (bool, int, float, str) if kind in accepted), None)
+    if get_origin(annotation) is Literal:
+        kind = click.Choice(accepted)
+    elif "FILE" in metavar or "FOLDER" in metavar:
+        kind = _PATH
+    return click.Option(
+        [field.name, *(field.metadata["flags"] or [f"--{_dashed(field.name)}"])],
+        type=kind,
+        is_flag=kind is bool,
+        default=field.default,
+        metavar=metavar or None,
+        help=field.metadata["help"],
+    )
+
+
+def _dashed(name: str) -> str:
+    return name.replace("_", "-")
+
+
+def run(
+    *,
+    model: str | None,
+    device: str | None,
+    chip: str | None,
+    resume: bool,
+    resume_step: int | None,
+    output: Path | None,
+    save: str | None,
+    plot: str | None,
+    **given: Any,
+) -> int:
+    """Train, write the files asked for, print the report and return the exit code."""
+    to_stdout = output == STANDARD_OUTPUT
+    files = {"telemetry": given["telemetry"], "trace": given["trace"], "save": save, "plot": plot}
+    keeps = any((output, given["checkpoints"], *files.values()))
+    if sys.stdout is None and not keeps:
+        raise AneError("standard output is closed: there is nowhere to write the result")
+    for name, path in files.items():
+        if path == "-":
+            raise ArgumentError(f"--{name} needs the name of a file: only -o takes - for standard output")
+    for destination in (None if to_stdout else output, plot, save):
+        if destination is not None:
+            check_writable(destination)
+    if plot is not None:
+        check_plot(plot)
+    sizes = {name: size for name in _SIZES if (size := given.pop(name)) is not None}
+    shown: View
+    with view(sys.stderr if to_stdout else sys.stdout) as shown:
+
+        def progress(event: Event) -> None:
+            nonlocal shown
+            if isinstance(event, Began) and save is not None:
+                check_shape(event.config.model)
+            try:
+                shown.record(event)
+            except BrokenPipeError:
+                if not keeps:
+                    raise
+                shown = Lines(None)  # the reader is gone, but not what the run is for
+
+        result = train(
+            _reshaped(model, given["weights"], sizes) if sizes else model,
+            device=devices.open(device, chip=chip),
+            resume=resume if resume_step is None else resume_step,
+            progress=progress,
+            **given,
+        )
+    try:  # a run is long: if one output fails, the others are still written
+        if output is not None:
+            save_text(result.to_result().to_json().decode().rstrip("\n"), output)
+        if save is not None:
+            result.save_llama2c(save)
+        if plot is not None:
+            result.plot(plot)
+    finally:
+        report = sys.stderr if to_stdout or sys.stdout is None else sys.stdout
+        if report is not None:
+            write_table(lay_out_training(result), report)
+    if result.interrupted:
+        say("interrupted")
+        return INTERRUPTED
+    return 0
+
+
+def _reshaped(model: str | None, weights: str | None, sizes: dict[str, int]) -> TransformerConfig:
+    """Return the model with that name, or of the weights, with other sizes.
+
+    Sizes that are not given follow `heads`: kv_heads is the same, and head_dim is dim / heads.
+    """
+    if model is None and weights is not None:
+        preset, _ = load_model(weights)
+    else:
+        preset = model_config(model or "stories110m")
+    if "heads" in sizes:
+        sizes = {"kv_heads": sizes["heads"], **sizes}
+    if {"heads", "dim"} & sizes.keys() and "head_dim" not in sizes:
+        heads, dim = sizes.get("heads", preset.heads), sizes.get("dim", preset.dim)
+        if heads < 1 or dim % heads:
+            raise ArgumentError(f"{heads} heads do not divide {dim} channels: give --head-dim")
+        sizes = {"head_dim": dim // heads, **sizes}
+    return replace(preset, **sizes)
