@@ -8,13 +8,12 @@ import pytest
 
 import aneperf
 from aneperf import CompileBudget, mil
-from support.bridge_programs import WEIGHTS, X, product
+from support.bridge_programs import PROGRAM, X
+from support.standin import MODEL
 
 pytest_plugins = ["support.standin"]
 
 DOMAIN = "com.apple.appleneuralengine"
-PROGRAM = product(WEIGHTS[0])
-MODEL = "-[_ANEInMemoryModel {}]".format
 
 
 def surfaces(device, program):
@@ -185,17 +184,7 @@ def test_an_exception_of_any_method_names_itself(ane, standin, selector):
 
 def test_exceptions_of_a_model_that_is_given_up(standin):
     """The first failure is told, though the unload that follows fails too and leaves the model loaded."""
-    assert standin.python(
-        "import aneperf, standin, test_bridge_faults as faults\n"
-        "ane, control = aneperf.open('ane'), standin.Standin()\n"
-        "with control.raising(faults.MODEL('unloadWithQoS:error:')):\n"
-        "    with control.raising(faults.MODEL('modelAttributes')):\n"
-        "        try:\n            faults.PROGRAM.compile(ane)\n"
-        "        except aneperf.CompileError as error:\n            print(error)\n"
-        "    try:\n        faults.PROGRAM.compile(ane).unload()\n"
-        "    except aneperf.EvaluateError as error:\n        print(error)\n"
-        "print(control.alive().folders)\n"
-    ).splitlines() == [
+    assert standin.child("fail_to_give_up()").splitlines() == [
         "[compile] CompilationFailure: the framework raised NSInvalidArgumentException: "
         "[_ANEInMemoryModel-modelAttributes] should be overridden by subclass",
         "[evaluate] the framework raised NSInvalidArgumentException: "

@@ -1,26 +1,17 @@
 """A child of fork has the parent's objects of the framework, but neither its threads nor its connections."""
 
 import json
-import threading
-import time
 
 import numpy as np
-import pytest
 
 import aneperf
+from support.bridge_children import refused
 from support.bridge_programs import WEIGHTS, X, product
 from support.processes import in_a_fork, needs_fork
-from support.programs import NO_BUDGET, normal_halves
+from support.programs import NO_BUDGET
 
 pytest_plugins = ["support.standin"]
 pytestmark = needs_fork
-
-REFUSAL = 'forked from one that uses the Neural Engine.* multiprocessing.get_context\\("spawn"\\)'
-
-
-def refused(call, *arguments, **options):
-    with pytest.raises(aneperf.DeviceUnavailable, match=REFUSAL):
-        call(*arguments, **options)
 
 
 def test_every_call_is_refused_in_a_forked_child(ane):
@@ -73,56 +64,10 @@ def test_the_emulator_runs_in_a_forked_child(ane, emulator):
     assert in_a_fork(work) == 0
 
 
-BUSY = """
-import aneperf, test_bridge_fork
-from support.programs import NO_BUDGET
-test_bridge_fork.fork_amid(aneperf.open("ane", compile_budget=NO_BUDGET))
-"""
-
-
-def fork_amid(ane):
-    """Children forked while other threads compile, evaluate and unload; run in a process of its own."""
-    done = threading.Event()
-    compiled = product(WEIGHTS[0]).compile(ane)
-
-    def evaluate():
-        while not done.is_set():
-            compiled.run(x=X)
-
-    def compile_and_unload():
-        while not done.is_set():
-            product(normal_halves(time.monotonic_ns() % 2**32, WEIGHTS[0].shape)).compile(ane).unload()
-
-    threads = [threading.Thread(target=work) for work in (evaluate, compile_and_unload)]
-    for thread in threads:
-        thread.start()
-
-    def work():
-        refused(compiled.run, x=X)
-        refused(product(WEIGHTS[1]).compile, ane)
-        refused(compiled.unload)
-
-    try:
-        codes = [in_a_fork(work) for _ in range(10)]
-    finally:
-        done.set()
-        for thread in threads:
-            thread.join()
-    print(json.dumps(codes))
-
-
 def test_a_child_forked_amid_calls_does_not_hang(standin, tmp_path):
-    assert json.loads(standin.python(BUSY, TMP=str(tmp_path))) == [0] * 10
+    assert json.loads(standin.child("fork_amid_calls()", TMP=str(tmp_path))) == [0] * 10
     assert list(tmp_path.glob("*/*")) == []
 
 
 def test_a_process_forked_before_the_engine_opens_may_use_it(standin, tmp_path):
-    code = """
-import aneperf
-from support import bridge_programs
-from support.processes import in_a_fork
-def work():
-    bridge_programs.product(bridge_programs.WEIGHTS[0]).compile(aneperf.open("ane")).run(x=bridge_programs.X)
-print(in_a_fork(work))
-"""
-    assert standin.python(code, TMP=str(tmp_path)) == "0\n"
+    assert standin.child("fork_before_opening()", TMP=str(tmp_path)) == "0\n"

@@ -6,13 +6,12 @@ from pathlib import Path
 import pytest
 
 import aneperf
-from support.bridge_programs import WEIGHTS, X, assert_same, product
+from support.bridge_programs import PATH, PROGRAM, WEIGHTS, X, assert_same, product
+from support.standin import MODEL
 
 pytest_plugins = ["support.standin"]
 
-PROGRAM = product(WEIGHTS[0])
 OTHER = product(WEIGHTS[1])
-(PATH,) = PROGRAM.weights
 
 
 def test_a_reload_writes_the_files_twice_and_compiles_nothing(ane, standin):
@@ -32,8 +31,8 @@ def test_a_reload_writes_the_files_twice_and_compiles_nothing(ane, standin):
     program = PROGRAM.compile(ane)
     expected, compiles = program.run(x=X), standin.compiles
     with (
-        standin.replaced("-[_ANEInMemoryModel unloadWithQoS:error:]", note),
-        standin.replaced("-[_ANEInMemoryModel loadWithQoS:options:error:]", note),
+        standin.replaced(MODEL("unloadWithQoS:error:"), note),
+        standin.replaced(MODEL("loadWithQoS:options:error:"), note),
     ):
         program.reload(OTHER.weights)
     for files in seen:

@@ -1,4 +1,4 @@
-"""Programs and weights of absurd sizes: they run, or are refused with the numbers, and neither takes long."""
+"""Programs and weights of absurd sizes: they run, or are refused with the numbers."""
 
 import subprocess
 import sys
@@ -8,23 +8,12 @@ import numpy as np
 import pytest
 
 import aneperf
+from support.absurd_text import X, relus, text
 
 SHAPE = (1, 4, 1, 8)
-X = "tensor<fp16, [1, 4, 1, 8]>"
 MANY = 100_000
 LONG = 1_000_000
 PATH = "@model_path/weight.bin"
-
-
-def text(body, outputs="y", inputs=f"{X} x"):
-    return (
-        'program(1.3)\n[buildInfo = dict<string, string>({{"coremltools-version", "9.0"}})]\n'
-        f"{{ func main<ios18>({inputs}) {{\n{body}\n}} -> ({outputs}); }}"
-    )
-
-
-def relus(sources):
-    return "\n".join(f"{X} y{i} = relu(x = {source});" for i, source in enumerate(sources))
 
 
 def test_a_chain_of_100000_operations(emulator):
@@ -144,7 +133,8 @@ def test_a_weight_that_is_larger_than_its_file(emulator):
 
 LITTLE_MEMORY = """
 import resource
-import aneperf, test_absurd_programs as absurd
+import aneperf
+from support.absurd_text import relus, text
 device = aneperf.open("emulator")
 pages = int(open("/proc/self/statm").read().split()[0])
 resource.setrlimit(resource.RLIMIT_AS, (pages * 4096 + 600 * 2**20, -1))
@@ -153,10 +143,10 @@ body = f"{h} h = tile(x = x, reps = tensor<int32, [4]>([1, 1, 65536, 128]));\\n"
 body += f"{h} r = reverse(x = h, axes = tensor<int32, [1]>([1]));\\n"
 body += f"{h} y = reverse(x = r, axes = tensor<int32, [1]>([2]));"
 try:
-    device.compile(absurd.text(body))
+    device.compile(text(body))
 except aneperf.CompileError as error:
     print(error)
-print(device.compile(absurd.text(absurd.relus(["x"]), "y0")).outputs[0].name)
+print(device.compile(text(relus(["x"]), "y0")).outputs[0].name)
 """
 
 

@@ -1,4 +1,6 @@
-"""Products for tests of the bridge."""
+"""Products for tests of the bridge, and names of weight files that it refuses."""
+
+from pathlib import Path
 
 from aneperf import mil
 from support.programs import normal_halves
@@ -23,3 +25,38 @@ X = normal_halves(0, (1, 32, 1, 32))
 
 
 WEIGHTS = [normal_halves(seed, (32, 32, 1, 1), 0.2) for seed in range(1, 9)]
+
+
+PROGRAM = product(WEIGHTS[0])
+(PATH,) = PROGRAM.weights
+
+OUTSIDE = Path("/tmp/aneperf_escape")
+
+# Each with a part of the message.
+HOSTILE = {
+    "../escape": "must begin with @model_path/",
+    f"{OUTSIDE}": "must begin with @model_path/",
+    "": "must begin with @model_path/",
+    "@model_path": "must begin with @model_path/",
+    "@model_path/": "one of its parts is empty",
+    f"@model_path/{OUTSIDE}": "one of its parts is empty",
+    "@model_path/a//b": "one of its parts is empty",
+    "@model_path/a/": "one of its parts is empty",
+    "@model_path/../escape": "one of its parts is . or ..",
+    "@model_path/a/../../escape": "one of its parts is . or ..",
+    "@model_path/..": "one of its parts is . or ..",
+    "@model_path/./a": "one of its parts is . or ..",
+    "@model_path/..\\escape": "a backslash or a control character",
+    "@model_path/a\0/../escape": "a backslash or a control character",
+    "@model_path/a\n": "a backslash or a control character",
+    "@model_path/" + "a" * 1024: "longer than 1024 bytes",
+    "@model_path/model.mil": "in its place",
+    "@model_path/Model.MIL": "in its place",
+    "@model_path/data": "in its place",
+    "@model_path/data/w.bin": "in its place",
+    "@model_path/net.plist": "in its place",
+    PATH.replace("weights", "Weights"): "in its place",
+    f"{PATH}/w.bin": "in its place",
+}
+# Those that MIL text can name, and that are refused for themselves.
+NAMED = [path for path in HOSTILE if path.isprintable() and "\\" not in path and "weight_0" not in path]

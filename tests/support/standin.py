@@ -23,6 +23,7 @@ from support.programs import NO_BUDGET
 LIBRARY = Path(native.__file__).parent / "_libraries" / "libane_standin_framework.so"
 ABSENT = "this build has no stand-in for Apple's framework: build with -C cmake.define.ANEPERF_STANDIN=ON"
 
+MODEL = "-[_ANEInMemoryModel {}]".format  # a method's name
 _BOOL, _QOS, _ID = ctypes.c_uint8, ctypes.c_uint32, ctypes.c_void_p
 
 # Functions of the Objective-C runtime that return a pointer.
@@ -190,9 +191,9 @@ class Standin:
             "-[_ANEInMemoryModel modelAttributes]", lambda call: self.to_object(edit(self.to_value(call())))
         )
 
-    def python(self, code: str, **variables: str) -> str:
-        """Return what a new process prints that runs this code; it must succeed in silence."""
-        command = [sys.executable, "-c", code]
+    def child(self, call: str, **variables: str) -> str:
+        """Return what a new process prints that makes a call of bridge_children, in silence."""
+        command = [sys.executable, "-c", f"from support.bridge_children import *\n{call}"]
         done = subprocess.run(
             command, env=environment(**variables), capture_output=True, text=True, check=False, timeout=600
         )
