@@ -15,7 +15,7 @@ from aneperf.kernels.schedule import Pipeline
 from aneperf.training.config import TrainingConfig
 from aneperf.training.data import TokenFile
 from aneperf.training.models import random_parameters
-from aneperf.training.trainer import BatchDone, Loaded, StepDone, Trainer, WorkerReplaced
+from aneperf.training.trainer import BatchDone, KernelsCompiled, StepDone, Trainer, WorkerReplaced
 from aneperf.training.worker_process import TrainingError
 from support.training_runs import CONFIG, DATA, MODEL, copied, trainer, undisturbed
 
@@ -29,7 +29,7 @@ def test_a_run(device_name: str) -> None:
     with trainer(device_name) as run:
         events = list(run.run())
         kinds = [type(event) for event in events]
-        assert kinds == [Loaded, StepDone, StepDone, StepDone, BatchDone] * 3
+        assert kinds == [KernelsCompiled, StepDone, StepDone, StepDone, BatchDone] * 3
         steps = [event for event in events if isinstance(event, StepDone)]
         batches = [event for event in events if isinstance(event, BatchDone)]
         assert [event.step for event in steps] == list(range(9))
@@ -152,6 +152,6 @@ def test_an_infinite_gradient_skips_the_update(device_name: str) -> None:
         before = copied(run.parts["parameters"])
         (batch,) = (event for event in run.run() if isinstance(event, BatchDone))
         assert not batch.update.applied
-        assert run.progress.loss_scale == 5e29
+        assert run.state.loss_scale == 5e29
         for name, value in run.parts["parameters"].items():
             np.testing.assert_array_equal(value, before[name])

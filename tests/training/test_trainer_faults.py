@@ -18,7 +18,7 @@ import pytest
 
 import aneperf
 from aneperf.training.messages import Setup, Stepped
-from aneperf.training.trainer import BatchDone, Event, Loaded, StepDone, Trainer, WorkerReplaced
+from aneperf.training.trainer import BatchDone, Event, KernelsCompiled, StepDone, Trainer, WorkerReplaced
 from aneperf.training.worker_process import TrainingError, WorkerLost, WorkerProcess
 from support import environment
 from support.training_runs import CONFIG, DEEP, MODEL, trainer, undisturbed
@@ -78,7 +78,7 @@ def test_twenty_kills_at_any_moment_leave_no_trace(device_name: str) -> None:
     killed, reasons, losses, begin = 0, [], [], time.monotonic()
     with trainer(device_name, config) as run:
         for event in run.run():
-            if isinstance(event, Loaded):
+            if isinstance(event, KernelsCompiled):
                 continue
             was_new = killer is not None and killer.name == "of a new worker"
             if killer is not None:
@@ -227,7 +227,7 @@ def test_without_shared_memory_the_state_is_a_temporary_file(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with trainer(device_name) as run:
         assert [event.loss for event in run.run() if isinstance(event, StepDone)] == expected
-        target = os.readlink(f"/proc/self/fd/{run._state.descriptor}") if sys.platform == "linux" else None
+        target = os.readlink(f"/proc/self/fd/{run._shared.descriptor}") if sys.platform == "linux" else None
         assert target is None or target.startswith(str(tmp_path))
     assert list(tmp_path.iterdir()) == []
 

@@ -15,10 +15,10 @@ from ..training.accounting import COMPONENTS, StepTimes, published_times, step_f
 from ..training.config import TrainingConfig
 from ..training.events import (
     BatchDone,
-    Began,
     CheckpointSaved,
     Event,
-    Loaded,
+    KernelsCompiled,
+    RunStarted,
     StepDone,
     WorkerReplaced,
 )
@@ -68,9 +68,9 @@ class Lines:
 
     def record(self, event: Event) -> None:
         """Print it. Raises AneError where it cannot be."""
-        if isinstance(event, Began):
+        if isinstance(event, RunStarted):
             self._begin(event)
-        elif isinstance(event, Loaded):
+        elif isinstance(event, KernelsCompiled):
             self._compiles = event.ready.compiles_used
             if event.prepared is not None:
                 self._say(f"[worker {event.pid} begins at step {event.step}, {self._compiles} compiles]")
@@ -93,7 +93,7 @@ class Lines:
         elif isinstance(event, CheckpointSaved):
             self._say(f"[ckpt saved, step {event.step}, loss={event.loss:.4f}]")
 
-    def _begin(self, began: Began) -> None:
+    def _begin(self, began: RunStarted) -> None:
         config, model = began.config, began.config.model
         flops = step_flops(model, config.pipeline == "static-ane")
         self._say(f"{began.model}, pipeline {config.pipeline}: {began.environment.label}")
@@ -117,10 +117,10 @@ class LiveView:
     """Loss, speed, components, compiles and the time that is left, drawn anew as they change."""
 
     def __init__(self, console: Console) -> None:
-        self._began: Began | None = None
+        self._began: RunStarted | None = None
         self._losses: list[float] = []
         self._steps: list[StepDone] = []  # of the last batch
-        self._loaded: Loaded | None = None
+        self._loaded: KernelsCompiled | None = None
         self._start = time.monotonic()
         self._doing = "starting a worker"
         self._done = self._workers = self._lost = 0
@@ -138,9 +138,9 @@ class LiveView:
 
     def record(self, event: Event) -> None:
         """Remember it for the next drawing."""
-        if isinstance(event, Began):
+        if isinstance(event, RunStarted):
             self._began, self._start, self._done = event, time.monotonic(), event.first_step
-        elif isinstance(event, Loaded):
+        elif isinstance(event, KernelsCompiled):
             self._loaded, self._doing = event, "stepping"
             self._workers += event.prepared is not None
         elif isinstance(event, StepDone):

@@ -84,8 +84,8 @@ def generate(
     MODEL.bin is a model of llama2.c, and FOLDER one of checkpoints. Prints tokens without a tokenizer.
     """
     from ..training.generate import generate
-    from ..training.model_files import load_model
-    from ..training.tokens import open_tokenizer
+    from ..training.checkpoint import load_model
+    from ..training.data import open_tokenizer
 
     if (prompt is None) == (tokens is None):
         raise ArgumentError("generate takes --prompt TEXT with --tokenizer, or --tokens 1,2,3")
@@ -122,7 +122,7 @@ def generate(
 )
 def data(texts: tuple[Path, ...], tokenizer: str, output: Path) -> None:
     """Convert text files to the tokens that train --data reads."""
-    from ..training.tokens import open_tokenizer, write_tokens
+    from ..training.data import open_tokenizer, write_tokens
 
     reader = open_tokenizer(tokenizer)
     count = write_tokens(texts, reader, output)

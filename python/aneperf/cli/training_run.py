@@ -14,10 +14,10 @@ from ..files import check_writable
 from ..kernels import TransformerConfig
 from ..report.plots import check_plot
 from ..report.training import lay_out_training
-from ..training.config import model_config
-from ..training.events import Began, Event
+from ..training.models import model_config
+from ..training.events import RunStarted, Event
 from ..training.llama2c import check_shape
-from ..training.model_files import load_model
+from ..training.checkpoint import load_model
 from ..training.run import TrainOptions, train
 from .live import Lines, View, view
 from .options import CHIP, DEVICE, OUTPUT, STANDARD_OUTPUT
@@ -120,7 +120,7 @@ def run(
 
         def progress(event: Event) -> None:
             nonlocal shown
-            if isinstance(event, Began) and save is not None:
+            if isinstance(event, RunStarted) and save is not None:
                 check_shape(event.config.model)
             try:
                 shown.record(event)

@@ -1,6 +1,6 @@
-"""Checkpoints: a folder for each, with the arrays as safetensors and all else as JSON.
+"""Checkpoints: a folder for each, with the arrays as safetensors and everything else as JSON.
 
-A checkpoint appears whole or not at all: it is written under another name, flushed to disk, and renamed.
+A checkpoint is complete or absent: it is written under a temporary name, flushed to disk, and renamed.
 """
 
 from __future__ import annotations
@@ -19,11 +19,14 @@ import msgspec
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from ..checks import count
 from ..errors import AneError, ArgumentError
-from .config import TrainingConfig
+from ..kernels import TransformerConfig
+from .config import TrainingConfig, differences
 from .kernels import Floats
+from .llama2c import load_llama2c
 from .models import Parameters, parameter_shapes
-from .trainer import Progress
+from .state import RunState
 
 FORMAT = 1
 _ARRAYS, _RECORD = "arrays.safetensors", "checkpoint.json"
@@ -33,47 +36,45 @@ _UNFINISHED = re.compile(r"\.step-\d{8}-[0-9a-f]{8}")
 
 
 class CheckpointError(AneError):
-    """A checkpoint cannot be read or written; says which, and what to do."""
+    """A checkpoint cannot be read or written; the message says which, and what to do."""
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a checkpoint's JSON has."""
+    """The JSON of a checkpoint."""
 
     format: int
     step: int
     applied_updates: int
     loss_scale: float
-    loss: float | None  # mean of the last batch; None is not a number
+    loss: float | None  # mean of the last batch; None if it is not finite
     separate_classifier: bool
     config: TrainingConfig
-    data: str  # what the sequences come from: another source is another run
+    data: str  # description of the source; a run resumes with the same one only
     sha256: str  # of the arrays' file
 
 
 class Checkpoints:
-    """The checkpoints in a folder, which the first one makes: the last `keep`, and the best."""
+    """A folder of checkpoints, made by the first: the last `keep`, and the best."""
 
     def __init__(self, folder: str | os.PathLike[str], keep: int = 2) -> None:
         self.folder = Path(folder)
-        self._keep = keep
-        if isinstance(keep, bool) or not isinstance(keep, int) or keep < 1:
-            raise ArgumentError(f"checkpoints: keep {keep!r} is not an integer of at least 1")
+        self._keep = count("keep", keep)
         if self.folder.exists() and not self.folder.is_dir():
             raise CheckpointError(f"{self.folder} is not a folder")
 
     def save(
         self,
         config: TrainingConfig,
-        progress: Progress,
+        state: RunState,
         parts: Mapping[str, Mapping[str, Floats]],
         loss: float,
         data: str,
     ) -> Path:
-        """Write a checkpoint of this moment and drop what is not to be kept. The folder it is in.
+        """Write a checkpoint, delete those that are not to be kept, and return its folder.
 
-        Later ones are dropped too: they are of a run that was gone back from.
+        Also deletes later checkpoints, left by an abandoned continuation.
         """
-        target = self.folder / f"step-{progress.step:08d}"
+        target = self.folder / f"step-{state.step:08d}"
         temporary = self.folder / f".{target.name}-{secrets.token_hex(4)}"
         try:
             temporary.mkdir(parents=True)
@@ -81,9 +82,9 @@ class Checkpoints:
             save_file(arrays, temporary / _ARRAYS)
             record = Record(
                 format=FORMAT,
-                step=progress.step,
-                applied_updates=progress.applied_updates,
-                loss_scale=progress.loss_scale,
+                step=state.step,
+                applied_updates=state.applied_updates,
+                loss_scale=state.loss_scale,
                 loss=loss if math.isfinite(loss) else None,
                 separate_classifier="classifier" in parts["parameters"],
                 config=config,
@@ -101,20 +102,20 @@ class Checkpoints:
             raise CheckpointError(f"{target} cannot be written: {error}") from error
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-        self._drop_others(progress.step)
+        self._delete_others(state.step)
         return target
 
     def steps(self) -> list[int]:
-        """Of the checkpoints there are, the oldest first."""
+        """List the steps of the checkpoints, the oldest first."""
         if not self.folder.is_dir():
             return []
         found = (_NAME.fullmatch(path.name) for path in self.folder.iterdir() if path.is_dir())
         return sorted(int(match[1]) for match in found if match)
 
     def load(self, step: int | None = None) -> tuple[Record, dict[str, Parameters]]:
-        """The checkpoint of a step, or the last: its record, and parameters and moments by part and name.
+        """Read the checkpoint of a step, or the last: its record, and its arrays by part and name.
 
-        Raises CheckpointError for one that is damaged, naming the one before it.
+        Raises CheckpointError for a damaged one, and names the one before it.
         """
         steps = self.steps()
         if not steps:
@@ -130,9 +131,9 @@ class Checkpoints:
             advice = f"; the one before is of step {earlier[-1]}" if earlier else "; there is none before it"
             raise CheckpointError(f"{error}{advice}") from error
 
-    def _drop_others(self, last: int) -> None:
+    def _delete_others(self, last: int) -> None:
         for path in self.folder.iterdir():
-            # What a killed process did not finish, and what comes after this.
+            # A killed process leaves unfinished ones, and an abandoned continuation later ones.
             if _UNFINISHED.fullmatch(path.name) or ((m := _NAME.fullmatch(path.name)) and int(m[1]) > last):
                 shutil.rmtree(path, ignore_errors=True)
         steps = self.steps()
@@ -145,6 +146,97 @@ class Checkpoints:
         for step in steps[: -self._keep]:
             if step != best:
                 shutil.rmtree(self.folder / f"step-{step:08d}", ignore_errors=True)
+
+
+class RunCheckpoints:
+    """The checkpoint that a run resumes from, if any, and those that it saves."""
+
+    def __init__(
+        self, folder: str | os.PathLike[str] | None, keep: int, every: int, resume: bool | int
+    ) -> None:
+        if folder is None and resume is not False:
+            raise ArgumentError("resume needs the folder of the checkpoints")
+        self._checkpoints = None if folder is None else Checkpoints(folder, keep)
+        self._every, self._data = count("checkpoint_every", every), ""
+        self.record: Record | None = None
+        self.parts: Mapping[str, Parameters] = {}
+        if self._checkpoints is not None and resume is not False:
+            self.record, self.parts = self._checkpoints.load(None if resume is True else resume)
+        elif self._checkpoints is not None and (steps := self._checkpoints.steps()):
+            raise ArgumentError(
+                f"{folder} has checkpoints, the last of step {steps[-1]}: resume, or name another folder"
+            )
+        self.step = self._last = 0 if self.record is None else self.record.step
+
+    @property
+    def loss(self) -> float | None:
+        """The loss that the resumed checkpoint records."""
+        return None if self.record is None else self.record.loss
+
+    def check(self, config: TrainingConfig, data: str) -> None:
+        """Raise CheckpointError unless the run continues that of the checkpoint."""
+        self._data = data
+        record = self.record
+        if record is None:
+            return
+        found = differences(config, record.config)
+        if data != record.data:
+            found.append(f"data is {data!r}, was {record.data!r}")
+        if found:
+            raise CheckpointError(
+                f"the checkpoint of step {record.step} is of another run: {'; '.join(found)}"
+            )
+        if record.step >= config.steps:
+            raise CheckpointError(
+                f"the checkpoint of step {record.step} has the {config.steps} steps of this run: ask for more"
+            )
+        if record.step % config.accumulation:
+            raise CheckpointError(
+                f"the checkpoint of step {record.step} ends within a batch of {config.accumulation} steps, "
+                "and a resumed run begins with a whole one: resume an earlier one, or begin from its weights"
+            )
+
+    def restore(self, state: RunState, parts: Mapping[str, Parameters]) -> None:
+        """Copy everything but the parameters from the checkpoint, and free it."""
+        if self.record is None:
+            return
+        state.step, state.applied_updates = self.record.step, self.record.applied_updates
+        state.loss_scale = self.record.loss_scale
+        for part in ("mean", "variance"):
+            for name, value in self.parts[part].items():
+                parts[part][name][:] = value
+        self.parts = {}
+
+    def is_due(self, batch: int) -> bool:
+        """Return whether to save a checkpoint after this batch, counted from 0."""
+        return self._checkpoints is not None and (batch + 1) % self._every == 0
+
+    def is_behind(self, state: RunState) -> bool:
+        """Return whether the run has steps that no checkpoint has."""
+        return self._checkpoints is not None and self._last < state.step
+
+    def save(
+        self, config: TrainingConfig, state: RunState, parts: Mapping[str, Parameters], loss: float
+    ) -> Path:
+        """Save the state after the last update, and return the checkpoint's folder."""
+        assert self._checkpoints is not None
+        self._last = state.step
+        return self._checkpoints.save(config, state, parts, loss, self._data)
+
+
+def load_model(path: str | os.PathLike[str]) -> tuple[TransformerConfig, Parameters]:
+    """Read the model in a llama2.c file, a checkpoint, or the last checkpoint of a folder.
+
+    Raises ArgumentError or CheckpointError.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return load_llama2c(path)
+    one = _NAME.fullmatch(path.name)
+    record, parts = Checkpoints(path.parent).load(int(one[1])) if one else Checkpoints(path).load()
+    if record.config.as_published:
+        raise ArgumentError(f"{path} was trained as published, without positions: only its run can resume it")
+    return record.config.model, parts["parameters"]
 
 
 def _record(folder: Path) -> Record:

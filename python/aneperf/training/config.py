@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from .._ane_native import ArgumentError
+from ..checks import choice, count, positive
+from ..errors import ArgumentError
 from ..kernels import TransformerConfig
 from ..kernels.schedule import Pipeline
-from .models import PRESETS
 
 
 def option(default: Any, section: str, help: str, *, metavar: str = "", flags: tuple[str, ...] = ()) -> Any:
     """Return a dataclass field that carries its help text.
 
-    In the command's help it stands under `section`, with `metavar` for its value; `flags` are its names,
-    by default the field's.
+    The command line shows it under `section`, with `metavar` for its value. `flags` are its names there, by
+    default the field's.
     """
     metadata = {"section": section, "help": help, "metavar": metavar, "flags": flags}
     return field(default=default, metadata=metadata)
@@ -74,20 +73,22 @@ class Hyperparameters:
     clip: float | None = option(None, "Optimizer", "Largest global norm of the gradient.", metavar="NORM")
 
     def __post_init__(self) -> None:
+        choice("pipeline", self.pipeline, get_args(Pipeline))
+        choice("decay", self.decay, ("constant", "cosine"))
         for name, least in (("steps", 1), ("accumulation", 1), ("warmup", 0), ("seed", 0)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ArgumentError(f"training: {name} {value!r} is not an integer of at least {least}")
+            count(name, getattr(self, name), least)
         for name in ("learning_rate", "epsilon", "loss_scale", *(("clip",) if self.clip is not None else ())):
-            self._check(name, lambda value: value > 0, "a positive number")
-        for name in ("beta1", "beta2"):
-            self._check(name, lambda value: 0 <= value < 1, "a number in [0, 1)")
-        for name in ("weight_decay", "final_rate"):
-            self._check(name, lambda value: value >= 0, "a number of at least 0")
-        if self.pipeline not in ("static", "static-ane"):
-            raise ArgumentError(f"training: pipeline {self.pipeline!r} is neither 'static' nor 'static-ane'")
-        if self.decay not in ("constant", "cosine"):
-            raise ArgumentError(f"training: decay {self.decay!r} is neither 'constant' nor 'cosine'")
+            object.__setattr__(self, name, positive(name, getattr(self, name)))
+        for name, limit in (
+            ("beta1", 1.0),
+            ("beta2", 1.0),
+            ("weight_decay", math.inf),
+            ("final_rate", math.inf),
+        ):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < limit:
+                below = "" if limit == math.inf else f" and below {limit:g}"
+                raise ArgumentError(f"{name} must be a finite number of at least 0{below}, not {value!r}")
 
     @property
     def updates(self) -> int:
@@ -104,29 +105,12 @@ class Hyperparameters:
         share = self.final_rate + (1 - self.final_rate) * (1 + math.cos(math.pi * min(1.0, progress))) / 2
         return self.learning_rate * share
 
-    def _check(self, name: str, accept: Callable[[float], bool], wanted: str) -> None:
-        value = getattr(self, name)
-        number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-        if not number or not accept(value):
-            raise ArgumentError(f"training: {name} {value!r} is not {wanted}")
-
 
 @dataclass(frozen=True)
 class TrainingConfig(Hyperparameters):
     """A model's shape and the hyperparameters of its run, as checkpoints and results record them."""
 
     model: TransformerConfig
-
-
-def model_config(model: str | TransformerConfig) -> TransformerConfig:
-    """Return the shape itself, or the preset with that name."""
-    if isinstance(model, TransformerConfig):
-        return model
-    if model not in PRESETS:
-        raise ArgumentError(
-            f"no model is called {model!r}: choose {', '.join(PRESETS)}, or give a TransformerConfig"
-        )
-    return PRESETS[model]
 
 
 def differences(asked: TrainingConfig, found: TrainingConfig) -> list[str]:
@@ -145,15 +129,3 @@ def _differences(asked: Any, found: Any, ignored: set[str], prefix: str = "") ->
         for name, new, old in pairs
         if name not in ignored and new != old
     ]
-
-
-def model_name(model: TransformerConfig) -> str:
-    """Return the name of the preset with this shape, or a name made from the sizes."""
-    for name, preset in PRESETS.items():
-        if model == preset:
-            return name
-    shared = f"-{model.kv_heads}" if model.kv_heads != model.heads else ""
-    return (
-        f"dim{model.dim}-hidden{model.hidden}-layers{model.layers}-heads{model.heads}{shared}"
-        f"x{model.head_dim}-vocab{model.vocab}-seq{model.seq}"
-    )

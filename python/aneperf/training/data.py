@@ -1,7 +1,7 @@
-"""Where sequences come from: a flat file of uint16 tokens, or seeded random ones.
+"""From text to the sequences of steps: tokenizers, files of uint16 tokens, and random tokens.
 
-Each step's sequence depends on the seed and the step alone, so that a run that is interrupted, or whose
-worker dies, goes on with the same data.
+A sequence depends on the seed and the step alone. So an interrupted run, or a worker's successor, reads the
+same sequences again.
 """
 
 from __future__ import annotations
@@ -9,15 +9,19 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .._ane_native import ArgumentError
+from ..errors import ArgumentError
+from ..files import one_line, whole_file
 
-_SCAN = 1 << 22  # tokens
+LARGEST_VOCAB = 1 << 16  # of uint16
+_TEXT_BLOCK = 1 << 20  # bytes of text in memory at a time
+_TOKEN_BLOCK = 1 << 22  # tokens to check at a time
 
 
 class Data(Protocol):
@@ -25,20 +29,20 @@ class Data(Protocol):
 
     @property
     def description(self) -> str:
-        """The same for the same tokens, wherever they are kept."""
+        """Describe the tokens, independent of where they are kept."""
         ...
 
     @property
     def unigram_entropy(self) -> float:
-        """In nats: the least loss of a model that knows how frequent tokens are, and nothing else."""
+        """Entropy of the token frequencies in nats: the least loss of a model that knows only these."""
         ...
 
     def sequence(self, step: int) -> NDArray[np.int64]:
-        """The tokens of a step and, one further, its targets: [seq + 1]."""
+        """Return the tokens of a step, and the targets one position later: [seq + 1]."""
 
 
 class SyntheticTokens:
-    """Tokens drawn evenly from the vocabulary, for timing: there is nothing to learn."""
+    """Uniform random tokens, to time training: there is nothing to learn."""
 
     description = "synthetic"
 
@@ -47,15 +51,15 @@ class SyntheticTokens:
         self.unigram_entropy = math.log(vocab)
 
     def sequence(self, step: int) -> NDArray[np.int64]:
-        """Of this step, whatever came before."""
+        """Draw the tokens of a step: [seq + 1]."""
         return np.random.default_rng((self._seed, step)).integers(0, self._vocab, self._seq + 1)
 
 
 class TokenFile:
-    """Little-endian uint16 tokens, memory-mapped; each step reads from a place drawn evenly.
+    """Little-endian uint16 tokens in a memory-mapped file; each step reads at a uniform random position.
 
-    Raises ArgumentError for a file that is too short, cut in the middle of a token, or has tokens that are
-    not in the vocabulary.
+    Raises ArgumentError for a file that is too short, ends within a token, or has tokens outside the
+    vocabulary.
     """
 
     def __init__(self, path: str | os.PathLike[str], vocab: int, seq: int, seed: int) -> None:
@@ -71,31 +75,159 @@ class TokenFile:
             self._tokens = np.memmap(self._path, "<u2", mode="r")
         except (OSError, ValueError) as error:
             raise ArgumentError(f"{path} cannot be read: {error}") from error
-        digest, counts = hashlib.sha256(), np.zeros(vocab, np.int64)
-        for begin in range(0, len(self._tokens), _SCAN):
-            part = self._tokens[begin : begin + _SCAN]
-            digest.update(part.data)
-            if part.max() >= vocab:
-                index = begin + int(np.argmax(part >= vocab))
-                raise ArgumentError(
-                    f"{path}: token {index} is {self._tokens[index]}; the model's vocabulary has {vocab}"
-                )
-            counts += np.bincount(part, minlength=vocab)
-        shares = counts[counts > 0] / len(self._tokens)
-        self.unigram_entropy = float(-(shares * np.log(shares)).sum())
-        self.description = f"{len(self._tokens)} tokens, SHA-256 {digest.hexdigest()[:16]}"
+        self._scan(vocab)
 
     def __len__(self) -> int:
         return len(self._tokens)
 
     def sequence(self, step: int) -> NDArray[np.int64]:
-        """Of this step, whatever came before."""
+        """Read the tokens of a step: [seq + 1]."""
         begin = int(np.random.default_rng((self._seed, step)).integers(0, len(self._tokens) - self._seq))
         return self._tokens[begin : begin + self._seq + 1].astype(np.int64)
 
+    def _scan(self, vocab: int) -> None:
+        """Check every token, and compute the entropy and the digest."""
+        digest, counts = hashlib.sha256(), np.zeros(vocab, np.int64)
+        for begin in range(0, len(self._tokens), _TOKEN_BLOCK):
+            block = self._tokens[begin : begin + _TOKEN_BLOCK]
+            digest.update(block.data)
+            if block.max() >= vocab:
+                index = begin + int(np.argmax(block >= vocab))
+                raise ArgumentError(
+                    f"{self._path}: token {index} is {self._tokens[index]}; "
+                    f"the model's vocabulary has {vocab}"
+                )
+            counts += np.bincount(block, minlength=vocab)
+        shares = counts[counts > 0] / len(self._tokens)
+        self.unigram_entropy = float(-(shares * np.log(shares)).sum())
+        self.description = f"{len(self._tokens)} tokens, SHA-256 {digest.hexdigest()[:16]}"
+
 
 def open_data(source: str | os.PathLike[str], vocab: int, seq: int, seed: int) -> Data:
-    """The source "synthetic", or a token file."""
+    """Open a token file, or the source "synthetic"."""
     if source == "synthetic":
         return SyntheticTokens(vocab, seq, seed)
     return TokenFile(source, vocab, seq, seed)
+
+
+class Tokenizer(Protocol):
+    """Converts text to tokens and back."""
+
+    vocab: int
+
+    def encode(self, text: str, *, whole: bool) -> Sequence[int]:
+        """Return the tokens of a text; a `whole` text also gets the tokens that begin and end one, if any."""
+        ...
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Return the text of tokens."""
+        ...
+
+
+class Bytes:
+    """Makes each byte of UTF-8 a token."""
+
+    vocab = 256
+
+    def encode(self, text: str, *, whole: bool) -> Sequence[int]:
+        """Return the bytes of a text."""
+        return list(text.encode())
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Return the text; tokens that are no byte, and bytes that are not UTF-8, become U+FFFD."""
+        return b"".join(bytes([t]) if t < 256 else b"\xff" for t in tokens).decode(errors="replace")
+
+
+class Library:
+    """Reads a tokenizer's JSON file with the tokenizers library."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        try:
+            from tokenizers import Tokenizer as Reader
+        except ImportError:
+            raise ArgumentError(
+                f"{path} needs the tokenizers library: pip install '.[data]' in a checkout of aneperf"
+            ) from None
+        try:
+            self._tokenizer = Reader.from_file(os.fspath(path))
+        except Exception as error:  # the library raises nothing narrower
+            raise ArgumentError(f"{path} is no tokenizer: {one_line(error)}") from error
+        self._tokenizer.no_padding()
+        self._tokenizer.no_truncation()
+        self.vocab = int(self._tokenizer.get_vocab_size())
+
+    def encode(self, text: str, *, whole: bool) -> Sequence[int]:
+        """Return the tokens of a text; special tokens only in a `whole` one."""
+        return list(self._tokenizer.encode(text, add_special_tokens=whole).ids)
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Return the text of tokens, without special tokens."""
+        return str(self._tokenizer.decode(list(tokens)))
+
+
+def open_tokenizer(name: str | os.PathLike[str]) -> Tokenizer:
+    """Open the tokenizer "bytes", or that of a JSON file. Raises ArgumentError."""
+    return Bytes() if name == "bytes" else Library(name)
+
+
+def write_tokens(
+    texts: Sequence[str | os.PathLike[str]], tokenizer: Tokenizer, output: str | os.PathLike[str]
+) -> int:
+    """Write the tokens of text files as little-endian uint16, in this order, and return their number.
+
+    Text is encoded in chunks of at most 1 MiB that end with a line or a word, to bound the memory. Raises
+    ArgumentError for text that is not UTF-8 and for a vocabulary over 65,536, and ResultFileError where
+    `output` cannot be written, which is written whole or not at all.
+    """
+    if tokenizer.vocab > LARGEST_VOCAB:
+        raise ArgumentError(
+            f"the tokenizer has {tokenizer.vocab} tokens; a file of uint16 holds {LARGEST_VOCAB} of them"
+        )
+    count = 0
+    with whole_file(output) as file:
+        for text in texts:
+            for chunk in _chunks(Path(text)):
+                tokens = tokenizer.encode(chunk, whole=False)
+                file.write(np.array(tokens, "<u2").tobytes())
+                count += len(tokens)
+        if not count:
+            raise ArgumentError(f"{', '.join(map(str, texts))}: there is no text in them")
+    return count
+
+
+def _chunks(path: Path) -> Iterator[str]:
+    position, rest = 0, b""
+    try:
+        if path.exists() and not path.is_file():
+            raise ArgumentError(f"{path} is not a file of text")
+        with path.open("rb") as file:
+            while block := file.read(_TEXT_BLOCK - len(rest)):
+                rest += block
+                if len(rest) == _TEXT_BLOCK:
+                    end = _end_of_words(rest)
+                    yield _decoded(rest[:end], path, position)
+                    position, rest = position + end, rest[end:]
+        if rest:
+            yield _decoded(rest, path, position)
+    except OSError as error:
+        raise ArgumentError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _end_of_words(block: bytes) -> int:
+    """Return the end of the last line, or else the start of the last word, or else of a character."""
+    end = block.rfind(b"\n") + 1 or block.rfind(b" ")
+    if end > 0:
+        return end
+    end = len(block)
+    while end > len(block) - 3 and block[end - 1] & 0xC0 == 0x80:
+        end -= 1
+    return end - 1 if block[end - 1] >= 0xC0 else len(block)
+
+
+def _decoded(text: bytes, path: Path, position: int) -> str:
+    try:
+        return text.decode()
+    except UnicodeDecodeError as error:
+        raise ArgumentError(
+            f"{path} is not UTF-8 text: byte {position + error.start} is 0x{text[error.start]:02x}"
+        ) from None

@@ -1,4 +1,4 @@
-"""What happens in a run, in the order in which it does."""
+"""The events of a run, in the order in which they happen."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ _MS = 1e-6
 
 
 @dataclass(frozen=True)
-class Began:
-    """First: what is run, and on what."""
+class RunStarted:
+    """The run begins: its configuration, device and data."""
 
     model: str
     config: TrainingConfig
     environment: Environment
     data: str
     unigram_entropy: float  # of the data, in nats
-    first_step: int  # not 0 where a checkpoint is gone on from
-    loss: float | None  # that the checkpoint has
+    first_step: int  # above 0 if a checkpoint is resumed
+    loss: float | None  # of that checkpoint
 
 
 @dataclass(frozen=True)
-class Loaded:
-    """The present weights are in a worker's kernels; `prepared`, of a new worker: its kernels without any."""
+class KernelsCompiled:
+    """A worker has compiled the kernels with the current weights; a new worker also those without weights."""
 
     step: int
     pid: int
@@ -39,13 +39,13 @@ class Loaded:
 
     @property
     def kernels(self) -> int:
-        """Compiled for it; where a worker begins with it, those without weights too."""
+        """Number of kernels compiled, with and without weights."""
         return self.ready.compiled + (0 if self.prepared is None else self.prepared.compiled)
 
 
 @dataclass(frozen=True)
 class StepDone:
-    """One sequence, forward and backward. `begin` and `end` in ns as the parent saw them."""
+    """One sequence was trained, forward and backward. The parent saw it from `begin` to `end`, in ns."""
 
     step: int
     loss: float
@@ -56,18 +56,18 @@ class StepDone:
 
     @property
     def overhead_ms(self) -> float:
-        """What the step took beside its wall time: its data, and messages."""
+        """Time outside the worker: the step's data and messages."""
         return (self.end - self.begin) * _MS - self.times.wall
 
 
 @dataclass(frozen=True)
 class BatchDone:
-    """The steps of one update, and the update, which ran from `begin` to `end`."""
+    """A batch of steps ended with an update, which ran from `begin` to `end`, in ns."""
 
     batch: int
     steps: list[StepDone]
-    kernels: int  # compiled for it, see Loaded
-    compile_ms: float  # of those with weights, which the steps wait for
+    kernels: int  # compiled for this batch, see KernelsCompiled
+    compile_ms: float  # of kernels with weights, which the steps wait for
     update: Update
     loss_scale: float  # of the steps
     begin: int
@@ -75,18 +75,18 @@ class BatchDone:
 
     @property
     def update_ms(self) -> float:
-        """How long the update took."""
+        """Duration of the update."""
         return (self.end - self.begin) * _MS
 
     @property
     def train_ms(self) -> float:
-        """Of the steps with their data and messages, and of the update; compiling is apart."""
+        """Duration of the steps, with their data and messages, and of the update; compilation is separate."""
         return sum((step.end - step.begin) * _MS for step in self.steps) + self.update_ms
 
 
 @dataclass(frozen=True)
 class WorkerReplaced:
-    """A worker was lost, and another repeats the step."""
+    """A worker was lost; another one repeats the step."""
 
     step: int
     reason: str
@@ -94,7 +94,7 @@ class WorkerReplaced:
 
 @dataclass(frozen=True)
 class CheckpointSaved:
-    """The state after so many steps is in a folder, where it was written from `begin` to `end`."""
+    """The state after `step` steps was written to a folder, from `begin` to `end`, in ns."""
 
     step: int
     folder: Path
@@ -104,9 +104,9 @@ class CheckpointSaved:
 
     @property
     def ms(self) -> float:
-        """How long the run waited for it."""
+        """Time that the run waited for it."""
         return (self.end - self.begin) * _MS
 
 
-Event = Began | Loaded | StepDone | BatchDone | WorkerReplaced | CheckpointSaved
+Event = RunStarted | KernelsCompiled | StepDone | BatchDone | WorkerReplaced | CheckpointSaved
 Observer = Callable[[Event], None]

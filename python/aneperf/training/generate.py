@@ -1,4 +1,4 @@
-"""Sampling from a model on the CPU, in float32, a token at a time with cached keys and values."""
+"""Text generation on the CPU, in fp32, one token at a time with cached keys and values."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from .._ane_native import ArgumentError
+from ..errors import ArgumentError
 from ..kernels import TransformerConfig
 from .kernels import Floats
-from .models import check_parameters
+from .models import check_parameters, layer_shapes
 
 
 class Decoder:
-    """A model reading one token after the other; `config.seq` tokens at most."""
+    """Reads one token after another, up to `config.seq`, and predicts the next."""
 
     def __init__(self, config: TransformerConfig, parameters: Mapping[str, Floats]) -> None:
         check_parameters(config, parameters)
@@ -24,42 +24,39 @@ class Decoder:
         self._keys, self._values = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
 
     def read(self, token: int) -> Floats:
-        """The logits [vocab] of what follows this token."""
-        config, parameters, position = self._config, self._parameters, self.position
-        if position == config.seq:
+        """Read a token and return the logits of the next: [vocab]."""
+        config, parameters = self._config, self._parameters
+        if self.position == config.seq:
             raise ArgumentError(f"the model takes sequences of {config.seq} tokens, and that many were read")
         if not 0 <= token < config.vocab:
             raise ArgumentError(f"token {token} is not in the vocabulary of {config.vocab}")
-        x = parameters["embedding"][token].copy()
+        x = parameters["embedding"][token].copy()  # [dim]
         for layer in range(config.layers):
-            w = {kind: parameters[f"layers.{layer}.{kind}"] for kind in _LAYER}
-            normed = self._norm(x, w["rms1"])
-            q = self._turned(w["wq"] @ normed)
-            self._keys[layer, position] = self._turned(w["wk"] @ normed)
-            self._values[layer, position] = (w["wv"] @ normed).reshape(config.kv_heads, config.head_dim)
-            x += w["wo"] @ self._attend(layer, q)
-            normed = self._norm(x, w["rms2"])
-            gate = w["w1"] @ normed
-            x += w["w2"] @ (gate / (1 + np.exp(-gate)) * (w["w3"] @ normed))
+            weights = {name: parameters[f"layers.{layer}.{name}"] for name in layer_shapes(config)}
+            x += self._attention(layer, self._norm(x, weights["rms1"]), weights)
+            x += _feed_forward(self._norm(x, weights["rms2"]), weights)
         self.position += 1
         classifier = parameters.get("classifier", parameters["embedding"])
         return np.asarray(classifier @ self._norm(x, parameters["norm"]), np.float32)
 
-    def _attend(self, layer: int, q: Floats) -> Floats:
-        """Attention over what was read: q [heads, head_dim] -> [heads * head_dim]."""
+    def _attention(self, layer: int, x: Floats, weights: Mapping[str, Floats]) -> Floats:
+        """Attend from this token to those read so far: x [dim] -> [dim]."""
         config, seen = self._config, self.position + 1
-        shared = q.reshape(config.kv_heads, -1, config.head_dim)
-        scores = np.einsum("grd,sgd->grs", shared, self._keys[layer, :seen]) * config.score_scale
-        weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
-        weights /= weights.sum(axis=-1, keepdims=True)
-        values = np.einsum("grs,sgd->grd", weights, self._values[layer, :seen])
-        return np.asarray(values.reshape(-1), np.float32)
+        queries = self._rotate(weights["wq"] @ x).reshape(config.kv_heads, -1, config.head_dim)
+        self._keys[layer, self.position] = self._rotate(weights["wk"] @ x)
+        self._values[layer, self.position] = (weights["wv"] @ x).reshape(config.kv_heads, config.head_dim)
+        # g: a key and value head; r: a query head that shares it; s: a position; d: a channel.
+        scores = np.einsum("grd,sgd->grs", queries, self._keys[layer, :seen]) * config.score_scale
+        shares = np.exp(scores - scores.max(axis=-1, keepdims=True))
+        shares /= shares.sum(axis=-1, keepdims=True)
+        context = np.einsum("grs,sgd->grd", shares, self._values[layer, :seen])
+        return np.asarray(weights["wo"] @ context.reshape(-1).astype(np.float32), np.float32)
 
     def _norm(self, x: Floats, weight: Floats) -> Floats:
         return np.asarray(x / np.sqrt((x * x).mean() + self._config.norm_eps) * weight, np.float32)
 
-    def _turned(self, x: Floats) -> Floats:
-        """Rotary positions: each pair of a head's channels turned by its angle at this position."""
+    def _rotate(self, x: Floats) -> Floats:
+        """Rotate each pair of a head's channels by its angle at this position: [C] -> [heads, head_dim]."""
         head_dim = self._config.head_dim
         frequencies = self._config.rope_theta ** (-np.arange(0, head_dim, 2) / head_dim)
         angles = self.position * frequencies
@@ -67,6 +64,12 @@ class Decoder:
         cos, sin = np.cos(angles), np.sin(angles)
         pairs = np.stack([even * cos - odd * sin, even * sin + odd * cos], axis=-1)
         return pairs.reshape(-1, head_dim).astype(np.float32)
+
+
+def _feed_forward(x: Floats, weights: Mapping[str, Floats]) -> Floats:
+    """Compute w2 (silu(w1 x) * w3 x): [dim] -> [dim]."""
+    gate = weights["w1"] @ x
+    return np.asarray(weights["w2"] @ (gate / (1 + np.exp(-gate)) * (weights["w3"] @ x)), np.float32)
 
 
 def generate(
@@ -79,10 +82,10 @@ def generate(
     top_p: float = 1.0,
     seed: int = 0,
 ) -> Iterator[int]:
-    """Up to `tokens` tokens that follow the prompt; fewer where the sequence is full.
+    """Yield up to `tokens` tokens that follow the prompt; fewer where the sequence becomes full.
 
-    At temperature 0 the most probable; otherwise drawn from the fewest tokens that have `top_p` of the
-    probability, as by Holtzman et al. 2020.
+    Temperature 0 takes the most probable token. Others draw from the smallest set of tokens whose
+    probabilities add up to `top_p` (Holtzman et al. 2020).
     """
     if not prompt:
         raise ArgumentError("the prompt is empty: give at least the token that begins a text")
@@ -98,9 +101,6 @@ def generate(
         if decoder.position == config.seq:
             return
         logits = decoder.read(token)
-
-
-_LAYER = ("rms1", "wq", "wk", "wv", "wo", "rms2", "w1", "w2", "w3")
 
 
 def _choose(logits: Floats, temperature: float, top_p: float, random: np.random.Generator) -> int:

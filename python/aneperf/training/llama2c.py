@@ -1,7 +1,7 @@
-"""The model files of llama2.c: seven int32 of configuration, then fp32 tensors, those of all layers together.
+"""Model files of llama2.c: a header of seven int32, then fp32 tensors, each kind for all layers.
 
-Source: github.com/karpathy/llama2.c, export.py, the legacy format. A negative vocabulary size announces a
-classifier of its own; two tables of rotary positions precede it, which its readers ignore.
+A negative vocabulary size announces a separate classifier. Two tables of rotary positions precede it, which
+readers ignore. Source: github.com/karpathy/llama2.c, export.py, the legacy format.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._ane_native import ArgumentError
+from ..errors import ArgumentError
 from ..files import whole_file
 from ..kernels import TransformerConfig
-from .models import Parameters, check_parameters, parameter_shapes
+from .models import Parameters, check_parameters, layer_shapes, parameter_shapes
 
 _HEADER = struct.Struct("<7i")  # dim, hidden, layers, heads, kv_heads, vocab, seq
 _LARGEST = 1 << 20  # of any number in the header
-_LAYER_ORDER = ("rms1", "wq", "wk", "wv", "wo", "rms2", "w1", "w2", "w3")
+_ROTARY = "rotary tables"
 
 
 def load_llama2c(path: str | os.PathLike[str]) -> tuple[TransformerConfig, Parameters]:
-    """The model in a file of llama2.c. Raises ArgumentError for a file that is not one, or not whole."""
+    """Read a model. Raises ArgumentError for a file of another format or size."""
     path = Path(path)
     try:
         data = np.memmap(path, np.uint8, mode="r")
@@ -52,13 +52,14 @@ def load_llama2c(path: str | os.PathLike[str]) -> tuple[TransformerConfig, Param
         vocab=abs(vocab),
         seq=seq,
     )
-    expected = _file_size(config, separate_classifier=vocab < 0)
+    separate = vocab < 0
+    expected = _file_size(config, separate)
     if data.size != expected:
         raise ArgumentError(f"{path} has {data.size} bytes; a model of {list(numbers)} takes {expected}")
-    shapes = parameter_shapes(config, separate_classifier=vocab < 0)
+    shapes = parameter_shapes(config, separate)
     parameters: Parameters = {}
     start = _HEADER.size
-    for name in _file_order(config, separate_classifier=vocab < 0):
+    for name in _file_order(config, separate):
         size = 4 * _count(name, shapes, config)
         if name != _ROTARY:
             parameters[name] = data[start : start + size].view("<f4").reshape(shapes[name]).astype(np.float32)
@@ -69,7 +70,7 @@ def load_llama2c(path: str | os.PathLike[str]) -> tuple[TransformerConfig, Param
 def save_llama2c(
     path: str | os.PathLike[str], config: TransformerConfig, parameters: Mapping[str, NDArray[Any]]
 ) -> None:
-    """Write a model as llama2.c reads it. Raises ArgumentError if its shape has no place in the format."""
+    """Write a model for llama2.c. Raises ArgumentError if the format cannot hold its shape."""
     check_parameters(config, parameters)
     check_shape(config)
     separate = "classifier" in parameters
@@ -90,7 +91,7 @@ def save_llama2c(
 
 
 def check_shape(config: TransformerConfig) -> None:
-    """Raise ArgumentError unless a model of this shape has a place in the format."""
+    """Raise ArgumentError unless the format can hold a model of this shape."""
     if config.head_dim * config.heads != config.dim:
         raise ArgumentError(
             f"llama2.c has heads of dim / heads channels; {config.heads} of {config.head_dim} are not "
@@ -98,12 +99,9 @@ def check_shape(config: TransformerConfig) -> None:
         )
 
 
-_ROTARY = "rotary tables"
-
-
 def _file_order(config: TransformerConfig, separate_classifier: bool) -> Iterator[str]:
     yield "embedding"
-    for kind in _LAYER_ORDER:
+    for kind in layer_shapes(config):
         for layer in range(config.layers):
             yield f"layers.{layer}.{kind}"
     yield "norm"
@@ -113,7 +111,7 @@ def _file_order(config: TransformerConfig, separate_classifier: bool) -> Iterato
 
 
 def _file_size(config: TransformerConfig, separate_classifier: bool) -> int:
-    """In bytes; counted from one layer, since a damaged header may announce any number of them."""
+    """Return the bytes of a file. One layer is counted: a damaged header may announce any number."""
     one = replace(config, layers=1)
     shapes = parameter_shapes(one, separate_classifier)
     counts = {name: _count(name, shapes, config) for name in _file_order(one, separate_classifier)}
@@ -126,7 +124,7 @@ def _count(name: str, shapes: Mapping[str, tuple[int, ...]], config: Transformer
 
 
 def _rotary_tables(config: TransformerConfig) -> NDArray[np.float64]:
-    """Cosines, then sines, [2, seq, head_dim / 2]."""
+    """Return cosines, then sines: [2, seq, head_dim / 2]."""
     frequencies = config.rope_theta ** (-np.arange(0, config.head_dim, 2) / config.head_dim)
     angles = np.outer(np.arange(config.seq), frequencies)
     return np.stack([np.cos(angles), np.sin(angles)])

@@ -1,4 +1,4 @@
-"""Models: presets of llama2.c, the parameters' names and shapes, random ones."""
+"""Models: the presets of llama2.c, and the names, shapes and initial values of parameters."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._ane_native import ArgumentError
+from ..checks import count
+from ..errors import ArgumentError
 from ..kernels import TransformerConfig
 
 Parameters = dict[str, NDArray[np.float32]]
@@ -34,14 +35,32 @@ PRESETS: Mapping[str, TransformerConfig] = MappingProxyType(
 )
 
 
-def parameter_shapes(
-    config: TransformerConfig, separate_classifier: bool = False
-) -> dict[str, tuple[int, ...]]:
-    """Every parameter by name, in the order of a checkpoint; matrices are [outputs, inputs].
+def model_config(model: str | TransformerConfig) -> TransformerConfig:
+    """Return the shape itself, or the preset with that name."""
+    if isinstance(model, TransformerConfig):
+        return model
+    if model not in PRESETS:
+        raise ArgumentError(
+            f"no model is called {model!r}: choose {', '.join(PRESETS)}, or give a TransformerConfig"
+        )
+    return PRESETS[model]
 
-    The classifier is the embedding unless it is separate.
-    """
-    layer = {
+
+def model_name(model: TransformerConfig) -> str:
+    """Return the name of the preset with this shape, or a name made of the sizes."""
+    for name, preset in PRESETS.items():
+        if model == preset:
+            return name
+    shared = f"-{model.kv_heads}" if model.kv_heads != model.heads else ""
+    return (
+        f"dim{model.dim}-hidden{model.hidden}-layers{model.layers}-heads{model.heads}{shared}"
+        f"x{model.head_dim}-vocab{model.vocab}-seq{model.seq}"
+    )
+
+
+def layer_shapes(config: TransformerConfig) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of a layer's parameters by name, in the order of a llama2.c file."""
+    return {
         "rms1": (config.dim,),
         "wq": (config.query_dim, config.dim),
         "wk": (config.kv_dim, config.dim),
@@ -52,8 +71,18 @@ def parameter_shapes(
         "w2": (config.dim, config.hidden),
         "w3": (config.hidden, config.dim),
     }
+
+
+def parameter_shapes(
+    config: TransformerConfig, separate_classifier: bool = False
+) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of all parameters by name, in the order of a checkpoint.
+
+    Matrices are [outputs, inputs]. The embedding is also the classifier unless that is separate.
+    """
     shapes: dict[str, tuple[int, ...]] = {"embedding": (config.vocab, config.dim)}
-    shapes |= {f"layers.{i}.{name}": shape for i in range(config.layers) for name, shape in layer.items()}
+    for layer in range(config.layers):
+        shapes |= {f"layers.{layer}.{name}": shape for name, shape in layer_shapes(config).items()}
     shapes["norm"] = (config.dim,)
     if separate_classifier:
         shapes["classifier"] = (config.vocab, config.dim)
@@ -61,13 +90,13 @@ def parameter_shapes(
 
 
 def random_parameters(config: TransformerConfig, seed: int = 0) -> Parameters:
-    """Parameters to begin training from, the classifier being the embedding.
+    """Return initial parameters whose classifier is the embedding.
 
-    Uniform as in the published runs: within 1 / sqrt(dim), those of w1 and w3 within 1 / sqrt(hidden), those
-    that end a residual branch (wo, w2) also over sqrt(2 * layers); the embedding within 0.02; norms are 1.
+    Uniform as in the published runs: the embedding within 0.02, w1 and w3 within 1 / sqrt(hidden), the other
+    matrices within 1 / sqrt(dim). Those that end a residual branch, wo and w2, are also divided by
+    sqrt(2 * layers). Norms are 1.
     """
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise ArgumentError(f"seed {seed!r} is not an integer of at least 0")
+    count("seed", seed, least=0)
     parameters: Parameters = {}
     for index, (name, shape) in enumerate(parameter_shapes(config).items()):
         kind = name.rpartition(".")[2]
@@ -84,7 +113,7 @@ def random_parameters(config: TransformerConfig, seed: int = 0) -> Parameters:
 
 
 def check_parameters(config: TransformerConfig, parameters: Mapping[str, NDArray[Any]]) -> None:
-    """Raises ArgumentError unless every parameter is there, fp32 and of its shape, and nothing else."""
+    """Raise ArgumentError unless the names, fp32 dtypes and shapes are exactly those of the model."""
     shapes = parameter_shapes(config, "classifier" in parameters)
     if unknown := parameters.keys() - shapes.keys():
         raise ArgumentError(f"parameter {min(unknown)!r} is not one of a model of {config.layers} layers")

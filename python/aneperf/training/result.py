@@ -12,7 +12,7 @@ from ..measure import summarise
 from ..results import MAXIMUM_DURATIONS, Environment, Result, Row
 from .accounting import COMPONENTS, StepFlops, StepTimes, step_flops
 from .config import TrainingConfig
-from .events import BatchDone, Began, CheckpointSaved, Event, Loaded, WorkerReplaced
+from .events import BatchDone, CheckpointSaved, Event, KernelsCompiled, RunStarted, WorkerReplaced
 from .llama2c import save_llama2c
 from .models import Parameters
 
@@ -68,7 +68,7 @@ class TrainingResult(Displayed):
     steps_lost: int = 0  # that were done since the last update, and are of no use
 
     @classmethod
-    def beginning(cls, began: Began, peak_tflops: float | None) -> TrainingResult:
+    def of(cls, began: RunStarted, peak_tflops: float | None) -> TrainingResult:
         """Of a run that has done nothing yet."""
         return cls(
             began.model,
@@ -86,7 +86,7 @@ class TrainingResult(Displayed):
             self.losses += [step.loss for step in event.steps]
             self.times += [step.times for step in event.steps]
             self.batches.append(_batch_times(event))
-        elif isinstance(event, Loaded):
+        elif isinstance(event, KernelsCompiled):
             self.workers += event.prepared is not None
         elif isinstance(event, WorkerReplaced):
             self.lost.append(event.reason)

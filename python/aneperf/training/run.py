@@ -1,4 +1,4 @@
-"""`aneperf.train`: a run from its options to its result."""
+"""`aneperf.train`: a run, from its options to its result."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import KW_ONLY, dataclass, fields, replace
 from functools import wraps
 from inspect import cleandoc, signature
@@ -22,16 +22,15 @@ from ..errors import AneError
 from ..files import check_writable
 from ..kernels import TransformerConfig
 from ..results import Environment
-from .checkpoint import CheckpointError, Checkpoints, Record
-from .config import Hyperparameters, TrainingConfig, differences, model_config, model_name, option
-from .data import Data, open_data
-from .events import BatchDone, Began, CheckpointSaved, Event, Observer, StepDone
-from .model_files import load_model
-from .models import PRESETS, Parameters, random_parameters
+from .checkpoint import CheckpointError, Record, RunCheckpoints, load_model
+from .config import Hyperparameters, TrainingConfig, option
+from .data import open_data
+from .events import BatchDone, CheckpointSaved, Event, Observer, RunStarted, StepDone
+from .models import PRESETS, Parameters, model_config, model_name, random_parameters
 from .result import TrainingResult
 from .telemetry import Telemetry
 from .trace import Trace
-from .trainer import Progress, Trainer
+from .trainer import Trainer
 
 _Path = str | os.PathLike[str]
 _Options = ParamSpec("_Options")
@@ -123,34 +122,34 @@ def train(options: TrainOptions) -> TrainingResult:
     result so far with `interrupted` set; a second Ctrl-C raises KeyboardInterrupt. Raises ArgumentError,
     CheckpointError, ResultFileError, and TrainingError where the device or its workers fail.
     """
-    saved = _Saved(options.checkpoints, options.keep, options.checkpoint_every, options.resume)
-    shape, parameters = _model(options, saved.record)
-    config = options.config(shape)
-    data = open_data(options.data, shape.vocab, shape.seq, options.seed)
-    saved.check(config, data)
+    checkpoints = RunCheckpoints(options.checkpoints, options.keep, options.checkpoint_every, options.resume)
+    model, parameters = _model(options, checkpoints.record)
+    config = options.config(model)
+    data = open_data(options.data, model.vocab, model.seq, options.seed)
+    checkpoints.check(config, data.description)
     for path in (options.output, options.trace):
         if path is not None:
             check_writable(path)
     environment, device = _described(options.device)
-    began = Began(
-        model_name(shape),
-        config,
-        environment,
-        data.description,
-        data.unigram_entropy,
-        saved.step,
-        saved.loss,
+    started = RunStarted(
+        model=model_name(model),
+        config=config,
+        environment=environment,
+        data=data.description,
+        unigram_entropy=data.unigram_entropy,
+        first_step=checkpoints.step,
+        loss=checkpoints.loss,
     )
+    result = TrainingResult.of(started, options.peak_tflops)
     if parameters is None:
-        parameters = saved.parts["parameters"] if saved.record else random_parameters(shape, options.seed)
-    result = TrainingResult.beginning(began, options.peak_tflops)
-    with contextlib.ExitStack() as stack:
+        parameters = checkpoints.parts.get("parameters") or random_parameters(model, options.seed)
+    with contextlib.ExitStack() as files:
         folder = None if options.state_folder is None else Path(options.state_folder)
-        trainer = stack.enter_context(Trainer(config, parameters, data, device=device, state_folder=folder))
+        trainer = files.enter_context(Trainer(config, parameters, data, device=device, state_folder=folder))
         del parameters  # the trainer has a copy, and a large model does not fit in memory twice
-        saved.restore(trainer)
-        observers = _observers(options, result, stack, resumed=saved.record is not None)
-        _run(trainer, began, saved, result, observers)
+        checkpoints.restore(trainer.state, trainer.parts)
+        observers = _observers(options, result, files, resumed=checkpoints.record is not None)
+        _run(trainer, started, checkpoints, result, observers)
         trainer.end_workers()
         result.parameters = {name: value.copy() for name, value in trainer.parts["parameters"].items()}
     if options.output is not None:
@@ -165,56 +164,66 @@ def _described(device: Device | str | None) -> tuple[Environment, str]:
 
 
 def _observers(
-    options: TrainOptions, result: TrainingResult, stack: contextlib.ExitStack, *, resumed: bool
+    options: TrainOptions, result: TrainingResult, files: contextlib.ExitStack, *, resumed: bool
 ) -> list[Observer]:
-    """Open the files that record the run, which `stack` closes."""
+    """Open what records the run; `files` closes it."""
     observers: list[Observer] = [result.record]
     if options.telemetry is not None:
         lines = Telemetry(options.telemetry, peak_tflops=options.peak_tflops, append=resumed)
-        observers.append(stack.enter_context(lines).record)
+        observers.append(files.enter_context(lines).record)
     if options.trace is not None:
-        observers.append(stack.enter_context(Trace(options.trace)).record)
+        observers.append(files.enter_context(Trace(options.trace)).record)
     if options.progress is not None:
         observers.append(options.progress)
     return observers
 
 
 def _run(
-    trainer: Trainer, began: Began, saved: _Saved, result: TrainingResult, observers: list[Observer]
+    trainer: Trainer,
+    started: RunStarted,
+    checkpoints: RunCheckpoints,
+    result: TrainingResult,
+    observers: list[Observer],
 ) -> None:
-    start, pending = time.monotonic(), 0
+    """Train to the end or to Ctrl-C; tell every event, and save checkpoints, also when training fails."""
+    start, steps_in_batch = time.monotonic(), 0
 
     def tell(event: Event) -> None:
         for observer in observers:
             observer(event)
 
-    tell(began)
-    with _interrupts_stop(trainer, result):
+    def save() -> CheckpointSaved:
+        begin, loss = time.monotonic_ns(), result.batches[-1].mean_loss
+        folder = checkpoints.save(trainer.config, trainer.state, trainer.parts, loss)
+        return CheckpointSaved(trainer.state.step, folder, loss, begin, time.monotonic_ns())
+
+    tell(started)
+    with _stop_at_interrupt(trainer, result):
         try:
             for event in trainer.run():
                 tell(event)
                 if isinstance(event, StepDone):
-                    pending += 1
+                    steps_in_batch += 1
                 elif isinstance(event, BatchDone):
-                    pending = 0
-                    if saved.is_due(event):
-                        tell(saved.save(trainer, result))
+                    steps_in_batch = 0
+                    if checkpoints.is_due(event.batch):
+                        tell(save())
         except AneError:
-            # The state is that of the last update, whatever failed.
-            if saved.is_behind(trainer) and result.batches:
+            # Whatever failed, the state is that of the last update.
+            if checkpoints.is_behind(trainer.state) and result.batches:
                 with contextlib.suppress(CheckpointError):
-                    saved.save(trainer, result)
+                    save()
             raise
-        if saved.is_behind(trainer) and result.batches:
-            tell(saved.save(trainer, result))
-    result.seconds, result.steps_lost = time.monotonic() - start, pending
+        if checkpoints.is_behind(trainer.state) and result.batches:
+            tell(save())
+    result.seconds, result.steps_lost = time.monotonic() - start, steps_in_batch
 
 
 @contextlib.contextmanager
-def _interrupts_stop(trainer: Trainer, result: TrainingResult) -> Iterator[None]:
-    """Ctrl-C stops the run where it leaves nothing torn; the next one does what it did before."""
+def _stop_at_interrupt(trainer: Trainer, result: TrainingResult) -> Iterator[None]:
+    """Let the first Ctrl-C stop the run after its last update; the second has its normal effect."""
     if threading.current_thread() is not threading.main_thread():
-        yield  # where Ctrl-C does not arrive
+        yield  # only the main thread receives Ctrl-C
         return
     before = signal.getsignal(signal.SIGINT)
 
@@ -231,80 +240,8 @@ def _interrupts_stop(trainer: Trainer, result: TrainingResult) -> Iterator[None]
         signal.signal(signal.SIGINT, before if before is not None else signal.SIG_DFL)
 
 
-class _Saved:
-    """The checkpoints of a run, and the one that it goes on from."""
-
-    def __init__(self, folder: _Path | None, keep: int, every: int, resume: bool | int) -> None:
-        if isinstance(every, bool) or not isinstance(every, int) or every < 1:
-            raise ArgumentError(f"checkpoint_every {every!r} is not an integer of at least 1")
-        if folder is None and resume is not False:
-            raise ArgumentError("resume needs the folder of the checkpoints")
-        self._checkpoints = None if folder is None else Checkpoints(folder, keep)
-        self._every, self._data = every, ""
-        self.record: Record | None = None
-        self.parts: Mapping[str, Parameters] = {}
-        if self._checkpoints is not None and resume is not False:
-            self.record, self.parts = self._checkpoints.load(None if resume is True else resume)
-        elif self._checkpoints is not None and (steps := self._checkpoints.steps()):
-            raise ArgumentError(
-                f"{folder} has checkpoints, the last of step {steps[-1]}: resume, or name another folder"
-            )
-        self.step = self._last = 0 if self.record is None else self.record.step
-        self.loss = None if self.record is None else self.record.loss
-
-    def check(self, config: TrainingConfig, data: Data) -> None:
-        """Raise CheckpointError unless the run goes on as the checkpoint's would have."""
-        self._data = data.description
-        record = self.record
-        if record is None:
-            return
-        found = differences(config, record.config)
-        if data.description != record.data:
-            found.append(f"data is {data.description!r}, was {record.data!r}")
-        if found:
-            raise CheckpointError(
-                f"the checkpoint of step {record.step} is of another run: {'; '.join(found)}"
-            )
-        if record.step >= config.steps:
-            raise CheckpointError(
-                f"the checkpoint of step {record.step} has the {config.steps} steps of this run: ask for more"
-            )
-        if record.step % config.accumulation:
-            raise CheckpointError(
-                f"the checkpoint of step {record.step} ends with less than a batch of {config.accumulation}, "
-                "which no longer run does: resume an earlier one, or begin from its weights"
-            )
-
-    def restore(self, trainer: Trainer) -> None:
-        """Give the trainer all that the checkpoint has beside the parameters."""
-        if self.record is None:
-            return
-        record = self.record
-        trainer.progress = Progress(record.loss_scale, record.step, record.applied_updates)
-        for part in ("mean", "variance"):
-            for name, value in self.parts[part].items():
-                trainer.parts[part][name][:] = value
-        self.parts = {}
-
-    def is_due(self, done: BatchDone) -> bool:
-        """Whether a checkpoint follows this batch."""
-        return self._checkpoints is not None and (done.batch + 1) % self._every == 0
-
-    def is_behind(self, trainer: Trainer) -> bool:
-        """Whether there is a state that no checkpoint has."""
-        return self._checkpoints is not None and self._last < trainer.progress.step
-
-    def save(self, trainer: Trainer, result: TrainingResult) -> CheckpointSaved:
-        """Save the state as it is after the last update."""
-        assert self._checkpoints is not None
-        begin = time.monotonic_ns()
-        loss, self._last = result.batches[-1].mean_loss, trainer.progress.step
-        folder = self._checkpoints.save(trainer.config, trainer.progress, trainer.parts, loss, self._data)
-        return CheckpointSaved(self._last, folder, loss, begin, time.monotonic_ns())
-
-
 def _model(options: TrainOptions, record: Record | None) -> tuple[TransformerConfig, Parameters | None]:
-    """Return the shape to train, and the initial parameters if a file of weights has them."""
+    """Return the shape to train, and the initial parameters if a file has them."""
     asked = None if options.model is None else model_config(options.model)
     if record is not None:
         return asked or record.config.model, None

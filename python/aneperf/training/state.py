@@ -1,6 +1,6 @@
-"""What training has, in memory that the workers share and the parent owns.
+"""The state of training: arrays in memory that the parent owns and its workers share, and three numbers.
 
-The memory is a file without a name: it is gone with the last process that has it open, however that one ends.
+The memory is a file without a name. It disappears with the last process that has it open, however that ends.
 """
 
 from __future__ import annotations
@@ -10,18 +10,28 @@ import os
 import sys
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from .._ane_native import ArgumentError
+from ..errors import ArgumentError
 from .models import Parameters
 
 _SHARED_MEMORY = Path("/dev/shm")
 
-# The parameters, the moments of the optimiser, and two sets of gradients: a step writes to one what it adds
-# to the other, so that a step cut short can be repeated.
+# The parameters, the optimizer's moments, and two sets of gradients: a step reads the sum so far from one and
+# writes the new sum to the other, so that an interrupted step can be repeated.
 PARTS = ("parameters", "mean", "variance", "gradients_0", "gradients_1")
+
+
+@dataclass
+class RunState:
+    """How far a run is; with the arrays of SharedState, everything that resuming needs."""
+
+    loss_scale: float
+    step: int = 0
+    applied_updates: int = 0
 
 
 class SharedState:
@@ -43,9 +53,9 @@ class SharedState:
 
     @classmethod
     def create(cls, shapes: Mapping[str, tuple[int, ...]], folder: Path | None = None) -> SharedState:
-        """New state, all 0, in shared memory, or in a file in `folder`.
+        """Allocate a state of zeros in shared memory, or in a file in `folder`.
 
-        Raises ArgumentError, before anything is written, where the state does not fit.
+        Raises ArgumentError before anything is written if the state does not fit.
         """
         needed = bytes_needed(shapes)
         size = f"{-(-needed >> 20)} MiB"
@@ -72,13 +82,13 @@ class SharedState:
             ) from error
 
     def close(self) -> None:
-        """Give up the memory; arrays still in use keep it until they are gone."""
+        """Release the memory; arrays in use keep it until they are deleted."""
         self.parts = {}
         os.close(self.descriptor)
 
 
 def bytes_needed(shapes: Mapping[str, tuple[int, ...]]) -> int:
-    """Of the state of a model with these parameters."""
+    """Return the size of the state of a model with these parameters."""
     return 4 * len(PARTS) * sum(int(np.prod(shape)) for shape in shapes.values())
 
 
@@ -87,7 +97,7 @@ def _default_folder() -> Path:
 
 
 def _allocate(descriptor: int, size: int) -> None:
-    # Memory that is promised but not there would end the process by a signal at first use.
+    # If memory is promised but missing, its first use ends the process with a signal.
     if sys.platform == "linux":
         os.posix_fallocate(descriptor, 0, size)
     else:

@@ -18,7 +18,7 @@ import msgspec
 from .._ane_native import __version__
 from ..errors import ResultFileError
 from .accounting import StepTimes, published_times, step_flops
-from .events import BatchDone, Began, CheckpointSaved, Event, Loaded, StepDone, WorkerReplaced
+from .events import BatchDone, CheckpointSaved, Event, KernelsCompiled, RunStarted, StepDone, WorkerReplaced
 
 
 class Telemetry:
@@ -44,9 +44,9 @@ class Telemetry:
 
     def record(self, event: Event) -> None:
         """Write what happened."""
-        if isinstance(event, Began):
+        if isinstance(event, RunStarted):
             self._begin(event)
-        elif isinstance(event, Loaded):
+        elif isinstance(event, KernelsCompiled):
             self._compiles = event.ready.compiles_used
             self._write(
                 "worker",
@@ -74,7 +74,7 @@ class Telemetry:
                 ms=round(event.ms, 1),
             )
 
-    def _begin(self, began: Began) -> None:
+    def _begin(self, began: RunStarted) -> None:
         config = began.config
         self._device_flops = step_flops(config.model, config.pipeline == "static-ane").device
         self._write(

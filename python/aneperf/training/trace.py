@@ -11,7 +11,7 @@ import msgspec
 
 from ..files import whole_file
 from .clock import Span
-from .events import BatchDone, Began, CheckpointSaved, Event, Loaded, StepDone, WorkerReplaced
+from .events import BatchDone, CheckpointSaved, Event, KernelsCompiled, RunStarted, StepDone, WorkerReplaced
 
 ROWS = ("device", "CPU", "dW queue", "optimiser", "compile", "worker start", "checkpoint")
 _US_PER_NS = 1e-3
@@ -47,9 +47,9 @@ class Trace:
     def record(self, event: Event) -> None:
         """Write the spans of what happened."""
         args: dict[str, Any]
-        if isinstance(event, Began):
+        if isinstance(event, RunStarted):
             self._about = {"model": event.model, "environment": event.environment, "config": event.config}
-        elif isinstance(event, Loaded):
+        elif isinstance(event, KernelsCompiled):
             # A worker starts while the one before it still compiles.
             for row, name, ready in (
                 ("worker start", "kernels without weights", event.prepared),

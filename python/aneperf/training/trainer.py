@@ -6,34 +6,24 @@ import math
 import statistics
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
 from .accounting import StepTimes
 from .config import TrainingConfig
 from .data import Data
-from .events import BatchDone, Event, Loaded, StepDone, WorkerReplaced
+from .events import BatchDone, Event, KernelsCompiled, StepDone, WorkerReplaced
 from .kernels import Floats
 from .messages import Setup, Step
 from .models import Parameters, check_parameters, parameter_shapes
 from .optimizer import update
-from .state import SharedState
+from .state import RunState, SharedState
 from .worker_process import TrainingError, WorkerLost, WorkerProcess
 
 _FIRST_TIMEOUT = 600.0  # seconds, for what has not been timed yet
 _LEAST_TIMEOUT = 60.0
 _PATIENCE = 30.0  # times the usual duration
 _ATTEMPTS = 3  # of workers at the same step
-
-
-@dataclass
-class Progress:
-    """What a run needs to go on, beside the arrays of its state."""
-
-    loss_scale: float
-    step: int = 0
-    applied_updates: int = 0
 
 
 class Trainer:
@@ -54,15 +44,15 @@ class Trainer:
     ) -> None:
         check_parameters(config.model, parameters)
         self.config = config
-        self.progress = Progress(config.loss_scale)
+        self.state = RunState(config.loss_scale)
         self.device = ""  # what the workers run on, once one is ready
         self._data = data
         separate = "classifier" in parameters
-        self._state = SharedState.create(parameter_shapes(config.model, separate), state_folder)
+        self._shared = SharedState.create(parameter_shapes(config.model, separate), state_folder)
         for name, value in parameters.items():
-            self._state.parts["parameters"][name][:] = value
+            self._shared.parts["parameters"][name][:] = value
         self._setup = Setup(
-            config.model, separate, device, config.pipeline, config.as_published, self._state.descriptor
+            config.model, separate, device, config.pipeline, config.as_published, self._shared.descriptor
         )
         self._worker: WorkerProcess | None = None
         self._next: WorkerProcess | None = None
@@ -83,7 +73,7 @@ class Trainer:
     def close(self) -> None:
         """End the workers and give up the state."""
         self.end_workers()
-        self._state.close()
+        self._shared.close()
 
     def end_workers(self) -> None:
         """Free what they take; a further `run` starts others."""
@@ -95,7 +85,7 @@ class Trainer:
     @property
     def parts(self) -> dict[str, Parameters]:
         """The state: parameters, moments and gradients, by name; they change while training runs."""
-        return self._state.parts
+        return self._shared.parts
 
     @property
     def worker_pid(self) -> int | None:
@@ -103,8 +93,8 @@ class Trainer:
         return None if self._worker is None else self._worker.pid
 
     def run(self) -> Iterator[Event]:
-        """Train to the end, from where the progress stands. Raises TrainingError."""
-        while self.progress.step < self.config.steps and not self._stopping:
+        """Train to the end, from the current state on. Raises TrainingError."""
+        while self.state.step < self.config.steps and not self._stopping:
             yield from self._batch()
 
     def stop(self) -> None:
@@ -115,10 +105,10 @@ class Trainer:
                 worker.kill()
 
     def _batch(self) -> Iterator[Event]:
-        first = self.progress.step
+        first = self.state.step
         count = min(self.config.accumulation, self.config.steps - first)
         done: list[StepDone] = []
-        loads: list[Loaded] = []
+        loads: list[KernelsCompiled] = []
         failures = 0
         while len(done) < count:
             if self._stopping:
@@ -145,7 +135,7 @@ class Trainer:
                 yield step
         yield self._update(done, loads)
 
-    def _load(self, number: int) -> Loaded:
+    def _load(self, number: int) -> KernelsCompiled:
         """Bake the present weights into the kernels of the worker, or of the next for want of compiles."""
         if self._worker is not None and self._compiles_left < self._kernels_with_weights:
             self._drop_worker()
@@ -163,7 +153,7 @@ class Trainer:
             # It starts and compiles what has no weights while this one steps.
             self._next = WorkerProcess(self._setup)
         self._loaded = True
-        return Loaded(number, self._worker.pid, prepared, loaded)
+        return KernelsCompiled(number, self._worker.pid, prepared, loaded)
 
     def _loads_to_come(self, number: int) -> int:
         """After that of the batch of this step."""
@@ -179,7 +169,7 @@ class Trainer:
                 tokens[1:].tolist(),
                 gradients=in_batch % 2,
                 base=None if in_batch == 0 else (in_batch - 1) % 2,
-                loss_scale=self.progress.loss_scale,
+                loss_scale=self.state.loss_scale,
             ),
             _timeout(self._step_seconds),
         )
@@ -187,23 +177,23 @@ class Trainer:
         loss = math.nan if stepped.loss is None else stepped.loss
         return StepDone(number, loss, StepTimes.of(stepped), stepped, begin, time.monotonic_ns())
 
-    def _update(self, done: list[StepDone], loads: list[Loaded]) -> BatchDone:
-        progress, loss_scale = self.progress, self.progress.loss_scale
-        batch = progress.step // self.config.accumulation
+    def _update(self, done: list[StepDone], loads: list[KernelsCompiled]) -> BatchDone:
+        state, loss_scale = self.state, self.state.loss_scale
+        batch = state.step // self.config.accumulation
         begin = time.monotonic_ns()
         result = update(
             self.config,
             batch,
-            progress.applied_updates,
+            state.applied_updates,
             self.parts,
             self.parts[f"gradients_{(len(done) - 1) % 2}"],
             1 / (loss_scale * len(done)),
         )
         if result.applied:
-            progress.applied_updates += 1
+            state.applied_updates += 1
         else:
-            progress.loss_scale /= 2
-        progress.step += len(done)
+            state.loss_scale /= 2
+        state.step += len(done)
         self._loaded = False
         return BatchDone(
             batch,

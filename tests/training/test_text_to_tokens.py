@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import aneperf
-from aneperf.training import tokens as module
-from aneperf.training.tokens import Bytes, open_tokenizer, write_tokens
+from aneperf.training import data as module
+from aneperf.training.data import Bytes, open_tokenizer, write_tokens
 
 VOCAB = {"<unk>": 0, "once": 1, "upon": 2, "a": 3, "time": 4}
 
@@ -69,7 +69,7 @@ def test_bytes(tmp_path: Path) -> None:
 )
 def test_long_texts_lose_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     for size in (16, 17, 18, 19, 64):
-        monkeypatch.setattr(module, "_BLOCK", size)
+        monkeypatch.setattr(module, "_TEXT_BLOCK", size)
         assert written(tmp_path, text.encode()) == list(text.encode())
 
 
@@ -103,7 +103,7 @@ def test_what_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     output.write_bytes(b"before")
     (tmp_path / "latin").write_bytes(b"abc\n" * 3 + b"caf\xe9 noir")
     (tmp_path / "empty").write_bytes(b"")
-    monkeypatch.setattr(module, "_BLOCK", 8)
+    monkeypatch.setattr(module, "_TEXT_BLOCK", 8)
     for texts, message in [
         (["latin"], "latin is not UTF-8 text: byte 15 is 0xe9"),
         (["none"], "none cannot be read: No such file"),
@@ -127,5 +127,5 @@ def test_no_tokenizer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(aneperf.ArgumentError, match="is no tokenizer: "):
             open_tokenizer(path)
     monkeypatch.setitem(sys.modules, "tokenizers", None)
-    with pytest.raises(aneperf.ArgumentError, match=r"needs the tokenizers library: .*'aneperf\[data\]'"):
+    with pytest.raises(aneperf.ArgumentError, match=r"needs the tokenizers library: .*'\.\[data\]'"):
         open_tokenizer(tmp_path / "t.json")
