@@ -67,7 +67,7 @@ def test_reading_makes_no_folder(tmp_path: Path) -> None:
         Checkpoints(tmp_path / "none").load()
     assert list(tmp_path.iterdir()) == []
     for keep in (0, True, 1.5):
-        with pytest.raises(aneperf.ArgumentError, match="checkpoints: keep"):
+        with pytest.raises(aneperf.ArgumentError, match="keep must be an integer"):
             Checkpoints(tmp_path, keep)  # type: ignore[arg-type]
 
 

@@ -38,7 +38,7 @@ def test_random_parameters() -> None:
     other = random_parameters(SMALL, seed=2)
     assert (other["layers.0.wq"] != parameters["layers.0.wq"]).all()
     assert (parameters["layers.0.wq"] != parameters["layers.1.wq"]).all()
-    with pytest.raises(aneperf.ArgumentError, match="seed -1"):
+    with pytest.raises(aneperf.ArgumentError, match="seed must be an integer of at least 0, not -1"):
         random_parameters(SMALL, seed=-1)
 
 

@@ -295,13 +295,13 @@ def test_what_a_run_refuses_it_leaves_no_trace_of(train: Any, tmp_path: Path) ->
     files = {name: tmp_path / name for name in ("output", "telemetry", "trace", "checkpoints")}
     for options, message in [
         ({"model": "gpt"}, "no model is called 'gpt': choose stories260k"),
-        ({"steps": 0}, "steps 0 is not an integer of at least 1"),
+        ({"steps": 0}, "steps must be an integer of at least 1, not 0"),
         ({"data": tmp_path / "none"}, "none cannot be read"),
         ({"weights": tmp_path / "none.bin"}, "none.bin cannot be read"),
         ({"device": "gpu"}, "no device is called 'gpu'"),
         ({"peak_tflops": 0}, "peak_tflops must be a positive"),
-        ({"checkpoint_every": 0}, "checkpoint_every 0"),
-        ({"keep": 0}, "keep 0 is not"),
+        ({"checkpoint_every": 0}, "checkpoint_every must be an integer of at least 1, not 0"),
+        ({"keep": 0}, "keep must be an integer of at least 1, not 0"),
         ({"state_folder": tmp_path / "none"}, "no room for"),
         ({"resume": True}, "checkpoints has no checkpoint"),
     ]:

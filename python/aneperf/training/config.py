@@ -79,12 +79,8 @@ class Hyperparameters:
             count(name, getattr(self, name), least)
         for name in ("learning_rate", "epsilon", "loss_scale", *(("clip",) if self.clip is not None else ())):
             object.__setattr__(self, name, positive(name, getattr(self, name)))
-        for name, limit in (
-            ("beta1", 1.0),
-            ("beta2", 1.0),
-            ("weight_decay", math.inf),
-            ("final_rate", math.inf),
-        ):
+        limits = {"beta1": 1.0, "beta2": 1.0, "weight_decay": math.inf, "final_rate": math.inf}
+        for name, limit in limits.items():
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < limit:
                 below = "" if limit == math.inf else f" and below {limit:g}"
