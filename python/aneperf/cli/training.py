@@ -83,9 +83,9 @@ def generate(
 
     MODEL.bin is a model of llama2.c, and FOLDER one of checkpoints. Prints tokens without a tokenizer.
     """
-    from ..training.generate import generate
     from ..training.checkpoint import load_model
     from ..training.data import open_tokenizer
+    from ..training.generate import generate
 
     if (prompt is None) == (tokens is None):
         raise ArgumentError("generate takes --prompt TEXT with --tokenizer, or --tokens 1,2,3")

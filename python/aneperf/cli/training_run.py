@@ -14,10 +14,10 @@ from ..files import check_writable
 from ..kernels import TransformerConfig
 from ..report.plots import check_plot
 from ..report.training import lay_out_training
-from ..training.models import model_config
-from ..training.events import RunStarted, Event
-from ..training.llama2c import check_shape
 from ..training.checkpoint import load_model
+from ..training.events import Event, RunStarted
+from ..training.llama2c import check_shape
+from ..training.models import model_config
 from ..training.run import TrainOptions, train
 from .live import Lines, View, view
 from .options import CHIP, DEVICE, OUTPUT, STANDARD_OUTPUT
