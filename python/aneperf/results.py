@@ -1,4 +1,4 @@
-"""Row, Environment and Result: what every probe returns, and its JSON file."""
+"""Row, Environment and Result, the data that every probe returns, and the JSON file that holds it."""
 
 import math
 import os
@@ -13,12 +13,12 @@ import numpy as np
 from .comparison import Comparison
 from .display import Displayed, call_report
 from .errors import ArgumentError, ResultFileError
-from .files import LONGEST_QUOTE, check_writable, one_line, read_whole, write_whole
+from .files import LONGEST_QUOTE, one_line, read_whole, write_whole
 
-__all__ = ["MAXIMUM_DURATIONS", "SCHEMA_VERSION", "Environment", "Result", "Row", "check_writable"]
+__all__ = ["MAXIMUM_DURATIONS", "SCHEMA_VERSION", "Environment", "Result", "Row"]
 
 SCHEMA_VERSION = 1
-MAXIMUM_DURATIONS = 10_000  # of a row: some 100 KB in a file
+MAXIMUM_DURATIONS = 10_000  # kept for a row: about 100 KB in a file
 
 Status = Literal["ok", "unsupported", "skipped", "error"]
 STATUSES: tuple[Status, ...] = get_args(Status)
@@ -28,10 +28,10 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """One measured configuration. An unknown number is None, never a sentinel; NaN and infinity are refused.
 
     median, mean, p05, p95, ci_low, ci_high (95 % interval of the median) and published_mean (mean of 50
-    calls after 10, as in the published tables) are in `unit`, over `n` calls after `warm_up` dropped ones.
-    `error` is the output's largest relative error against the reference. `metrics` holds what is derived,
-    such as "tflops". `durations_ns` are the calls themselves, in order, from which all of these follow:
-    `warm_up` + `n` of them, or the first 10,000 of more. Raises ArgumentError.
+    calls after 10, as in the published tables) are in `unit`, over `n` calls after dropping the first
+    `warm_up`. `error` is the output's largest relative error against the reference. `metrics` holds derived
+    numbers, such as "tflops". `durations_ns` holds the duration of each call in order, which determines all
+    of the above: `warm_up` + `n` durations, or the first 10,000 of more. Raises ArgumentError.
     """
 
     key: str
@@ -81,7 +81,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
             raise ArgumentError(f"{where}: {', '.join(twice)} would name two columns")
 
     def __repr__(self) -> str:
-        """All fields, but of the durations only how many."""
+        """Show all fields, but only the number of durations."""
         fields = [f"{name}={getattr(self, name)!r}" for name in self.__struct_fields__[:-1]]
         return f"Row({', '.join(fields)}, durations_ns=<{len(self.durations_ns)}>)"
 
@@ -91,13 +91,13 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         calls = (self.warm_up or 0) + (self.n or 0)
         if len(self.durations_ns) != min(calls, MAXIMUM_DURATIONS):
             raise ArgumentError(
-                f"{where}: {len(self.durations_ns)} durations_ns of {calls} calls: keep all of them, or the "
+                f"{where}: {len(self.durations_ns)} durations_ns for {calls} calls: keep all of them, or the "
                 f"first {MAXIMUM_DURATIONS} of more"
             )
 
 
 def _is_number(value: object) -> bool:
-    """Whether it is a finite float or an integer of 64 bits: what JSON keeps."""
+    """Tell whether JSON can hold it: a finite float or a 64-bit integer."""
     plain = value.item() if isinstance(value, np.generic) else value
     if isinstance(plain, float):
         return math.isfinite(plain)
@@ -109,52 +109,52 @@ _COLUMNS = ("probe", "key", "status", "reason", "unit", *_NUMBERS, "flags", "dev
 
 
 class Environment(Displayed, msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where and when something was measured. None or "unavailable" is what the system does not tell."""
+    """Where and when something was measured. A fact the system does not tell is None or "unavailable"."""
 
     aneperf: str
     device: str  # "ane", "emulator", or "stand-in": the bridge on a replacement of Apple's framework
     chip: str
-    subtype: str | None = None  # the engine's own name for its kind, such as "h16g"
-    properties: dict[str, str] = {}  # all else that the device says of itself, in display order
+    subtype: str | None = None  # the engine's own name, such as "h16g"
+    properties: dict[str, str] = {}  # everything else the device reports, in display order
     device_note: str | None = None  # why the automatic choice fell back to the emulator, if it did
     os: str
     os_build: str | None = None
     cpu: str
-    cores: int  # that this process may use
+    cores: int  # available to this process
     memory_bytes: int | None = None
     python: str
     numpy: str
     power: str = "unavailable"
     thermal: str = "unavailable"
-    variables: dict[str, str] = {}  # of the process's environment, those that change speed
+    variables: dict[str, str] = {}  # environment variables that change speed
     started: str  # ISO 8601, UTC
 
     def __post_init__(self) -> None:
         for name, value in (("cores", self.cores), ("memory_bytes", self.memory_bytes)):
             if value is not None and not 0 <= value < 2**63:
-                raise ArgumentError(f"environment: {name} is {value!r}; it must be a count")
+                raise ArgumentError(f"environment: {name} must be an integer of at least 0, not {value!r}")
 
     @property
     def is_software(self) -> bool:
-        """Whether the numbers say something of a CPU, and nothing of a Neural Engine."""
+        """True if the numbers describe a CPU and not a Neural Engine."""
         return self.device != "ane"
 
     @property
     def label(self) -> str:
-        """What the numbers are numbers of, in one line."""
+        """What was measured, in one line."""
         if not self.is_software:
             return f"Apple Neural Engine, {self.chip}"
         what = "software emulator" if self.device == "emulator" else "stand-in for Apple's framework"
         return f"{what} on {self.cpu}; not a Neural Engine measurement"
 
     def to_dict(self) -> dict[str, Any]:
-        """Every field by name, as in a result file."""
+        """Return every field by name, as in a result file."""
         fields: dict[str, Any] = msgspec.to_builtins(self)
         return fields
 
 
 class Result(Displayed, msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a probe measured: prints as a table, renders in a notebook, iterates over its rows."""
+    """The rows that a probe measured: prints as a table, renders in a notebook, iterates over its rows."""
 
     schema_version: int = SCHEMA_VERSION
     probe: str
@@ -170,18 +170,18 @@ class Result(Displayed, msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
 
     @property
     def best(self) -> Row | None:
-        """The ok row with the highest "tflops", if there is one, whatever its flags say of it.
+        """The ok row with the highest "tflops", if there is one, regardless of its flags.
 
-        It is the highest of the medians' rates: rows within its interval, tflops_low to tflops_high, may be
-        as fast.
+        "tflops" is the rate at the median: rows within its interval, tflops_low to tflops_high, may be as
+        fast.
         """
         rated = [row for row in self.rows if row.status == "ok" and "tflops" in row.metrics]
         return max(rated, key=lambda row: row.metrics["tflops"], default=None)
 
     def to_dicts(self) -> list[dict[str, Any]]:
-        """A flat dict for each row, with params and metrics: `pandas.DataFrame(result.to_dicts())`.
+        """Return a flat dict for each row, with params and metrics: `pandas.DataFrame(result.to_dicts())`.
 
-        All but `durations_ns`.
+        `durations_ns` is left out.
         """
         return [
             {
@@ -201,16 +201,19 @@ class Result(Displayed, msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
         ]
 
     def to_json(self) -> bytes:
-        """What `save` writes, in UTF-8: a row's durations on one line. Raises ResultFileError."""
+        """Return the UTF-8 text that `save` writes, with a row's durations on one line.
+
+        Raises ResultFileError.
+        """
         try:
             text = msgspec.json.format(msgspec.json.encode(self, enc_hook=_plain_number), indent=2)
         except (ValueError, TypeError) as error:
-            raise ResultFileError(f"the result holds what JSON cannot: {error}") from error
-        # Only a row's durations are a list of numbers; a raw line break is never inside a string.
+            raise ResultFileError(f"the result holds a value that JSON cannot: {error}") from error
+        # No other list holds numbers, and JSON strings contain no raw line breaks.
         return re.sub(rb"\[\n[\s\d,]+\]", lambda calls: b"".join(calls[0].split()), text) + b"\n"
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write JSON to `path`, all of it or nothing. Raises ResultFileError."""
+        """Write JSON to `path`, atomically. Raises ResultFileError."""
         try:
             text = self.to_json()
         except ResultFileError as error:
@@ -219,7 +222,7 @@ class Result(Displayed, msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
 
     @staticmethod
     def load(path: str | os.PathLike[str]) -> "Result":
-        """Read what `save` wrote. Raises ResultFileError, naming the place in the file."""
+        """Read a file that `save` wrote. Raises ResultFileError, naming the place in the file."""
         text = read_whole(path)
         try:
             version = msgspec.json.decode(text, type=_Header).schema_version
@@ -261,4 +264,4 @@ class _Header(msgspec.Struct):
 def _plain_number(value: object) -> object:
     if isinstance(value, np.generic):
         return value.item()
-    raise TypeError(f"{type(value).__name__} has no place in a result")
+    raise TypeError(f"a result cannot hold a {type(value).__name__}")

@@ -1,4 +1,4 @@
-"""The form of a result file: its JSON Schema, and whether a file's numbers agree with each other."""
+"""The JSON Schema of a result file, and a check that a result's numbers are consistent."""
 
 import json
 import math
@@ -10,12 +10,12 @@ from .errors import ResultFileError
 from .measure import summarise
 from .results import MAXIMUM_DURATIONS, SCHEMA_VERSION, Result, Row
 
-_FOLLOW = ("median", "mean", "p05", "p95")
+_CHECKED = ("median", "mean", "p05", "p95")
 _MS_PER_NS = 1e-6
 
 
 def result_schema() -> str:
-    """The JSON Schema (2020-12) of a result file, from the types that read it."""
+    """Return the JSON Schema (2020-12) of a result file, made from the types that read it."""
     schema = msgspec.json.schema(Result)
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "aneperf result", **schema}
     schema["$defs"]["Result"]["properties"]["schema_version"] = {"const": SCHEMA_VERSION}
@@ -23,7 +23,10 @@ def result_schema() -> str:
 
 
 def check_numbers(result: Result) -> None:
-    """Raise ResultFileError if a row's statistics are not those of its durations, or its rate not theirs."""
+    """Check each row's statistics against its durations, and its rate against its median.
+
+    Raises ResultFileError.
+    """
     for row in result:
         if row.status == "ok" and row.unit == "ms" and row.n and row.durations_ns:
             _check_row(row)
@@ -43,11 +46,11 @@ def _check_rate(row: Row, median: float) -> None:
 def _check_row(row: Row) -> None:
     warm_up = row.warm_up or 0
     if warm_up + (row.n or 0) > MAXIMUM_DURATIONS:
-        return  # the rest of them was not kept
+        return  # not all durations were kept
     found = summarise(np.array(row.durations_ns[warm_up:]) * _MS_PER_NS)
-    for name in _FOLLOW:
-        stated, follows = getattr(row, name), getattr(found, name)
-        if stated is not None and not math.isclose(stated, follows, rel_tol=1e-6, abs_tol=1e-9):
+    for name in _CHECKED:
+        stated, computed = getattr(row, name), getattr(found, name)
+        if stated is not None and not math.isclose(stated, computed, rel_tol=1e-6, abs_tol=1e-9):
             raise ResultFileError(
-                f"row {row.key!r}: {name} is {stated!r}, but its durations give {follows:.6g}"
+                f"row {row.key!r}: {name} is {stated!r}, but its durations give {computed:.6g}"
             )

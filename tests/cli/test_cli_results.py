@@ -128,7 +128,10 @@ def test_export(run: Any, chip: str, tmp_path: Path) -> None:
         (["validate"], "validate takes a file, or --schema"),
         (["validate", "EMULATED", "--schema"], "validate takes a file, or --schema"),
         (["export", "EMULATED"], "export needs a form: --community"),
-        (["export", "--community", "EMULATED"], "emulated.json: made on the emulator: the community's list"),
+        (
+            ["export", "--community", "EMULATED"],
+            "emulated.json: measured on the emulator: the community's list",
+        ),
         (["export", "--community", "CHIP", "--output", "/none/e.json"], "the folder /none does not exist"),
     ],
 )

@@ -278,7 +278,7 @@ def test_a_suites_table_counts_and_folds(monkeypatch: pytest.MonkeyPatch) -> Non
     assert "aneperf made-up\n" in text
     assert "made-up/refused" in text
     assert "made-up/49" not in text
-    assert "50 rows that are ok are left out; aneperf made-up shows them." in text
+    assert "50 ok rows are left out; aneperf made-up shows them." in text
     assert "\nfirst\n" in text
     assert text.endswith("of the suite")
     counts = next(line for line in text.splitlines() if line.startswith("made-up "))

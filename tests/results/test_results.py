@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aneperf.errors import AneError, ArgumentError, ResultFileError
+from aneperf.files import check_writable
 from aneperf.measure import summarise
-from aneperf.results import Result, Row, check_writable
+from aneperf.results import Result, Row
 from support.fakes import a_result, a_row, an_environment
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
@@ -79,8 +80,8 @@ def test_row_refuses_what_is_no_number(field: str, value: object) -> None:
         ({"params": {"median": 1}}, "median would name two columns"),
         ({"params": {"tflops": 1}}, "tflops would name two columns"),
         ({"metrics": {"device": 1.0}}, "device would name two columns"),
-        ({"durations_ns": (1, 2)}, "2 durations_ns of 301 calls: keep all of them"),
-        ({"durations_ns": (1,) * 10_001, "n": 10_000}, "10001 durations_ns of 10001 calls"),
+        ({"durations_ns": (1, 2)}, "2 durations_ns for 301 calls: keep all of them"),
+        ({"durations_ns": (1,) * 10_001, "n": 10_000}, "10001 durations_ns for 10001 calls"),
         ({"durations_ns": (-1,), "n": None}, "durations_ns must be integers of nanoseconds"),
         ({"durations_ns": (1.5,), "n": None}, "durations_ns must be integers of nanoseconds"),
         ({"durations_ns": (True,), "n": None}, "durations_ns must be integers of nanoseconds"),
@@ -161,7 +162,7 @@ def test_save_replaces_whole_files_only(tmp_path: Path) -> None:
     path = saved(tmp_path, a_result())
     before = path.read_bytes()
     unwritable = a_result(a_row(params={"what": "\ud800"}))  # half a surrogate pair has no UTF-8
-    with pytest.raises(ResultFileError, match="holds what JSON cannot"):
+    with pytest.raises(ResultFileError, match="holds a value that JSON cannot"):
         unwritable.save(path)
     assert path.read_bytes() == before
     a_result(a_row(32)).save(path)

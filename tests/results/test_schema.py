@@ -82,7 +82,7 @@ def test_files_that_are_none_are_not_read(tmp_path: Path) -> None:
 def test_huge_files_are_refused(tmp_path: Path) -> None:
     with (tmp_path / "huge.json").open("wb") as file:
         file.truncate(LARGEST_BYTES + 1)  # sparse
-    with pytest.raises(ResultFileError, match="larger than 268435456 bytes, and so no result"):
+    with pytest.raises(ResultFileError, match="cannot read: it is larger than 268435456 bytes"):
         read_whole(tmp_path / "huge.json")
 
 
@@ -159,7 +159,7 @@ def test_community_entry_of_training_steps() -> None:
 @pytest.mark.parametrize("device", ["emulator", "stand-in"])
 def test_software_is_no_entry(device: str) -> None:
     with pytest.raises(
-        ArgumentError, match=f"made on the {device}: the community's list is of Neural Engines"
+        ArgumentError, match=f"measured on the {device}: the community's list holds Neural Engines"
     ):
         community_entry(a_result(environment=an_environment(device=device)))
 

@@ -1,4 +1,4 @@
-"""What stands in which column of a probe's table, as in the published ones."""
+"""The columns of each probe's table, as in the published tables."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ UNKNOWN = "-"
 
 @dataclass(frozen=True)
 class Column:
-    """A column: its heading and what it shows of a row."""
+    """A column: its heading, and a function that makes a row's cell."""
 
     title: str
     cell: Callable[[Row], str]
@@ -23,7 +23,7 @@ class Column:
 
 
 def significant(value: float | None, digits: int) -> str:
-    """`value` in so many significant digits, without an exponent: 0.4349, 9.871, 120.5."""
+    """Write `value` with `digits` significant digits and no exponent: 0.4349, 9.871, 120.5."""
     if value is None:
         return UNKNOWN
     exponent = int(f"{value:.{digits - 1}e}".partition("e")[2])
@@ -31,44 +31,44 @@ def significant(value: float | None, digits: int) -> str:
 
 
 def parameter(name: str) -> Callable[[Row], str]:
-    """A cell that shows one of the row's parameters."""
+    """Make cells that show one of a row's parameters."""
     return lambda row: str(row.params.get(name, UNKNOWN))
 
 
 def metric(name: str, decimals: int) -> Callable[[Row], str]:
-    """A cell that shows one of the row's metrics."""
+    """Make cells that show one of a row's metrics."""
     return lambda row: f"{row.metrics[name]:.{decimals}f}" if name in row.metrics else UNKNOWN
 
 
 def rate(name: str) -> Callable[[Row], str]:
-    """A cell that shows how fast a row was, which only an ok row does."""
-    return lambda row: significant(row.metrics.get(name), 3) if row.status == "ok" else UNKNOWN
+    """Make cells that show an ok row's rate in three significant digits."""
+    return number(name, 3)
 
 
 def median(row: Row) -> str:
-    """The median duration, of an ok row only: a wrong answer has no speed."""
+    """Write an ok row's median; a row with a wrong answer has no speed."""
     return significant(row.median, 4) if row.status == "ok" else UNKNOWN
 
 
 def half_width(row: Row) -> str:
-    """The larger half of the median's interval, in per cent of the median."""
+    """Write the larger half of the median's interval, in percent of the median."""
     if row.status != "ok" or not row.median or row.ci_low is None or row.ci_high is None:
         return UNKNOWN
     return f"{100 * max(row.ci_high - row.median, row.median - row.ci_low) / row.median:.1f}%"
 
 
 def remark(row: Row) -> str:
-    """The flags of an ok row, or what became of another."""
+    """Write the flags of an ok row, or the status of another."""
     return ", ".join(row.flags) if row.status == "ok" else row.status
 
 
 def number(name: str, digits: int) -> Callable[[Row], str]:
-    """A cell that shows one of an ok row's metrics in so many significant digits."""
+    """Make cells that show one of an ok row's metrics with `digits` significant digits."""
     return lambda row: significant(row.metrics.get(name), digits) if row.status == "ok" else UNKNOWN
 
 
 def ratio(row: Row) -> str:
-    """The ratio of a pair with the larger half of its interval: 1.85x ±0.4%."""
+    """Write the ratio of a pair with the larger half of its interval: 1.85x ±0.4%."""
     value, low, high = (row.metrics.get(name) for name in ("ratio", "ratio_low", "ratio_high"))
     if value is None:
         return ""
@@ -84,7 +84,7 @@ def _value(row: Row) -> str:
     return f"{row.metrics['value']:,.0f}" if "value" in row.metrics else "unavailable"
 
 
-def _per_cent(share: float | None) -> str:
+def _percent(share: float | None) -> str:
     return UNKNOWN if share is None else f"{math.floor(10_000 * share) / 100:.2f}%"
 
 
@@ -98,7 +98,7 @@ GENERAL = (
     REMARK,
 )
 
-RANKED = ("peak", "sweep", "latency", "int8", "sram")  # probes whose fastest row means something
+RANKED = ("peak", "sweep", "latency", "int8", "sram")  # probes whose fastest row is marked as best
 
 _CONFIG = Column("Config", parameter("config"), "left")
 _WEIGHTS = Column("W (MB)", metric("weights_mb", 1))
@@ -156,7 +156,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         _ITEM,
         _ERROR,
         Column("ulp", number("max_ulp", 3)),
-        Column("exact", lambda row: _per_cent(row.metrics.get("exact_share"))),
+        Column("exact", lambda row: _percent(row.metrics.get("exact_share"))),
         Column("Allowed", number("tolerance", 2)),
         REMARK,
     ),

@@ -1,6 +1,6 @@
-"""A result as an entry of the list that the community keeps of its machines.
+"""Export a result as an entry of the community's list of machines.
 
-That list is `training_results` in maderix/ANE, benchmarks/community_results.json. A range is [low, high].
+The list is `training_results` in maderix/ANE, benchmarks/community_results.json. A range is [low, high].
 """
 
 import re
@@ -21,15 +21,15 @@ _DECIMALS = 3
 
 
 def community_entry(result: Result, *, contributor: str | None = None) -> dict[str, Any]:
-    """The entry, with "unavailable" for what the result does not hold.
+    """Return the entry, with "unavailable" for each value that the result lacks.
 
-    `peak_tflops_inmem` is the fastest of the ten published stacks with fp32 ports. Raises ArgumentError for
-    a result that no Neural Engine made, and for one that holds nothing of the entry.
+    `peak_tflops_inmem` is the fastest of the ten published stacks with fp32 ports. Raises ArgumentError for a
+    result that was not measured on a Neural Engine, and for one that has no value of an entry.
     """
     environment = result.environment
     if environment.is_software:
         raise ArgumentError(
-            f"made on the {environment.device}: the community's list is of Neural Engines only"
+            f"measured on the {environment.device}: the community's list holds Neural Engines only"
         )
     rows = {row.key: row for row in result if row.status == "ok"}
     measured = {name: _range(rows.get(key)) for name, key in _TRAINING.items()}
@@ -51,7 +51,7 @@ def community_entry(result: Result, *, contributor: str | None = None) -> dict[s
 
 
 def _range(row: Row | None) -> list[float] | str:
-    """The middle nine tenths of the calls."""
+    """Return the range of the middle nine tenths of the calls."""
     if row is None or row.p05 is None or row.p95 is None:
         return UNAVAILABLE
     return [round(row.p05, _DECIMALS), round(row.p95, _DECIMALS)]

@@ -1,4 +1,4 @@
-"""Comparisons as tables."""
+"""The table of a comparison."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _WIDTH = 100
 
 
 def lay_out_comparison(comparison: Comparison) -> Table:
-    """Both sides of every line, the ratio and the verdict, with the reasons of the verdicts below."""
+    """Lay out both sides of every row, the ratio and the verdict, with the verdicts' reasons below."""
     units = {side.unit for row in comparison.rows for side in (row.first, row.second) if side.unit}
     common = units.pop() if len(units) == 1 else None
     suffix = f" ({common})" if common else ""
@@ -46,15 +46,13 @@ def _value(side: Side, with_unit: bool) -> str:
 
 
 def _spread(side: Side) -> str:
-    """The larger half of an interval in per cent, or the range of several figures."""
+    """Write the larger half of an interval in percent, or the range of several figures."""
     if side.ci_low is None or side.ci_high is None or not side.median:
         return UNKNOWN
+    if side.is_range and side.ci_low == side.ci_high:
+        return UNKNOWN
     if side.is_range:
-        return (
-            UNKNOWN
-            if side.ci_low == side.ci_high
-            else f"{significant(side.ci_low, 3)}-{significant(side.ci_high, 3)}"
-        )
+        return f"{significant(side.ci_low, 3)}-{significant(side.ci_high, 3)}"
     return f"{100 * max(side.ci_high - side.median, side.median - side.ci_low) / side.median:.1f}%"
 
 
@@ -67,14 +65,14 @@ def _legend(comparison: Comparison) -> list[str]:
         legend.append("FASTER, SLOWER: the 95 % intervals do not meet. SAME: the ratio is within 5 % of 1.")
     if any(ratio.ci_low is None for ratio in ratios):
         legend.append(
-            "Without an interval to trust on both sides, FASTER and SLOWER take a factor of 1.5 beyond the "
+            "Unless both sides have a trusted interval, FASTER and SLOWER need a factor of 1.5 beyond the "
             "interval, or beyond all published figures."
         )
     return legend
 
 
 def _reasons(comparison: Comparison) -> list[str]:
-    """A line for each reason of an unclear verdict, with the rows that share it."""
+    """Write a line for each reason of an unclear verdict, with the rows that share it."""
     names: dict[str, list[str]] = {}
     for row in comparison.rows:
         if row.verdict == "UNCLEAR" and row.reason:

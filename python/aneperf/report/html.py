@@ -1,4 +1,4 @@
-"""Tables as HTML for notebooks: one string, no scripts, no outside style."""
+"""Tables as HTML for notebooks, without scripts or external styles."""
 
 from html import escape
 
@@ -6,7 +6,7 @@ from .table import Table
 
 
 def to_html(table: Table) -> str:
-    """A table as an HTML fragment. Every text is escaped."""
+    """Convert a table to an HTML fragment. Every text is escaped."""
     title, *others = (escape(line) for line in table.heading)
     parts = ["<div>", f"<p><strong>{title}</strong></p>", *(f"<p>{line}</p>" for line in others)]
     parts += [*map(to_html, table.parts), "<table>"]

@@ -1,6 +1,6 @@
 """Tables of results and environments, and their text form.
 
-The terminal, the pipe and the notebook all draw the same `Table`.
+Terminals, pipes and notebooks all draw the same `Table`.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from ..results import Environment, Result, Row
 
 WIDTH = 80
-LONGEST = 26  # characters of a column that is never folded
+LONGEST = 26  # characters; a wider column may be folded
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table ready to draw: `heading` stands above it and `lines` below; `header` may be empty.
+    """A table ready to draw, with `heading` above and `lines` below it; `header` may be empty.
 
-    Text that goes to no terminal is folded at `width`.
+    Text that does not go to a terminal is folded at `width`.
     """
 
     heading: tuple[str, ...]
@@ -45,7 +45,7 @@ class Table:
 
 
 def lay_out_result(result: Result) -> Table:
-    """A probe's table, with the reasons of the rows that are not ok below it; a suite's, with its probes'."""
+    """Lay out a probe's rows, with the reasons of those that are not ok below; for a suite, each probe's."""
     if result.probe == "suite":
         return _lay_out_suite(result)
     columns = COLUMNS.get(result.probe, GENERAL)
@@ -68,7 +68,7 @@ def lay_out_result(result: Result) -> Table:
 
 
 def _lay_out_suite(result: Result) -> Table:
-    """The table of each probe, and one that counts their rows."""
+    """Lay out a table for each probe, and one that counts their rows."""
     probes: dict[str, list[Row]] = {}
     for row in result.rows:
         probes.setdefault(row.key.partition("/")[0], []).append(row)
@@ -87,22 +87,22 @@ def _lay_out_suite(result: Result) -> Table:
 
 
 _STATUSES = ("ok", "unsupported", "skipped", "error")
-_LONG = 40  # rows, beyond which a suite shows only those that are not ok
+_LONG = 40  # rows; of a longer probe a suite shows only the rows that are not ok
 
 
 def _part(result: Result, name: str, rows: list[Row]) -> Table:
-    """The table of one probe of a suite. The environment stands above them all."""
+    """Lay out one probe of a suite, without the environment, which stands above all probes."""
     shown = rows if len(rows) <= _LONG else [row for row in rows if row.status != "ok"]
     notes = [note.removeprefix(f"{name}: ") for note in result.notes if note.startswith(f"{name}: ")]
     if len(shown) < len(rows):
-        notes.append(f"{len(rows) - len(shown)} rows that are ok are left out; aneperf {name} shows them.")
+        notes.append(f"{len(rows) - len(shown)} ok rows are left out; aneperf {name} shows them.")
     part = msgspec.structs.replace(result, probe=name, rows=tuple(shown), notes=tuple(notes))
     table = lay_out_result(part)
     return dataclasses.replace(table, heading=(f"aneperf {name}",), header=table.header if shown else ())
 
 
 def _reasons(rows: Iterable[Row]) -> list[str]:
-    """A line for each reason, with the rows that share it."""
+    """Write a line for each reason, with the rows that share it."""
     names: dict[str, list[str]] = {}
     for row in rows:
         if row.reason:
@@ -111,7 +111,7 @@ def _reasons(rows: Iterable[Row]) -> list[str]:
 
 
 def lay_out_environment(environment: Environment) -> Table:
-    """A table of facts and their values."""
+    """Lay out the facts and their values."""
     memory = environment.memory_bytes
     facts = {
         "aneperf": environment.aneperf,
@@ -140,15 +140,15 @@ def lay_out_environment(environment: Environment) -> Table:
 
 
 def heading(title: str, environment: Environment) -> tuple[str, ...]:
-    """A title, and what the numbers below are numbers of."""
+    """Return the title, and a line that says what was measured."""
     label = environment.label[0].upper() + environment.label[1:] + "."
     return (title, label, environment.device_note) if environment.device_note else (title, label)
 
 
 def to_rich(table: Table) -> Group:
-    """For `rich.console.Console.print`."""
+    """Convert for `rich.console.Console.print`."""
     box = rich.box.SIMPLE_HEAD if table.header else None
-    # rich wraps a column one character too wide if it has padding: the gap is part of the cells instead.
+    # rich makes a padded column that wraps one character too wide, so the gap is part of the cells.
     grid = RichTable(
         box=box, show_header=box is not None, show_edge=False, padding=(0, 0 if box else 1, 0, 0)
     )
@@ -156,7 +156,7 @@ def to_rich(table: Table) -> Group:
     titles = table.header or ("",) * len(table.align)
     for place, (title, align, gap) in enumerate(zip(titles, table.align, gaps, strict=True)):
         narrowest = _narrowest(table, place)
-        # The last column holds remarks, and is the one to fold, unless another is too long.
+        # The last column holds remarks and is the one to fold, unless another is too long.
         rigid = place + 1 < len(titles) and all(len(row[place]) <= LONGEST for row in table.rows)
         grid.add_column(
             _text(gap + title),
@@ -177,7 +177,7 @@ def to_rich(table: Table) -> Group:
 
 
 def _narrowest(table: Table, place: int) -> int:
-    """Characters that a column needs: the last one holds remarks, and folds between words."""
+    """Return the width that a column needs; the last one holds remarks and folds between words."""
     cells = [row[place] for row in table.rows] + list(table.header[place : place + 1])
     if place + 1 == len(table.align):
         cells = [word for cell in cells for word in cell.split()]
@@ -185,7 +185,7 @@ def _narrowest(table: Table, place: int) -> int:
 
 
 def to_text(table: Table) -> str:
-    """Plain text, for `str()` and pipes; wider than the table's `width` where numbers would be cut."""
+    """Convert to plain text, wider than the table's `width` if numbers would otherwise be cut."""
     stream = io.StringIO()
     Console(file=stream, width=_width(table), color_system=None, force_terminal=False).print(to_rich(table))
     return "\n".join(line.rstrip() for line in stream.getvalue().split("\n")).rstrip("\n")
@@ -198,7 +198,7 @@ def _width(table: Table) -> int:
 
 
 def _text(content: str, style: str = "") -> Text:
-    """Text that holds no markup and cannot steer a terminal: it may come from somebody else's file."""
+    """Make text without markup or control characters: it may come from an untrusted file."""
     return Text("".join(map(_printable, content)), style)
 
 

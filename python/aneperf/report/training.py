@@ -1,4 +1,4 @@
-"""The report of a training run: where a step's time went, and at what rate."""
+"""The table of a training run: the time and rate of a step's components."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from ..training.result import TrainingResult
 
 _LEGEND = (
-    "Means over the steps. dw, the gradients of weights, runs beside the rest and is not in the sum;",
-    "cblas_wait is the wait for it. other: Python between the components.",
+    "Means over the steps. dw, the gradients of weights, runs in parallel and is not in the sum; cblas_wait",
+    "is the wait for it. other: Python between the components.",
 )
 
 
 def lay_out_training(result: TrainingResult) -> Table:
-    """The components of both phases with their shares of a step, and the totals below."""
+    """Lay out the components of both phases with their shares of a step, and the totals below."""
     config = result.config
     title = f"aneperf train {result.model}, pipeline {config.pipeline}"
     return Table(
@@ -32,7 +32,7 @@ def lay_out_training(result: TrainingResult) -> Table:
 
 
 def _components(result: TrainingResult) -> list[tuple[str, ...]]:
-    """Means in ms, which add up to those of the step; dw does not belong to the sum."""
+    """Make rows of means in ms, which add up to the step's; dw is not in the sum."""
     steps = result.times
     if not steps:
         return []
@@ -44,7 +44,7 @@ def _components(result: TrainingResult) -> list[tuple[str, ...]]:
         both = forward + backward + other
         return name, f"{forward:.3f}", f"{backward:.3f}", f"{both:.3f}", f"{both / wall:.1%}"
 
-    def of_no_phase(name: str, value: float, share: str) -> tuple[str, ...]:
+    def without_phase(name: str, value: float, share: str) -> tuple[str, ...]:
         return name, "", "", f"{value:.3f}", share
 
     wall, other = mean(step.wall for step in steps), mean(step.other for step in steps)
@@ -53,14 +53,14 @@ def _components(result: TrainingResult) -> list[tuple[str, ...]]:
     backward = {name: mean(step.backward[name] for step in steps) for name in names}
     return [
         *(row(name, forward[name], backward[name]) for name in names),
-        of_no_phase("other", other, f"{other / wall:.1%}"),
+        without_phase("other", other, f"{other / wall:.1%}"),
         row("step", sum(forward.values()), sum(backward.values()), other),
-        of_no_phase("dw", mean(step.dw for step in steps), UNKNOWN),
+        without_phase("dw", mean(step.dw for step in steps), UNKNOWN),
     ]
 
 
 def _totals(result: TrainingResult) -> list[str]:
-    """As the published training ends, and what it leaves out."""
+    """Write the totals that the published training prints at its end, and those it leaves out."""
     wall = result.seconds * 1e3
     steps, batches = len(result.losses), len(result.batches)
     lines = [
@@ -82,7 +82,7 @@ def _totals(result: TrainingResult) -> list[str]:
         f"Compile time: {result.compile_ms:.0f} ms ({result.compile_ms / wall:.1%})",
         f"Train time: {result.train_ms:.0f} ms ({result.train_ms / wall:.1%}), updates {update:.0f} ms of it",
         f"Checkpoints: {result.checkpoint_ms:.0f} ms ({result.checkpoint_ms / wall:.1%})",
-        f"Elsewhere: {rest:.0f} ms ({rest / wall:.1%}), of which nearly all waits for workers to start",
+        f"Elsewhere: {rest:.0f} ms ({rest / wall:.1%}), nearly all of it waiting for workers to start",
         f"Avg compile: {result.compile_ms / batches:.0f} ms per batch",
         f"Avg train: {result.train_ms / steps:.1f} ms/step",
         f"Python's share: {result.python_share or 0:.1%} of train time",

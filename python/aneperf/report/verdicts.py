@@ -37,44 +37,48 @@ def compare_results(result: Result, other: Result | str) -> Comparison:
 
     Raises ArgumentError for an unknown chip, and if the two sides have no row in common.
     """
-    software, against = _software(result), None
-    units = {row.key: row.unit for row in result}  # None for a row that could not be measured
     notes: tuple[str, ...] = ()
     if isinstance(other, Result):
-        named = {row.key: _of_row(row) for row in other}
-        label, against = other.environment.label, _software(other)
+        sides, label = {row.key: _of_row(row) for row in other}, other.environment.label
     elif isinstance(other, str):
-        figures = [figure for figure in published(other) if units.get(figure.key, "") in (figure.unit, None)]
-        named = {key: _of_figures([figure for figure in figures if figure.key == key]) for key in units}
-        named = {key: side for key, side in named.items() if side.figures}
-        label = f"published figures of {find_chip(other).name}"
-        notes = _provenance(figures)
+        sides, label, notes = _published_sides(result, other)
     else:
         raise ArgumentError(f"a result is compared with a Result or a chip's name, not with {other!r}")
+    software, against = _software(result), _software(other)
     incomparable = None if (software is None) == (against is None) else software or against
-    pairs = [(row, _of_row(row), named[row.key]) for row in result if row.key in named]
-    # Rows that hold no number on either side, for the same reason, have nothing to compare.
+    pairs = [(row, _of_row(row), sides[row.key]) for row in result if row.key in sides]
+    # Two rows without a number for the same reason have nothing to compare.
     pairs = [pair for pair in pairs if pair[1].median is not None or pair[1].doubt != pair[2].doubt]
     if not pairs:
         raise ArgumentError(f"this {result.probe} result has no row in common with the other side: {label}")
-    rows = tuple(
-        ComparedRow(row.key, _name(result, row), first, second, *_judge(first, second, incomparable))
-        for row, first, second in pairs
-    )
     return Comparison(
         probe=result.probe,
         first=result.environment.label,
         second=label,
-        rows=rows,
-        only_first=_names(result, named),
-        only_second=_names(other, units) if isinstance(other, Result) else (),
+        rows=tuple(
+            ComparedRow(row.key, _name(result, row), first, second, *_judge(first, second, incomparable))
+            for row, first, second in pairs
+        ),
+        only_first=_names(result, sides),
+        only_second=_names(other, {row.key for row in result}) if isinstance(other, Result) else (),
         notes=notes,
     )
 
 
-def _software(result: Result) -> str | None:
-    """What stands in for an engine; None for an engine."""
-    return result.environment.device if result.environment.is_software else None
+def _published_sides(result: Result, chip: str) -> tuple[dict[str, Side], str, tuple[str, ...]]:
+    """Return a chip's figures by key, for the result's rows, with their label and notes."""
+    units = {row.key: row.unit for row in result}  # None for a row that could not be measured
+    figures = [figure for figure in published(chip) if units.get(figure.key, "") in (figure.unit, None)]
+    by_key: dict[str, list[Figure]] = {}
+    for figure in figures:
+        by_key.setdefault(figure.key, []).append(figure)
+    sides = {key: _of_figures(same) for key, same in by_key.items()}
+    return sides, f"published figures of {find_chip(chip).name}", _provenance(figures)
+
+
+def _software(side: Result | str) -> str | None:
+    """Return the name of the software that replaces an engine; None for an engine."""
+    return side.environment.device if isinstance(side, Result) and side.environment.is_software else None
 
 
 def _of_row(row: Row) -> Side:
@@ -88,9 +92,9 @@ def _of_row(row: Row) -> Side:
 
 
 def _of_figures(figures: Sequence[Figure]) -> Side:
-    """Figures of one key and unit: their median between the lowest and the highest."""
+    """Return the median, the lowest and the highest of figures of one key and unit."""
     known = [(figure.value, figure) for figure in figures if figure.value is not None]
-    unit = figures[0].unit if figures else None
+    unit = figures[0].unit
     if not known:
         return Side(None, None, None, unit, len(figures), True, "published as failed")
     low = min(figure.low or value for value, figure in known)
@@ -100,14 +104,14 @@ def _of_figures(figures: Sequence[Figure]) -> Side:
 
 
 def _name(result: Result, row: Row) -> str:
-    """What people call a row; in a suite, several probes measure what has one name."""
+    """Return a row's short name, with the probe's in a suite, where names repeat."""
     if result.probe != "suite" or "config" not in row.params:
         return str(row.params.get("config", row.key))
     return f"{row.key.partition('/')[0]}: {row.params['config']}"
 
 
 def _names(result: Result, other_side: Container[str]) -> tuple[str, ...]:
-    """The rows whose keys the other side lacks; of a suite, only how many of each probe."""
+    """Name the rows that the other side lacks; for a suite, count them by probe."""
     lacking = [row for row in result if row.key not in other_side]
     if result.probe != "suite":
         return tuple(_name(result, row) for row in lacking)
@@ -127,7 +131,7 @@ def _judge(
         return None, "not comparable", f"{first.unit} and {second.unit}"
     if first.unit not in _TIMES | _RATES:
         return None, "not comparable", f"no faster or slower in {first.unit}"
-    if not first.median or not second.median:  # the ratio of one to the other would have no inverse
+    if not first.median or not second.median:  # one of the two ratios would be infinite
         return None, "not comparable", "a median of 0"
     try:
         faster = ratio(first, second) if first.unit in _RATES else ratio(second, first)
@@ -148,7 +152,7 @@ def _verdict(low: float, high: float) -> Verdict:
 
 
 def _provenance(figures: Sequence[Figure]) -> tuple[str, ...]:
-    """The sources and caveats of the figures that are shown."""
+    """Name the sources and caveats of the figures."""
     sources = dict.fromkeys(SOURCES[figure.source] for figure in figures)
     caveats = Counter(caveat for figure in figures for caveat in figure.caveats)
     return (
