@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 import msgspec
 import numpy as np
 
+from .checks import count
 from .comparison import Comparison
 from .display import Displayed, call_report
 from .errors import ArgumentError, ResultFileError
@@ -30,8 +31,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     median, mean, p05, p95, ci_low, ci_high (95 % interval of the median) and published_mean (mean of 50
     calls after 10, as in the published tables) are in `unit`, over `n` calls after dropping the first
     `warm_up`. `error` is the output's largest relative error against the reference. `metrics` holds derived
-    numbers, such as "tflops". `durations_ns` holds the duration of each call in order, which determines all
-    of the above: `warm_up` + `n` durations, or the first 10,000 of more. Raises ArgumentError.
+    numbers, such as "tflops". `durations_ns` holds the duration of each call in order, from which the
+    statistics follow: `warm_up` + `n` durations, or the first 10,000 of more. Raises ArgumentError.
     """
 
     key: str
@@ -131,8 +132,8 @@ class Environment(Displayed, msgspec.Struct, frozen=True, kw_only=True, forbid_u
 
     def __post_init__(self) -> None:
         for name, value in (("cores", self.cores), ("memory_bytes", self.memory_bytes)):
-            if value is not None and not 0 <= value < 2**63:
-                raise ArgumentError(f"environment: {name} must be an integer of at least 0, not {value!r}")
+            if value is not None:
+                count(f"environment: {name}", value, 0, 2**63 - 1)
 
     @property
     def is_software(self) -> bool:

@@ -93,9 +93,11 @@ def test_row_refuses(changes: dict[str, Any], message: str) -> None:
 
 
 def test_environment_refuses_a_count_that_is_none() -> None:
-    with pytest.raises(ArgumentError, match="cores is -1"):
+    with pytest.raises(
+        ArgumentError, match="environment: cores must be an integer from 0 to 9223372036854775807, not -1"
+    ):
         an_environment(cores=-1)
-    with pytest.raises(ArgumentError, match="memory_bytes is"):
+    with pytest.raises(ArgumentError, match="environment: memory_bytes must be an integer from 0 to"):
         an_environment(memory_bytes=10**400)
 
 
