@@ -207,7 +207,7 @@ class Result(Displayed, msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
         Raises ResultFileError.
         """
         try:
-            text = msgspec.json.format(msgspec.json.encode(self, enc_hook=_plain_number), indent=2)
+            text = msgspec.json.format(msgspec.json.encode(self, enc_hook=plain_number), indent=2)
         except (ValueError, TypeError) as error:
             raise ResultFileError(f"the result holds a value that JSON cannot: {error}") from error
         # No other list holds numbers, and JSON strings contain no raw line breaks.
@@ -262,7 +262,7 @@ class _Header(msgspec.Struct):
     schema_version: int
 
 
-def _plain_number(value: object) -> object:
+def plain_number(value: object) -> object:
     if isinstance(value, np.generic):
         return value.item()
     raise TypeError(f"a result cannot hold a {type(value).__name__}")

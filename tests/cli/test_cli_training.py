@@ -309,9 +309,9 @@ def test_the_live_view(device_name: str) -> None:
     assert re.search(r"loss \d\.\d{4} [▁-█]{12}  [\d.]+ ms/step", last)
     assert "compiles 42 of 100" in last
     assert "workers 1, 0 lost" in last
-    shown.record(WorkerReplaced(3, "it ended with signal SIGKILL"))
+    shown.record(WorkerReplaced(3, "its process was killed by SIGKILL"))
     shown.record(CheckpointSaved(12, Path("x"), 1.0, 0, 1))
-    assert "since one was lost: it ended with signal SIGKILL" in " ".join(drawn().split())
+    assert "since one was lost: its process was killed by SIGKILL" in " ".join(drawn().split())
     assert "1 lost; checkpoint of step 12" in drawn()
     with shown:
         pass

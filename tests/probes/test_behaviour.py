@@ -16,7 +16,7 @@ from aneperf.errors import ArgumentError, CompileBudgetError, CompileError, Devi
 from aneperf.reference import evaluate
 from aneperf.results import Result
 from aneperf.runner import question as checking
-from aneperf.runner.child import Outcome
+from aneperf.runner.in_child import Outcome
 from aneperf.runner.operations import CASES
 from aneperf.runner.progress import Step
 from support.child_probes import no_overlap

@@ -19,7 +19,7 @@ from aneperf.probes.sweep import DEPTH
 from aneperf.results import Result
 from aneperf.runner.progress import Step
 from support import child_probes
-from support.fakes import FakeClock, FakeDevice
+from support.fakes import FakeClock, FakeDevice, leaping
 
 
 def table(*names: str, in_child: bool = True, share: float = 1.0) -> dict[str, Probe]:
@@ -71,11 +71,17 @@ def test_a_crash_and_chatter_are_survived(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_hang_is_survived(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(suite_module, "_PATIENCE_S", 3.0)
+    monkeypatch.setattr(suite_module, "_PATIENCE_S", 60.0)
     monkeypatch.setattr(suite_module, "_PATIENCE", 0.0)
-    result = suite(monkeypatch, table("hangs", "good"))
+    leap = leaping(monkeypatch)
+
+    def at_the_hang(step: Step) -> None:
+        if step.doing == "hangs: hanging":
+            leap(59.9)
+
+    result = suite(monkeypatch, table("hangs", "good"), progress=at_the_hang)
     assert keys(result) == [("made-up/hangs/1", "ok"), ("hangs/unfinished", "error"), *GOOD]
-    assert result.rows[1].reason == "killed: it ran longer than its 3 s at hanging"
+    assert result.rows[1].reason == "killed: it ran longer than its 60 s at hanging"
 
 
 def test_rows_are_not_lost_for_their_names(monkeypatch: pytest.MonkeyPatch) -> None:

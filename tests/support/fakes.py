@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -87,6 +88,14 @@ class FakeProgram:
 
     def unload(self) -> None:
         self.loaded = False
+
+
+def leaping(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Return what moves the clock of a child's limits ahead by some seconds."""
+    skipped = [0.0]
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + sum(skipped))
+    monkeypatch.setattr("aneperf.runner.in_child.time", clock)
+    return skipped.append
 
 
 class FakeDevice:

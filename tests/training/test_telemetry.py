@@ -118,7 +118,7 @@ def test_lost_workers_are_told(device_name: str, tmp_path: Path) -> None:
     assert [e["new"] for e in events if e["event"] == "loaded"] == [True, False, True, False, False]
     assert {e["pid"] for e in events[3:]}.isdisjoint(pids)
     assert (len(result.losses), result.workers, len(result.lost)) == (12, 2, 1)
-    assert "Workers lost, whose steps were repeated: 1; it ended with signal SIGKILL" in str(result)
+    assert "Workers lost, whose steps were repeated: 1; its process was killed by SIGKILL" in str(result)
     names = [event["name"] for event in json.loads(trace.read_text())["traceEvents"]]
     assert names.count("worker lost") == 1
 

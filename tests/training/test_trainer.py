@@ -85,7 +85,7 @@ def test_a_step_that_no_worker_survives_ends_the_run(
     with (
         trainer(device_name) as run,
         pytest.raises(
-            TrainingError, match=r"step 0: 3 workers were lost; the last: it ended with exit code 1"
+            TrainingError, match=r"step 0: 3 workers were lost; the last: its process ended with exit code 1"
         ),
     ):
         list(run.run())

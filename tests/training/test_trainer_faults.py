@@ -17,9 +17,10 @@ import numpy as np
 import pytest
 
 import aneperf
+from aneperf.runner.child import ChildLost
 from aneperf.training.messages import Setup, Stepped
 from aneperf.training.trainer import BatchDone, Event, KernelsCompiled, StepDone, Trainer, WorkerReplaced
-from aneperf.training.worker_process import TrainingError, WorkerLost, WorkerProcess
+from aneperf.training.worker_process import TrainingError, WorkerProcess
 from support import environment
 from support.training_runs import CONFIG, DEEP, MODEL, trainer, undisturbed
 
@@ -104,7 +105,7 @@ def test_twenty_kills_at_any_moment_leave_no_trace(device_name: str) -> None:
         assert killed == 20
         # One that would have retired anyway is not replaced for being killed.
         assert len(reasons) >= 15
-        assert set(reasons) == {"it ended with signal SIGKILL"}
+        assert set(reasons) == {"its process was killed by SIGKILL"}
         for name, value in run.parts["parameters"].items():
             np.testing.assert_array_equal(value, weights[name])
 
@@ -122,7 +123,7 @@ def test_the_next_worker_dies_before_its_turn(device_name: str) -> None:
             elif isinstance(event, WorkerReplaced):
                 reasons.append((event.step, event.reason))
         assert losses == expected
-        assert reasons == [(2, "it ended with signal SIGKILL")]
+        assert reasons == [(2, "its process was killed by SIGKILL")]
 
 
 @pytest.mark.parametrize("when", ["starting", "stepping", "loading"])
@@ -279,18 +280,18 @@ def impostor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 @pytest.mark.parametrize(
     ("sent", "reason"),
     [
-        ("b'garbage\\n'", "its answer cannot be read: "),
-        ("b'\\xff\\xfe\\x00\\n'", "its answer cannot be read: "),
-        ("b'\\n'", "its answer cannot be read: "),
-        ("b'{}\\n'", "its answer cannot be read: .*type"),
-        ('b\'{"type":"ready"}\\n\'', "its answer cannot be read: .*device"),
-        ("b'[' * 100_000 + b'\\n'", "its answer cannot be read: "),
-        ("b'x' * (1 << 25)", "its answer is longer than 16777216 bytes"),
+        ("b'garbage\\n'", "it sent what cannot be read: "),
+        ("b'\\xff\\xfe\\x00\\n'", "it sent what cannot be read: "),
+        ("b'\\n'", "it sent what cannot be read: "),
+        ("b'{}\\n'", "it sent what cannot be read: .*type"),
+        ('b\'{"type":"ready"}\\n\'', "it sent what cannot be read: .*device"),
+        ("b'[' * 100_000 + b'\\n'", "it sent what cannot be read: "),
+        ("b'x' * (1 << 27)", "it sent a message of more than 67108864 bytes"),
     ],
 )
 def test_garbage_instead_of_an_answer(impostor: Any, sent: str, reason: str) -> None:
     worker = impostor(f"answer({sent}); time.sleep(600)")
-    with pytest.raises(WorkerLost, match=reason):
+    with pytest.raises(ChildLost, match=reason):
         worker.ready(60)
 
 
@@ -298,19 +299,19 @@ def test_an_answer_to_another_question(impostor: Any) -> None:
     ready = '{"type":"ready","device":"x","compiled":1,"begin":0,"end":1,"compiles_used":1,"compiles_left":1}'
     worker = impostor(f"answer({ready!r}.encode() + b'\\n' + {ready!r}.encode() + b'\\n'); time.sleep(600)")
     assert worker.ready(60).device == "x"
-    with pytest.raises(WorkerLost, match="it answered with ready"):
+    with pytest.raises(ChildLost, match="it answered with ready"):
         worker._receive(Stepped, 60)
 
 
 def test_an_answer_that_never_ends_in_time(impostor: Any) -> None:
     worker = impostor("while True: answer(b'x'); time.sleep(0.1)")
-    with pytest.raises(WorkerLost, match="it did not answer within 1 s"):
+    with pytest.raises(ChildLost, match="it did not answer within 1 s"):
         worker.ready(1)
 
 
 @pytest.mark.parametrize(
     ("error", "raised"),
-    [("EvaluateError", WorkerLost), ("CompileBudgetError", WorkerLost), ("CompileError", TrainingError)],
+    [("EvaluateError", ChildLost), ("CompileBudgetError", ChildLost), ("CompileError", TrainingError)],
 )
 def test_what_the_engine_refuses_to_one_process_it_may_do_for_another(
     impostor: Any, error: str, raised: type[Exception]
@@ -324,7 +325,7 @@ def test_what_the_engine_refuses_to_one_process_it_may_do_for_another(
 
 def test_what_a_worker_says_before_it_ends_is_in_the_error(impostor: Any) -> None:
     worker = impostor("sys.exit('first line\\nthe engine is on fire')")
-    with pytest.raises(WorkerLost, match="it ended with exit code 1: the engine is on fire"):
+    with pytest.raises(ChildLost, match="its process ended with exit code 1: the engine is on fire"):
         worker.ready(60)
 
 

@@ -15,7 +15,7 @@ from ..checks import positive
 from ..device import info, opened
 from ..reference.precision import ROUNDING, tolerance
 from ..results import Result, Row, Status
-from ..runner.child import each_in_child
+from ..runner.in_child import each_in_child
 from ..runner.operations import CASES
 from ..runner.progress import Progress, Step
 from ..runner.question import Question, chosen, question_of

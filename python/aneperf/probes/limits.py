@@ -17,7 +17,7 @@ from ..errors import REFUSALS, ArgumentError, EvaluateError
 from ..kernels.conv_stack import ConvStack
 from ..measure import summarise
 from ..results import Result, Row
-from ..runner.child import Outcome, run_in_child
+from ..runner.in_child import Outcome, run_in_child
 from ..runner.progress import Progress, Step
 from ..runner.timing import Fields, refused
 from .registry import default_budget

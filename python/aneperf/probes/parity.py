@@ -16,7 +16,7 @@ from ..kernels.transformer import TransformerConfig
 from ..reference.precision import tolerance
 from ..results import Result, Row, Status
 from ..runner.case import Kernel
-from ..runner.child import each_in_child
+from ..runner.in_child import each_in_child
 from ..runner.operations import CASES
 from ..runner.progress import Progress, Step
 from ..runner.question import Question, chosen, question_of

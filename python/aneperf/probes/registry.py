@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import import_module
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Option:
 
     def value(self, given: Any) -> Any:
         """Return the argument for what the command was given. Raises ArgumentError if the text means none."""
-        return given if self.parser is None else _resolve(self.parser)(given)
+        return given if self.parser is None else resolve_name(self.parser)(given)
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,9 @@ class Probe:
 
     def load(self) -> Callable[..., Result]:
         """Import and return the function."""
-        function: Callable[..., Result] = _resolve(self.function or f"aneperf.probes.{self.name}:{self.name}")
+        function: Callable[..., Result] = resolve_name(
+            self.function or f"aneperf.probes.{self.name}:{self.name}"
+        )
         return function
 
     def run(self, device: Device | str | None = None, **arguments: Any) -> Result:
@@ -88,11 +90,6 @@ class Probe:
             for option in self.verb_options
             if given.get(option.name) not in (None, [], ())
         }
-
-
-def _resolve(address: str) -> Any:
-    module, _, name = address.partition(":")
-    return getattr(import_module(module), name)
 
 
 _PORTS = Option(

@@ -10,8 +10,8 @@ from ..checks import positive
 from ..device import info, opened
 from ..errors import ArgumentError
 from ..results import Environment, Result, Row
-from ..runner.child import run_in_child
-from ..runner.progress import Progress, Step
+from ..runner.in_child import run_in_child
+from ..runner.progress import NO_TIME, Progress, Step
 from .registry import PROBES, Probe, default_budget
 
 _PATIENCE = 2.0  # times its budget, and some seconds more, before a probe's process is killed
@@ -82,8 +82,7 @@ def choose(only: Sequence[str] | None = None, skip: Sequence[str] = ()) -> list[
 def _run(probe: Probe, device: Device, environment: Environment, share: float, progress: Progress) -> Result:
     """A probe's result, whatever becomes of it."""
     if share <= 0:
-        reason = "the time budget was spent: give more seconds"
-        row = Row(key=f"{probe.name}/unfinished", status="skipped", reason=reason)
+        row = Row(key=f"{probe.name}/unfinished", status="skipped", reason=NO_TIME)
         return Result(probe=probe.name, environment=environment, rows=(row,))
     if probe.in_child:
         limit = _PATIENCE * share + _PATIENCE_S

@@ -13,7 +13,7 @@ from ..errors import ArgumentError, CompileBudgetError
 from ..kernels.conv_stack import ConvStack
 from ..results import Result
 from ..runner.case import Case, refuse_repetition, stack_case
-from ..runner.child import each_in_child
+from ..runner.in_child import each_in_child
 from ..runner.progress import Progress
 from ..runner.run import run_cases, run_groups
 from ..runner.timing import Clock, Fields, time_kernel

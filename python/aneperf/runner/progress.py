@@ -19,6 +19,7 @@ class Step:
 
 
 Progress = Callable[[Step], None]
+NO_TIME = "the time budget was spent: give more seconds"
 
 
 class Budget:

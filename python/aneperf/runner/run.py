@@ -7,10 +7,9 @@ from .._ane_native import Device
 from ..device import info, opened
 from ..results import Result, Row
 from .case import Case
-from .progress import Budget, Progress, Step
+from .progress import NO_TIME, Budget, Progress, Step
 from .timing import Clock, Fields, time_kernel
 
-NO_TIME = "the time budget was spent: give more seconds"
 _NO_COMPILES = (
     "A process has a budget of compiles: measure the skipped rows in a new process, or on a device from "
     "aneperf.open(..., compile_budget=N)."

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 
+from ..runner.child import ChildLost
 from .accounting import StepTimes
 from .config import TrainingConfig
 from .data import Data
@@ -18,7 +19,7 @@ from .messages import Setup, Step
 from .models import Parameters, check_parameters, parameter_shapes
 from .optimizer import update
 from .state import RunState, SharedState
-from .worker_process import TrainingError, WorkerLost, WorkerProcess
+from .worker_process import TrainingError, WorkerProcess
 
 _FIRST_TIMEOUT = 600.0  # seconds, for what has not been timed yet
 _LEAST_TIMEOUT = 60.0
@@ -119,7 +120,7 @@ class Trainer:
                     loads.append(self._load(number))
                     yield loads[-1]
                 step = self._step(number, len(done))
-            except WorkerLost as lost:
+            except ChildLost as lost:
                 self._drop_worker()
                 if self._stopping:
                     return
@@ -143,7 +144,7 @@ class Trainer:
         if self._worker is None:
             self._worker, self._next = self._next or WorkerProcess(self._setup), None
             if self._stopping:
-                raise WorkerLost("the run is to stop")
+                raise ChildLost("the run is to stop")
             prepared = self._worker.ready(_FIRST_TIMEOUT)
         loaded = self._worker.load(_timeout(self._load_seconds))
         self._load_seconds.append(loaded.compile_ms * 1e-3)

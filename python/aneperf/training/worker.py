@@ -1,14 +1,9 @@
-"""The process that owns the device: `python -m aneperf.training.worker DESCRIPTOR`, a socket of the parent's.
-
-It holds no state of its own that would be missed. When the parent is gone the socket ends, and so does it.
-"""
+"""The child process that owns the device. It holds no state that a replacement could not rebuild."""
 
 from __future__ import annotations
 
 import math
 import resource
-import signal
-import socket
 import sys
 import time
 
@@ -17,7 +12,8 @@ import numpy as np
 
 from .. import device as devices
 from .._ane_native import Device
-from .messages import Answer, Command, Failed, Load, Ready, Setup, Step, Stepped
+from ..runner.child_process import Parent
+from .messages import Command, Failed, Load, Ready, Setup, Step, Stepped
 from .models import parameter_shapes
 from .pipeline import StaticPipeline
 from .pipeline_ane import StaticAnePipeline
@@ -78,27 +74,14 @@ def _peak_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def main(descriptor: int) -> None:
-    """Serve the parent until its end of the socket closes."""
-    # Ctrl-C in a terminal reaches the whole group; it is the parent's to answer.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with socket.socket(fileno=descriptor) as connection, connection.makefile("rwb") as lines:
-
-        def answer(message: Answer) -> None:
-            lines.write(msgspec.json.encode(message) + b"\n")
-            lines.flush()
-
-        try:
-            worker = Worker(msgspec.json.decode(lines.readline(), type=Setup))
-            answer(worker.prepare())
-            for line in lines:
-                command = msgspec.json.decode(line, type=Command)
-                answer(worker.load() if isinstance(command, Load) else worker.step(command))
-        except (BrokenPipeError, ConnectionResetError):
-            return
-        except Exception as error:
-            answer(Failed(type(error).__name__, str(error)))
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]))
+def serve(parent: Parent) -> None:
+    """Do what the parent asks for until it ends this process."""
+    commands: msgspec.json.Decoder[Command] = msgspec.json.Decoder(Command)
+    try:
+        worker = Worker(parent.receive(msgspec.json.Decoder(Setup)))
+        parent.send(worker.prepare())
+        while True:
+            command = parent.receive(commands)
+            parent.send(worker.load() if isinstance(command, Load) else worker.step(command))
+    except Exception as error:
+        parent.send(Failed(type(error).__name__, str(error)))

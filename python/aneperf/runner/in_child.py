@@ -1,0 +1,223 @@
+"""Run a probe in a child process, which may crash, hang or spend its compiles without harm here."""
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pkgutil import resolve_name
+from typing import Any
+
+import msgspec
+
+from .._ane_native import CompileBudget, Device
+from ..checks import positive
+from ..device import name_of, opened
+from ..device import open as open_device
+from ..errors import AneError, ArgumentError
+from ..results import Environment, Result, Row, Status
+from .child import Child, ChildLost
+from .child_process import Parent
+from .progress import NO_TIME, Progress, Step
+
+_GRACE_S = 1.0  # for the end of a child that was killed
+
+
+class Task(msgspec.Struct, frozen=True):
+    """A call that the child is to make."""
+
+    function: str  # "module:name"
+    device: str
+    compile_budget: tuple[int, int]
+    arguments: dict[str, Any]
+
+
+class Message(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A step, the result, or the exception that ended the call."""
+
+    step: Step | None = None
+    result: Result | None = None
+    exception: str | None = None
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a child. `failure` tells why there is no `result`; `rows` are those it finished."""
+
+    rows: tuple[Row, ...]
+    result: Result | None = None
+    failure: str | None = None
+    exception: str | None = None  # the name of the exception that ended it, if one did
+    doing: str = ""  # what it was at
+
+    def as_result(self, probe: str, environment: Environment) -> Result:
+        """The child's result; or its finished rows, and one in error that tells what happened."""
+        if self.result is not None:
+            return self.result
+        status: Status = "skipped" if self.exception == "CompileBudgetError" else "error"
+        at = f" at {self.doing}" if self.doing else ""
+        lost = Row(key=f"{probe}/unfinished", status=status, reason=f"{self.failure}{at}")
+        rows = [row for row in self.rows if row.key != lost.key]
+        return Result(probe=probe, environment=environment, rows=(*rows, lost))
+
+
+def run_in_child(
+    function: Callable[..., Result],
+    device: Device | str | None = None,
+    *,
+    time_limit: float,
+    quiet_limit: float = math.inf,
+    compile_budget: CompileBudget | None = None,
+    progress: Progress | None = None,
+    **arguments: Any,
+) -> Outcome:
+    """Call `function(device, progress=..., **arguments)` in a new process and pass on its steps.
+
+    `function` is one of a module's top level, and `arguments` are what JSON holds. The child opens a device
+    of the same kind for itself, with `compile_budget` or that of `device`, and no compiles used. It is killed
+    after `time_limit` seconds, after `quiet_limit` without a step, and when this call is interrupted. No
+    failure of the child raises; only what cannot be started does, as ArgumentError or OSError.
+    """
+    positive("time_limit", time_limit)
+    device = opened(device)
+    limits = device.compile_budget if compile_budget is None else compile_budget
+    task = Task(_address(function), name_of(device), (limits.soft, limits.hard), arguments)
+    try:
+        msgspec.json.encode(task)
+    except (TypeError, ValueError, msgspec.MsgspecError) as error:
+        raise ArgumentError(f"{task.function}: an argument is not what JSON holds: {error}") from error
+    with Child(_address(run_task), msgspec.json.Decoder(Message)) as child:
+        conversation = _Conversation(child, progress)
+        try:
+            child.send(task)
+            return conversation.follow(time_limit, quiet_limit)
+        except ChildLost as lost:
+            return conversation.outcome(str(lost))
+        except KeyboardInterrupt:
+            conversation.cut_short()
+            raise
+
+
+def run_task(parent: Parent) -> None:
+    """Make the call, in the child."""
+    try:
+        task = parent.receive(msgspec.json.Decoder(Task))
+        function: Callable[..., Result] = resolve_name(task.function)
+        device = open_device(task.device, compile_budget=CompileBudget(*task.compile_budget))
+        result = function(device, progress=lambda step: parent.send(Message(step=step)), **task.arguments)
+        parent.send(Message(result=result))
+    except BaseException as error:
+        name = type(error).__name__
+        text = str(error) if isinstance(error, AneError) else f"{name}: {error}"
+        parent.send(Message(exception=name, text=text))
+
+
+def each_in_child(
+    function: Callable[..., Result],
+    items: Sequence[str],
+    device: Device | str | None = None,
+    *,
+    budget: float,
+    item_limit: float,
+    lost: Callable[[str, Status, str], Row],
+    progress: Progress | None = None,
+    clock: Callable[[], float] = time.monotonic,
+    **arguments: Any,
+) -> list[Row]:
+    """A row for each item, from as many children as it takes, one after another.
+
+    `function(device, items=..., budget=..., progress=...)` makes a row for each item in order, and raises
+    CompileBudgetError where it cannot go on; another child then takes the rest. A child that dies, or spends
+    more than `item_limit` seconds on an item, costs the item that it was at: its row is
+    `lost(item, status, reason)`, as are those for which no time is left.
+    """
+    start, device = clock(), opened(device)
+    report = progress or (lambda step: None)
+    rows: list[Row] = []
+    while len(rows) < len(items):
+        finished, left = len(rows), budget - (clock() - start)
+        if left <= 0:
+            rows += [lost(item, "skipped", NO_TIME) for item in items[finished:]]
+            break
+
+        def pass_on(step: Step, before: int = finished) -> None:
+            report(Step(before + step.done, len(items), step.doing, step.row))
+
+        outcome = run_in_child(
+            function,
+            device,
+            time_limit=left + item_limit,
+            quiet_limit=item_limit,
+            progress=pass_on,
+            items=list(items[finished:]),
+            budget=left,
+            **arguments,
+        )
+        rows += (outcome.result.rows if outcome.result else outcome.rows)[: len(items) - finished]
+        if len(rows) == len(items):
+            break
+        if outcome.exception == "CompileBudgetError" and len(rows) > finished:
+            continue
+        status: Status = "skipped" if outcome.exception == "CompileBudgetError" else "error"
+        rows.append(lost(items[len(rows)], status, outcome.failure or "the child gave no row for it"))
+        report(Step(len(rows), len(items), "", rows[-1]))
+    return rows
+
+
+def _address(function: Callable[..., object]) -> str:
+    module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", "")
+    if not module or module == "__main__" or not name.isidentifier():
+        raise ArgumentError(
+            f"{function!r} is not a function at the top level of a module that can be imported"
+        )
+    return f"{module}:{name}"
+
+
+class _Conversation:
+    """The messages of a child."""
+
+    def __init__(self, child: Child[Message], progress: Progress | None) -> None:
+        self._child = child
+        self._report = progress or (lambda step: None)
+        self._rows: list[Row] = []
+        self._doing = ""
+
+    def follow(self, time_limit: float, quiet_limit: float) -> Outcome:
+        """Follow the child to its end. Raises ChildLost."""
+        heard = time.monotonic()
+        deadline = heard + time_limit
+        while True:
+            try:
+                message = self._child.receive(min(deadline, heard + quiet_limit) - time.monotonic())
+            except TimeoutError:
+                ran = time.monotonic() >= deadline
+                limit = (
+                    f"ran longer than its {time_limit:g} s" if ran else f"was silent for {quiet_limit:g} s"
+                )
+                self.cut_short()
+                return self.outcome(f"killed: it {limit}")
+            heard = time.monotonic()
+            if message.result is not None:
+                return Outcome(message.result.rows, message.result)
+            if message.exception is not None:
+                return self.outcome(message.text, message.exception)
+            self._hear(message)
+
+    def cut_short(self) -> None:
+        """Kill the child, and hear what it had said by then."""
+        self._child.kill()
+        with contextlib.suppress(ChildLost, TimeoutError):
+            while True:
+                self._hear(self._child.receive(_GRACE_S))
+
+    def outcome(self, failure: str, exception: str | None = None) -> Outcome:
+        """Describe a child that gave no result."""
+        return Outcome(tuple(self._rows), failure=failure, exception=exception, doing=self._doing)
+
+    def _hear(self, message: Message) -> None:
+        if message.step is None:
+            return
+        self._doing = message.step.doing
+        self._rows += [message.step.row] if message.step.row is not None else []
+        self._report(message.step)
