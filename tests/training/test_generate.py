@@ -1,8 +1,6 @@
-"""Sampling: against a real model's greedy tokens, and against the training step's own logits."""
+"""Text generation: its logits and greedy tokens against a float64 forward pass, and its sampling."""
 
-import json
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,36 +8,41 @@ import pytest
 import aneperf
 from aneperf.kernels import TransformerConfig
 from aneperf.training.generate import Decoder, generate
-from aneperf.training.llama2c import load_llama2c
 from aneperf.training.models import random_parameters
-from aneperf.training.pipeline import StaticPipeline
+from support import small_model, stories260k
 
-DATA = Path(__file__).parents[3] / "shared" / "data"
 SMALL = TransformerConfig(dim=48, hidden=96, layers=2, heads=6, kv_heads=3, head_dim=8, vocab=96, seq=32)
 
 
-def test_greedy_tokens_of_a_real_model() -> None:
-    if not (DATA / "stories260K.bin").exists():
-        pytest.skip("the reference model is not on this machine")
-    config, parameters = load_llama2c(DATA / "stories260K.bin")
-    expected = json.loads((DATA / "stories260K_reference.json").read_text())["greedy_from_bos"]
-    assert list(generate(config, parameters, expected[:1], len(expected) - 1)) == expected[1:]
-
-
 @pytest.mark.parametrize("separate", [False, True])
-def test_the_decoder_agrees_with_the_device(device: aneperf.Device, separate: bool) -> None:
+def test_logits(separate: bool) -> None:
     parameters = random_parameters(SMALL)
     if separate:
         parameters["classifier"] = random_parameters(SMALL, seed=5)["embedding"]
     tokens = np.random.default_rng(1).integers(0, SMALL.vocab, SMALL.seq)
-    step = StaticPipeline(device, SMALL, parameters)
-    step.load_fixed()
-    step.load()
-    expected = step.logits(tokens)
     decoder = Decoder(SMALL, parameters)
-    for position, token in enumerate(tokens):
-        got = decoder.read(int(token))
-        assert np.abs(got - expected[:, position]).max() < 0.01 * np.abs(expected[:, position]).max()
+    got = np.array([decoder.read(int(token)) for token in tokens])
+    expected = small_model.logits(parameters, SMALL, tokens)
+    np.testing.assert_allclose(got, expected, atol=1e-5 * np.abs(expected).max())
+
+
+@small_model.needs_training
+def test_greedy_tokens_of_a_trained_model() -> None:
+    parameters, model = small_model.trained(), small_model.MODEL
+    tokens = [0]
+    while len(tokens) < model.seq:
+        tokens.append(int(small_model.logits(parameters, model, np.array(tokens))[-1].argmax()))
+    assert len(set(tokens)) > 5
+    assert list(generate(model, parameters, tokens[:1], model.seq - 1)) == tokens[1:]
+
+
+def test_greedy_tokens_of_stories260k() -> None:
+    expected = stories260k.reference()["greedy_from_bos"]
+    config, parameters = stories260k.model()
+    assert list(generate(config, parameters, expected[:1], len(expected) - 1)) == expected[1:]
+    decoder = Decoder(config, parameters)
+    logits = [decoder.read(token) for token in expected[:-1]][-1]
+    assert list(np.argsort(-logits)[:5]) == stories260k.reference()["greedy"]["last_logits_top5"]
 
 
 def test_sampling() -> None:

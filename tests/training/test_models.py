@@ -11,8 +11,8 @@ import aneperf
 from aneperf.kernels import TransformerConfig
 from aneperf.training.llama2c import load_llama2c, save_llama2c
 from aneperf.training.models import PRESETS, check_parameters, parameter_shapes, random_parameters
+from support import stories260k
 
-DATA = Path(__file__).parents[3] / "shared" / "data"
 SMALL = TransformerConfig(dim=16, hidden=24, layers=2, heads=4, kv_heads=2, head_dim=4, vocab=20, seq=8)
 
 
@@ -57,9 +57,7 @@ def test_llama2c_round_trip(tmp_path: Path, separate: bool) -> None:
 
 
 def test_a_real_file_is_written_back_byte_for_byte(tmp_path: Path) -> None:
-    file = DATA / "stories260K.bin"
-    if not file.exists():
-        pytest.skip("the reference model is not on this machine")
+    file = stories260k.model_file()
     save_llama2c(tmp_path / "copy.bin", *load_llama2c(file))
     original, copy = (np.fromfile(path, "<f4", offset=28) for path in (file, tmp_path / "copy.bin"))
     np.testing.assert_allclose(copy, original, atol=1e-5)  # the tables of rotary positions are computed anew

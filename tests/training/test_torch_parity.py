@@ -1,6 +1,5 @@
 """Gradients and training runs against PyTorch in float32; the model is written here from its definition."""
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,17 +13,16 @@ import aneperf
 from aneperf.kernels import TransformerConfig
 from aneperf.training.config import TrainingConfig
 from aneperf.training.data import Data, TokenFile
-from aneperf.training.llama2c import load_llama2c
 from aneperf.training.models import PRESETS, Parameters, random_parameters
 from aneperf.training.pipeline import StaticPipeline
 from aneperf.training.pipeline_ane import StaticAnePipeline
 from aneperf.training.trainer import StepDone, Trainer
+from support import stories260k
 
 torch: Any = pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'aneperf[parity]'")
 
 torch.set_num_threads(2)  # beside the worker's
 
-DATA = Path(__file__).parents[3] / "shared" / "data"
 STORIES = replace(PRESETS["stories260k"], seq=256)
 WIDE = TransformerConfig(
     dim=768, hidden=2048, layers=2, heads=12, kv_heads=12, head_dim=64, vocab=32000, seq=256
@@ -79,17 +77,15 @@ def random_text(config: TransformerConfig) -> np.ndarray:
     return np.random.default_rng(5).integers(0, config.vocab, config.seq + 1)
 
 
-def stories260k() -> tuple[TransformerConfig, Parameters]:
+def real_stories() -> tuple[TransformerConfig, Parameters]:
     """The real model, at sequences of 256."""
-    if not (DATA / "stories260K.bin").exists():
-        pytest.skip("the reference model is not on this machine")
-    config, parameters = load_llama2c(DATA / "stories260K.bin")
+    config, parameters = stories260k.model()
     return replace(config, seq=STORIES.seq), parameters
 
 
 def model(name: str) -> tuple[TransformerConfig, Parameters]:
     if name == "stories260k":
-        return stories260k()
+        return real_stories()
     config = {"random stories260k": STORIES, "wide": WIDE}[name]
     return config, random_parameters(config)
 
@@ -138,8 +134,8 @@ def test_gradients_of_a_text_that_the_model_knows(
     PyTorch that rounds to fp16 what kernels round, in the forward pass only, gives cosines from 0.9986 on,
     and from 0.9954 on with exact weights: see docs/training.md.
     """
-    config, parameters = stories260k()
-    text = np.array(json.loads((DATA / "stories260K_reference.json").read_text())["greedy_from_bos"])
+    config, parameters = real_stories()
+    text = np.array(stories260k.reference()["greedy_from_bos"])
     check_gradients(pipeline(device, config, parameters), parameters, text, True, 4e-3, 0.02)
 
 

@@ -92,12 +92,6 @@ class StaticPipeline:
             native.embed_backward(self._dx, tokens, gradients["embedding"])
         return loss
 
-    def logits(self, tokens: Tokens) -> Floats:
-        """Forward only: [vocab, seq], the same memory at each call."""
-        self._forward(tokens)
-        self._project_to_vocab()
-        return self._logits
-
     def take_spans(self) -> tuple[list[Span], list[Span]]:
         """When the step's components ran, and when the gradients of weights did, since the last call."""
         return self.clock.take(), self._queue.take_spans()

@@ -29,12 +29,6 @@ class StaticAnePipeline(StaticPipeline):
         with self.clock("ane"):
             classifier.evaluate()
 
-    def logits(self, tokens: Tokens) -> Floats:
-        """As the static pipeline's."""
-        super().logits(tokens)
-        self._kernels["classifier_forward"].output("logits").read(self._logits)
-        return self._logits
-
     def _classify(self, targets: Tokens, loss_scale: float) -> float:
         self._project_to_vocab()
         softmax = self._kernels["classifier_softmax"]
