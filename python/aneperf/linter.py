@@ -135,11 +135,11 @@ def _run_time_weights(operation: Operation, context: _Context) -> Iterator[Probl
     if x.shape[0] > 1:
         yield "fails", "weights computed at run time need a batch of 1", "Use matmul"
     else:
-        yield "wrong numbers", "run-time weights are reported as ignored on M3 Max", "Use matmul"
+        yield "wrong numbers", "run-time weights are reportedly ignored on M3 Max", "Use matmul"
 
 
 def _tile(operation: Operation, context: _Context) -> Iterator[Problem]:
-    reason = "at run time it is reported to corrupt every later evaluation of the process on M3 Max"
+    reason = "at run time it reportedly corrupts every later evaluation of the process on M3 Max"
     yield "wrong numbers", reason, "Use concat, or repeat before the input"
 
 
@@ -190,7 +190,7 @@ def _bank_conflict(operation: Operation, context: _Context) -> Iterator[Problem]
 def _wide_kernel(operation: Operation, context: _Context) -> Iterator[Problem]:
     weight, most = _argument(operation, "weight"), context.profile["max_kernel_width"]
     if weight is not None and weight.width > most:
-        reason = f"the kernel is {weight.width} wide, and {context.generation} takes at most {most}"
+        reason = f"the kernel is {weight.width} wide; {context.generation} takes at most {most}"
         yield "fails", reason, "Split the kernel, or put it along the height"
 
 
@@ -229,7 +229,7 @@ def _ports(context: _Context) -> Iterator[Finding]:
             yield Finding(tensor.line, "port", "slow", reason, "Use fp16, and convert on the CPU")
         whole = 64 // (4 if tensor.dtype == "fp32" else 2)
         if tensor.width % whole:
-            reason = f"rows of {tensor.name!r} are {tensor.width} wide and padded to whole 64 bytes in memory"
+            reason = f"rows of {tensor.name!r} are {tensor.width} wide and padded to a multiple of 64 bytes"
             remedy = f"Use a multiple of {whole}"
             yield Finding(tensor.line, "port", "slow", reason, remedy)
 
@@ -259,10 +259,10 @@ def _weights(context: _Context) -> Iterator[Finding]:
     size = f"{stored / _MEBIBYTE:.0f} MiB of constants"
     if context.generation == "h15" and stored > 60 * _MEBIBYTE:
         reason = f"{size} in one program; more than 60 MiB failed to compile on M3 Max"
-        yield Finding(None, "program", "fails", reason, "Cut it into several programs")
+        yield Finding(None, "program", "fails", reason, "Split it into several programs")
     elif stored > 32 * _MEBIBYTE:
-        reason = f"{size} in one program; throughput fell from about 32 MiB on, on M4 Max"
-        yield Finding(None, "program", "slow", reason, "Cut it into several programs")
+        reason = f"{size} in one program; throughput on M4 Max falls from about 32 MiB on"
+        yield Finding(None, "program", "slow", reason, "Split it into several programs")
 
 
 _PROGRAM_RULES: tuple[Callable[[_Context], Iterator[Finding]], ...] = (_ports, _extents, _weights)
