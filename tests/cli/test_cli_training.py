@@ -157,6 +157,7 @@ def small_file(tmp_path: Path, content: bytes) -> str:
         (["--telemetry", "NEW/x"], "cannot write"),
         (["--save", "NEW/x"], "does not exist: create it first"),
         (["--state-folder", "NEW"], "no room for"),
+        (["--trace", "-"], "--trace needs the name of a file: only -o takes - for standard output"),
         (["--plot", "losses.xyz"], "losses.xyz: not a picture format: choose from"),
         (["--save", "model.bin", "--head-dim", "4"], "4 of 4 are not 32"),
     ],
@@ -223,6 +224,25 @@ def test_ctrl_c_in_a_terminal(device_name: str, tmp_path: Path) -> None:
     json.loads((tmp_path / "t").read_text())
 
 
+@pytest.mark.skipif(os.name != "posix", reason="needs closed pipes")
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_reader_that_leaves(device_name: str, tmp_path: Path, kept: bool) -> None:
+    """`train | head` ends in silence; only a run that keeps something continues to its end."""
+    steps = "9" if kept else "1000000"
+    command = [sys.executable, "-m", "aneperf", "train", *SHAPE, "--steps", steps, "--accumulation", "3"]
+    command += ["--device", device_name, *(["-o", str(tmp_path / "r.json")] if kept else [])]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert "pipeline static" in process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == ""
+        assert process.wait(timeout=120) == 141
+    assert [path.name for path in tmp_path.iterdir()] == (["r.json"] if kept else [])
+    if kept:
+        assert json.loads((tmp_path / "r.json").read_text())["probe"] == "train"
+
+
 def test_generate(run: Any, device_name: str, tmp_path: Path) -> None:
     """A model that has learned to count, from its file, its folder of checkpoints, and one checkpoint."""
     tokens, model, folder = tmp_path / "t.bin", tmp_path / "m.bin", tmp_path / "c"
@@ -274,6 +294,8 @@ def test_data(run: Any, tmp_path: Path) -> None:
     outcome = run("data", text, text, "--tokenizer", "bytes", "--output", str(output))
     assert (outcome.code, outcome.out) == (0, f"{output}: 10 tokens of a vocabulary of 256\n")
     assert np.fromfile(output, "<u2").tolist() == list(b"hellohello")
+    printed = run("data", text, "--tokenizer", "bytes", "-o", "-")
+    assert (printed.code, printed.out) == (0, "h\0e\0l\0l\0o\0")
     refused = run("data", str(tmp_path / "none"), "--tokenizer", "bytes", "--output", str(output))
     assert_refused(refused, "none cannot be read")
 
@@ -311,7 +333,7 @@ def test_the_live_view(device_name: str) -> None:
     assert "workers 1, 0 lost" in last
     shown.record(WorkerReplaced(3, "its process was killed by SIGKILL"))
     shown.record(CheckpointSaved(12, Path("x"), 1.0, 0, 1))
-    assert "since one was lost: its process was killed by SIGKILL" in " ".join(drawn().split())
+    assert "after one was lost: its process was killed by SIGKILL" in " ".join(drawn().split())
     assert "1 lost; checkpoint of step 12" in drawn()
     with shown:
         pass

@@ -1,4 +1,4 @@
-"""A run as it goes: a live view in a terminal, and elsewhere lines that tools for the published ones read."""
+"""Show a training run: a live view in a terminal; elsewhere lines that tools for the published runs read."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from ..training.events import (
 from .terminal import write
 
 _SPARKS = "▁▂▃▄▅▆▇█"
-_COLOURS = ("green", "cyan", "magenta", "yellow", "blue", "red", "white")
+_COLORS = ("green", "cyan", "magenta", "yellow", "blue", "red", "white")
 
 
 class View(Protocol):
-    """What shows a run."""
+    """Something that shows a run."""
 
     def record(self, event: Event) -> None:
-        """Show what happened."""
+        """Show an event."""
         ...
 
     def __enter__(self) -> View: ...
@@ -43,14 +43,14 @@ class View(Protocol):
 
 
 def view(stream: TextIO | None) -> View:
-    """A live view in a terminal, lines in a file or a pipe."""
+    """Return a live view for a terminal, lines for a file or a pipe."""
     return LiveView(Console(file=stream)) if stream is not None and stream.isatty() else Lines(stream)
 
 
 class Lines:
-    """Lines in the form of the published training's, one for each thing that happens.
+    """Print a line for each event, in the format of the published training; None prints nothing.
 
-    Source: the expressions by which maderix/ANE, training/dashboard.py reads them.
+    Source of the format: the expressions with which maderix/ANE, training/dashboard.py reads it.
     """
 
     def __init__(self, stream: TextIO | None) -> None:
@@ -67,7 +67,7 @@ class Lines:
         pass
 
     def record(self, event: Event) -> None:
-        """Print it. Raises AneError where it cannot be."""
+        """Print the event. Raises as `write` does."""
         if isinstance(event, RunStarted):
             self._begin(event)
         elif isinstance(event, KernelsCompiled):
@@ -114,7 +114,7 @@ class Lines:
 
 
 class LiveView:
-    """Loss, speed, components, compiles and the time that is left, drawn anew as they change."""
+    """Show loss, speed, components, compiles and the remaining time, and redraw them as they change."""
 
     def __init__(self, console: Console) -> None:
         self._began: RunStarted | None = None
@@ -137,7 +137,7 @@ class LiveView:
         self._live.stop()
 
     def record(self, event: Event) -> None:
-        """Remember it for the next drawing."""
+        """Keep the event for the next redraw."""
         if isinstance(event, RunStarted):
             self._began, self._start, self._done = event, time.monotonic(), event.first_step
         elif isinstance(event, KernelsCompiled):
@@ -154,12 +154,12 @@ class LiveView:
             self._doing = "finishing" if last else "compiling"
         elif isinstance(event, WorkerReplaced):
             self._lost += 1
-            self._doing = f"starting a worker, since one was lost: {event.reason}"
+            self._doing = f"starting a worker after one was lost: {event.reason}"
         elif isinstance(event, CheckpointSaved):
             self._saved = event
 
     def render(self) -> Group:
-        """What stands in the terminal now."""
+        """Return what the terminal shows now."""
         began = self._began
         if began is None:
             return Group(Text(self._doing))
@@ -195,16 +195,16 @@ class LiveView:
         )
 
     def _components(self) -> list[Text]:
-        """A bar of what the last batch's steps were made of, and its legend."""
+        """Return a bar of the last batch's components, and its legend."""
         times = [step.times for step in self._steps]
         wall = sum(step.wall for step in times)
         parts = {name: sum(t.forward[name] + t.backward[name] for t in times) / wall for name in COMPONENTS}
         parts["other"] = max(0.0, sum(step.other for step in times) / wall)
         bar, legend, cells = Text(), Text(), 0
-        for (name, share), colour in zip(parts.items(), _COLOURS, strict=True):
+        for (name, share), color in zip(parts.items(), _COLORS, strict=True):
             end = min(60, round(60 * share) + cells)
-            bar.append("█" * (end - cells), colour)
-            legend.append("█ ", colour).append(f"{name} {share:.0%}  ")
+            bar.append("█" * (end - cells), color)
+            legend.append("█ ", color).append(f"{name} {share:.0%}  ")
             cells = end
         return [bar, legend]
 
@@ -221,7 +221,7 @@ class LiveView:
 
 
 def sparkline(values: list[float], width: int) -> str:
-    """The course of values in characters; means of neighbours where there are more than `width`."""
+    """Draw values as a line of characters; more than `width` values are averaged in groups."""
     per = max(1, -(-len(values) // width))
     known = [v for v in (_mean(values[i : i + per]) for i in range(0, len(values), per)) if v == v]
     if not known:

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import click
 
-FILE = click.Path(path_type=Path, readable=False)  # whether it can be read or written is for the verb to say
+# Shells complete both. The verb says whether a file can be read or written.
+FILE = click.Path(path_type=Path, readable=False)
+FILE_OR_NAME = click.Path(readable=False)
 STANDARD_OUTPUT = Path("-")
 
 DEVICE = click.Option(

@@ -1,4 +1,4 @@
-"""The verbs for a program of your own."""
+"""The verbs for programs of your own."""
 
 import sys
 from pathlib import Path
@@ -26,12 +26,13 @@ def lint(file: Path, chip: str) -> int:
 
     Exits with 1 if one fails.
     """
+    from ..files import read_whole
     from ..linter import lint
 
     try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ArgumentError(f"cannot read {file}: {error}") from None
+        text = read_whole(file).decode()
+    except UnicodeDecodeError as error:
+        raise ArgumentError(f"{file}: cannot read: {error}") from None
     findings = lint(text, chip)
     for finding in findings:
         place = f"{file}:{finding.line}" if finding.line else f"{file}"

@@ -1,4 +1,4 @@
-"""The verbs for results that are already measured."""
+"""The verbs for saved results."""
 
 import sys
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from ..errors import ArgumentError, ResultFileError
-from .options import FILE, OUTPUT, STANDARD_OUTPUT
+from .options import FILE, FILE_OR_NAME, OUTPUT, STANDARD_OUTPUT
 from .terminal import FAILED, save, show, to_json, write
 
 _RESULT = click.Argument(["file"], type=FILE, metavar="FILE")
@@ -15,7 +15,7 @@ _RESULT = click.Argument(["file"], type=FILE, metavar="FILE")
 @click.command(
     params=[
         _RESULT,
-        click.Argument(["other"], metavar="FILE|CHIP"),
+        click.Argument(["other"], type=FILE_OR_NAME, metavar="FILE|CHIP"),
         click.Option(["--fail-if-slower"], is_flag=True, help="Exit with 1 if a row of FILE is SLOWER."),
         OUTPUT,
     ]

@@ -17,15 +17,18 @@ INTERRUPTED = 130  # 128 + SIGINT
 PIPE_CLOSED = 141  # 128 + SIGPIPE
 
 
-def write(text: str, stream: TextIO | None, *, end: str = "\n") -> None:
-    """Write all of a text now, so that a failure is an error here.
+def write(content: str | bytes, stream: TextIO | None, *, end: str = "\n") -> None:
+    """Write a text and `end`, or bytes alone, at once: a failure is an error here.
 
     Raises AneError, and BrokenPipeError where the reader of a pipe is gone.
     """
     if stream is None:
         raise AneError("cannot write the output: standard output is closed")
     try:
-        stream.write(text + end)
+        if isinstance(content, bytes):
+            stream.buffer.write(content)
+        else:
+            stream.write(content + end)
         stream.flush()
     except BrokenPipeError:
         raise

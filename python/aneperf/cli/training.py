@@ -1,6 +1,7 @@
 """The verbs for training: train, generate, data."""
 
 import sys
+import tempfile
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -9,8 +10,14 @@ from typing import Any
 import click
 
 from ..errors import ArgumentError
-from .options import FILE
+from .options import FILE, FILE_OR_NAME, STANDARD_OUTPUT
 from .terminal import write
+
+_TOKENIZER: dict[str, Any] = {
+    "type": FILE_OR_NAME,
+    "metavar": "FILE|bytes",
+    "help": "A tokenizer's JSON, or bytes for a token for each byte.",
+}
 
 
 class _Train(click.Command):
@@ -45,9 +52,7 @@ def train(**given: Any) -> int:
         click.Argument(["model"], type=FILE, metavar="MODEL.bin|FOLDER"),
         click.Option(["--prompt"], metavar="TEXT", help="Text to continue; needs --tokenizer."),
         click.Option(["--tokens"], metavar="1,2,3", help="Tokens to continue, instead of a text."),
-        click.Option(
-            ["--tokenizer"], metavar="FILE|bytes", help="A tokenizer's JSON, or a token for each byte."
-        ),
+        click.Option(["--tokenizer"], **_TOKENIZER),
         click.Option(
             ["--count"],
             type=click.IntRange(1),
@@ -109,14 +114,13 @@ def generate(
 @click.command(
     params=[
         click.Argument(["texts"], type=FILE, metavar="TEXT...", nargs=-1, required=True),
+        click.Option(["--tokenizer"], required=True, **_TOKENIZER),
         click.Option(
-            ["--tokenizer"],
-            metavar="FILE|bytes",
+            ["-o", "--output"],
+            type=FILE,
+            metavar="FILE",
             required=True,
-            help="A tokenizer's JSON, or a token for each byte.",
-        ),
-        click.Option(
-            ["-o", "--output"], type=FILE, metavar="FILE", required=True, help="File for the uint16 tokens."
+            help="File for the uint16 tokens; - prints them.",
         ),
     ]
 )
@@ -125,6 +129,11 @@ def data(texts: tuple[Path, ...], tokenizer: str, output: Path) -> None:
     from ..training.data import open_tokenizer, write_tokens
 
     reader = open_tokenizer(tokenizer)
+    if output == STANDARD_OUTPUT:
+        with tempfile.TemporaryDirectory() as folder:
+            write_tokens(texts, reader, Path(folder) / "tokens")
+            write((Path(folder) / "tokens").read_bytes(), sys.stdout)
+        return
     count = write_tokens(texts, reader, output)
     write(f"{output}: {count} tokens of a vocabulary of {reader.vocab}", sys.stdout)
 

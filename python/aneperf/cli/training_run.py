@@ -20,11 +20,10 @@ from ..training.llama2c import check_shape
 from ..training.models import model_config
 from ..training.run import TrainOptions, train
 from .live import Lines, View, view
-from .options import CHIP, DEVICE, OUTPUT, STANDARD_OUTPUT
+from .options import CHIP, DEVICE, FILE_OR_NAME, OUTPUT, STANDARD_OUTPUT
 from .terminal import INTERRUPTED, say, write_table
 from .terminal import save as save_text
 
-_PATH = click.Path(readable=False)
 _SIZES = {
     "dim": "Channels",
     "hidden": "Channels of the feed-forward layer",
@@ -60,8 +59,11 @@ def options_by_section() -> dict[str, list[click.Parameter]]:
         for name, meaning in _SIZES.items()
     ]
     sections["Output"] += [
-        click.Option(["--plot"], type=_PATH, metavar="FILE", help="Draw the losses; needs matplotlib."),
-        click.Option(["--save"], type=_PATH, metavar="FILE", help="Write the model in the form of llama2.c."),
+        click.Option([flag], type=FILE_OR_NAME, metavar="FILE", help=meaning)
+        for flag, meaning in (
+            ("--plot", "Draw the losses; needs matplotlib."),
+            ("--save", "Write the model in the format of llama2.c."),
+        )
     ]
     return sections
 
@@ -73,7 +75,7 @@ def _option(field: "Field[Any]", annotation: Any) -> click.Option:
     if get_origin(annotation) is Literal:
         kind = click.Choice(accepted)
     elif "FILE" in metavar or "FOLDER" in metavar:
-        kind = _PATH
+        kind = FILE_OR_NAME
     return click.Option(
         [field.name, *(field.metadata["flags"] or [f"--{_dashed(field.name)}"])],
         type=kind,
