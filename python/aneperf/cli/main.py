@@ -122,12 +122,13 @@ def _run() -> int:
     except click.UsageError as error:
         verb = error.ctx.command_path if error.ctx else "aneperf"
         message = error.format_message()
-        say(f"{message[:1].lower()}{message[1:]} Try '{verb} --help'.")
+        stop = "" if message.endswith((".", "?")) else "."
+        say(f"{message[:1].lower()}{message[1:]}{stop} Try '{verb} --help'.")
     except BrokenPipeError:
         return PIPE_CLOSED
     except KeyboardInterrupt:
         say("interrupted")
         return INTERRUPTED
     except (AneError, OSError, MemoryError) as error:
-        say(str(error))
+        say(str(error) or type(error).__name__)
     return REFUSED
