@@ -1,4 +1,4 @@
-"""`python -m aneperf` is the `aneperf` command."""
+"""Run the `aneperf` command, as `python -m aneperf`."""
 
 from .cli.main import main
 

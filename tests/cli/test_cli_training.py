@@ -224,6 +224,21 @@ def test_ctrl_c_in_a_terminal(device_name: str, tmp_path: Path) -> None:
     json.loads((tmp_path / "t").read_text())
 
 
+def test_an_output_that_fails_loses_no_other(
+    run: Any, device_name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def refuse(text: str, output: Path) -> None:
+        raise aneperf.ResultFileError(f"{output}: cannot write: No space left on device")
+
+    monkeypatch.setattr("aneperf.cli.training_run.save_text", refuse)
+    paths = ["-o", str(tmp_path / "r.json"), "--save", str(tmp_path / "m.bin")]
+    outcome = run("train", *SMALL, "--device", device_name, *paths)
+    assert outcome.code == 2
+    assert outcome.err.endswith("r.json: cannot write: No space left on device\n")
+    assert "Total steps: 6" in outcome.out
+    assert [path.name for path in tmp_path.iterdir()] == ["m.bin"]
+
+
 @pytest.mark.skipif(os.name != "posix", reason="needs closed pipes")
 @pytest.mark.parametrize("kept", [True, False])
 def test_a_reader_that_leaves(device_name: str, tmp_path: Path, kept: bool) -> None:

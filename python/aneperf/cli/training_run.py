@@ -1,5 +1,6 @@
 """What the verb `train` takes and does: its options are the fields of `TrainOptions` and a model's sizes."""
 
+import contextlib
 import sys
 from collections import defaultdict
 from dataclasses import Field, fields, replace
@@ -47,17 +48,17 @@ _BY_HAND = {
 def options_by_section() -> dict[str, list[click.Parameter]]:
     """Return the options of `train` under the headings of its help."""
     types = get_type_hints(TrainOptions)
-    sections: dict[str, list[click.Parameter]] = defaultdict(list)
+    sizes: list[click.Parameter] = [
+        click.Option([f"--{_dashed(name)}"], type=int, metavar="N", help=f"{meaning}.")
+        for name, meaning in _SIZES.items()
+    ]
+    sections = defaultdict[str, list[click.Parameter]](
+        list, {"Model": [], "Sizes that replace the model's": sizes}
+    )
     for field in sorted(fields(TrainOptions), key=lambda field: field.kw_only is not False):
         if field.metadata:
             made = _BY_HAND.get(field.name) or [_option(field, types[field.name])]
             sections[field.metadata["section"]] += made
-    sections["Model"] += [
-        click.Option(
-            [f"--{_dashed(name)}"], type=int, metavar="N", help=f"{meaning}, instead of the model's."
-        )
-        for name, meaning in _SIZES.items()
-    ]
     sections["Output"] += [
         click.Option([flag], type=FILE_OR_NAME, metavar="FILE", help=meaning)
         for flag, meaning in (
@@ -138,17 +139,16 @@ def run(
             progress=progress,
             **given,
         )
-    try:  # a run is long: if one output fails, the others are still written
-        if output is not None:
-            save_text(result.to_result().to_json().decode().rstrip("\n"), output)
-        if save is not None:
-            result.save_llama2c(save)
-        if plot is not None:
-            result.plot(plot)
-    finally:
+    with contextlib.ExitStack() as outputs:  # in reverse order, and each even if others fail
         report = sys.stderr if to_stdout or sys.stdout is None else sys.stdout
         if report is not None:
-            write_table(lay_out_training(result), report)
+            outputs.callback(write_table, lay_out_training(result), report)
+        if plot is not None:
+            outputs.callback(result.plot, plot)
+        if save is not None:
+            outputs.callback(result.save_llama2c, save)
+        if output is not None:
+            outputs.callback(save_text, result.to_result().to_json().decode().rstrip("\n"), output)
     if result.interrupted:
         say("interrupted")
         return INTERRUPTED
