@@ -6,7 +6,8 @@ import pytest
 
 from aneperf.report.columns import significant
 from aneperf.report.html import to_html
-from aneperf.report.table import lay_out_environment, lay_out_result, to_text
+from aneperf.report.result_table import lay_out_environment, lay_out_result
+from aneperf.report.table import to_text
 from aneperf.results import Result
 from support.fakes import a_result, a_row, an_environment
 

@@ -17,7 +17,7 @@ from .._ane_native import Device
 from ..errors import AneError
 from ..files import check_writable
 from ..probes.registry import SUITE, Probe
-from ..report.table import lay_out_result
+from ..report.result_table import lay_out_result
 from ..results import Result, Row
 from ..runner.progress import Step
 from .options import STANDARD_OUTPUT

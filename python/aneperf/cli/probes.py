@@ -13,7 +13,7 @@ from .options import CHIP, DEVICE, OUTPUT
 def info(device: str | None, chip: str | None, output: Path | None) -> None:
     """Show the device and this machine."""
     from .. import device as devices
-    from ..report.table import lay_out_environment
+    from ..report.result_table import lay_out_environment
     from .terminal import show
 
     environment = devices.info(devices.open(device, chip=chip))

@@ -14,7 +14,7 @@ from ..errors import AneError, ArgumentError
 from ..files import check_writable
 from ..kernels import TransformerConfig
 from ..report.plots import check_plot
-from ..report.training import lay_out_training
+from ..report.training_table import lay_out_training
 from ..training.checkpoint import load_model
 from ..training.events import Event, RunStarted
 from ..training.llama2c import check_shape

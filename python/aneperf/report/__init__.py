@@ -3,21 +3,19 @@
 from collections.abc import Callable
 from typing import Any
 
-from ..comparison import Comparison
 from ..display import register
-from ..results import Environment, Result
-from ..training.result import TrainingResult
 from .comparison_table import lay_out_comparison
 from .html import to_html
 from .plots import draw_losses
-from .table import Table, lay_out_environment, lay_out_result, to_text
-from .training import lay_out_training
+from .result_table import lay_out_environment, lay_out_result
+from .table import Table, to_text
+from .training_table import lay_out_training
 from .verdicts import compare_results
 
 __all__ = ["compare_results", "draw_losses"]
 
 
-def _register(kind: type, lay_out: Callable[[Any], Table], **others: Callable[..., Any]) -> None:
+def _register(kind: str, lay_out: Callable[[Any], Table], **others: Callable[..., Any]) -> None:
     register(
         kind,
         to_text=lambda value: to_text(lay_out(value)),
@@ -26,7 +24,7 @@ def _register(kind: type, lay_out: Callable[[Any], Table], **others: Callable[..
     )
 
 
-_register(Environment, lay_out_environment)
-_register(Result, lay_out_result, compare=compare_results)
-_register(Comparison, lay_out_comparison)
-_register(TrainingResult, lay_out_training, plot=draw_losses)
+_register("Environment", lay_out_environment)
+_register("Result", lay_out_result, compare=compare_results)
+_register("Comparison", lay_out_comparison)
+_register("TrainingResult", lay_out_training, plot=draw_losses)

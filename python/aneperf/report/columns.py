@@ -1,14 +1,11 @@
 """The columns of each probe's table, as in the published tables."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-if TYPE_CHECKING:
-    from ..results import Row
+from ..results import Row
 
 UNKNOWN = "-"
 
@@ -38,11 +35,6 @@ def parameter(name: str) -> Callable[[Row], str]:
 def metric(name: str, decimals: int) -> Callable[[Row], str]:
     """Make cells that show one of a row's metrics."""
     return lambda row: f"{row.metrics[name]:.{decimals}f}" if name in row.metrics else UNKNOWN
-
-
-def rate(name: str) -> Callable[[Row], str]:
-    """Make cells that show an ok row's rate in three significant digits."""
-    return number(name, 3)
 
 
 def median(row: Row) -> str:
@@ -104,7 +96,7 @@ _CONFIG = Column("Config", parameter("config"), "left")
 _WEIGHTS = Column("W (MB)", metric("weights_mb", 1))
 _GFLOP = Column("GFLOP", metric("gflop", 2))
 _TIMES = (Column("ms/eval", median), Column("±", half_width))
-_TFLOPS = Column("TFLOPS", rate("tflops"))
+_TFLOPS = Column("TFLOPS", number("tflops", 3))
 _STACKS = (_CONFIG, _WEIGHTS, _GFLOP, *_TIMES, _TFLOPS, REMARK)
 
 _ITEM = Column("Item", lambda row: f"{row.params.get('group')}/{row.params.get('item')}", "left")
@@ -119,7 +111,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         _WEIGHTS,
         Column("GOP", metric("gflop", 2)),
         *_TIMES,
-        Column("TOPS", rate("tflops")),
+        Column("TOPS", number("tflops", 3)),
         Column("Ratio", ratio, "left"),
         REMARK,
     ),

@@ -1,7 +1,5 @@
 """The table of a comparison."""
 
-from __future__ import annotations
-
 from ..comparison import ComparedRow, Comparison, Side
 from .columns import UNKNOWN, significant
 from .table import Table

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from .columns import UNKNOWN, significant
-from .table import Table, heading
+from .result_table import heading
+from .table import Table
 
 if TYPE_CHECKING:
     from ..training.result import TrainingResult
