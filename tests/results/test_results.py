@@ -2,6 +2,8 @@ import json
 import math
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +160,29 @@ def test_to_dicts_is_flat_and_keeps_the_device() -> None:
     assert row["tflops"] == pytest.approx(0.43511, abs=1e-5)
     assert row["flags"] == "drift, noisy"
     assert (row["device"], row["chip"]) == ("emulator", "h16")
+
+
+def test_a_result_prints_without_an_import_of_report(tmp_path: Path) -> None:
+    path = saved(tmp_path, a_result())
+    code = (
+        "import sys\n"
+        "from aneperf.results import Result\n"
+        f"result = Result.load({str(path)!r})\n"
+        "assert 'rich' not in sys.modules\n"
+        "print(result)\n"
+        "assert 'aneperf.training' not in sys.modules\n"
+    )
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert child.stdout.rstrip("\n") == str(a_result())
+
+
+def test_a_subclass_prints_like_its_base() -> None:
+    class Mine(Result):
+        pass
+
+    result = a_result()
+    mine = Mine(probe=result.probe, environment=result.environment, rows=result.rows)
+    assert str(mine) == str(result)
 
 
 def test_save_replaces_whole_files_only(tmp_path: Path) -> None:
