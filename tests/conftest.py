@@ -52,6 +52,7 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "thorough: a slow test, which only --thorough runs")
+    config.addinivalue_line("markers", "xdist_group(name): tests that one process runs, for what they share")
     settings.load_profile("thorough" if config.getoption("--thorough") else "default")
     # A shell's background jobs ignore SIGINT, and so would the processes that tests interrupt.
     signal.signal(signal.SIGINT, signal.default_int_handler)
