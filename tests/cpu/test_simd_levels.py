@@ -77,22 +77,28 @@ def test_attention_is_within_one_fp16_step_at_every_level(by_level):
         assert np.mean(a != b) < 0.02
 
 
-def edges_with(folder, **variables):
+@pytest.fixture(scope="module")
+def every(thorough):
+    """Return of how many extents one is used."""
+    return 1 if thorough else 4
+
+
+def edges_with(folder, every, **variables):
     """The products at the edges of tiles, in a process of their own."""
     path = folder / "edges.npz"
-    command = [sys.executable, "-m", "support.product_edges", path]
+    command = [sys.executable, "-m", "support.product_edges", str(every), path]
     subprocess.run(command, check=True, timeout=300, env=environment(**variables))
     with np.load(path) as file:
         return dict(file)
 
 
 @pytest.fixture(scope="module")
-def edges(levels, tmp_path_factory):
-    return {level: edges_with(tmp_path_factory.mktemp(level), ANEPERF_SIMD=level) for level in levels}
+def edges(levels, tmp_path_factory, every):
+    return {level: edges_with(tmp_path_factory.mktemp(level), every, ANEPERF_SIMD=level) for level in levels}
 
 
-def test_products_at_the_edges_of_tiles_are_right_at_every_level(edges):
-    for name, case in product_edges.cases().items():
+def test_products_at_the_edges_of_tiles_are_right_at_every_level(edges, every):
+    for name, case in product_edges.cases(every).items():
         expected = case.expected()
         for level, results in edges.items():
             try:
@@ -110,9 +116,9 @@ def test_products_at_the_edges_of_tiles_have_the_same_bits_at_every_level(edges)
             oracle.assert_same(first, other)
 
 
-def test_products_do_not_depend_on_the_number_of_threads(edges, tmp_path):
+def test_products_do_not_depend_on_the_number_of_threads(edges, tmp_path, every):
     widest = list(edges.values())[-1]
-    results = edges_with(tmp_path, ANEPERF_THREADS="1")
+    results = edges_with(tmp_path, every, ANEPERF_THREADS="1")
     for name, array in results.items():
         oracle.assert_same(array, widest[name])
 

@@ -6,6 +6,7 @@ import pytest
 
 from aneperf import mil
 from support import oracle
+from support.parameters import thorough
 from support.processes import in_a_fork, needs_fork, results_with
 from support.programs import VARIED, compile_varied, evaluate, normal_halves, run
 
@@ -41,7 +42,7 @@ def test_compiling_again_gives_the_same_bits(device, serial):
         assert_same_results(run(program, x), serial[name])
 
 
-@pytest.mark.parametrize("threads", [1, 2, 3, 4, 7])
+@pytest.mark.parametrize("threads", [1, 3, *thorough(2, 4, 7)])
 def test_every_thread_count_gives_the_same_bits(tmp_path, serial, threads):
     results = results_with(tmp_path, ANEPERF_THREADS=str(threads))
     assert f"threads={threads}" in results.pop("info")

@@ -4,6 +4,7 @@ from numpy.typing import NDArray
 
 from aneperf.errors import ArgumentError
 from aneperf.measure.line import find_change, fit_line
+from support.parameters import thorough
 
 CHANNELS = np.array(
     [
@@ -68,7 +69,7 @@ def test_no_cliff_is_found_where_none_is(share: float) -> None:
 
 @pytest.mark.parametrize("jumps", [True, False])
 @pytest.mark.parametrize("factor", [2.0, 4.0])
-@pytest.mark.parametrize("cliff", [12.5, 32.0, 50.0])
+@pytest.mark.parametrize("cliff", [32.0, *thorough(12.5, 50.0)])
 def test_a_cliff_is_found(cliff: float, factor: float, jumps: bool) -> None:
     hits = 0
     for seed in range(20):

@@ -19,6 +19,7 @@ from aneperf.measure import (
     summarise,
 )
 from support.fakes import FakeClock, replay
+from support.parameters import thorough
 
 MS = 1_000_000
 TRACES = 400
@@ -93,7 +94,7 @@ def test_summary_refuses(trace: list[float]) -> None:
         summarise(trace)
 
 
-@pytest.mark.parametrize("n", [6, 20, 100, 400])
+@pytest.mark.parametrize("n", [6, 100, *thorough(20, 400)])
 @pytest.mark.parametrize("shape", ["log-normal", "pareto"])
 def test_interval_covers_the_median(n: int, shape: str) -> None:
     random = np.random.default_rng(n)
@@ -108,8 +109,8 @@ def test_interval_covers_the_median(n: int, shape: str) -> None:
     assert sum(misses(summary, median) for summary in given) >= 0.003 * 2000  # not as wide as it likes
 
 
-@pytest.mark.parametrize("memory", [0.3, 0.5, 0.8, 0.9, 0.95, 0.98])
-@pytest.mark.parametrize("n", [20, 60, 100, 300, 1000])
+@pytest.mark.parametrize("memory", [0.5, 0.9, *thorough(0.3, 0.8, 0.95, 0.98)])
+@pytest.mark.parametrize("n", [20, 100, 1000, *thorough(60, 300)])
 def test_interval_holds_the_median_of_correlated_calls(n: int, memory: float) -> None:
     summaries = [summarise(trace) for trace in correlated(n, n, memory, TRACES)]
     assert sum(map(misses, summaries)) <= 0.07 * TRACES
@@ -273,7 +274,7 @@ SHAPES = {
 }
 
 
-@pytest.mark.parametrize("calls", [30, 100, 1000])
+@pytest.mark.parametrize("calls", [100, *thorough(30, 1000)])
 @pytest.mark.parametrize("shape", list(SHAPES))
 def test_one_mode_is_not_flagged(shape: str, calls: int) -> None:
     flagged = 0
@@ -349,8 +350,8 @@ def test_measure_makes_three_calls_of_the_slowest_kernel() -> None:
     assert sample.flags == ("few samples",)
 
 
-@pytest.mark.parametrize("budget_s", [0.5, pytest.param(3.0, marks=pytest.mark.thorough)])
-@pytest.mark.parametrize("memory", [0.0, 0.5, 0.9, 0.98])
+@pytest.mark.parametrize("budget_s", [0.5, *thorough(3.0)])
+@pytest.mark.parametrize("memory", [0.0, 0.9, *thorough(0.5, 0.98)])
 def test_runs_that_stop_by_rule_or_budget_hold_the_median(memory: float, budget_s: float) -> None:
     missed = 0
     for trace in correlated(round(100 * memory), int(2500 * budget_s), memory, 100):

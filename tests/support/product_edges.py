@@ -1,8 +1,8 @@
 """Products whose extents lie around the edges of tiles, blocks and vectors, by every path that computes them.
 
-    python -m support.product_edges RESULTS.npz
+    python -m support.product_edges EVERY RESULTS.npz
 
-evaluates them all and saves every output.
+evaluates one of EVERY extents and saves the outputs.
 """
 
 from __future__ import annotations
@@ -140,20 +140,21 @@ def integer_cases(rows: int, terms: int, columns: int) -> dict[str, Case]:
     }
 
 
-def cases() -> dict[str, Case]:
+def cases(every: int) -> dict[str, Case]:
+    """Return the products of one of `every` extents, by name."""
     result = {}
-    for extents in EXTENTS:
+    for extents in EXTENTS[::every]:
         for family in (product_cases, conv_cases, attention_cases, integer_cases):
             for path, case in family(*extents).items():
                 result[f"{path} {extents}"] = case
     return result
 
 
-def main(path: str) -> None:
+def main(every: int, path: str) -> None:
     device = aneperf.open("emulator:h16", compile_budget=NO_BUDGET)
-    outputs = {name: evaluate(device, case.define, *case.arrays)[0] for name, case in cases().items()}
+    outputs = {name: evaluate(device, case.define, *case.arrays)[0] for name, case in cases(every).items()}
     np.savez(path, **outputs)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(int(sys.argv[1]), sys.argv[2])
