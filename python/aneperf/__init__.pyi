@@ -2,8 +2,10 @@
 
 from . import chips as chips
 from . import kernels as kernels
+from . import measure as measure
 from . import mil as mil
 from . import reference as reference
+from . import training as training
 from ._ane_native import CompileBudget as CompileBudget
 from ._ane_native import Device as Device
 from ._ane_native import Layout as Layout

@@ -18,8 +18,11 @@ from rich.console import Console
 
 import aneperf
 from aneperf.cli.live import LiveView, sparkline
+from aneperf.cli.training_run import _reshaped
 from aneperf.training.accounting import COMPONENTS
 from aneperf.training.events import CheckpointSaved, Event, WorkerReplaced
+from aneperf.training.llama2c import load_llama2c, save_llama2c
+from aneperf.training.models import PRESETS, random_parameters
 from support.command import Outcome
 from support.training_runs import MODEL, RUN
 
@@ -102,7 +105,7 @@ def test_the_verb_trains_as_the_function_does(run: Any, device_name: str, tmp_pa
     assert losses == pytest.approx(expected.losses, abs=1e-6)
     json.loads(paths["trace"].read_text())
     assert run("validate", str(paths["output"])).code == 0
-    _, saved = aneperf.training.llama2c.load_llama2c(paths["save"])
+    _, saved = load_llama2c(paths["save"])
     for name, value in expected.parameters.items():
         np.testing.assert_array_equal(saved[name], value)
 
@@ -190,15 +193,13 @@ def test_shared_memory_that_is_too_small(run: Any, monkeypatch: pytest.MonkeyPat
 
 
 def test_other_shapes(tmp_path: Path) -> None:
-    reshaped = aneperf.cli.training_run._reshaped
-    shape = reshaped("stories15m", None, {"dim": 128, "heads": 4})
+    shape = _reshaped("stories15m", None, {"dim": 128, "heads": 4})
     assert (shape.dim, shape.heads, shape.kv_heads, shape.head_dim, shape.layers) == (128, 4, 4, 32, 6)
-    presets = aneperf.training.models.PRESETS
-    assert reshaped(None, None, {"seq": 128}) == replace(presets["stories110m"], seq=128)
-    assert reshaped("stories260k", None, {"dim": 128}).head_dim == 16
+    assert _reshaped(None, None, {"seq": 128}) == replace(PRESETS["stories110m"], seq=128)
+    assert _reshaped("stories260k", None, {"dim": 128}).head_dim == 16
     path = tmp_path / "m.bin"
-    aneperf.training.llama2c.save_llama2c(path, MODEL, aneperf.training.models.random_parameters(MODEL))
-    assert reshaped(None, path, {"seq": 24}) == replace(MODEL, seq=24)
+    save_llama2c(path, MODEL, random_parameters(MODEL))
+    assert _reshaped(None, path, {"seq": 24}) == replace(MODEL, seq=24)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs signals")
@@ -291,7 +292,7 @@ def test_generate(run: Any, device_name: str, tmp_path: Path) -> None:
 )
 def test_what_cannot_be_generated(run: Any, tmp_path: Path, arguments: list[str], message: str) -> None:
     path = tmp_path / "m.bin"
-    aneperf.training.llama2c.save_llama2c(path, MODEL, aneperf.training.models.random_parameters(MODEL))
+    save_llama2c(path, MODEL, random_parameters(MODEL))
     assert_refused(run("generate", str(path), *arguments), message)
 
 

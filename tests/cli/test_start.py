@@ -18,7 +18,9 @@ def test_an_import_is_light(statement: str) -> None:
 
 
 def test_every_public_name_is_there() -> None:
-    assert {"open", "peak", "train", "mil", "Result", "__version__"} <= set(aneperf.__all__)
+    assert {"open", "peak", "train", "mil", "measure", "training", "Result", "__version__"} <= set(
+        aneperf.__all__
+    )
     assert set(aneperf.__all__) <= set(dir(aneperf))
     for name in aneperf.__all__:
         assert getattr(aneperf, name) is not None
