@@ -106,7 +106,7 @@ def test_time_returns_each_calls_duration(device, program):
     assert np.all(durations > 0)
 
 
-def test_rows_that_lie_the_same_way_may_have_other_axes_above(device, program):
+def test_surfaces_with_equal_rows_may_have_other_outer_axes(device, program):
     x, y = device.make_surface(Layout("fp16", (2, 2, 1, 32))), device.make_surface(Layout("fp16", (4, 32)))
     x.write(np.ones((2, 2, 1, 32), np.float16))
     program.evaluate({"x": x}, {"y": y})
@@ -137,7 +137,7 @@ def test_layouts_compare_by_value():
     assert Layout("fp16", (1, 2)) != Layout("fp32", (1, 2))
 
 
-def test_ctrl_c_is_heard_during_time():
+def test_ctrl_c_interrupts_time():
     code = """
 import os, signal, threading
 import aneperf
@@ -277,7 +277,7 @@ except aneperf.AneError as error:
         ),
     ],
 )
-def test_the_compile_budget_is_the_processes(budget, expected):
+def test_the_compile_budget_holds_for_the_process(budget, expected):
     assert in_new_process(BUDGET % budget).startswith(expected)
 
 
@@ -286,7 +286,7 @@ def test_programs_see_no_nan_from_a_port(device):
     assert np.all(np.isposinf(y))
 
 
-def test_info_tells_what_the_emulator_is(emulator):
+def test_info_describes_the_emulator(emulator):
     info = emulator.info()
     assert info["kind"] == "emulator"
     assert info["chip"] == "h16"

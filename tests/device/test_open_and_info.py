@@ -156,7 +156,7 @@ def test_a_chip_asks_for_the_emulator_whatever_the_variable_says(
         (None, "m9"), (None, ""), ("emulator", ""),
     ],
 )  # fmt: skip
-def test_what_cannot_be_opened(device: Any, chip: Any) -> None:
+def test_open_refuses(device: Any, chip: Any) -> None:
     with pytest.raises(ArgumentError):
         aneperf.open(device, chip=chip)
 

@@ -46,7 +46,7 @@ def test_a_clean_program_has_no_findings() -> None:
         assert findings(layer, W, chip=chip) == []
 
 
-def test_what_a_compressed_weight_stores_has_no_axes_of_the_engine() -> None:
+def test_the_stored_form_of_compressed_weights_is_not_checked() -> None:
     def define(x: mil.Tensor) -> mil.Tensor:
         return mil.conv(x, mil.constexpr_sparse_to_dense(ones(70000), np.ones((1100, 64, 1, 1), np.uint8)))
 
@@ -197,7 +197,7 @@ def test_a_chip_is_its_generation() -> None:
         assert findings(mil.sin, W, chip=name) == findings(mil.sin, W, chip="h14") == [("sin", "fails")]
 
 
-def test_what_lint_cannot_look_at() -> None:
+def test_lint_refuses() -> None:
     with pytest.raises(aneperf.ArgumentError, match="MIL text, not 7"):
         aneperf.lint(7)  # type: ignore[arg-type]
     with pytest.raises(aneperf.ArgumentError, match="no chip is called 'm9'"):

@@ -16,13 +16,13 @@ def test_good_values_are_returned() -> None:
 
 
 @pytest.mark.parametrize("value", [0, -1, math.nan, math.inf, True, "1", None, 1j, [1]])
-def test_what_is_not_positive(value: object) -> None:
+def test_positive_refuses(value: object) -> None:
     with pytest.raises(ArgumentError, match=r"^x must be a positive, finite number, not "):
         positive("x", value)
 
 
 @pytest.mark.parametrize("value", [0, 9, -1, True, 2.0, "2", None])
-def test_what_is_no_count(value: object) -> None:
+def test_count_refuses(value: object) -> None:
     with pytest.raises(ArgumentError, match=r"^x must be an integer from 1 to 8, not "):
         count("x", value, 1, 8)
 
@@ -33,6 +33,6 @@ def test_a_count_without_an_upper_bound() -> None:
 
 
 @pytest.mark.parametrize("name", ["sram", "", None, 7, ["peak"]])
-def test_what_is_no_choice(name: object) -> None:
+def test_choice_refuses(name: object) -> None:
     with pytest.raises(ArgumentError, match=r"^no probe is called .*: choose from latency, peak$"):
         choice("probe", name, ("latency", "peak"))

@@ -60,7 +60,7 @@ def test_numpy_numbers_are_saved_as_plain_ones(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("field", ["median", "mean", "p05", "ci_high", "published_mean", "error", "n"])
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, -1, 10**400, "1", True], ids=repr)
-def test_row_refuses_what_is_no_number(field: str, value: object) -> None:
+def test_row_refuses_numbers_that_json_cannot_hold(field: str, value: object) -> None:
     with pytest.raises(ArgumentError, match=f"row 'peak/conv512x128/sp64/fp32-ports': {field} "):
         a_row(**{field: value})  # type: ignore[arg-type]
 
@@ -94,7 +94,7 @@ def test_row_refuses(changes: dict[str, Any], message: str) -> None:
         a_row(**changes)
 
 
-def test_environment_refuses_a_count_that_is_none() -> None:
+def test_environment_refuses_bad_counts() -> None:
     with pytest.raises(
         ArgumentError, match="environment: cores must be an integer from 0 to 9223372036854775807, not -1"
     ):
@@ -119,12 +119,12 @@ def test_best_is_the_fastest_ok_row() -> None:
 
 
 @pytest.mark.parametrize("flag", ["heavy tail", "few samples", "noisy"])
-def test_best_is_never_a_slower_row_for_want_of_flags(flag: str) -> None:
+def test_best_ignores_flags(flag: str) -> None:
     clean, flagged = a_row(32, metrics={"tflops": 0.2}), a_row(48, metrics={"tflops": 0.4}, flags=(flag,))
     assert a_result(clean, flagged).best == flagged
 
 
-def test_durations_are_kept_on_one_line_and_give_the_statistics_again(tmp_path: Path) -> None:
+def test_durations_are_on_one_line_and_reproduce_the_statistics(tmp_path: Path) -> None:
     calls = (31_000_000, *np.random.default_rng(0).integers(9_000_000, 11_000_000, 300).tolist())
     times = summarise(np.array(calls[1:]) * 1e-6)
     measured = {
@@ -309,7 +309,7 @@ def test_load_refuses(tmp_path: Path, content: str | bytes | dict[str, Any], mes
         Result.load(path)
 
 
-def test_load_accepts_the_file_that_the_others_are_made_from(tmp_path: Path) -> None:
+def test_load_accepts_the_template_of_the_bad_files(tmp_path: Path) -> None:
     path = tmp_path / "good.json"
     path.write_text(json.dumps(a_file()))
     assert Result.load(path).rows == (Row(key="a", status="ok", median=1.5),)

@@ -50,7 +50,7 @@ def half_width(row: Row) -> str:
 
 
 def remark(row: Row) -> str:
-    """Write the flags of an ok row, or the status of another."""
+    """Write the flags of an ok row, or the status of any other row."""
     return ", ".join(row.flags) if row.status == "ok" else row.status
 
 

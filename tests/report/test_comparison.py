@@ -55,7 +55,7 @@ def test_verdicts(first: Row, second: Row, verdict: str, ratio: float) -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_a_comparison_turned_round_is_turned_round(seed: int) -> None:
+def test_swapped_sides_swap_the_verdict(seed: int) -> None:
     random = np.random.default_rng(seed)
     first, second = (timed(float(random.uniform(1, 1.3)), float(random.uniform(0, 0.1))) for _ in range(2))
     forth, back = line(first, second), line(second, first)
@@ -76,7 +76,7 @@ def test_doubtful_rows_take_a_larger_factor(doubtful: dict[str, Any]) -> None:
         assert (found.reason in ("no interval", "drift", "few samples")) == (verdict == "UNCLEAR")
 
 
-def test_flags_that_leave_the_interval_good_change_nothing() -> None:
+def test_flags_that_do_not_affect_the_interval_change_nothing() -> None:
     assert line(timed(1.0, flags=("noisy", "heavy tail", "correlated")), timed(1.4)).verdict == "FASTER"
 
 
@@ -150,7 +150,7 @@ def test_published_failures_are_shown() -> None:
     )
 
 
-def test_refused_rows_stand_beside_what_is_published() -> None:
+def test_refused_rows_are_shown_with_published_figures() -> None:
     refused = a_row(
         status="unsupported",
         reason="fp32 ports",
