@@ -1,14 +1,11 @@
-"""Open a device, the Neural Engine or its emulator, and describe it and its machine."""
+"""Open a device, the Neural Engine or its emulator, and describe it."""
 
 import contextlib
 import datetime
 import os
 import platform
-import re
-import subprocess
 import weakref
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 
@@ -16,10 +13,10 @@ from ._ane_native import CompileBudget, Device, __version__, open_emulator, open
 from .checks import count
 from .chips import profile_of
 from .errors import ArgumentError, DeviceUnavailable
+from .machine import describe_machine
 from .results import Environment
 
 DEFAULT_CHIP = "h16"
-UNAVAILABLE = "unavailable"
 STAND_IN = "aneperf stand-in"  # the system's name in the framework of tests/ane_framework
 
 # Why open() returned the emulator although the machine should have a Neural Engine.
@@ -80,7 +77,6 @@ def info(device: Device | str | None = None) -> Environment:
     kind = "stand-in" if properties.get("system") == STAND_IN else properties["kind"]
     del properties["kind"]
     properties.pop("cpu", None)  # the machine's, which has a field of its own
-    system = platform.system()
     return Environment(
         aneperf=__version__,
         device=kind,
@@ -88,17 +84,9 @@ def info(device: Device | str | None = None) -> Environment:
         subtype=properties.pop("subtype", None),
         properties=properties,
         device_note=_notes.get(device),
-        os=_os_name(system),
-        os_build=(_command("sw_vers", "-buildVersion") or None) if system == "Darwin" else platform.release(),
-        cpu=_cpu_name(system),
-        cores=_cores(),
-        memory_bytes=_memory_bytes(system),
-        python=platform.python_version(),
         numpy=np.__version__,
-        power=_mac_power() if system == "Darwin" else linux_power(Path("/sys/class/power_supply")),
-        thermal=mac_thermal(_command("pmset", "-g", "therm")) if system == "Darwin" else UNAVAILABLE,
-        variables=_speed_variables(),
         started=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        **describe_machine(),
     )
 
 
@@ -148,108 +136,5 @@ def _budget(budget: CompileBudget | int | None, kind: str) -> CompileBudget:
     return CompileBudget(soft=budget, hard=max(budget, default.hard))
 
 
-def _speed_variables() -> dict[str, str]:
-    """Return the environment variables that change speed; bytes that are no UTF-8 become question marks."""
-    variables = sorted(os.environ.items())
-    return {
-        name: value.encode(errors="replace").decode()
-        for name, value in variables
-        if name.startswith(("ANEPERF_", "GOTO_", "MKL_", "OMP_", "OPENBLAS_", "VECLIB_"))
-    }
-
-
 def _is_apple_silicon() -> bool:
     return platform.system() == "Darwin" and platform.machine() == "arm64"
-
-
-def _os_name(system: str) -> str:
-    if system == "Darwin":
-        return f"macOS {platform.mac_ver()[0]}"
-    try:
-        return platform.freedesktop_os_release()["PRETTY_NAME"]
-    except (OSError, KeyError):
-        return platform.platform(terse=True)
-
-
-def _cpu_name(system: str) -> str:
-    if system == "Darwin":
-        name = _command("sysctl", "-n", "machdep.cpu.brand_string")
-    else:
-        # On Arm, /proc/cpuinfo has numbers instead of a name; lscpu translates them.
-        name = _field("model name", _text(Path("/proc/cpuinfo"))) or _field("Model name", _command("lscpu"))
-    return name or platform.processor() or platform.machine()
-
-
-def _field(name: str, text: str) -> str:
-    found = re.search(rf"^\s*{name}\s*:[ \t]*(.*?)[ \t]*$", text, re.MULTILINE)
-    return found[1] if found else ""
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _memory_bytes(system: str) -> int | None:
-    if system == "Darwin":
-        size = _command("sysctl", "-n", "hw.memsize")
-        return int(size) if size.isdecimal() else None
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (ValueError, OSError):
-        return None
-
-
-def linux_power(folder: Path) -> str:
-    """Read the kernel's power supplies in `folder`: "AC power", "battery" or "unavailable"."""
-    supplies = [(_text(supply / "type"), supply) for supply in sorted(folder.glob("*"))]
-    if any(_text(supply / "status") == "Discharging" for kind, supply in supplies if kind == "Battery"):
-        return "battery"
-    if any(_text(supply / "online") == "1" for kind, supply in supplies if kind != "Battery"):
-        return "AC power"
-    return UNAVAILABLE
-
-
-def _mac_power() -> str:
-    return mac_power(_command("pmset", "-g", "batt"), _command("pmset", "-g"))
-
-
-def mac_power(supply: str, settings: str) -> str:
-    """Read `pmset -g batt` and `pmset -g`: "AC Power", "Battery Power, low power mode", "unavailable"."""
-    source = re.search(r"drawing from '([^']+)'", supply)
-    if not source:
-        return UNAVAILABLE
-    slow = re.search(r"^\s*lowpowermode\s+1\s*$", settings, re.MULTILINE)
-    return f"{source[1]}, low power mode" if slow else source[1]
-
-
-def mac_thermal(report: str) -> str:
-    """Read `pmset -g therm`: "no warning recorded", "CPU speed limit 70 %", "unavailable"."""
-    if limit := re.search(r"CPU_Speed_Limit\s*=\s*(\d+)", report):
-        return f"CPU speed limit {limit[1]} %"
-    return "no warning recorded" if "No thermal warning" in report else UNAVAILABLE
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(errors="replace").strip()
-    except OSError:
-        return ""
-
-
-def _command(*arguments: str) -> str:
-    environment = {**os.environ, "LC_ALL": "C"}
-    try:
-        run = subprocess.run(
-            arguments,
-            capture_output=True,
-            check=False,
-            text=True,
-            errors="replace",
-            timeout=5,
-            env=environment,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return run.stdout.strip() if run.returncode == 0 else ""

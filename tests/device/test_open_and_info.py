@@ -1,5 +1,4 @@
 import platform
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -211,37 +210,3 @@ def test_info_of_an_engine() -> None:
     facts = aneperf.info(Engine(None))  # type: ignore[arg-type]
     assert (facts.chip, facts.subtype, facts.properties) == ("Apple M4 Max", "h16", {"boards": "1"})
     assert not facts.is_software
-
-
-def supply(folder: Path, name: str, **files: str) -> None:
-    (folder / name).mkdir()
-    for file, content in files.items():
-        (folder / name / file).write_text(content + "\n")
-
-
-def test_power_on_linux(tmp_path: Path) -> None:
-    assert devices.linux_power(tmp_path / "none") == "unavailable"
-    assert devices.linux_power(tmp_path) == "unavailable"
-    supply(tmp_path, "AC", type="Mains", online="1")
-    assert devices.linux_power(tmp_path) == "AC power"
-    supply(tmp_path, "BAT0", type="Battery", status="Charging")
-    assert devices.linux_power(tmp_path) == "AC power"
-    (tmp_path / "BAT0" / "status").write_text("Discharging\n")
-    assert devices.linux_power(tmp_path) == "battery"
-
-
-def test_power_on_a_mac() -> None:
-    battery = "Now drawing from 'Battery Power'\n -InternalBattery-0 (id=1)\t80%; discharging; 5:00 remaining"
-    assert devices.mac_power("Now drawing from 'AC Power'\n", " lowpowermode         0\n") == "AC Power"
-    assert (
-        devices.mac_power(battery, " sleep 1\n lowpowermode         1\n") == "Battery Power, low power mode"
-    )
-    assert devices.mac_power("", "") == "unavailable"
-
-
-def test_thermal_state_on_a_mac() -> None:
-    calm = "Note: No thermal warning level has been recorded\nNote: No CPU power status has been recorded"
-    assert devices.mac_thermal(calm) == "no warning recorded"
-    limited = "CPU_Scheduler_Limit \t= 100\n\tCPU_Available_CPUs \t= 8\n\tCPU_Speed_Limit \t= 70\n"
-    assert devices.mac_thermal(limited) == "CPU speed limit 70 %"
-    assert devices.mac_thermal("") == "unavailable"

@@ -1,0 +1,132 @@
+"""Describe the machine that a measurement runs on, as far as the operating system tells."""
+
+import os
+import platform
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+UNAVAILABLE = "unavailable"
+
+
+def describe_machine() -> dict[str, Any]:
+    """Return the fields of a result's `Environment` that describe the machine and this process."""
+    facts = _describe_mac() if platform.system() == "Darwin" else _describe_linux()
+    return {
+        **facts,
+        "cpu": facts["cpu"] or platform.processor() or platform.machine(),
+        "cores": _cores(),
+        "python": platform.python_version(),
+        "variables": _speed_variables(),
+    }
+
+
+def _describe_mac() -> dict[str, Any]:
+    memory = _command("sysctl", "-n", "hw.memsize")
+    return {
+        "os": f"macOS {platform.mac_ver()[0]}",
+        "os_build": _command("sw_vers", "-buildVersion") or None,
+        "cpu": _command("sysctl", "-n", "machdep.cpu.brand_string"),
+        "memory_bytes": int(memory) if memory.isdecimal() else None,
+        "power": mac_power(_command("pmset", "-g", "batt"), _command("pmset", "-g")),
+        "thermal": mac_thermal(_command("pmset", "-g", "therm")),
+    }
+
+
+def _describe_linux() -> dict[str, Any]:
+    # On Arm, /proc/cpuinfo has numbers instead of a name; lscpu translates them.
+    cpu = _field("model name", _text(Path("/proc/cpuinfo"))) or _field("Model name", _command("lscpu"))
+    return {
+        "os": _linux_name(),
+        "os_build": platform.release(),
+        "cpu": cpu,
+        "memory_bytes": _linux_memory(),
+        "power": linux_power(Path("/sys/class/power_supply")),
+        "thermal": UNAVAILABLE,
+    }
+
+
+def _linux_name() -> str:
+    try:
+        return platform.freedesktop_os_release()["PRETTY_NAME"]
+    except (OSError, KeyError):
+        return platform.platform(terse=True)
+
+
+def _linux_memory() -> int | None:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError):
+        return None
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _speed_variables() -> dict[str, str]:
+    """Return the environment variables that change speed; bytes that are no UTF-8 become question marks."""
+    variables = sorted(os.environ.items())
+    return {
+        name: value.encode(errors="replace").decode()
+        for name, value in variables
+        if name.startswith(("ANEPERF_", "GOTO_", "MKL_", "OMP_", "OPENBLAS_", "VECLIB_"))
+    }
+
+
+def linux_power(folder: Path) -> str:
+    """Read the kernel's power supplies in `folder`: "AC power", "battery" or "unavailable"."""
+    supplies = [(_text(supply / "type"), supply) for supply in sorted(folder.glob("*"))]
+    if any(_text(supply / "status") == "Discharging" for kind, supply in supplies if kind == "Battery"):
+        return "battery"
+    if any(_text(supply / "online") == "1" for kind, supply in supplies if kind != "Battery"):
+        return "AC power"
+    return UNAVAILABLE
+
+
+def mac_power(supply: str, settings: str) -> str:
+    """Read `pmset -g batt` and `pmset -g`: "AC Power", "Battery Power, low power mode", "unavailable"."""
+    source = re.search(r"drawing from '([^']+)'", supply)
+    if not source:
+        return UNAVAILABLE
+    slow = re.search(r"^\s*lowpowermode\s+1\s*$", settings, re.MULTILINE)
+    return f"{source[1]}, low power mode" if slow else source[1]
+
+
+def mac_thermal(report: str) -> str:
+    """Read `pmset -g therm`: "no warning recorded", "CPU speed limit 70 %", "unavailable"."""
+    if limit := re.search(r"CPU_Speed_Limit\s*=\s*(\d+)", report):
+        return f"CPU speed limit {limit[1]} %"
+    return "no warning recorded" if "No thermal warning" in report else UNAVAILABLE
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def _command(*arguments: str) -> str:
+    environment = {**os.environ, "LC_ALL": "C"}
+    try:
+        run = subprocess.run(
+            arguments,
+            capture_output=True,
+            check=False,
+            text=True,
+            errors="replace",
+            timeout=5,
+            env=environment,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return run.stdout.strip() if run.returncode == 0 else ""
+
+
+def _field(name: str, text: str) -> str:
+    found = re.search(rf"^\s*{name}\s*:[ \t]*(.*?)[ \t]*$", text, re.MULTILINE)
+    return found[1] if found else ""

@@ -1,0 +1,37 @@
+from pathlib import Path
+
+from aneperf import machine
+
+
+def supply(folder: Path, name: str, **files: str) -> None:
+    (folder / name).mkdir()
+    for file, content in files.items():
+        (folder / name / file).write_text(content + "\n")
+
+
+def test_power_on_linux(tmp_path: Path) -> None:
+    assert machine.linux_power(tmp_path / "none") == "unavailable"
+    assert machine.linux_power(tmp_path) == "unavailable"
+    supply(tmp_path, "AC", type="Mains", online="1")
+    assert machine.linux_power(tmp_path) == "AC power"
+    supply(tmp_path, "BAT0", type="Battery", status="Charging")
+    assert machine.linux_power(tmp_path) == "AC power"
+    (tmp_path / "BAT0" / "status").write_text("Discharging\n")
+    assert machine.linux_power(tmp_path) == "battery"
+
+
+def test_power_on_a_mac() -> None:
+    battery = "Now drawing from 'Battery Power'\n -InternalBattery-0 (id=1)\t80%; discharging; 5:00 remaining"
+    assert machine.mac_power("Now drawing from 'AC Power'\n", " lowpowermode         0\n") == "AC Power"
+    assert (
+        machine.mac_power(battery, " sleep 1\n lowpowermode         1\n") == "Battery Power, low power mode"
+    )
+    assert machine.mac_power("", "") == "unavailable"
+
+
+def test_thermal_state_on_a_mac() -> None:
+    calm = "Note: No thermal warning level has been recorded\nNote: No CPU power status has been recorded"
+    assert machine.mac_thermal(calm) == "no warning recorded"
+    limited = "CPU_Scheduler_Limit \t= 100\n\tCPU_Available_CPUs \t= 8\n\tCPU_Speed_Limit \t= 70\n"
+    assert machine.mac_thermal(limited) == "CPU speed limit 70 %"
+    assert machine.mac_thermal("") == "unavailable"
