@@ -81,6 +81,11 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         if twice := [name for name, count in names.items() if count > 1]:
             raise ArgumentError(f"{where}: {', '.join(twice)} would name two columns")
 
+    @property
+    def name(self) -> str:
+        """The row's name in tables: its configuration, or else its key."""
+        return str(self.params.get("config", self.key))
+
     def __repr__(self) -> str:
         """Show all fields, but only the number of durations."""
         fields = [f"{name}={getattr(self, name)!r}" for name in self.__struct_fields__[:-1]]

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from ..comparison import Side
 from ..results import Row
 
 UNKNOWN = "-"
@@ -43,10 +44,16 @@ def median(row: Row) -> str:
 
 
 def half_width(row: Row) -> str:
+    """Write the larger half of an ok row's interval, in percent of the median."""
+    return larger_half(row) if row.status == "ok" else UNKNOWN
+
+
+def larger_half(estimate: Row | Side) -> str:
     """Write the larger half of the median's interval, in percent of the median."""
-    if row.status != "ok" or not row.median or row.ci_low is None or row.ci_high is None:
+    middle, low, high = estimate.median, estimate.ci_low, estimate.ci_high
+    if not middle or low is None or high is None:
         return UNKNOWN
-    return f"{100 * max(row.ci_high - row.median, row.median - row.ci_low) / row.median:.1f}%"
+    return f"{100 * max(high - middle, middle - low) / middle:.1f}%"
 
 
 def remark(row: Row) -> str:

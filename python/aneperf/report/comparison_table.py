@@ -1,7 +1,7 @@
 """The table of a comparison."""
 
 from ..comparison import ComparedRow, Comparison, Side
-from .columns import UNKNOWN, significant
+from .columns import UNKNOWN, larger_half, significant
 from .table import Table
 
 _WIDTH = 100
@@ -45,13 +45,11 @@ def _value(side: Side, with_unit: bool) -> str:
 
 def _spread(side: Side) -> str:
     """Write the larger half of an interval in percent, or the range of several figures."""
-    if side.ci_low is None or side.ci_high is None or not side.median:
+    if not side.is_range:
+        return larger_half(side)
+    if side.ci_low is None or side.ci_low == side.ci_high:
         return UNKNOWN
-    if side.is_range and side.ci_low == side.ci_high:
-        return UNKNOWN
-    if side.is_range:
-        return f"{significant(side.ci_low, 3)}-{significant(side.ci_high, 3)}"
-    return f"{100 * max(side.ci_high - side.median, side.median - side.ci_low) / side.median:.1f}%"
+    return f"{significant(side.ci_low, 3)}-{significant(side.ci_high, 3)}"
 
 
 def _legend(comparison: Comparison) -> list[str]:

@@ -70,7 +70,7 @@ def _reasons(rows: Iterable[Row]) -> list[str]:
     names: dict[str, list[str]] = {}
     for row in rows:
         if row.reason:
-            names.setdefault(f"{row.status}: {row.reason}", []).append(str(row.params.get("config", row.key)))
+            names.setdefault(f"{row.status}: {row.reason}", []).append(row.name)
     return [f"{', '.join(sharing)}: {reason}" for reason, sharing in names.items()]
 
 

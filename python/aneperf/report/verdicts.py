@@ -106,8 +106,8 @@ def _of_figures(figures: Sequence[Figure]) -> Side:
 def _name(result: Result, row: Row) -> str:
     """Return a row's short name, with the probe's in a suite, where names repeat."""
     if result.probe != "suite" or "config" not in row.params:
-        return str(row.params.get("config", row.key))
-    return f"{row.key.partition('/')[0]}: {row.params['config']}"
+        return row.name
+    return f"{row.key.partition('/')[0]}: {row.name}"
 
 
 def _names(result: Result, other_side: Container[str]) -> tuple[str, ...]:
