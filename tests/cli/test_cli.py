@@ -14,6 +14,7 @@ from aneperf.probes import peak
 from aneperf.results import Result
 from support.command import Outcome
 from support.fakes import FakeDevice, FakeStack
+from support.parameters import thorough
 
 STACKS = tuple(FakeStack(channels=4, depth=depth, width=4) for depth in (1, 2, 3))
 
@@ -143,7 +144,7 @@ def test_output_that_cannot_be_written_loses_no_measurement(
 @pytest.mark.parametrize(("kind", "code", "messages"), OUTPUTS)
 @pytest.mark.parametrize(
     "arguments",
-    [["peak"], ["peak", "-o", "-"], ["info"], ["validate", "--schema"], ["--version"]],
+    [["peak"], ["--version"], *thorough(["peak", "-o", "-"], ["info"], ["validate", "--schema"])],
     ids=" ".join,
 )
 def test_output_that_cannot_be_written_is_one_line(

@@ -11,6 +11,7 @@ import pytest
 from aneperf.results import Result
 from support.command import Outcome
 from support.fakes import a_result, a_row, an_environment
+from support.parameters import thorough
 
 MAC = an_environment(device="ane", chip="Apple M4 Max", os="macOS 26.3", memory_bytes=128 * 2**30)
 
@@ -79,7 +80,7 @@ def test_compare_prints_json(run: Any, chip: str) -> None:
     assert line["ratio"] == pytest.approx(0.38 / 1.9)
 
 
-@pytest.mark.parametrize("columns", ["60", "100", "200"])
+@pytest.mark.parametrize("columns", ["60", *thorough("100", "200")])
 def test_a_pipe_gets_whole_lines_whatever_the_terminal(emulated: str, columns: str) -> None:
     outcome = command("compare", emulated, "M4 Max", columns=columns)
     assert outcome.returncode == 0
@@ -136,7 +137,7 @@ def test_export(run: Any, chip: str, tmp_path: Path) -> None:
     ],
 )
 def test_refusals_are_one_line(
-    emulated: str, chip: str, tmp_path: Path, arguments: list[str], message: str
+    run: Any, emulated: str, chip: str, tmp_path: Path, arguments: list[str], message: str
 ) -> None:
     whole = Path(emulated).read_text()
     (tmp_path / "torn.json").write_text(whole[:-30])
@@ -150,16 +151,16 @@ def test_refusals_are_one_line(
         "CHANGED": saved(tmp_path / "changed.json", changed),
     }
     before = sorted(os.listdir(tmp_path))
-    outcome = command(*(names.get(argument, argument) for argument in arguments))
-    assert outcome.returncode == 2
-    assert outcome.stdout == ""
-    assert outcome.stderr.count("\n") == 1
-    assert outcome.stderr.startswith("aneperf: ")
-    assert message in outcome.stderr
+    outcome = run(*(names.get(argument, argument) for argument in arguments))
+    assert outcome.code == 2
+    assert outcome.out == ""
+    assert outcome.err.count("\n") == 1
+    assert outcome.err.startswith("aneperf: ")
+    assert message in outcome.err
     assert sorted(os.listdir(tmp_path)) == before
 
 
-def test_a_refused_export_leaves_the_old_file(emulated: str, tmp_path: Path) -> None:
+def test_a_refused_export_leaves_the_old_file(run: Any, emulated: str, tmp_path: Path) -> None:
     (tmp_path / "e.json").write_text("old")
-    assert command("export", "--community", emulated, "--output", str(tmp_path / "e.json")).returncode == 2
+    assert run("export", "--community", emulated, "--output", str(tmp_path / "e.json")).code == 2
     assert (tmp_path / "e.json").read_text() == "old"

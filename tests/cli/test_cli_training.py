@@ -264,10 +264,10 @@ def test_generate(run: Any, device_name: str, tmp_path: Path) -> None:
     tokens, model, folder = tmp_path / "t.bin", tmp_path / "m.bin", tmp_path / "c"
     np.tile(np.frombuffer(b"abcdefgh", np.uint8), 50).astype("<u2").tofile(tokens)
     shape = [*SHAPE, "--vocab", "128"]
-    options = ["--data", str(tokens), "--save", str(model), "--checkpoints", str(folder), "--lr", "0.01"]
-    outcome = run("train", *shape, "--device", device_name, "--steps", "160", "--accumulation", "2", *options)
+    options = ["--data", str(tokens), "--save", str(model), "--checkpoints", str(folder), "--lr", "0.03"]
+    outcome = run("train", *shape, "--device", device_name, "--steps", "60", "--accumulation", "1", *options)
     assert outcome.code == 0
-    for source in (model, folder, folder / "step-00000160"):
+    for source in (model, folder, folder / "step-00000060"):
         outcome = run("generate", str(source), "--tokens", "97,98", "--count", "5")
         assert (outcome.code, outcome.out) == (0, "97,98,99,100,101,102,103\n")
         text = run("generate", str(source), "--prompt", "ab", "--tokenizer", "bytes", "--count", "5")

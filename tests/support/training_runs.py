@@ -1,6 +1,7 @@
 """Small training runs."""
 
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 from aneperf.kernels import TransformerConfig
@@ -29,6 +30,7 @@ def copied(parameters: Parameters) -> Parameters:
     return {name: value.copy() for name, value in parameters.items()}
 
 
+@cache
 def undisturbed(device_name: str, config: TrainingConfig = CONFIG) -> tuple[list[float], Parameters]:
     with trainer(device_name, config) as run:
         losses = [event.loss for event in run.run() if isinstance(event, StepDone)]

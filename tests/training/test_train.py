@@ -28,7 +28,7 @@ from support.fakes import an_environment
 from support.training_runs import MODEL, RUN
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def train(pytestconfig: pytest.Config) -> Callable[..., aneperf.TrainingResult]:
     """A small run on the device under test."""
     name = str(pytestconfig.getoption("--device"))
@@ -37,6 +37,20 @@ def train(pytestconfig: pytest.Config) -> Callable[..., aneperf.TrainingResult]:
         return aneperf.train(options.pop("model", MODEL), **{"device": name, **RUN, **options})
 
     return train
+
+
+@pytest.fixture(scope="module")
+def whole(train: Any) -> Any:
+    """The result of the small run, uninterrupted."""
+    return train()
+
+
+@pytest.fixture(scope="module")
+def six_steps(train: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkpoints of the small run's first six steps."""
+    folder = tmp_path_factory.mktemp("run") / "six"
+    train(steps=6, checkpoints=folder)
+    return folder
 
 
 def assert_same_end(one: aneperf.TrainingResult, other: aneperf.TrainingResult) -> None:
@@ -224,7 +238,7 @@ aneperf.train(MODEL, device={device!r}, checkpoints={folder!r}, progress=progres
 
 
 def test_a_killed_run_loses_the_steps_since_its_checkpoint(
-    train: Any, tmp_path: Path, pytestconfig: pytest.Config
+    train: Any, whole: Any, tmp_path: Path, pytestconfig: pytest.Config
 ) -> None:
     code = ENDLESS.format(
         device=str(pytestconfig.getoption("--device")),
@@ -241,7 +255,6 @@ def test_a_killed_run_loses_the_steps_since_its_checkpoint(
     assert not {name for name in after - before if "aneperf" in name}
     resumed = train(checkpoints=tmp_path / "c", resume=True)
     assert resumed.first_step == 6
-    whole = train()
     assert resumed.losses == whole.losses[6:]
     assert_same_end(resumed, whole)
 
@@ -259,13 +272,12 @@ def test_a_killed_run_loses_the_steps_since_its_checkpoint(
     ],
 )
 def test_a_checkpoint_of_another_run_is_refused(
-    train: Any, tmp_path: Path, tokens: Path, change: dict[str, Any], message: str
+    train: Any, six_steps: Path, tokens: Path, change: dict[str, Any], message: str
 ) -> None:
-    train(steps=6, checkpoints=tmp_path / "c")
     if "data" in change:
         change = {"data": tokens}
     with pytest.raises(CheckpointError, match=message):
-        train(**change, checkpoints=tmp_path / "c", resume=True)
+        train(**change, checkpoints=six_steps, resume=True)
 
 
 def test_a_cosine_run_cannot_grow(train: Any, tmp_path: Path) -> None:
@@ -274,20 +286,20 @@ def test_a_cosine_run_cannot_grow(train: Any, tmp_path: Path) -> None:
         train(decay="cosine", checkpoints=tmp_path, resume=True)
 
 
-def test_a_short_last_batch_is_no_place_to_go_on_from(train: Any, tmp_path: Path) -> None:
+def test_a_short_last_batch_is_no_place_to_go_on_from(train: Any, whole: Any, tmp_path: Path) -> None:
     train(steps=7, checkpoints=tmp_path)
     with pytest.raises(CheckpointError, match="step 7 ends within a batch of 3 steps"):
         train(checkpoints=tmp_path, resume=True)
-    assert train(checkpoints=tmp_path, resume=6).losses == train().losses[6:]
+    assert train(checkpoints=tmp_path, resume=6).losses == whole.losses[6:]
 
 
-def test_a_damaged_checkpoint_and_the_one_before(train: Any, tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_and_the_one_before(train: Any, whole: Any, tmp_path: Path) -> None:
     train(steps=9, checkpoints=tmp_path)
     arrays = tmp_path / "step-00000009" / "arrays.safetensors"
     os.truncate(arrays, arrays.stat().st_size - 1)
     with pytest.raises(CheckpointError, match=r"step-00000009.* is damaged.*; the one before is of step 6"):
         train(checkpoints=tmp_path, resume=True)
-    assert_same_end(train(checkpoints=tmp_path, resume=6), train())
+    assert_same_end(train(checkpoints=tmp_path, resume=6), whole)
     assert Checkpoints(tmp_path).load()[0].step == 12
 
 
@@ -324,7 +336,9 @@ def interrupt(at: type[Event], step: int) -> Callable[[Event], None]:  # type: i
 
 
 @pytest.mark.parametrize(("at", "step"), [(StepDone, 7), (KernelsCompiled, 6), (StepDone, 6)])
-def test_ctrl_c_keeps_the_last_update(train: Any, tmp_path: Path, at: type[Event], step: int) -> None:  # type: ignore[valid-type]
+def test_ctrl_c_keeps_the_last_update(
+    train: Any, whole: Any, tmp_path: Path, at: type[Event], step: int
+) -> None:  # type: ignore[valid-type]
     before = signal.getsignal(signal.SIGINT)
     result = train(checkpoints=tmp_path, progress=interrupt(at, step), checkpoint_every=100)
     assert signal.getsignal(signal.SIGINT) is before
@@ -333,7 +347,6 @@ def test_ctrl_c_keeps_the_last_update(train: Any, tmp_path: Path, at: type[Event
     assert result.steps_lost == (step - 5 if at is StepDone else 0)
     assert "Interrupted: what is here ends with step 6" in str(result)
     assert Checkpoints(tmp_path).steps() == [6]
-    whole = train()
     assert result.losses == whole.losses[:6]
     assert_same_end(train(checkpoints=tmp_path, resume=True), whole)
 
@@ -361,12 +374,12 @@ def test_a_second_ctrl_c_ends_the_run_at_once(train: Any, tmp_path: Path) -> Non
     assert not (tmp_path / "trace.json").exists()
 
 
-def test_training_in_a_thread(train: Any) -> None:
+def test_training_in_a_thread(train: Any, whole: Any) -> None:
     results: list[aneperf.TrainingResult] = []
     thread = threading.Thread(target=lambda: results.append(train()))
     thread.start()
     thread.join(300)
-    assert results[0].losses == train().losses
+    assert results[0].losses == whole.losses
 
 
 def test_what_fails_keeps_the_last_update(
