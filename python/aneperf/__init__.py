@@ -6,14 +6,14 @@ can print its help without numpy.
 
 import ast as _ast
 import importlib as _importlib
-from pathlib import Path as _Path
 
-_MODULES = {
-    alias.name: node.module
-    for node in _ast.parse(_Path(__file__).with_suffix(".pyi").read_bytes()).body
-    if isinstance(node, _ast.ImportFrom)
-    for alias in node.names
-}
+with open(f"{__file__}i", "rb") as _stub:
+    _MODULES = {
+        alias.name: node.module
+        for node in _ast.parse(_stub.read()).body
+        if isinstance(node, _ast.ImportFrom)
+        for alias in node.names
+    }
 __all__ = list(_MODULES)
 
 

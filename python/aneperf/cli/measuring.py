@@ -4,7 +4,6 @@ import contextlib
 import signal
 import sys
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -25,7 +24,7 @@ from .terminal import FAILED, INTERRUPTED, save, say, write_table
 
 
 def measure(
-    probe: Probe, arguments: Mapping[str, Any], device: str | None, chip: str | None, output: Path | None
+    probe: Probe, arguments: Mapping[str, Any], device: str | None, chip: str | None, output: str | None
 ) -> int:
     """Run a probe, print its table, save its result to `output` and return the exit code.
 

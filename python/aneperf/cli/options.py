@@ -1,13 +1,9 @@
 """Options that several verbs have: one name for one thing."""
 
-from pathlib import Path
-
 import click
 
-# Shells complete both. The verb says whether a file can be read or written.
-FILE = click.Path(path_type=Path, readable=False)
-FILE_OR_NAME = click.Path(readable=False)
-STANDARD_OUTPUT = Path("-")
+FILE = click.Path(readable=False)  # so that shells complete it; the verb itself opens or creates the file
+STANDARD_OUTPUT = "-"
 
 DEVICE = click.Option(
     ["--device"],

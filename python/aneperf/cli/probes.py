@@ -1,6 +1,5 @@
 """The verbs that measure: `info`, and one for each probe of the registry."""
 
-from pathlib import Path
 from typing import Any
 
 import click
@@ -10,7 +9,7 @@ from .options import CHIP, DEVICE, OUTPUT
 
 
 @click.command(params=[DEVICE, CHIP, OUTPUT])
-def info(device: str | None, chip: str | None, output: Path | None) -> None:
+def info(device: str | None, chip: str | None, output: str | None) -> None:
     """Show the device and this machine."""
     from .. import device as devices
     from ..report.result_table import lay_out_environment
@@ -23,7 +22,7 @@ def info(device: str | None, chip: str | None, output: Path | None) -> None:
 def probe_verb(probe: registry.Probe) -> click.Command:
     """Return the verb of a probe."""
 
-    def run(device: str | None, chip: str | None, output: Path | None, **given: Any) -> int:
+    def run(device: str | None, chip: str | None, output: str | None, **given: Any) -> int:
         from .measuring import measure
 
         return measure(probe, probe.arguments(given), device, chip, output)

@@ -1,7 +1,6 @@
 """The verbs for programs of your own."""
 
 import sys
-from pathlib import Path
 
 import click
 
@@ -21,7 +20,7 @@ from .terminal import FAILED, write
         ),
     ]
 )
-def lint(file: Path, chip: str) -> int:
+def lint(file: str, chip: str) -> int:
     """Check a MIL program for operations that fail, are slow or give wrong numbers.
 
     Exits with 1 if one fails.

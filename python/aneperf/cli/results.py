@@ -1,12 +1,12 @@
 """The verbs for saved results."""
 
+import os
 import sys
-from pathlib import Path
 
 import click
 
 from ..errors import ArgumentError, ResultFileError
-from .options import FILE, FILE_OR_NAME, OUTPUT, STANDARD_OUTPUT
+from .options import FILE, OUTPUT, STANDARD_OUTPUT
 from .terminal import FAILED, save, show, to_json, write
 
 _RESULT = click.Argument(["file"], type=FILE, metavar="FILE")
@@ -15,12 +15,12 @@ _RESULT = click.Argument(["file"], type=FILE, metavar="FILE")
 @click.command(
     params=[
         _RESULT,
-        click.Argument(["other"], type=FILE_OR_NAME, metavar="FILE|CHIP"),
+        click.Argument(["other"], type=FILE, metavar="FILE|CHIP"),
         click.Option(["--fail-if-slower"], is_flag=True, help="Exit with 1 if a row of FILE is SLOWER."),
         OUTPUT,
     ]
 )
-def compare(file: Path, other: str, fail_if_slower: bool, output: Path | None) -> int:
+def compare(file: str, other: str, fail_if_slower: bool, output: str | None) -> int:
     """Compare a result with another, or with a chip's published figures.
 
     FILE is a result saved with -o, and CHIP a name such as 'M4 Max'.
@@ -40,7 +40,7 @@ def compare(file: Path, other: str, fail_if_slower: bool, output: Path | None) -
         click.Option(["--schema"], is_flag=True, help="Print the JSON Schema of a result."),
     ]
 )
-def validate(file: Path | None, schema: bool) -> None:
+def validate(file: str | None, schema: bool) -> None:
     """Check a result file: schema, completeness, consistent numbers."""
     from ..results import Result
     from ..schema import check_numbers, result_schema
@@ -72,7 +72,7 @@ def validate(file: Path | None, schema: bool) -> None:
         OUTPUT,
     ]
 )
-def export(file: Path, community: bool, contributor: str | None, output: Path | None) -> None:
+def export(file: str, community: bool, contributor: str | None, output: str | None) -> None:
     """Convert a result to a form that others collect."""
     from ..report.community import community_entry
     from ..results import Result
@@ -87,4 +87,4 @@ def export(file: Path, community: bool, contributor: str | None, output: Path | 
 
 
 def _is_file(name: str) -> bool:
-    return name.endswith(".json") or "/" in name or (bool(name) and Path(name).exists())
+    return name.endswith(".json") or "/" in name or os.path.exists(name)

@@ -2,7 +2,6 @@
 
 import contextlib
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from ..errors import AneError
@@ -51,7 +50,7 @@ def write_table(table: "Table", stream: TextIO | None) -> None:
     write(capture.get(), stream, end="")
 
 
-def save(text: str, output: Path) -> None:
+def save(text: str, output: str) -> None:
     """Write a text to a file, or to standard output for `-`. Raises ResultFileError, or as `write` does."""
     if output == STANDARD_OUTPUT:
         write(text, sys.stdout)
@@ -61,7 +60,7 @@ def save(text: str, output: Path) -> None:
         write_whole(output, f"{text}\n".encode())
 
 
-def show(table: "Table", data: object, output: Path | None) -> None:
+def show(table: "Table", data: object, output: str | None) -> None:
     """Print a table, and save its data as JSON to `output`; `-` prints the JSON instead of the table."""
     if output is not None:
         save(to_json(data), output)

@@ -1,20 +1,18 @@
 """The verbs for training: train, generate, data."""
 
 import sys
-import tempfile
 from functools import cached_property
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import click
 
 from ..errors import ArgumentError
-from .options import FILE, FILE_OR_NAME, STANDARD_OUTPUT
+from .options import FILE, STANDARD_OUTPUT
 from .terminal import write
 
 _TOKENIZER: dict[str, Any] = {
-    "type": FILE_OR_NAME,
+    "type": FILE,
     "metavar": "FILE|bytes",
     "help": "A tokenizer's JSON, or bytes for a token for each byte.",
 }
@@ -75,7 +73,7 @@ def train(**given: Any) -> int:
     ]
 )
 def generate(
-    model: Path,
+    model: str,
     prompt: str | None,
     tokens: str | None,
     tokenizer: str | None,
@@ -124,15 +122,19 @@ def generate(
         ),
     ]
 )
-def data(texts: tuple[Path, ...], tokenizer: str, output: Path) -> None:
+def data(texts: tuple[str, ...], tokenizer: str, output: str) -> None:
     """Convert text files to the tokens that train --data reads."""
     from ..training.data import open_tokenizer, write_tokens
 
     reader = open_tokenizer(tokenizer)
     if output == STANDARD_OUTPUT:
-        with tempfile.TemporaryDirectory() as folder:
-            write_tokens(texts, reader, Path(folder) / "tokens")
-            write((Path(folder) / "tokens").read_bytes(), sys.stdout)
+        from pathlib import Path
+        from tempfile import TemporaryDirectory
+
+        with TemporaryDirectory() as folder:
+            tokens = Path(folder) / "tokens"
+            write_tokens(texts, reader, tokens)
+            write(tokens.read_bytes(), sys.stdout)
         return
     count = write_tokens(texts, reader, output)
     write(f"{output}: {count} tokens of a vocabulary of {reader.vocab}", sys.stdout)

@@ -4,7 +4,6 @@ import contextlib
 import sys
 from collections import defaultdict
 from dataclasses import Field, fields, replace
-from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import click
@@ -21,7 +20,7 @@ from ..training.llama2c import check_shape
 from ..training.models import model_config
 from ..training.run import TrainOptions, train
 from .live import Lines, View, view
-from .options import CHIP, DEVICE, FILE_OR_NAME, OUTPUT, STANDARD_OUTPUT
+from .options import CHIP, DEVICE, FILE, OUTPUT, STANDARD_OUTPUT
 from .terminal import INTERRUPTED, say, write_table
 from .terminal import save as save_text
 
@@ -60,7 +59,7 @@ def options_by_section() -> dict[str, list[click.Parameter]]:
             made = _BY_HAND.get(field.name) or [_option(field, types[field.name])]
             sections[field.metadata["section"]] += made
     sections["Output"] += [
-        click.Option([flag], type=FILE_OR_NAME, metavar="FILE", help=meaning)
+        click.Option([flag], type=FILE, metavar="FILE", help=meaning)
         for flag, meaning in (
             ("--plot", "Draw the losses; needs matplotlib."),
             ("--save", "Write the model in the format of llama2.c."),
@@ -76,7 +75,7 @@ def _option(field: "Field[Any]", annotation: Any) -> click.Option:
     if get_origin(annotation) is Literal:
         kind = click.Choice(accepted)
     elif "FILE" in metavar or "FOLDER" in metavar:
-        kind = FILE_OR_NAME
+        kind = FILE
     return click.Option(
         [field.name, *(field.metadata["flags"] or [f"--{_dashed(field.name)}"])],
         type=kind,
@@ -98,7 +97,7 @@ def run(
     chip: str | None,
     resume: bool,
     resume_step: int | None,
-    output: Path | None,
+    output: str | None,
     save: str | None,
     plot: str | None,
     **given: Any,
