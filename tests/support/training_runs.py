@@ -26,6 +26,10 @@ def trainer(device_name: str, config: TrainingConfig = CONFIG, **options: object
     return Trainer(config, random_parameters(config.model), DATA, device=device_name, **options)  # type: ignore[arg-type]
 
 
+def worker_pid(run: Trainer) -> int | None:
+    return None if run._worker is None else run._worker.pid
+
+
 def copied(parameters: Parameters) -> Parameters:
     return {name: value.copy() for name, value in parameters.items()}
 

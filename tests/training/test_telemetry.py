@@ -141,7 +141,7 @@ def test_a_trace(device_name: str, tmp_path: Path) -> None:
     assert {event["name"] for event in spans["device"]} == {"ane_fwd", "ane_bwd"}
     assert len(spans["device"]) == 12 * 2 * 6
     assert {event["name"] for event in spans["dW queue"]} >= {"embedding", "layers.1.wq"}
-    assert [event["name"] for event in spans["optimiser"]] == [f"update {n}" for n in range(4)]
+    assert [event["name"] for event in spans["optimizer"]] == [f"update {n}" for n in range(4)]
     assert [event["name"] for event in spans["checkpoint"]] == [f"step {n}" for n in (3, 6, 9, 12)]
     assert sum(event["dur"] for event in spans["checkpoint"]) == pytest.approx(1e3 * result.checkpoint_ms)
     assert [event["name"] for event in spans["worker start"]] == ["kernels without weights"]

@@ -14,8 +14,7 @@ from aneperf.kernels import TransformerConfig
 from aneperf.training.config import TrainingConfig
 from aneperf.training.data import Data, TokenFile
 from aneperf.training.models import PRESETS, Parameters, random_parameters
-from aneperf.training.pipeline import StaticPipeline
-from aneperf.training.pipeline_ane import StaticAnePipeline
+from aneperf.training.pipeline import StaticAnePipeline, StaticPipeline
 from aneperf.training.trainer import StepDone, Trainer
 from support import stories260k
 

@@ -22,7 +22,7 @@ from aneperf.training.checkpoint import CheckpointError, Checkpoints
 from aneperf.training.events import BatchDone, Event, KernelsCompiled, StepDone
 from aneperf.training.llama2c import save_llama2c
 from aneperf.training.models import random_parameters
-from aneperf.training.worker_process import TrainingError
+from aneperf.training.worker import TrainingError
 from support import environment
 from support.fakes import an_environment
 from support.training_runs import MODEL, RUN
@@ -79,7 +79,7 @@ def test_a_result(train: Any, device: aneperf.Device) -> None:
     assert result.total_tflops / result.device_tflops == pytest.approx(
         result.flops.total / result.flops.device
     )
-    assert result.utilisation == pytest.approx(result.device_tflops / 2)
+    assert result.utilization == pytest.approx(result.device_tflops / 2)
     assert 0 < result.python_share < 1
     assert result.compile_ms + result.train_ms < 1e3 * result.seconds
     for times in result.times:

@@ -16,8 +16,8 @@ from aneperf.training.config import TrainingConfig
 from aneperf.training.data import TokenFile
 from aneperf.training.models import random_parameters
 from aneperf.training.trainer import BatchDone, KernelsCompiled, StepDone, Trainer, WorkerReplaced
-from aneperf.training.worker_process import TrainingError
-from support.training_runs import CONFIG, DATA, MODEL, copied, trainer, undisturbed
+from aneperf.training.worker import TrainingError
+from support.training_runs import CONFIG, DATA, MODEL, copied, trainer, undisturbed, worker_pid
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_a_run(device_name: str) -> None:
                 sum(times.forward.values()) + sum(times.backward.values()) + times.other
             )
             assert times.other >= 0
-        assert run.worker_pid is not None
+        assert worker_pid(run) is not None
 
 
 def test_training_learns_what_repeats(device_name: str, tmp_path: Path) -> None:
@@ -70,8 +70,8 @@ def test_killed_workers_leave_no_trace(device_name: str, when: str, thorough: bo
                 fatal = isinstance(event, BatchDone)
             else:
                 fatal = isinstance(event, StepDone) and (thorough or event.step % 4 == 0)
-            if fatal and run.worker_pid:
-                os.kill(run.worker_pid, signal.SIGKILL)
+            if fatal and worker_pid(run):
+                os.kill(worker_pid(run), signal.SIGKILL)
         assert losses == expected
         assert replaced >= 2
         for name, value in run.parts["parameters"].items():
@@ -98,8 +98,8 @@ def test_a_hanging_worker_is_replaced(device_name: str, monkeypatch: pytest.Monk
         for event in run.run():
             if isinstance(event, StepDone):
                 losses.append(event.loss)
-                if event.step == 1 and run.worker_pid:
-                    os.kill(run.worker_pid, signal.SIGSTOP)
+                if event.step == 1 and worker_pid(run):
+                    os.kill(worker_pid(run), signal.SIGSTOP)
                     monkeypatch.setattr("aneperf.training.trainer._LEAST_TIMEOUT", 0.5)
             if isinstance(event, WorkerReplaced):
                 monkeypatch.undo()  # workers that are well have their time
@@ -120,7 +120,7 @@ def test_every_batch_has_a_worker_with_compiles_left(
         for event in run.run():
             assert not isinstance(event, WorkerReplaced)
             if isinstance(event, BatchDone):
-                pids.append(run.worker_pid)
+                pids.append(worker_pid(run))
                 batches.append(event)
                 assert (run._next is None) == (event.batch == 2)  # the last batch has nobody to wait for
         assert [batch.kernels for batch in batches] == [kernels] * 3

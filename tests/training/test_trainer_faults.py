@@ -18,11 +18,10 @@ import pytest
 
 import aneperf
 from aneperf.runner.child import ChildLost
-from aneperf.training.messages import Setup, Stepped
 from aneperf.training.trainer import BatchDone, Event, KernelsCompiled, StepDone, Trainer, WorkerReplaced
-from aneperf.training.worker_process import TrainingError, WorkerProcess
+from aneperf.training.worker import Setup, StepReport, TrainingError, WorkerProcess
 from support import environment
-from support.training_runs import CONFIG, DEEP, MODEL, trainer, undisturbed
+from support.training_runs import CONFIG, DEEP, MODEL, trainer, undisturbed, worker_pid
 
 
 @pytest.fixture
@@ -57,7 +56,7 @@ def kill_soon(run: Trainer, seconds: float, name: str = "") -> threading.Thread:
 
     def kill() -> None:
         time.sleep(seconds)
-        while (pid := run.worker_pid) is None:
+        while (pid := worker_pid(run)) is None:
             time.sleep(1e-3)
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
@@ -175,16 +174,16 @@ def test_a_worker_that_stops_while_it_compiles_is_replaced(
     device_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected, weights = undisturbed(device_name)
-    load, stopped = WorkerProcess.load, []
+    compile_kernels, stopped = WorkerProcess.compile, []
 
-    def load_stopped(self: WorkerProcess, timeout: float) -> Any:
+    def compile_stopped(self: WorkerProcess, timeout: float) -> Any:
         if len(losses) == 3 and not stopped:
             stopped.append(self.pid)
             os.kill(self.pid, signal.SIGSTOP)
             timeout = 1.0
-        return load(self, timeout)
+        return compile_kernels(self, timeout)
 
-    monkeypatch.setattr(WorkerProcess, "load", load_stopped)
+    monkeypatch.setattr(WorkerProcess, "compile", compile_stopped)
     losses: list[float] = []
     reasons = []
     with trainer(device_name) as run:
@@ -211,7 +210,7 @@ def test_two_runs_at_once(device_name: str) -> None:
         losses: list[float] = []
         losses_of_other: list[float] = []
         for event, event_of_other in zip(one.run(), other.run(), strict=True):
-            assert one.worker_pid != other.worker_pid
+            assert worker_pid(one) != worker_pid(other)
             losses += losses_of(event)
             losses_of_other += losses_of(event_of_other)
         assert (losses, losses_of_other) == (expected[0], expected_of_other[0])
@@ -284,7 +283,7 @@ def impostor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         ("b'\\xff\\xfe\\x00\\n'", "it sent what cannot be read: "),
         ("b'\\n'", "it sent what cannot be read: "),
         ("b'{}\\n'", "it sent what cannot be read: .*type"),
-        ('b\'{"type":"ready"}\\n\'', "it sent what cannot be read: .*device"),
+        ('b\'{"type":"compiled"}\\n\'', "it sent what cannot be read: .*kernels"),
         ("b'[' * 100_000 + b'\\n'", "it sent what cannot be read: "),
         ("b'x' * (1 << 27)", "it sent a message of more than 67108864 bytes"),
     ],
@@ -292,21 +291,21 @@ def impostor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 def test_garbage_instead_of_an_answer(impostor: Any, sent: str, reason: str) -> None:
     worker = impostor(f"answer({sent}); time.sleep(600)")
     with pytest.raises(ChildLost, match=reason):
-        worker.ready(60)
+        worker.prepared(60)
 
 
 def test_an_answer_to_another_question(impostor: Any) -> None:
-    ready = '{"type":"ready","device":"x","compiled":1,"begin":0,"end":1,"compiles_used":1,"compiles_left":1}'
+    ready = '{"type":"compiled","kernels":5,"begin":0,"end":1,"compiles_used":1,"compiles_left":1}'
     worker = impostor(f"answer({ready!r}.encode() + b'\\n' + {ready!r}.encode() + b'\\n'); time.sleep(600)")
-    assert worker.ready(60).device == "x"
-    with pytest.raises(ChildLost, match="it answered with ready"):
-        worker._receive(Stepped, 60)
+    assert worker.prepared(60).kernels == 5
+    with pytest.raises(ChildLost, match="it answered with Compiled"):
+        worker._receive(StepReport, 60)
 
 
 def test_an_answer_that_never_ends_in_time(impostor: Any) -> None:
     worker = impostor("while True: answer(b'x'); time.sleep(0.1)")
     with pytest.raises(ChildLost, match="it did not answer within 1 s"):
-        worker.ready(1)
+        worker.prepared(1)
 
 
 @pytest.mark.parametrize(
@@ -320,13 +319,13 @@ def test_what_the_engine_refuses_to_one_process_it_may_do_for_another(
         f'''answer(b'{{"type":"failed","error":"{error}","message":"0x1d"}}\\n'); time.sleep(600)'''
     )
     with pytest.raises(raised, match=f"{error}: 0x1d"):
-        worker.ready(60)
+        worker.prepared(60)
 
 
 def test_what_a_worker_says_before_it_ends_is_in_the_error(impostor: Any) -> None:
     worker = impostor("sys.exit('first line\\nthe engine is on fire')")
     with pytest.raises(ChildLost, match="its process ended with exit code 1: the engine is on fire"):
-        worker.ready(60)
+        worker.prepared(60)
 
 
 def test_a_worker_that_cannot_be_started(device_name: str, monkeypatch: pytest.MonkeyPatch) -> None:

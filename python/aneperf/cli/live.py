@@ -71,10 +71,10 @@ class Lines:
         if isinstance(event, RunStarted):
             self._begin(event)
         elif isinstance(event, KernelsCompiled):
-            self._compiles = event.ready.compiles_used
+            self._compiles = event.compiled.compiles_used
             if event.prepared is not None:
                 self._say(f"[worker {event.pid} begins at step {event.step}, {self._compiles} compiles]")
-            self._say(f"Compiled {event.ready.compiled} kernels in {event.ready.compile_ms:.0f}ms")
+            self._say(f"Compiled {event.compiled.kernels} kernels in {event.compiled.ms:.0f}ms")
         elif isinstance(event, StepDone):
             self._batch.append(event.times)
             self._say(f"step {event.step:<4d} loss={event.loss:.4f}")
@@ -95,7 +95,7 @@ class Lines:
 
     def _begin(self, began: RunStarted) -> None:
         config, model = began.config, began.config.model
-        flops = step_flops(model, config.pipeline == "static-ane")
+        flops = step_flops(model, config.pipeline)
         self._say(f"{began.model}, pipeline {config.pipeline}: {began.environment.label}")
         self._say(
             f"dim={model.dim} hidden={model.hidden} heads={model.heads} seq={model.seq} vocab={model.vocab} "
@@ -212,10 +212,10 @@ class LiveView:
         loaded = self._loaded
         if loaded is None:
             return Text("compiles: none yet")
-        used, left = loaded.ready.compiles_used, loaded.ready.compiles_left
+        used, left = loaded.compiled.compiles_used, loaded.compiled.compiles_left
         saved = "" if self._saved is None else f"; checkpoint of step {self._saved.step}"
         return Text(
-            f"compiles {used} of {used + left}; compile {loaded.ready.compile_ms:.0f} ms; "
+            f"compiles {used} of {used + left}; compile {loaded.compiled.ms:.0f} ms; "
             f"workers {self._workers}, {self._lost} lost{saved}"
         )
 

@@ -73,7 +73,7 @@ def _totals(result: TrainingResult) -> list[str]:
     update = sum(batch.update_ms for batch in result.batches)
     rest = max(0.0, wall - result.compile_ms - result.train_ms - result.checkpoint_ms)
     lost = f", {len(result.lost)} of them lost" if result.lost else ""
-    share = result.utilisation
+    share = result.utilization
     of_peak = "unavailable" if share is None else f"{share:.1%} of {result.peak_tflops:g} TFLOPS"
     device = {"ane": "", "emulator": " (emulator)"}.get(result.environment.device, " (stand-in)")
     flops, averaged = result.flops, result.averaged_steps

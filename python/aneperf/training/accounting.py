@@ -1,24 +1,49 @@
-"""Where a step's time went, and how much work it was."""
+"""Where the time of a step goes, and how much work a step is."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ..kernels import TransformerConfig
-from .clock import Span
-from .messages import Stepped
+from ..kernels.schedule import Pipeline
+
+Span = tuple[str, int, int]  # name, begin, end in ns of time.monotonic_ns, which all processes share
 
 COMPONENTS = ("ane", "io", "cls", "elem", "rms", "cblas_wait")
 _MS = 1e-6
+
+
+class Clock:
+    """Records when the components of a step run. They do not overlap, and belong to the phase set last."""
+
+    def __init__(self) -> None:
+        self.phase = "fwd"
+        self._spans: list[Span] = []
+
+    @contextlib.contextmanager
+    def __call__(self, component: str) -> Iterator[None]:
+        """Record the time inside as that of `component`."""
+        begin = time.monotonic_ns()
+        try:
+            yield
+        finally:
+            self._spans.append((f"{component}_{self.phase}", begin, time.monotonic_ns()))
+
+    def take(self) -> list[Span]:
+        """Return the spans since the last call."""
+        spans, self._spans = self._spans, []
+        return spans
 
 
 @dataclass(frozen=True)
 class StepTimes:
     """Milliseconds of one step. The components of both phases and `other` add up to `wall`.
 
-    `dw` is how long gradients of weights were computed, beside the rest.
+    `dw` is the time of the weights' gradients, which are computed in parallel.
     """
 
     wall: float
@@ -27,22 +52,22 @@ class StepTimes:
     dw: float
 
     @classmethod
-    def of(cls, stepped: Stepped) -> StepTimes:
-        """From what a worker tells of a step."""
+    def of(cls, wall_ns: int, spans: Sequence[Span], products: Sequence[Span]) -> StepTimes:
+        """Sum up the spans of the components, and those of the products that make the weights' gradients."""
         return cls(
-            (stepped.end - stepped.begin) * _MS,
-            {name: _total(stepped.spans, f"{name}_fwd") for name in COMPONENTS},
-            {name: _total(stepped.spans, f"{name}_bwd") for name in COMPONENTS},
-            sum(end - begin for _, begin, end in stepped.products) * _MS,
+            wall_ns * _MS,
+            {name: _total(spans, f"{name}_fwd") for name in COMPONENTS},
+            {name: _total(spans, f"{name}_bwd") for name in COMPONENTS},
+            sum(end - begin for _, begin, end in products) * _MS,
         )
 
     @property
     def other(self) -> float:
-        """What no component took: Python between them."""
+        """Time outside the components: Python between them."""
         return self.wall - sum(self.forward.values()) - sum(self.backward.values())
 
     def to_dict(self) -> dict[str, Any]:
-        """As data, in ms."""
+        """Return the times as data, in ms."""
         return {
             "wall": self.wall,
             "forward": self.forward,
@@ -53,33 +78,33 @@ class StepTimes:
 
 
 def published_times(steps: Sequence[StepTimes]) -> dict[str, float]:
-    """The published figures under their names: means over the batch so far, of the forward pass only.
+    """Return the published figures under their names: means over these steps, forward pass only.
 
-    What the published training calls elem has the embedding, the residual sums and the loss; its cblas_wait
-    is what the forward pass waits, which is next to nothing.
+    The published elem contains the embedding, the residual sums and the loss; the published cblas_wait is the
+    wait of the forward pass, which is almost zero.
     """
     return {f"t_{name}": sum(step.forward[name] for step in steps) / len(steps) for name in COMPONENTS}
 
 
 @dataclass(frozen=True)
 class StepFlops:
-    """Floating-point operations of a step by the published formulas, a multiply-add as two."""
+    """Floating-point operations of a step by the published formulas; a multiply-add counts as two."""
 
     device: int
     total: int
 
 
-def step_flops(config: TransformerConfig, classifier_on_device: bool = False) -> StepFlops:
-    """As published: attention's products are counted in the backward pass only.
+def step_flops(model: TransformerConfig, pipeline: Pipeline = "static") -> StepFlops:
+    """Count the operations of a step as published, with attention's products in the backward pass only.
 
-    Source: maderix/ANE, training/train_large.m. Projections of shared key heads count as they are.
+    Projections of shared key heads count at their own size. Source: maderix/ANE, training/train_large.m.
     """
-    seq = config.seq
-    projections = 2 * config.dim * (config.query_dim + config.kv_dim)
-    forward = config.layers * 2 * seq * (projections + 3 * config.dim * config.hidden)
-    attention = config.layers * 2 * config.heads * 5 * seq**2 * config.head_dim
-    classifier = 2 * config.vocab * config.dim * seq
-    device = 2 * forward + attention + (classifier if classifier_on_device else 0)
+    seq = model.seq
+    projections = 2 * model.dim * (model.query_dim + model.kv_dim)
+    forward = model.layers * 2 * seq * (projections + 3 * model.dim * model.hidden)
+    attention = model.layers * 2 * model.heads * 5 * seq**2 * model.head_dim
+    classifier = 2 * model.vocab * model.dim * seq
+    device = 2 * forward + attention + (classifier if pipeline == "static-ane" else 0)
     return StepFlops(device, 3 * forward + attention + 3 * classifier)
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from ..results import Environment
 from .accounting import StepTimes
 from .config import TrainingConfig
-from .messages import Ready, Stepped
 from .optimizer import Update
+from .worker import Compiled, StepReport
 
 _MS = 1e-6
 
@@ -30,17 +30,17 @@ class RunStarted:
 
 @dataclass(frozen=True)
 class KernelsCompiled:
-    """A worker has compiled the kernels with the current weights; a new worker also those without weights."""
+    """A worker compiled the current weights into its kernels."""
 
     step: int
     pid: int
-    prepared: Ready | None
-    ready: Ready
+    prepared: Compiled | None  # kernels without weights, by a new worker
+    compiled: Compiled  # kernels with weights
 
     @property
     def kernels(self) -> int:
         """Number of kernels compiled, with and without weights."""
-        return self.ready.compiled + (0 if self.prepared is None else self.prepared.compiled)
+        return self.compiled.kernels + (self.prepared.kernels if self.prepared else 0)
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class StepDone:
     step: int
     loss: float
     times: StepTimes
-    stepped: Stepped
+    report: StepReport
     begin: int
     end: int
 

@@ -1,4 +1,4 @@
-"""The kernels of a schedule on a device, each with surfaces of its own."""
+"""Kernels on the device: compiled programs, and the channels of their surfaces."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ Floats = NDArray[np.float32]
 
 
 class Channels(NamedTuple):
-    """Some channels of a surface."""
+    """A range of a surface's channels."""
 
     surface: native.Surface
     first: int
     channels: int
 
     def write(self, x: Floats) -> None:
-        """Round x [channels, S] to fp16 into them."""
+        """Round x [channels, S] to fp16 and write it."""
         native.write_channels(self.surface, self.first, x)
 
     def read(self, out: Floats) -> None:
-        """Their values, to out [channels, S]."""
+        """Read into out [channels, S]."""
         native.read_channels(self.surface, self.first, out)
 
     def copy_to(self, other: Channels) -> None:
-        """Copy them to as many others."""
+        """Copy to a range of the same size."""
         native.copy_channels(self.surface, self.first, other.surface, other.first, self.channels)
 
 
 class LoadedKernel:
-    """A kernel with its surfaces; what a name of parts means stays the same from load to load."""
+    """A scheduled kernel with its surfaces, which stay the same from one set of weights to the next."""
 
     def __init__(
         self,
@@ -57,33 +57,24 @@ class LoadedKernel:
         self._request: native.Request | None = None
 
     def load(self, parameters: Mapping[str, Floats]) -> None:
-        """Compile with these parameters; what was loaded before is unloaded first."""
-        self.unload()
-        program = self._kernel.bake(**self._scheduled.weights(parameters)).compile(self._device)
-        self._program, self._request = program, program.bind({"x": self._x}, {"y": self._y})
-
-    def unload(self) -> None:
-        """Free the program; the surfaces stay."""
+        """Compile with these parameters, after unloading the program before."""
         if self._program is not None:
             self._program.unload()
         self._program = self._request = None
-
-    @property
-    def loaded(self) -> bool:
-        """Whether it can be evaluated."""
-        return self._request is not None
+        program = self._kernel.bake(**self._scheduled.weights(parameters)).compile(self._device)
+        self._program, self._request = program, program.bind({"x": self._x}, {"y": self._y})
 
     def evaluate(self) -> None:
-        """Run once."""
+        """Run once, from the input's surface to the output's."""
         assert self._request is not None
         self._request.evaluate()
 
     def input(self, *parts: str) -> Channels:
-        """Where neighbouring parts of the input lie."""
+        """Locate neighboring parts of the input."""
         return _channels(self._x, self._kernel.inputs, parts)
 
     def output(self, *parts: str) -> Channels:
-        """Where neighbouring parts of the output lie."""
+        """Locate neighboring parts of the output."""
         return _channels(self._y, self._kernel.outputs, parts)
 
 

@@ -1,4 +1,4 @@
-"""Updating the parameters from accumulated gradients."""
+"""The optimizer: Adam with decoupled weight decay (AdamW), clipping, and loss scaling."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .kernels import Floats
 
 @dataclass(frozen=True)
 class Update:
-    """What an update did; one whose gradient is not finite does nothing."""
+    """Describes an update; it is not applied if the gradient is not finite."""
 
     learning_rate: float
     gradient_norm: float  # before clipping
@@ -28,9 +28,9 @@ def update(
     gradients: Mapping[str, Floats],
     gradient_scale: float,
 ) -> Update:
-    """Update number `number`, from 0 on, of the parameters and moments in `parts`.
+    """Make the update with this number, counted from 0, of the parameters and moments in `parts`.
 
-    Gradients are multiplied by `gradient_scale`: one over the loss scale and the sequences that they sum up.
+    `gradient_scale` turns the sum of scaled gradients into their mean: 1 / (loss scale * sequences).
     """
     norm = gradient_scale * math.sqrt(sum(native.sum_of_squares(gradient) for gradient in gradients.values()))
     rate = config.rate(number)

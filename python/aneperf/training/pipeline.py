@@ -1,7 +1,7 @@
-"""A training step on the device: the static pipeline, whose kernels have their weights baked in.
+"""A training step of the static pipelines, whose kernels have their weights baked in.
 
-Between layers activations are fp32 [C, S] on the host; kernels take and give fp16 channels of surfaces. What
-the gradients of weights need stays in the surfaces until the step ends, so that it is never copied.
+Between kernels, activations are fp32 [C, S] on the host; kernels read and write fp16 channels of surfaces.
+The surfaces keep what the gradients of weights need until the step ends, so it is never copied.
 """
 
 from __future__ import annotations
@@ -15,14 +15,16 @@ from numpy.typing import NDArray
 from .. import _ane_native as native
 from ..kernels import TransformerConfig, schedule
 from ..kernels.schedule import Pipeline
-from .clock import Clock, Span
+from .accounting import Clock, Span
 from .kernels import Channels, Floats, LoadedKernel
 
 Tokens = NDArray[np.integer[Any]]
 
+_NORMS_BACKWARD = {"rms1": "norm1_backward", "rms2": "norm2_backward"}
+
 
 class StaticPipeline:
-    """Forward, loss and backward of one sequence."""
+    """Computes forward, loss and backward of one sequence; the final norm and the classifier on the CPU."""
 
     schedule: Pipeline = "static"
 
@@ -43,19 +45,19 @@ class StaticPipeline:
             for scheduled in schedule(config, self.schedule)
         }
         self._queue = native.GradientQueue()
-        # What comes into each layer and into its feed-forward; the last is what the layers give.
+        # The input of each layer and of its feed-forward; the last is the output of the layers.
         self._residual = [self._activations(config.dim) for _ in range(2 * config.layers + 1)]
         self._normed, self._dnormed, self._dx = (self._activations(config.dim) for _ in range(3))
-        self._logits = self._activations(config.vocab)
+        self._logits = self._activations(config.vocab)  # their gradient, once the loss is known
         self._gradients: Mapping[str, Floats] = {}
         self._base: Mapping[str, Floats] | None = None
 
     def load_fixed(self) -> int:
-        """Compile the kernels without weights; how many they are."""
+        """Compile the kernels without weights and return their number."""
         return self._load([kernel for kernel in self._kernels.values() if not kernel.has_weights])
 
     def load(self) -> int:
-        """Compile the kernels with weights, with the parameters as they are now; how many they are."""
+        """Compile the kernels with weights, with the current parameters, and return their number."""
         return self._load([kernel for kernel in self._kernels.values() if kernel.has_weights])
 
     def step(
@@ -67,10 +69,9 @@ class StaticPipeline:
         base: Mapping[str, Floats] | None = None,
         loss_scale: float = 1.0,
     ) -> float:
-        """The mean loss in nats of tokens and targets [seq].
+        """Train tokens and targets [seq], and return the mean loss in nats.
 
-        Leaves in `gradients`, by parameter, the base (0 if None) plus the gradient times `loss_scale`. The
-        base is only read.
+        Sets `gradients`, by parameter, to `base` (0 if None) plus the gradient times `loss_scale`.
         """
         self._gradients, self._base = gradients, base
         for name, gradient in gradients.items():
@@ -78,31 +79,26 @@ class StaticPipeline:
                 gradient[:] = 0 if base is None else base[name]
         self.clock.phase = "fwd"
         self._forward(tokens)
-        loss = self._classify(targets, loss_scale)
+        loss = self._loss(targets, loss_scale)
         self.clock.phase = "bwd"
-        self._classify_backward()
-        for layer in reversed(range(self.config.layers)):
-            self._feed_forward_backward(layer)
-            self._attention_backward(layer)
+        self._backward()
         with self.clock("cblas_wait"):
             self._queue.wait()
-        with self.clock("elem"):
-            if self._classifier != "embedding":
-                gradients["embedding"][:] = 0 if base is None else base["embedding"]
-            native.embed_backward(self._dx, tokens, gradients["embedding"])
+        self._embedding_backward(tokens)
         return loss
 
     def take_spans(self) -> tuple[list[Span], list[Span]]:
-        """When the step's components ran, and when the gradients of weights did, since the last call."""
+        """Return when the components and the products of the weights' gradients ran since the last call."""
         return self.clock.take(), self._queue.take_spans()
 
     def _forward(self, tokens: Tokens) -> None:
+        """Tokens [S] -> the residual stream [dim, S] after each half of each layer."""
         with self.clock("elem"):
             native.embed(self._parameters["embedding"], tokens, self._residual[0])
         for layer in range(self.config.layers):
-            for branch, kind in enumerate(("attention_forward", "feed_forward_forward")):
+            for half, kind in enumerate(("attention_forward", "feed_forward_forward")):
                 kernel = self._kernel(layer, kind)
-                x, y = self._residual[2 * layer + branch : 2 * layer + branch + 2]
+                x, y = self._residual[2 * layer + half : 2 * layer + half + 2]
                 with self.clock("io"):
                     kernel.input("x").write(x)
                 with self.clock("ane"):
@@ -111,28 +107,28 @@ class StaticPipeline:
                     out = kernel.output("out")
                     native.add_channels(out.surface, out.first, x, y)
 
-    def _project_to_vocab(self) -> None:
+    def _loss(self, targets: Tokens, loss_scale: float) -> float:
+        """The last [dim, S] -> the loss; leaves the gradient of the logits [vocab, S] in `_logits`."""
         with self.clock("rms"):
             native.rms_norm(self._residual[-1], self._parameters["norm"], self.config.norm_eps, self._normed)
         with self.clock("cls"):
             native.product(self._parameters[self._classifier], self._normed, self._logits)
-
-    def _classify(self, targets: Tokens, loss_scale: float) -> float:
-        """The loss; leaves the gradient of the logits in their place."""
-        self._project_to_vocab()
         with self.clock("elem"):
             return native.cross_entropy(self._logits, targets, loss_scale)
 
-    def _classify_backward(self) -> None:
-        """Leaves the gradient of what the layers gave in `_dx`."""
+    def _backward(self) -> None:
+        """The gradient of the logits [vocab, S] -> that of the embedded tokens [dim, S], in `_dx`."""
         self._add_gradient(self._classifier, self._logits, self._normed)
         with self.clock("cls"):
             native.product(self._parameters[self._classifier], self._logits, self._dnormed, transpose_a=True)
         self._dx[:] = 0
         self._norm_backward(self._residual[-1], "norm")
+        for layer in reversed(range(self.config.layers)):
+            self._feed_forward_backward(layer)
+            self._attention_backward(layer)
 
     def _feed_forward_backward(self, layer: int) -> None:
-        """Adds to `_dx`, the gradient of the layer's result, what comes through its feed-forward."""
+        """Add the gradient through the feed-forward to `_dx`, which is that of its output."""
         forward, backward = (self._kernel(layer, f"feed_forward_{way}") for way in ("forward", "backward"))
         with self.clock("io"):
             backward.input("dout").write(self._dx)
@@ -141,13 +137,14 @@ class StaticPipeline:
             backward.evaluate()
         with self.clock("io"):
             backward.output("dnormed").read(self._dnormed)
+        normed = forward.output("normed")
         self._add_gradient(f"layers.{layer}.w2", backward.input("dout"), forward.output("gated"))
-        self._add_gradient(f"layers.{layer}.w1", backward.output("dh1"), forward.output("normed"))
-        self._add_gradient(f"layers.{layer}.w3", backward.output("dh3"), forward.output("normed"))
+        self._add_gradient(f"layers.{layer}.w1", backward.output("dh1"), normed)
+        self._add_gradient(f"layers.{layer}.w3", backward.output("dh3"), normed)
         self._norm_backward(self._residual[2 * layer + 1], f"layers.{layer}.rms2")
 
     def _attention_backward(self, layer: int) -> None:
-        """Adds to `_dx` what comes through the layer's attention."""
+        """Add the gradient through attention to `_dx`, which is that of its output."""
         forward = self._kernel(layer, "attention_forward")
         scores = self._kernel(layer, "attention_backward_scores")
         queries = self._kernel(layer, "attention_backward_queries")
@@ -177,12 +174,20 @@ class StaticPipeline:
         self._add_gradient(f"layers.{layer}.wv", scores.output("dv"), normed)
         self._norm_backward(self._residual[2 * layer], f"layers.{layer}.rms1")
 
+    def _embedding_backward(self, tokens: Tokens) -> None:
+        gradient = self._gradients["embedding"]
+        with self.clock("elem"):
+            if self._classifier != "embedding":
+                gradient[:] = 0 if self._base is None else self._base["embedding"]
+            native.embed_backward(self._dx, tokens, gradient)
+
     def _add_gradient(self, name: str, dy: Channels | Floats, x: Channels | Floats) -> None:
+        """Queue the product dy [O, S] * transposed x [I, S], the gradient of a matrix [O, I]."""
         base = None if self._base is None else self._base[name]
         self._queue.add(dy, x, self._gradients[name], name, base)
 
     def _norm_backward(self, x: Floats, name: str) -> None:
-        """Adds the gradient of a norm of x, from `_dnormed`, to `_dx` and to its weight's."""
+        """Add the gradient of a norm of x [dim, S], from `_dnormed`, to `_dx` and to its weight's."""
         with self.clock("rms"):
             native.rms_norm_backward(
                 self._dnormed,
@@ -203,3 +208,59 @@ class StaticPipeline:
 
     def _activations(self, channels: int) -> Floats:
         return np.zeros((channels, self.config.seq), np.float32)
+
+
+class StaticAnePipeline(StaticPipeline):
+    """Also computes the norms, the classifier and its softmax on the device.
+
+    The classifier's backward stays on the CPU: the engine's compiler refuses a conv with as many input
+    channels as the vocabulary has tokens.
+    """
+
+    schedule = "static-ane"
+
+    def _loss(self, targets: Tokens, loss_scale: float) -> float:
+        norm, classifier = self._kernels["norm_forward"], self._kernels["classifier_forward"]
+        softmax, logits = self._kernels["classifier_softmax"], classifier.output("logits")
+        with self.clock("io"):
+            norm.input("x").write(self._residual[-1])
+        with self.clock("ane"):
+            norm.evaluate()
+        with self.clock("io"):
+            norm.output("normed").copy_to(classifier.input("normed"))
+            norm.output("normed").read(self._normed)
+        with self.clock("ane"):
+            classifier.evaluate()
+        with self.clock("io"):
+            logits.copy_to(softmax.input("logits"))
+        with self.clock("ane"):
+            softmax.evaluate()
+        with self.clock("io"):
+            softmax.output("probabilities").read(self._logits)
+        with self.clock("elem"):
+            return native.cross_entropy_of_probabilities(
+                self._logits, logits.surface, logits.first, targets, loss_scale
+            )
+
+    def _norm_backward(self, x: Floats, name: str) -> None:
+        layer, _, kind = name.rpartition(".")
+        if kind not in _NORMS_BACKWARD:
+            super()._norm_backward(x, name)
+            return
+        kernel = self._kernels[f"{layer}.{_NORMS_BACKWARD[kind]}"]
+        with self.clock("io"):
+            kernel.input("dnormed").write(self._dnormed)
+            kernel.input("x").write(x)
+        with self.clock("ane"):
+            kernel.evaluate()
+        with self.clock("elem"):
+            dx = kernel.output("dx")
+            native.add_channels(dx.surface, dx.first, self._dx, self._dx)
+        with self.clock("rms"):
+            weight, dweight = self._parameters[name], self._gradients[name]
+            native.rms_norm_backward(self._dnormed, x, weight, self.config.norm_eps, None, dweight)
+
+
+PIPELINES: dict[Pipeline, type[StaticPipeline]] = {
+    pipeline.schedule: pipeline for pipeline in (StaticPipeline, StaticAnePipeline)
+}

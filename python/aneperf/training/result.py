@@ -112,7 +112,7 @@ class TrainingResult(Displayed):
     @property
     def flops(self) -> StepFlops:
         """Of a step, by the published formulas."""
-        return step_flops(self.config.model, classifier_on_device=self.config.pipeline == "static-ane")
+        return step_flops(self.config.model, self.config.pipeline)
 
     @property
     def device_tflops(self) -> float | None:
@@ -125,7 +125,7 @@ class TrainingResult(Displayed):
         return self._rate(self.flops.total)
 
     @property
-    def utilisation(self) -> float | None:
+    def utilization(self) -> float | None:
         """The share of `peak_tflops` that `device_tflops` is; None where either is unknown."""
         rate = self.device_tflops
         return None if rate is None or self.peak_tflops is None else rate / self.peak_tflops

@@ -5,6 +5,7 @@ The memory is a file without a name. It disappears with the last process that ha
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 import sys
@@ -35,29 +36,31 @@ class RunState:
 
 
 class SharedState:
-    """fp32 arrays by part and parameter name, in one shared mapping."""
+    """fp32 arrays by part and parameter name, and the tokens of the current step, in one shared mapping."""
 
-    def __init__(self, shapes: Mapping[str, tuple[int, ...]], descriptor: int) -> None:
+    def __init__(self, shapes: Mapping[str, tuple[int, ...]], seq: int, descriptor: int) -> None:
         self.descriptor = descriptor
-        count = sum(int(np.prod(shape)) for shape in shapes.values())
-        self._memory = mmap.mmap(descriptor, 4 * count * len(PARTS))
-        everything = np.frombuffer(self._memory, np.float32).reshape(len(PARTS), count)
+        self._memory = mmap.mmap(descriptor, bytes_needed(shapes, seq))
+        self.tokens = np.frombuffer(self._memory, np.int32)[-(seq + 1) :]
+        values = np.frombuffer(self._memory, np.float32)
         self.parts: dict[str, Parameters] = {}
-        for part, values in zip(PARTS, everything, strict=True):
+        begin = 0
+        for part in PARTS:
             self.parts[part] = {}
-            begin = 0
             for name, shape in shapes.items():
-                size = int(np.prod(shape))
-                self.parts[part][name] = values[begin : begin + size].reshape(shape)
-                begin += size
+                end = begin + math.prod(shape)
+                self.parts[part][name] = values[begin:end].reshape(shape)
+                begin = end
 
     @classmethod
-    def create(cls, shapes: Mapping[str, tuple[int, ...]], folder: Path | None = None) -> SharedState:
+    def create(
+        cls, shapes: Mapping[str, tuple[int, ...]], seq: int, folder: Path | None = None
+    ) -> SharedState:
         """Allocate a state of zeros in shared memory, or in a file in `folder`.
 
         Raises ArgumentError before anything is written if the state does not fit.
         """
-        needed = bytes_needed(shapes)
+        needed = bytes_needed(shapes, seq)
         size = f"{-(-needed >> 20)} MiB"
         place = folder if folder is not None else _default_folder()
         try:
@@ -71,7 +74,7 @@ class SharedState:
                 descriptor = os.dup(file.fileno())
             try:
                 _allocate(descriptor, needed)
-                return cls(shapes, descriptor)
+                return cls(shapes, seq, descriptor)
             except BaseException:
                 os.close(descriptor)
                 raise
@@ -84,12 +87,13 @@ class SharedState:
     def close(self) -> None:
         """Release the memory; arrays in use keep it until they are deleted."""
         self.parts = {}
+        del self.tokens
         os.close(self.descriptor)
 
 
-def bytes_needed(shapes: Mapping[str, tuple[int, ...]]) -> int:
-    """Return the size of the state of a model with these parameters."""
-    return 4 * len(PARTS) * sum(int(np.prod(shape)) for shape in shapes.values())
+def bytes_needed(shapes: Mapping[str, tuple[int, ...]], seq: int) -> int:
+    """Return the size of the state of a model with these parameters and sequences of `seq` tokens."""
+    return 4 * (len(PARTS) * sum(map(math.prod, shapes.values())) + seq + 1)
 
 
 def _default_folder() -> Path:

@@ -1,8 +1,8 @@
-"""A run as lines of JSON, in the format of the published training and with what that leaves out.
+"""Write a run as lines of JSON, in the format of the published training plus lines of types that it lacks.
 
 The types step, batch and perf have the published keys and meanings: `t_` are means over the batch so far, of
-the forward pass only; a batch's number is how many steps it has. Source: maderix/ANE, training/train_large.m.
-What is not a number is null.
+the forward pass only; `batch` is its number of steps. Source: maderix/ANE, training/train_large.m. A value
+that is not finite is null.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .events import BatchDone, CheckpointSaved, Event, KernelsCompiled, RunStart
 
 
 class Telemetry:
-    """A file that gets its lines as they happen. Raises ResultFileError where it cannot be written."""
+    """A file of events, written as they happen. Raises ResultFileError."""
 
     def __init__(self, path: str | os.PathLike[str], *, peak_tflops: float | None, append: bool) -> None:
         self._path, self._peak = path, peak_tflops
@@ -30,7 +30,7 @@ class Telemetry:
             self._file = open(path, "ab" if append else "wb")  # noqa: SIM115  see __exit__
         except (OSError, ValueError) as error:
             raise ResultFileError(f"{path}: cannot write: {error}") from error
-        self._batch: list[StepTimes] = []
+        self._times: list[StepTimes] = []  # of the batch so far
         self._compiles = self._device_flops = 0
 
     def __enter__(self) -> Telemetry:
@@ -39,30 +39,19 @@ class Telemetry:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with contextlib.suppress(OSError):  # every line is flushed, and what failed was told
+        with contextlib.suppress(OSError):  # every line is flushed, and its failure was raised
             self._file.close()
 
     def record(self, event: Event) -> None:
-        """Write what happened."""
+        """Write an event's lines."""
         if isinstance(event, RunStarted):
-            self._begin(event)
+            self._run(event)
         elif isinstance(event, KernelsCompiled):
-            self._compiles = event.ready.compiles_used
-            self._write(
-                "worker",
-                event="loaded",
-                step=event.step,
-                pid=event.pid,
-                new=event.prepared is not None,
-                kernels=event.ready.compiled,
-                compile_ms=round(event.ready.compile_ms, 1),
-                compiles=event.ready.compiles_used,
-                compiles_left=event.ready.compiles_left,
-            )
+            self._compilation(event)
         elif isinstance(event, StepDone):
             self._step(event)
         elif isinstance(event, BatchDone):
-            self._finish_batch(event)
+            self._batch(event)
         elif isinstance(event, WorkerReplaced):
             self._write("worker", event="lost", step=event.step, reason=event.reason)
         elif isinstance(event, CheckpointSaved):
@@ -74,35 +63,50 @@ class Telemetry:
                 ms=round(event.ms, 1),
             )
 
-    def _begin(self, began: RunStarted) -> None:
-        config = began.config
-        self._device_flops = step_flops(config.model, config.pipeline == "static-ane").device
+    def _run(self, started: RunStarted) -> None:
+        config = started.config
+        self._device_flops = step_flops(config.model, config.pipeline).device
         self._write(
             "run",
             aneperf=__version__,
-            model=began.model,
+            model=started.model,
             config=config,
-            data=began.data,
-            unigram_entropy=round(began.unigram_entropy, 6),
-            first_step=began.first_step,
+            data=started.data,
+            unigram_entropy=round(started.unigram_entropy, 6),
+            first_step=started.first_step,
             peak_tflops=self._peak,
-            environment=began.environment,
+            environment=started.environment,
+        )
+
+    def _compilation(self, event: KernelsCompiled) -> None:
+        compiled = event.compiled
+        self._compiles = compiled.compiles_used
+        self._write(
+            "worker",
+            event="loaded",
+            step=event.step,
+            pid=event.pid,
+            new=event.prepared is not None,
+            kernels=compiled.kernels,
+            compile_ms=round(compiled.ms, 1),
+            compiles=compiled.compiles_used,
+            compiles_left=compiled.compiles_left,
         )
 
     def _step(self, done: StepDone) -> None:
-        self._batch.append(done.times)
-        published = {name: round(value, 3) for name, value in published_times(self._batch).items()}
+        self._times.append(done.times)
+        published = {name: round(value, 3) for name, value in published_times(self._times).items()}
         self._write("step", step=done.step, loss=_number(done.loss, 6), **published, compiles=self._compiles)
         self._write(
             "times",
             step=done.step,
             **done.times.to_dict(),
             overhead=done.overhead_ms,
-            peak_bytes=done.stepped.peak_bytes,
+            peak_bytes=done.report.peak_bytes,
         )
 
-    def _finish_batch(self, done: BatchDone) -> None:
-        self._batch = []
+    def _batch(self, done: BatchDone) -> None:
+        self._times = []
         ms_per_step = done.train_ms / len(done.steps)
         self._write(
             "batch",

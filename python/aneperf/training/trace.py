@@ -1,4 +1,4 @@
-"""A run as a trace for Perfetto (ui.perfetto.dev) or chrome://tracing, in Chrome's trace event format."""
+"""Write a run as a trace for Perfetto (ui.perfetto.dev), in Chrome's trace event format."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from typing import Any
 import msgspec
 
 from ..files import whole_file
-from .clock import Span
+from .accounting import Span
 from .events import BatchDone, CheckpointSaved, Event, KernelsCompiled, RunStarted, StepDone, WorkerReplaced
+from .worker import Compiled
 
-ROWS = ("device", "CPU", "dW queue", "optimiser", "compile", "worker start", "checkpoint")
+ROWS = ("device", "CPU", "dW queue", "optimizer", "compile", "worker start", "checkpoint")
 _US_PER_NS = 1e-3
 
 
 class Trace:
-    """A file that appears when the run ends, also if an error ends it. Raises ResultFileError."""
+    """A trace file, which appears when the run ends or fails. Raises ResultFileError."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._whole = whole_file(path)
@@ -38,36 +39,31 @@ class Trace:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # A run that failed is one that somebody wants to look at; one that was killed waits for nothing.
+        # The trace of a failed run is of interest too. KeyboardInterrupt and SystemExit do not wait for it.
         if kind is None or issubclass(kind, Exception):
             self._file.write(b'\n],"otherData":' + msgspec.json.encode(self._about) + b"}\n")
             kind = error = trace = None
         self._whole.__exit__(kind, error, trace)
 
     def record(self, event: Event) -> None:
-        """Write the spans of what happened."""
-        args: dict[str, Any]
+        """Write an event's spans."""
         if isinstance(event, RunStarted):
             self._about = {"model": event.model, "environment": event.environment, "config": event.config}
         elif isinstance(event, KernelsCompiled):
-            # A worker starts while the one before it still compiles.
-            for row, name, ready in (
-                ("worker start", "kernels without weights", event.prepared),
-                ("compile", "weights", event.ready),
-            ):
-                if ready is not None:
-                    args = {"kernels": ready.compiled, "compiles_used": ready.compiles_used, "pid": event.pid}
-                    self._span(row, (name, ready.begin, ready.end), args)
+            # Two rows: a worker starts while the one before it still compiles.
+            self._compilation("worker start", "kernels without weights", event.prepared, event.pid)
+            self._compilation("compile", "weights", event.compiled, event.pid)
         elif isinstance(event, StepDone):
-            stepped = event.stepped
-            self._span("CPU", (f"step {event.step}", stepped.begin, stepped.end), {"loss": stepped.loss})
-            for span in stepped.spans:
+            report = event.report
+            self._span("CPU", (f"step {event.step}", report.begin, report.end), {"loss": report.loss})
+            for span in report.spans:
                 self._span("device" if span[0].startswith("ane_") else "CPU", span)
-            for span in stepped.products:
+            for span in report.products:
                 self._span("dW queue", span)
         elif isinstance(event, BatchDone):
-            args = {"learning_rate": event.update.learning_rate, "applied": event.update.applied}
-            self._span("optimiser", (f"update {event.batch}", event.begin, event.end), args)
+            done = event.update
+            update = {"learning_rate": done.learning_rate, "applied": done.applied}
+            self._span("optimizer", (f"update {event.batch}", event.begin, event.end), update)
         elif isinstance(event, CheckpointSaved):
             self._span("checkpoint", (f"step {event.step}", event.begin, event.end))
         elif isinstance(event, WorkerReplaced):
@@ -76,6 +72,11 @@ class Trace:
             self._write(
                 {"name": "worker lost", "ph": "i", "s": "g", "pid": 0, "tid": 0, "ts": now, "args": args}
             )
+
+    def _compilation(self, row: str, name: str, compiled: Compiled | None, pid: int) -> None:
+        if compiled is not None:
+            args = {"kernels": compiled.kernels, "compiles_used": compiled.compiles_used, "pid": pid}
+            self._span(row, (name, compiled.begin, compiled.end), args)
 
     def _span(self, row: str, span: Span, args: dict[str, Any] | None = None) -> None:
         name, begin, end = span

@@ -1,4 +1,4 @@
-"""The run: batches of steps in workers that may die, and updates of the weights in between."""
+"""The training loop: steps in workers, which may be lost, and updates of the weights between batches."""
 
 from __future__ import annotations
 
@@ -15,23 +15,22 @@ from .config import TrainingConfig
 from .data import Data
 from .events import BatchDone, Event, KernelsCompiled, StepDone, WorkerReplaced
 from .kernels import Floats
-from .messages import Setup, Step
 from .models import Parameters, check_parameters, parameter_shapes
 from .optimizer import update
 from .state import RunState, SharedState
-from .worker_process import TrainingError, WorkerProcess
+from .worker import RunStep, Setup, TrainingError, WorkerProcess
 
-_FIRST_TIMEOUT = 600.0  # seconds, for what has not been timed yet
+_FIRST_TIMEOUT = 600.0  # seconds for something that was not timed yet
 _LEAST_TIMEOUT = 60.0
-_PATIENCE = 30.0  # times the usual duration
-_ATTEMPTS = 3  # of workers at the same step
+_PATIENCE = 30.0  # timeout over the usual duration
+_ATTEMPTS = 3  # workers that may be lost at one step
 
 
 class Trainer:
-    """A run of `config` on `data`, from `parameters` on; `run` yields what happens.
+    """Trains `config` on `data` from `parameters`; `run` yields the events.
 
-    The parent owns the state and updates the weights; a step's only trace is the set of gradients that it
-    writes, so a step whose worker is lost is repeated by the next one with the same result.
+    The parent owns the state and updates the weights. A step changes only the set of gradients that it
+    writes. So if its worker is lost, another worker repeats it with the same result.
     """
 
     def __init__(
@@ -46,21 +45,21 @@ class Trainer:
         check_parameters(config.model, parameters)
         self.config = config
         self.state = RunState(config.loss_scale)
-        self.device = ""  # what the workers run on, once one is ready
         self._data = data
         separate = "classifier" in parameters
-        self._shared = SharedState.create(parameter_shapes(config.model, separate), state_folder)
+        shapes = parameter_shapes(config.model, separate)
+        self._shared = SharedState.create(shapes, config.model.seq, state_folder)
         for name, value in parameters.items():
             self._shared.parts["parameters"][name][:] = value
         self._setup = Setup(
             config.model, separate, device, config.pipeline, config.as_published, self._shared.descriptor
         )
         self._worker: WorkerProcess | None = None
-        self._next: WorkerProcess | None = None
-        self._loaded = False  # whether the worker's kernels have the present weights
+        self._next: WorkerProcess | None = None  # starts while the worker steps
+        self._up_to_date = False  # the worker's kernels have the current weights
         self._stopping = False
         self._compiles_left = self._kernels_with_weights = 0
-        self._load_seconds: list[float] = []
+        self._compile_seconds: list[float] = []
         self._step_seconds: list[float] = []
 
     def __enter__(self) -> Trainer:
@@ -72,34 +71,29 @@ class Trainer:
         self.close()
 
     def close(self) -> None:
-        """End the workers and give up the state."""
+        """End the workers and release the state."""
         self.end_workers()
         self._shared.close()
 
     def end_workers(self) -> None:
-        """Free what they take; a further `run` starts others."""
+        """End the workers; a further `run` starts others."""
         for worker in (self._worker, self._next):
             if worker is not None:
                 worker.stop()
-        self._worker, self._next, self._loaded = None, None, False
+        self._worker, self._next, self._up_to_date = None, None, False
 
     @property
     def parts(self) -> dict[str, Parameters]:
-        """The state: parameters, moments and gradients, by name; they change while training runs."""
+        """The state: parameters, moments and gradients by name, which change during training."""
         return self._shared.parts
 
-    @property
-    def worker_pid(self) -> int | None:
-        """The process that owns the device at present."""
-        return None if self._worker is None else self._worker.pid
-
     def run(self) -> Iterator[Event]:
-        """Train to the end, from the current state on. Raises TrainingError."""
+        """Train from the current state to the end. Raises TrainingError."""
         while self.state.step < self.config.steps and not self._stopping:
             yield from self._batch()
 
     def stop(self) -> None:
-        """Let `run` end with the last finished update; a signal handler may call it. Steps since are lost."""
+        """Let `run` end with the last finished update; a signal handler may call it. Later steps are lost."""
         self._stopping = True
         for worker in (self._worker, self._next):
             if worker is not None:
@@ -107,37 +101,44 @@ class Trainer:
 
     def _batch(self) -> Iterator[Event]:
         first = self.state.step
-        count = min(self.config.accumulation, self.config.steps - first)
-        done: list[StepDone] = []
-        loads: list[KernelsCompiled] = []
-        failures = 0
-        while len(done) < count:
+        size = min(self.config.accumulation, self.config.steps - first)
+        compilations: list[KernelsCompiled] = []
+        steps: list[StepDone] = []
+        for index in range(size):
+            for event in self._attempts(first + index, index):
+                if isinstance(event, KernelsCompiled):
+                    compilations.append(event)
+                elif isinstance(event, StepDone):
+                    steps.append(event)
+                yield event
+            if len(steps) == index:
+                return  # stopped
+        yield self._update(steps, compilations)
+
+    def _attempts(self, number: int, index: int) -> Iterator[Event]:
+        """Run a step of the batch, in as many workers as that takes. Ends without it if the run stops."""
+        for attempt in range(1, _ATTEMPTS + 1):
             if self._stopping:
                 return
-            number = first + len(done)
             try:
-                if not self._loaded:
-                    loads.append(self._load(number))
-                    yield loads[-1]
-                step = self._step(number, len(done))
+                if not self._up_to_date:
+                    yield self._compile(number)
+                step = self._step(number, index)
             except ChildLost as lost:
                 self._drop_worker()
                 if self._stopping:
                     return
-                failures += 1
-                if failures == _ATTEMPTS:
+                if attempt == _ATTEMPTS:
                     raise TrainingError(
-                        f"step {number}: {failures} workers were lost; the last: {lost}"
+                        f"step {number}: {attempt} workers were lost; the last: {lost}"
                     ) from lost
                 yield WorkerReplaced(number, str(lost))
             else:
-                failures = 0
-                done.append(step)
                 yield step
-        yield self._update(done, loads)
+                return
 
-    def _load(self, number: int) -> KernelsCompiled:
-        """Bake the present weights into the kernels of the worker, or of the next for want of compiles."""
+    def _compile(self, number: int) -> KernelsCompiled:
+        """Compile the current weights into the worker's kernels, or into those of a new one."""
         if self._worker is not None and self._compiles_left < self._kernels_with_weights:
             self._drop_worker()
         prepared = None
@@ -145,76 +146,77 @@ class Trainer:
             self._worker, self._next = self._next or WorkerProcess(self._setup), None
             if self._stopping:
                 raise ChildLost("the run is to stop")
-            prepared = self._worker.ready(_FIRST_TIMEOUT)
-        loaded = self._worker.load(_timeout(self._load_seconds))
-        self._load_seconds.append(loaded.compile_ms * 1e-3)
-        self.device = loaded.device
-        self._compiles_left, self._kernels_with_weights = loaded.compiles_left, loaded.compiled
-        if self._next is None and self._loads_to_come(number) * loaded.compiled > loaded.compiles_left:
-            # It starts and compiles what has no weights while this one steps.
+            prepared = self._worker.prepared(_FIRST_TIMEOUT)
+        compiled = self._worker.compile(_timeout(self._compile_seconds))
+        self._compile_seconds.append(compiled.ms * 1e-3)
+        self._compiles_left, self._kernels_with_weights = compiled.compiles_left, compiled.kernels
+        batches_left = self.config.updates - 1 - number // self.config.accumulation
+        if self._next is None and batches_left * compiled.kernels > compiled.compiles_left:
+            # Its start and its kernels without weights overlap with this worker's steps.
             self._next = WorkerProcess(self._setup)
-        self._loaded = True
-        return KernelsCompiled(number, self._worker.pid, prepared, loaded)
+        self._up_to_date = True
+        return KernelsCompiled(number, self._worker.pid, prepared, compiled)
 
-    def _loads_to_come(self, number: int) -> int:
-        """After that of the batch of this step."""
-        return self.config.updates - 1 - number // self.config.accumulation
-
-    def _step(self, number: int, in_batch: int) -> StepDone:
+    def _step(self, number: int, index: int) -> StepDone:
+        """Add a step's gradient to the batch's sum, which alternates between two sets."""
         assert self._worker is not None
         begin = time.monotonic_ns()
-        tokens = self._data.sequence(number)
-        stepped = self._worker.step(
-            Step(
-                tokens[:-1].tolist(),
-                tokens[1:].tolist(),
-                gradients=in_batch % 2,
-                base=None if in_batch == 0 else (in_batch - 1) % 2,
+        self._shared.tokens[:] = self._data.sequence(number)
+        report = self._worker.step(
+            RunStep(
+                gradients=index % 2,
+                base=None if index == 0 else (index - 1) % 2,
                 loss_scale=self.state.loss_scale,
             ),
             _timeout(self._step_seconds),
         )
-        self._step_seconds.append((stepped.end - stepped.begin) / 1e9)
-        loss = math.nan if stepped.loss is None else stepped.loss
-        return StepDone(number, loss, StepTimes.of(stepped), stepped, begin, time.monotonic_ns())
+        self._step_seconds.append((report.end - report.begin) / 1e9)
+        return StepDone(
+            step=number,
+            loss=math.nan if report.loss is None else report.loss,
+            times=StepTimes.of(report.end - report.begin, report.spans, report.products),
+            report=report,
+            begin=begin,
+            end=time.monotonic_ns(),
+        )
 
-    def _update(self, done: list[StepDone], loads: list[KernelsCompiled]) -> BatchDone:
+    def _update(self, steps: list[StepDone], compilations: list[KernelsCompiled]) -> BatchDone:
         state, loss_scale = self.state, self.state.loss_scale
         batch = state.step // self.config.accumulation
         begin = time.monotonic_ns()
-        result = update(
+        done = update(
             self.config,
             batch,
             state.applied_updates,
             self.parts,
-            self.parts[f"gradients_{(len(done) - 1) % 2}"],
-            1 / (loss_scale * len(done)),
+            self.parts[f"gradients_{(len(steps) - 1) % 2}"],
+            1 / (loss_scale * len(steps)),
         )
-        if result.applied:
+        if done.applied:
             state.applied_updates += 1
         else:
             state.loss_scale /= 2
-        state.step += len(done)
-        self._loaded = False
+        state.step += len(steps)
+        self._up_to_date = False
         return BatchDone(
-            batch,
-            done,
-            sum(loaded.kernels for loaded in loads),
-            sum(loaded.ready.compile_ms for loaded in loads),
-            result,
-            loss_scale,
-            begin,
-            time.monotonic_ns(),
+            batch=batch,
+            steps=steps,
+            kernels=sum(event.kernels for event in compilations),
+            compile_ms=sum(event.compiled.ms for event in compilations),
+            update=done,
+            loss_scale=loss_scale,
+            begin=begin,
+            end=time.monotonic_ns(),
         )
 
     def _drop_worker(self) -> None:
         if self._worker is not None:
             self._worker.stop()
-        self._worker, self._loaded = None, False
+        self._worker, self._up_to_date = None, False
 
 
 def _timeout(seconds: list[float]) -> float:
-    """What to wait for what took so long before."""
+    """Return how long to wait for something that took these times before."""
     if not seconds:
         return _FIRST_TIMEOUT
     return max(_LEAST_TIMEOUT, _PATIENCE * statistics.median(seconds[-50:]))

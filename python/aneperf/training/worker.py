@@ -1,72 +1,148 @@
-"""The child process that owns the device. It holds no state that a replacement could not rebuild."""
+"""The worker, a child process that owns the device: its messages, its loop, and the parent's handle on it.
+
+A worker holds nothing that another one could not rebuild: the state of training is shared memory.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import math
 import resource
 import sys
 import time
+from typing import TypeVar
 
 import msgspec
-import numpy as np
 
 from .. import device as devices
-from .._ane_native import Device
+from ..errors import AneError, CompileBudgetError, EvaluateError
+from ..kernels import TransformerConfig
+from ..kernels.schedule import Pipeline
+from ..runner.child import Child, ChildLost
 from ..runner.child_process import Parent
-from .messages import Command, Failed, Load, Ready, Setup, Step, Stepped
+from .accounting import Span
 from .models import parameter_shapes
-from .pipeline import StaticPipeline
-from .pipeline_ane import StaticAnePipeline
+from .pipeline import PIPELINES
 from .state import SharedState
 
-_PIPELINES: dict[str, type[StaticPipeline]] = {"static": StaticPipeline, "static-ane": StaticAnePipeline}
+
+class Setup(msgspec.Struct, frozen=True):
+    """The first message to a worker."""
+
+    model: TransformerConfig
+    separate_classifier: bool
+    device: str | None
+    pipeline: Pipeline
+    as_published: bool
+    state_descriptor: int
+
+
+class CompileKernels(msgspec.Struct, frozen=True, tag="compile"):
+    """Asks to compile the kernels with the current parameters."""
+
+
+class RunStep(msgspec.Struct, frozen=True, tag="step"):
+    """Asks to train the tokens in the shared state.
+
+    The set number `gradients` becomes the sum of the step's gradient and the set number `base`.
+    """
+
+    gradients: int
+    base: int | None
+    loss_scale: float
+
+
+class Compiled(msgspec.Struct, frozen=True, tag="compiled"):
+    """Answers first Setup, when the kernels without weights are compiled, and then CompileKernels."""
+
+    kernels: int
+    begin: int  # ns of time.monotonic_ns
+    end: int
+    compiles_used: int
+    compiles_left: int
+
+    @property
+    def ms(self) -> float:
+        """Duration of the compilation."""
+        return (self.end - self.begin) * 1e-6
+
+
+class StepReport(msgspec.Struct, frozen=True, tag="step done"):
+    """Answers RunStep."""
+
+    loss: float | None  # None if it is not finite
+    begin: int  # ns of time.monotonic_ns
+    end: int
+    spans: list[Span]
+    products: list[Span]
+    peak_bytes: int
+
+
+class Failed(msgspec.Struct, frozen=True, tag="failed"):
+    """Ends the worker: it cannot do what it was asked."""
+
+    error: str
+    message: str
+
+
+Command = CompileKernels | RunStep
+Answer = Compiled | StepReport | Failed
+_Answer = TypeVar("_Answer", Compiled, StepReport)
+
+# The engine may refuse a worn-out process and still accept another one.
+_ERRORS_OF_THE_PROCESS = (EvaluateError.__name__, CompileBudgetError.__name__)
 
 
 class Worker:
-    """A device with a pipeline on it, and the shared state it works on."""
+    """The device, a pipeline on it, and the shared state, inside the worker."""
 
     def __init__(self, setup: Setup) -> None:
         shapes = parameter_shapes(setup.model, setup.separate_classifier)
-        self._state = SharedState(shapes, setup.state_descriptor)
+        self._state = SharedState(shapes, setup.model.seq, setup.state_descriptor)
         self._device = devices.open(setup.device)
-        self._pipeline = _PIPELINES[setup.pipeline](
+        self._pipeline = PIPELINES[setup.pipeline](
             self._device, setup.model, self._state.parts["parameters"], as_published=setup.as_published
         )
 
-    def prepare(self) -> Ready:
-        """Compile what has no weights."""
+    def compile(self, *, with_weights: bool) -> Compiled:
+        """Compile the kernels that have weights, or those that have none."""
         begin = time.monotonic_ns()
-        return self._ready(self._pipeline.load_fixed(), begin)
+        kernels = self._pipeline.load() if with_weights else self._pipeline.load_fixed()
+        end = time.monotonic_ns()
+        used = self._device.compiles_used
+        return Compiled(kernels, begin, end, used, self._device.compile_budget.soft - used)
 
-    def load(self) -> Ready:
-        """Compile what has weights."""
-        begin = time.monotonic_ns()
-        return self._ready(self._pipeline.load(), begin)
-
-    def step(self, command: Step) -> Stepped:
-        """Run one sequence."""
+    def step(self, command: RunStep) -> StepReport:
+        """Train one sequence, forward and backward."""
+        parts, tokens = self._state.parts, self._state.tokens
         self._pipeline.take_spans()
         begin = time.monotonic_ns()
         loss = self._pipeline.step(
-            np.array(command.tokens),
-            np.array(command.targets),
-            self._state.parts[f"gradients_{command.gradients}"],
-            base=None if command.base is None else self._state.parts[f"gradients_{command.base}"],
+            tokens[:-1],
+            tokens[1:],
+            parts[f"gradients_{command.gradients}"],
+            base=None if command.base is None else parts[f"gradients_{command.base}"],
             loss_scale=command.loss_scale,
         )
         end = time.monotonic_ns()
         spans, products = self._pipeline.take_spans()
-        return Stepped(loss if math.isfinite(loss) else None, begin, end, spans, products, _peak_bytes())
-
-    def _ready(self, compiled: int, begin: int) -> Ready:
-        end = time.monotonic_ns()
-        used = self._device.compiles_used
-        left = self._device.compile_budget.soft - used
-        return Ready(_kind(self._device), compiled, begin, end, used, left)
+        return StepReport(loss if math.isfinite(loss) else None, begin, end, spans, products, _peak_bytes())
 
 
-def _kind(device: Device) -> str:
-    return devices.info(device).device
+def serve(parent: Parent) -> None:
+    """Answer the parent's messages until it ends this process."""
+    commands: msgspec.json.Decoder[Command] = msgspec.json.Decoder(Command)
+    try:
+        worker = Worker(parent.receive(msgspec.json.Decoder(Setup)))
+        parent.send(worker.compile(with_weights=False))
+        while True:
+            command = parent.receive(commands)
+            if isinstance(command, RunStep):
+                parent.send(worker.step(command))
+            else:
+                parent.send(worker.compile(with_weights=True))
+    except Exception as error:
+        parent.send(Failed(type(error).__name__, str(error)))
 
 
 def _peak_bytes() -> int:
@@ -74,14 +150,68 @@ def _peak_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def serve(parent: Parent) -> None:
-    """Do what the parent asks for until it ends this process."""
-    commands: msgspec.json.Decoder[Command] = msgspec.json.Decoder(Command)
-    try:
-        worker = Worker(parent.receive(msgspec.json.Decoder(Setup)))
-        parent.send(worker.prepare())
-        while True:
-            command = parent.receive(commands)
-            parent.send(worker.load() if isinstance(command, Load) else worker.step(command))
-    except Exception as error:
-        parent.send(Failed(type(error).__name__, str(error)))
+class TrainingError(AneError):
+    """Training cannot continue."""
+
+
+class WorkerProcess:
+    """A worker, as the parent sees it.
+
+    Every call raises TrainingError, or ChildLost if the worker died or does not answer: then another one can
+    take over.
+    """
+
+    def __init__(self, setup: Setup) -> None:
+        answers: msgspec.json.Decoder[Answer] = msgspec.json.Decoder(Answer)
+        try:
+            self._child = Child(
+                "aneperf.training.worker:serve", answers, descriptors=[setup.state_descriptor]
+            )
+        except OSError as error:
+            raise TrainingError(f"a worker cannot be started: {error}") from error
+        self._prepared: Compiled | None = None
+        # If the worker is dead already, the next call raises.
+        with contextlib.suppress(ChildLost):
+            self._child.send(setup)
+
+    @property
+    def pid(self) -> int:
+        """Number of the process."""
+        return self._child.pid
+
+    def prepared(self, timeout: float) -> Compiled:
+        """Wait until the device is open and the kernels without weights are compiled."""
+        if self._prepared is None:
+            self._prepared = self._receive(Compiled, timeout)
+        return self._prepared
+
+    def compile(self, timeout: float) -> Compiled:
+        """Compile the kernels with the current parameters."""
+        self.prepared(timeout)
+        self._child.send(CompileKernels())
+        return self._receive(Compiled, timeout)
+
+    def step(self, step: RunStep, timeout: float) -> StepReport:
+        """Train the tokens in the shared state."""
+        self._child.send(step)
+        return self._receive(StepReport, timeout)
+
+    def kill(self) -> None:
+        """End the process from any thread; calls that wait for it raise ChildLost."""
+        self._child.kill()
+
+    def stop(self) -> None:
+        """End the process and free its resources."""
+        self._child.stop()
+
+    def _receive(self, kind: type[_Answer], timeout: float) -> _Answer:
+        try:
+            answer = self._child.receive(timeout)
+        except TimeoutError:
+            raise ChildLost(f"it did not answer within {timeout:.0f} s") from None
+        if isinstance(answer, Failed):
+            reason = f"{answer.error}: {answer.message}"
+            raise ChildLost(reason) if answer.error in _ERRORS_OF_THE_PROCESS else TrainingError(reason)
+        if not isinstance(answer, kind):
+            raise ChildLost(f"it answered with {type(answer).__name__}")
+        return answer
