@@ -74,7 +74,7 @@ def thorough(pytestconfig: pytest.Config) -> bool:
 
 @pytest.fixture(scope="session")
 def device(pytestconfig: pytest.Config) -> aneperf.Device:
-    """The device under test."""
+    """Open the device under test."""
     # The real engine's compiler has a budget of its own, which is not ours to lift.
     budget = None if on_engine(pytestconfig) else NO_BUDGET
     return aneperf.open(pytestconfig.getoption("--device"), compile_budget=budget)
@@ -89,19 +89,19 @@ def _within_the_compile_budget(request: pytest.FixtureRequest) -> None:
 
 @pytest.fixture(scope="session")
 def emulator() -> aneperf.Device:
-    """The emulator, for tests of what only the emulator does."""
+    """Open the emulator, for tests of what only the emulator does."""
     return aneperf.open("emulator:h16", compile_budget=NO_BUDGET)
 
 
 @pytest.fixture(scope="session")
 def plain() -> aneperf.Device:
-    """The emulator without the engine's departures from IEEE fp16."""
+    """Open the emulator without the engine's departures from IEEE fp16."""
     return aneperf.open("emulator:none", compile_budget=NO_BUDGET)
 
 
 @pytest.fixture(scope="session")
 def engine_opens() -> bool:
-    """Whether open("ane") gives a device here: a Mac, or a build with the stand-in."""
+    """Tell whether open("ane") gives a device here: a Mac, or a build with the stand-in."""
     try:
         aneperf.open("ane")
     except aneperf.DeviceUnavailable:

@@ -1,4 +1,4 @@
-"""Code that tests share. No test imports a test."""
+"""Hold the code that tests share."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Products for tests of the bridge, and names of weight files that it refuses."""
+"""Define products for tests of the bridge, and names of weight files that it refuses."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from support.programs import normal_halves
 
 
 def assert_same(got, expected):
-    """The same outputs with the same bits."""
+    """Check that outputs have the same names, types, shapes and bits."""
     assert got.keys() == expected.keys()
     for name in got:
         assert (got[name].dtype, got[name].shape) == (expected[name].dtype, expected[name].shape)
@@ -15,7 +15,7 @@ def assert_same(got, expected):
 
 
 def product(weight):
-    """y = weight x, with weight [C, C, 1, 1] and x [1, C, 1, 32]."""
+    """Return the program y = weight x, with weight [C, C, 1, 1] and x [1, C, 1, 32]."""
     b = mil.Builder()
     b.output("y", mil.conv(b.input("x", (1, weight.shape[0], 1, 32)), weight))
     return b.build()
@@ -32,7 +32,7 @@ PROGRAM = product(WEIGHTS[0])
 
 OUTSIDE = Path("/tmp/aneperf_escape")
 
-# Each with a part of the message.
+# Each name with a part of the message.
 HOSTILE = {
     "../escape": "must begin with @model_path/",
     f"{OUTSIDE}": "must begin with @model_path/",
@@ -58,5 +58,5 @@ HOSTILE = {
     PATH.replace("weights", "Weights"): "in its place",
     f"{PATH}/w.bin": "in its place",
 }
-# Those that MIL text can name, and that are refused for themselves.
+# Names that MIL text can spell, and that are refused for themselves.
 NAMED = [path for path in HOSTILE if path.isprintable() and "\\" not in path and "weight_0" not in path]

@@ -1,4 +1,4 @@
-"""Quantized operands, and the exact products of their integers."""
+"""Define quantized operands, and the exact products of their integers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from support import oracle
 
 
 class Quantized(NamedTuple):
-    """q of int8 or uint8 that stands for (q - zero_point) scale; one of each, or one for each index."""
+    """Hold q, int8 or uint8, which means (q - zero_point) scale; both are scalars, or one a channel."""
 
     q: NDArray[Any]
     scale: Any
@@ -21,7 +21,7 @@ class Quantized(NamedTuple):
     axis: int | None = None
 
     def activation(self, port: mil.Tensor) -> mil.Tensor:
-        """From a port that holds q in fp16."""
+        """Return the dequantized tensor of a port that holds q in fp16."""
         dtype: Any = self.q.dtype.name
         zero_point = self._zero_point()
         return mil.dequantize(
@@ -36,7 +36,7 @@ class Quantized(NamedTuple):
         return self.q.astype(np.float16)
 
     def differences(self) -> oracle.Array:
-        """q - zero_point: float64 holds them, and all their sums here, exactly."""
+        """Return q - zero_point in float64, which holds these and all their sums here exactly."""
         return self.q - oracle.along(self.zero_point, self.axis, self.q.ndim)
 
     def _zero_point(self) -> NDArray[Any]:
@@ -56,7 +56,7 @@ def product(
     bias: NDArray[np.float16] | None = None,
     overflow: float = oracle.PRODUCT_OVERFLOW,
 ) -> NDArray[np.float16]:
-    """One scaling of the exact sums in fp32, the bias, and one rounding to fp16.
+    """Return the exact sums, scaled once in fp32, with the bias, and rounded once to fp16.
 
     `multiply` is of the differences, as an oracle gives it; the weight's scales lie along the result's
     `output_axis`.

@@ -1,8 +1,8 @@
-"""Programs, and the same damaged at random: what each of them gives.
+"""Evaluate programs, and copies of them damaged at random.
 
     python -m support.mutations COUNT RESULTS.json
 
-saves all outcomes, to compare runs under other settings.
+saves what each gives, to compare runs under other settings.
 """
 
 import hashlib
@@ -108,7 +108,7 @@ def mutate(rng, text):
 
 
 def outcome(device, text, weights):
-    """The refusal, or a digest of the outputs; any other end is a failure."""
+    """Return the refusal, or a digest of the outputs. Nothing else may happen."""
     try:
         program = device.compile(text, weights)
         dtypes = {"fp16": np.float16, "fp32": np.float32}

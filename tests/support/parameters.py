@@ -1,4 +1,4 @@
-"""Parameters of tests."""
+"""Mark parameters of tests."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The same work in other processes: with other settings, or after a fork."""
+"""Do work in other processes: with other settings, or after a fork."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ from support import environment
 
 
 def results_with(folder, **variables):
-    """The varied programs' outputs in a process of their own."""
+    """Return the varied programs' outputs in a process with these environment variables."""
     path = folder / "results.npz"
     command = [sys.executable, "-m", "support.programs", path]
     subprocess.run(command, check=True, timeout=120, env=environment(**variables))
@@ -23,7 +23,7 @@ def results_with(folder, **variables):
 
 
 def in_a_fork(work):
-    """The exit code of a child that calls `work`: 0 if it returns; None if it hangs."""
+    """Return the exit code of a forked child that calls `work`: 0 if it returns, None if it hangs."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # threads are what is tested here
         child = os.fork()

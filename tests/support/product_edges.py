@@ -1,4 +1,4 @@
-"""Products whose extents lie around the edges of tiles, blocks and vectors, by every path that computes them.
+"""Evaluate products with extents around the edges of tiles, blocks and vectors, on every path.
 
     python -m support.product_edges EVERY RESULTS.npz
 
@@ -21,7 +21,7 @@ from support import oracle
 from support.integers import Quantized, full_range, product
 from support.programs import NO_BUDGET, evaluate, normal_halves
 
-# Rows of a block are 4, 6 or 8, its columns 8, 16 or 32, tiles are 64 to 256, sums are cut every 512 terms.
+# A block has 4, 6 or 8 rows and 8, 16 or 32 columns, a tile 64 to 256; sums are split every 512 terms.
 ROWS = [*range(1, 10), 12, 13, 16, 17, 31, 63, 64, 65, 127, 255, 256, 257, 521]
 COLUMNS = [*range(1, 10), 15, 16, 17, 24, 31, 32, 33, 47, 48, 49, 63, 64, 65, 127, 129, 255, 256, 257, 521]
 TERMS = [1, 2, 3, 31, 32, 33, 127, 511, 512, 513, 1024, 1031, 2049]
@@ -73,7 +73,7 @@ def product_cases(rows: int, terms: int, columns: int) -> dict[str, Case]:
 
 
 def conv_cases(rows: int, terms: int, columns: int) -> dict[str, Case]:
-    """Windows of 3x3: a sum has 9 terms a channel."""
+    """Return convolutions with windows of 3x3, which have 9 terms a channel."""
     channels = -(-terms // 9)
     x, weight = normal_halves(4, (1, channels, 5, columns)), normal_halves(5, (rows, channels, 3, 3), 0.1)
     same = {"pad": (1, 1, 1, 1)}

@@ -1,6 +1,6 @@
-"""Running programs on arrays in one line; and a varied set of programs, to compare runs under other settings.
+"""Build and run programs in one line, and define a varied set, to compare runs under other settings.
 
-    python programs.py RESULTS.npz
+    python -m support.programs RESULTS.npz
 
 evaluates the varied set and saves every output.
 """
@@ -23,7 +23,7 @@ Build = Callable[..., "mil.Tensor | tuple[mil.Tensor, ...]"]
 
 
 def build(define: Build, *arrays: NDArray[Any]) -> mil.Program:
-    """A program of inputs x0, x1, ... of the types of `arrays`; `define` returns its outputs y0, y1, ..."""
+    """Return a program with an input x0, x1, ... for each array; `define` returns its outputs y0, y1, ..."""
     b = mil.Builder()
     dtypes = {np.dtype(np.float16): "fp16", np.dtype(np.float32): "fp32"}
     results = define(*(b.input(f"x{i}", array.shape, dtypes[array.dtype]) for i, array in enumerate(arrays)))
@@ -42,7 +42,7 @@ def evaluate(device: aneperf.Device, define: Build, *arrays: NDArray[Any]) -> tu
 
 
 def any_halves(seed: int, shape: tuple[int, ...]) -> NDArray[np.float16]:
-    """Every fp16 but NaN is as likely: all magnitudes, subnormals, zeros and infinities."""
+    """Return any fp16 but NaN, all as likely: every magnitude, subnormals, zeros and infinities."""
     random = np.random.default_rng(seed)
     array = random.integers(0, 1 << 16, shape, np.uint16).view(np.float16)
     rare = random.choice(np.array([0.0, -0.0, np.inf, -np.inf, 65504.0, 6e-8], np.float16), shape)
@@ -75,8 +75,8 @@ def _decomposed_attention(x: mil.Tensor) -> mil.Tensor:
     return mil.matmul(mil.softmax(scores), x)
 
 
-# By name: what to compute, and the shape of its input, which will be normal numbers. Each of PRODUCTS is one
-# operation of matrix products, CHAINS are several, and VECTORS have none.
+# What to compute, and the shape of its input of normal numbers, by name. Each of PRODUCTS is one product,
+# CHAINS have several, and VECTORS none.
 CONV_WEIGHT = normal_halves(0, (200, 96, 3, 3), 0.03)
 GROUPED_WEIGHT = normal_halves(1, (96, 24, 2, 3), 0.1)
 LINEAR_WEIGHT, LINEAR_BIAS = normal_halves(2, (130, 300), 0.1), normal_halves(3, (130,))
@@ -185,7 +185,7 @@ def input_of(name: str) -> NDArray[np.float16]:
 
 
 def compile_varied(device: aneperf.Device) -> dict[str, tuple[aneperf.Program, NDArray[np.float16]]]:
-    """Programs with their input, by name."""
+    """Return the varied programs with their inputs, by name."""
     return {
         name: (build(define, input_of(name)).compile(device), input_of(name))
         for name, (define, _) in VARIED.items()

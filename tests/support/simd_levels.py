@@ -1,4 +1,4 @@
-"""The SIMD levels of this machine's architecture."""
+"""Name the SIMD levels of this machine's architecture."""
 
 import platform
 

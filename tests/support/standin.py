@@ -1,4 +1,4 @@
-"""The stand-in for Apple's framework, as tests see it: what is alive in it, its faults, and its methods.
+"""Drive the stand-in for Apple's framework: what is alive in it, its faults, and its methods.
 
 A pytest plugin. Its fixtures skip where the build has no stand-in.
 """
@@ -50,7 +50,7 @@ _METHODS: dict[str, tuple[Any, ...]] = {
 
 
 class Alive(NamedTuple):
-    """What the framework holds for this process."""
+    """Count what the framework holds for this process."""
 
     surfaces: int
     models: int
@@ -60,7 +60,7 @@ class Alive(NamedTuple):
 
 
 class Standin:
-    """The C interface of tests/ane_framework/standin.h, and the framework's classes."""
+    """Wrap the C interface of tests/ane_framework/standin.h, and the framework's classes."""
 
     def __init__(self) -> None:
         self._library = ctypes.CDLL(str(LIBRARY))
@@ -125,7 +125,7 @@ class Standin:
             self.send(pool, "release", returns=None)
 
     def reread_environment(self) -> None:
-        """GNUstep asks for variables once, of which TMP is the one that matters here."""
+        """Let GNUstep see a changed TMP: it reads the environment once."""
         arguments = (ctypes.c_char_p * 2)(b"python", None)
         variables = _ID.in_dll(ctypes.CDLL(None), "environ")
         selector = "initializeWithArguments:count:environment:"
@@ -133,7 +133,7 @@ class Standin:
             self.send("NSProcessInfo", selector, arguments, ctypes.c_int(1), variables, returns=None)
 
     def to_object(self, value: Any) -> int:
-        """The Objective-C object of a plain value, for ever."""
+        """Return the Objective-C object of a plain value; it is never freed."""
         text = plistlib.dumps(value)
         with self.pool():
             data = self.send(
@@ -169,7 +169,7 @@ class Standin:
             self._library.method_setImplementation(method, _ID(original))
 
     def replaced(self, name: str, replacement: Callable[..., Any]) -> AbstractContextManager[None]:
-        """The method is `replacement(call, *arguments)` meanwhile; call() runs the original."""
+        """Replace a method meanwhile by `replacement(call, *arguments)`; call() runs the original."""
         prototype = ctypes.CFUNCTYPE(_METHODS[name][0], _ID, _ID, *_METHODS[name][1:])
         original = prototype(self._library.method_getImplementation(self._method(name)))
         hook = prototype(
@@ -181,12 +181,12 @@ class Standin:
         return self._implemented(name, ctypes.cast(hook, _ID))
 
     def raising(self, name: str) -> AbstractContextManager[None]:
-        """The method raises an NSInvalidArgumentException, as one does that a class should override."""
+        """Let a method raise meanwhile the NSInvalidArgumentException of an abstract one."""
         abstract = self._library.method_getImplementation(self._method("-[NSString length]"))
         return self._implemented(name, _ID(abstract))
 
     def attributes(self, edit: Callable[[Any], Any]) -> AbstractContextManager[None]:
-        """modelAttributes are what `edit` makes of them."""
+        """Change modelAttributes by `edit` meanwhile."""
         return self.replaced(
             "-[_ANEInMemoryModel modelAttributes]", lambda call: self.to_object(edit(self.to_value(call())))
         )
@@ -203,7 +203,7 @@ class Standin:
 
 @pytest.fixture
 def standin(capfd: pytest.CaptureFixture[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standin]:
-    """The stand-in as after its start, with a temporary folder of its own and no limit of compiles.
+    """Return the stand-in as after its start, with a temporary folder of its own and no limit of compiles.
 
     A test must leave it as it was, and print nothing.
     """
@@ -229,4 +229,5 @@ def standin(capfd: pytest.CaptureFixture[str], tmp_path_factory: pytest.TempPath
 
 @pytest.fixture
 def ane(standin: Standin) -> aneperf.Device:
+    """Open the engine of the stand-in."""
     return aneperf.open("ane", compile_budget=NO_BUDGET)

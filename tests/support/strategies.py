@@ -1,4 +1,4 @@
-"""Random convolutions and matrix products."""
+"""Draw random convolutions and matrix products."""
 
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as nps
@@ -12,7 +12,7 @@ def pairs(largest):
 
 @st.composite
 def convolutions(draw, batches, pad_types):
-    """The shapes of x and of the weight, and conv's arguments."""
+    """Draw the shapes of x and of the weight, and conv's arguments."""
     groups = draw(st.integers(1, 4))
     inputs, outputs = groups * draw(st.integers(1, 5)), groups * draw(st.integers(1, 5))
     kernel, strides, dilations = draw(pairs(5)), draw(pairs(3)), draw(pairs(3))
@@ -30,7 +30,7 @@ def convolutions(draw, batches, pad_types):
 
 @st.composite
 def products(draw):
-    """The shapes of x and y for matmul, and which are transposed; batch axes broadcast both ways."""
+    """Draw the shapes of x and y for matmul, and which are transposed; batch axes broadcast both ways."""
     batches = draw(nps.mutually_broadcastable_shapes(num_shapes=2, max_dims=3, max_side=4)).input_shapes
     rows, inner, columns = (draw(st.integers(1, 20)) for _ in range(3))
     transposed = draw(st.tuples(st.booleans(), st.booleans()))

@@ -1,4 +1,4 @@
-"""Small training runs."""
+"""Define small training runs."""
 
 from dataclasses import replace
 from functools import cache
@@ -36,6 +36,7 @@ def copied(parameters: Parameters) -> Parameters:
 
 @cache
 def undisturbed(device_name: str, config: TrainingConfig = CONFIG) -> tuple[list[float], Parameters]:
+    """Return the losses and the trained parameters of a run that nothing disturbs."""
     with trainer(device_name, config) as run:
         losses = [event.loss for event in run.run() if isinstance(event, StepDone)]
         return losses, copied(run.parts["parameters"])
