@@ -194,6 +194,24 @@ def test_an_interrupt_keeps_what_was_finished(device: FakeDevice, run: Any, tmp_
     assert "Interrupted" in result.notes[0]
 
 
+@pytest.mark.parametrize(
+    ("failure", "code", "message"),
+    [
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (MemoryError(), 2, "MemoryError"),
+        (OSError(5, "Input/output error"), 2, "[Errno 5] Input/output error"),
+    ],
+)
+def test_no_failure_shows_a_traceback(
+    run: Any, monkeypatch: pytest.MonkeyPatch, failure: BaseException, code: int, message: str
+) -> None:
+    def fail(*args: Any, **kwargs: Any) -> None:
+        raise failure
+
+    monkeypatch.setattr("aneperf.device.open", fail)
+    assert run("info") == Outcome(code, "", f"aneperf: {message}\n")
+
+
 def test_an_interrupt_before_the_first_row(device: FakeDevice, run: Any) -> None:
     device.outcomes = {"1x conv 4ch sp4": KeyboardInterrupt()}
     assert run("peak").code == 130

@@ -77,7 +77,7 @@ def test_the_readme_has_every_verb() -> None:
         (["--fast"], "'aneperf --help'"),
         (["peak", "--buget", "3"], "--budget"),
         (["peak", "--budget", "long"], "'long' is not a valid float"),
-        (["peak", "--budget"], "--budget"),
+        (["peak", "--budget"], "option '--budget' requires an argument. Try 'aneperf peak --help'."),
         (["peak", "--ports", "int8"], "'int8' is not one of 'fp32', 'fp16'. Try 'aneperf peak --help'."),
         (["peak", "x"], "unexpected extra argument"),
         (["compare"], "missing argument 'FILE'"),

@@ -225,8 +225,8 @@ def test_ctrl_c_leaves_the_finished_rows(tmp_path: Path, whole_group: bool, time
     ]
     result = Result.load(saved)
     assert keys(result) == [*GOOD, ("made-up/hangs/1", "ok")]
-    assert result.notes == ("Interrupted: only the rows finished before are here.",)
-    assert "Interrupted: only the rows finished before are here." in out
+    assert result.notes == ("Interrupted: only the finished rows are here.",)
+    assert "Interrupted: only the finished rows are here." in out
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mark", "suite.json"]
 
 

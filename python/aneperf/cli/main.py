@@ -1,4 +1,4 @@
-"""The `aneperf` command: its verbs by section, and what ends it."""
+"""The `aneperf` command: its verbs by section, its errors and its exit codes."""
 
 import os
 import sys
@@ -47,11 +47,11 @@ class _Verbs(click.Group):
         longest = max(map(len, self.commands))
         for title, verbs in SECTIONS.items():
             with formatter.section(title):
-                formatter.write_dl([(f"{verb.name:{longest}}", _summary(verb)) for verb in verbs])
+                formatter.write_dl([(f"{verb.name:{longest}}", _first_paragraph(verb)) for verb in verbs])
         click.Command.format_options(self, context, formatter)
 
 
-def _summary(verb: click.Command) -> str:
+def _first_paragraph(verb: click.Command) -> str:
     return (verb.help or "").partition("\n\n")[0]
 
 
@@ -95,8 +95,8 @@ def app(context: click.Context) -> None:
 def main() -> None:
     """Run the command and exit.
 
-    The exit code is 0, 1 for rows in error, 2 for what cannot be done, 130 after Ctrl-C, or 141 where the
-    reader of the output has gone.
+    The exit code is 0; 1 for rows in error; 2 if the command cannot do what was asked; 130 after Ctrl-C; 141
+    if the reader of the output has gone.
     """
     # A closed stream is None, and print() would take standard output in standard error's place.
     for stream in (sys.stdout, sys.stderr):
@@ -120,10 +120,10 @@ def _run() -> int:
     except click.exceptions.Exit as end:
         return end.exit_code
     except click.UsageError as error:
-        verb = error.ctx.command_path if error.ctx else "aneperf"
         message = error.format_message()
         stop = "" if message.endswith((".", "?")) else "."
-        say(f"{message[:1].lower()}{message[1:]}{stop} Try '{verb} --help'.")
+        verb = "".join(f" {word}" for word in sys.argv[1:2] if word in app.commands)
+        say(f"{message[:1].lower()}{message[1:]}{stop} Try 'aneperf{verb} --help'.")
     except BrokenPipeError:
         return PIPE_CLOSED
     except KeyboardInterrupt:

@@ -75,7 +75,7 @@ def _measure(probe: Probe, arguments: Mapping[str, Any], device: Device) -> tupl
         try:
             return probe.run(device, progress=report, **arguments), False
         except KeyboardInterrupt:
-            note = "Interrupted: only the rows finished before are here."
+            note = "Interrupted: only the finished rows are here."
             environment = devices.info(device)
             return Result(probe=probe.name, environment=environment, rows=tuple(rows), notes=(note,)), True
 
