@@ -21,9 +21,9 @@ from .terminal import FAILED, write
     ]
 )
 def lint(file: str, chip: str) -> int:
-    """Check a MIL program for operations that fail, are slow or give wrong numbers.
+    """Find what fails, is slow or gives wrong numbers in a MIL program.
 
-    Exits with 1 if one fails.
+    Exits with 1 if an operation fails on the chip.
     """
     from ..files import read_whole
     from ..linter import lint

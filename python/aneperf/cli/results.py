@@ -21,9 +21,9 @@ _RESULT = click.Argument(["file"], type=FILE, metavar="FILE")
     ]
 )
 def compare(file: str, other: str, fail_if_slower: bool, output: str | None) -> int:
-    """Compare a result with another, or with a chip's published figures.
+    """Compare a result with another or with published figures.
 
-    FILE is a result saved with -o, and CHIP a name such as 'M4 Max'.
+    FILE is a result saved with -o, and CHIP names a chip with published figures, such as 'M4 Max'.
     """
     from ..report.comparison_table import lay_out_comparison
     from ..results import Result
