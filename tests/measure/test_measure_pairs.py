@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from aneperf.errors import ArgumentError
-from aneperf.measure import Statistics, measure_interleaved, ratio, subtract, summarise
+from aneperf.measure import Statistics, measure_interleaved, ratio
 from support.fakes import FakeClock
 
 MS = 1_000_000
@@ -37,38 +37,12 @@ def around(median: float, seed: int) -> Iterator[float]:
         yield from (median * np.exp(0.02 * random.standard_normal(64))).tolist()
 
 
-def test_difference_of_medians() -> None:
-    difference = subtract(statistics(1.0, 0.97, 1.04), statistics(0.1, 0.06, 0.13))
-    assert difference.value == pytest.approx(0.9)
-    assert difference.ci_low == pytest.approx(0.9 - math.hypot(0.03, 0.03))
-    assert difference.ci_high == pytest.approx(0.9 + math.hypot(0.04, 0.04))
-    assert difference.excludes(0)
-
-
-def test_a_difference_within_the_uncertainty_is_not_resolved() -> None:
-    difference = subtract(statistics(0.11, 0.1, 0.12), statistics(0.1, 0.09, 0.11))
-    assert difference.value == pytest.approx(0.01)
-    assert not difference.excludes(0)
-
-
 def test_without_intervals_there_is_no_interval() -> None:
     known, unknown = statistics(2.0, 1.9, 2.1), statistics(1.0, None, None)
-    for estimate in (subtract(known, unknown), subtract(unknown, known), ratio(known, unknown)):
+    for estimate in (ratio(known, unknown), ratio(unknown, known)):
         assert (estimate.ci_low, estimate.ci_high) == (None, None)
         assert not estimate.excludes(0)
-    assert subtract(known, unknown).value == 1.0
     assert ratio(known, unknown).value == 2.0
-
-
-def test_difference_holds_the_true_one() -> None:
-    random = np.random.default_rng(1)
-    missed = 0
-    for _ in range(400):
-        times, floor = (
-            summarise(median * np.exp(0.1 * random.standard_normal(100))) for median in (1.0, 0.8)
-        )
-        missed += subtract(times, floor).excludes(0.2)
-    assert missed <= 0.06 * 400
 
 
 def test_ratio_excludes_one_exactly_if_the_intervals_do_not_meet() -> None:

@@ -9,7 +9,8 @@ from aneperf.kernels.conv_stack import PUBLISHED, ConvStack
 from aneperf.probes.peak import peak
 from aneperf.results import Result
 from aneperf.runner import run as run_module
-from aneperf.runner.progress import Budget, Step
+from aneperf.runner.measured import Measured
+from aneperf.runner.progress import Budget, Progress
 from support.fakes import FakeClock, FakeDevice, FakeStack, TickingClock
 
 STACKS = [FakeStack(channels=4, depth=depth, width=4) for depth in (1, 2, 3, 4)]
@@ -201,7 +202,7 @@ def test_keys_tell_areas_apart() -> None:
 
 
 def test_progress_tells_every_step() -> None:
-    steps: list[Step] = []
+    steps: list[Progress] = []
     result = run(FakeDevice(), progress=steps.append)
     assert [(step.done, step.total) for step in steps] == [(done, 4) for done in range(5)]
     assert [step.doing for step in steps] == [*(stack.name for stack in STACKS), ""]
@@ -209,7 +210,7 @@ def test_progress_tells_every_step() -> None:
 
 
 def test_the_published_configurations_are_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_module, "time_kernel", lambda *arguments: {"status": "ok"})
+    monkeypatch.setattr(run_module, "time_together", lambda *arguments: [Measured("ok")])
     rows = peak(FakeDevice()).rows  # type: ignore[arg-type]
     assert [row.params["config"] for row in rows] == [stack.name for stack in PUBLISHED]
     assert [row.params["config"] for row in rows][4] == "128x conv 512ch sp64"

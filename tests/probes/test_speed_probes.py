@@ -1,7 +1,6 @@
-"""int8, latency, ports, dispatch, sweep and qos: rows, keys and what becomes of failures."""
+"""int8, latency, ports, dispatch, and sweep: rows, keys and what becomes of failures."""
 
 import json
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -10,24 +9,12 @@ import pytest
 import aneperf
 from aneperf.errors import ArgumentError, CompileBudgetError, CompileError, EvaluateError
 from aneperf.kernels import ConvStack, QuantizedStack
-from aneperf.probes.sweep import CHANNELS, DEPTH, SPATIAL, measure_stacks, parse_values
 from aneperf.results import Result
-from aneperf.runner.progress import Step
-from support.child_probes import ticking_stacks
-from support.fakes import FakeDevice, TickingClock, fake_text, with_fake_kernels
+from aneperf.runner.progress import Progress
+from support.fakes import FakeDevice, TickingClock, fake_text, run_probe
 
 SMALL = QuantizedStack(channels=4, depth=2, height=4, width=4)
 IN_FP16 = ConvStack(channels=4, depth=2, height=4, width=4, port_dtype="fp16")
-
-
-@pytest.fixture
-def device(monkeypatch: pytest.MonkeyPatch) -> FakeDevice:
-    with_fake_kernels(monkeypatch)
-    return FakeDevice()
-
-
-def run(probe: Callable[..., Result], device: FakeDevice, **options: Any) -> Result:
-    return probe(device, **{"budget": 8.0, "clock": device.clock, **options})
 
 
 PROBES: dict[str, tuple[Callable[..., Result], dict[str, Any], list[ConvStack]]] = {
@@ -56,11 +43,11 @@ def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def test_rows(device: FakeDevice, name: str) -> None:
+def test_rows(fake: FakeDevice, name: str) -> None:
     probe, options, stacks = PROBES[name]
     for place, stack in enumerate(stacks):
-        device.times[fake_text(stack)] = lambda call, place=place: 100_000 * (place + 1)  # type: ignore[misc]
-    result = run(probe, device, **options)
+        fake.times[fake_text(stack)] = lambda call, place=place: 100_000 * (place + 1)  # type: ignore[misc]
+    result = run_probe(probe, fake, **options)
     assert result.probe == name
     assert [row.key for row in result] == KEYS[name]
     timed = result.rows[: len(stacks)]
@@ -74,14 +61,14 @@ def test_rows(device: FakeDevice, name: str) -> None:
         assert row.metrics["compile_ms"] == 12
         assert "load_ms" not in row.metrics
         assert row.durations_ns
-    assert not any(program.loaded for program in device.programs)
-    assert len(device.programs) == len(stacks)
+    assert not any(program.loaded for program in fake.programs)
+    assert len(fake.programs) == len(stacks)
 
 
-def test_a_wrong_answer_is_an_error_row(device: FakeDevice, name: str) -> None:
+def test_a_wrong_answer_is_an_error_row(fake: FakeDevice, name: str) -> None:
     probe, options, stacks = PROBES[name]
-    device.outcomes = {fake_text(stacks[1]): 3.0}
-    result = run(probe, device, **options)
+    fake.outcomes = {fake_text(stacks[1]): 3.0}
+    result = run_probe(probe, fake, **options)
     assert [row.status for row in result.rows[: len(stacks)]] == ["ok", "error"] + ["ok"] * (len(stacks) - 2)
     assert "wrong output: relative error 2, where rounding explains" in str(result.rows[1].reason)
     assert not {"tflops", "ratio"} & set(result.rows[1].metrics)
@@ -95,92 +82,92 @@ def test_a_wrong_answer_is_an_error_row(device: FakeDevice, name: str) -> None:
     ],
 )
 def test_a_refusal_is_a_row_and_the_probe_goes_on(
-    device: FakeDevice, name: str, failure: Exception, status: str
+    fake: FakeDevice, name: str, failure: Exception, status: str
 ) -> None:
     probe, options, stacks = PROBES[name]
-    device.outcomes = {fake_text(stacks[0]): failure}
-    result = run(probe, device, **options)
+    fake.outcomes = {fake_text(stacks[0]): failure}
+    result = run_probe(probe, fake, **options)
     assert [row.status for row in result.rows[: len(stacks)]] == [status] + ["ok"] * (len(stacks) - 1)
     assert result.rows[0].reason == str(failure)
     assert any("new process" in note for note in result.notes) == (status == "skipped")
 
 
-def test_a_failing_evaluation_is_an_error_and_unloads(device: FakeDevice, name: str) -> None:
+def test_a_failing_evaluation_is_an_error_and_unloads(fake: FakeDevice, name: str) -> None:
     def fail(call: int) -> int:
         raise EvaluateError("[evaluate] status 0x1d")
 
     probe, options, stacks = PROBES[name]
-    device.times[fake_text(stacks[1])] = fail
-    result = run(probe, device, **options)
+    fake.times[fake_text(stacks[1])] = fail
+    result = run_probe(probe, fake, **options)
     assert [row.status for row in result.rows[: len(stacks)]] == ["ok", "error"] + ["ok"] * (len(stacks) - 2)
     assert result.rows[1].reason == "[evaluate] status 0x1d"
     assert "ratio" not in result.rows[1].metrics
-    assert not any(program.loaded for program in device.programs)
+    assert not any(program.loaded for program in fake.programs)
 
 
-def test_an_interrupt_keeps_what_was_finished(device: FakeDevice, name: str) -> None:
+def test_an_interrupt_keeps_what_was_finished(fake: FakeDevice, name: str) -> None:
     def interrupt(call: int) -> int:
         raise KeyboardInterrupt
 
     probe, options, stacks = PROBES[name]
-    device.times = {fake_text(stacks[-1]): interrupt}
-    steps: list[Step] = []
+    fake.times = {fake_text(stacks[-1]): interrupt}
+    steps: list[Progress] = []
     with pytest.raises(KeyboardInterrupt):
-        run(probe, device, progress=steps.append, **options)
+        run_probe(probe, fake, progress=steps.append, **options)
     together = name in ("int8", "ports", "dispatch")  # of which none is finished
     assert len([step.row for step in steps if step.row]) == (0 if together else len(stacks) - 1)
-    assert not any(program.loaded for program in device.programs)
+    assert not any(program.loaded for program in fake.programs)
 
 
-def test_progress(device: FakeDevice, name: str) -> None:
+def test_progress(fake: FakeDevice, name: str) -> None:
     probe, options, stacks = PROBES[name]
-    steps: list[Step] = []
-    result = run(probe, device, progress=steps.append, **options)
+    steps: list[Progress] = []
+    result = run_probe(probe, fake, progress=steps.append, **options)
     assert [step.row for step in steps if step.row] == list(result.rows[: len(stacks)])
     assert [step.done for step in steps] == list(range(len(stacks) + 1))
     assert {step.total for step in steps} == {len(stacks)}
 
 
 @pytest.mark.parametrize("budget", [0, -1, float("nan"), "30", True])
-def test_bad_budgets(device: FakeDevice, name: str, budget: Any) -> None:
+def test_bad_budgets(fake: FakeDevice, name: str, budget: Any) -> None:
     probe, options, _ = PROBES[name]
     with pytest.raises(ArgumentError, match="budget"):
-        run(probe, device, budget=budget, **options)
-    assert device.programs == []
+        run_probe(probe, fake, budget=budget, **options)
+    assert fake.programs == []
 
 
-def test_without_time_rows_are_skipped(device: FakeDevice) -> None:
-    device.call_ns = lambda call: 10**9
-    result = run(aneperf.latency, device, budget=2.0)
+def test_without_time_rows_are_skipped(fake: FakeDevice) -> None:
+    fake.call_ns = lambda call: 10**9
+    result = run_probe(aneperf.latency, fake, budget=2.0)
     assert [row.status for row in result] == ["ok"] + ["skipped"] * 5
 
 
 @pytest.mark.parametrize("name", ["int8", "ports"])
-def test_pairs_have_a_ratio(device: FakeDevice, name: str) -> None:
+def test_pairs_have_a_ratio(fake: FakeDevice, name: str) -> None:
     probe, options, (base, other) = PROBES[name]
-    device.times[fake_text(base)] = lambda call: 185_000 + call * 7919 % 101
-    device.times[fake_text(other)] = lambda call: 100_000 + call * 7907 % 103
-    first, second = run(probe, device, **options).rows
+    fake.times[fake_text(base)] = lambda call: 185_000 + call * 7919 % 101
+    fake.times[fake_text(other)] = lambda call: 100_000 + call * 7907 % 103
+    first, second = run_probe(probe, fake, **options).rows
     assert "ratio" not in first.metrics
     assert second.metrics["ratio"] == pytest.approx(1.85, abs=0.002)
     assert second.metrics["ratio_low"] <= second.metrics["ratio"] <= second.metrics["ratio_high"]
-    text = str(run(probe, device, **options))
+    text = str(run_probe(probe, fake, **options))
     assert "1.85x ±0.0%" in text
 
 
-def test_pairs_are_timed_in_turns(device: FakeDevice) -> None:
+def test_pairs_are_timed_in_turns(fake: FakeDevice) -> None:
     """A machine whose speed halves meanwhile changes both times, and not their ratio."""
 
     def slowing(ns: int) -> Callable[[int], int]:
-        return lambda call: int(ns * (1 + device.clock.now / 8))
+        return lambda call: int(ns * (1 + fake.clock.now / 8))
 
-    device.times = {fake_text(IN_FP16): slowing(2_000_000), fake_text(SMALL): slowing(1_000_000)}
-    second = run(aneperf.int8, device, configs=[SMALL]).rows[1]
+    fake.times = {fake_text(IN_FP16): slowing(2_000_000), fake_text(SMALL): slowing(1_000_000)}
+    second = run_probe(aneperf.int8, fake, configs=[SMALL]).rows[1]
     assert second.metrics["ratio"] == pytest.approx(2, rel=0.03)
 
 
-def test_the_published_pairs_are_the_default(device: FakeDevice) -> None:
-    rows = run(aneperf.int8, device).rows
+def test_the_published_pairs_are_the_default(fake: FakeDevice) -> None:
+    rows = run_probe(aneperf.int8, fake).rows
     assert [row.params["config"] for row in rows] == [
         f"{precision} {depth}x conv {channels}ch 64x64"
         for depth, channels in ((128, 512), (64, 512), (256, 256), (128, 256), (128, 384))
@@ -191,34 +178,34 @@ def test_the_published_pairs_are_the_default(device: FakeDevice) -> None:
     assert rows[0].metrics["gflop"] == pytest.approx(274.878, abs=1e-3)
 
 
-def test_a_budget_too_short_for_the_largest_pair_still_has_the_others(device: FakeDevice) -> None:
+def test_a_budget_too_short_for_the_largest_pair_still_has_the_others(fake: FakeDevice) -> None:
     """The pair of 128 layers overruns its share, and is not measured first though it stands first."""
-    device.call_ns = lambda call: 10_000_000
+    fake.call_ns = lambda call: 10_000_000
     stacks = [QuantizedStack(channels=512, depth=depth, height=64, width=64) for depth in (128, 64, 32)]
     slow = ConvStack(channels=512, depth=128, height=64, width=64, port_dtype="fp16")
-    device.times = {fake_text(slow): lambda call: 60_000_000_000}
-    rows = run(aneperf.int8, device, configs=stacks, budget=3.0).rows
+    fake.times = {fake_text(slow): lambda call: 60_000_000_000}
+    rows = run_probe(aneperf.int8, fake, configs=stacks, budget=3.0).rows
     assert [row.params["depth"] for row in rows] == [128, 128, 64, 64, 32, 32]
     assert all(row.status == "ok" for row in rows)
 
 
 @pytest.mark.parametrize("configs", [[], [IN_FP16], "x", None, 3])
-def test_int8_refuses_what_is_no_quantized_stack(device: FakeDevice, configs: Any) -> None:
+def test_int8_refuses_what_is_no_quantized_stack(fake: FakeDevice, configs: Any) -> None:
     with pytest.raises(ArgumentError, match="QuantizedStacks"):
-        run(aneperf.int8, device, configs=configs)
+        run_probe(aneperf.int8, fake, configs=configs)
 
 
-def test_repeated_configurations_are_refused(device: FakeDevice) -> None:
+def test_repeated_configurations_are_refused(fake: FakeDevice) -> None:
     for probe, configs in ((aneperf.int8, [SMALL, SMALL]), (aneperf.ports, [IN_FP16, IN_FP16])):
         with pytest.raises(ArgumentError, match="more than once"):
-            run(probe, device, configs=configs)
+            run_probe(probe, fake, configs=configs)
 
 
-def test_the_dispatch_floor_is_found_twice(device: FakeDevice) -> None:
+def test_the_dispatch_floor_is_found_twice(fake: FakeDevice) -> None:
     for stack in PROBES["dispatch"][2]:
         ns = 90_000 + 2_000 * stack.depth
-        device.times[fake_text(stack)] = lambda call, ns=ns: ns + call * 7919 % 101  # type: ignore[misc]
-    result = run(aneperf.dispatch, device)
+        fake.times[fake_text(stack)] = lambda call, ns=ns: ns + call * 7919 % 101  # type: ignore[misc]
+    result = run_probe(aneperf.dispatch, fake)
     row = result.rows[-1]
     assert row.median == pytest.approx(0.09005, abs=2e-5)
     assert row.ci_low is not None
@@ -229,177 +216,25 @@ def test_the_dispatch_floor_is_found_twice(device: FakeDevice) -> None:
     assert "0.09205 ms for the smallest kernel, 0.09005 ms less its layer" in result.notes[0]
 
 
-def test_the_dispatch_floors_may_disagree(device: FakeDevice) -> None:
+def test_the_dispatch_floors_may_disagree(fake: FakeDevice) -> None:
     for stack in PROBES["dispatch"][2]:
         ns = 50_000 if stack.depth == 1 else 90_000 + 2_000 * stack.depth + 50 * (stack.depth % 3)
-        device.times[fake_text(stack)] = lambda call, ns=ns: ns  # type: ignore[misc]
-    assert "do not agree" in run(aneperf.dispatch, device).notes[0]
+        fake.times[fake_text(stack)] = lambda call, ns=ns: ns  # type: ignore[misc]
+    assert "do not agree" in run_probe(aneperf.dispatch, fake).notes[0]
 
 
-def test_a_dispatch_floor_that_no_line_has(device: FakeDevice) -> None:
+def test_a_dispatch_floor_that_no_line_has(fake: FakeDevice) -> None:
     for stack in PROBES["dispatch"][2]:
-        device.times[fake_text(stack)] = lambda call, stack=stack: 1000 * stack.depth**2  # type: ignore[misc]
-    row = run(aneperf.dispatch, device).rows[-1]
+        fake.times[fake_text(stack)] = lambda call, stack=stack: 1000 * stack.depth**2  # type: ignore[misc]
+    row = run_probe(aneperf.dispatch, fake).rows[-1]
     assert (row.status, row.median) == ("unsupported", None)
     assert "no straight line" in str(row.reason)
-    device.outcomes = {fake_text(stack): CompileError("no") for stack in PROBES["dispatch"][2][2:]}
-    row = run(aneperf.dispatch, device).rows[-1]
+    fake.outcomes = {fake_text(stack): CompileError("no") for stack in PROBES["dispatch"][2][2:]}
+    row = run_probe(aneperf.dispatch, fake).rows[-1]
     assert (row.status, row.reason) == (
         "skipped",
         "a line needs 3 kernels besides the smallest, and 1 were measured",
     )
-
-
-def test_qos(device: FakeDevice) -> None:
-    result = run(aneperf.qos, device, budget=8.0)
-    assert [row.key for row in result] == [f"qos/{value}/conv256x1/sp64" for value in range(64)]
-    assert device.asked == [21, *range(64)]
-    assert {row.status for row in result} == {"ok"}
-    assert result.rows[33].params == {"config": "QoS 33 user interactive", "qos": 33}
-    assert result.rows[33].metrics["ratio"] == 1
-    assert result.notes[0] == "No effect found: no interval, of 63, lies 5% from QoS 21."
-    assert not any(program.loaded for program in device.programs)
-
-
-def test_a_qos_that_matters_is_named(device: FakeDevice, monkeypatch: pytest.MonkeyPatch) -> None:
-    compile = FakeDevice.compile
-
-    def by_qos(self: FakeDevice, text: str, weights: Any, qos: int = 21) -> Any:
-        if qos == 63:
-            raise CompileError("[compile] no such quality of service")
-        self.call_ns = lambda call: (80_000 if qos == 9 else 100_000) + call * 7919 % 101
-        return compile(self, text, weights, qos)
-
-    monkeypatch.setattr(FakeDevice, "compile", by_qos)
-    result = run(aneperf.qos, device, values=[0, 9, 21, 63])
-    assert [row.status for row in result] == ["ok", "ok", "ok", "unsupported"]
-    assert result.notes[0] == "Intervals that lie 5% or more from QoS 21: 9 (0.80x)."
-    assert result.rows[1].metrics["ratio"] == pytest.approx(0.8, abs=0.001)
-
-
-def test_where_the_default_qos_is_refused_others_are_still_tried(
-    device: FakeDevice, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    compile = FakeDevice.compile
-
-    def by_qos(self: FakeDevice, text: str, weights: Any, qos: int = 21) -> Any:
-        if qos == 21:
-            raise CompileError("[compile] no")
-        return compile(self, text, weights, qos)
-
-    monkeypatch.setattr(FakeDevice, "compile", by_qos)
-    result = run(aneperf.qos, device, values=[0, 21])
-    assert [row.status for row in result] == ["ok", "unsupported"]
-    assert "ratio" not in result.rows[0].metrics
-
-
-@pytest.mark.parametrize("values", [[], [64], [-1], [1.0], [True], [3, 3], ["0"]])
-def test_bad_qos_values(device: FakeDevice, values: Any) -> None:
-    with pytest.raises(ArgumentError, match=r"values must be different integers in 0\.\.63"):
-        run(aneperf.qos, device, values=values)
-
-
-def test_sweep_defaults(device: FakeDevice) -> None:
-    rows = run(aneperf.sweep, device).rows
-    assert [row.params["width"] for row in rows] == list(SPATIAL)
-    assert {(row.params["channels"], row.params["depth"]) for row in rows} == {(512, 128)}
-    rows = run(aneperf.sweep, device, channels=CHANNELS, budget=60.0).rows
-    assert [row.params["channels"] for row in rows] == list(CHANNELS)
-    assert {(row.params["width"], row.params["depth"]) for row in rows} == {(64, 1)}
-    rows = run(aneperf.sweep, device, depth=DEPTH, channels=[64], spatial=[32, 64], ports="fp16").rows
-    assert [(row.params["depth"], row.params["width"]) for row in rows] == [
-        (layers, positions) for layers in DEPTH for positions in (32, 64)
-    ]
-
-
-def test_there_are_52_channel_values() -> None:
-    assert len(set(CHANNELS)) == 52
-    assert (min(CHANNELS), max(CHANNELS)) == (1, 4096)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"channels": [0]}, "channels 0 is not an integer in 1..65536"),
-        ({"spatial": [64, 70000]}, "width 70000 is not an integer in 1..65536"),
-        ({"depth": [1.5]}, "depth 1.5 is not an integer"),
-        ({"channels": []}, "channels is empty"),
-        ({"depth": 4}, "depth must be a list of integers, not 4"),
-        ({"depth": "4"}, "depth must be a list of integers, not '4'"),
-        ({"depth": [2, 2]}, "more than once"),
-        ({"channels": [65536]}, "1x conv 65536ch sp64 has 8.0 GiB of weights, where a sweep takes 2"),
-        ({"channels": [16384], "spatial": [65536]}, "has 4.0 GiB of each port"),
-        ({"ports": "int8"}, "port_dtype 'int8'"),
-    ],
-)
-def test_impossible_sweeps_are_refused_before_anything_is_built(
-    device: FakeDevice, options: dict[str, Any], message: str
-) -> None:
-    with pytest.raises(ArgumentError, match=message.replace(".", r"\.")):
-        run(aneperf.sweep, device, **options)
-    assert device.programs == []
-
-
-@pytest.mark.parametrize(
-    ("text", "values"),
-    [
-        ("64", [64]),
-        ("64,512", [64, 512]),
-        (" 64, 512 ", [64, 512]),
-        ("64..2048", [64, 128, 256, 512, 1024, 2048]),
-        ("100..500", [100, 200, 400]),
-        ("1,2..4,2", [1, 2, 4]),
-        ("all", [7, 9]),
-    ],
-)
-def test_values_of_a_sweep(text: str, values: list[int]) -> None:
-    assert parse_values("--depth", text, [7, 9]) == values
-
-
-@pytest.mark.parametrize(
-    "text", ["", "x", "64,", "-1", "0", "0..4", "8..4", "1..", "..4", "1.5", "²", "1" * 40]
-)
-def test_bad_values_of_a_sweep(text: str) -> None:
-    with pytest.raises(ArgumentError, match=r"--depth: .* is no value"):
-        parse_values("--depth", text, [])
-
-
-@pytest.fixture
-def ticking_children(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a sweep's children measure by a clock that ticks."""
-    monkeypatch.setattr(sys.modules["aneperf.probes.sweep"], "measure_stacks", ticking_stacks)
-
-
-@pytest.mark.usefixtures("ticking_children")
-def test_a_sweep_beyond_the_compile_budget_goes_on_in_other_processes() -> None:
-    device = aneperf.open("emulator", compile_budget=device_used() + 2)
-    steps: list[Step] = []
-    result = aneperf.sweep(
-        device, channels=[32], depth=[1, 2, 3], budget=600.0, ports="fp16", progress=steps.append
-    )
-    assert [row.status for row in result] == ["ok"] * 3
-    assert [row.key for row in result] == [f"sweep/conv32x{n}/sp64/fp16-ports" for n in (1, 2, 3)]
-    assert "processes of their own" in result.notes[-1]
-    assert [step.row.key for step in steps if step.row] == [row.key for row in result]
-    assert device.compiles_used == device_used()
-
-
-def device_used() -> int:
-    return aneperf.open("emulator").compiles_used
-
-
-def test_a_child_stops_where_its_compiles_end(device: FakeDevice) -> None:
-    stack = ConvStack(512, 2)
-    device.outcomes = {fake_text(stack): CompileBudgetError("[compile] used up")}
-    steps: list[Step] = []
-    with pytest.raises(CompileBudgetError, match="used up"):
-        measure_stacks(
-            device,  # type: ignore[arg-type]
-            items=["512 1 64 fp32", "512 2 64 fp32"],
-            budget=1.0,
-            progress=lambda step: steps.append(step) or device.clock.__call__(),
-        )
-    assert len([step for step in steps if step.row]) == 1
 
 
 @pytest.mark.parametrize(
@@ -430,14 +265,3 @@ def test_without_fp32_ports_there_is_no_ratio() -> None:
     ).rows
     assert (fp32.status, fp16.status) == ("unsupported", "ok")
     assert "ratio" not in fp16.metrics
-
-
-@pytest.mark.usefixtures("ticking_children")
-def test_on_the_engine_a_sweep_is_measured_by_other_processes(engine_opens: bool) -> None:
-    device = FakeDevice(kind="ane")
-    result = aneperf.sweep(device, channels=[32], depth=[1, 2], ports="fp16", budget=600.0)  # type: ignore[arg-type]
-    assert device.programs == []
-    assert [row.key for row in result] == [f"sweep/conv32x{n}/sp64/fp16-ports" for n in (1, 2)]
-    assert {row.status for row in result} == {"ok" if engine_opens else "error"}
-    assert engine_opens or "no Neural Engine" in str(result.rows[0].reason)
-    assert "processes of their own" in result.notes[-1]

@@ -17,7 +17,7 @@ from aneperf.probes import suite as suite_module
 from aneperf.probes.registry import PROBES, VERBS, Probe
 from aneperf.probes.sweep import DEPTH
 from aneperf.results import Result
-from aneperf.runner.progress import Step
+from aneperf.runner.progress import Progress
 from support import child_probes
 from support.fakes import FakeClock, FakeDevice, leaping
 
@@ -43,7 +43,7 @@ GOOD = [("made-up/good/1", "ok"), ("made-up/good/2", "ok")]
 
 @pytest.mark.parametrize("in_child", [True, False])
 def test_a_suite_has_the_rows_of_all_its_probes(monkeypatch: pytest.MonkeyPatch, in_child: bool) -> None:
-    steps: list[Step] = []
+    steps: list[Progress] = []
     probes = table("good", "also_good", in_child=in_child)
     result = suite(monkeypatch, probes, progress=steps.append)
     assert result.probe == "suite"
@@ -75,7 +75,7 @@ def test_a_hang_is_survived(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(suite_module, "_PATIENCE", 0.0)
     leap = leaping(monkeypatch)
 
-    def at_the_hang(step: Step) -> None:
+    def at_the_hang(step: Progress) -> None:
         if step.doing == "hangs: hanging":
             leap(59.9)
 

@@ -6,7 +6,7 @@ from aneperf import sustained
 from aneperf.errors import ArgumentError, CompileError, EvaluateError
 from aneperf.kernels import ConvStack
 from aneperf.results import Result
-from aneperf.runner.progress import Step
+from aneperf.runner.progress import Progress
 from support.fakes import FakeDevice, TickingClock, fake_text, with_fake_kernels
 
 STACK = ConvStack(channels=4, depth=1, width=4)
@@ -102,7 +102,7 @@ def test_an_interrupt_keeps_the_intervals_before(device: FakeDevice) -> None:
         return 1_000_000
 
     device.call_ns = interrupt
-    steps: list[Step] = []
+    steps: list[Progress] = []
     with pytest.raises(KeyboardInterrupt):
         run(device, progress=steps.append)
     rows = [step.row for step in steps if step.row]
@@ -122,7 +122,7 @@ def test_an_interrupt_before_the_first_call(device: FakeDevice) -> None:
 
 
 def test_progress(device: FakeDevice) -> None:
-    steps: list[Step] = []
+    steps: list[Progress] = []
     result = run(device, progress=steps.append)
     assert [step.row for step in steps if step.row] == list(result.rows)
     assert {step.total for step in steps} == {11}

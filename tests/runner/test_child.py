@@ -14,8 +14,9 @@ from aneperf import CompileBudget
 from aneperf.errors import ArgumentError
 from aneperf.results import Row
 from aneperf.runner.in_child import each_in_child, run_in_child
-from aneperf.runner.progress import Step
-from support.child_probes import misbehave, one_by_one, row
+from aneperf.runner.measured import Measured
+from aneperf.runner.progress import Progress
+from support.child_probes import misbehave, one_by_one
 from support.fakes import an_environment, leaping
 
 LONG = 60.0  # seconds: a child that is well is never killed, however busy the machine
@@ -26,7 +27,7 @@ def run(how: str, time_limit: float = LONG, **arguments: Any) -> Any:
 
 
 def test_a_child_gives_its_result_and_its_steps() -> None:
-    steps: list[Step] = []
+    steps: list[Progress] = []
     outcome = run("", progress=steps.append, compile_budget=CompileBudget(7, 9))
     assert outcome.failure is None
     assert outcome.result is not None
@@ -91,7 +92,7 @@ def test_a_child_that_hangs_is_killed(
     mark = tmp_path / "pid"
     leap = leaping(monkeypatch)
 
-    def at_the_hang(step: Step) -> None:
+    def at_the_hang(step: Progress) -> None:
         if step.done == 2:
             wait_for(lambda: mark.exists() and mark.read_text() != "")
             leap(59.9)
@@ -169,8 +170,8 @@ def test_what_no_child_can_be_told() -> None:
             run("", time_limit=limit)
 
 
-def lost(item: str, status: Any, reason: str) -> Row:
-    return row(item.partition(":")[0], status=status, reason=reason)
+def lost(item: str, measured: Measured) -> Row:
+    return measured.row(f"made-up/{item.partition(':')[0]}", {})
 
 
 def each(items: list[str], budget: float = LONG, item_limit: float = LONG, **options: Any) -> list[Row]:
@@ -180,7 +181,7 @@ def each(items: list[str], budget: float = LONG, item_limit: float = LONG, **opt
 
 
 def test_a_child_that_dies_costs_one_item() -> None:
-    steps: list[Step] = []
+    steps: list[Progress] = []
     rows = each(["a", "b:abort", "c", "d:raise", "e"], progress=steps.append)
     assert [(row.key, row.status) for row in rows] == [
         ("made-up/a", "ok"),
@@ -204,7 +205,7 @@ def test_a_spent_compile_budget_is_a_new_child() -> None:
 def test_a_hang_costs_one_item(monkeypatch: pytest.MonkeyPatch) -> None:
     leap = leaping(monkeypatch)
 
-    def at_the_hang(step: Step) -> None:
+    def at_the_hang(step: Progress) -> None:
         if step.doing == "b:hang" and step.row is None:
             leap(59.9)
 
@@ -222,7 +223,7 @@ def test_items_without_time_are_skipped() -> None:
 def test_an_interrupt_loses_no_row_that_was_sent(tmp_path: Path) -> None:
     mark, steps = tmp_path / "mark", []
 
-    def interrupt(step: Step) -> None:
+    def interrupt(step: Progress) -> None:
         steps.append(step)
         if step.done == 1:
             wait_for(mark.exists)  # by then the child has sent its second row

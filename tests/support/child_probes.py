@@ -13,7 +13,7 @@ from typing import Any
 from aneperf import CompileBudgetError, Device, EvaluateError
 from aneperf.probes.sweep import measure_stacks
 from aneperf.results import Result, Row
-from aneperf.runner.progress import Progress, Step
+from aneperf.runner.progress import Progress, ProgressCallback
 from support.fakes import TickingClock, an_environment
 
 
@@ -64,86 +64,86 @@ def behave(how: str) -> None:
 
 
 def misbehave(
-    device: Device, *, how: str = "", after: int = 2, progress: Progress, mark: str | None = None
+    device: Device, *, how: str = "", after: int = 2, progress: ProgressCallback, mark: str | None = None
 ) -> Result:
     """Some rows, then a misdeed, then another row. `mark` is a file to leave once at the misdeed."""
     rows: list[Row] = []
     for index in range(after):
         rows.append(row(str(index), params={"profile": device.info()["chip"]}))
-        progress(Step(index + 1, after + 1, str(index + 1), rows[-1]))
+        progress(Progress(index + 1, after + 1, str(index + 1), rows[-1]))
     if mark:
         Path(mark).write_text(str(os.getpid()))
     behave(how)
     rows.append(row("last", metrics={"soft": device.compile_budget.soft, "used": device.compiles_used}))
-    progress(Step(after + 1, after + 1, "", rows[-1]))
+    progress(Progress(after + 1, after + 1, "", rows[-1]))
     return finish(rows)
 
 
-def one_by_one(device: Device, *, items: list[str], budget: float, progress: Progress) -> Result:
+def one_by_one(device: Device, *, items: list[str], budget: float, progress: ProgressCallback) -> Result:
     """A row for each item, which says how to behave meanwhile."""
     rows: list[Row] = []
     for index, item in enumerate(items):
-        progress(Step(index, len(items), item))
+        progress(Progress(index, len(items), item))
         name, _, how = item.partition(":")
         if how == "spend" and index == 0:
             how = ""
         behave(how)
         rows.append(row(name, metrics={"process": os.getpid()}))
-        progress(Step(index + 1, len(items), item, rows[-1]))
+        progress(Progress(index + 1, len(items), item, rows[-1]))
     return finish(rows)
 
 
-def good(device: Device, *, budget: float, progress: Progress) -> Result:
+def good(device: Device, *, budget: float, progress: ProgressCallback) -> Result:
     """A probe that works."""
     rows = [row("good/1", metrics={"budget": budget}), row("good/2")]
     for done, one in enumerate(rows):
-        progress(Step(done + 1, 2, "", one))
+        progress(Progress(done + 1, 2, "", one))
     return Result(probe="good", environment=an_environment(), rows=tuple(rows), notes=("all well",))
 
 
-def also_good(device: Device, *, budget: float, progress: Progress) -> Result:
+def also_good(device: Device, *, budget: float, progress: ProgressCallback) -> Result:
     """A probe that works, and tells of its rows only at its end."""
     rows = (Row(key="also_good/1", status="ok"),)
     return Result(probe="also_good", environment=an_environment(), rows=rows)
 
 
-def aborts(device: Device, *, budget: float, progress: Progress) -> Result:
+def aborts(device: Device, *, budget: float, progress: ProgressCallback) -> Result:
     """A probe whose process dies."""
-    progress(Step(1, 2, "falling", row("aborts/1")))
+    progress(Progress(1, 2, "falling", row("aborts/1")))
     os.abort()
 
 
-def hangs(device: Device, *, budget: float, progress: Progress) -> Result:
+def hangs(device: Device, *, budget: float, progress: ProgressCallback) -> Result:
     """A probe without end."""
-    progress(Step(1, 2, "hanging", row("hangs/1")))
+    progress(Progress(1, 2, "hanging", row("hangs/1")))
     if mark := os.environ.get("CHILD_PROBES_MARK"):
         Path(mark).write_text("hanging")
     time.sleep(600)
     raise AssertionError
 
 
-def fails(device: Device, *, budget: float, progress: Progress) -> Result:
+def fails(device: Device, *, budget: float, progress: ProgressCallback) -> Result:
     """A probe with a fault."""
-    progress(Step(1, 2, "failing", row("fails/1")))
+    progress(Progress(1, 2, "failing", row("fails/1")))
     raise ZeroDivisionError("division by nothing")
 
 
-def prints(device: Device, *, budget: float, progress: Progress) -> Result:
+def prints(device: Device, *, budget: float, progress: ProgressCallback) -> Result:
     """A probe that talks."""
     behave("print")
     return Result(probe="prints", environment=an_environment(), rows=(row("prints/1"),))
 
 
-def repeats(device: Device, *, budget: float, progress: Progress) -> Result:
+def repeats(device: Device, *, budget: float, progress: ProgressCallback) -> Result:
     """A probe with the rows of another."""
     return Result(probe="repeats", environment=an_environment(), rows=(row("good/1"),))
 
 
-def ticking_stacks(device: Device, *, items: list[str], budget: float, progress: Progress) -> Result:
+def ticking_stacks(device: Device, *, items: list[str], budget: float, progress: ProgressCallback) -> Result:
     """Measure a sweep's stacks in as much time on any machine."""
     return measure_stacks(device, items=items, budget=budget, progress=progress, clock=TickingClock(20.0))
 
 
-def no_overlap(device: Device, *, budget: float, progress: Progress) -> Result:
+def no_overlap(device: Device, *, budget: float, progress: ProgressCallback) -> Result:
     """Stand in for the part of `limits` that compiles beside evaluations."""
     return finish([row("overlap")])

@@ -214,3 +214,8 @@ def a_row(depth: int = 128, **changes: Any) -> Row:
 def a_result(*rows: Row, **changes: Any) -> Result:
     fields: dict[str, Any] = {"probe": "peak", "environment": an_environment(), "rows": rows or (a_row(),)}
     return Result(**{**fields, **changes})
+
+
+def run_probe(probe: Callable[..., Result], device: FakeDevice, **options: Any) -> Result:
+    """Run a probe on a fake device, by its clock."""
+    return probe(device, **{"budget": 8.0, "clock": device.clock, **options})

@@ -18,7 +18,7 @@ from ..files import check_writable
 from ..probes.registry import SUITE, Probe
 from ..report.result_table import lay_out_result
 from ..results import Result, Row
-from ..runner.progress import Step
+from ..runner.progress import Progress
 from .options import STANDARD_OUTPUT
 from .terminal import FAILED, INTERRUPTED, save, say, write_table
 
@@ -63,7 +63,7 @@ def _measure(probe: Probe, arguments: Mapping[str, Any], device: Device) -> tupl
         task = bar.add_task("", total=None)
         told = -1
 
-        def report(step: Step) -> None:
+        def report(step: Progress) -> None:
             nonlocal told
             if step.row is not None:
                 rows.append(step.row)  # before anything that takes time: an interrupt must not lose it

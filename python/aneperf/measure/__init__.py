@@ -4,7 +4,7 @@ The unit of timing is one evaluation. Native code runs a batch of them and retur
 that Python is never inside a measurement; everything here works on those durations.
 """
 
-from .difference import Estimate, ratio, subtract
+from .estimate import Estimate, ratio
 from .interleaved import Interleaved, measure_interleaved
 from .loop import BATCH_S, MAXIMUM_CALLS, MINIMUM_CALLS, MINIMUM_SPAN_S, measure
 from .statistics import CONFIDENCE, ENOUGH, Statistics, effective_count, interval_rank, summarise
@@ -40,6 +40,5 @@ __all__ = [
     "measure",
     "measure_interleaved",
     "ratio",
-    "subtract",
     "summarise",
 ]

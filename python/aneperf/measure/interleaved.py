@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ..checks import positive
 from ..errors import ArgumentError
-from .difference import Estimate
+from .estimate import Estimate
 from .loop import (
     BATCH_GROWTH,
     FASTEST_CALL_S,

@@ -38,6 +38,10 @@ class Statistics:
     ci_low: float | None
     ci_high: float | None
 
+    def fields(self) -> dict[str, int | float | None]:
+        """Return the fields that a result's row keeps: all but `effective`."""
+        return {name: value for name, value in vars(self).items() if name != "effective"}
+
     @property
     def relative_half_width(self) -> float | None:
         """The interval's larger half over the median; None where there is no interval."""

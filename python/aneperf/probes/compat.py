@@ -1,4 +1,4 @@
-"""Compatibility: which dialects, port types, weight files and operations the device takes, and gets right."""
+"""Compatibility: the dialects, port types, weight files and operations that a device computes right."""
 
 import struct
 from collections.abc import Callable, Sequence
@@ -11,18 +11,14 @@ from numpy.typing import NDArray
 
 from .. import mil
 from .._ane_native import Device
-from ..checks import positive
-from ..device import info, opened
 from ..reference.precision import ROUNDING, tolerance
-from ..results import Result, Row, Status
-from ..runner.in_child import each_in_child
+from ..results import Result
 from ..runner.operations import CASES
-from ..runner.progress import Progress, Step
-from ..runner.question import Question, chosen, question_of
+from ..runner.progress import ProgressCallback
+from ..runner.question import Question, ask_all, ask_in_children, chosen, question_of
 from .registry import default_budget
 
 _SHAPE = (1, 32, 4, 32)
-_ITEM_LIMIT_S = 60.0  # for a compile that takes longer than any known small one
 _INTEGERS = ("int8", "uint8", "int16", "int32", "bool")
 
 
@@ -31,39 +27,21 @@ def compat(
     *,
     budget: float = default_budget("compat"),
     items: Sequence[str] | None = None,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Result:
-    """Compile, load and evaluate a small program for each of `items` (all of them), in child processes.
+    """Compile, load and evaluate a small program for each of `items` (by default all), in child processes.
 
-    An output is compared with a float64 reference. A row is ok, unsupported with the compiler's reason, or in
-    error: a wrong output, a failed evaluation, a process that died. Keys: "compat/op/conv".
+    Outputs are compared with a float64 reference. A row is ok; or unsupported, with the compiler's reason; or
+    in error, for a wrong output, a failed evaluation or a process that died. Keys: "compat/op/conv".
     Raises ArgumentError, DeviceUnavailable.
     """
     names = chosen(items, tuple(ITEMS), "items")
-    positive("budget", budget)
-    device = opened(device)
-    rows = each_in_child(
-        check_items, names, device, budget=budget, item_limit=_ITEM_LIMIT_S, lost=_row, progress=progress
-    )
-    return Result(probe="compat", environment=info(device), rows=tuple(rows))
+    return ask_in_children("compat", check_items, names, device, budget=budget, progress=progress)
 
 
-def check_items(device: Device, *, items: Sequence[str], budget: float, progress: Progress) -> Result:
-    """The rows of `items`, in this process. Raises CompileBudgetError where its compiles end."""
-    rows: list[Row] = []
-    for item in items:
-        progress(Step(len(rows), len(items), item))
-        fields = ITEMS[item]().ask(device)
-        rows.append(_row(item, **fields))
-        progress(Step(len(rows), len(items), item, rows[-1]))
-    return Result(probe="compat", environment=info(device), rows=tuple(rows))
-
-
-def _row(item: str, status: Status, reason: str | None = None, **fields: Any) -> Row:
-    group, _, name = item.partition("/")
-    return Row(
-        key=f"compat/{item}", status=status, reason=reason, params={"group": group, "item": name}, **fields
-    )
+def check_items(device: Device, *, items: Sequence[str], budget: float, progress: ProgressCallback) -> Result:
+    """Return the rows of `items`, measured in this process."""
+    return ask_all("compat", lambda item: ITEMS[item](), items, device, progress)
 
 
 def _normal(seed: int, shape: tuple[int, ...]) -> NDArray[np.float16]:
@@ -71,7 +49,7 @@ def _normal(seed: int, shape: tuple[int, ...]) -> NDArray[np.float16]:
 
 
 def _convolution(**options: Any) -> Question:
-    """Two convolutions, so that there are two weights to store."""
+    """Ask for two convolutions: there are two weights to store."""
     b = mil.Builder()
     x = b.input("x", _SHAPE)
     b.output("y", mil.conv(mil.conv(x, _normal(1, (32, 32, 1, 1)) / 8), _normal(2, (64, 32, 1, 1)) / 8))
@@ -87,7 +65,7 @@ def _float_ports(dtype: Any) -> Question:
 
 
 def _integer_input(dtype: Any) -> Question:
-    """Spelled from the program with an fp32 input, since the builder makes no such port."""
+    """Rewrite a program with an fp32 input: the builder makes no integer ports."""
     b = mil.Builder()
     b.output("y", mil.mul(mil.cast(b.input("x", _SHAPE, "fp32"), "fp16"), 0.5))
     return _with_type(b.build(), " x", dtype, np.random.default_rng(0).integers(0, 2, _SHAPE))
@@ -112,9 +90,9 @@ def _with_type(program: mil.Program, port: str, dtype: Any, values: NDArray[Any]
 
 
 def _published_header() -> Question:
-    """The published benchmarks' weight file, which leaves all but one byte of size and place unset.
+    """Ask for the published benchmarks' weight file, whose header leaves size and offset almost unset.
 
-    That byte makes the size right for 512 x 512 fp16.
+    The one byte that it sets makes the size right for 512 x 512 fp16.
     """
     b = mil.Builder()
     weight = (_normal(1, (512, 512, 1, 1)) / 32).astype(np.float16)
@@ -127,7 +105,7 @@ def _published_header() -> Question:
 
 
 def _several(inputs: Sequence[tuple[str, int]], outputs: Sequence[str]) -> Question:
-    """Ports whose order is not that of their names, and which no swap leaves as they were."""
+    """Ask for several ports, not in the order of their names; every swap changes an output."""
     b = mil.Builder()
     tensors = [b.input(name, (1, channels, 4, 32)) for name, channels in inputs]
     for place, name in enumerate(outputs):
@@ -144,7 +122,7 @@ def _several(inputs: Sequence[tuple[str, int]], outputs: Sequence[str]) -> Quest
 
 
 def _attention_mask() -> Question:
-    """A causal mask, which engines are known to ignore."""
+    """Ask for a causal mask, which engines are known to ignore."""
     shape, mask = (1, 2, 32, 64), np.triu(np.full((1, 1, 32, 32), -1e4, np.float16), 1)
     questions = []
     for attn_mask in (mask, None):
@@ -176,7 +154,7 @@ ITEMS: dict[str, Callable[[], Question]] = {
     "weights/published header": _published_header,
     "semantics/attention mask": _attention_mask,
     **{f"op/{name}": partial(_operation, name) for name in CASES},
-    # Most likely refused, and so last: failed compiles are reported to slow down later ones.
+    # The most likely refusals come last: failed compiles are reported to slow down later ones.
     **{f"ports/{dtype} input": partial(_integer_input, dtype) for dtype in _INTEGERS},
     **{f"ports/{dtype} output": partial(_integer_output, dtype) for dtype in _INTEGERS},
 }

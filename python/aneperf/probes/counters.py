@@ -1,7 +1,6 @@
-"""Counters: what the device tells of its own work. What cannot be read is unavailable, and never a number."""
+"""Counters: what the device reports of its own work. A counter that cannot be read has no number."""
 
 import time
-from typing import Any
 
 import numpy as np
 
@@ -11,12 +10,12 @@ from ..checks import positive
 from ..device import info, opened
 from ..errors import REFUSALS
 from ..results import Result, Row
-from ..runner.progress import Progress, Step
-from ..runner.timing import refused
+from ..runner.measured import Measured, refused
+from ..runner.progress import Progress, ProgressCallback, silent
 from .registry import default_budget
 
 _SHAPE = (1, 64, 1, 64)
-_UNTOLD = "the device does not tell"
+_UNKNOWN = "the device does not report it"
 _STATS = {
     "weight_bytes": ("weights as the device keeps them", "bytes"),
     "activation_bytes": ("activations at their peak", "bytes"),
@@ -31,26 +30,25 @@ def counters(
     device: Device | str | None = None,
     *,
     budget: float = default_budget("counters"),
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Result:
-    """Read every counter and statistic that the device names.
+    """Read every counter and statistic that the device reports for an evaluation of a small program.
 
-    They are of a small program's evaluation. A value is in the row's metrics, as "value" in params' unit; a
-    row without one is unsupported, with the reason. `budget`, in seconds, is for one compile and a few
-    evaluations. Keys: "counters/queue depth".
+    A row's metrics hold the "value", in the unit in params; a row without a value is unsupported, with the
+    reason. `budget`, in seconds, covers one compile and a few evaluations. Keys: "counters/queue depth".
     Raises ArgumentError, DeviceUnavailable.
     """
     positive("budget", budget)
     device = opened(device)
-    report = progress or (lambda step: None)
-    report(Step(0, 1, "reading"))
+    report = progress or silent
+    report(Progress(0, 1, "reading"))
     rows = [_clock()]
     try:
         rows += _read(device)
     except REFUSALS as refusal:
-        rows.append(Row(key="counters/program", params={"counter": "program"}, **refused(refusal)))
+        rows.append(refused(refusal).row("counters/program", {"counter": "program"}))
     for done, row in enumerate(rows):
-        report(Step(done + 1, len(rows), "", row))
+        report(Progress(done + 1, len(rows), "", row))
     return Result(probe="counters", environment=info(device), rows=tuple(rows))
 
 
@@ -62,7 +60,7 @@ def _read(device: Device) -> list[Row]:
         source, result = device.make_surface(program.inputs[0]), device.make_surface(program.outputs[0])
         source.write(np.ones(_SHAPE, np.float16))
         rows = [
-            _row(name, unit, getattr(program.stats, attribute), _UNTOLD)
+            _row(name, unit, getattr(program.stats, attribute), _UNKNOWN)
             for attribute, (name, unit) in _STATS.items()
         ]
         found = program.counters({"x": source}, {"y": result})
@@ -70,14 +68,14 @@ def _read(device: Device) -> list[Row]:
 
 
 def _clock() -> Row:
-    """The smallest step that the clock behind every duration here was seen to take."""
+    """Return the smallest step seen of the clock that times everything here."""
     steps = np.diff([time.perf_counter_ns() for _ in range(_TICKS)])
     seen = steps[steps > 0]
     return _row("step of the host's clock", "ns", int(seen.min()) if seen.size else None, "it did not move")
 
 
 def _row(name: str, unit: str, value: int | None, reason: str) -> Row:
-    fields: dict[str, Any] = {"key": f"counters/{name}", "params": {"counter": name, "in": unit or "-"}}
-    if value is None:
-        return Row(status="unsupported", reason=f"unavailable: {reason}", **fields)
-    return Row(status="ok", metrics={"value": value}, **fields)
+    measured = Measured("unsupported", f"unavailable: {reason}")
+    if value is not None:
+        measured = Measured("ok", metrics={"value": value})
+    return measured.row(f"counters/{name}", {"counter": name, "in": unit or "-"})

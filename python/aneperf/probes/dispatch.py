@@ -1,4 +1,4 @@
-"""Dispatch: what a call costs however little it computes."""
+"""Dispatch floor: the time that every call takes, however little it computes."""
 
 import time
 from collections.abc import Sequence
@@ -10,68 +10,66 @@ from ..kernels.conv_stack import ConvStack
 from ..measure import Estimate
 from ..measure.line import fit_line
 from ..results import Result, Row
-from ..runner.case import Case, stack_case
-from ..runner.progress import Progress
+from ..runner.case import stack_case
+from ..runner.measured import Measured, Params
+from ..runner.progress import ProgressCallback
 from ..runner.run import run_groups
-from ..runner.timing import Clock, Fields, time_together
+from ..runner.timing import Clock, time_together
 from .registry import default_budget
 
 CHANNELS, POSITIONS = 64, 32  # of the smallest kernel in the published tables
 DEPTHS = (1, 2, 4, 8, 16, 32)
-_LEAST = 3  # kernels: two lie on a line always
+_LEAST = 3  # kernels: two always lie on a line
+_KEY = "dispatch/intercept"
+_PARAMS: Params = {"config": "intercept", "depth": 0}
 
 
 def dispatch(
     device: Device | str | None = None,
     *,
     budget: float = default_budget("dispatch"),
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
     clock: Clock = time.perf_counter,
 ) -> Result:
-    """The dispatch floor, of the smallest kernel and of a line at 0.
+    """Measure the dispatch floor, by the smallest kernel and by a line through the times of larger ones.
 
-    The latter is what a line through times leaves at no work. Stacks of 1 to 32 convolutions, 64 channels at
-    32 positions, are timed in turns. `budget` is in seconds of `clock`, for the whole probe. Keys:
-    "dispatch/conv64x1/sp32/fp16-ports" is the smallest kernel, "dispatch/intercept" the fit of the others'
-    time over work, whose metrics hold "ms_per_layer" and its interval; a device where it is negative does not
-    support it. Notes say whether the two agree.
+    Stacks of 1 to 32 convolutions, 64 channels at 32 positions, are timed in turns; the line's value at no
+    work is the floor. `budget` is in seconds of `clock`, for the whole probe. Keys:
+    "dispatch/conv64x1/sp32/fp16-ports" is the smallest kernel. "dispatch/intercept" is the line's intercept;
+    its metrics hold the slope, "ms_per_layer", and its interval. A negative intercept is an unsupported row.
+    Notes say whether the two floors agree.
     Raises ArgumentError, DeviceUnavailable.
     """
     stacks = [ConvStack(CHANNELS, depth, width=POSITIONS, port_dtype="fp16") for depth in DEPTHS]
     cases = [stack_case("dispatch", stack) for stack in stacks]
 
-    def measure_group(device: Device, group: Sequence[Case], share_s: float) -> list[Fields]:
-        return time_together(device, group, share_s, clock)
-
     result = run_groups(
-        "dispatch", device, [cases], measure_group, budget=budget, progress=progress, clock=clock
+        "dispatch", device, [cases], time_together, budget=budget, progress=progress, clock=clock
     )
     row, notes = _conclude(result.rows)
     return msgspec.structs.replace(result, rows=(*result.rows, row), notes=(*notes, *result.notes))
 
 
 def _conclude(rows: Sequence[Row]) -> tuple[Row, list[str]]:
-    """The row of the intercept, and what the two figures say."""
-    key = "dispatch/intercept"
-    params: dict[str, int | float | str] = {"config": "intercept", "depth": 0}
+    """Return the row of the intercept, and notes on both floors."""
     smallest, *others = rows
     ok = [row for row in others if row.status == "ok" and row.median]
     if len(ok) < _LEAST:
         reason = f"a line needs {_LEAST} kernels besides the smallest, and {len(ok)} were measured"
-        return Row(key=key, params=params, status="skipped", reason=reason), []
+        return Measured("skipped", reason).row(_KEY, _PARAMS), []
     line = fit_line([row.params["depth"] for row in ok], [row.median or 0.0 for row in ok])
     floor, slope = line.intercept, line.slope
     if floor.value <= 0:
         reason = f"the intercept is {floor.value:.2g} ms: time is no straight line over this work"
-        return Row(key=key, params=params, status="unsupported", reason=reason), []
+        return Measured("unsupported", reason).row(_KEY, _PARAMS), []
     bounds = {
         "ms_per_layer": slope.value,
         "ms_per_layer_low": slope.ci_low,
         "ms_per_layer_high": slope.ci_high,
     }
     row = Row(
-        key=key,
-        params=params,
+        key=_KEY,
+        params=_PARAMS,
         status="ok",
         unit="ms",
         median=floor.value,
@@ -81,7 +79,7 @@ def _conclude(rows: Sequence[Row]) -> tuple[Row, list[str]]:
     )
     return row, [
         *_comparison(smallest, floor, slope),
-        "Intercept: of the other kernels' time over layers.",
+        "Intercept: of the line through the other kernels' times.",
     ]
 
 

@@ -10,9 +10,9 @@ from ..kernels.conv_stack import ConvStack
 from ..kernels.quantized_stack import QuantizedStack
 from ..results import Result
 from ..runner.case import Case, check_stacks, refuse_repetition
-from ..runner.progress import Progress
+from ..runner.progress import ProgressCallback
 from ..runner.run import run_groups
-from ..runner.timing import Clock, Fields, time_pair
+from ..runner.timing import Clock, time_pair
 from .registry import default_budget
 
 INT8_PUBLISHED = tuple(
@@ -22,7 +22,7 @@ INT8_PUBLISHED = tuple(
 _NOTES = (
     "Ratio: time in fp16 / time in W8A8, timed in turns, ± the larger half of its 95 % interval.",
     "W8A8: int8 weights, dequantized as they are read; activations pass through int8 between layers, as in "
-    "the published benchmark, with weights and scales that keep values in range. Ports are fp16.",
+    "the published benchmark. Weights and scales keep values in range. Ports are fp16.",
 )
 
 
@@ -31,28 +31,25 @@ def int8(
     *,
     budget: float = default_budget("int8"),
     configs: Sequence[QuantizedStack] = INT8_PUBLISHED,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
     clock: Clock = time.perf_counter,
 ) -> Result:
-    """Time stacks of convolutions in fp16 and in W8A8, in turns.
+    """Time stacks of convolutions in fp16 and in W8A8, in turns, and check every output.
 
-    Each row has TOPS, and each pair a ratio. `budget` is in seconds of `clock`, for the whole probe. Every
-    output is checked. Keys: "int8/conv512x128/sp64x64/fp16" and ".../w8a8"; the latter row's metrics hold
-    "ratio", "ratio_low" and "ratio_high", fp16's time over its own.
+    `budget` is in seconds of `clock`, for the whole probe. Keys: "int8/conv512x128/sp64x64/fp16" and
+    ".../w8a8". The metrics of the latter hold fp16's time over its own: "ratio", "ratio_low" and
+    "ratio_high".
     Raises ArgumentError, DeviceUnavailable.
     """
     check_stacks(configs, QuantizedStack)
     pairs = [[_case(_in_fp16(stack), "FP16"), _case(stack, "W8A8")] for stack in configs]
     order = [case.key for pair in pairs for case in pair]
     refuse_repetition(case for pair in pairs for case in pair)
-    # The quick ones first: what overruns its share then costs none of the others.
+    # The quick pairs come first: a pair that overruns its share then takes no time from them.
     pairs.sort(key=lambda pair: pair[0].kernel.flops)
 
-    def measure_pair(device: Device, pair: Sequence[Case], share_s: float) -> list[Fields]:
-        return time_pair(device, pair, share_s, clock)
-
     result = run_groups(
-        "int8", device, pairs, measure_pair, budget=budget, progress=progress, clock=clock, notes=_NOTES
+        "int8", device, pairs, time_pair, budget=budget, progress=progress, clock=clock, notes=_NOTES
     )
     rows = sorted(result.rows, key=lambda row: order.index(row.key))
     return msgspec.structs.replace(result, rows=tuple(rows))

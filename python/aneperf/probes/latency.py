@@ -1,4 +1,4 @@
-"""Latency: single 1x1 convolutions of growing width, the published in-memory benchmark."""
+"""Latency: the published in-memory benchmark, single 1x1 convolutions of growing width."""
 
 import time
 from typing import Literal
@@ -7,7 +7,7 @@ from .._ane_native import Device
 from ..kernels.conv_stack import ConvStack
 from ..results import Result
 from ..runner.case import stack_case
-from ..runner.progress import Progress
+from ..runner.progress import ProgressCallback
 from ..runner.run import run_cases
 from ..runner.timing import Clock
 from .peak import PORT_NOTES
@@ -21,7 +21,7 @@ def latency(
     *,
     budget: float = default_budget("latency"),
     ports: Literal["fp32", "fp16"] = "fp32",
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
     clock: Clock = time.perf_counter,
 ) -> Result:
     """Time single convolutions of 256 to 4096 channels at 64 positions, as published.

@@ -1,31 +1,26 @@
-"""Parity: how precisely the device computes each operation and kernel family, against float64."""
+"""Parity: the precision of each operation and kernel family, against float64."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 
 from .._ane_native import Device
-from ..checks import positive
-from ..device import info, opened
 from ..kernels.conv_stack import ConvStack
 from ..kernels.quantized_stack import QuantizedStack
 from ..kernels.schedule import ScheduledKernel, schedule
 from ..kernels.transformer import TransformerConfig
 from ..reference.precision import tolerance
-from ..results import Result, Row, Status
+from ..results import Result
 from ..runner.case import Kernel
-from ..runner.in_child import each_in_child
 from ..runner.operations import CASES
-from ..runner.progress import Progress, Step
-from ..runner.question import Question, chosen, question_of
+from ..runner.progress import ProgressCallback
+from ..runner.question import Question, ask_all, ask_in_children, chosen, question_of
 from .registry import default_budget
 
-_DRAWS = 4  # of inputs: an operation is judged by some 16,000 results
-_ITEM_LIMIT_S = 60.0
+_DRAWS = 4  # draws of inputs: some 16,000 results judge an operation
 
-# Of a chain of roundings with a softmax or a sigmoid in it: twice what aneforge has for decomposed attention.
+# For a chain of roundings with a softmax or a sigmoid: twice what aneforge allows decomposed attention.
 _CHAIN = 0.01
 _MODEL = TransformerConfig(dim=64, hidden=128, layers=1, heads=4, kv_heads=2, head_dim=16, vocab=256, seq=64)
 
@@ -78,22 +73,19 @@ def parity(
     *,
     budget: float = default_budget("parity"),
     items: Sequence[str] | None = None,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Result:
     """Evaluate each of `items` (every operation and kernel family) against float64, in child processes.
 
-    `error` is the largest error over the largest result; metrics give max_abs, max_ulp (spacings of fp16 at
+    `error` is the largest error over the largest result. Metrics are max_abs, max_ulp (spacings of fp16 at
     the reference), exact_share (results that are the reference rounded to nearest even) and the documented
-    tolerance, beyond which a row is in error. Keys: "parity/op/exp".
+    tolerance; a row beyond it is in error. Keys: "parity/op/exp".
     Raises ArgumentError, DeviceUnavailable.
     """
     names = chosen(items, ITEMS, "items")
-    positive("budget", budget)
-    device = opened(device)
-    rows = each_in_child(
-        check_items, names, device, budget=budget, item_limit=_ITEM_LIMIT_S, lost=_row, progress=progress
+    return ask_in_children(
+        "parity", check_items, names, device, budget=budget, progress=progress, notes=_NOTES
     )
-    return Result(probe="parity", environment=info(device), rows=tuple(rows), notes=_NOTES)
 
 
 _NOTES = (
@@ -102,14 +94,9 @@ _NOTES = (
 )
 
 
-def check_items(device: Device, *, items: Sequence[str], budget: float, progress: Progress) -> Result:
-    """The rows of `items`, in this process. Raises CompileBudgetError where its compiles end."""
-    rows: list[Row] = []
-    for item in items:
-        progress(Step(len(rows), len(items), item))
-        rows.append(_row(item, **_question(item).ask(device)))
-        progress(Step(len(rows), len(items), item, rows[-1]))
-    return Result(probe="parity", environment=info(device), rows=tuple(rows))
+def check_items(device: Device, *, items: Sequence[str], budget: float, progress: ProgressCallback) -> Result:
+    """Return the rows of `items`, measured in this process."""
+    return ask_all("parity", _question, items, device, progress)
 
 
 def _question(item: str) -> Question:
@@ -118,10 +105,3 @@ def _question(item: str) -> Question:
         case = CASES[name]
         return question_of(case.build(), [case.inputs(draw) for draw in range(_DRAWS)], tolerance(name))
     return FAMILIES[name]()
-
-
-def _row(item: str, status: Status, reason: str | None = None, **fields: Any) -> Row:
-    group, _, name = item.partition("/")
-    return Row(
-        key=f"parity/{item}", status=status, reason=reason, params={"group": group, "item": name}, **fields
-    )

@@ -1,4 +1,4 @@
-"""Peak throughput: deep stacks of 1x1 convolutions, the ten configurations of the published table."""
+"""Peak throughput: the ten published configurations, deep stacks of 1x1 convolutions."""
 
 import time
 from collections.abc import Iterable, Sequence
@@ -10,7 +10,7 @@ from ..errors import ArgumentError
 from ..kernels.conv_stack import PUBLISHED, ConvStack
 from ..results import Result
 from ..runner.case import refuse_repetition, stack_case
-from ..runner.progress import Progress
+from ..runner.progress import ProgressCallback
 from ..runner.run import run_cases
 from ..runner.timing import Clock
 from .registry import default_budget
@@ -27,15 +27,15 @@ def peak(
     budget: float = default_budget("peak"),
     configs: Sequence[ConvStack | str] | None = None,
     ports: Literal["fp32", "fp16"] | None = None,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
     clock: Clock = time.perf_counter,
 ) -> Result:
-    """Time stacks of convolutions and report TFLOPS; what the last timed call left is checked, in each row.
+    """Time stacks of convolutions and report TFLOPS; the output of the last timed call is checked.
 
-    `budget` is in seconds of `clock`, for the whole probe. `configs` are stacks or names of published ones
-    ("128x conv 512ch sp64"), and default to the published ten; `ports` defaults to each one's own dtype. A
-    configuration that the device refuses, or whose output is not that of a float64 reference, is a row with
-    the reason, and the probe goes on. Keys: "peak/conv512x128/sp64/fp32-ports".
+    `budget` is in seconds of `clock`, for the whole probe. `configs` are stacks, or names of published ones
+    ("128x conv 512ch sp64"); by default the ten published ones. `ports` replaces their data type. A
+    configuration that the device refuses, or whose output differs from a float64 reference, is a row with
+    the reason. Keys: "peak/conv512x128/sp64/fp32-ports".
     Raises ArgumentError, DeviceUnavailable.
     """
     stacks = list(PUBLISHED) if configs is None else _stacks(configs)
@@ -51,7 +51,7 @@ def peak(
 
 
 def _stacks(configs: Iterable[ConvStack | str]) -> list[ConvStack]:
-    """The stacks that are meant: themselves, or the published ones of a name."""
+    """Return the stacks: those given, or the published ones of a name."""
     if isinstance(configs, str) or not isinstance(configs, Iterable):
         raise ArgumentError(f"configs must be a list of ConvStacks or names, not {configs!r}")
     return [config if isinstance(config, ConvStack) else _published(config) for config in configs]

@@ -8,9 +8,9 @@ from .._ane_native import Device
 from ..kernels.conv_stack import ConvStack
 from ..results import Result
 from ..runner.case import Case, check_stacks, refuse_repetition, stack_case
-from ..runner.progress import Progress
+from ..runner.progress import ProgressCallback
 from ..runner.run import run_groups
-from ..runner.timing import Clock, Fields, time_pair
+from ..runner.timing import Clock, time_pair
 from .registry import default_budget
 
 # Little work and small ports; little work and large ports; much work and small ports.
@@ -30,15 +30,14 @@ def ports(
     *,
     budget: float = default_budget("ports"),
     configs: Sequence[ConvStack] = STACKS,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
     clock: Clock = time.perf_counter,
 ) -> Result:
-    """Time stacks with fp32 and with fp16 ports in turns.
+    """Time stacks with fp32 ports and with fp16 ports, in turns.
 
-    Each pair has a ratio. `budget` is in seconds of `clock`, for the whole probe. Keys:
-    "ports/conv512x1/sp64/fp32-ports" and ".../fp16-ports"; the latter row's metrics hold "ratio", "ratio_low"
-    and "ratio_high", the time with fp32 ports over its own. A device without fp32 ports gives unsupported
-    rows.
+    `budget` is in seconds of `clock`, for the whole probe. Keys: "ports/conv512x1/sp64/fp32-ports" and
+    ".../fp16-ports". The metrics of the latter hold the time with fp32 ports over its own: "ratio",
+    "ratio_low" and "ratio_high". A device without fp32 ports gives unsupported rows.
     Raises ArgumentError, DeviceUnavailable.
     """
     check_stacks(configs, ConvStack)
@@ -48,11 +47,8 @@ def ports(
     ]
     refuse_repetition(case for pair in pairs for case in pair)
 
-    def measure_pair(device: Device, pair: Sequence[Case], share_s: float) -> list[Fields]:
-        return time_pair(device, pair, share_s, clock)
-
     return run_groups(
-        "ports", device, pairs, measure_pair, budget=budget, progress=progress, clock=clock, notes=[_NOTE]
+        "ports", device, pairs, time_pair, budget=budget, progress=progress, clock=clock, notes=[_NOTE]
     )
 
 

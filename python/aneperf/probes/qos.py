@@ -1,4 +1,4 @@
-"""Quality of service: which values the device takes, and whether they change the latency."""
+"""Quality of service: which values the device accepts, and whether they change latency."""
 
 import time
 from collections.abc import Sequence
@@ -13,21 +13,14 @@ from ..kernels.conv_stack import ConvStack
 from ..measure import measure_interleaved
 from ..results import Result, Row
 from ..runner.case import DEFAULT_QOS, Case
-from ..runner.progress import Progress
+from ..runner.measured import Measured, refused
+from ..runner.progress import ProgressCallback
 from ..runner.run import run_groups
-from ..runner.timing import (
-    MINIMUM_SHARE_S,
-    Clock,
-    Fields,
-    Loaded,
-    ratio_metrics,
-    refused,
-    time_kernel,
-)
+from ..runner.timing import MINIMUM_SHARE_S, Clock, Loaded, time_together
 from .registry import default_budget
 
 LARGEST = 63
-# What the framework calls them; all others are unnamed.
+# The framework's names; other values have none.
 NAMES = {
     0: "real time",
     9: "background",
@@ -48,15 +41,15 @@ def qos(
     *,
     budget: float = default_budget("qos"),
     values: Sequence[int] = range(LARGEST + 1),
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
     clock: Clock = time.perf_counter,
 ) -> Result:
-    """Compile, load and time one convolution, 256 channels at 64 positions, at each value of 0..63.
+    """Time one convolution, 256 channels at 64 positions, at each QoS value of 0..63.
 
     Each is timed in turns with one at the default value, 21. `budget` is in seconds of `clock`, for the whole
-    probe. A value that the device refuses is an unsupported row. A value costs a compile: a process of the
+    probe. A value that the device refuses is an unsupported row. Each value takes a compile; a process of the
     engine has about 100. Keys: "qos/21/conv256x1/sp64". Metrics: "ratio", "ratio_low" and "ratio_high", the
-    time over the default's; "first_ms", the first call's; "compile_ms" and "load_ms", where the device tells.
+    time over that at the default; "first_ms", of the first call; "compile_ms" and "load_ms", if reported.
     Raises ArgumentError, DeviceUnavailable.
     """
     values = list(values)
@@ -67,12 +60,14 @@ def qos(
     with ExitStack() as stack:
         base: list[Loaded] = []
 
-        def measure_one(device: Device, group: Sequence[Case], share_s: float) -> list[Fields]:
-            if not base:  # in the first one's time; if it is refused, so are the others, each in its own row
+        def measure_one(
+            device: Device, group: Sequence[Case], share_s: float, clock: Clock
+        ) -> list[Measured]:
+            if not base:  # loaded in the first value's time; if refused, each value gives its own reason
                 with suppress(*REFUSALS):
                     base.append(stack.enter_context(Loaded(device, _case(DEFAULT_QOS), clock)))
             if not base:
-                return [time_kernel(device, group[0], share_s, clock)]
+                return time_together(device, group, share_s, clock)
             return [_time_against(base[0], device, group[0], share_s, clock)]
 
         groups = [[_case(value)] for value in values]
@@ -93,7 +88,7 @@ def _case(value: int) -> Case:
     )
 
 
-def _time_against(base: Loaded, device: Device, case: Case, share_s: float, clock: Clock) -> Fields:
+def _time_against(base: Loaded, device: Device, case: Case, share_s: float, clock: Clock) -> Measured:
     start = clock()
     try:
         with Loaded(device, case, clock) as loaded:
@@ -102,16 +97,14 @@ def _time_against(base: Loaded, device: Device, case: Case, share_s: float, cloc
                 budget_s=max(MINIMUM_SHARE_S, share_s - (clock() - start)),
                 clock=clock,
             )
-            fields = loaded.fields(turns.samples[1])
+            measured = loaded.judge(turns.samples[1])
     except REFUSALS as refusal:
         return refused(refusal)
-    if fields["status"] == "ok":
-        fields["metrics"] |= ratio_metrics(turns.ratios[1])
-    return fields
+    return measured.with_ratio(turns.ratios[1]) if measured.status == "ok" else measured
 
 
 def _verdict(rows: Sequence[Row]) -> list[str]:
-    """Which values differ by more than `_NOTABLE`, interval and all."""
+    """Name the values whose whole interval differs by more than `_NOTABLE`."""
     ratios = {
         str(row.params["qos"]): (row.metrics["ratio_low"], row.metrics["ratio_high"], row.metrics["ratio"])
         for row in rows

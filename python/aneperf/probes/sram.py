@@ -1,7 +1,6 @@
-"""Memory: single convolutions whose weights grow from 0.1 to 128 MB, the two published scans."""
+"""Memory: the two published scans of single convolutions, with weights of 0.1 to 128 MB."""
 
 import time
-from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
@@ -11,14 +10,14 @@ from ..errors import ArgumentError
 from ..kernels.conv_stack import ConvStack
 from ..results import Result
 from ..runner.case import Case, stack_case
-from ..runner.progress import Progress
+from ..runner.progress import ProgressCallback
 from ..runner.run import run_groups
-from ..runner.timing import Clock, Fields, time_together
+from ..runner.timing import Clock, time_together
 from .peak import PORT_NOTES
 from .registry import default_budget
 from .sram_analysis import STRIDE, analyse_sram
 
-_HALVED = (8192, 32)  # as published, where it is the one row that halves the positions
+_HALVED = (8192, 32)  # as published: the only row with half the positions
 COARSE = (*((channels, 64) for channels in (256, 512, 1024, 2048, 3072, 4096, 5120, 6144)), _HALVED)
 FINE = (
     *((channels, 64) for channels in (256, 512, 1024, 1536, 2048, 2560, 3072, 3584)),
@@ -36,16 +35,16 @@ def sram(
     fine: bool = False,
     budget: float = default_budget("sram"),
     ports: Literal["fp32", "fp16"] = "fp32",
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
     clock: Clock = time.perf_counter,
 ) -> Result:
     """Time single convolutions of 256 to 8192 channels at 64 positions, and look for the memory's limits.
 
-    The published nine rows, or `fine`, thirteen; their last one has 32 positions, and one more row has 64.
-    `fine` also measures the neighbours of powers of two, in turns with them, which tell a stride conflict
-    from a capacity. Every other size is measured on the way up, the others on the way down. `budget` is in
-    seconds of `clock`, for the whole probe. Keys: "sram/conv4096x1/sp64/fp32-ports". Notes say what
-    `aneperf.probes.sram_analysis.analyse_sram(result)` finds.
+    The sizes are the nine published ones, or thirteen if `fine`; the last of them has 32 positions, and one
+    more row has 64. `fine` also measures the neighbors of powers of two, in turns with them: these tell a
+    stride conflict from a capacity. `budget` is in seconds of `clock`, for the whole probe. Keys:
+    "sram/conv4096x1/sp64/fp32-ports". Notes give the findings of
+    `aneperf.probes.sram_analysis.analyse_sram(result)`.
     Raises ArgumentError, DeviceUnavailable.
     """
     if type(fine) is not bool:
@@ -56,19 +55,16 @@ def sram(
         for channels, width in sizes
         for sides in [_SIDES if fine and (channels, width) in _POWERS else (0,)]
     ]
-    # Every other size upwards, and the rest on the way back: a machine that slows down meanwhile must not
-    # look like one whose memory ends.
+    # Every other size is measured on the way up, the rest on the way down: a machine that slows down then
+    # does not look like one whose memory ends.
     groups = groups[::2] + groups[1::2][::-1]
-
-    def measure_group(device: Device, group: Sequence[Case], share_s: float) -> list[Fields]:
-        return time_together(device, group, share_s, clock)
 
     notes = [
         "GFLOPS/MB: throughput over the weights' size, as published. Act: one port, as fp16; Tot: with both.",
         PORT_NOTES[ports],
     ]
     result = run_groups(
-        "sram", device, groups, measure_group, budget=budget, progress=progress, clock=clock, notes=notes
+        "sram", device, groups, time_together, budget=budget, progress=progress, clock=clock, notes=notes
     )
     found = analyse_sram(result)
     return msgspec.structs.replace(

@@ -1,4 +1,4 @@
-"""Every probe, one after another, in one result."""
+"""Suite: every probe, one after another, in one result."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -11,10 +11,11 @@ from ..device import info, opened
 from ..errors import ArgumentError
 from ..results import Environment, Result, Row
 from ..runner.in_child import run_in_child
-from ..runner.progress import NO_TIME, Progress, Step
+from ..runner.progress import NO_TIME, Progress, ProgressCallback, silent
 from .registry import PROBES, Probe, default_budget
 
-_PATIENCE = 2.0  # times its budget, and some seconds more, before a probe's process is killed
+# A child process is killed after this many times its budget, and these seconds more.
+_PATIENCE = 2.0
 _PATIENCE_S = 180.0
 
 
@@ -24,47 +25,47 @@ def suite(
     budget: float = default_budget("suite"),
     only: Sequence[str] | None = None,
     skip: Sequence[str] = (),
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Result:
-    """Run all probes, or `only` some, but those in `skip`, and give all their rows in one result.
+    """Run all probes, or `only` some, without those in `skip`, and collect their rows in one result.
 
-    `budget` is in seconds, for all of them: each gets its weight's part of what is left. Those that could
-    spend the process's compiles, crash or hang run in a process of their own and are killed when they take
-    more than twice their time; a probe that fails costs its own rows only, and a row in error tells of it.
-    Rows have the keys that they have in the probes' own results; notes begin with the probe's name.
+    `budget` is in seconds, for all of them: each probe gets its share of what is left. Probes that could use
+    up the process's compiles, crash or hang run in child processes, which are killed after more than twice
+    their time. A probe that fails loses its own rows only, and a row in error tells why. Rows keep the keys
+    of the probes' own results. Notes begin with the probe's name.
     Raises ArgumentError, DeviceUnavailable.
     """
     probes = choose(only, skip)
     end = clock() + positive("budget", budget)
     device = opened(device)
-    environment, report = info(device), progress or (lambda step: None)
+    environment, report = info(device), progress or silent
     rows: dict[str, Row] = {}
     notes: list[str] = []
     for done, probe in enumerate(probes):
         weights = [other.share for other in probes[done:]]
         share = max(0.0, end - clock()) * weights[0] / sum(weights)
-        report(Step(done, len(probes), probe.name))
+        report(Progress(done, len(probes), probe.name))
         reported: set[str] = set()
 
-        def pass_on(step: Step, at: int = done, of: Probe = probe, seen: set[str] = reported) -> None:
-            if step.row is not None:
-                seen.add(step.row.key)
-            report(Step(at, len(probes), f"{of.name}: {step.doing}".rstrip(": "), step.row))
+        def pass_on(progress: Progress, at: int = done, of: Probe = probe, seen: set[str] = reported) -> None:
+            if progress.row is not None:
+                seen.add(progress.row.key)
+            report(Progress(at, len(probes), f"{of.name}: {progress.doing}".rstrip(": "), progress.row))
 
         result = _run(probe, device, environment, share, pass_on)
         for row in result.rows:
             unique = row if row.key not in rows else _renamed(row, probe, rows)
             rows[unique.key] = unique
             if row.key not in reported:
-                report(Step(done, len(probes), probe.name, unique))
+                report(Progress(done, len(probes), probe.name, unique))
         notes += [f"{probe.name}: {note}" for note in result.notes]
-    report(Step(len(probes), len(probes), ""))
+    report(Progress(len(probes), len(probes), ""))
     return Result(probe="suite", environment=environment, rows=tuple(rows.values()), notes=tuple(notes))
 
 
 def choose(only: Sequence[str] | None = None, skip: Sequence[str] = ()) -> list[Probe]:
-    """The probes that are meant, in the table's order. Raises ArgumentError for unknown names, or none."""
+    """Return the chosen probes, in the registry's order. Raises ArgumentError for unknown names, or none."""
     for names, argument in ((only or (), "only"), (skip, "skip")):
         if isinstance(names, str) or not isinstance(names, Iterable):
             raise ArgumentError(f"{argument} must be a list of probes, not {names!r}")
@@ -79,8 +80,10 @@ def choose(only: Sequence[str] | None = None, skip: Sequence[str] = ()) -> list[
     return left
 
 
-def _run(probe: Probe, device: Device, environment: Environment, share: float, progress: Progress) -> Result:
-    """A probe's result, whatever becomes of it."""
+def _run(
+    probe: Probe, device: Device, environment: Environment, share: float, progress: ProgressCallback
+) -> Result:
+    """Return a probe's result, also if it fails."""
     if share <= 0:
         row = Row(key=f"{probe.name}/unfinished", status="skipped", reason=NO_TIME)
         return Result(probe=probe.name, environment=environment, rows=(row,))
@@ -92,9 +95,9 @@ def _run(probe: Probe, device: Device, environment: Environment, share: float, p
         return outcome.as_result(probe.name, environment)
     finished: list[Row] = []
 
-    def keep(step: Step) -> None:
-        finished.extend([] if step.row is None else [step.row])
-        progress(step)
+    def keep(at: Progress) -> None:
+        finished.extend([] if at.row is None else [at.row])
+        progress(at)
 
     try:
         return probe.run(device, budget=share, progress=keep)
@@ -105,7 +108,7 @@ def _run(probe: Probe, device: Device, environment: Environment, share: float, p
 
 
 def _renamed(row: Row, probe: Probe, taken: Mapping[str, Row]) -> Row:
-    """A row whose key another probe has used: rows are never lost for their names."""
+    """Rename a row whose key another probe has used: no row replaces another."""
     key = f"{probe.name}/{row.key}"
     while key in taken:
         key += "+"

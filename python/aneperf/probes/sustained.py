@@ -1,4 +1,4 @@
-"""Sustained throughput: one stack under load for seconds on end, and how its speed changes."""
+"""Sustained throughput: one stack under a continuous load, and how its speed changes."""
 
 import time
 from dataclasses import replace
@@ -15,17 +15,17 @@ from ..kernels.conv_stack import ConvStack
 from ..measure import BATCH_S, analyse, ratio, summarise
 from ..results import Result, Row
 from ..runner.case import Case, stack_case
-from ..runner.progress import Progress, Step
+from ..runner.measured import Measured, refused
+from ..runner.progress import Progress, ProgressCallback, silent
 from ..runner.run import compile_notes
-from ..runner.timing import Clock, Fields, Loaded, refused
+from ..runner.timing import Clock, Loaded
 from .peak import PORT_NOTES
 
 STACK = ConvStack(channels=512, depth=128, width=2048)  # the published sweep's fastest
 INTERVALS = 10
 _NOTABLE = 0.02
-_LEAST = 6  # calls in a third of them: fewer have no interval
+_LEAST = 6  # calls in a third of the load: fewer have no interval
 _BARS = "▁▂▃▄▅▆▇█"
-_STATISTICS = ("n", "median", "mean", "p05", "p95", "ci_low", "ci_high")
 
 
 def sustained(
@@ -35,15 +35,15 @@ def sustained(
     budget: float | None = None,
     stack: ConvStack = STACK,
     ports: Literal["fp32", "fp16"] | None = None,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
     clock: Clock = time.perf_counter,
 ) -> Result:
     """Evaluate a stack without pause for `seconds`, and report its throughput in ten intervals.
 
     `budget`, in seconds of `clock`, includes building and compiling, and shortens the load if need be. The
     output is checked after the load. Keys: "sustained/conv512x128/sp2048/fp32-ports" for all of it, and
-    ".../01" to ".../10" for the intervals, whose params hold their "start_s" and "end_s". Notes say whether
-    it slowed down. An interrupt passes, once the intervals finished before are reported to `progress`.
+    ".../01" to ".../10" for the intervals, whose params hold "start_s" and "end_s". Notes say whether it
+    slowed down. An interrupt is raised again after the finished intervals were reported to `progress`.
     Raises ArgumentError, DeviceUnavailable.
     """
     positive("seconds", seconds)
@@ -54,21 +54,21 @@ def sustained(
     case = stack_case("sustained", stack if ports is None else replace(stack, port_dtype=ports))
     device = opened(device)
     environment = info(device)
-    report = progress or (lambda step: None)
+    report = progress or silent
     start = clock()
-    report(Step(0, INTERVALS + 1, case.name))
+    report(Progress(0, INTERVALS + 1, case.name))
     load = _Load(seconds, report, case.name, clock)
     try:
         with Loaded(device, case, clock) as loaded:
             left_s = seconds if budget is None else min(seconds, budget - (clock() - start))
             load.run(loaded, left_s)
-            fields = loaded.fields(analyse(load.durations))
-        rows = [case.row(**fields), *load.rows(case, fields)]
-        notes = load.verdict() if fields["status"] == "ok" else []
+            measured = loaded.judge(analyse(load.durations))
+        rows = [case.row(measured), *load.rows(case, measured)]
+        notes = load.verdict() if measured.status == "ok" else []
     except REFUSALS as refusal:
-        rows, notes = [case.row(**refused(refusal))], []
+        rows, notes = [case.row(refused(refusal))], []
     for place, row in enumerate(rows):
-        report(Step(INTERVALS + 1 - len(rows) + place + 1, INTERVALS + 1, "", row))
+        report(Progress(INTERVALS + 1 - len(rows) + place + 1, INTERVALS + 1, "", row))
     if load.interrupt:
         raise load.interrupt
     return Result(
@@ -80,9 +80,9 @@ def sustained(
 
 
 class _Load:
-    """Calls made one after the other, and when each of them ended."""
+    """Calls made one after the other, and the time at which each ended."""
 
-    def __init__(self, seconds: float, report: Progress, name: str, clock: Clock) -> None:
+    def __init__(self, seconds: float, report: ProgressCallback, name: str, clock: Clock) -> None:
         self.interrupt: KeyboardInterrupt | None = None
         self._interval_s = seconds / INTERVALS
         self._report = report
@@ -92,7 +92,7 @@ class _Load:
         self._ends: list[NDArray[np.float64]] = []  # s since the first call began
 
     def run(self, loaded: Loaded, seconds: float) -> None:
-        """Call for that long, at least once. An interrupt ends it, and is kept."""
+        """Call for that long, at least once. An interrupt ends the load and is kept."""
         start, count = self._clock(), 1
         try:
             while True:
@@ -104,7 +104,7 @@ class _Load:
                 if elapsed >= seconds:
                     return
                 done = min(int(elapsed / self._interval_s), INTERVALS)
-                self._report(Step(done, INTERVALS + 1, f"{self._name}, {elapsed:.1f} s"))
+                self._report(Progress(done, INTERVALS + 1, f"{self._name}, {elapsed:.1f} s"))
                 typical_s = max(float(np.median(batch)) * 1e-9, 1e-6)
                 turn_s = min(BATCH_S, self._interval_s, seconds - elapsed)
                 count = max(1, min(round(turn_s / typical_s), 10 * count))
@@ -115,38 +115,32 @@ class _Load:
 
     @property
     def durations(self) -> NDArray[np.int64]:
-        """Of every call [n], in ns."""
+        """Return the duration of every call [n], in ns."""
         return np.concatenate(self._durations)
 
-    def rows(self, case: Case, fields: Fields) -> list[Row]:
-        """A row for each interval in which a call ended; in error if the whole is."""
+    def rows(self, case: Case, whole: Measured) -> list[Row]:
+        """Return a row for each interval in which a call ended; in error if the whole is."""
         places = self._places()
         return [
-            self._row(case, place, self.durations[places == place], fields)
+            self._row(case, place, self.durations[places == place], whole)
             for place in sorted(set(places.tolist()))
         ]
 
-    def _row(self, case: Case, place: int, durations: NDArray[np.int64], fields: Fields) -> Row:
+    def _row(self, case: Case, place: int, durations: NDArray[np.int64], whole: Measured) -> Row:
         times = summarise(durations * 1e-6)
         start_s, end_s = place * self._interval_s, (place + 1) * self._interval_s
-        is_ok = fields["status"] == "ok" and times.mean > 0
-        return Row(
-            key=f"{case.key}/{place + 1:02}",
-            status=fields["status"],
-            reason=fields.get("reason"),
-            params={
-                **case.params,
-                "config": f"{start_s:.4g} to {end_s:.4g} s",
-                "start_s": start_s,
-                "end_s": end_s,
-            },
-            unit="ms",
+        is_ok = whole.status == "ok" and times.mean > 0
+        measured = Measured(
+            whole.status,
+            whole.reason,
+            statistics=times,
             metrics={"tflops": case.kernel.flops / (times.mean * 1e9)} if is_ok else {},
-            **{name: getattr(times, name) for name in _STATISTICS},
+            params={"config": f"{start_s:.4g} to {end_s:.4g} s", "start_s": start_s, "end_s": end_s},
         )
+        return measured.row(f"{case.key}/{place + 1:02}", case.params)
 
     def verdict(self) -> list[str]:
-        """How throughput went, and whether its last third is slower than its first."""
+        """Describe throughput over time, and compare its last third with its first."""
         durations, places = self.durations, self._places()
         rates = [1 / durations[places == place].mean() for place in sorted(set(places.tolist()))]
         slowest, fastest = min(rates), max(rates)
@@ -170,6 +164,6 @@ class _Load:
         ]
 
     def _places(self) -> NDArray[np.int64]:
-        """The interval [n] in which each call ended; what overran the last one belongs to it."""
+        """Return the interval [n] in which each call ended; a call that overran belongs to the last one."""
         ends = np.concatenate(self._ends)
         return np.minimum(ends / self._interval_s, INTERVALS - 1).astype(np.int64)

@@ -1,4 +1,4 @@
-"""Sweep: stacks of convolutions over positions, channels and depths, with a status for every value."""
+"""Sweep: stacks of convolutions over positions, channels and depths, a row for each combination."""
 
 import time
 from collections.abc import Iterable, Sequence
@@ -14,23 +14,24 @@ from ..kernels.conv_stack import ConvStack
 from ..results import Result
 from ..runner.case import Case, refuse_repetition, stack_case
 from ..runner.in_child import each_in_child
-from ..runner.progress import Progress
+from ..runner.measured import Measured
+from ..runner.progress import ProgressCallback
 from ..runner.run import run_cases, run_groups
-from ..runner.timing import Clock, Fields, time_kernel
+from ..runner.timing import Clock, time_together
 from .peak import PORT_NOTES
 from .registry import default_budget
 
 SPATIAL = (64, 128, 256, 512, 1024, 2048)
-# Powers of two, three times them, their neighbours, and others: 52, as many as a published sweep had.
+# Powers of two, three times them, their neighbors, and others: 52 values, as in a published sweep.
 CHANNELS = (
     *(1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 63, 64, 65, 80, 96, 127, 128, 129, 160, 192, 255, 256, 257),
     *(320, 384, 448, 511, 512, 513, 576, 640, 768, 832, 896, 1023, 1024, 1025, 1152, 1280, 1536, 1792),
     *(2047, 2048, 2049, 2304, 2560, 3072, 3328, 3584, 4095, 4096),
 )
 DEPTH = (1, 2, 4, 8, 16, 32, 64, 128)
-_IN_CHILDREN = "Measured in processes of their own, each of which has the compiles of one process."
+_IN_CHILDREN = "Measured in child processes, each with the compiles of one process."
 _STACK_LIMIT_S = 120.0  # without a row: a compile or a call hangs
-_LARGEST_BYTES = 2**31  # of weights, or of a port: what a machine with little memory still holds
+_LARGEST_BYTES = 2**31  # of weights, or of a port: a machine with little memory still holds that
 
 
 def sweep(
@@ -41,16 +42,15 @@ def sweep(
     depth: Sequence[int] | None = None,
     budget: float = default_budget("sweep"),
     ports: Literal["fp32", "fp16"] = "fp32",
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
     clock: Clock = time.perf_counter,
 ) -> Result:
     """Time the stack of every combination of positions, channels and depths.
 
-    What is not given stays what it is in the published stack: 64 positions, 512 channels, and 128 layers, or
-    one if it is channels that vary. With nothing given, positions go from 64 to 2048. `CHANNELS` and `DEPTH`
-    of this module are good values. `budget` is in seconds of `clock`, for the whole probe. On the engine, and
-    where this process has too few compiles left, other processes measure. Keys:
-    "sweep/conv512x128/sp64/fp32-ports".
+    A dimension that is not given keeps its published value: 64 positions, 512 channels, and 128 layers (1 if
+    channels vary). Without any, positions go from 64 to 2048. `CHANNELS` and `DEPTH` of this module are good
+    values. `budget` is in seconds of `clock`, for the whole probe. Child processes measure on the engine, and
+    where this process has too few compiles left. Keys: "sweep/conv512x128/sp64/fp32-ports".
     Raises ArgumentError, also for a stack of more than 2 GiB; DeviceUnavailable.
     """
     if spatial is None and channels is None and depth is None:
@@ -86,7 +86,7 @@ def sweep(
         device,
         budget=positive("budget", budget),
         item_limit=_STACK_LIMIT_S,
-        lost=lambda text, status, reason: cases[text].row(status=status, reason=reason),
+        lost=lambda text, measured: cases[text].row(measured),
         progress=progress,
         clock=clock,
     )
@@ -100,19 +100,19 @@ def measure_stacks(
     *,
     items: Sequence[str],
     budget: float,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
     clock: Clock = time.perf_counter,
 ) -> Result:
-    """What a child process of a sweep does. Raises CompileBudgetError once its compiles are spent."""
-
-    def measure_one(device: Device, group: Sequence[Case], share_s: float) -> list[Fields]:
-        fields = time_kernel(device, group[0], share_s, clock)
-        if fields["status"] == "skipped":
-            raise CompileBudgetError(fields["reason"])
-        return [fields]
-
+    """Time stacks in a child process. Raises CompileBudgetError once its compiles are used up."""
     groups = [[stack_case("sweep", _stack(text))] for text in items]
-    return run_groups("sweep", device, groups, measure_one, budget=budget, progress=progress, clock=clock)
+    return run_groups("sweep", device, groups, _measure_one, budget=budget, progress=progress, clock=clock)
+
+
+def _measure_one(device: Device, group: Sequence[Case], share_s: float, clock: Clock) -> list[Measured]:
+    (measured,) = time_together(device, group, share_s, clock)
+    if measured.status == "skipped":
+        raise CompileBudgetError(measured.reason)
+    return [measured]
 
 
 def _text(stack: ConvStack) -> str:
@@ -127,7 +127,7 @@ def _stack(text: str) -> ConvStack:
 
 
 def parse_values(name: str, text: str, all_values: Sequence[int]) -> list[int]:
-    """The values that a text means: "64,512", "64..2048" (doubling), or "all". Raises ArgumentError."""
+    """Return the values of a text: "64,512", "64..2048" (doubling), or "all". Raises ArgumentError."""
     if text.strip() == "all":
         return list(all_values)
     values: list[int] = []

@@ -1,7 +1,7 @@
-"""Weights: whether a compiled program's weights can be changed without another compile.
+"""Weights: can a compiled program's weights be changed without another compile?
 
-Three ways that have been proposed: other weight files and a reload, a weights buffer in the request, and
-another procedure index. Each is tried with weights whose output is known, and judged by the output alone.
+Three ways have been proposed: other weight files and a reload, a weights buffer in the request, and another
+procedure index. Each is tried with weights whose output is known; the output alone decides.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,18 +19,18 @@ from ..errors import REFUSALS, CompileError, DeviceUnavailable, EvaluateError, S
 from ..reference import evaluate
 from ..reference.precision import ROUNDING, compare
 from ..results import Result, Row
-from ..runner.progress import Progress, Step
-from ..runner.timing import Fields, refused
+from ..runner.measured import Measured, refused
+from ..runner.progress import Progress, ProgressCallback, silent
 from .registry import default_budget
 
 BAKED_IN = "baked in: the output did not change"
 CHANGED = "changed: the output is that of the other weights"
 _SHAPE = (1, 64, 1, 64)
-_PROCEDURES = (1, 15, 128)  # 15 is the highest that others have tried, 128 the framework's limit
+_PROCEDURES = (1, 15, 128)  # 15 is the highest index that others report; 128 is the framework's limit
 
 
 class _Layer:
-    """One convolution: what it gives with the weights it is compiled with, and with the others."""
+    """One convolution: its outputs with the weights it is compiled with, and with other weights."""
 
     def __init__(self) -> None:
         self.x = np.random.default_rng(0).standard_normal(_SHAPE).astype(np.float16)
@@ -44,18 +44,18 @@ class _Layer:
         b.output("y", mil.conv(b.input("x", _SHAPE), weight))
         return b.build()
 
-    def judge(self, before: NDArray[Any], after: NDArray[Any]) -> Fields:
-        """What an output tells: a verdict, or an error for one that neither weights give."""
+    def judge(self, before: NDArray[Any], after: NDArray[Any]) -> Measured:
+        """Judge by the output after a trial; in error if neither weights explain it."""
         if np.array_equal(before.view(np.uint16), after.view(np.uint16)):
-            return {"status": "ok", "verdict": BAKED_IN}
+            return _verdict(BAKED_IN)
         errors = compare(after, self.other_expected)
         if errors is not None and errors.relative <= 4 * ROUNDING:
-            return {"status": "ok", "verdict": CHANGED}
-        return {"status": "error", "reason": "the output changed, to that of neither weights"}
+            return _verdict(CHANGED)
+        return Measured("error", "the output changed, to that of neither weights")
 
 
 class _Trial:
-    """The program on the device, and its output before anything is tried."""
+    """A program on the device, and its output before anything is tried."""
 
     def __init__(self, device: Device, layer: _Layer) -> None:
         self.device, self.layer = device, layer
@@ -65,7 +65,7 @@ class _Trial:
         self.before = self.output()
 
     def output(self, **options: Any) -> NDArray[Any]:
-        """The output of one evaluation, on a surface that holds nothing of an earlier one."""
+        """Return the output of one evaluation, on a new surface."""
         result = self.device.make_surface(self.program.outputs[0])
         self.program.bind({"x": self.source}, {"y": result}, **options).evaluate()
         return result.read()
@@ -77,7 +77,7 @@ def _reload(trial: _Trial, weights: Mapping[str, bytes]) -> NDArray[Any]:
 
 
 def _buffer(trial: _Trial, start: int) -> NDArray[Any]:
-    """The other weight file, or from `start` on its payload, as the request's weights buffer."""
+    """Give the other weight file, from byte `start`, as the request's weights buffer."""
     (data,) = trial.layer.other_weights.values()
     content = np.frombuffer(data[start:], np.uint16).view(np.float16)
     surface = trial.device.make_surface(content.nbytes)
@@ -98,29 +98,29 @@ def weights(
     device: Device | str | None = None,
     *,
     budget: float = default_budget("weights"),
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Result:
-    """Try to change a compiled program's weights without a compile.
+    """Try to change a compiled program's weights without a compile; exact outputs tell whether it worked.
 
-    Its exact output tells whether that worked. The verdict stands in params: "baked in: the output did not
-    change", "changed: ...", "refused: ..." with the device's reason; what the device cannot be asked is
-    unsupported. Each trial has a program of its own: 7 compiles. `budget`, in seconds, is for all of them;
-    they take less. Keys: "weights/reload, other files".
+    Params hold the verdict: "baked in: the output did not change", "changed: ...", or "refused: ..." with the
+    device's reason. A trial that the device offers no way to make is unsupported. Each trial has a program of
+    its own: 7 compiles. `budget`, in seconds, covers all of them; they take less. Keys:
+    "weights/reload, other files".
     Raises ArgumentError, DeviceUnavailable.
     """
     positive("budget", budget)
     device = opened(device)
     environment, layer = info(device), _Layer()
-    report = progress or (lambda step: None)
+    report = progress or silent
     rows: list[Row] = []
     for name, trial in _TRIALS.items():
-        report(Step(len(rows), len(_TRIALS), name))
-        rows.append(_row(name, **_try(device, layer, trial)))
-        report(Step(len(rows), len(_TRIALS), name, rows[-1]))
+        report(Progress(len(rows), len(_TRIALS), name))
+        rows.append(_try(device, layer, trial).row(f"weights/{name}", {"trial": name}))
+        report(Progress(len(rows), len(_TRIALS), name, rows[-1]))
     return Result(probe="weights", environment=environment, rows=tuple(rows))
 
 
-def _try(device: Device, layer: _Layer, act: Callable[[_Trial], NDArray[Any]]) -> Fields:
+def _try(device: Device, layer: _Layer, act: Callable[[_Trial], NDArray[Any]]) -> Measured:
     try:
         trial = _Trial(device, layer)
     except REFUSALS as refusal:
@@ -128,16 +128,15 @@ def _try(device: Device, layer: _Layer, act: Callable[[_Trial], NDArray[Any]]) -
     try:
         errors = compare(trial.before, layer.expected)
         if errors is None or errors.relative > 4 * ROUNDING:
-            return {"status": "error", "reason": "the output is wrong before anything was tried"}
+            return Measured("error", "the output is wrong before anything was tried")
         return layer.judge(trial.before, act(trial))
     except DeviceUnavailable as missing:
-        return {"status": "unsupported", "reason": f"unavailable on this device: {missing}"}
+        return Measured("unsupported", f"unavailable on this device: {missing}")
     except (CompileError, EvaluateError, SurfaceError) as refusal:
-        return {"status": "ok", "verdict": f"refused: {refusal}"}
+        return _verdict(f"refused: {refusal}")
     finally:
         trial.program.unload()
 
 
-def _row(name: str, *, verdict: str = "", **fields: Any) -> Row:
-    params: dict[str, int | float | str] = {"trial": name, **({"verdict": verdict} if verdict else {})}
-    return Row(key=f"weights/{name}", params=params, **fields)
+def _verdict(text: str) -> Measured:
+    return Measured("ok", params={"verdict": text})

@@ -1,8 +1,8 @@
-"""A case: a kernel to measure, and the row that its measurement becomes."""
+"""A case: a kernel to measure, and the key and parameters of its row."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
@@ -11,66 +11,67 @@ from .. import mil
 from ..errors import ArgumentError
 from ..kernels.conv_stack import ConvStack
 from ..results import Row
+from .measured import Measured, Params
 
 DEFAULT_QOS = 21
 
 
 class Kernel(Protocol):
-    """A program of one input "x" and one output "y", whose weights and reference it makes itself."""
+    """A program of one input and one output, with its weights and its reference."""
 
     @property
     def flops(self) -> int:
-        """Operations of one evaluation; a multiply-add is two."""
+        """Return the operations of one evaluation; a multiply-add counts as two."""
 
     @property
     def weight_bytes(self) -> int:
-        """Bytes of all weights, as they are stored."""
+        """Return the bytes of all weights, as stored."""
 
     @property
     def tolerance(self) -> float:
-        """The largest relative error that the arithmetic explains."""
+        """Return the largest relative error that rounding explains."""
 
     def build(self) -> mil.Program:
-        """The program."""
+        """Return the program."""
 
     def input(self) -> NDArray[Any]:
-        """An array for its input."""
+        """Return an array for the input."""
 
     def check(self, output: NDArray[Any]) -> float:
-        """The output's relative error against the reference; infinite if it is not finite."""
+        """Return the output's relative error against the reference; infinite if it is not finite."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """A kernel and the row that its measurement becomes. `params["config"]` is its name for people.
+    """A kernel, and the key and parameters of its row; `params["config"]` is its name for people.
 
-    `derive` gives further metrics from those of an ok row.
+    `derive` computes further metrics from those of an ok row.
     """
 
     key: str
     kernel: Kernel
-    params: dict[str, int | float | str]
+    params: Params
     qos: int = DEFAULT_QOS
     metrics: dict[str, float] = field(default_factory=dict)
     derive: Callable[[dict[str, float]], dict[str, float]] = lambda metrics: {}
 
     @property
     def name(self) -> str:
-        """What people call it."""
+        """Return its name for people."""
         return str(self.params["config"])
 
-    def row(self, *, metrics: dict[str, float] | None = None, **fields: Any) -> Row:
-        """The row with these fields. An ok row's metrics are derived here."""
+    def row(self, measured: Measured) -> Row:
+        """Return the row of a measurement, with the metrics of the kernel and the derived ones."""
         kernel = self.kernel
-        known = {"weights_mb": kernel.weight_bytes / 2**20, "gflop": kernel.flops / 1e9, **self.metrics}
-        known.update(metrics or {})
-        if fields["status"] == "ok":
-            known.update(self.derive(known))
-        return Row(key=self.key, params=self.params, metrics=known, **fields)
+        metrics = {"weights_mb": kernel.weight_bytes / 2**20, "gflop": kernel.flops / 1e9, **self.metrics}
+        metrics |= measured.metrics
+        if measured.status == "ok":
+            metrics |= self.derive(metrics)
+        return replace(measured, metrics=metrics).row(self.key, self.params)
 
 
 def stack_case(probe: str, stack: ConvStack, config: str | None = None, **options: Any) -> Case:
-    """The case of a stack, called by its own name unless by `config`: "peak/conv512x128/sp64/fp32-ports"."""
+    """Return the case of a stack, such as "peak/conv512x128/sp64/fp32-ports"; `config` renames it."""
     spatial = str(stack.width) if stack.height == 1 else f"{stack.height}x{stack.width}"
     return Case(
         key=f"{probe}/conv{stack.channels}x{stack.depth}/sp{spatial}/{stack.port_dtype}-ports",
@@ -88,7 +89,7 @@ def stack_case(probe: str, stack: ConvStack, config: str | None = None, **option
 
 
 def check_stacks(configs: object, kind: type[ConvStack]) -> None:
-    """Raise ArgumentError unless it is a list or tuple of one or more stacks of that kind."""
+    """Raise ArgumentError unless `configs` is a list or tuple of one or more stacks of that kind."""
     right = isinstance(configs, (list, tuple)) and all(isinstance(config, kind) for config in configs)
     if not right or not configs:
         raise ArgumentError(f"configs must be a list of one or more {kind.__name__}s, not {configs!r}")

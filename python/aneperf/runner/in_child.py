@@ -14,11 +14,12 @@ from .._ane_native import CompileBudget, Device
 from ..checks import positive
 from ..device import name_of, opened
 from ..device import open as open_device
-from ..errors import AneError, ArgumentError
+from ..errors import AneError, ArgumentError, CompileBudgetError
 from ..results import Environment, Result, Row, Status
 from .child import Child, ChildLost
 from .child_process import Parent
-from .progress import NO_TIME, Progress, Step
+from .measured import Measured
+from .progress import NO_TIME, Progress, ProgressCallback, silent
 
 _GRACE_S = 1.0  # for the end of a child that was killed
 
@@ -33,9 +34,9 @@ class Task(msgspec.Struct, frozen=True):
 
 
 class Message(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A step, the result, or the exception that ended the call."""
+    """A report of progress, the result, or the exception that ended the call."""
 
-    step: Step | None = None
+    progress: Progress | None = None
     result: Result | None = None
     exception: str | None = None
     text: str = ""
@@ -43,23 +44,32 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a child. `failure` tells why there is no `result`; `rows` are those it finished."""
+    """The end of a child: its `result`, or the `failure` and the `rows` that it finished before."""
 
     rows: tuple[Row, ...]
     result: Result | None = None
     failure: str | None = None
-    exception: str | None = None  # the name of the exception that ended it, if one did
-    doing: str = ""  # what it was at
+    exception: str | None = None  # the name of the exception that ended the call, if one did
+    doing: str = ""  # at the end
 
     def as_result(self, probe: str, environment: Environment) -> Result:
-        """The child's result; or its finished rows, and one in error that tells what happened."""
+        """Return the child's result; or its finished rows, and one more with the reason of the failure."""
         if self.result is not None:
             return self.result
-        status: Status = "skipped" if self.exception == "CompileBudgetError" else "error"
         at = f" at {self.doing}" if self.doing else ""
-        lost = Row(key=f"{probe}/unfinished", status=status, reason=f"{self.failure}{at}")
+        lost = Row(key=f"{probe}/unfinished", status=self.status_of_lost, reason=f"{self.failure}{at}")
         rows = [row for row in self.rows if row.key != lost.key]
         return Result(probe=probe, environment=environment, rows=(*rows, lost))
+
+    @property
+    def ran_out_of_compiles(self) -> bool:
+        """Return whether the child ended because its compiles were used up."""
+        return self.exception == CompileBudgetError.__name__
+
+    @property
+    def status_of_lost(self) -> Status:
+        """Return the status of a row that the child did not finish."""
+        return "skipped" if self.ran_out_of_compiles else "error"
 
 
 def run_in_child(
@@ -69,15 +79,15 @@ def run_in_child(
     time_limit: float,
     quiet_limit: float = math.inf,
     compile_budget: CompileBudget | None = None,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
     **arguments: Any,
 ) -> Outcome:
-    """Call `function(device, progress=..., **arguments)` in a new process and pass on its steps.
+    """Call `function(device, progress=..., **arguments)` in a new process, and pass on its progress.
 
-    `function` is one of a module's top level, and `arguments` are what JSON holds. The child opens a device
-    of the same kind for itself, with `compile_budget` or that of `device`, and no compiles used. It is killed
-    after `time_limit` seconds, after `quiet_limit` without a step, and when this call is interrupted. No
-    failure of the child raises; only what cannot be started does, as ArgumentError or OSError.
+    `function` must stand at a module's top level, and JSON must hold the `arguments`. The child opens a
+    device of the same kind, with `compile_budget` or that of `device`, and no compiles used. It is killed
+    after `time_limit` seconds, after `quiet_limit` without a report, and when this call is interrupted. A
+    failure of the child is an outcome. Raises ArgumentError or OSError for a child that cannot be started.
     """
     positive("time_limit", time_limit)
     device = opened(device)
@@ -105,7 +115,9 @@ def run_task(parent: Parent) -> None:
         task = parent.receive(msgspec.json.Decoder(Task))
         function: Callable[..., Result] = resolve_name(task.function)
         device = open_device(task.device, compile_budget=CompileBudget(*task.compile_budget))
-        result = function(device, progress=lambda step: parent.send(Message(step=step)), **task.arguments)
+        result = function(
+            device, progress=lambda report: parent.send(Message(progress=report)), **task.arguments
+        )
         parent.send(Message(result=result))
     except BaseException as error:
         name = type(error).__name__
@@ -120,29 +132,29 @@ def each_in_child(
     *,
     budget: float,
     item_limit: float,
-    lost: Callable[[str, Status, str], Row],
-    progress: Progress | None = None,
+    lost: Callable[[str, Measured], Row],
+    progress: ProgressCallback | None = None,
     clock: Callable[[], float] = time.monotonic,
     **arguments: Any,
 ) -> list[Row]:
-    """A row for each item, from as many children as it takes, one after another.
+    """Return a row for each item, measured in as many children as it takes, one after another.
 
-    `function(device, items=..., budget=..., progress=...)` makes a row for each item in order, and raises
-    CompileBudgetError where it cannot go on; another child then takes the rest. A child that dies, or spends
-    more than `item_limit` seconds on an item, costs the item that it was at: its row is
-    `lost(item, status, reason)`, as are those for which no time is left.
+    `function(device, items=..., budget=..., progress=...)` makes a row for each item in order. It raises
+    CompileBudgetError when its compiles run out; another child then takes the rest. A child that dies, or
+    spends more than `item_limit` seconds on an item, loses this item only. The row of an item that was lost,
+    or for which no time is left, is `lost(item, measured)`.
     """
     start, device = clock(), opened(device)
-    report = progress or (lambda step: None)
+    report = progress or silent
     rows: list[Row] = []
     while len(rows) < len(items):
         finished, left = len(rows), budget - (clock() - start)
         if left <= 0:
-            rows += [lost(item, "skipped", NO_TIME) for item in items[finished:]]
+            rows += [lost(item, Measured("skipped", NO_TIME)) for item in items[finished:]]
             break
 
-        def pass_on(step: Step, before: int = finished) -> None:
-            report(Step(before + step.done, len(items), step.doing, step.row))
+        def pass_on(progress: Progress, before: int = finished) -> None:
+            report(Progress(before + progress.done, len(items), progress.doing, progress.row))
 
         outcome = run_in_child(
             function,
@@ -157,11 +169,11 @@ def each_in_child(
         rows += (outcome.result.rows if outcome.result else outcome.rows)[: len(items) - finished]
         if len(rows) == len(items):
             break
-        if outcome.exception == "CompileBudgetError" and len(rows) > finished:
+        if outcome.ran_out_of_compiles and len(rows) > finished:
             continue
-        status: Status = "skipped" if outcome.exception == "CompileBudgetError" else "error"
-        rows.append(lost(items[len(rows)], status, outcome.failure or "the child gave no row for it"))
-        report(Step(len(rows), len(items), "", rows[-1]))
+        reason = outcome.failure or "the child gave no row for it"
+        rows.append(lost(items[len(rows)], Measured(outcome.status_of_lost, reason)))
+        report(Progress(len(rows), len(items), "", rows[-1]))
     return rows
 
 
@@ -175,11 +187,11 @@ def _address(function: Callable[..., object]) -> str:
 
 
 class _Conversation:
-    """The messages of a child."""
+    """The rows and reports that a child has sent so far."""
 
-    def __init__(self, child: Child[Message], progress: Progress | None) -> None:
+    def __init__(self, child: Child[Message], progress: ProgressCallback | None) -> None:
         self._child = child
-        self._report = progress or (lambda step: None)
+        self._report = progress or silent
         self._rows: list[Row] = []
         self._doing = ""
 
@@ -216,8 +228,9 @@ class _Conversation:
         return Outcome(tuple(self._rows), failure=failure, exception=exception, doing=self._doing)
 
     def _hear(self, message: Message) -> None:
-        if message.step is None:
+        if message.progress is None:
             return
-        self._doing = message.step.doing
-        self._rows += [message.step.row] if message.step.row is not None else []
-        self._report(message.step)
+        self._doing = message.progress.doing
+        if message.progress.row is not None:
+            self._rows.append(message.progress.row)
+        self._report(message.progress)

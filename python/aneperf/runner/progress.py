@@ -1,4 +1,4 @@
-"""What every probe shares: a time budget and reports of progress."""
+"""Progress reports of a probe, and its time budget."""
 
 import time
 from collections.abc import Callable
@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from ..checks import positive
 from ..results import Row
 
+NO_TIME = "the time budget was spent: give more seconds"
+
 
 @dataclass(frozen=True)
-class Step:
-    """Progress: `done` of `total` rows are finished, `row` being the last of them; now `doing`."""
+class Progress:
+    """A report: `done` of `total` rows are finished, `row` is the last one, and the probe is `doing` this."""
 
     done: int
     total: int
@@ -18,12 +20,15 @@ class Step:
     row: Row | None = None
 
 
-Progress = Callable[[Step], None]
-NO_TIME = "the time budget was spent: give more seconds"
+ProgressCallback = Callable[[Progress], None]
+
+
+def silent(progress: Progress) -> None:
+    """Do nothing with a report."""
 
 
 class Budget:
-    """Seconds shared out evenly: each part gets its share of what the parts before it left over."""
+    """A time budget, split evenly: each part gets its share of the seconds that are left."""
 
     def __init__(self, seconds: float, parts: int, clock: Callable[[], float] = time.perf_counter) -> None:
         self._parts = parts
@@ -31,7 +36,7 @@ class Budget:
         self._end = clock() + positive("budget", seconds)
 
     def next_share(self, parts: int = 1) -> float:
-        """Seconds for the next parts; 0 once everything is spent."""
+        """Return the seconds for the next parts; 0 once everything is spent."""
         share = max(0.0, self._end - self._clock()) * parts / self._parts
         self._parts -= parts
         return share

@@ -1,8 +1,9 @@
-"""What probes of behaviour share: run a program once on arrays, and judge what it computes."""
+"""Questions that probes of behavior ask: does the device compute this program right?"""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,19 +11,26 @@ from numpy.typing import NDArray
 
 from .. import mil
 from .._ane_native import Device
+from ..checks import positive
+from ..device import info, opened
 from ..errors import REFUSALS, ArgumentError, CompileBudgetError
 from ..reference import evaluate
 from ..reference.precision import Errors, compare, worst
-from .timing import Fields, refused
+from ..results import Result, Row
+from .in_child import each_in_child
+from .measured import Measured, refused
+from .progress import Progress, ProgressCallback
 
+_ITEM_LIMIT_S = 60.0  # for a compile that takes longer than any known small one
 Arrays = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
 class Question:
-    """A program, inputs for it, and what it should answer to each; `tolerance` is relative to the largest.
+    """A program, inputs for it, and the right outputs for each; `tolerance` is relative to the largest one.
 
-    `departure` names a known one, and gives its answers: who gives those does not support what was asked.
+    `departure` names a known wrong answer and gives its outputs: a device that gives it does not support
+    what was asked. `lenient` accepts other headers of weight files.
     """
 
     text: str
@@ -30,11 +38,11 @@ class Question:
     inputs: Sequence[Arrays]
     expected: Sequence[Arrays]
     tolerance: float
-    lenient: bool = field(default=False, kw_only=True)  # towards the headers of weight files
+    lenient: bool = field(default=False, kw_only=True)
     departure: tuple[str, Sequence[Arrays]] | None = field(default=None, kw_only=True)
 
-    def ask(self, device: Device) -> Fields:
-        """The fields of its row. Raises CompileBudgetError, for another process to go on."""
+    def ask(self, device: Device) -> Measured:
+        """Run the program and judge its outputs. Raises CompileBudgetError: another process can ask."""
         start = time.perf_counter()
         try:
             program = device.compile(self.text, self.weights, lenient_weights=self.lenient)
@@ -45,53 +53,96 @@ class Question:
             raise
         except REFUSALS as refusal:
             return refused(refusal)
-        fields = judge(_errors(answers, self.expected), self.tolerance, metrics)
-        if fields["status"] == "error" and self.departure is not None:
-            reason, expected = self.departure
-            departed = judge(_errors(answers, expected), self.tolerance, metrics)
-            if departed["status"] == "ok":
-                return {"status": "unsupported", "reason": reason, "metrics": metrics}
-        return fields
+        measured = judge(errors_of(answers, self.expected), self.tolerance, metrics)
+        if measured.status == "error" and self.departure is not None:
+            reason, departed = self.departure
+            if judge(errors_of(answers, departed), self.tolerance, metrics).status == "ok":
+                return Measured("unsupported", reason, metrics=metrics)
+        return measured
 
 
-def _errors(answers: Sequence[Arrays], expected: Sequence[Arrays]) -> list[Errors | None]:
+def question_of(program: mil.Program, inputs: Sequence[Arrays], tolerance: float) -> Question:
+    """Return the question whether a program computes what the float64 reference does."""
+    expected = [evaluate(program, **arrays) for arrays in inputs]
+    return Question(program.text, program.weights, inputs, expected, tolerance)
+
+
+def errors_of(answers: Sequence[Arrays], expected: Sequence[Arrays]) -> list[Errors | None]:
+    """Compare every output with the expected one; None for one that is not finite."""
     pairs = zip(answers, expected, strict=True)
     return [compare(answer[name], right[name]) for answer, right in pairs for name in right]
 
 
-def judge(errors: Sequence[Errors | None], tolerance: float, metrics: dict[str, float]) -> Fields:
-    """The fields of a row of errors: in error where they are larger than `tolerance`."""
+def judge(errors: Sequence[Errors | None], tolerance: float, metrics: dict[str, float]) -> Measured:
+    """Judge errors: in error where one is larger than `tolerance`, or an output is not finite."""
     known = [error for error in errors if error is not None]
     if len(known) < len(errors):
-        return {"status": "error", "reason": "the output is not finite", "metrics": metrics}
+        return Measured("error", "the output is not finite", metrics=metrics)
     found = worst(known)
-    # Nothing to round, so nothing may differ: an error has no scale.
+    # Without rounding no result may differ: an error has no scale then.
     wrong = found.exact < 1 if tolerance == 0 else not found.relative <= tolerance
-    fields: Fields = {"metrics": {**metrics, **found.metrics(), "tolerance": tolerance}}
-    if np.isfinite(found.relative):
-        fields["error"] = found.relative
+    metrics = {**metrics, **found.metrics(), "tolerance": tolerance}
+    error = found.relative if np.isfinite(found.relative) else None
     if not wrong:
-        return {**fields, "status": "ok"}
+        return Measured("ok", error=error, metrics=metrics)
     explained = f"{tolerance:.2g} is documented" if tolerance else "it should be exact"
-    largest = f"{found.relative:.2g} of the largest result"
-    return {**fields, "status": "error", "reason": f"wrong output: off by {largest}, where {explained}"}
+    reason = f"wrong output: off by {found.relative:.2g} of the largest result, where {explained}"
+    return Measured("error", reason, error=error, metrics=metrics)
 
 
-def question_of(
-    program: mil.Program, inputs: Sequence[Arrays], tolerance: float, *, lenient: bool = False
-) -> Question:
-    """The question whether a program computes what the float64 reference does."""
-    expected = [evaluate(program, **arrays) for arrays in inputs]
-    return Question(program.text, program.weights, inputs, expected, tolerance, lenient=lenient)
-
-
-def chosen(names: Sequence[str] | None, known: Sequence[str], what: str) -> list[str]:
-    """All that is known, or those named, once each. Raises ArgumentError."""
+def chosen(names: Sequence[str] | None, known: Sequence[str], argument: str) -> list[str]:
+    """Return the names, once each, or all that are known for None. Raises ArgumentError."""
     if names is None:
         return list(known)
     if isinstance(names, str) or not isinstance(names, Sequence) or not names:
-        raise ArgumentError(f"{what} must be a list of names, not {names!r}")
+        raise ArgumentError(f"{argument} must be a list of names, not {names!r}")
     for name in names:
         if name not in known:
-            raise ArgumentError(f"{what}: there is no {name!r}: choose from {', '.join(known)}")
+            raise ArgumentError(f"{argument}: there is no {name!r}: choose from {', '.join(known)}")
     return list(dict.fromkeys(names))
+
+
+def ask_in_children(
+    probe: str,
+    function: Callable[..., Result],
+    items: Sequence[str],
+    device: Device | str | None,
+    *,
+    budget: float,
+    progress: ProgressCallback | None,
+    notes: tuple[str, ...] = (),
+) -> Result:
+    """Let `function`, which calls `ask_all` for a probe, answer the items in child processes."""
+    positive("budget", budget)
+    device = opened(device)
+    rows = each_in_child(
+        function,
+        items,
+        device,
+        budget=budget,
+        item_limit=_ITEM_LIMIT_S,
+        lost=partial(_row, probe),
+        progress=progress,
+    )
+    return Result(probe=probe, environment=info(device), rows=tuple(rows), notes=notes)
+
+
+def ask_all(
+    probe: str,
+    question: Callable[[str], Question],
+    items: Sequence[str],
+    device: Device,
+    progress: ProgressCallback,
+) -> Result:
+    """Ask the question of each item in this process. Raises CompileBudgetError when compiles run out."""
+    rows: list[Row] = []
+    for item in items:
+        progress(Progress(len(rows), len(items), item))
+        rows.append(_row(probe, item, question(item).ask(device)))
+        progress(Progress(len(rows), len(items), item, rows[-1]))
+    return Result(probe=probe, environment=info(device), rows=tuple(rows))
+
+
+def _row(probe: str, item: str, measured: Measured) -> Row:
+    group, _, name = item.partition("/")
+    return measured.row(f"{probe}/{item}", {"group": group, "item": name})

@@ -1,4 +1,4 @@
-"""Differences and ratios of two medians, each with its interval."""
+"""An estimate with its interval, and the ratio of two medians."""
 
 import math
 from dataclasses import dataclass
@@ -36,21 +36,6 @@ class Estimate:
         return (
             self.ci_low is not None and self.ci_high is not None and not self.ci_low <= value <= self.ci_high
         )
-
-
-def subtract(times: HasInterval, floor: HasInterval) -> Estimate:
-    """What of a median is left above the floor of every call, such as the time of an empty dispatch.
-
-    The halves of the two intervals add up as squares (Zou and Donner 2008), the measurements being
-    independent. A difference whose interval holds 0 is not resolved: `not difference.excludes(0)`.
-    Raises ArgumentError for an unknown median.
-    """
-    value = _known(times) - _known(floor)
-    if times.ci_low is None or times.ci_high is None or floor.ci_low is None or floor.ci_high is None:
-        return Estimate(value, None, None)
-    below = math.hypot(_known(times) - times.ci_low, floor.ci_high - _known(floor))
-    above = math.hypot(times.ci_high - _known(times), _known(floor) - floor.ci_low)
-    return Estimate(value, value - below, value + above)
 
 
 def ratio(numerator: HasInterval, denominator: HasInterval) -> Estimate:
