@@ -219,7 +219,7 @@ def test_ctrl_c_in_a_terminal(device_name: str, tmp_path: Path) -> None:
         out, err = process.communicate(timeout=120)
     assert process.returncode == 130
     assert err == "aneperf: interrupted\n"
-    end = re.search(r"Interrupted: what is here ends with step (\d+)", out)
+    end = re.search(r"Interrupted: the result ends with step (\d+)", out)
     assert end
     assert (tmp_path / "c" / f"step-{int(end[1]):08d}").is_dir()
     json.loads((tmp_path / "t").read_text())

@@ -117,7 +117,7 @@ def test_the_report(train: Any) -> None:
     assert result.model == "stories260k"
     text = str(result)
     assert "aneperf train stories260k, pipeline static, as published" in text
-    assert "positions are not turned" in text
+    assert "without rotary positions" in text
     assert "Total steps: 2" in text
     assert "ANE utilization: unavailable" in text
     assert all(f"\n{name} " in text for name in (*COMPONENTS, "other", "step", "dw"))
@@ -345,7 +345,7 @@ def test_ctrl_c_keeps_the_last_update(
     assert result.interrupted
     assert result.end_step == len(result.losses) == 6
     assert result.steps_lost == (step - 5 if at is StepDone else 0)
-    assert "Interrupted: what is here ends with step 6" in str(result)
+    assert "Interrupted: the result ends with step 6" in str(result)
     assert Checkpoints(tmp_path).steps() == [6]
     assert result.losses == whole.losses[:6]
     assert_same_end(train(checkpoints=tmp_path, resume=True), whole)
@@ -357,7 +357,7 @@ def test_ctrl_c_before_the_first_update(train: Any, tmp_path: Path) -> None:
     assert (result.losses, result.steps_lost, result.device_tflops) == ([], 2, None)
     assert not (tmp_path / "c").exists()
     assert "Total steps: 0" in str(result)
-    assert "Interrupted: before the first update; steps since, which are lost: 2." in str(result)
+    assert "Interrupted: before the first update; steps lost since then: 2." in str(result)
     assert "<div>" in result._repr_html_()
     assert len(aneperf.Result.load(path)) == 0
 

@@ -78,22 +78,7 @@ class Checkpoints:
         temporary = self.folder / f".{target.name}-{secrets.token_hex(4)}"
         try:
             temporary.mkdir(parents=True)
-            arrays = {f"{part}/{name}": a for part in _SAVED_PARTS for name, a in parts[part].items()}
-            save_file(arrays, temporary / _ARRAYS)
-            record = Record(
-                format=FORMAT,
-                step=state.step,
-                applied_updates=state.applied_updates,
-                loss_scale=state.loss_scale,
-                loss=loss if math.isfinite(loss) else None,
-                separate_classifier="classifier" in parts["parameters"],
-                config=config,
-                data=data,
-                sha256=_digest(temporary / _ARRAYS),
-            )
-            (temporary / _RECORD).write_bytes(msgspec.json.format(msgspec.json.encode(record)) + b"\n")
-            for path in (temporary / _ARRAYS, temporary / _RECORD, temporary):
-                _flush(path)
+            _write(temporary, config, state, parts, loss, data)
             if target.exists():
                 shutil.rmtree(target)
             temporary.rename(target)
@@ -237,6 +222,34 @@ def load_model(path: str | os.PathLike[str]) -> tuple[TransformerConfig, Paramet
     if record.config.as_published:
         raise ArgumentError(f"{path} was trained as published, without positions: only its run can resume it")
     return record.config.model, parts["parameters"]
+
+
+def _write(
+    folder: Path,
+    config: TrainingConfig,
+    state: RunState,
+    parts: Mapping[str, Mapping[str, Floats]],
+    loss: float,
+    data: str,
+) -> None:
+    arrays, record = folder / _ARRAYS, folder / _RECORD
+    save_file({f"{part}/{name}": a for part in _SAVED_PARTS for name, a in parts[part].items()}, arrays)
+    text = msgspec.json.encode(
+        Record(
+            format=FORMAT,
+            step=state.step,
+            applied_updates=state.applied_updates,
+            loss_scale=state.loss_scale,
+            loss=loss if math.isfinite(loss) else None,
+            separate_classifier="classifier" in parts["parameters"],
+            config=config,
+            data=data,
+            sha256=_digest(arrays),
+        )
+    )
+    record.write_bytes(msgspec.json.format(text) + b"\n")
+    for path in (arrays, record, folder):
+        _flush(path)
 
 
 def _record(folder: Path) -> Record:
