@@ -32,11 +32,6 @@ PUBLISHED_STEP = [
 ]
 
 
-@pytest.fixture
-def device_name(pytestconfig: pytest.Config) -> str:
-    return str(pytestconfig.getoption("--device"))
-
-
 def lines(path: Path) -> Iterator[dict[str, Any]]:
     for line in path.read_text().splitlines():
         yield json.loads(line)

@@ -230,7 +230,7 @@ def rate(config: TrainingConfig, update: int) -> float:
 )
 @pytest.mark.parametrize("name", ["stories260k", "random stories260k", "wide"])
 def test_losses_of_twenty_updates(
-    pytestconfig: pytest.Config,
+    device_name: str,
     tmp_path: Path,
     name: str,
     optimizer: dict[str, Any],
@@ -243,7 +243,7 @@ def test_losses_of_twenty_updates(
         parameters = random_parameters(model_config)
     config = TrainingConfig(model_config, pipeline=pipeline, **optimizer)
     data = Refrain(model_config) if text == "refrain" else documentation(model_config, tmp_path)
-    with Trainer(config, parameters, data, device=str(pytestconfig.getoption("--device"))) as run:
+    with Trainer(config, parameters, data, device=device_name) as run:
         losses = [event.loss for event in run.run() if isinstance(event, StepDone)]
     expected = torch_losses(config, parameters, data)
     assert len(losses) == config.steps

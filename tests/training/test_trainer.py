@@ -20,11 +20,6 @@ from aneperf.training.worker import TrainingError
 from support.training_runs import CONFIG, DATA, MODEL, copied, trainer, undisturbed, worker_pid
 
 
-@pytest.fixture
-def device_name(pytestconfig: pytest.Config) -> str:
-    return str(pytestconfig.getoption("--device"))
-
-
 def test_a_run(device_name: str) -> None:
     with trainer(device_name) as run:
         events = list(run.run())

@@ -24,11 +24,6 @@ from support import environment
 from support.training_runs import CONFIG, DEEP, MODEL, trainer, undisturbed, worker_pid
 
 
-@pytest.fixture
-def device_name(pytestconfig: pytest.Config) -> str:
-    return str(pytestconfig.getoption("--device"))
-
-
 def is_running(pid: int) -> bool:
     """Whether there is such a process; one that only waits for its parent to notice its end is none."""
     with suppress(OSError):
