@@ -9,27 +9,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 import aneperf
 from aneperf.kernels import TransformerConfig, schedule
+from aneperf.training.models import PRESETS, layer_shapes
 
-STORIES110M = TransformerConfig(
-    dim=768, hidden=2048, layers=12, heads=12, kv_heads=12, head_dim=64, vocab=32000, seq=256
-)
+STORIES110M = PRESETS["stories110m"]
 
 
 def layer_parameters(config: TransformerConfig, layer: int) -> dict[str, Any]:
     """fp32, uniform, such that a product keeps the size of its input; every layer has its own."""
     random = np.random.default_rng(layer)
-    dim, hidden = config.dim, config.hidden
-    shapes = {"wq": (config.query_dim, dim), "wk": (config.kv_dim, dim), "wv": (config.kv_dim, dim)}
-    shapes |= {"wo": (dim, config.query_dim), "w1": (hidden, dim), "w2": (dim, hidden), "w3": (hidden, dim)}
-    matrices = {
-        name: (random.random(shape, np.float32) - np.float32(0.5)) * np.float32((12 / shape[1]) ** 0.5)
-        for name, shape in shapes.items()
-    }
-    vectors = {name: np.ones(dim, np.float32) for name in ("rms1", "rms2")}
-    return {f"layers.{layer}.{name}": values for name, values in {**matrices, **vectors}.items()}
+
+    def values(shape: tuple[int, ...]) -> NDArray[np.float32]:
+        if len(shape) == 1:
+            return np.ones(shape, np.float32)
+        return (random.random(shape, np.float32) - np.float32(0.5)) * np.float32((12 / shape[1]) ** 0.5)
+
+    return {f"layers.{layer}.{name}": values(shape) for name, shape in layer_shapes(config).items()}
 
 
 def memory(field: str) -> int | None:

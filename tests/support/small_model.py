@@ -14,6 +14,7 @@ from aneperf.training.config import TrainingConfig
 from aneperf.training.models import Parameters, random_parameters
 from aneperf.training.optimizer import update
 from aneperf.training.pipeline import StaticPipeline
+from aneperf.training.state import RunState
 from support.programs import NO_BUDGET
 
 Array = NDArray[np.float64]
@@ -48,12 +49,13 @@ def trained() -> Parameters:
     pipeline = StaticPipeline(aneperf.open("emulator", compile_budget=NO_BUDGET), MODEL, parameters)
     pipeline.load_fixed()
     text, random = corpus(400, seed=0), np.random.default_rng(0)
-    for number in range(config.updates):
+    state = RunState(config.loss_scale)
+    while state.step < config.steps:
         pipeline.load()
         begin = int(random.integers(0, len(text) - MODEL.seq))
         tokens = text[begin : begin + MODEL.seq + 1]
-        pipeline.step(tokens[:-1], tokens[1:], zeros[2], loss_scale=config.loss_scale)
-        update(config, number, number, parts, zeros[2], 1 / config.loss_scale)
+        pipeline.step(tokens[:-1], tokens[1:], zeros[2], loss_scale=state.loss_scale)
+        update(config, state, parts, zeros[2], sequences=1)
     return parameters
 
 

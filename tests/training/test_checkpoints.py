@@ -1,4 +1,4 @@
-"""Checkpoints: exact resumption, what is kept, and damage of every kind."""
+"""Checkpoints: a round trip, which ones are kept, and damage of every kind."""
 
 import os
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""The CPU's share of training against float64."""
+"""Training's native functions on the CPU, against float64."""
 
 import gc
 import os
@@ -253,7 +253,7 @@ def test_gradient_queue_keeps_its_operands_alive(device: aneperf.Device) -> None
     queue.wait()
     for seed, dw in enumerate(results):
         np.testing.assert_array_equal(dw, np.full((64, 64), 256.0 * seed))
-    # Left with work to do, it finishes while it is deleted.
+    # A queue with work left finishes it while it is deleted.
     left = np.zeros((64, 64), np.float32)
     for _ in range(20):
         queue.add(np.ones((64, 256), np.float32), np.ones((64, 256), np.float32), left, base=left)
@@ -262,7 +262,7 @@ def test_gradient_queue_keeps_its_operands_alive(device: aneperf.Device) -> None
 
 
 def test_gradient_queue_beside_a_busy_pool() -> None:
-    """Products of the caller and of the queue at once: neither waits for the other, and both are right."""
+    """The caller's products and the queue's run at once without waiting for each other."""
     queue, stop = host.GradientQueue(), threading.Event()
     a, b = normal(1, 300, 200), normal(2, 200, 100)
     wrong = []

@@ -60,7 +60,7 @@ def test_a_real_file_is_written_back_byte_for_byte(tmp_path: Path) -> None:
     file = stories260k.model_file()
     save_llama2c(tmp_path / "copy.bin", *load_llama2c(file))
     original, copy = (np.fromfile(path, "<f4", offset=28) for path in (file, tmp_path / "copy.bin"))
-    np.testing.assert_allclose(copy, original, atol=1e-5)  # the tables of rotary positions are computed anew
+    np.testing.assert_allclose(copy, original, atol=1e-5)  # the rotary tables are recomputed
     assert (copy == original).mean() > 0.98
 
 

@@ -46,7 +46,7 @@ def assert_same_end(one: aneperf.TrainingResult, other: aneperf.TrainingResult) 
 def test_resuming_changes_no_bit(
     train: Any, tmp_path: Path, tokens: Path, pipeline: str, scale: float
 ) -> None:
-    """The first updates are skipped, since the gradients overflow, so that the loss scale changes too."""
+    """The loss scale changes too: the first updates are skipped because their gradients overflow."""
     options = {"data": tokens, "pipeline": pipeline, "loss_scale": scale, "clip": 1.0, "weight_decay": 0.1}
     whole = train(**options)
     scales = [batch.loss_scale for batch in whole.batches]

@@ -1,4 +1,4 @@
-"""What a run writes as it goes: JSON lines in the published format, and a trace."""
+"""Telemetry in the published format, and the trace of a run."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from aneperf.training.events import Event, StepDone
 from aneperf.training.trace import ROWS
 from support.training_runs import MODEL, RUN
 
-METADATA = {"process_name", "thread_name", "thread_sort_index"}  # all that viewers know of these
+METADATA = {"process_name", "thread_name", "thread_sort_index"}  # those that viewers know
 PUBLISHED_STEP = [
     "type",
     "step",

@@ -1,4 +1,4 @@
-"""Text to tokens: bytes and a tokenizer of the library, files larger than what is read at a time."""
+"""Text to tokens: bytes, a tokenizer of the library, and files larger than a block."""
 
 import json
 import sys
@@ -17,7 +17,7 @@ VOCAB = {"<unk>": 0, "once": 1, "upon": 2, "a": 3, "time": 4}
 
 @pytest.fixture
 def words(tmp_path: Path) -> Path:
-    """A tokenizer of five words, and one token that begins a whole text."""
+    """A tokenizer of five words and a token that begins a whole text."""
     pytest.importorskip("tokenizers")
     path = tmp_path / "words.json"
     special = {"id": 5, "content": "<s>", "special": True}

@@ -1,4 +1,4 @@
-"""Gradients and training runs against PyTorch in float32; the model is written here from its definition."""
+"""Gradients and training runs against a model written here in PyTorch, in float32."""
 
 import math
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ from support import stories260k
 
 torch: Any = pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'aneperf[parity]'")
 
-torch.set_num_threads(2)  # beside the worker's
+torch.set_num_threads(2)  # the worker has its own
 
 STORIES = replace(PRESETS["stories260k"], seq=256)
 WIDE = TransformerConfig(
@@ -29,8 +29,8 @@ WIDE = TransformerConfig(
 PIPELINES = pytest.mark.parametrize("pipeline", [StaticPipeline, StaticAnePipeline])
 
 
-def turned(x: Any, config: TransformerConfig) -> Any:
-    """Rotary positions [seq, heads, head_dim]: neighbouring channels are a complex number that is turned."""
+def rotated(x: Any, config: TransformerConfig) -> Any:
+    """Rotary positions [seq, heads, head_dim]: each pair of channels is a complex number."""
     exponents = torch.arange(0, config.head_dim, 2, dtype=torch.float32) / config.head_dim
     angles = torch.outer(torch.arange(config.seq, dtype=torch.float32), config.rope_theta**-exponents)
     pairs = torch.view_as_complex(x.unflatten(-1, (-1, 2)))
@@ -38,10 +38,10 @@ def turned(x: Any, config: TransformerConfig) -> Any:
 
 
 def attention(q: Any, k: Any, v: Any, config: TransformerConfig, turn: bool) -> Any:
-    """Causal attention [seq, channels], each key and value head shared by neighbouring query heads."""
+    """Causal attention [seq, channels], each key and value head shared by neighboring query heads."""
     q, k, v = (x.unflatten(-1, (-1, config.head_dim)) for x in (q, k, v))
     if turn:
-        q, k = turned(q, config), turned(k, config)
+        q, k = rotated(q, config), rotated(k, config)
     k, v = (x.repeat_interleave(config.heads // config.kv_heads, dim=1) for x in (k, v))
     scores = torch.einsum("qhd,khd->hqk", q, k) / math.sqrt(config.head_dim)
     later = torch.ones(config.seq, config.seq, dtype=torch.bool).triu(1)
@@ -128,7 +128,7 @@ def test_gradients_of_every_parameter(
 def test_gradients_of_a_text_that_the_model_knows(
     device: aneperf.Device, pipeline: type[StaticPipeline]
 ) -> None:
-    """The gradients of its positions cancel, and what fp16 rounds away does not.
+    """Gradients of its positions cancel, but rounding errors of fp16 do not.
 
     PyTorch that rounds to fp16 what kernels round, in the forward pass only, gives cosines from 0.9986 on,
     and from 0.9954 on with exact weights: see docs/training.md.
@@ -147,8 +147,8 @@ def test_gradients_as_published(device: aneperf.Device, name: str, pipeline: typ
 
 
 ADAM: dict[str, Any] = {"steps": 20, "accumulation": 1}
-# On the refrain, whose loss falls by half a nat a step, runs that differ by a rounding part at higher rates:
-# Adam's first updates are as large for a gradient that is next to nothing as for any other.
+# On the refrain the loss falls by half a nat a step, and at higher rates a difference in rounding grows:
+# Adam's first updates are as large for a tiny gradient as for any other.
 SLOW_ADAM: dict[str, Any] = {**ADAM, "learning_rate": 1e-4}
 ADAMW: dict[str, Any] = {
     "steps": 40,
@@ -163,7 +163,7 @@ ADAMW: dict[str, Any] = {
 
 
 class Refrain:
-    """A text of few words that comes again and again, which is learnt in a few updates."""
+    """A text of a few words, repeated, which a model learns in a few updates."""
 
     def __init__(self, config: TransformerConfig) -> None:
         words = np.random.default_rng(7).integers(0, config.vocab, 50)
@@ -175,14 +175,14 @@ class Refrain:
 
 
 def documentation(config: TransformerConfig, folder: Path) -> Data:
-    """The bytes of Python's own."""
+    """The bytes of Python's own documentation."""
     text = Path(pytest.importorskip("pydoc_data.topics").__file__).read_bytes()
     np.frombuffer(text, np.uint8).astype("<u2").tofile(folder / "tokens.bin")
     return TokenFile(folder / "tokens.bin", config.vocab, config.seq, seed=0)
 
 
 def torch_losses(config: TrainingConfig, parameters: Parameters, data: Data) -> list[float]:
-    """Of every step of the run."""
+    """The loss of every step."""
     p = leaves(parameters)
     groups = [
         {"params": [x for x in p.values() if x.ndim > 1], "weight_decay": config.weight_decay},
@@ -206,7 +206,7 @@ def torch_losses(config: TrainingConfig, parameters: Parameters, data: Data) -> 
 
 
 def rate(config: TrainingConfig, update: int) -> float:
-    """Linear warm-up, then a cosine down to a tenth at the end of the run, by PyTorch's own cosine."""
+    """Linear warm-up, then PyTorch's cosine to a tenth at the end of the run."""
     if update < config.warmup:
         return config.learning_rate * (update + 1) / config.warmup
     if config.decay == "constant":
@@ -238,7 +238,7 @@ def test_losses_of_twenty_updates(
     pipeline: Any,
 ) -> None:
     model_config, parameters = model(name)
-    if name == "wide":  # a vocabulary that is soon learnt
+    if name == "wide":  # it soon learns the vocabulary
         model_config = replace(WIDE, vocab=4000)
         parameters = random_parameters(model_config)
     config = TrainingConfig(model_config, pipeline=pipeline, **optimizer)
@@ -247,5 +247,5 @@ def test_losses_of_twenty_updates(
         losses = [event.loss for event in run.run() if isinstance(event, StepDone)]
     expected = torch_losses(config, parameters, data)
     assert len(losses) == config.steps
-    assert expected[-1] < expected[0] - 0.15  # or there would be little to compare
+    assert expected[-1] < expected[0] - 0.15  # otherwise there is little to compare
     np.testing.assert_allclose(losses, expected, rtol=0, atol=0.02)

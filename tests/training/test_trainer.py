@@ -1,4 +1,4 @@
-"""Runs whose workers die, hang, fail and run out of compiles."""
+"""The training loop, with workers that die, hang, fail and run out of compiles."""
 
 import os
 import re
@@ -97,7 +97,7 @@ def test_a_hanging_worker_is_replaced(device_name: str, monkeypatch: pytest.Monk
                     os.kill(worker_pid(run), signal.SIGSTOP)
                     monkeypatch.setattr("aneperf.training.trainer._LEAST_TIMEOUT", 0.5)
             if isinstance(event, WorkerReplaced):
-                monkeypatch.undo()  # workers that are well have their time
+                monkeypatch.undo()  # healthy workers get the usual timeout
                 reasons.append(event.reason)
         assert losses == expected
         (reason,) = reasons
@@ -117,7 +117,7 @@ def test_every_batch_has_a_worker_with_compiles_left(
             if isinstance(event, BatchDone):
                 pids.append(worker_pid(run))
                 batches.append(event)
-                assert (run._next is None) == (event.batch == 2)  # the last batch has nobody to wait for
+                assert (run._next is None) == (event.batch == 2)  # none after the last batch
         assert [batch.kernels for batch in batches] == [kernels] * 3
         assert all(batch.compile_ms > 0 for batch in batches)
         assert len(set(pids)) == 3

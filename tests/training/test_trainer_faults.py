@@ -1,4 +1,4 @@
-"""Runs that are killed, stopped, starved and lied to."""
+"""Workers and parents that are killed or stopped, state without room, and false answers."""
 
 import os
 import random
@@ -25,7 +25,7 @@ from support.training_runs import CONFIG, DEEP, MODEL, trainer, undisturbed, wor
 
 
 def is_running(pid: int) -> bool:
-    """Whether there is such a process; one that only waits for its parent to notice its end is none."""
+    """Tell whether the process runs; a zombie does not."""
     with suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     if Path("/proc/self/stat").exists():
@@ -47,7 +47,7 @@ def gone(pid: int, seconds: float = 60) -> bool:
 
 
 def kill_soon(run: Trainer, seconds: float, name: str = "") -> threading.Thread:
-    """Kill the worker, or the one that comes, after this time."""
+    """Kill the worker after this time, or the next one if there is none."""
 
     def kill() -> None:
         time.sleep(seconds)
@@ -63,7 +63,7 @@ def kill_soon(run: Trainer, seconds: float, name: str = "") -> threading.Thread:
 
 @pytest.mark.thorough
 def test_twenty_kills_at_any_moment_leave_no_trace(device_name: str) -> None:
-    """In steps, compiles and start-ups: 14 workers that step or load, and 6 of those that replace them."""
+    """Kill 14 workers in steps and compiles, and 6 of their replacements during the start."""
     config = replace(CONFIG, steps=50, accumulation=2)
     expected, weights = undisturbed(device_name, config)
     chance = random.Random(20)
@@ -97,7 +97,7 @@ def test_twenty_kills_at_any_moment_leave_no_trace(device_name: str) -> None:
             killed += killer is not None
         assert losses == expected
         assert killed == 20
-        # One that would have retired anyway is not replaced for being killed.
+        # A killed worker that had no compiles left is not reported as replaced.
         assert len(reasons) >= 15
         assert set(reasons) == {"its process was killed by SIGKILL"}
         for name, value in run.parts["parameters"].items():
@@ -228,7 +228,7 @@ def test_without_shared_memory_the_state_is_a_temporary_file(
 
 
 def test_full_shared_memory(device_name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whether it was so from the beginning or filled up meanwhile, the error says what to do."""
+    """The error says what to do, also if the memory fills up after the check."""
 
     def no_room(*_: object) -> None:
         raise OSError(28, "No space left on device")
@@ -250,7 +250,7 @@ def test_full_shared_memory(device_name: str, tmp_path: Path, monkeypatch: pytes
 
 @pytest.fixture
 def impostor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """What runs this code in the place of a worker, with `answer` to send bytes to the parent."""
+    """Run code in place of a worker, with `answer` to send bytes to the parent."""
 
     def pose(code: str) -> WorkerProcess:
         script = tmp_path / "python"

@@ -65,7 +65,7 @@ def tokens(seed: int, config: TransformerConfig) -> np.ndarray:
 def test_loss_and_gradients_of_a_trained_model(
     device: aneperf.Device, sequence: str, pipeline: type[StaticPipeline]
 ) -> None:
-    """Against slopes of the float64 loss: along each gradient, and in directions that know nothing of it."""
+    """Compare with slopes of the float64 loss, along each gradient and in random directions."""
     parameters, model = small_model.trained(), small_model.MODEL
     text = small_model.corpus(20, seed=1)[: model.seq + 1] if sequence == "text" else tokens(1, model)
     step = loaded(pipeline, device, model, parameters)

@@ -193,11 +193,11 @@ class RunCheckpoints:
         self.parts = {}
 
     def is_due(self, batch: int) -> bool:
-        """Return whether to save a checkpoint after this batch, counted from 0."""
+        """Tell if a checkpoint follows this batch, counted from 0."""
         return self._checkpoints is not None and (batch + 1) % self._every == 0
 
     def is_behind(self, state: RunState) -> bool:
-        """Return whether the run has steps that no checkpoint has."""
+        """Tell if the run has steps that no checkpoint has."""
         return self._checkpoints is not None and self._last < state.step
 
     def save(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from .. import _ane_native as native
 from .config import TrainingConfig
 from .kernels import Floats
+from .state import RunState
 
 
 @dataclass(frozen=True)
@@ -22,34 +23,37 @@ class Update:
 
 def update(
     config: TrainingConfig,
-    number: int,
-    applied_before: int,
+    state: RunState,
     parts: Mapping[str, Mapping[str, Floats]],
     gradients: Mapping[str, Floats],
-    gradient_scale: float,
+    sequences: int,
 ) -> Update:
-    """Make the update with this number, counted from 0, of the parameters and moments in `parts`.
+    """Update the parameters and moments in `parts` from a batch's sum of gradients.
 
-    `gradient_scale` turns the sum of scaled gradients into their mean: 1 / (loss scale * sequences).
+    The gradients are scaled by `state.loss_scale`. If they are not finite, that is halved, and the parameters
+    stay. The state moves on by the batch's `sequences` in either case.
     """
-    norm = gradient_scale * math.sqrt(sum(native.sum_of_squares(gradient) for gradient in gradients.values()))
-    rate = config.rate(number)
+    rate, scale = config.rate(state.step // config.accumulation), 1 / (state.loss_scale * sequences)
+    norm = scale * math.sqrt(sum(native.sum_of_squares(gradient) for gradient in gradients.values()))
+    state.step += sequences
     if not math.isfinite(norm):
+        state.loss_scale /= 2
         return Update(rate, norm, applied=False)
     if config.clip is not None and norm > config.clip:
-        gradient_scale *= config.clip / norm
+        scale *= config.clip / norm
+    state.applied_updates += 1
     for name, parameter in parts["parameters"].items():
         native.adam(
             parameter,
             gradients[name],
             parts["mean"][name],
             parts["variance"][name],
-            step=applied_before + 1,
+            step=state.applied_updates,
             learning_rate=rate,
             beta1=config.beta1,
             beta2=config.beta2,
             epsilon=config.epsilon,
             weight_decay=config.weight_decay if parameter.ndim > 1 else 0.0,
-            gradient_scale=gradient_scale,
+            gradient_scale=scale,
         )
     return Update(rate, norm, applied=True)

@@ -181,22 +181,10 @@ class Trainer:
         )
 
     def _update(self, steps: list[StepDone], compilations: list[KernelsCompiled]) -> BatchDone:
-        state, loss_scale = self.state, self.state.loss_scale
-        batch = state.step // self.config.accumulation
+        batch, loss_scale = self.state.step // self.config.accumulation, self.state.loss_scale
+        gradients = self.parts[f"gradients_{(len(steps) - 1) % 2}"]
         begin = time.monotonic_ns()
-        done = update(
-            self.config,
-            batch,
-            state.applied_updates,
-            self.parts,
-            self.parts[f"gradients_{(len(steps) - 1) % 2}"],
-            1 / (loss_scale * len(steps)),
-        )
-        if done.applied:
-            state.applied_updates += 1
-        else:
-            state.loss_scale /= 2
-        state.step += len(steps)
+        done = update(self.config, self.state, self.parts, gradients, len(steps))
         self._up_to_date = False
         return BatchDone(
             batch=batch,
