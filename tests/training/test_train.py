@@ -1,7 +1,9 @@
 """aneperf.train: its result, report, rows and plot."""
 
+import inspect
 import sys
 import tracemalloc
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,21 @@ from aneperf.schema import check_numbers
 from aneperf.training.accounting import COMPONENTS, step_flops
 from aneperf.training.events import Event, StepDone
 from aneperf.training.models import random_parameters
+from aneperf.training.run import TrainOptions
 from support.fakes import an_environment
 from support.training_runs import MODEL
+
+
+def test_every_option_is_a_documented_keyword() -> None:
+    keywords = inspect.signature(aneperf.train).parameters
+    options = {field.name: field for field in fields(TrainOptions)}
+    assert {name: keyword.default for name, keyword in keywords.items()} == {
+        name: field.default for name, field in options.items()
+    }
+    documented = inspect.getdoc(aneperf.train)
+    assert all(f"\n    {name}: " in documented for name in options.keys() - {"progress"})
+    with pytest.raises(TypeError, match="unexpected keyword argument 'step'"):
+        aneperf.train(step=3)  # type: ignore[call-arg]
 
 
 def test_a_result(train: Any, device: aneperf.Device) -> None:
