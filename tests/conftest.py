@@ -36,7 +36,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
-    """Run the tests in as many processes as there are cores, unless told otherwise.
+    """Run the tests in as many processes as there are cores, each file in one, unless told otherwise.
 
     A debugger and -s need the terminal, and there is one engine.
     """
@@ -47,12 +47,12 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     if options.numprocesses is None and not alone:
         options.numprocesses = min(os.cpu_count() or 1, 4)
     if options.numprocesses:
-        options.dist = "loadgroup"
+        options.dist = "loadfile"
+        options.loadscopereorder = False  # long files have few tests
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "thorough: a slow test, which only --thorough runs")
-    config.addinivalue_line("markers", "xdist_group(name): tests that one process runs, for what they share")
     settings.load_profile("thorough" if config.getoption("--thorough") else "default")
     # A shell's background jobs ignore SIGINT, and so would the processes that tests interrupt.
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -15,8 +15,6 @@ from support.processes import results_with
 from support.programs import PRODUCTS, VECTORS, input_of
 from support.simd_levels import LEVELS
 
-pytestmark = pytest.mark.xdist_group("levels")  # which are run once
-
 
 def open_emulator(level):
     """What a process says that opens the emulator at this level."""

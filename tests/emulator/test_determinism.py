@@ -10,7 +10,6 @@ from support.parameters import thorough
 from support.processes import in_a_fork, needs_fork, results_with
 from support.programs import VARIED, compile_varied, evaluate, normal_halves, run
 
-pytestmark = pytest.mark.xdist_group("determinism")  # programs are compiled once
 NAMES = list(VARIED)
 
 

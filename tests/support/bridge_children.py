@@ -27,6 +27,16 @@ def refused(call, *arguments, **options):
         call(*arguments, **options)
 
 
+def open_engine():
+    """Print how the engine opens."""
+    try:
+        aneperf.open("ane")
+    except aneperf.DeviceUnavailable as error:
+        print(error)
+    else:
+        print("opened")
+
+
 def fork_amid_calls():
     """Print the exit codes of children forked while other threads compile, evaluate and unload."""
     ane, done = aneperf.open("ane", compile_budget=NO_BUDGET), threading.Event()

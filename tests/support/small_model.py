@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
-import pytest
 from numpy.typing import NDArray
 
 import aneperf
@@ -18,8 +17,6 @@ from aneperf.training.state import RunState
 from support.programs import NO_BUDGET
 
 Array = NDArray[np.float64]
-
-needs_training = pytest.mark.xdist_group("trained model")  # one process trains it for all
 
 LETTERS = "\n abcdefghijklmnopqrstuvwxyz."
 MODEL = TransformerConfig(

@@ -26,7 +26,6 @@ def test_logits(separate: bool) -> None:
     np.testing.assert_allclose(got, expected, atol=1e-5 * np.abs(expected).max())
 
 
-@small_model.needs_training
 def test_greedy_tokens_of_a_trained_model() -> None:
     parameters, model = small_model.trained(), small_model.MODEL
     tokens = [0]

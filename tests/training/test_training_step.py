@@ -59,7 +59,6 @@ def tokens(seed: int, config: TransformerConfig) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, config.vocab, config.seq + 1)
 
 
-@small_model.needs_training
 @PIPELINES
 @pytest.mark.parametrize("sequence", ["text", "random"])
 def test_loss_and_gradients_of_a_trained_model(
