@@ -40,7 +40,7 @@ def test_a_verb_for_each_probe(device: FakeDevice, run: Any, tmp_path: Path, ver
         (["sweep", "--channels", "0"], "--channels: '0' is no value: they start at 1 and go upwards"),
         (["sweep", "--channels", "-5"], "--channels: '-5' is no value"),
         (["sweep", "--spatial", "64..x"], "--spatial: '64..x' is no value: give 64,512 or 64..2048 or all"),
-        (["sweep", "--spatial", "70000"], "width 70000 is not an integer in 1..65536"),
+        (["sweep", "--spatial", "70000"], "width must be an integer from 1 to 65536, not 70000"),
         (["sweep", "--depth", ""], "--depth: '' is no value"),
         (["sweep", "--channels", "65536"], "has 8.0 GiB of weights, where a sweep takes 2: give fewer"),
         (["qos", "--value", "64"], "values must be different integers in 0..63, not [64]"),

@@ -148,7 +148,7 @@ def small_file(tmp_path: Path, content: bytes) -> str:
         (["--seed", "-1"], "seed must be an integer of at least 0, not -1"),
         (["--heads", "5"], "5 heads do not divide 32 channels: give --head-dim"),
         (["--heads", "6", "--head-dim", "8", "--kv-heads", "4"], "4 kv_heads do not divide 6 heads"),
-        (["--layers", "0"], "layers 0 is not a positive integer"),
+        (["--layers", "0"], "layers must be an integer of at least 1, not 0"),
         (["--data", "FILE"], "has 3 bytes, an odd number"),
         (["--weights", "FILE"], "is no llama2.c model"),
         (["--resume"], "resume needs the folder of the checkpoints"),

@@ -167,18 +167,18 @@ def test_the_device_computes_it(device: Any, port_dtype: Any, dialect: Any) -> N
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"channels": 0}, "channels 0 is not an integer in 1..65536"),
-        ({"channels": 65537}, "channels 65537"),
-        ({"channels": 64.0}, "channels 64.0"),
-        ({"channels": True}, "channels True"),
-        ({"depth": -1}, "depth -1"),
-        ({"depth": "8"}, "depth '8'"),
-        ({"height": 0}, "height 0"),
-        ({"width": None}, "width None"),
+        ({"channels": 0}, "channels must be an integer from 1 to 65536, not 0"),
+        ({"channels": 65537}, "channels must be an integer from 1 to 65536, not 65537"),
+        ({"channels": 64.0}, "channels must be an integer from 1 to 65536, not 64.0"),
+        ({"channels": True}, "channels must be an integer from 1 to 65536, not True"),
+        ({"depth": -1}, "depth must be an integer from 1 to 65536, not -1"),
+        ({"depth": "8"}, "depth must be an integer from 1 to 65536, not '8'"),
+        ({"height": 0}, "height must be an integer from 1 to 65536, not 0"),
+        ({"width": None}, "width must be an integer from 1 to 65536, not None"),
         ({"port_dtype": "int8"}, "port_dtype 'int8' is neither"),
         ({"port_dtype": []}, "port_dtype \\[\\] is neither"),
-        ({"seed": -1}, "seed -1"),
-        ({"seed": 0.5}, "seed 0.5"),
+        ({"seed": -1}, "seed must be an integer of at least 0, not -1"),
+        ({"seed": 0.5}, "seed must be an integer of at least 0, not 0.5"),
     ],
 )
 def test_bad_stacks(arguments: dict[str, Any], message: str) -> None:

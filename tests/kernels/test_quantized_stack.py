@@ -58,5 +58,5 @@ def test_size_and_errors() -> None:
     assert stack.flops == 2 * 3 * 64 * 64 * 32
     with pytest.raises(ArgumentError, match="fp16"):
         QuantizedStack(channels=64, depth=3, port_dtype="fp32")
-    with pytest.raises(ArgumentError, match="depth 0"):
+    with pytest.raises(ArgumentError, match="depth must be an integer from 1 to 65536, not 0"):
         QuantizedStack(channels=64, depth=0)

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 import aneperf
-from aneperf.kernels import schedule
+from aneperf.kernels import TransformerConfig, schedule
 from aneperf.kernels import transformer as t
 from aneperf.kernels.attention import (
     attention_backward_queries,
@@ -18,12 +18,13 @@ from aneperf.kernels.attention import (
     projections_backward,
 )
 from aneperf.kernels.classifier import classifier_forward, classifier_softmax
+from aneperf.kernels.config import parameter_shapes
 from aneperf.kernels.feed_forward import feed_forward_backward, feed_forward_forward
 from aneperf.kernels.norm import norm_backward, norm_forward
 
 Array = NDArray[Any]
-PLAIN = t.TransformerConfig(dim=24, hidden=40, layers=1, heads=3, kv_heads=3, head_dim=8, vocab=50, seq=12)
-SHARED = t.TransformerConfig(dim=24, hidden=40, layers=1, heads=6, kv_heads=2, head_dim=4, vocab=50, seq=9)
+PLAIN = TransformerConfig(dim=24, hidden=40, layers=1, heads=3, kv_heads=3, head_dim=8, vocab=50, seq=12)
+SHARED = TransformerConfig(dim=24, hidden=40, layers=1, heads=6, kv_heads=2, head_dim=4, vocab=50, seq=9)
 CONFIGS = pytest.mark.parametrize("config", [PLAIN, SHARED], ids=["plain", "shared"])
 
 
@@ -59,11 +60,11 @@ def assert_near(got: Array, expected: Array, tolerance: float) -> None:
     assert np.linalg.norm(got - expected) <= tolerance * np.linalg.norm(expected)
 
 
-def norm(x: Array, weight: Array, config: t.TransformerConfig) -> Array:
+def norm(x: Array, weight: Array, config: TransformerConfig) -> Array:
     return x / np.sqrt((x.astype(np.float64) ** 2).mean(axis=0) + config.norm_eps) * weight[:, None]
 
 
-def turned(x: Array, config: t.TransformerConfig) -> Array:
+def turned(x: Array, config: TransformerConfig) -> Array:
     """Rotary positions: pair i of a head is a complex number turned by position * theta^(-2i / head_dim)."""
     pairs = x.astype(np.float64).reshape(-1, config.head_dim // 2, 2, config.seq)
     frequency = config.rope_theta ** (-2 * np.arange(config.head_dim // 2) / config.head_dim)
@@ -72,7 +73,7 @@ def turned(x: Array, config: t.TransformerConfig) -> Array:
     return np.stack([result.real, result.imag], axis=2).reshape(x.shape)
 
 
-def attend(q: Array, k: Array, v: Array, config: t.TransformerConfig) -> Array:
+def attend(q: Array, k: Array, v: Array, config: TransformerConfig) -> Array:
     """Causal attention, head by head and position by position."""
     result = np.zeros((config.query_dim, config.seq))
     for head in range(config.heads):
@@ -86,7 +87,7 @@ def attend(q: Array, k: Array, v: Array, config: t.TransformerConfig) -> Array:
     return result
 
 
-def attention_weights(config: t.TransformerConfig) -> dict[str, Array]:
+def attention_weights(config: TransformerConfig) -> dict[str, Array]:
     d, q, kv = config.dim, config.query_dim, config.kv_dim
     return {
         "rms1": (1 + halves(1, d, scale=0.2)).astype(np.float16),
@@ -98,7 +99,7 @@ def attention_weights(config: t.TransformerConfig) -> dict[str, Array]:
 
 
 @CONFIGS
-def test_attention_forward(device: aneperf.Device, config: t.TransformerConfig) -> None:
+def test_attention_forward(device: aneperf.Device, config: TransformerConfig) -> None:
     w, x = attention_weights(config), halves(6, config.dim, config.seq)
     got = run(device, attention_forward(config, **w), x=x)
     assert list(got) == ["out", "q", "k", "v", "context", "normed"]
@@ -111,7 +112,7 @@ def test_attention_forward(device: aneperf.Device, config: t.TransformerConfig) 
 
 
 @CONFIGS
-def test_attention_backward(device: aneperf.Device, config: t.TransformerConfig) -> None:
+def test_attention_backward(device: aneperf.Device, config: TransformerConfig) -> None:
     w = attention_weights(config)
     q, k, v = (
         halves(i, c, config.seq) for i, c in ((7, config.query_dim), (8, config.kv_dim), (9, config.kv_dim))
@@ -138,7 +139,7 @@ def test_attention_backward(device: aneperf.Device, config: t.TransformerConfig)
 
 
 @CONFIGS
-def test_projections_backward(device: aneperf.Device, config: t.TransformerConfig) -> None:
+def test_projections_backward(device: aneperf.Device, config: TransformerConfig) -> None:
     w = attention_weights(config)
     dq, dk, dv = (
         halves(i, c, config.seq)
@@ -151,7 +152,7 @@ def test_projections_backward(device: aneperf.Device, config: t.TransformerConfi
     assert_near(got["dnormed"], np.asarray(exact), 2e-3)
 
 
-def feed_forward_weights(config: t.TransformerConfig) -> dict[str, Array]:
+def feed_forward_weights(config: TransformerConfig) -> dict[str, Array]:
     d, h = config.dim, config.hidden
     return {
         "rms2": (1 + halves(1, d, scale=0.2)).astype(np.float16),
@@ -166,7 +167,7 @@ def silu(x: Array) -> Array:
 
 
 @CONFIGS
-def test_feed_forward(device: aneperf.Device, config: t.TransformerConfig) -> None:
+def test_feed_forward(device: aneperf.Device, config: TransformerConfig) -> None:
     w, x = feed_forward_weights(config), halves(5, config.dim, config.seq)
     got = run(device, feed_forward_forward(config, **w), x=x)
     assert list(got) == ["out", "h1", "h3", "gated", "normed"]
@@ -221,7 +222,7 @@ def test_as_published_attention_does_not_turn_positions(device: aneperf.Device) 
 
 
 @CONFIGS
-def test_as_published_backward(device: aneperf.Device, config: t.TransformerConfig) -> None:
+def test_as_published_backward(device: aneperf.Device, config: TransformerConfig) -> None:
     w = attention_weights(config)
     q, k, v = (
         halves(i, c, config.seq) for i, c in ((7, config.query_dim), (8, config.kv_dim), (9, config.kv_dim))
@@ -263,11 +264,11 @@ def test_flops_count_every_product() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"dim": 0}, "dim 0 is not a positive integer"),
-        ({"seq": 2.5}, "seq 2.5 is not a positive integer"),
+        ({"dim": 0}, "dim must be an integer of at least 1, not 0"),
+        ({"seq": 2.5}, "seq must be an integer of at least 1, not 2.5"),
         ({"kv_heads": 2}, "2 kv_heads do not divide 3 heads"),
         ({"head_dim": 7}, "head_dim 7 is odd"),
-        ({"norm_eps": 0}, "norm_eps 0 is not a positive number"),
+        ({"norm_eps": 0}, "norm_eps must be a positive, finite number, not 0"),
     ],
 )
 def test_impossible_shapes(change: dict[str, Any], message: str) -> None:
@@ -275,29 +276,14 @@ def test_impossible_shapes(change: dict[str, Any], message: str) -> None:
         replace(PLAIN, **change)
 
 
-STORIES = t.TransformerConfig(
+STORIES = TransformerConfig(
     dim=768, hidden=2048, layers=12, heads=12, kv_heads=12, head_dim=64, vocab=32000, seq=256
 )
 
 
-def parameters(config: t.TransformerConfig) -> dict[str, Array]:
-    shapes = {
-        "wq": (config.query_dim, config.dim),
-        "wk": (config.kv_dim, config.dim),
-        "wv": (config.kv_dim, config.dim),
-        "wo": (config.dim, config.query_dim),
-        "w1": (config.hidden, config.dim),
-        "w2": (config.dim, config.hidden),
-        "w3": (config.hidden, config.dim),
-        "rms1": (config.dim,),
-        "rms2": (config.dim,),
-    }
-    result = {
-        f"layers.{i}.{name}": halves(i, *shape)
-        for i in range(config.layers)
-        for name, shape in shapes.items()
-    }
-    return result | {"norm": halves(1, config.dim), "classifier": halves(2, config.vocab, config.dim)}
+def parameters(config: TransformerConfig) -> dict[str, Array]:
+    shapes = parameter_shapes(config, separate_classifier=True)
+    return {name: halves(place, *shape) for place, (name, shape) in enumerate(shapes.items())}
 
 
 def test_schedules_have_the_published_numbers_of_kernels() -> None:
@@ -312,7 +298,7 @@ def test_schedules_have_the_published_numbers_of_kernels() -> None:
 @pytest.mark.parametrize("as_published", [False, True])
 @CONFIGS
 def test_every_scheduled_kernel_compiles(
-    device: aneperf.Device, config: t.TransformerConfig, as_published: bool
+    device: aneperf.Device, config: TransformerConfig, as_published: bool
 ) -> None:
     values = parameters(config)
     for scheduled in schedule(config, "static-ane"):

@@ -17,12 +17,12 @@ compat_module, limits_module, parity_module, weights_module = (
 
 
 def limits(**options: Any) -> dict[str, Any]:
-    return rows(aneperf.limits("emulator", **{"budget": 60.0, **options}))
+    return rows(aneperf.limits("emulator", **{"budget": 600.0, **options}))
 
 
 def test_the_emulators_limit_is_the_engines() -> None:
     steps: list[Progress] = []
-    result = aneperf.limits("emulator", progress=steps.append)
+    result = aneperf.limits("emulator", budget=600.0, progress=steps.append)
     found = rows(result)
     for part in ("kept", "released"):
         assert found[part].metrics["programs"] == 119

@@ -31,7 +31,7 @@ def table(*names: str, in_child: bool = True, share: float = 1.0) -> dict[str, P
 
 def suite(monkeypatch: pytest.MonkeyPatch, probes: dict[str, Probe], **options: Any) -> Result:
     monkeypatch.setattr(suite_module, "PROBES", probes)
-    return aneperf.suite("emulator", **{"budget": 30.0, **options})
+    return aneperf.suite("emulator", **{"budget": 600.0, **options})
 
 
 def keys(result: Result) -> list[tuple[str, str]]:
@@ -232,7 +232,7 @@ def test_ctrl_c_leaves_the_finished_rows(tmp_path: Path, whole_group: bool, time
 
 def test_a_suite_with_a_crash_is_saved_and_is_exit_code_1(tmp_path: Path) -> None:
     saved = tmp_path / "suite.json"
-    process = start("aborts,good", "-o", str(saved), "--budget", "20")
+    process = start("aborts,good", "-o", str(saved), "--budget", "600")
     out, err = process.communicate(timeout=60)
     assert process.returncode == 1
     assert err.splitlines() == ["aneperf: 1 of 2: aborts", "aneperf: 2 of 2: good"]

@@ -33,9 +33,9 @@ def test_there_are_52_channel_values() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"channels": [0]}, "channels 0 is not an integer in 1..65536"),
-        ({"spatial": [64, 70000]}, "width 70000 is not an integer in 1..65536"),
-        ({"depth": [1.5]}, "depth 1.5 is not an integer"),
+        ({"channels": [0]}, "channels must be an integer from 1 to 65536, not 0"),
+        ({"spatial": [64, 70000]}, "width must be an integer from 1 to 65536, not 70000"),
+        ({"depth": [1.5]}, "depth must be an integer"),
         ({"channels": []}, "channels is empty"),
         ({"depth": 4}, "depth must be a list of integers, not 4"),
         ({"depth": "4"}, "depth must be a list of integers, not '4'"),

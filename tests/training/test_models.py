@@ -9,8 +9,9 @@ import pytest
 
 import aneperf
 from aneperf.kernels import TransformerConfig
+from aneperf.kernels.config import parameter_shapes
 from aneperf.training.llama2c import load_llama2c, save_llama2c
-from aneperf.training.models import PRESETS, check_parameters, parameter_shapes, random_parameters
+from aneperf.training.models import PRESETS, check_parameters, random_parameters
 from support import stories260k
 
 SMALL = TransformerConfig(dim=16, hidden=24, layers=2, heads=4, kv_heads=2, head_dim=4, vocab=20, seq=8)

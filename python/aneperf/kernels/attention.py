@@ -1,7 +1,7 @@
 """Attention with rotary positions and shared key heads: forward, and backward in three kernels.
 
-Queries and keys leave the forward kernel turned by their positions. The backward kernels take them so, and
-return the gradients of what the projections gave. All parts are [1, C, 1, S].
+The forward kernel returns queries and keys that are rotated by their positions. The backward kernels take
+them so, and return the gradients of the projections' results. All parts are [1, C, 1, S].
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from .. import mil
-from .transformer import Graph, Kernel, TransformerConfig
+from .config import TransformerConfig
+from .transformer import Kernel, KernelBuilder
 
 
 def attention_forward(
@@ -24,8 +25,8 @@ def attention_forward(
     wo: NDArray[Any],
     as_published: bool = False,
 ) -> Kernel:
-    """Wo attention(norm(x)), without the residual: x -> out, q, k, v, context, normed."""
-    g = Graph(config, as_published, x=config.dim)
+    """Build Wo attention(norm(x)), without the residual: x -> out, q, k, v, context, normed."""
+    g = KernelBuilder(config, as_published, x=config.dim)
     normed = g.rms_norm(g.part("x"), rms1, "rms1")
     q = g.rotate(g.project(normed, wq, "wq"))
     k = g.rotate(g.project(normed, wk, "wk"))
@@ -38,25 +39,27 @@ def attention_forward(
 def attention_backward_scores(
     config: TransformerConfig, *, wot: NDArray[Any], as_published: bool = False
 ) -> Kernel:
-    """From the gradient of `out`: q, k, v, dout -> dv, probabilities, dprobabilities.
+    """Build the backward of the output projection: q, k, v, dout -> dv, probabilities, dprobabilities.
 
-    The probabilities are computed again. They and their gradient have heads * S channels. `wot` is Wo
+    The kernel computes the probabilities again. They and their gradient have heads * S channels. `wot` is Wo
     transposed.
     """
-    g = Graph(config, as_published, q=config.query_dim, k=config.kv_dim, v=config.kv_dim, dout=config.dim)
+    g = KernelBuilder(
+        config, as_published, q=config.query_dim, k=config.kv_dim, v=config.kv_dim, dout=config.dim
+    )
     probabilities = _probabilities(g, g.part("q"), g.part("k"))
     dcontext = g.heads(g.project(g.part("dout"), wot, "wot"))
     return g.kernel(
         "attention_backward_scores",
         dv=g.channels(g.scatter(probabilities, dcontext), config.kv_heads),
         probabilities=_packed(g, probabilities),
-        dprobabilities=_packed(g, g.compare(dcontext, g.heads(g.part("v")))),
+        dprobabilities=_packed(g, g.dot_products(dcontext, g.heads(g.part("v")))),
     )
 
 
 def attention_backward_queries(config: TransformerConfig, *, as_published: bool = False) -> Kernel:
-    """Softmax backward, then queries and keys: probabilities, dprobabilities, q, k -> dq, dk."""
-    g = Graph(
+    """Build the backward of softmax and scores: probabilities, dprobabilities, q, k -> dq, dk."""
+    g = KernelBuilder(
         config,
         as_published,
         probabilities=config.score_channels,
@@ -85,18 +88,18 @@ def projections_backward(
     wvt: NDArray[Any],
     as_published: bool = False,
 ) -> Kernel:
-    """From queries, keys and values to the normed input: dq, dk, dv -> dnormed. Weights are transposed."""
-    g = Graph(config, as_published, dq=config.query_dim, dk=config.kv_dim, dv=config.kv_dim)
+    """Build the backward of the projections: dq, dk, dv -> dnormed. Weights are transposed."""
+    g = KernelBuilder(config, as_published, dq=config.query_dim, dk=config.kv_dim, dv=config.kv_dim)
     through_q = g.project(g.part("dq"), wqt, "wqt")
     through_k = g.project(g.part("dk"), wkt, "wkt")
     through_v = g.project(g.part("dv"), wvt, "wvt")
     return g.kernel("projections_backward", dnormed=through_q + through_k + through_v)
 
 
-def _probabilities(g: Graph, q: mil.Tensor, k: mil.Tensor) -> mil.Tensor:
-    """Causal attention's weights [1, heads, S, S]."""
-    return mil.softmax(g.compare(g.heads(q), g.heads(k)) * g.config.score_scale + g.mask())
+def _probabilities(g: KernelBuilder, q: mil.Tensor, k: mil.Tensor) -> mil.Tensor:
+    """Compute causal attention's weights [1, heads, S, S]."""
+    return mil.softmax(g.dot_products(g.heads(q), g.heads(k)) * g.config.score_scale + g.mask())
 
 
-def _packed(g: Graph, scores: mil.Tensor) -> mil.Tensor:
+def _packed(g: KernelBuilder, scores: mil.Tensor) -> mil.Tensor:
     return mil.reshape(scores, (1, g.config.score_channels, 1, g.config.seq))

@@ -1,4 +1,4 @@
-"""From the last norm to the probabilities of the next token. All parts are [1, C, 1, S]."""
+"""The classifier and its softmax over the vocabulary. All parts are [1, C, 1, S]."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ from typing import Any
 from numpy.typing import NDArray
 
 from .. import mil
-from .transformer import Graph, Kernel, TransformerConfig
+from .config import TransformerConfig
+from .transformer import Kernel, KernelBuilder
 
 
 def classifier_forward(
     config: TransformerConfig, *, embedding: NDArray[Any], as_published: bool = False
 ) -> Kernel:
-    """Logits: `embedding` [vocab, dim] times the normed: normed -> logits [vocab]."""
-    g = Graph(config, as_published, normed=config.dim)
+    """Build the product with `embedding` [vocab, dim]: normed -> logits."""
+    g = KernelBuilder(config, as_published, normed=config.dim)
     return g.kernel("classifier_forward", logits=g.project(g.part("normed"), embedding, "embedding"))
 
 
 def classifier_softmax(config: TransformerConfig, *, as_published: bool = False) -> Kernel:
-    """Softmax over the vocabulary, at every position: logits -> probabilities."""
-    g = Graph(config, as_published, logits=config.vocab)
+    """Build the softmax at every position: logits -> probabilities."""
+    g = KernelBuilder(config, as_published, logits=config.vocab)
     return g.kernel("classifier_softmax", probabilities=mil.softmax(g.part("logits"), axis=1))

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import mil
-from .._ane_native import ArgumentError
+from ..checks import count
+from ..errors import ArgumentError
 
 _LARGEST_AXIS = 65536  # of any engine
 _ROWS = 512
@@ -23,8 +24,8 @@ _KEPT_BYTES = 2**28  # of weights: twice the largest stack in a published table
 class ConvStack:
     """A chain of `depth` 1x1 convolutions from C to C channels: x [1, C, H, W] -> y [1, C, H, W].
 
-    Every layer has weights of its own, normal and scaled by 1 / sqrt(C), so that values keep the size of the
-    input at any depth. Ports are fp32 with a cast in and out, as published, or fp16.
+    Every layer has its own weights, normal and scaled by 1 / sqrt(C): values keep their size at any depth.
+    Ports are fp32 with a cast in and out, as published, or fp16.
     """
 
     channels: int
@@ -36,38 +37,35 @@ class ConvStack:
 
     def __post_init__(self) -> None:
         for name in ("channels", "depth", "height", "width"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _LARGEST_AXIS:
-                raise ArgumentError(f"conv stack: {name} {value!r} is not an integer in 1..{_LARGEST_AXIS}")
+            count(f"conv stack: {name}", getattr(self, name), 1, _LARGEST_AXIS)
         if self.port_dtype not in ("fp32", "fp16"):
             raise ArgumentError(f"conv stack: port_dtype {self.port_dtype!r} is neither 'fp32' nor 'fp16'")
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
-            raise ArgumentError(f"conv stack: seed {self.seed!r} is not an integer of at least 0")
+        count("conv stack: seed", self.seed, 0)
 
     @property
     def name(self) -> str:
-        """The published name: "128x conv 512ch sp64" for one row, "128x conv 512ch 64x64" for more."""
+        """Return the published name: "128x conv 512ch sp64" for one row, "128x conv 512ch 64x64" for more."""
         area = f"sp{self.width}" if self.height == 1 else f"{self.height}x{self.width}"
         return f"{self.depth}x conv {self.channels}ch {area}"
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        """Of both ports."""
+        """Return the shape of both ports."""
         return 1, self.channels, self.height, self.width
 
     @property
     def weight_bytes(self) -> int:
-        """Bytes of all fp16 weights."""
+        """Return the bytes of all fp16 weights."""
         return 2 * self.depth * self.channels**2
 
     @property
     def flops(self) -> int:
-        """Floating-point operations of one evaluation; a multiply-add is two."""
+        """Return the operations of one evaluation; a multiply-add counts as two."""
         return 2 * self.depth * self.channels**2 * self.height * self.width
 
     @property
     def tolerance(self) -> float:
-        """The largest relative error, in the norm of a column, that fp16 rounding explains.
+        """Return the largest relative error, in the norm of a column, that fp16 rounding explains.
 
         A layer rounds its output to fp16, with a relative error of at most u = 2**-11 per value and about
         0.4 u in the norm. Weights of variance 1/channels keep the norm of a signal and of an earlier error
@@ -78,7 +76,7 @@ class ConvStack:
         return 4 * 2.0**-11 * math.sqrt(self.depth)
 
     def build(self, dialect: Literal["ios18", "ios16"] = "ios18") -> mil.Program:
-        """The program, with ports "x" and "y"."""
+        """Return the program, with ports "x" and "y"."""
         builder = mil.Builder(dialect)
         y = x = builder.input("x", self.shape, self.port_dtype)
         if self.port_dtype == "fp32":
@@ -91,27 +89,27 @@ class ConvStack:
         return builder.build()
 
     def input(self) -> NDArray[Any]:
-        """An array for port "x": standard normal, of the port's dtype."""
+        """Return an array for port "x": standard normal, of the port's data type."""
         values = np.random.default_rng((self.seed, self.depth)).standard_normal(self.shape, np.float32)
         return values.astype(np.float32 if self.port_dtype == "fp32" else np.float16)
 
     def reference(self, columns: Sequence[int]) -> NDArray[np.float64]:
-        """The output at some positions of the flattened H x W, computed in float64: [C, len(columns)].
+        """Compute the output at some positions of the flattened H x W in float64: [C, len(columns)].
 
-        Input and weights are rounded to fp16, as the engine has them; nothing between is.
+        Input and weights are rounded to fp16, as the engine has them; nothing else is.
         """
         y = self._columns(self.input().astype(np.float16), columns)
         for layer in range(self.depth):
-            # In blocks of rows, since a whole weight in float64 can be half a gigabyte.
+            # In blocks of rows: a whole weight in float64 can be half a gigabyte.
             blocks = np.array_split(self._weight(layer), -(-self.channels // _ROWS))
             y = np.concatenate([block.astype(np.float64) @ y for block in blocks])
         return y
 
     def check(self, output: NDArray[Any], columns: Sequence[int] | None = None) -> float:
-        """The largest relative error |output - reference| / |reference| (2-norms) over some columns.
+        """Return the largest relative error |output - reference| / |reference| (2-norms) over some columns.
 
-        Columns are positions of the flattened H x W; the first, middle and last unless given. Infinite for an
-        output that is not finite. Raises ArgumentError only for another shape or columns outside it.
+        Columns are positions of the flattened H x W, by default the first, middle and last. The error of an
+        output that is not finite is infinite. Raises ArgumentError for another shape or columns outside it.
         """
         if columns is None:
             positions = self.height * self.width
@@ -124,7 +122,7 @@ class ConvStack:
         return float(errors.max())
 
     def _weight(self, layer: int) -> NDArray[np.float16]:
-        """Layer's weight [C, C], rounded to fp16."""
+        """Return a layer's weight [C, C], rounded to fp16."""
         if self.weight_bytes > _KEPT_BYTES:
             return _weight(self.channels, self.depth, layer, self.seed)
         return _weights(self.channels, self.depth, self.seed)[layer]
@@ -149,7 +147,7 @@ def _weight(channels: int, depth: int, layer: int, seed: int) -> NDArray[np.floa
 
 @lru_cache(maxsize=1)
 def _weights(channels: int, depth: int, seed: int) -> tuple[NDArray[np.float16], ...]:
-    """All layers' of the last stack, which its check needs again, as do other positions and ports."""
+    """Return all layers' weights. The last stack's are kept: its check needs them, and so do other ports."""
     return tuple(_weight(channels, depth, layer, seed) for layer in range(depth))
 
 

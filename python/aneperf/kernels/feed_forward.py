@@ -10,7 +10,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from .. import mil
-from .transformer import Graph, Kernel, TransformerConfig
+from .config import TransformerConfig
+from .transformer import Kernel, KernelBuilder
 
 
 def feed_forward_forward(
@@ -22,8 +23,8 @@ def feed_forward_forward(
     w2: NDArray[Any],
     as_published: bool = False,
 ) -> Kernel:
-    """The feed-forward of norm(x), without the residual: x -> out, h1, h3, gated, normed."""
-    g = Graph(config, as_published, x=config.dim)
+    """Build the feed-forward of norm(x), without the residual: x -> out, h1, h3, gated, normed."""
+    g = KernelBuilder(config, as_published, x=config.dim)
     normed = g.rms_norm(g.part("x"), rms2, "rms2")
     h1, h3 = g.project(normed, w1, "w1"), g.project(normed, w3, "w3")
     gated = h1 * mil.sigmoid(h1) * h3
@@ -40,11 +41,11 @@ def feed_forward_backward(
     w3t: NDArray[Any],
     as_published: bool = False,
 ) -> Kernel:
-    """From the gradient of `out` to the normed input: dout, h1, h3 -> dnormed, dh1, dh3.
+    """Build the backward, up to the normed input: dout, h1, h3 -> dnormed, dh1, dh3.
 
     Weights are transposed.
     """
-    g = Graph(config, as_published, dout=config.dim, h1=config.hidden, h3=config.hidden)
+    g = KernelBuilder(config, as_published, dout=config.dim, h1=config.hidden, h3=config.hidden)
     h1, h3 = g.part("h1"), g.part("h3")
     dgated = g.project(g.part("dout"), w2t, "w2t")
     gate = mil.sigmoid(h1)

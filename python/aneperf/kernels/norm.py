@@ -10,21 +10,22 @@ from typing import Any
 from numpy.typing import NDArray
 
 from .. import mil
-from .transformer import Graph, Kernel, TransformerConfig
+from .config import TransformerConfig
+from .transformer import Kernel, KernelBuilder
 
 
 def norm_forward(config: TransformerConfig, *, weight: NDArray[Any], as_published: bool = False) -> Kernel:
-    """The norm over channels times `weight` [dim]: x -> normed."""
-    g = Graph(config, as_published, x=config.dim)
+    """Build the norm over channels, times `weight` [dim]: x -> normed."""
+    g = KernelBuilder(config, as_published, x=config.dim)
     return g.kernel("norm_forward", normed=g.rms_norm(g.part("x"), weight, "weight"))
 
 
 def norm_backward(config: TransformerConfig, *, weight: NDArray[Any], as_published: bool = False) -> Kernel:
-    """From the gradient of the normed to that of x: dnormed, x -> dx.
+    """Build the backward of the norm: dnormed, x -> dx.
 
     dx = r (w dnormed - x r^2 mean(w dnormed x)) with r = 1 / sqrt(mean(x^2) + eps), means over channels.
     """
-    g = Graph(config, as_published, dnormed=config.dim, x=config.dim)
+    g = KernelBuilder(config, as_published, dnormed=config.dim, x=config.dim)
     x = g.part("x")
     inverse_rms = g.inverse_rms(x)
     unit = x * inverse_rms  # of size 1, so that nothing below overflows

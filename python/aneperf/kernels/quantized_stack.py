@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import mil
-from .._ane_native import ArgumentError
+from ..errors import ArgumentError
 from .conv_stack import ConvStack
 
 _STEPS = 32  # of int8, in one standard deviation: 4 deviations fit, and half a step is 1/64 of one
@@ -25,7 +25,7 @@ class QuantizedStack(ConvStack):
 
     A layer's weights are int8, dequantized when they are read; between two layers, activations are quantized
     to int8 and dequantized. Scales are constants: powers of two for activations, 1 / (32 sqrt(C)) for
-    weights, which keep the size of values at any depth. Ports are fp16.
+    weights. Values keep their size at any depth. Ports are fp16.
     """
 
     port_dtype: Literal["fp32", "fp16"] = "fp16"
@@ -37,21 +37,21 @@ class QuantizedStack(ConvStack):
 
     @property
     def weight_bytes(self) -> int:
-        """Bytes of all int8 weights."""
+        """Return the bytes of all int8 weights."""
         return self.depth * self.channels**2
 
     @property
     def tolerance(self) -> float:
-        """The largest relative error, in the norm of a column, that fp16 and int8 rounding explain.
+        """Return the largest relative error, in the norm of a column, that fp16 and int8 rounding explain.
 
-        Where an engine's rounding differs from the reference's in one value, the two quantizers go apart:
-        at worst each layer adds two independent roundings, of 1/12 step each in the square. Twice that leaves
+        Where an engine rounds one value differently from the reference, the two quantizers diverge: at worst
+        each layer adds two independent roundings, each of variance 1/12 step squared. Twice that leaves
         room for the spread between columns. One wrong layer gives an error near 1.4.
         """
         return super().tolerance + 2 * math.sqrt((self.depth - 1) / 6) / _STEPS
 
     def build(self, dialect: Literal["ios18", "ios16"] = "ios18") -> mil.Program:
-        """The program, with ports "x" and "y"."""
+        """Return the program, with ports "x" and "y"."""
         builder = mil.Builder(dialect)
         y = builder.input("x", self.shape)
         for layer in range(self.depth):
@@ -63,9 +63,9 @@ class QuantizedStack(ConvStack):
         return builder.build()
 
     def reference(self, columns: Sequence[int]) -> NDArray[np.float64]:
-        """The output at some positions of the flattened H x W: [C, len(columns)].
+        """Compute the output at some positions of the flattened H x W: [C, len(columns)].
 
-        Sums are float64; what is rounded are the input and each layer's output, to fp16 and then to int8.
+        Sums are float64. The input and each layer's output are rounded to fp16, and then to int8.
         """
         y = self._columns(self.input().astype(np.float16), columns)
         for layer in range(self.depth):
@@ -79,10 +79,10 @@ class QuantizedStack(ConvStack):
         return float(np.float16(1 / (_STEPS * self.channels**0.5)))
 
     def _steps(self, layer: int) -> NDArray[np.int8]:
-        """Layer's stored weight [C, C]: the rows of one orthogonal matrix in another order, of other signs.
+        """Return a layer's stored weight [C, C]: one orthogonal matrix's rows, permuted, with random signs.
 
-        Quantization noise does not grow or fade with the signal, so that a signal which the gains of random
-        matrices had made small would drown in it. Orthogonal layers keep each one's norm.
+        Quantization noise has a fixed size. A signal that random matrices had made small would drown in it.
+        Orthogonal layers keep the norm of both.
         """
         random = np.random.default_rng((self.seed, self.depth, layer))
         steps = _orthogonal_steps(self.channels, self.seed)
@@ -93,7 +93,7 @@ class QuantizedStack(ConvStack):
 
 @lru_cache(maxsize=1)
 def _orthogonal_steps(channels: int, seed: int) -> NDArray[np.int8]:
-    """A random orthogonal matrix [C, C] in steps of 1 / (32 sqrt(C))."""
+    """Return a random orthogonal matrix [C, C] in steps of 1 / (32 sqrt(C))."""
     random = np.random.default_rng((seed, channels))
     orthogonal, _ = np.linalg.qr(random.standard_normal((channels, channels), np.float32))
     steps: NDArray[np.int8] = np.clip(np.rint(orthogonal * (_STEPS * channels**0.5)), -127, 127).astype(

@@ -1,11 +1,12 @@
 """The two published schedules of kernels with baked weights, for a model of any shape.
 
-"static": five kernels with weights and one without for each layer, 72 for 12 layers. "static-ane": also the
-backward of both norms of each layer, the last norm, the classifier and its softmax, 99 for 12 layers.
+"static" has five kernels with weights and one without for each layer: 72 for 12 layers. "static-ane" adds the
+backward of both norms of each layer, the last norm, the classifier and its softmax: 99 for 12 layers.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from .._ane_native import ArgumentError
+from ..errors import ArgumentError
 from .attention import (
     attention_backward_queries,
     attention_backward_scores,
@@ -22,25 +23,23 @@ from .attention import (
     projections_backward,
 )
 from .classifier import classifier_forward, classifier_softmax
+from .config import TransformerConfig
 from .feed_forward import feed_forward_backward, feed_forward_forward
 from .norm import norm_backward, norm_forward
-from .transformer import Kernel, TransformerConfig
+from .transformer import Kernel
 
 Pipeline = Literal["static", "static-ane"]
 Family = Callable[..., Kernel]
 
-# The weights of each family, and which parameter of the layer each is; .T is its transpose.
-_LAYER: dict[str, tuple[Family, dict[str, str]]] = {
-    "attention_forward": (
-        attention_forward,
-        {"rms1": "rms1", "wq": "wq", "wk": "wk", "wv": "wv", "wo": "wo"},
-    ),
-    "feed_forward_forward": (feed_forward_forward, {"rms2": "rms2", "w1": "w1", "w3": "w3", "w2": "w2"}),
-    "feed_forward_backward": (feed_forward_backward, {"w2t": "w2.T", "w1t": "w1.T", "w3t": "w3.T"}),
-    "attention_backward_scores": (attention_backward_scores, {"wot": "wo.T"}),
-    "attention_backward_queries": (attention_backward_queries, {}),
-    "projections_backward": (projections_backward, {"wqt": "wq.T", "wkt": "wk.T", "wvt": "wv.T"}),
-}
+_LAYER: tuple[Family, ...] = (
+    attention_forward,
+    feed_forward_forward,
+    feed_forward_backward,
+    attention_backward_scores,
+    attention_backward_queries,
+    projections_backward,
+)
+# Names, and the parameter for each weight.
 _LAYER_EXTRAS: dict[str, tuple[Family, dict[str, str]]] = {
     "norm1_backward": (norm_backward, {"weight": "rms1"}),
     "norm2_backward": (norm_backward, {"weight": "rms2"}),
@@ -54,7 +53,7 @@ _MODEL_EXTRAS: dict[str, tuple[Family, dict[str, str]]] = {
 
 @dataclass(frozen=True)
 class ScheduledKernel:
-    """A kernel of a schedule, and which of the model's parameters each of its weights is."""
+    """A kernel of a schedule, and the model's parameter for each of its weights."""
 
     name: str  # "layers.3.attention_forward", or "classifier_forward"
     family: Family
@@ -63,39 +62,50 @@ class ScheduledKernel:
     def build(
         self, config: TransformerConfig, parameters: Mapping[str, NDArray[Any]], as_published: bool = False
     ) -> Kernel:
-        """The kernel, its weights rounded to fp16."""
+        """Build the kernel, its weights rounded to fp16."""
         return self.family(config, **self.weights(parameters), as_published=as_published)
 
     def template(
         self, config: TransformerConfig, parameters: Mapping[str, NDArray[Any]], as_published: bool = False
     ) -> Kernel:
-        """The kernel without weights, to bake: all layers have the same."""
+        """Return the kernel without weights, to bake; all layers have the same."""
         shapes = tuple((weight, _array(parameters, name).shape) for weight, name in self.parameters.items())
         return _template(self.family, config, shapes, as_published)
 
     def weights(self, parameters: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float16]]:
-        """The kernel's weights, fp16, from the model's parameters by name.
+        """Return the kernel's weights, fp16, from the model's parameters by name.
 
-        The classifier is the embedding unless it is a parameter of its own.
+        The embedding is the classifier, unless there is a parameter of that name.
         """
         return {weight: _parameter(parameters, name) for weight, name in self.parameters.items()}
 
 
 def schedule(config: TransformerConfig, pipeline: Pipeline = "static") -> list[ScheduledKernel]:
-    """Every kernel of a pipeline, layer by layer."""
+    """Return every kernel of a pipeline, layer by layer."""
     if pipeline not in ("static", "static-ane"):
         raise ArgumentError(f"pipeline {pipeline!r} is neither 'static' nor 'static-ane'")
     extras = pipeline == "static-ane"
+    families = {family.__name__: (family, _namesakes(family)) for family in _LAYER}
+    families |= _LAYER_EXTRAS if extras else {}
     kernels = [
         ScheduledKernel(
             f"layers.{layer}.{name}", family, {w: f"layers.{layer}.{p}" for w, p in parameters.items()}
         )
         for layer in range(config.layers)
-        for name, (family, parameters) in (_LAYER | (_LAYER_EXTRAS if extras else {})).items()
+        for name, (family, parameters) in families.items()
     ]
     if extras:
         kernels += [ScheduledKernel(name, *rest) for name, rest in _MODEL_EXTRAS.items()]
     return kernels
+
+
+def _namesakes(family: Family) -> dict[str, str]:
+    """Return the parameter for each weight of a family: of the same name; "wqt" is the transpose of "wq"."""
+    parameters = inspect.signature(family).parameters.values()
+    names = [each.name for each in parameters if each.kind is each.KEYWORD_ONLY]
+    return {
+        name: f"{name[:-1]}.T" if name.endswith("t") else name for name in names if name != "as_published"
+    }
 
 
 @lru_cache(maxsize=32)

@@ -1,75 +1,20 @@
-"""What a transformer's kernels have in common: the model's shape, packed ports, and pieces of graphs.
-
-Sources: Touvron et al. 2023 (Llama 2), Zhang & Sennrich 2019 (RMSNorm), Su et al. 2021 (rotary positions).
-"""
+"""What the kernels of a transformer have in common: packed ports, baked weights, and pieces of graphs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import mil
-from .._ane_native import ArgumentError
+from ..errors import ArgumentError
 from ..mil.weights import write_blob
+from .config import TransformerConfig
 
-_MASKED = -65504.0  # the lowest fp16: what is added to the score of a position that must not be seen
-
-
-@dataclass(frozen=True)
-class TransformerConfig:
-    """Shape of a Llama 2 model: RMSNorm, attention with rotary positions, SwiGLU.
-
-    `kv_heads` divides `heads`: query head h reads key and value head h * kv_heads // heads. `head_dim` is
-    even, since rotary positions turn pairs of neighbouring channels.
-    """
-
-    dim: int
-    hidden: int
-    layers: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-    vocab: int
-    seq: int
-    rope_theta: float = 10000.0
-    norm_eps: float = 1e-5
-
-    def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.name in ("rope_theta", "norm_eps"):
-                if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
-                    raise ArgumentError(f"transformer: {field.name} {value!r} is not a positive number")
-            elif isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ArgumentError(f"transformer: {field.name} {value!r} is not a positive integer")
-        if self.heads % self.kv_heads:
-            raise ArgumentError(f"transformer: {self.kv_heads} kv_heads do not divide {self.heads} heads")
-        if self.head_dim % 2:
-            raise ArgumentError(f"transformer: head_dim {self.head_dim} is odd; rotary positions turn pairs")
-
-    @property
-    def query_dim(self) -> int:
-        """Channels of the queries and of attention's result."""
-        return self.heads * self.head_dim
-
-    @property
-    def kv_dim(self) -> int:
-        """Channels of the keys, and of the values."""
-        return self.kv_heads * self.head_dim
-
-    @property
-    def score_scale(self) -> float:
-        """What a dot product of a query with a key is multiplied by."""
-        return float(self.head_dim**-0.5)
-
-    @property
-    def score_channels(self) -> int:
-        """Channels of a score matrix of every head packed as [1, heads * seq, 1, seq]."""
-        return self.heads * self.seq
+_MASKED = -65504.0  # the lowest fp16, added to the scores of masked positions
 
 
 @dataclass(frozen=True)
@@ -88,13 +33,13 @@ class Kernel:
     program: mil.Program
 
     def without_weights(self) -> Kernel:
-        """The same without the memory of its weights: a template to bake."""
+        """Return the kernel without the memory of its weights: a template to bake."""
         baked = {f"@model_path/weights/{name}.bin" for name in self.weights}
         files = {path: blob for path, blob in self.program.weights.items() if path not in baked}
         return replace(self, program=replace(self.program, weights=files))
 
     def bake(self, **weights: NDArray[np.float16]) -> mil.Program:
-        """The program with other weights: fp16, as many elements as each was built with."""
+        """Return the program with other weights: fp16, each with the size it was built with."""
         files = dict(self.program.weights)
         for name, array in weights.items():
             path = f"@model_path/weights/{name}.bin"
@@ -109,10 +54,10 @@ class Kernel:
         return replace(self.program, weights=files)
 
 
-class Graph:
-    """A kernel being built: packed ports, and the pieces that several kernels share.
+class KernelBuilder:
+    """Builds a kernel: packed ports, and the pieces that several kernels share.
 
-    As published, positions are not turned, heads are transposed to rows, and a norm sums squares.
+    As published, positions are not rotated, heads are transposed to rows, and a norm sums squares.
     """
 
     def __init__(self, config: TransformerConfig, as_published: bool = False, **inputs: int) -> None:
@@ -126,7 +71,7 @@ class Graph:
         self._tables: dict[str, mil.Tensor] = {}
 
     def part(self, name: str) -> mil.Tensor:
-        """One of the parts that the input's channels are divided into."""
+        """Return a part of the input's channels."""
         channels = self.inputs[name]
         if len(self.inputs) == 1:
             return self._x
@@ -135,7 +80,7 @@ class Graph:
         return mil.slice_by_size(self._x, begin, (1, channels, 1, self.config.seq))
 
     def kernel(self, name: str, **outputs: mil.Tensor) -> Kernel:
-        """The kernel whose output packs `outputs` [1, C, 1, seq] in order."""
+        """Return the kernel; its output packs `outputs` [1, C, 1, seq] in order."""
         parts = list(outputs.values())
         self._builder.output("y", parts[0] if len(parts) == 1 else mil.concat(parts, axis=1))
         channels = {part: tensor.shape[1] for part, tensor in outputs.items()}
@@ -143,14 +88,14 @@ class Graph:
         return Kernel(name, self.inputs, channels, tuple(self._weights), self._flops, program)
 
     def project(self, x: mil.Tensor, weight: NDArray[Any], name: str) -> mil.Tensor:
-        """The product weight [O, I] * x [1, I, 1, S] -> [1, O, 1, S]; the weight is stored as `name`."""
+        """Multiply weight [O, I] with x [1, I, 1, S] -> [1, O, 1, S]; the weight is stored as `name`."""
         self._flops += 2 * weight.size * self.config.seq
         return mil.conv(x, self._weight(weight.reshape(*weight.shape, 1, 1), name))
 
     def inverse_rms(self, x: mil.Tensor) -> mil.Tensor:
-        """1 / sqrt(mean of squares over channels + eps): x [1, C, 1, S] -> [1, 1, 1, S].
+        """Compute 1 / sqrt(mean of squares over channels + eps): x [1, C, 1, S] -> [1, 1, 1, S].
 
-        The mean keeps clear of the fp16 overflow that a sum of squares runs into.
+        A mean does not overflow fp16 where a sum of squares does.
         """
         if self.as_published:
             mean_square = mil.reduce_sum(x * x, axes=[1]) * round(1 / x.channels, 6)
@@ -159,15 +104,15 @@ class Graph:
         return mil.pow(mean_square + self.config.norm_eps, -0.5)
 
     def rms_norm(self, x: mil.Tensor, weight: NDArray[Any], name: str) -> mil.Tensor:
-        """Root-mean-square norm over channels, times `weight` [C]."""
+        """Apply the root-mean-square norm over channels, times `weight` [C]."""
         return self.scale(x * self.inverse_rms(x), weight, name)
 
     def scale(self, x: mil.Tensor, weight: NDArray[Any], name: str) -> mil.Tensor:
-        """Each channel of x [1, C, 1, S] times its element of `weight` [C]."""
+        """Multiply each channel of x [1, C, 1, S] by its element of `weight` [C]."""
         return x * self._weight(weight.reshape(1, -1, 1, 1), name)
 
     def heads(self, x: mil.Tensor) -> mil.Tensor:
-        """Channels by query head: [1, C, 1, S] -> [1, heads, head_dim, S], or rows [1, heads, S, head_dim].
+        """Split channels by query head: [1, C, 1, S] -> [1, heads, head_dim, S], or [1, heads, S, head_dim].
 
         Keys and values are repeated for all query heads that share them.
         """
@@ -180,7 +125,7 @@ class Graph:
         return mil.transpose(by_head, (0, 1, 3, 2)) if self.as_published else by_head
 
     def channels(self, by_head: mil.Tensor, heads: int | None = None) -> mil.Tensor:
-        """The transpose of `heads`, for as many: back to [1, C, 1, S], shared heads summed."""
+        """Undo `heads`: back to [1, C, 1, S]. Fewer `heads` sum those that share keys and values."""
         config = self.config
         if self.as_published:
             by_head = mil.transpose(by_head, (0, 1, 3, 2))
@@ -189,23 +134,23 @@ class Graph:
             by_head = mil.reduce_sum(apart, axes=[1])
         return mil.reshape(by_head, (1, (heads or config.heads) * config.head_dim, 1, config.seq))
 
-    def compare(self, a: mil.Tensor, b: mil.Tensor) -> mil.Tensor:
-        """Dot products of every position of a with every one of b: heads -> [1, heads, S, S]."""
+    def dot_products(self, a: mil.Tensor, b: mil.Tensor) -> mil.Tensor:
+        """Compute the dot products of every position of a with every position of b: [1, heads, S, S]."""
         rows = self.as_published
         return self._matmul(a, b, transpose_x=not rows, transpose_y=rows)
 
     def gather(self, matrix: mil.Tensor, x: mil.Tensor) -> mil.Tensor:
-        """For each position, the sum of x weighted by its row of `matrix` [1, heads, S, S]."""
+        """Sum x for each position, weighted by its row of `matrix` [1, heads, S, S]."""
         return self._matmul(matrix, x) if self.as_published else self._matmul(x, matrix, transpose_y=True)
 
     def scatter(self, matrix: mil.Tensor, x: mil.Tensor) -> mil.Tensor:
-        """For each position, the sum of x weighted by its column of `matrix` [1, heads, S, S]."""
+        """Sum x for each position, weighted by its column of `matrix` [1, heads, S, S]."""
         return self._matmul(matrix, x, transpose_x=True) if self.as_published else self._matmul(x, matrix)
 
     def rotate(self, x: mil.Tensor, backward: bool = False) -> mil.Tensor:
-        """Turn each pair of channels by its angle at each position, or back: [1, C, 1, S].
+        """Rotate each pair of channels by its angle at each position, or back: [1, C, 1, S].
 
-        The pair is an axis of its own, since slices of the last axis are inexact on M1 and M2.
+        The pair has an axis of its own, because slices of the last axis are inexact on M1 and M2.
         """
         if self.as_published:
             return x
@@ -222,7 +167,7 @@ class Graph:
         return mil.reshape(mil.concat((even, odd), axis=2), x.shape)
 
     def mask(self) -> mil.Tensor:
-        """What hides later positions when added to the scores: [1, 1, S, S], 0 or the lowest fp16."""
+        """Return the causal mask to add to scores: [1, 1, S, S], 0 or the lowest fp16."""
         seq = self.config.seq
         hidden = np.triu(np.full((seq, seq), _MASKED, np.float16), k=1)
         return self._table("mask", hidden.reshape(1, 1, seq, seq))
@@ -239,7 +184,7 @@ class Graph:
         return mil.const(values, "fp16", name=name)
 
     def _rotation(self, heads: int) -> tuple[mil.Tensor, mil.Tensor]:
-        """Cosines and sines [1, heads * head_dim / 2, 1, S], as rows of the widest table."""
+        """Return cosines and sines [1, heads * head_dim / 2, 1, S]."""
         head_dim, seq = self.config.head_dim, self.config.seq
         frequencies = self.config.rope_theta ** (-np.arange(0, head_dim, 2) / head_dim)
         angles = np.tile(np.outer(frequencies, np.arange(seq)), (heads, 1))

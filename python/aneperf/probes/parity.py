@@ -6,13 +6,13 @@ from functools import partial
 import numpy as np
 
 from .._ane_native import Device
+from ..kernels.config import TransformerConfig, parameter_shapes
 from ..kernels.conv_stack import ConvStack
 from ..kernels.quantized_stack import QuantizedStack
 from ..kernels.schedule import ScheduledKernel, schedule
-from ..kernels.transformer import TransformerConfig
 from ..reference.precision import tolerance
 from ..results import Result
-from ..runner.case import Kernel
+from ..runner.case import TimedKernel
 from ..runner.operations import CASES
 from ..runner.progress import ProgressCallback
 from ..runner.question import Question, ask_all, ask_in_children, chosen, question_of
@@ -25,31 +25,15 @@ _CHAIN = 0.01
 _MODEL = TransformerConfig(dim=64, hidden=128, layers=1, heads=4, kv_heads=2, head_dim=16, vocab=256, seq=64)
 
 
-def _stack(stack: Kernel) -> Question:
+def _stack(stack: TimedKernel) -> Question:
     return question_of(stack.build(), [{"x": stack.input()}], stack.tolerance)
 
 
 def _transformer(kernel: ScheduledKernel) -> Question:
-    random = np.random.default_rng(0)
-    model = _MODEL
-    shapes = {
-        "rms1": (model.dim,),
-        "rms2": (model.dim,),
-        "wq": (model.query_dim, model.dim),
-        "wk": (model.kv_dim, model.dim),
-        "wv": (model.kv_dim, model.dim),
-        "wo": (model.dim, model.query_dim),
-        "w1": (model.hidden, model.dim),
-        "w2": (model.dim, model.hidden),
-        "w3": (model.hidden, model.dim),
-    }
+    random, model = np.random.default_rng(0), _MODEL
     parameters = {
-        f"layers.0.{name}": random.standard_normal(shape) / np.sqrt(shape[-1])
-        for name, shape in shapes.items()
-    }
-    parameters |= {
-        "norm": random.standard_normal(model.dim),
-        "classifier": random.standard_normal((model.vocab, model.dim)) / np.sqrt(model.dim),
+        name: random.standard_normal(shape) / np.sqrt(shape[-1])
+        for name, shape in parameter_shapes(model).items()
     }
     built = kernel.build(model, parameters)
     x = random.standard_normal((1, sum(built.inputs.values()), 1, model.seq)).astype(np.float16)

@@ -16,7 +16,7 @@ from .measured import Measured, Params
 DEFAULT_QOS = 21
 
 
-class Kernel(Protocol):
+class TimedKernel(Protocol):
     """A program of one input and one output, with its weights and its reference."""
 
     @property
@@ -49,7 +49,7 @@ class Case:
     """
 
     key: str
-    kernel: Kernel
+    kernel: TimedKernel
     params: Params
     qos: int = DEFAULT_QOS
     metrics: dict[str, float] = field(default_factory=dict)

@@ -22,10 +22,11 @@ from safetensors.numpy import save_file
 from ..checks import count
 from ..errors import AneError, ArgumentError
 from ..kernels import TransformerConfig
+from ..kernels.config import parameter_shapes
 from .config import TrainingConfig, differences
 from .kernels import Floats
 from .llama2c import load_llama2c
-from .models import Parameters, parameter_shapes
+from .models import Parameters
 from .state import RunState
 
 FORMAT = 1

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from ..errors import ArgumentError
 from ..kernels import TransformerConfig
+from ..kernels.config import layer_shapes
 from .kernels import Floats
-from .models import check_parameters, layer_shapes
+from .models import check_parameters
 
 
 class Decoder:

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from ..errors import ArgumentError
 from ..files import whole_file
 from ..kernels import TransformerConfig
-from .models import Parameters, check_parameters, layer_shapes, parameter_shapes
+from ..kernels.config import layer_shapes, parameter_shapes
+from .models import Parameters, check_parameters
 
 _HEADER = struct.Struct("<7i")  # dim, hidden, layers, heads, kv_heads, vocab, seq
 _LARGEST = 1 << 20  # of any number in the header

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..checks import count
 from ..errors import ArgumentError
-from ..kernels import TransformerConfig
+from ..kernels.config import TransformerConfig, parameter_shapes
 
 Parameters = dict[str, NDArray[np.float32]]
 
@@ -56,37 +56,6 @@ def model_name(model: TransformerConfig) -> str:
         f"dim{model.dim}-hidden{model.hidden}-layers{model.layers}-heads{model.heads}{shared}"
         f"x{model.head_dim}-vocab{model.vocab}-seq{model.seq}"
     )
-
-
-def layer_shapes(config: TransformerConfig) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of a layer's parameters by name, in the order of a llama2.c file."""
-    return {
-        "rms1": (config.dim,),
-        "wq": (config.query_dim, config.dim),
-        "wk": (config.kv_dim, config.dim),
-        "wv": (config.kv_dim, config.dim),
-        "wo": (config.dim, config.query_dim),
-        "rms2": (config.dim,),
-        "w1": (config.hidden, config.dim),
-        "w2": (config.dim, config.hidden),
-        "w3": (config.hidden, config.dim),
-    }
-
-
-def parameter_shapes(
-    config: TransformerConfig, separate_classifier: bool = False
-) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of all parameters by name, in the order of a checkpoint.
-
-    Matrices are [outputs, inputs]. The embedding is also the classifier unless that is separate.
-    """
-    shapes: dict[str, tuple[int, ...]] = {"embedding": (config.vocab, config.dim)}
-    for layer in range(config.layers):
-        shapes |= {f"layers.{layer}.{name}": shape for name, shape in layer_shapes(config).items()}
-    shapes["norm"] = (config.dim,)
-    if separate_classifier:
-        shapes["classifier"] = (config.vocab, config.dim)
-    return shapes
 
 
 def random_parameters(config: TransformerConfig, seed: int = 0) -> Parameters:

@@ -9,13 +9,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 
+from ..kernels.config import parameter_shapes
 from ..runner.child import ChildLost
 from .accounting import StepTimes
 from .config import TrainingConfig
 from .data import Data
 from .events import BatchDone, Event, KernelsCompiled, StepDone, WorkerReplaced
 from .kernels import Floats
-from .models import Parameters, check_parameters, parameter_shapes
+from .models import Parameters, check_parameters
 from .optimizer import update
 from .state import RunState, SharedState
 from .worker import RunStep, Setup, TrainingError, WorkerProcess

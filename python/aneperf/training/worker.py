@@ -17,11 +17,11 @@ import msgspec
 from .. import device as devices
 from ..errors import AneError, CompileBudgetError, EvaluateError
 from ..kernels import TransformerConfig
+from ..kernels.config import parameter_shapes
 from ..kernels.schedule import Pipeline
 from ..runner.child import Child, ChildLost
 from ..runner.child_process import Parent
 from .accounting import Span
-from .models import parameter_shapes
 from .pipeline import PIPELINES
 from .state import SharedState
 

@@ -1,0 +1,91 @@
+"""The shape of a transformer, and the names and shapes of its parameters.
+
+Sources: Touvron et al. 2023 (Llama 2), Zhang & Sennrich 2019 (RMSNorm), Su et al. 2021 (rotary positions).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from ..checks import count, positive
+from ..errors import ArgumentError
+
+
+@dataclass(frozen=True)
+class TransformerConfig:
+    """Shape of a Llama 2 model: RMSNorm, attention with rotary positions, SwiGLU.
+
+    `kv_heads` divides `heads`: query head h reads key and value head h * kv_heads // heads. `head_dim` is
+    even, because rotary positions rotate pairs of neighboring channels.
+    """
+
+    dim: int
+    hidden: int
+    layers: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    vocab: int
+    seq: int
+    rope_theta: float = 10000.0
+    norm_eps: float = 1e-5
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            check = positive if field.name in ("rope_theta", "norm_eps") else count
+            check(f"transformer: {field.name}", getattr(self, field.name))
+        if self.heads % self.kv_heads:
+            raise ArgumentError(f"transformer: {self.kv_heads} kv_heads do not divide {self.heads} heads")
+        if self.head_dim % 2:
+            raise ArgumentError(f"transformer: head_dim {self.head_dim} is odd; rotary positions turn pairs")
+
+    @property
+    def query_dim(self) -> int:
+        """Return the channels of the queries, and of attention's result."""
+        return self.heads * self.head_dim
+
+    @property
+    def kv_dim(self) -> int:
+        """Return the channels of the keys, and of the values."""
+        return self.kv_heads * self.head_dim
+
+    @property
+    def score_scale(self) -> float:
+        """Return the factor of the dot product of a query with a key."""
+        return float(self.head_dim**-0.5)
+
+    @property
+    def score_channels(self) -> int:
+        """Return the channels of all heads' scores, packed as [1, heads * seq, 1, seq]."""
+        return self.heads * self.seq
+
+
+def layer_shapes(config: TransformerConfig) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of a layer's parameters by name, in the order of a llama2.c file."""
+    return {
+        "rms1": (config.dim,),
+        "wq": (config.query_dim, config.dim),
+        "wk": (config.kv_dim, config.dim),
+        "wv": (config.kv_dim, config.dim),
+        "wo": (config.dim, config.query_dim),
+        "rms2": (config.dim,),
+        "w1": (config.hidden, config.dim),
+        "w2": (config.dim, config.hidden),
+        "w3": (config.hidden, config.dim),
+    }
+
+
+def parameter_shapes(
+    config: TransformerConfig, separate_classifier: bool = False
+) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of all parameters by name, in the order of a checkpoint.
+
+    Matrices are [outputs, inputs]. The embedding is also the classifier unless that is separate.
+    """
+    shapes: dict[str, tuple[int, ...]] = {"embedding": (config.vocab, config.dim)}
+    for layer in range(config.layers):
+        shapes |= {f"layers.{layer}.{name}": shape for name, shape in layer_shapes(config).items()}
+    shapes["norm"] = (config.dim,)
+    if separate_classifier:
+        shapes["classifier"] = (config.vocab, config.dim)
+    return shapes
