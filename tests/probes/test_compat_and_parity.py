@@ -21,7 +21,7 @@ compat_module, limits_module, parity_module, weights_module = (
 
 
 def test_compat_on_the_emulator() -> None:
-    found = rows(aneperf.compat("emulator:h16"))
+    found = rows(aneperf.compat("emulator:h16", budget=600.0))
     assert set(found) == set(compat_module.ITEMS)
     refused = {name for name, row in found.items() if row.status != "ok"}
     assert refused == {
@@ -35,7 +35,7 @@ def test_compat_on_the_emulator() -> None:
 
 def test_compat_shows_what_a_generation_lacks() -> None:
     items = ["op/sin", "op/topk", "ports/fp32", "op/exp"]
-    found = rows(aneperf.compat("emulator:h13", items=items))
+    found = rows(aneperf.compat("emulator:h13", items=items, budget=600.0))
     assert [found[item].status for item in items] == ["unsupported", "unsupported", "unsupported", "ok"]
 
 
@@ -47,7 +47,7 @@ def test_compat_takes_as_many_processes_as_its_compiles_need() -> None:
     items = [f"op/{name}" for name in list(CASES)[:7]]
     steps: list[Progress] = []
     device = aneperf.open("emulator", compile_budget=3)
-    result = aneperf.compat(device, items=items, progress=steps.append)
+    result = aneperf.compat(device, items=items, budget=600.0, progress=steps.append)
     assert [row.key for row in result] == [f"compat/{item}" for item in items]
     assert {row.status for row in result} == {"ok"}
     assert [step.row for step in steps if step.row] == list(result)
@@ -84,7 +84,7 @@ def test_swapped_ports_are_noticed() -> None:
 
 def test_parity_on_the_emulator() -> None:
     items = ["op/exp", "op/transpose", "kernel/conv_stack", "kernel/attention_forward"]
-    result = aneperf.parity("emulator", items=items)
+    result = aneperf.parity("emulator", items=items, budget=600.0)
     assert [row.key for row in result] == [f"parity/{item}" for item in items]
     for row in result:
         assert row.status == "ok"
