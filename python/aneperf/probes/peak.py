@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Literal
 
 from .._ane_native import Device
+from ..checks import choice
 from ..errors import ArgumentError
 from ..kernels.conv_stack import PUBLISHED, ConvStack
 from ..results import Result
@@ -59,6 +60,4 @@ def _stacks(configs: Iterable[ConvStack | str]) -> list[ConvStack]:
 
 def _published(name: str) -> ConvStack:
     named = {stack.name: stack for stack in PUBLISHED}
-    if not isinstance(name, str) or name not in named:
-        raise ArgumentError(f"no configuration is called {name!r}: choose from {', '.join(named)}")
-    return named[name]
+    return named[choice("configuration", name, named)]
