@@ -1,10 +1,12 @@
 """The native core: devices, programs, surfaces, and the MIL checker."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, final
+from typing import Any, Literal, final
 
 import numpy as np
 from numpy.typing import NDArray
+
+from .mil.types import DType
 
 __version__: str
 
@@ -207,6 +209,49 @@ def open_emulator(chip: str = "h16", budget: CompileBudget = ...) -> Device:
 
 def chip_profile(chip: str) -> dict[str, Any]:
     """What the emulator's profile of a chip refuses or computes otherwise. Raises ArgumentError."""
+
+@final
+class Parameter:
+    """A parameter of an operation."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def role(self) -> Literal["tensor", "constant", "tuple"]:
+        """Return "tensor", "constant", or "tuple" for several tensors."""
+    @property
+    def dtypes(self) -> tuple[DType, ...]:
+        """Return the element types that the engine takes."""
+    @property
+    def required(self) -> bool:
+        """Return whether MIL text must give it."""
+    @property
+    def default(self) -> bool | int | float | str | tuple[int, ...] | None:
+        """Return the value of an absent argument, or None if absence has a meaning of its own.
+
+        A builder writes it for a required parameter.
+        """
+
+@final
+class OpSpec:
+    """An operation of MIL, as the checker knows it."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def family(self) -> str: ...
+    @property
+    def opset(self) -> str:
+        """Return the first opset that has it."""
+    @property
+    def parameters(self) -> dict[str, Parameter]:
+        """Return the parameters by name, in the order of the table."""
+    @property
+    def results(self) -> int | None:
+        """Return the number of results, or None if the arguments decide."""
+
+def operations() -> dict[str, OpSpec]:
+    """Return the operations that the engine takes, by name."""
 
 def infer(op: str, arguments: Mapping[str, Any], opset: str = "ios18") -> list[tuple[str, tuple[int, ...]]]:
     """Check an operation and return its results' (dtype, shape).

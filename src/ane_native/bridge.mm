@@ -286,7 +286,7 @@ std::string system_value(const char* name) {
     return sysctlbyname(name, value, &size, nullptr, 0) == 0 ? value : "unavailable";
 }
 
-const mil::Function& main_function(const mil::Program& program) {
+const mil::Function& main_function(const mil::Module& program) {
     for (const mil::Function& function : program.functions)
         if (function.name == "main") return function;
     throw CompileError("InvalidMILProgram", "the program has no function 'main'");
@@ -349,7 +349,7 @@ class NeuralEngine final : public Device {
    private:
     std::shared_ptr<Program> compile_program(const std::string& mil_text, const Weights& weights,
                                              const CompileOptions& options) override {
-        mil::Program parsed = mil::parse(mil_text);
+        mil::Module parsed = mil::parse(mil_text);
         std::vector<std::string> notes;
         mil::read_weights(parsed, weights, options.lenient_weights, notes);
         check_weight_paths(weights);

@@ -1,4 +1,4 @@
-"""Windows over height and width: pooling."""
+"""Windows over height and width: pooling, resizing, affine maps."""
 
 import math
 
@@ -6,13 +6,21 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as nps
 
 from aneperf import CompileError, mil
 from support import oracle
 from support.programs import any_halves, evaluate, normal_halves
 
 SEEDS = st.integers(0, 2**32 - 1)
+PLANES = nps.array_shapes(min_dims=3, max_dims=5, max_side=7)
+MODES = ["STRICT_ALIGN_CORNERS", "ALIGN_CORNERS", "DEFAULT", "OFFSET_CORNERS", "UNALIGN_CORNERS"]
 PAIR = st.tuples(st.integers(1, 4), st.integers(1, 4))
+
+
+def check(device, define, expected, *arrays):
+    (got,) = evaluate(device, define, *arrays)
+    oracle.assert_same(got, np.ascontiguousarray(expected))
 
 
 @st.composite
@@ -99,3 +107,99 @@ def test_what_pools_refuse(arguments, message):
     x = mil.Builder().input("x", (1, 2, 4, 4))
     with pytest.raises(CompileError, match=message):
         mil.max_pool(x, *arguments)
+
+
+MATRICES = st.lists(st.floats(-2, 2, width=16), min_size=6, max_size=6)
+
+
+@given(st.tuples(*[st.integers(1, 7)] * 4), st.integers(2, 9), st.integers(2, 9), st.data(), SEEDS)
+def test_affine(device, shape, height, width, data, seed):
+    count = data.draw(st.sampled_from([1, shape[0]]))
+    matrices = np.array([data.draw(MATRICES) for _ in range(count)], np.float16)
+    x = normal_halves(seed, shape)
+    expected = oracle.affine(x, matrices, height, width)
+    (got,) = evaluate(device, lambda t: mil.affine(t, matrices, height, width), x)
+    oracle.assert_within(got, expected)
+    (got,) = evaluate(device, lambda t, m: mil.affine(t, m, height, width), x, matrices)
+    oracle.assert_within(got, expected)
+
+
+def test_affine_by_the_unit_matrix_and_a_quarter_rotation(device):
+    x = normal_halves(1, (1, 3, 5, 5))
+    (same,) = evaluate(device, lambda t: mil.affine(t, np.array([[1, 0, 0, 0, 1, 0]]), 5, 5), x)
+    (rotated,) = evaluate(device, lambda t: mil.affine(t, np.array([[0, 1, 0, -1, 0, 0]]), 5, 5), x)
+    oracle.assert_same(same, x)
+    oracle.assert_same(rotated, np.ascontiguousarray(np.rot90(x, -1, (2, 3))))
+
+
+def test_affine_by_hostile_matrices(plain):
+    """Far outside, and undefined, are 0."""
+    x = normal_halves(1, (4, 1, 3, 3))
+    matrices = np.zeros((4, 6), np.float16)
+    matrices[0, 2], matrices[1, 0], matrices[2, 5], matrices[3, 4] = np.inf, np.nan, -65504, -np.inf
+    (got,) = evaluate(plain, lambda t, m: mil.affine(t, m, 2, 2), x, matrices)
+    assert not got.any()
+
+
+@given(PLANES, st.integers(1, 4), st.integers(1, 4), SEEDS)
+def test_upsample_nearest_neighbor(device, shape, down, across, seed):
+    x = any_halves(seed, shape)
+    expected = x.repeat(down, -2).repeat(across, -1)
+    check(device, lambda t: mil.upsample_nearest_neighbor(t, down, across), expected, x)
+
+
+@given(PLANES, st.integers(1, 12), st.integers(1, 12), SEEDS)
+def test_resize_nearest_neighbor(device, shape, height, width, seed):
+    x = any_halves(seed, shape)
+    rows, columns = np.arange(height) * shape[-2] // height, np.arange(width) * shape[-1] // width
+    expected = x[..., rows, :][..., columns]
+    check(device, lambda t: mil.resize_nearest_neighbor(t, height, width), expected, x)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@given(PLANES, st.integers(1, 12), st.integers(1, 12), SEEDS)
+def test_resize_bilinear(device, mode, shape, height, width, seed):
+    x = normal_halves(seed, shape)
+    (got,) = evaluate(device, lambda t: mil.resize_bilinear(t, height, width, mode), x)
+    points = [oracle.grid(shape[-2], height, mode), oracle.grid(shape[-1], width, mode)]
+    oracle.assert_within(got, oracle.bilinear(x, points))
+
+
+@given(PLANES, st.sampled_from([1, 1.5, 2, 3]), st.sampled_from([1, 2.25]), st.booleans(), SEEDS)
+def test_upsample_bilinear(device, shape, down, across, align, seed):
+    x = normal_halves(seed, shape)
+    (got,) = evaluate(device, lambda t: mil.upsample_bilinear(t, down, across, align), x)
+    mode = "STRICT_ALIGN_CORNERS" if align else "UNALIGN_CORNERS"
+    sizes = int(shape[-2] * down), int(shape[-1] * across)
+    points = [oracle.grid(side, count, mode) for side, count in zip(shape[-2:], sizes, strict=True)]
+    oracle.assert_within(got, oracle.bilinear(x, points))
+
+
+@pytest.mark.parametrize(("height", "width"), [(122, 600), (500, 7), (20, 4099)])
+@pytest.mark.parametrize("mode", MODES)
+def test_resize_bilinear_across_tasks(device, mode, height, width):
+    """A task takes several rows of the result, which share rows of x."""
+    x = normal_halves(1, (2, 61, 300))
+    (got,) = evaluate(device, lambda t: mil.resize_bilinear(t, height, width, mode), x)
+    oracle.assert_within(
+        got, oracle.bilinear(x, [oracle.grid(61, height, mode), oracle.grid(300, width, mode)])
+    )
+
+
+@pytest.mark.parametrize(
+    ("define", "message"),
+    [
+        (lambda x: mil.affine(x, np.ones((2, 6)), 2, 2), r"must be \[1, 6\] or"),
+        (lambda x: mil.affine(x, np.ones((1, 6)), 0, 2), "output_height must be positive"),
+        (lambda x: mil.affine(x, np.ones((1, 6)), 2, 2, "nearest"), 'sampling_mode must be "bilinear"'),
+        (lambda x: mil.affine(x, np.ones((1, 6)), 2, 2, padding_value=1.0), "padding_value must be 0"),
+        (lambda x: mil.affine(x, np.ones((1, 6)), 2, 2, align_corners=False), "align_corners must be true"),
+        (lambda x: mil.upsample_bilinear(x, 1e-3), "must be 1 to"),
+        (lambda x: mil.resize_bilinear(x, 2, 2, "CORNERS"), "there is no sampling_mode"),
+        (lambda x: mil.resize_nearest_neighbor(x, 0, 1), "target_size_height must be positive"),
+    ],
+)
+def test_what_is_refused(define, message):
+    x = mil.Builder().input("x", (1, 4, 5, 6))
+    with pytest.raises(CompileError, match=message):
+        define(x)

@@ -56,7 +56,7 @@ Device& emulator(const std::string& chip) {
 }
 
 bool is_small(const std::string& text) {
-    const mil::Program program = mil::parse(text);
+    const mil::Module program = mil::parse(text);
     mil::check(program);
     int64_t elements = 0;
     for (const mil::Value& value : program.functions.front().values)

@@ -1,9 +1,6 @@
 """MIL text: golden programs in both dialects, and round trips through the parser."""
 
-import inspect
 import re
-import sys
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,7 +12,8 @@ from numpy.typing import NDArray
 
 from aneperf import mil
 from aneperf.errors import ArgumentError, CompileError
-from aneperf.mil import elementwise, movement, product, reduction, storage, window
+from aneperf.mil.call import OPERATIONS
+from aneperf.runner.operations import CASES
 
 DIALECTS = ("ios18", "ios16")
 
@@ -97,203 +95,16 @@ def test_golden(dialect: Any) -> None:
     assert builder.build(dialect).text == GOLDEN[dialect]
 
 
-# Every operation, with each of its arguments; x is [1, 8, 4, 16].
-CALLS: dict[str, Callable[[mil.Tensor], mil.Tensor | tuple[mil.Tensor, ...]]] = {
-    "abs": mil.abs,
-    "add": lambda x: mil.add(x, 0.1),
-    "affine": lambda x: mil.affine(x, array(1, 6), 3, 5),
-    "atan": mil.atan,
-    "avg_pool": lambda x: mil.avg_pool(x, (2, 3), (2, 1), "same", exclude_padding_from_average=True),
-    "batch_norm": lambda x: mil.batch_norm(x, array(8), array(8) ** 2, array(8), array(8), 1e-3),
-    "batch_to_space": lambda x: mil.batch_to_space(mil.concat([x, x], 0), (1, 2), ((1, 0), (0, 3))),
-    "cast": lambda x: mil.cast(x, "fp32"),
-    "ceil": mil.ceil,
-    "clamped_relu": lambda x: mil.clamped_relu(x, 0.1, 6),
-    "clip": lambda x: mil.clip(x, -1, 2.5),
-    "concat": lambda x: mil.concat([x, x, array(1, 8, 4, 16)], 3, interleave=True),
-    "constexpr_affine_dequantize": lambda x: mil.conv(
-        x, mil.constexpr_affine_dequantize(levels(8, 8, 1, 1), array(8) ** 2 + 1, levels(8), 0)
-    ),
-    "constexpr_blockwise_shift_scale": lambda x: mil.conv(
-        x, mil.constexpr_blockwise_shift_scale(levels(8, 8, 1, 1), array(8, 2, 1, 1), levels(8, 2, 1, 1))
-    ),
-    "constexpr_lut_to_dense": lambda x: mil.conv(
-        x, mil.constexpr_lut_to_dense(mil.const(levels(8, 8, 1, 1) % 16, "uint4"), array(2, 1, 1, 1, 16, 1))
-    ),
-    "constexpr_sparse_to_dense": lambda x: mil.conv(
-        x, mil.constexpr_sparse_to_dense(array(32).astype(np.float16), levels(8, 8, 1, 1) % 2)
-    ),
-    "conv": lambda x: mil.conv(
-        x,
-        array(6, 4, 3, 2),
-        strides=(2, 1),
-        pad_type="custom",
-        pad=(1, 0, 2, 1),
-        dilations=(1, 2),
-        groups=2,
-    ),
-    "conv_transpose": lambda x: mil.conv_transpose(
-        x,
-        array(8, 3, 3, 2),
-        strides=(2, 3),
-        pad_type="custom",
-        pad=(1, 0, 2, 1),
-        dilations=(1, 2),
-        groups=2,
-        output_shape=(1, 6, 9, 46),
-    ),
-    "cos": mil.cos,
-    "crop": lambda x: mil.crop(x, [1, 0], [2, 3]),
-    "depth_to_space": lambda x: mil.depth_to_space(x, 2),
-    "dequantize": lambda x: mil.dequantize(mil.quantize(x, 0.5), array(8) ** 2 + 1, levels(8), axis=1),
-    "einsum": lambda x: mil.einsum([x, array(1, 16, 4, 3)], "abcd,adce->abce"),
-    "elu": lambda x: mil.elu(x, 0.7),
-    "equal": lambda x: mil.cast(mil.equal(x, 0), "fp16"),
-    "erf": mil.erf,
-    "exp": mil.exp,
-    "exp2": mil.exp2,
-    "expand_dims": lambda x: mil.expand_dims(x, [0]),
-    "flatten2d": lambda x: mil.flatten2d(x, 2),
-    "floor": mil.floor,
-    "floor_div": lambda x: mil.floor_div(x, 0.3),
-    "gelu": lambda x: mil.gelu(x, "TANH_APPROXIMATION"),
-    "greater": lambda x: mil.cast(mil.greater(x, array(16)), "fp16"),
-    "greater_equal": lambda x: mil.cast(mil.greater_equal(x, x), "fp16"),
-    "instance_norm": lambda x: mil.instance_norm(x, array(8), array(8)),
-    "inverse": mil.inverse,
-    "l2_norm": mil.l2_norm,
-    "l2_pool": lambda x: mil.l2_pool(x, (4, 1)),
-    "layer_norm": lambda x: mil.layer_norm(x, [1], array(8), array(8), 1e-4),
-    "leaky_relu": lambda x: mil.leaky_relu(x, 0.01),
-    "less": lambda x: mil.cast(mil.less(0.5, x), "fp16"),
-    "less_equal": lambda x: mil.cast(mil.less_equal(x, 1), "fp16"),
-    "linear": lambda x: mil.linear(x, array(4, 16), array(4)),
-    "linear_activation": lambda x: mil.linear_activation(x, 2, 1),
-    "local_response_norm": lambda x: mil.local_response_norm(x, 5),
-    "log": lambda x: mil.log(x, 1e-3),
-    "logical_not": lambda x: mil.cast(mil.logical_not(mil.less(x, 1)), "fp16"),
-    "matmul": lambda x: mil.matmul(array(5, 4), x, transpose_x=False, transpose_y=False),
-    "max_pool": lambda x: mil.max_pool(x, (2, 3), (2, 2), "custom", (1, 1, 1, 1), True),
-    "maximum": lambda x: mil.maximum(x, array(4, 1)),
-    "minimum": lambda x: mil.minimum(-0.0, x),
-    "mul": lambda x: mil.mul(x, x),
-    "not_equal": lambda x: mil.cast(mil.not_equal(x, 1), "fp16"),
-    "pad": lambda x: mil.pad(x, [1, 2, 0, 3], "constant", -1.5),
-    "pixel_shuffle": lambda x: mil.pixel_shuffle(x, 2),
-    "pixel_unshuffle": lambda x: mil.pixel_unshuffle(x, 2),
-    "pow": lambda x: mil.pow(x, -0.5),
-    "prelu": lambda x: mil.prelu(x, array(8)),
-    "quantize": lambda x: mil.dequantize(mil.quantize(x, 0.1, 7, "uint8"), 0.1, 7),
-    "real_div": lambda x: mil.real_div(1, x),
-    "reduce_l1_norm": lambda x: mil.reduce_l1_norm(x, [1, 3]),
-    "reduce_l2_norm": lambda x: mil.reduce_l2_norm(x, [1, 3]),
-    "reduce_log_sum": lambda x: mil.reduce_log_sum(x, [1, 3]),
-    "reduce_log_sum_exp": lambda x: mil.reduce_log_sum_exp(x, [1, 3]),
-    "reduce_max": lambda x: mil.reduce_max(x, [-1]),
-    "reduce_mean": lambda x: mil.reduce_mean(x, [1, 2, 3]),
-    "reduce_min": lambda x: mil.reduce_min(x, [2], keep_dims=False),
-    "reduce_sum": lambda x: mil.reduce_sum(x, [0, 1, 2, 3], keep_dims=False),
-    "reduce_sum_square": lambda x: mil.reduce_sum_square(x, [1, 3]),
-    "relu": mil.relu,
-    "relu6": mil.relu6,
-    "reshape": lambda x: mil.reshape(x, [1, 32, 1, -1]),
-    "resize_bilinear": lambda x: mil.resize_bilinear(x, 7, 5, "ALIGN_CORNERS"),
-    "resize_nearest_neighbor": lambda x: mil.resize_nearest_neighbor(x, 3, 20),
-    "reverse": lambda x: mil.reverse(x, [1, -1]),
-    "round": mil.round,
-    "rsqrt": lambda x: mil.rsqrt(x, 1e-5),
-    "scaled_dot_product_attention": lambda x: mil.scaled_dot_product_attention(x, x, x, array(4, 4)),
-    "scaled_tanh": lambda x: mil.scaled_tanh(x, 1.7, 0.6),
-    "select": lambda x: mil.select(mil.greater(x, 0), x, -1),
-    "sigmoid": mil.sigmoid,
-    "sigmoid_hard": lambda x: mil.sigmoid_hard(x, 0.2, 0.5),
-    "sign": mil.sign,
-    "silu": mil.silu,
-    "sin": mil.sin,
-    "slice_by_index": lambda x: mil.slice_by_index(
-        x,
-        [0, 1, 0, 2],
-        [1, 2, 0, -1],
-        [1, 1, 2, 3],
-        [False] * 4,
-        [False, False, True, False],
-        [False, True, False, False],
-    ),
-    "slice_by_size": lambda x: mil.slice_by_size(x, [0, 0, 1, 8], [1, 8, 2, 8]),
-    "softmax": lambda x: mil.softmax(x, 1),
-    "softplus": mil.softplus,
-    "softsign": mil.softsign,
-    "space_to_batch": lambda x: mil.space_to_batch(x, (3, 2), ((2, 0), (1, 1))),
-    "space_to_depth": lambda x: mil.space_to_depth(x, 4),
-    "split": lambda x: mil.split(x, 4, -1),
-    "sqrt": mil.sqrt,
-    "square": mil.square,
-    "squeeze": lambda x: mil.squeeze(x, [0]),
-    "stack": lambda x: mil.stack([x, mil.relu(x)], -1),
-    "sub": lambda x: mil.sub(array(16), x),
-    "tanh": mil.tanh,
-    "threshold": lambda x: mil.threshold(x, 0.1),
-    "thresholded_relu": lambda x: mil.thresholded_relu(x, 1),
-    "tile": lambda x: mil.tile(x, [1, 2, 1, 3]),
-    "topk": lambda x: mil.topk(x, 3, 1)[0],
-    "transpose": lambda x: mil.transpose(x, [0, 3, 1, 2]),
-    "upsample_bilinear": lambda x: mil.upsample_bilinear(x, 2, 1.5, False),
-    "upsample_nearest_neighbor": lambda x: mil.upsample_nearest_neighbor(x, 2, 3),
-}
-FAMILIES = (elementwise, product, reduction, movement, storage, window)
-SINCE_IOS17 = {
-    "constexpr_blockwise_shift_scale",
-    "constexpr_lut_to_dense",
-    "constexpr_sparse_to_dense",
-    "dequantize",
-    "quantize",
-    "scaled_dot_product_attention",
-}
-
-
-def test_every_operation_is_called() -> None:
-    functions = {
-        name
-        for module in FAMILIES
-        for name, f in vars(module).items()
-        if inspect.isfunction(f) and f.__module__ == module.__name__ and not name.startswith("_")
-    }
-    assert functions == set(CALLS)
-
-
-@pytest.mark.parametrize("op", CALLS)
-def test_arguments_have_the_names_of_the_parameters(op: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[tuple[Any, ...]] = []
-
-    def record(*positional: Any, **arguments: Any) -> tuple[mil.Tensor, ...]:
-        calls.append((*positional, arguments))
-        return (mil.const(0),)
-
-    # apply_one finds it among its own module's names, the others among theirs.
-    for module in (sys.modules["aneperf.mil.call"], *FAMILIES):
-        monkeypatch.setattr(module, "apply", record, raising=False)
-    function = getattr(mil, op)
-    given = {parameter: mil.const(0) for parameter in inspect.signature(function).parameters}
-    function(**given)
-    name = given.pop("name")
-    if op in ("quantize", "dequantize"):
-        given["input"] = given.pop("x")
-    assert calls == [(op, name, given)]
-
-
 @pytest.mark.parametrize("weight_files", ["separate", "single"])
 @pytest.mark.parametrize("dialect", DIALECTS)
-@pytest.mark.parametrize("op", CALLS)
+@pytest.mark.parametrize("op", CASES)
 def test_round_trip(op: str, dialect: Any, weight_files: Any) -> None:
     builder = mil.Builder(dialect)
-    x = builder.input("x", (1, 8, 4, 16))
-    if dialect == "ios16" and op in SINCE_IOS17:
+    if dialect == "ios16" and OPERATIONS[op].opset in ("ios17", "ios18"):
         with pytest.raises(CompileError, match="opset"):
-            CALLS[op](x)
+            CASES[op].define(builder)
         return
-    results = CALLS[op](x)
-    for index, result in enumerate(results if isinstance(results, tuple) else (results,)):
-        builder.output(f"out_{index}", result)
+    CASES[op].define(builder)
     program = builder.build(weight_files=weight_files)
 
     assert f" = {op}(" in program.text

@@ -1,151 +1,30 @@
-"""Building programs in MIL, the language that the Neural Engine's compiler reads.
+# ruff: noqa: F403
+"""Build programs in MIL, the language that the Neural Engine's compiler reads.
 
-b = mil.Builder()
-x = b.input("x", (1, 64, 1, 64))
-b.output("y", mil.relu(mil.conv(x, weight)))
-b.build().compile(device)
+    b = mil.Builder()
+    x = b.input("x", (1, 64, 1, 64))
+    b.output("y", mil.relu(mil.conv(x, weight)))
+    b.build().compile(device)
+
+An operation adds itself to the builder of its operands and returns its result, named `name` or after the
+operation. An operand is a tensor, a Python number or a numpy array, whose floats are rounded to the dtype
+that the operation takes. Each call is checked at once: CompileError says what the engine does not take,
+ArgumentError what cannot be a constant.
 """
 
-from .builder import (
-    Builder,
-    Program,
-)
-from .call import (
-    const,
-)
-from .elementwise import (
-    abs,
-    add,
-    atan,
-    ceil,
-    clamped_relu,
-    clip,
-    cos,
-    elu,
-    equal,
-    erf,
-    exp,
-    exp2,
-    floor,
-    floor_div,
-    gelu,
-    greater,
-    greater_equal,
-    inverse,
-    leaky_relu,
-    less,
-    less_equal,
-    linear_activation,
-    log,
-    logical_not,
-    maximum,
-    minimum,
-    mul,
-    not_equal,
-    pow,
-    prelu,
-    real_div,
-    relu,
-    relu6,
-    round,
-    rsqrt,
-    scaled_tanh,
-    select,
-    sigmoid,
-    sigmoid_hard,
-    sign,
-    silu,
-    sin,
-    softplus,
-    softsign,
-    sqrt,
-    square,
-    sub,
-    tanh,
-    threshold,
-    thresholded_relu,
-)
-from .graph import (
-    BlobReference,
-    Dialect,
-    Graph,
-    Operand,
-    Operation,
-    Tensor,
-)
-from .movement import (
-    batch_to_space,
-    concat,
-    crop,
-    depth_to_space,
-    expand_dims,
-    flatten2d,
-    pad,
-    pixel_shuffle,
-    pixel_unshuffle,
-    reshape,
-    reverse,
-    slice_by_index,
-    slice_by_size,
-    space_to_batch,
-    space_to_depth,
-    split,
-    squeeze,
-    stack,
-    tile,
-    topk,
-    transpose,
-)
-from .product import conv, conv_transpose, einsum, linear, matmul, scaled_dot_product_attention
-from .reduction import (
-    batch_norm,
-    instance_norm,
-    l2_norm,
-    layer_norm,
-    local_response_norm,
-    reduce_l1_norm,
-    reduce_l2_norm,
-    reduce_log_sum,
-    reduce_log_sum_exp,
-    reduce_max,
-    reduce_mean,
-    reduce_min,
-    reduce_sum,
-    reduce_sum_square,
-    softmax,
-)
-from .storage import (
-    cast,
-    constexpr_affine_dequantize,
-    constexpr_blockwise_shift_scale,
-    constexpr_lut_to_dense,
-    constexpr_sparse_to_dense,
-    dequantize,
-    quantize,
-)
-from .text import (
-    parse,
-    write,
-)
-from .types import (
-    DType,
-    TensorType,
-)
-from .weights import (
-    BlobWriter,
-    read_blob,
-    write_blob,
-)
-from .window import (
-    affine,
-    avg_pool,
-    l2_pool,
-    max_pool,
-    resize_bilinear,
-    resize_nearest_neighbor,
-    upsample_bilinear,
-    upsample_nearest_neighbor,
-)
+from . import elementwise, movement, product, reduction, storage, window
+from .builder import Builder, Program
+from .call import const
+from .elementwise import *
+from .graph import BlobReference, Dialect, Graph, Operand, Operation, Tensor
+from .movement import *
+from .product import *
+from .reduction import *
+from .storage import *
+from .text import parse, write
+from .types import DType, TensorType
+from .weights import BlobWriter, read_blob, write_blob
+from .window import *
 
 __all__ = [
     "BlobReference",
@@ -159,116 +38,15 @@ __all__ = [
     "Program",
     "Tensor",
     "TensorType",
-    "abs",
-    "add",
-    "affine",
-    "atan",
-    "avg_pool",
-    "batch_norm",
-    "batch_to_space",
-    "cast",
-    "ceil",
-    "clamped_relu",
-    "clip",
-    "concat",
     "const",
-    "constexpr_affine_dequantize",
-    "constexpr_blockwise_shift_scale",
-    "constexpr_lut_to_dense",
-    "constexpr_sparse_to_dense",
-    "conv",
-    "conv_transpose",
-    "cos",
-    "crop",
-    "depth_to_space",
-    "dequantize",
-    "einsum",
-    "elu",
-    "equal",
-    "erf",
-    "exp",
-    "exp2",
-    "expand_dims",
-    "flatten2d",
-    "floor",
-    "floor_div",
-    "gelu",
-    "greater",
-    "greater_equal",
-    "instance_norm",
-    "inverse",
-    "l2_norm",
-    "l2_pool",
-    "layer_norm",
-    "leaky_relu",
-    "less",
-    "less_equal",
-    "linear",
-    "linear_activation",
-    "local_response_norm",
-    "log",
-    "logical_not",
-    "matmul",
-    "max_pool",
-    "maximum",
-    "minimum",
-    "mul",
-    "not_equal",
-    "pad",
     "parse",
-    "pixel_shuffle",
-    "pixel_unshuffle",
-    "pow",
-    "prelu",
-    "quantize",
     "read_blob",
-    "real_div",
-    "reduce_l1_norm",
-    "reduce_l2_norm",
-    "reduce_log_sum",
-    "reduce_log_sum_exp",
-    "reduce_max",
-    "reduce_mean",
-    "reduce_min",
-    "reduce_sum",
-    "reduce_sum_square",
-    "relu",
-    "relu6",
-    "reshape",
-    "resize_bilinear",
-    "resize_nearest_neighbor",
-    "reverse",
-    "round",
-    "rsqrt",
-    "scaled_dot_product_attention",
-    "scaled_tanh",
-    "select",
-    "sigmoid",
-    "sigmoid_hard",
-    "sign",
-    "silu",
-    "sin",
-    "slice_by_index",
-    "slice_by_size",
-    "softmax",
-    "softplus",
-    "softsign",
-    "space_to_batch",
-    "space_to_depth",
-    "split",
-    "sqrt",
-    "square",
-    "squeeze",
-    "stack",
-    "sub",
-    "tanh",
-    "threshold",
-    "thresholded_relu",
-    "tile",
-    "topk",
-    "transpose",
-    "upsample_bilinear",
-    "upsample_nearest_neighbor",
     "write",
     "write_blob",
 ]
+__all__ += elementwise.__all__
+__all__ += movement.__all__
+__all__ += product.__all__
+__all__ += reduction.__all__
+__all__ += storage.__all__
+__all__ += window.__all__

@@ -1,28 +1,25 @@
-"""Building a MIL program: inputs, operations checked one by one, outputs, then text and weight files."""
+"""Build a MIL program: inputs, operations checked one by one, outputs, then text and weight files."""
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, cast, get_args
+from typing import Literal, cast
 
 from .. import _ane_native as native
 from .._ane_native import ArgumentError
-from .graph import Argument, Graph, Operation, Tensor
+from .graph import Argument, Graph, Operation, Tensor, check_identifier
 from .text import DIALECTS, write
 from .types import DType, TensorType
 from .weights import goes_to_file, write_weights
 
-_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}")
-_RESERVED = {"BLOBFILE", "buildInfo", "const", "dict", "false", "func", "program", "tensor", "true"}
 _PORT_DTYPES = ("fp16", "fp32")
 
 
 @dataclass(frozen=True)
 class Program:
-    """MIL text with its weight files; inputs and outputs in the order of their declaration."""
+    """MIL text with its weight files. Inputs and outputs are in the order of their declaration."""
 
     inputs: dict[str, TensorType]
     outputs: dict[str, TensorType]
@@ -32,7 +29,7 @@ class Program:
     def compile(
         self, device: native.Device, *, lenient_weights: bool = False, qos: int = 21
     ) -> native.Program:
-        """Compile and load on `device`, whose own `compile` tells of the options.
+        """Compile and load the program on `device`; `Device.compile` documents the options.
 
         Raises CompileError, CompileBudgetError.
         """
@@ -40,21 +37,21 @@ class Program:
 
 
 class Builder:
-    """Builds one program.
+    """The program under construction.
 
         b = Builder()
         x = b.input("x", (1, 64, 1, 64))
         b.output("y", mil.relu(mil.conv(x, weight)))
         program = b.build()
 
-    Operations are the functions of aneperf.mil. Each is checked when it is called, and one that is refused
-    leaves the builder as it was.
+    The functions of aneperf.mil are the operations. Each call is checked at once; a refused one leaves the
+    builder unchanged.
     """
 
     def __init__(self, opset: Literal["ios18", "ios16"] = "ios18") -> None:
         _check_choice("opset", opset, DIALECTS)
         self.opset = opset
-        self._bearers: dict[str, str] = {}  # each name in use, and what bears it
+        self._names: dict[str, str] = {}  # each name in use, with a description of its value
         self._counts: Counter[str] = Counter()
         self._inputs: list[Tensor] = []
         self._outputs: list[Tensor] = []
@@ -83,8 +80,8 @@ class Builder:
             raise ArgumentError(f"output {name!r} is already the output {tensor.name!r}; read that one")
         _check_port(name, tensor.type)
         if name != tensor.name:
-            self._claim([name], self._bearers[tensor.name])
-            del self._bearers[tensor.name]
+            self._claim([name], self._names[tensor.name])
+            del self._names[tensor.name]
             tensor.name = name
         self._outputs.append(tensor)
 
@@ -93,9 +90,9 @@ class Builder:
         dialect: Literal["ios18", "ios16"] | None = None,
         weight_files: Literal["separate", "single"] = "separate",
     ) -> Program:
-        """The program as text and weight files: a file for each weight, or one for all.
+        """Return the program as text and weight files: a file for each weight, or one for all.
 
-        The dialect is that of the builder's opset unless given; every operation must exist in it.
+        The dialect defaults to the builder's opset; every operation must exist in it.
         """
         chosen = self.opset if dialect is None else dialect
         _check_choice("dialect", chosen, DIALECTS)
@@ -118,7 +115,10 @@ class Builder:
     def append(
         self, operation: Operation, types: Sequence[TensorType], name: str | None
     ) -> tuple[Tensor, ...]:
-        """Add an operation that was checked; its constants are defined just before it. For `apply`."""
+        """Add a checked operation with results of `types`, and return the results.
+
+        Its constants are defined just before it.
+        """
         results = self._free_names(operation.op, len(types)) if name is None else _numbered(name, len(types))
         operands = dict.fromkeys(tensor for _, tensor in operation.operands())
         for tensor in operands:
@@ -138,7 +138,7 @@ class Builder:
         return tensors
 
     def _define(self, argument: str, tensor: Tensor) -> Tensor:
-        """The tensor itself, or this builder's definition of a constant; equal short ones share one."""
+        """Return the tensor, or this builder's definition of a constant; equal short ones share it."""
         if tensor.builder is self:
             return tensor
         by_value = not tensor.name and tensor.constant is not None and not goes_to_file(tensor)
@@ -159,29 +159,21 @@ class Builder:
     def _check_free(self, names: Sequence[str]) -> None:
         for name, count in Counter(names).items():
             check_identifier(name)
-            if name in self._bearers or count > 1:
-                bearer = self._bearers.get(name, "another value of this operation")
-                raise ArgumentError(f"the name {name!r} is taken by {bearer}; choose another")
+            if name in self._names or count > 1:
+                value = self._names.get(name, "another value of this operation")
+                raise ArgumentError(f"the name {name!r} is taken by {value}; choose another")
 
-    def _claim(self, names: Sequence[str], bearer: str) -> None:
+    def _claim(self, names: Sequence[str], value: str) -> None:
         self._check_free(names)
-        self._bearers.update(dict.fromkeys(names, bearer))
+        self._names.update(dict.fromkeys(names, value))
 
     def _free_names(self, base: str, count: int) -> list[str]:
-        """base_0, or base_0_0 and so on for several; the number is the first whose names are all free."""
+        """Return base_N, or base_N_0, base_N_1, ... for several, with the first N that is free."""
         while True:
             names = _numbered(f"{base}_{self._counts[base]}", count)
-            if self._bearers.keys().isdisjoint(names):
+            if self._names.keys().isdisjoint(names):
                 return names
             self._counts[base] += 1
-
-
-def check_identifier(name: object) -> None:
-    """Raises ArgumentError unless `name` can name a value in MIL text."""
-    if not isinstance(name, str) or not _IDENTIFIER.fullmatch(name):
-        raise ArgumentError(f"{name!r} is not a name: use up to 200 letters, digits and _, not a digit first")
-    if name in _RESERVED or name in get_args(DType):
-        raise ArgumentError(f"{name!r} is a word of MIL and cannot be a name")
 
 
 def _check_choice(what: str, value: object, choices: Collection[str]) -> None:

@@ -1,59 +1,59 @@
-"""Calling an operation: Python values become constants, the rules are checked, the builder takes it."""
+"""Call an operation: Python values become constants, the checker sees it, and the builder takes it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, cast
+import functools
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, ParamSpec, TypeVar, cast
 
 import numpy as np
 
+from .. import _ane_native as native
 from .._ane_native import ArgumentError
-from .builder import check_identifier
-from .graph import Operation, Tensor
-from .types import DType, make_constant
+from .graph import Argument, Operand, Operation, Tensor, check_identifier
+from .types import DType, check_dtype, make_constant
 
-# Arguments that are constants of a fixed dtype. Other constants take the dtype of the tensor beside them.
-_ATTRIBUTES: dict[str, DType] = {
-    **dict.fromkeys(("axes", "axis", "begin", "dilations", "end", "groups", "kernel_sizes"), "int32"),
-    **dict.fromkeys(("num_splits", "pad", "perm", "shape", "size", "stride", "strides"), "int32"),
-    **dict.fromkeys(("begin_mask", "end_mask", "squeeze_mask"), "bool"),
-    **dict.fromkeys(("ceil_mode", "cond", "exclude_padding_from_average"), "bool"),
-    **dict.fromkeys(("interleave", "keep_dims", "transpose_x", "transpose_y"), "bool"),
-    **dict.fromkeys(("dtype", "mode", "output_dtype", "pad_type"), "string"),
-    **dict.fromkeys(("a", "b", "constant_val", "lut", "scale", "transform_matrix"), "fp16"),
-    **dict.fromkeys(("scale_factor_height", "scale_factor_width"), "fp32"),
-    **dict.fromkeys(("block_size", "crop_height", "crop_width", "downscale_factor", "reps"), "int32"),
-    **dict.fromkeys(("target_size_height", "target_size_width", "upscale_factor", "vector_axis"), "int32"),
-    **dict.fromkeys(("block_shape", "crops", "paddings", "output_shape"), "int32"),
-    **dict.fromkeys(("output_height", "output_width"), "int32"),
-    **dict.fromkeys(("align_corners", "ascending"), "bool"),
-    **dict.fromkeys(("coordinates_mode", "equation", "output_indices_dtype"), "string"),
-    **dict.fromkeys(("padding_mode", "sampling_mode"), "string"),
-    "mask": "uint1",
-}
-_TUPLES = {"values"}
+OPERATIONS = native.operations()
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
-def apply(op: str, name: str | None = None, **arguments: object) -> tuple[Tensor, ...]:
-    """Check an operation and add it to the builder of its operands; arguments that are None are left out.
+def operation(function: Callable[P, R]) -> Callable[P, R]:
+    """Turn a function without a body into the MIL operation of its name.
 
-    Raises CompileError for what the engine does not take, ArgumentError for values that cannot be constants,
-    names that are taken and operands of different builders.
+    The signature and the docstring stay; `apply` gets the arguments by their names.
+    """
+    op, signature = function.__name__, inspect.signature(function)
+    has_one_result = OPERATIONS[op].results == 1
+
+    @functools.wraps(function)
+    def call(*positional: P.args, **named: P.kwargs) -> R:
+        try:
+            bound = signature.bind(*positional, **named)
+        except TypeError as error:
+            raise TypeError(f"{op}: {error}") from None
+        bound.apply_defaults()
+        results = apply(op, **{argument_name(op, key): value for key, value in bound.arguments.items()})
+        return cast(R, results[0] if has_one_result else results)
+
+    return call
+
+
+def argument_name(op: str, parameter: str) -> str:
+    """Return MIL's name of a function's parameter: `quantize` and `dequantize` call x their input."""
+    return "input" if parameter == "x" and "x" not in OPERATIONS[op].parameters else parameter
+
+
+def apply(op: str, *, name: str | None = None, **arguments: object) -> tuple[Tensor, ...]:
+    """Check an operation and add it to the builder of its operands. Arguments that are None are left out.
+
+    Raises CompileError for an operation that the engine does not take, ArgumentError for values that cannot
+    be constants, for names in use and for operands of different builders.
     """
     given = {argument: value for argument, value in arguments.items() if value is not None}
-    beside = next((tensor.dtype for value in given.values() for tensor in _tensors(value)), None)
-    fixed = {**_ATTRIBUTES, "zero_point": given.get("output_dtype", beside)}
-    if op == "topk":  # a number of elements; that of local_response_norm is a factor
-        fixed["k"] = "int32"
-    operation = Operation(
-        op,
-        {
-            argument: _tuple(f"{op}: {argument}", value, beside)
-            if argument in _TUPLES
-            else _operand(f"{op}: {argument}", value, cast(DType | None, fixed.get(argument)), beside)
-            for argument, value in given.items()
-        },
-    )
+    operation = Operation(op, _operands(op, given))
     owned = [tensor for _, tensor in operation.operands() if tensor.builder is not None]
     for tensor in owned:
         if tensor.builder is not owned[0].builder:
@@ -71,21 +71,41 @@ def apply(op: str, name: str | None = None, **arguments: object) -> tuple[Tensor
     return (Tensor(name or "", types[0], expression=Operation(op, dict(literals))),)
 
 
-def apply_one(op: str, name: str | None, **arguments: object) -> Tensor:
-    """`apply` for an operation with one result."""
-    return apply(op, name, **arguments)[0]
-
-
 def const(value: object, dtype: DType | None = None, *, name: str | None = None) -> Tensor:
-    """A constant from a number, a string, an array or a sequence of numbers, for use in any builder.
+    """Make a constant from a number, a string, an array or a sequence of numbers, for use in any builder.
 
-    Floats become fp16 and 64-bit integers int32 unless a dtype is given. A program defines it once, however
-    often it is used. Raises ArgumentError for NaN, infinities, overflow and changes of kind.
+    Without a dtype, floats become fp16 and 64-bit integers int32. A program defines the constant once,
+    however often it is used. Raises ArgumentError for NaN, infinities, overflow and changes of kind.
     """
     if name is not None:
         check_identifier(name)
     type, stored = make_constant(value, dtype)
     return Tensor(name or "", type, constant=stored)
+
+
+def _binary(op: str, x: Operand, y: Operand) -> Tensor:
+    return apply(op, x=x, y=y)[0]
+
+
+Tensor.binary = _binary
+
+
+def _operands(op: str, given: Mapping[str, object]) -> dict[str, Argument]:
+    """Convert arguments to tensors: values become constants of the dtypes in the table of operations."""
+    # A constant that may have several dtypes is stored like the quantized result, or like the first tensor.
+    first = next((tensor.dtype for value in given.values() for tensor in _tensors(value)), None)
+    like = given.get("output_dtype", first)
+    operands: dict[str, Argument] = {}
+    for argument, value in given.items():
+        where, parameter = f"{op}: {argument}", OPERATIONS[op].parameters[argument]
+        if parameter.role == "tuple":
+            if not isinstance(value, (list, tuple)) or not value:
+                raise ArgumentError(f"{where}: {value!r} is not a list of tensors")
+            operands[argument] = tuple(_operand(where, element, parameter, like) for element in value)
+        else:
+            operands[argument] = operand = _operand(where, value, parameter, like)
+            like = like or operand.dtype
+    return operands
 
 
 def _tensors(value: object) -> Iterator[Tensor]:
@@ -94,25 +114,28 @@ def _tensors(value: object) -> Iterator[Tensor]:
             yield element
 
 
-def _tuple(where: str, value: object, beside: DType | None) -> tuple[Tensor, ...]:
-    if not isinstance(value, (list, tuple)) or not value:
-        raise ArgumentError(f"{where}: {value!r} is not a list of tensors")
-    return tuple(_operand(where, element, None, beside) for element in value)
-
-
-def _operand(where: str, value: Any, fixed: DType | None, beside: DType | None) -> Tensor:
-    """The tensor given, or a constant: of a fixed dtype, or going by the tensor beside it."""
+def _operand(where: str, value: Any, parameter: native.Parameter, like: object) -> Tensor:
+    """Return the given tensor, or the given value as a constant for `parameter`."""
     if isinstance(value, Tensor):
         return value
-    dtype = fixed
-    if dtype is None:
+    dtype = _dtype(parameter, like)
+    if parameter.role != "constant":
         if isinstance(value, (np.generic, np.ndarray)) and value.ndim == 0:
             value = value.item()
         if not isinstance(value, (int, float, np.ndarray)):
             raise ArgumentError(f"{where}: {value!r} is not a tensor, a number or a numpy array")
-        # An integer array beside floats, or the reverse, keeps its kind, for the checker to refuse.
-        is_float = isinstance(value, np.ndarray) and value.dtype.kind == "f"
-        if not isinstance(value, np.ndarray) or is_float == (beside in ("fp16", "fp32")):
-            dtype = beside
+    # An array of integers given as a weight or next to floats keeps its kind, and the checker refuses it.
+    is_data = parameter.role != "constant" or len(parameter.dtypes) > 1
+    if is_data and isinstance(value, np.ndarray) and parameter.name != "transform_matrix" and like != "bool":
+        dtype = dtype if (value.dtype.kind == "f") == (dtype in ("fp16", "fp32")) else None
     type, stored = make_constant(value, dtype, where)
     return Tensor("", type, constant=stored)
+
+
+def _dtype(parameter: native.Parameter, like: object) -> DType | None:
+    """Choose the dtype of a constant for `parameter`. None leaves it to the value."""
+    if len(parameter.dtypes) == 1:
+        return parameter.dtypes[0]
+    if like is not None and check_dtype(like) in parameter.dtypes:
+        return check_dtype(like)
+    return "fp32" if "fp32" in parameter.dtypes else None

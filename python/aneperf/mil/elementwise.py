@@ -1,275 +1,327 @@
-"""Functions of one tensor, element by element: activations, roundings, elementary functions."""
+# mypy: disable-error-code=empty-body
+"""Apply functions to single elements: activations, roundings, arithmetic, comparisons.
+
+Shapes of several operands broadcast as in numpy. A bool tensor cannot be an output: use `select`, or cast it
+to fp16.
+"""
 
 from __future__ import annotations
 
 from typing import Literal
 
-from .call import apply_one
+from .call import operation
 from .graph import Operand, Tensor
 
+__all__ = [
+    "abs",
+    "add",
+    "atan",
+    "ceil",
+    "clamped_relu",
+    "clip",
+    "cos",
+    "elu",
+    "equal",
+    "erf",
+    "exp",
+    "exp2",
+    "floor",
+    "floor_div",
+    "gelu",
+    "greater",
+    "greater_equal",
+    "inverse",
+    "leaky_relu",
+    "less",
+    "less_equal",
+    "linear_activation",
+    "log",
+    "logical_not",
+    "maximum",
+    "minimum",
+    "mul",
+    "not_equal",
+    "pow",
+    "prelu",
+    "real_div",
+    "relu",
+    "relu6",
+    "round",
+    "rsqrt",
+    "scaled_tanh",
+    "select",
+    "sigmoid",
+    "sigmoid_hard",
+    "sign",
+    "silu",
+    "sin",
+    "softplus",
+    "softsign",
+    "sqrt",
+    "square",
+    "sub",
+    "tanh",
+    "threshold",
+    "thresholded_relu",
+]
 
+
+@operation
 def abs(x: Tensor, *, name: str | None = None) -> Tensor:
-    """Absolute value of x."""
-    return apply_one("abs", name, x=x)
+    """Return |x|."""
 
 
+@operation
 def atan(x: Tensor, *, name: str | None = None) -> Tensor:
-    """The inverse tangent of x, in (-pi / 2, pi / 2)."""
-    return apply_one("atan", name, x=x)
+    """Return the inverse tangent of x, in (-pi / 2, pi / 2)."""
 
 
+@operation
 def ceil(x: Tensor, *, name: str | None = None) -> Tensor:
-    """X rounded up to a whole number."""
-    return apply_one("ceil", name, x=x)
+    """Round x up to a whole number."""
 
 
+@operation
 def clamped_relu(x: Tensor, alpha: float, beta: float, *, name: str | None = None) -> Tensor:
-    """The smaller of beta and leaky_relu(x, alpha)."""
-    return apply_one("clamped_relu", name, x=x, alpha=alpha, beta=beta)
+    """Return the smaller of beta and leaky_relu(x, alpha)."""
 
 
+@operation
 def clip(x: Tensor, alpha: float, beta: float, *, name: str | None = None) -> Tensor:
-    """X brought into [alpha, beta]."""
-    return apply_one("clip", name, x=x, alpha=alpha, beta=beta)
+    """Clamp x to [alpha, beta]."""
 
 
+@operation
 def cos(x: Tensor, *, name: str | None = None) -> Tensor:
-    """The cosine of x, in radians. Engines before h15 (M3) have none."""
-    return apply_one("cos", name, x=x)
+    """Return the cosine of x, in radians. Engines before h15 (M3) do not have it."""
 
 
+@operation
 def elu(x: Tensor, alpha: float, *, name: str | None = None) -> Tensor:
-    """x, or alpha (exp(x) - 1) where x is negative (Clevert et al. 2015)."""
-    return apply_one("elu", name, x=x, alpha=alpha)
+    """Return x, or alpha (exp(x) - 1) where x is negative (Clevert et al. 2015)."""
 
 
+@operation
 def erf(x: Tensor, *, name: str | None = None) -> Tensor:
-    """The error function of x."""
-    return apply_one("erf", name, x=x)
+    """Return the error function of x."""
 
 
+@operation
 def exp(x: Tensor, *, name: str | None = None) -> Tensor:
-    """Exponential of x; infinite in fp16 from x = 11.09 on."""
-    return apply_one("exp", name, x=x)
+    """Return e to the x, which is infinite in fp16 from x = 11.09 on."""
 
 
+@operation
 def exp2(x: Tensor, *, name: str | None = None) -> Tensor:
-    """2 to the x."""
-    return apply_one("exp2", name, x=x)
+    """Return 2 to the x."""
 
 
+@operation
 def floor(x: Tensor, *, name: str | None = None) -> Tensor:
-    """X rounded down to a whole number."""
-    return apply_one("floor", name, x=x)
+    """Round x down to a whole number."""
 
 
+@operation
 def gelu(
     x: Tensor,
     mode: Literal["EXACT", "TANH_APPROXIMATION", "SIGMOID_APPROXIMATION"] = "EXACT",
     *,
     name: str | None = None,
 ) -> Tensor:
-    """Product x Phi(x), Phi being the normal distribution function or an approximation of it.
+    """Return x Phi(x), with the normal distribution function Phi or an approximation of it.
 
     Hendrycks & Gimpel 2016.
     """
-    return apply_one("gelu", name, x=x, mode=mode)
 
 
+@operation
 def inverse(x: Tensor, epsilon: float = 1e-4, *, name: str | None = None) -> Tensor:
-    """1 / (x + epsilon)."""
-    return apply_one("inverse", name, x=x, epsilon=epsilon)
+    """Return 1 / (x + epsilon)."""
 
 
+@operation
 def leaky_relu(x: Tensor, alpha: float, *, name: str | None = None) -> Tensor:
-    """x, or alpha x where x is negative."""
-    return apply_one("leaky_relu", name, x=x, alpha=alpha)
+    """Return x, or alpha x where x is negative."""
 
 
+@operation
 def linear_activation(x: Tensor, alpha: float, beta: float, *, name: str | None = None) -> Tensor:
-    """Alpha x + beta."""
-    return apply_one("linear_activation", name, x=x, alpha=alpha, beta=beta)
+    """Return alpha x + beta."""
 
 
+@operation
 def log(x: Tensor, epsilon: float = 0.0, *, name: str | None = None) -> Tensor:
-    """The natural logarithm of x + epsilon."""
-    return apply_one("log", name, x=x, epsilon=epsilon)
+    """Return the natural logarithm of x + epsilon."""
 
 
+@operation
 def prelu(x: Tensor, alpha: Operand, *, name: str | None = None) -> Tensor:
-    """x, or alpha x where x is negative (He et al. 2015).
+    """Return x, or alpha x where x is negative (He et al. 2015).
 
-    x [N, C, ...], alpha [C]: a slope for each channel.
+    x is [N, C, ...]; alpha is [C], a slope for each channel.
     """
-    return apply_one("prelu", name, x=x, alpha=alpha)
 
 
+@operation
 def relu(x: Tensor, *, name: str | None = None) -> Tensor:
-    """Maximum of x and 0."""
-    return apply_one("relu", name, x=x)
+    """Return the larger of x and 0."""
 
 
+@operation
 def relu6(x: Tensor, *, name: str | None = None) -> Tensor:
-    """X brought into [0, 6]."""
-    return apply_one("relu6", name, x=x)
+    """Clamp x to [0, 6]."""
 
 
+@operation
 def round(x: Tensor, *, name: str | None = None) -> Tensor:
-    """X rounded to a whole number: on the engine floor(|x| + 0.5) with its sign, the sum in fp16."""
-    return apply_one("round", name, x=x)
+    """Round x to a whole number. The engine takes floor(|x| + 0.5), added in fp16, with the sign of x."""
 
 
+@operation
 def rsqrt(x: Tensor, epsilon: float = 0.0, *, name: str | None = None) -> Tensor:
-    """1 / sqrt(x + epsilon)."""
-    return apply_one("rsqrt", name, x=x, epsilon=epsilon)
+    """Return 1 / sqrt(x + epsilon)."""
 
 
+@operation
 def scaled_tanh(x: Tensor, alpha: float, beta: float, *, name: str | None = None) -> Tensor:
-    """Alpha tanh(beta x)."""
-    return apply_one("scaled_tanh", name, x=x, alpha=alpha, beta=beta)
+    """Return alpha tanh(beta x)."""
 
 
+@operation
 def sigmoid(x: Tensor, *, name: str | None = None) -> Tensor:
-    """1 / (1 + exp(-x))."""
-    return apply_one("sigmoid", name, x=x)
+    """Return 1 / (1 + exp(-x))."""
 
 
+@operation
 def sigmoid_hard(x: Tensor, alpha: float, beta: float, *, name: str | None = None) -> Tensor:
-    """Alpha x + beta brought into [0, 1]."""
-    return apply_one("sigmoid_hard", name, x=x, alpha=alpha, beta=beta)
+    """Clamp alpha x + beta to [0, 1]."""
 
 
+@operation
 def sign(x: Tensor, *, name: str | None = None) -> Tensor:
-    """1, 0 or -1, as x is positive, 0 or negative."""
-    return apply_one("sign", name, x=x)
+    """Return 1, 0 or -1 for a positive, zero or negative x."""
 
 
+@operation
 def silu(x: Tensor, *, name: str | None = None) -> Tensor:
-    """Product x sigmoid(x)."""
-    return apply_one("silu", name, x=x)
+    """Return x sigmoid(x)."""
 
 
+@operation
 def sin(x: Tensor, *, name: str | None = None) -> Tensor:
-    """The sine of x, in radians. Engines before h15 (M3) have none."""
-    return apply_one("sin", name, x=x)
+    """Return the sine of x, in radians. Engines before h15 (M3) do not have it."""
 
 
+@operation
 def softplus(x: Tensor, *, name: str | None = None) -> Tensor:
-    """log(1 + exp(x)); the engine gives 0 from x = 11.09 on."""
-    return apply_one("softplus", name, x=x)
+    """Return log(1 + exp(x)). The engine gives 0 from x = 11.09 on."""
 
 
+@operation
 def softsign(x: Tensor, *, name: str | None = None) -> Tensor:
-    """X / (1 + |x|)."""
-    return apply_one("softsign", name, x=x)
+    """Return x / (1 + |x|)."""
 
 
+@operation
 def sqrt(x: Tensor, *, name: str | None = None) -> Tensor:
-    """The square root of x."""
-    return apply_one("sqrt", name, x=x)
+    """Return the square root of x."""
 
 
+@operation
 def square(x: Tensor, *, name: str | None = None) -> Tensor:
-    """Product x * x."""
-    return apply_one("square", name, x=x)
+    """Return x * x."""
 
 
+@operation
 def tanh(x: Tensor, *, name: str | None = None) -> Tensor:
-    """The hyperbolic tangent of x."""
-    return apply_one("tanh", name, x=x)
+    """Return the hyperbolic tangent of x."""
 
 
+@operation
 def threshold(x: Tensor, alpha: float, *, name: str | None = None) -> Tensor:
-    """The larger of x and alpha."""
-    return apply_one("threshold", name, x=x, alpha=alpha)
+    """Return the larger of x and alpha."""
 
 
+@operation
 def thresholded_relu(x: Tensor, alpha: float, *, name: str | None = None) -> Tensor:
-    """X where x >= alpha, 0 elsewhere."""
-    return apply_one("thresholded_relu", name, x=x, alpha=alpha)
+    """Return x where x >= alpha, 0 elsewhere."""
 
 
-# Arithmetic, element by element; shapes broadcast as in numpy
-
-
+@operation
 def add(x: Operand, y: Operand, *, name: str | None = None) -> Tensor:
-    """Sum x + y."""
-    return apply_one("add", name, x=x, y=y)
+    """Return x + y."""
 
 
+@operation
 def sub(x: Operand, y: Operand, *, name: str | None = None) -> Tensor:
-    """Difference x - y."""
-    return apply_one("sub", name, x=x, y=y)
+    """Return x - y."""
 
 
+@operation
 def mul(x: Operand, y: Operand, *, name: str | None = None) -> Tensor:
-    """Product x * y."""
-    return apply_one("mul", name, x=x, y=y)
+    """Return x * y."""
 
 
+@operation
 def real_div(x: Operand, y: Operand, *, name: str | None = None) -> Tensor:
-    """Quotient x / y."""
-    return apply_one("real_div", name, x=x, y=y)
+    """Return x / y."""
 
 
+@operation
 def floor_div(x: Operand, y: Operand, *, name: str | None = None) -> Tensor:
-    """Quotient x / y, rounded down."""
-    return apply_one("floor_div", name, x=x, y=y)
+    """Return x / y, rounded down to a whole number."""
 
 
+@operation
 def maximum(x: Operand, y: Operand, *, name: str | None = None) -> Tensor:
-    """The larger of x and y."""
-    return apply_one("maximum", name, x=x, y=y)
+    """Return the larger of x and y."""
 
 
+@operation
 def minimum(x: Operand, y: Operand, *, name: str | None = None) -> Tensor:
-    """The smaller of x and y."""
-    return apply_one("minimum", name, x=x, y=y)
+    """Return the smaller of x and y."""
 
 
+@operation
 def pow(x: Operand, y: Operand, *, name: str | None = None) -> Tensor:
-    """Power: x to the y."""
-    return apply_one("pow", name, x=x, y=y)
+    """Return x to the y."""
 
 
-# Comparisons, element by element; shapes broadcast. A bool tensor is no output: use select, or cast to fp16
-
-
+@operation
 def equal(x: Operand, y: Operand, *, name: str | None = None) -> Tensor:
-    """Whether x = y, as bool."""
-    return apply_one("equal", name, x=x, y=y)
+    """Return x == y, as bool."""
 
 
+@operation
 def not_equal(x: Operand, y: Operand, *, name: str | None = None) -> Tensor:
-    """Whether x differs from y, as bool."""
-    return apply_one("not_equal", name, x=x, y=y)
+    """Return x != y, as bool."""
 
 
+@operation
 def greater(x: Operand, y: Operand, *, name: str | None = None) -> Tensor:
-    """Whether x > y, as bool."""
-    return apply_one("greater", name, x=x, y=y)
+    """Return x > y, as bool."""
 
 
+@operation
 def greater_equal(x: Operand, y: Operand, *, name: str | None = None) -> Tensor:
-    """Whether x >= y, as bool."""
-    return apply_one("greater_equal", name, x=x, y=y)
+    """Return x >= y, as bool."""
 
 
+@operation
 def less(x: Operand, y: Operand, *, name: str | None = None) -> Tensor:
-    """Whether x < y, as bool."""
-    return apply_one("less", name, x=x, y=y)
+    """Return x < y, as bool."""
 
 
+@operation
 def less_equal(x: Operand, y: Operand, *, name: str | None = None) -> Tensor:
-    """Whether x <= y, as bool."""
-    return apply_one("less_equal", name, x=x, y=y)
+    """Return x <= y, as bool."""
 
 
+@operation
 def logical_not(x: Tensor, *, name: str | None = None) -> Tensor:
-    """The opposite of the bool x."""
-    return apply_one("logical_not", name, x=x)
+    """Return the opposite of the bool x."""
 
 
+@operation
 def select(cond: Tensor, a: Operand, b: Operand, *, name: str | None = None) -> Tensor:
-    """A where the bool `cond` is true, b elsewhere; the three broadcast."""
-    return apply_one("select", name, cond=cond, a=a, b=b)
+    """Return a where the bool `cond` is true, b elsewhere."""

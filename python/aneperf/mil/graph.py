@@ -1,9 +1,11 @@
-"""A MIL function as data: what the builder makes, the writer spells and the parser returns."""
+"""Hold a MIL function as data: the builder makes it, the writer spells it and the parser returns it."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, ClassVar, Protocol, cast, get_args
 
 from numpy.typing import NDArray
 
@@ -11,57 +13,80 @@ from .. import _ane_native as native
 from .._ane_native import ArgumentError
 from .types import Constant, DType, TensorType, pack
 
-if TYPE_CHECKING:
-    from .builder import Builder
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}")
+_RESERVED = {"BLOBFILE", "buildInfo", "const", "dict", "false", "func", "program", "tensor", "true"}
+
+
+def check_identifier(name: object) -> None:
+    """Raise ArgumentError unless `name` can name a value in MIL text."""
+    if not isinstance(name, str) or not _IDENTIFIER.fullmatch(name):
+        raise ArgumentError(f"{name!r} is not a name: use up to 200 letters, digits and _, not a digit first")
+    if name in _RESERVED or name in get_args(DType):
+        raise ArgumentError(f"{name!r} is a word of MIL and cannot be a name")
+
+
+class Owner(Protocol):
+    """The part of a builder that its tensors and their operations use."""
+
+    @property
+    def opset(self) -> str:
+        """Return the opset whose rules operations are checked against."""
+
+    def append(
+        self, operation: Operation, types: Sequence[TensorType], name: str | None
+    ) -> tuple[Tensor, ...]:
+        """Add a checked operation with results of `types`, and return the results."""
 
 
 @dataclass(eq=False, repr=False)
 class Tensor:
-    """A value of a program: computed, an input, or a constant. Made by a builder or an operation.
+    """A value of a program: an input, a constant, or the result of an operation.
 
-    A constant, or an expression of constants, belongs to no builder and may be used in several.
+    A constant, or an expression of constants, belongs to no builder, and several builders may use it.
     """
 
     name: str  # empty for a literal written as an argument, and for a constant not yet used
     type: TensorType
-    builder: Builder | None = None
+    builder: Owner | None = None
     constant: Constant | None = None
     expression: Operation | None = None
-    line: int | None = None  # of the text it was parsed from
+    line: int | None = None  # in the parsed text
 
-    # numpy arrays leave the operators below to the tensor.
+    # Adds the operation of an operator. Set by call.py, which builds on this module.
+    binary: ClassVar[Callable[[str, Operand, Operand], Tensor]]
+    # Makes numpy arrays leave the operators below to the tensor.
     __array_ufunc__ = None
 
     @property
     def dtype(self) -> DType:
-        """The element type."""
+        """Return the element type."""
         return self.type.dtype
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The sizes of the axes."""
+        """Return the sizes of the axes."""
         return self.type.shape
 
     @property
     def rank(self) -> int:
-        """The number of axes."""
+        """Return the number of axes."""
         return len(self.shape)
 
     @property
     def channels(self) -> int:
-        """The size of axis 1."""
+        """Return the size of axis 1."""
         if self.rank < 2:
             raise ArgumentError(f"{self!r} has no channel axis; channels are axis 1")
         return self.shape[1]
 
     @property
     def width(self) -> int:
-        """The size of the last axis."""
+        """Return the size of the last axis, 1 for a scalar."""
         return self.shape[-1] if self.shape else 1
 
     @property
     def constant_data(self) -> str | bytes | None:
-        """A constant's value as the native core takes it."""
+        """Return a constant's value as the native core takes it."""
         if self.constant is None or isinstance(self.constant, str):
             return self.constant
         return pack(self.constant, self.dtype)
@@ -70,59 +95,52 @@ class Tensor:
         return f"<{self.name or 'constant'}: {self.type}>"
 
     def __add__(self, other: Operand) -> Tensor:
-        return _binary("add", self, other)
+        return Tensor.binary("add", self, other)
 
     def __radd__(self, other: Operand) -> Tensor:
-        return _binary("add", other, self)
+        return Tensor.binary("add", other, self)
 
     def __sub__(self, other: Operand) -> Tensor:
-        return _binary("sub", self, other)
+        return Tensor.binary("sub", self, other)
 
     def __rsub__(self, other: Operand) -> Tensor:
-        return _binary("sub", other, self)
+        return Tensor.binary("sub", other, self)
 
     def __mul__(self, other: Operand) -> Tensor:
-        return _binary("mul", self, other)
+        return Tensor.binary("mul", self, other)
 
     def __rmul__(self, other: Operand) -> Tensor:
-        return _binary("mul", other, self)
+        return Tensor.binary("mul", other, self)
 
     def __truediv__(self, other: Operand) -> Tensor:
-        return _binary("real_div", self, other)
+        return Tensor.binary("real_div", self, other)
 
     def __rtruediv__(self, other: Operand) -> Tensor:
-        return _binary("real_div", other, self)
+        return Tensor.binary("real_div", other, self)
 
     def __matmul__(self, other: Operand) -> Tensor:
-        return _binary("matmul", self, other)
+        return Tensor.binary("matmul", self, other)
 
     def __rmatmul__(self, other: Operand) -> Tensor:
-        return _binary("matmul", other, self)
+        return Tensor.binary("matmul", other, self)
 
 
 Operand = Tensor | float | NDArray[Any]
-
-
-def _binary(op: str, x: Operand, y: Operand) -> Tensor:
-    from .call import apply_one
-
-    return apply_one(op, None, x=x, y=y)
-
 
 Argument = Tensor | tuple[Tensor, ...]
 
 
 @dataclass(frozen=True, eq=False)
 class Operation:
-    """One operation; arguments in the order they are written."""
+    """One operation, its arguments in the order of the text."""
 
     op: str
     arguments: dict[str, Argument]
     results: tuple[Tensor, ...] = ()
-    line: int | None = None  # of the text it was parsed from
+    line: int | None = None  # in the parsed text
 
     def operands(self) -> list[tuple[str, Tensor]]:
-        """Each argument's name and tensor, the elements of tuples one by one."""
+        """List (argument, tensor) pairs, the elements of tuples one by one."""
         pairs: list[tuple[str, Tensor]] = []
         for name, value in self.arguments.items():
             pairs += [(name, element) for element in (value if isinstance(value, tuple) else (value,))]
@@ -155,7 +173,7 @@ class BlobReference:
 
 @dataclass(frozen=True)
 class Dialect:
-    """How a program is spelled."""
+    """A way to spell a program."""
 
     version: str
     opset: str
@@ -165,7 +183,7 @@ class Dialect:
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """One function. A tensor among the statements is the definition of a constant."""
+    """One function. A tensor among the statements defines a constant."""
 
     dialect: Dialect
     inputs: tuple[Tensor, ...]

@@ -1,24 +1,18 @@
-"""Products, arithmetic and comparisons.
-
-An operation adds itself to the builder of its operands and returns its result.
-
-An operand is a tensor, a Python number (a constant of the other operand's dtype) or a numpy array (whose
-floats are rounded to the other operand's dtype). Types and shapes are checked at once: CompileError says what
-the engine does not take, ArgumentError what cannot be a constant. A result is called name=, or after its
-operation.
-"""
+# mypy: disable-error-code=empty-body
+"""Multiply: convolutions, matrix products, attention."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .call import apply_one
+from .call import operation
 from .graph import Operand, Tensor
 from .types import PadType
 
-# Convolution and matrix products
+__all__ = ["conv", "conv_transpose", "einsum", "linear", "matmul", "scaled_dot_product_attention"]
 
 
+@operation
 def conv(
     x: Tensor,
     weight: Operand,
@@ -30,23 +24,13 @@ def conv(
     groups: int = 1,
     name: str | None = None,
 ) -> Tensor:
-    """Convolution: x [N, C, H, W], weight [O, C / groups, kH, kW] -> [N, O, H', W'].
+    """Convolve x [N, C, H, W] with weight [O, C / groups, kH, kW] to [N, O, H', W'].
 
     `pad` is (top, bottom, left, right) and needs pad_type "custom". The engine takes no bias: add it.
     """
-    return apply_one(
-        "conv",
-        name,
-        x=x,
-        weight=weight,
-        strides=strides,
-        pad_type=pad_type,
-        pad=pad,
-        dilations=dilations,
-        groups=groups,
-    )
 
 
+@operation
 def conv_transpose(
     x: Tensor,
     weight: Operand,
@@ -59,58 +43,44 @@ def conv_transpose(
     output_shape: Sequence[int] | None = None,
     name: str | None = None,
 ) -> Tensor:
-    """The transpose of `conv` with the same arguments, which also is its gradient.
+    """Apply the transpose of `conv` with the same arguments, which is also its gradient.
 
-    x [N, C, H, W], constant weight [C, O / groups, kH, kW] -> [N, O, H', W']. H' is (H - 1) stride plus the
-    reach of the kernel, less `pad`; for "same", H stride. Where `conv` takes several sizes to H, such as
-    strides above 1, `output_shape` [N, O, H', W'] may name any of them. The engine takes no bias: add it.
+    x is [N, C, H, W], the constant weight [C, O / groups, kH, kW], the result [N, O, H', W']. For "same", H'
+    is H times the stride; otherwise it is (H - 1) times the stride plus the extent of the kernel, minus
+    `pad`. If `conv` maps several sizes to H, as with strides above 1, `output_shape` [N, O, H', W'] may name
+    any of them. The engine takes no bias: add it.
     """
-    return apply_one(
-        "conv_transpose",
-        name,
-        x=x,
-        weight=weight,
-        strides=strides,
-        pad_type=pad_type,
-        pad=pad,
-        dilations=dilations,
-        groups=groups,
-        output_shape=output_shape,
-    )
 
 
+@operation
 def matmul(
     x: Operand, y: Operand, *, transpose_x: bool = False, transpose_y: bool = False, name: str | None = None
 ) -> Tensor:
-    """Matrix product over the last two axes: x [..., M, K], y [..., K, N] -> [..., M, N]."""
-    return apply_one("matmul", name, x=x, y=y, transpose_x=transpose_x, transpose_y=transpose_y)
+    """Multiply matrices over the last two axes: x [..., M, K], y [..., K, N] -> [..., M, N]."""
 
 
+@operation
 def einsum(
     values: Sequence[Operand], equation: str = "nchw,nwhu->nchu", *, name: str | None = None
 ) -> Tensor:
-    """Matrix products over axes -1 of the first and -3 of the second value.
+    """Multiply matrices over axis -1 of the first value and axis -3 of the second.
 
-    [N, C, H, W], [N, W, H, U] -> [N, C, H, U], or "chw,whu->chu" without N; any letters will do. N and H
-    broadcast.
+    The engine takes [N, C, H, W], [N, W, H, U] -> [N, C, H, U], and "chw,whu->chu" without N, with any
+    letters. N and H broadcast.
     """
-    return apply_one("einsum", name, values=values, equation=equation)
 
 
+@operation
 def linear(x: Tensor, weight: Operand, bias: Operand | None = None, *, name: str | None = None) -> Tensor:
-    """Product with a constant matrix: x [..., I], weight [O, I], bias [O] -> x weight^T + bias [..., O]."""
-    return apply_one("linear", name, x=x, weight=weight, bias=bias)
+    """Multiply by a constant matrix: x [..., I], weight [O, I], bias [O] -> x weight^T + bias [..., O]."""
 
 
+@operation
 def scaled_dot_product_attention(
     query: Operand, key: Operand, value: Operand, attn_mask: Operand | None = None, *, name: str | None = None
 ) -> Tensor:
-    """Attention: softmax(query key^T / sqrt(E) + mask) value.
+    """Compute attention: softmax(query key^T / sqrt(E) + attn_mask) value.
 
-    query [..., L, E], key [..., S, E], value [..., S, V] -> [..., L, V].
-
-    `attn_mask` broadcasts to [..., L, S]; engines are known that ignore it. Needs opset ios18.
+    query is [..., L, E], key [..., S, E], value [..., S, V], the result [..., L, V]. `attn_mask` broadcasts
+    to [..., L, S]; some engines ignore it. Needs opset ios18.
     """
-    return apply_one(
-        "scaled_dot_product_attention", name, query=query, key=key, value=value, attn_mask=attn_mask
-    )

@@ -1,73 +1,93 @@
-"""Operations along axes: reductions, softmax, normalisation. Negative axes count from the end."""
+# mypy: disable-error-code=empty-body
+"""Reduce and normalize along axes: reductions, softmax, norms. Negative axes count from the end."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .call import apply_one
+from .call import operation
 from .graph import Operand, Tensor
 
+__all__ = [
+    "batch_norm",
+    "instance_norm",
+    "l2_norm",
+    "layer_norm",
+    "local_response_norm",
+    "reduce_l1_norm",
+    "reduce_l2_norm",
+    "reduce_log_sum",
+    "reduce_log_sum_exp",
+    "reduce_max",
+    "reduce_mean",
+    "reduce_min",
+    "reduce_sum",
+    "reduce_sum_square",
+    "softmax",
+]
 
+
+@operation
 def softmax(x: Tensor, axis: int = -1, *, name: str | None = None) -> Tensor:
-    """Softmax along `axis`: exp(x - max(x)) divided by its sum."""
-    return apply_one("softmax", name, x=x, axis=axis)
+    """Divide exp(x - max(x)) by its sum along `axis`."""
 
 
+@operation
 def reduce_sum(x: Tensor, axes: Sequence[int], keep_dims: bool = True, *, name: str | None = None) -> Tensor:
-    """The sum over `axes`, which stay as 1 or go."""
-    return apply_one("reduce_sum", name, x=x, axes=axes, keep_dims=keep_dims)
+    """Sum x over `axes`, which stay with size 1 unless `keep_dims` is false."""
 
 
+@operation
 def reduce_mean(x: Tensor, axes: Sequence[int], keep_dims: bool = True, *, name: str | None = None) -> Tensor:
-    """The mean over `axes`, which stay as 1 or go."""
-    return apply_one("reduce_mean", name, x=x, axes=axes, keep_dims=keep_dims)
+    """Average x over `axes`, which stay with size 1 unless `keep_dims` is false."""
 
 
+@operation
 def reduce_max(x: Tensor, axes: Sequence[int], keep_dims: bool = True, *, name: str | None = None) -> Tensor:
-    """The maximum over `axes`, which stay as 1 or go."""
-    return apply_one("reduce_max", name, x=x, axes=axes, keep_dims=keep_dims)
+    """Return the maximum of x over `axes`, which stay with size 1 unless `keep_dims` is false."""
 
 
+@operation
 def reduce_min(x: Tensor, axes: Sequence[int], keep_dims: bool = True, *, name: str | None = None) -> Tensor:
-    """The minimum over `axes`, which stay as 1 or go."""
-    return apply_one("reduce_min", name, x=x, axes=axes, keep_dims=keep_dims)
+    """Return the minimum of x over `axes`, which stay with size 1 unless `keep_dims` is false."""
 
 
+@operation
 def reduce_l1_norm(
     x: Tensor, axes: Sequence[int], keep_dims: bool = True, *, name: str | None = None
 ) -> Tensor:
-    """The sum of |x| over `axes`, which stay as 1 or go."""
-    return apply_one("reduce_l1_norm", name, x=x, axes=axes, keep_dims=keep_dims)
+    """Sum |x| over `axes`, which stay with size 1 unless `keep_dims` is false."""
 
 
+@operation
 def reduce_l2_norm(
     x: Tensor, axes: Sequence[int], keep_dims: bool = True, *, name: str | None = None
 ) -> Tensor:
-    """The square root of the sum of x^2 over `axes`, which stay as 1 or go."""
-    return apply_one("reduce_l2_norm", name, x=x, axes=axes, keep_dims=keep_dims)
+    """Return sqrt(sum(x^2)) over `axes`, which stay with size 1 unless `keep_dims` is false."""
 
 
+@operation
 def reduce_log_sum(
     x: Tensor, axes: Sequence[int], keep_dims: bool = True, *, name: str | None = None
 ) -> Tensor:
-    """The logarithm of the sum over `axes`, which stay as 1 or go."""
-    return apply_one("reduce_log_sum", name, x=x, axes=axes, keep_dims=keep_dims)
+    """Return log(sum(x)) over `axes`, which stay with size 1 unless `keep_dims` is false."""
 
 
+@operation
 def reduce_log_sum_exp(
     x: Tensor, axes: Sequence[int], keep_dims: bool = True, *, name: str | None = None
 ) -> Tensor:
-    """The logarithm of the sum of exp(x) over `axes`, which stay as 1 or go."""
-    return apply_one("reduce_log_sum_exp", name, x=x, axes=axes, keep_dims=keep_dims)
+    """Return log(sum(exp(x))) over `axes`, which stay with size 1 unless `keep_dims` is false."""
 
 
+@operation
 def reduce_sum_square(
     x: Tensor, axes: Sequence[int], keep_dims: bool = True, *, name: str | None = None
 ) -> Tensor:
-    """The sum of x^2 over `axes`, which stay as 1 or go."""
-    return apply_one("reduce_sum_square", name, x=x, axes=axes, keep_dims=keep_dims)
+    """Sum x^2 over `axes`, which stay with size 1 unless `keep_dims` is false."""
 
 
+@operation
 def layer_norm(
     x: Tensor,
     axes: Sequence[int],
@@ -77,13 +97,13 @@ def layer_norm(
     *,
     name: str | None = None,
 ) -> Tensor:
-    """Layer normalisation: (x - mean) / sqrt(variance + epsilon) over `axes`, times gamma, plus beta.
+    """Return (x - mean) / sqrt(variance + epsilon) over `axes`, times gamma, plus beta.
 
     gamma and beta have the sizes of the axes. (Ba, Kiros & Hinton 2016)
     """
-    return apply_one("layer_norm", name, x=x, axes=axes, gamma=gamma, beta=beta, epsilon=epsilon)
 
 
+@operation
 def batch_norm(
     x: Tensor,
     mean: Operand,
@@ -94,15 +114,13 @@ def batch_norm(
     *,
     name: str | None = None,
 ) -> Tensor:
-    """Normalisation by constants: (x - mean) / sqrt(variance + epsilon), times gamma, plus beta.
+    """Return (x - mean) / sqrt(variance + epsilon) with constants for each channel, times gamma, plus beta.
 
-    x [N, C, ...] of 3 to 5 axes, the constants [C]. (Ioffe & Szegedy 2015)
+    x is [N, C, ...] of 3 to 5 axes, each constant [C]. (Ioffe & Szegedy 2015)
     """
-    return apply_one(
-        "batch_norm", name, x=x, mean=mean, variance=variance, gamma=gamma, beta=beta, epsilon=epsilon
-    )
 
 
+@operation
 def instance_norm(
     x: Tensor,
     gamma: Operand | None = None,
@@ -111,18 +129,18 @@ def instance_norm(
     *,
     name: str | None = None,
 ) -> Tensor:
-    """Normalisation of each channel by its own mean and variance, times gamma, plus beta.
+    """Normalize each channel by its own mean and variance, times gamma, plus beta.
 
-    x [N, C, ...] of 3 or 4 axes, gamma and beta [C]. (Ulyanov et al. 2016)
+    x is [N, C, ...] of 3 or 4 axes, gamma and beta [C]. (Ulyanov et al. 2016)
     """
-    return apply_one("instance_norm", name, x=x, gamma=gamma, beta=beta, epsilon=epsilon)
 
 
+@operation
 def l2_norm(x: Tensor, epsilon: float = 1e-6, *, name: str | None = None) -> Tensor:
-    """Divide x by sqrt(sum(x^2) + epsilon), the sum over its last three axes."""
-    return apply_one("l2_norm", name, x=x, epsilon=epsilon)
+    """Divide x by sqrt(sum(x^2) + epsilon), summed over its last three axes."""
 
 
+@operation
 def local_response_norm(
     x: Tensor,
     size: int,
@@ -132,8 +150,7 @@ def local_response_norm(
     *,
     name: str | None = None,
 ) -> Tensor:
-    """Divide x by (k + alpha / size sum(x^2))^beta, the sum over `size` channels around each.
+    """Divide x by (k + alpha / size sum(x^2))^beta, summed over `size` channels around each.
 
-    x [N, C, ...] of 3 or 4 axes; `size` is odd. (Krizhevsky et al. 2012)
+    x is [N, C, ...] of 3 or 4 axes; `size` is odd. (Krizhevsky et al. 2012)
     """
-    return apply_one("local_response_norm", name, x=x, size=size, alpha=alpha, beta=beta, k=k)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from .. import mil
 from .._ane_native import Device
-from ..reference.precision import ROUNDING, tolerance
+from ..reference.precision import ROUNDING
 from ..results import Result
 from ..runner.operations import CASES
 from ..runner.progress import ProgressCallback
@@ -136,7 +136,7 @@ def _attention_mask() -> Question:
 
 def _operation(name: str) -> Question:
     case = CASES[name]
-    return question_of(case.build(), [case.inputs()], tolerance(name))
+    return question_of(case.build(), [case.inputs()], case.tolerance)
 
 
 ITEMS: dict[str, Callable[[], Question]] = {

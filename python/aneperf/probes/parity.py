@@ -10,7 +10,6 @@ from ..kernels.config import TransformerConfig, parameter_shapes
 from ..kernels.conv_stack import ConvStack
 from ..kernels.quantized_stack import QuantizedStack
 from ..kernels.schedule import ScheduledKernel, schedule
-from ..reference.precision import tolerance
 from ..results import Result
 from ..runner.case import TimedKernel
 from ..runner.operations import CASES
@@ -87,5 +86,5 @@ def _question(item: str) -> Question:
     group, _, name = item.partition("/")
     if group == "op":
         case = CASES[name]
-        return question_of(case.build(), [case.inputs(draw) for draw in range(_DRAWS)], tolerance(name))
+        return question_of(case.build(), [case.inputs(draw) for draw in range(_DRAWS)], case.tolerance)
     return FAMILIES[name]()

@@ -1,12 +1,11 @@
-"""What a program should compute: its operations in float64, in numpy, without the engine's departures.
+"""Compute what a program should compute: each operation in float64, without the engine's deviations.
 
-Inputs and weights are taken as they are, fp16 as a rule; nothing between is rounded, but by `cast`, `round`,
-`quantize` and the like, whose purpose it is. Integers and booleans stay what they are.
+Inputs and weights keep their values. Nothing else is rounded, except by `cast`, `round`, `quantize` and the
+like. Integers and booleans keep their types.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,13 +14,12 @@ from numpy.typing import NDArray
 from .. import mil
 from ..errors import ArgumentError
 from . import elementwise, movement, product, reduction, storage, window
+from .operation import Reference
 
-__all__ = ["OPERATIONS", "evaluate"]
+__all__ = ["OPERATIONS", "Reference", "evaluate"]
 
-Function = Callable[..., Any]
-
-# By the name in MIL; arguments are passed by their names there.
-OPERATIONS: dict[str, Function] = {
+# By the name in MIL.
+OPERATIONS: dict[str, Reference] = {
     **elementwise.OPERATIONS,
     **product.OPERATIONS,
     **reduction.OPERATIONS,
@@ -33,14 +31,14 @@ OPERATIONS: dict[str, Function] = {
 
 @np.errstate(all="ignore")
 def evaluate(program: mil.Program, **inputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
-    """The outputs of `program` by name, in float64, for an array for each of its inputs.
+    """Return the outputs of `program` by name, in float64, for an array for each of its inputs.
 
-    Raises ArgumentError for missing inputs and others' names and shapes.
+    Raises ArgumentError for missing inputs, unknown names and wrong shapes.
     """
     graph = mil.parse(program.text, program.weights)
     values: dict[mil.Tensor, NDArray[Any]] = {}
-    if strangers := sorted(inputs.keys() - {tensor.name for tensor in graph.inputs}):
-        raise ArgumentError(f"the program has no input {strangers[0]!r}")
+    if unknown := sorted(inputs.keys() - {tensor.name for tensor in graph.inputs}):
+        raise ArgumentError(f"the program has no input {unknown[0]!r}")
     for tensor in graph.inputs:
         if tensor.name not in inputs:
             raise ArgumentError(f"input {tensor.name!r} is missing: pass an array of {tensor.type}")
@@ -60,7 +58,7 @@ def evaluate(program: mil.Program, **inputs: NDArray[Any]) -> dict[str, NDArray[
         if isinstance(statement, mil.Tensor):
             continue
         arguments = {name: value(argument) for name, argument in statement.arguments.items()}
-        found = OPERATIONS[statement.op](**arguments)
+        found = OPERATIONS[statement.op].compute(**arguments)
         results = found if isinstance(found, (tuple, list)) else (found,)
         values.update(zip(statement.results, results, strict=True))
     return {tensor.name: values[tensor].astype(np.float64) for tensor in graph.outputs}

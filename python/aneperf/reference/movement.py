@@ -1,12 +1,14 @@
-"""Operations that move elements."""
+"""Move elements: shapes, slices, joins, shuffles, sorting."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from .operation import Reference
 
 Array = NDArray[Any]
 
@@ -16,27 +18,27 @@ def _integers(values: Sequence[Any] | Array) -> list[int]:
 
 
 def reshape(x: Array, shape: Array) -> Array:
-    """The same elements, row by row."""
+    """Give the elements, in row-major order, another shape."""
     return x.reshape(_integers(shape))
 
 
 def transpose(x: Array, perm: Array) -> Array:
-    """Axis i of the result is axis perm[i] of x."""
+    """Permute the axes: axis i of the result is axis perm[i] of x."""
     return x.transpose([axis % x.ndim for axis in _integers(perm)])
 
 
 def expand_dims(x: Array, axes: Array) -> Array:
-    """Axes of size 1 at these places of the result."""
+    """Add axes of size 1 at these axes of the result."""
     return np.expand_dims(x, tuple(_integers(axes)))
 
 
 def squeeze(x: Array, axes: Array | None = None) -> Array:
-    """Without these axes of size 1, or without any."""
+    """Drop these axes of size 1, or all."""
     return x.squeeze(None if axes is None else tuple(_integers(axes)))
 
 
 def slice_by_size(x: Array, begin: Array, size: Array) -> Array:
-    """`size` elements from `begin` on, -1 being all."""
+    """Take `size` elements from `begin` on; -1 takes the rest."""
     pairs = zip(_integers(begin), _integers(size), strict=True)
     return x[tuple(slice(first, None if count == -1 else first + count) for first, count in pairs)]
 
@@ -50,7 +52,7 @@ def slice_by_index(
     end_mask: Array | None = None,
     squeeze_mask: Array | None = None,
 ) -> Array:
-    """Each axis as begin:end:stride, as far as the masks do not say otherwise."""
+    """Slice each axis as begin:end:stride, with the exceptions of the masks."""
     index: list[int | slice] = []
     for axis, (first, last) in enumerate(zip(_integers(begin), _integers(end), strict=True)):
         if squeeze_mask is not None and squeeze_mask[axis]:
@@ -62,8 +64,8 @@ def slice_by_index(
     return x[tuple(index)]
 
 
-def concat(values: Sequence[Array], axis: Any, interleave: Any = False) -> Array:
-    """Joined along `axis`, or taking turns."""
+def concat(values: Sequence[Array], axis: Any, interleave: Any) -> Array:
+    """Join along `axis`; interleaved, the values take turns."""
     if not interleave:
         return np.concatenate(values, int(axis))
     at = int(axis) % values[0].ndim
@@ -73,22 +75,22 @@ def concat(values: Sequence[Array], axis: Any, interleave: Any = False) -> Array
 
 
 def split(x: Array, num_splits: Any, axis: Any) -> tuple[Array, ...]:
-    """Equal parts along `axis`."""
+    """Cut into equal parts along `axis`."""
     return tuple(np.split(x, int(num_splits), int(axis)))
 
 
-def flatten2d(x: Array, axis: Any = 1) -> Array:
-    """The axes before `axis` as one, the others as another."""
+def flatten2d(x: Array, axis: Any) -> Array:
+    """Merge the axes before `axis` into one, and the others into a second."""
     return x.reshape(int(np.prod(x.shape[: int(axis)])), -1)
 
 
 def reverse(x: Array, axes: Array | None = None) -> Array:
-    """In opposite order along `axes`, or all."""
+    """Reverse the order along `axes`, or along all."""
     return np.flip(x, None if axes is None else tuple(_integers(axes)))
 
 
-def pad(x: Array, pad: Array, mode: str, constant_val: Any = 0.0) -> Array:
-    """Elements around the last axes."""
+def pad(x: Array, pad: Array, mode: str, constant_val: Any) -> Array:
+    """Add elements around the last axes."""
     sides = np.asarray(pad).reshape(-1, 2).tolist()
     widths = [(0, 0)] * (x.ndim - len(sides)) + [(int(before), int(after)) for before, after in sides]
     if mode == "constant":
@@ -97,7 +99,7 @@ def pad(x: Array, pad: Array, mode: str, constant_val: Any = 0.0) -> Array:
 
 
 def crop(x: Array, crop_height: Array, crop_width: Array) -> Array:
-    """Without (top, bottom) and (left, right) elements of the last two axes."""
+    """Drop (top, bottom) and (left, right) elements of the last two axes."""
     (top, bottom), (left, right) = _integers(crop_height), _integers(crop_width)
     return x[..., top : x.shape[-2] - bottom, left : x.shape[-1] - right]
 
@@ -118,7 +120,7 @@ def _from_blocks(x: Array, block: Any, slowest: bool) -> Array:
 
 
 def space_to_batch(x: Array, block_shape: Array, paddings: Array) -> Array:
-    """Each place in blocks of height and width becomes an image of the batch."""
+    """Make an image of the batch from each position in blocks of height and width."""
     (tall, wide), around = _integers(block_shape), np.asarray(paddings)
     x = np.pad(x, ((0, 0), (0, 0), *map(tuple, around)))
     n, c, h, w = x.shape
@@ -127,7 +129,7 @@ def space_to_batch(x: Array, block_shape: Array, paddings: Array) -> Array:
 
 
 def batch_to_space(x: Array, block_shape: Array, crops: Array) -> Array:
-    """The reverse of `space_to_batch`; crops are taken off."""
+    """Invert `space_to_batch`, then drop the crops."""
     tall, wide = _integers(block_shape)
     n, c, h, w = x.shape
     places = x.reshape(tall, wide, n // (tall * wide), c, h, w).transpose(2, 3, 4, 0, 5, 1)
@@ -137,22 +139,59 @@ def batch_to_space(x: Array, block_shape: Array, crops: Array) -> Array:
 
 
 def topk(
-    x: Array, k: Any, axis: Any, ascending: Any = False, output_indices_dtype: str | None = None
+    x: Array, k: Any, axis: Any, ascending: Any, output_indices_dtype: str | None = None
 ) -> tuple[Array, Array]:
-    """The largest elements along `axis` and their places; of equal ones the first."""
+    """Return the largest elements along `axis`, the first of equal ones first, and their indices."""
     order = np.argsort(x if ascending else -x, int(axis), kind="stable")
     places = np.take(order, np.arange(int(k)), int(axis))
     return np.take_along_axis(x, places, int(axis)), places
 
 
-OPERATIONS: dict[str, Callable[..., Any]] = {
-    **{f.__name__: f for f in (reshape, transpose, expand_dims, squeeze, slice_by_size, slice_by_index)},
-    **{f.__name__: f for f in (space_to_batch, batch_to_space)},
-    **{f.__name__: f for f in (concat, split, flatten2d, reverse, pad, crop, topk)},
-    "stack": lambda values, axis: np.stack(values, int(axis)),
-    "tile": lambda x, reps: np.tile(x, _integers(reps)),
-    "depth_to_space": lambda x, block_size: _to_blocks(x, block_size, slowest=True),
-    "space_to_depth": lambda x, block_size: _from_blocks(x, block_size, slowest=True),
-    "pixel_shuffle": lambda x, upscale_factor: _to_blocks(x, upscale_factor, slowest=False),
-    "pixel_unshuffle": lambda x, downscale_factor: _from_blocks(x, downscale_factor, slowest=False),
+OPERATIONS: dict[str, Reference] = {
+    "reshape": Reference(reshape, {"shape": [1, 64, 2, 32]}, exact=True),
+    "transpose": Reference(transpose, {"perm": [0, 3, 2, 1]}, exact=True),
+    "expand_dims": Reference(expand_dims, {"axes": [2]}, exact=True),
+    "squeeze": Reference(squeeze, {"axes": [0]}, exact=True),
+    "slice_by_size": Reference(slice_by_size, {"begin": [0, 8, 0, 0], "size": [1, 16, 4, 32]}, exact=True),
+    "slice_by_index": Reference(
+        slice_by_index, {"begin": [0, 8, 0, 0], "end": [1, 32, 4, 32], "stride": [1, 2, 1, 1]}, exact=True
+    ),
+    "space_to_batch": Reference(
+        space_to_batch, {"block_shape": (2, 2), "paddings": ((1, 1), (0, 0))}, exact=True
+    ),
+    "batch_to_space": Reference(
+        batch_to_space,
+        {"block_shape": (2, 2), "crops": ((1, 1), (0, 0))},
+        shapes=((4, 8, 4, 32),),
+        exact=True,
+    ),
+    "concat": Reference(concat, {"axis": 1}, exact=True),
+    "split": Reference(split, {"num_splits": 2, "axis": 1}, exact=True),
+    "flatten2d": Reference(flatten2d, exact=True),
+    "reverse": Reference(reverse, {"axes": [1]}, exact=True),
+    "pad": Reference(pad, {"pad": [1, 1, 16, 16]}, exact=True),
+    "crop": Reference(crop, {"crop_height": (1, 1), "crop_width": (0, 0)}, exact=True),
+    "topk": Reference(topk, {"k": 5, "axis": 1, "output_indices_dtype": "uint16"}, exact=True),
+    "stack": Reference(lambda values, axis: np.stack(values, int(axis)), {"axis": 1}, exact=True),
+    "tile": Reference(lambda x, reps: np.tile(x, _integers(reps)), {"reps": [1, 2, 1, 1]}, exact=True),
+    "depth_to_space": Reference(
+        lambda x, block_size: _to_blocks(x, block_size, slowest=True), {"block_size": 2}, exact=True
+    ),
+    "space_to_depth": Reference(
+        lambda x, block_size: _from_blocks(x, block_size, slowest=True),
+        {"block_size": 2},
+        shapes=((1, 8, 4, 64),),
+        exact=True,
+    ),
+    "pixel_shuffle": Reference(
+        lambda x, upscale_factor: _to_blocks(x, upscale_factor, slowest=False),
+        {"upscale_factor": 2},
+        exact=True,
+    ),
+    "pixel_unshuffle": Reference(
+        lambda x, downscale_factor: _from_blocks(x, downscale_factor, slowest=False),
+        {"downscale_factor": 2},
+        shapes=((1, 8, 4, 64),),
+        exact=True,
+    ),
 }

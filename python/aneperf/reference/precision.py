@@ -1,4 +1,4 @@
-"""How far an output is from the reference, and how far it may be."""
+"""Measure how far an output is from the reference."""
 
 from __future__ import annotations
 
@@ -10,54 +10,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# One spacing of fp16 at the largest result: room for one rounding, whichever way it goes.
+# One spacing of fp16 at the largest result: room for one rounding in either direction.
 ROUNDING = 2.0**-10
-
-# Operations that move or choose elements, or whose results on the cases' inputs are fp16: nothing to round.
-EXACT = {
-    "maximum", "minimum", "floor_div", "equal", "not_equal", "greater", "greater_equal", "less",
-    "less_equal", "logical_not", "select", "abs", "ceil", "clip", "floor", "relu", "relu6", "round",
-    "sign", "threshold", "reduce_max", "reduce_min", "max_pool", "upsample_nearest_neighbor",
-    "resize_nearest_neighbor", "reshape", "transpose", "expand_dims", "squeeze", "slice_by_size",
-    "slice_by_index", "concat", "split", "stack", "flatten2d", "reverse", "tile", "pad", "crop",
-    "depth_to_space", "space_to_depth", "space_to_batch", "batch_to_space", "pixel_shuffle",
-    "pixel_unshuffle", "topk", "cast", "quantize", "dequantize", "clamped_relu", "leaky_relu",
-    "thresholded_relu",
-}  # fmt: skip
-
-# Errors that others have measured on engines, most of which come from tables that the engine looks up: the
-# sweep of aneforge on an M5 Pro (relative, in the norm); for matmul, linear, softplus and softsign the probes
-# of deverik and ironmill.
-MEASURED = {
-    "atan": 0.019,
-    "exp": 4.7e-4,
-    "gelu": 2.4e-3,
-    "log": 8e-4,
-    "matmul": 1.9e-3,
-    "linear": 1.1e-3,
-    "rsqrt": 1e-3,
-    "sigmoid": 3.8e-3,
-    "silu": 1.0e-2,
-    "softplus": 6e-3,
-    "softsign": 1e-3,
-    "tanh": 1.3e-3,
-    "erf": 7e-4,
-}
-
-
-def tolerance(operation: str) -> float:
-    """The largest error that is no fault, relative to the largest result: twice what others measured."""
-    if operation in EXACT:
-        return 0.0
-    return max(ROUNDING, 2 * MEASURED.get(operation, 0.0))
 
 
 @dataclass(frozen=True)
 class Errors:
-    """Of `count` results against the reference.
+    """The largest errors of `count` results against the reference.
 
-    `relative` is `absolute` over the largest result of the reference; `ulp` is in spacings of fp16 at each
-    reference, which near 0 can be many. `exact` is the share of results that are the reference rounded to
+    `relative` is `absolute` divided by the largest reference. `ulp` counts spacings of fp16 at each
+    reference, which are small near 0. `exact` is the share of results that equal the reference rounded to
     nearest even.
     """
 
@@ -68,13 +30,13 @@ class Errors:
     count: int
 
     def metrics(self) -> dict[str, float]:
-        """As a row has them."""
+        """Return the errors as metrics of a result's row."""
         return {"max_abs": self.absolute, "max_ulp": self.ulp, "exact_share": self.exact}
 
 
 @np.errstate(all="ignore")
 def compare(output: NDArray[Any], reference: NDArray[np.float64]) -> Errors | None:
-    """The errors of an output; None if it is not finite where the reference is, or of another shape."""
+    """Return the errors of an output, or None if its shape differs or a result is not finite."""
     if output.shape != reference.shape or not np.isfinite(output).all():
         return None
     found = output.astype(np.float64)
@@ -92,7 +54,7 @@ def compare(output: NDArray[Any], reference: NDArray[np.float64]) -> Errors | No
 
 
 def worst(errors: Iterable[Errors]) -> Errors:
-    """Of several outputs together, at least one."""
+    """Combine the errors of one or more outputs."""
     found = list(errors)
     count = sum(one.count for one in found)
     return Errors(

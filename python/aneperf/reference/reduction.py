@@ -1,4 +1,4 @@
-"""Operations along axes: reductions, softmax, normalisation."""
+"""Reduce and normalize along axes: reductions, softmax, norms."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from .operation import Reference, weights
+
 Array: TypeAlias = Any  # a numpy array; numpy's own types make every reduction of one Any
 
 
 def _reduction(reduce: Callable[[Array, tuple[int, ...]], Array]) -> Callable[..., Array]:
-    """`reduce` keeps its axes; the operation drops them unless told to keep them."""
+    """Make an operation of `reduce`, which keeps the axes, that drops them unless `keep_dims` is true."""
 
     def operation(x: Array, axes: Sequence[int], keep_dims: Any) -> Array:
         along = tuple(int(axis) for axis in axes)
@@ -27,7 +29,7 @@ def _log_sum_exp(x: Array, axes: tuple[int, ...]) -> Array:
 
 
 def softmax(x: Array, axis: Any) -> Array:
-    """exp(x - max(x)) divided by its sum."""
+    """Divide exp(x - max(x)) by its sum."""
     powers = np.exp(x - x.max(int(axis), keepdims=True))
     return powers / powers.sum(int(axis), keepdims=True)
 
@@ -46,7 +48,7 @@ def _affine(x: Array, gamma: Array | None, beta: Array | None, shape: Sequence[i
 def layer_norm(
     x: Array, axes: Sequence[int], epsilon: Any, gamma: Array | None = None, beta: Array | None = None
 ) -> Array:
-    """(x - mean) / sqrt(variance + epsilon) over `axes`, times gamma, plus beta."""
+    """Return (x - mean) / sqrt(variance + epsilon) over `axes`, times gamma, plus beta."""
     along = {int(axis) % x.ndim for axis in axes}
     shape = [size if axis in along else 1 for axis, size in enumerate(x.shape)]
     return _affine(_normal(x, axes, epsilon), gamma, beta, shape)
@@ -60,39 +62,64 @@ def batch_norm(
     gamma: Array | None = None,
     beta: Array | None = None,
 ) -> Array:
-    """(x - mean) / sqrt(variance + epsilon) with constants for each channel, times gamma, plus beta."""
+    """Return (x - mean) / sqrt(variance + epsilon) with constants by channel, times gamma, plus beta."""
     shape = [-1, *[1] * (x.ndim - 2)]
     normal = (x - mean.reshape(shape)) / np.sqrt(variance.reshape(shape) + epsilon)
     return _affine(normal, gamma, beta, shape)
 
 
 def instance_norm(x: Array, epsilon: Any, gamma: Array | None = None, beta: Array | None = None) -> Array:
-    """Each channel by its own mean and variance, times gamma, plus beta."""
+    """Normalize each channel by its own mean and variance, times gamma, plus beta."""
     return _affine(_normal(x, range(2, x.ndim), epsilon), gamma, beta, [-1, *[1] * (x.ndim - 2)])
 
 
 def l2_norm(x: Array, epsilon: Any) -> Array:
-    """Divide x by sqrt(sum(x^2) + epsilon) over its last three axes."""
+    """Divide x by sqrt(sum(x^2) + epsilon), summed over its last three axes."""
     return x / np.sqrt((x**2).sum((-3, -2, -1), keepdims=True) + epsilon)
 
 
 def local_response_norm(x: Array, size: Any, alpha: Any, beta: Any, k: Any) -> Array:
-    """Divide x by (k + alpha / size sum(x^2))^beta over `size` channels around each."""
+    """Divide x by (k + alpha / size sum(x^2))^beta, summed over `size` channels around each."""
     reach = int(size) // 2
     squares = np.pad(x**2, [(0, 0), (reach, reach), *[(0, 0)] * (x.ndim - 2)])
     sums = np.lib.stride_tricks.sliding_window_view(squares, int(size), 1).sum(-1)
     return x / (k + alpha / size * sums) ** beta
 
 
-OPERATIONS: dict[str, Callable[..., Any]] = {
-    "reduce_sum": _reduction(lambda x, axes: x.sum(axes, keepdims=True)),
-    "reduce_mean": _reduction(lambda x, axes: x.mean(axes, keepdims=True)),
-    "reduce_max": _reduction(lambda x, axes: x.max(axes, keepdims=True)),
-    "reduce_min": _reduction(lambda x, axes: x.min(axes, keepdims=True)),
-    "reduce_l1_norm": _reduction(lambda x, axes: np.abs(x).sum(axes, keepdims=True)),
-    "reduce_l2_norm": _reduction(lambda x, axes: np.sqrt((x**2).sum(axes, keepdims=True))),
-    "reduce_log_sum": _reduction(lambda x, axes: np.log(x.sum(axes, keepdims=True))),
-    "reduce_log_sum_exp": _reduction(_log_sum_exp),
-    "reduce_sum_square": _reduction(lambda x, axes: (x**2).sum(axes, keepdims=True)),
-    **{f.__name__: f for f in (softmax, layer_norm, batch_norm, instance_norm, l2_norm, local_response_norm)},
+OPERATIONS: dict[str, Reference] = {
+    "reduce_sum": Reference(_reduction(lambda x, axes: x.sum(axes, keepdims=True)), {"axes": [1]}),
+    "reduce_mean": Reference(_reduction(lambda x, axes: x.mean(axes, keepdims=True)), {"axes": [1]}),
+    "reduce_max": Reference(
+        _reduction(lambda x, axes: x.max(axes, keepdims=True)), {"axes": [1]}, exact=True
+    ),
+    "reduce_min": Reference(
+        _reduction(lambda x, axes: x.min(axes, keepdims=True)), {"axes": [1]}, exact=True
+    ),
+    "reduce_l1_norm": Reference(
+        _reduction(lambda x, axes: np.abs(x).sum(axes, keepdims=True)), {"axes": [1]}
+    ),
+    "reduce_l2_norm": Reference(
+        _reduction(lambda x, axes: np.sqrt((x**2).sum(axes, keepdims=True))), {"axes": [1]}
+    ),
+    "reduce_log_sum": Reference(
+        _reduction(lambda x, axes: np.log(x.sum(axes, keepdims=True))), {"axes": [1]}, values="positive"
+    ),
+    "reduce_log_sum_exp": Reference(_reduction(_log_sum_exp), {"axes": [1]}),
+    "reduce_sum_square": Reference(
+        _reduction(lambda x, axes: (x**2).sum(axes, keepdims=True)), {"axes": [1]}
+    ),
+    "softmax": Reference(softmax),
+    "layer_norm": Reference(layer_norm, {"axes": [3], "gamma": weights(32), "beta": weights(32)}),
+    "batch_norm": Reference(
+        batch_norm,
+        {
+            "mean": weights(32),
+            "variance": np.abs(weights(32)) + 0.5,
+            "gamma": weights(32),
+            "beta": weights(32),
+        },
+    ),
+    "instance_norm": Reference(instance_norm, {"gamma": weights(32), "beta": weights(32)}),
+    "l2_norm": Reference(l2_norm),
+    "local_response_norm": Reference(local_response_norm, {"size": 5, "alpha": 0.5}),
 }

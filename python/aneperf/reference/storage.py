@@ -1,20 +1,21 @@
-"""Casts, quantization, and weights that are stored compressed."""
+"""Change element types: casts, quantization, and weights stored in compressed form."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..mil import const
 from ..mil.types import check_dtype, numpy_dtype
+from .operation import Reference, integers, weights
 
 Array = NDArray[Any]
 
 
 def cast(x: Array, dtype: str) -> Array:
-    """To fp16 by rounding to nearest even, which fp32 needs not; to integers towards zero, clamped."""
+    """Round to fp16 to nearest even, or to integers toward zero, clamped; fp32 keeps every value."""
     if dtype == "fp32":
         return x.astype(np.float64)
     target = numpy_dtype(check_dtype(dtype))
@@ -25,7 +26,7 @@ def cast(x: Array, dtype: str) -> Array:
 
 
 def _along(parameter: Array, axis: Any, rank: int) -> Array:
-    """One element for each index of `axis`, shaped so that it broadcasts."""
+    """Shape one element for each index of `axis` so that it broadcasts."""
     if np.ndim(parameter) == 0:
         return parameter
     return parameter.reshape([-1 if i == int(axis) % rank else 1 for i in range(rank)])
@@ -34,7 +35,7 @@ def _along(parameter: Array, axis: Any, rank: int) -> Array:
 def quantize(
     input: Array, scale: Array, output_dtype: str, zero_point: Array | None = None, axis: Any = 0
 ) -> Array:
-    """round(x / scale) + zero_point, clamped; halves away from zero."""
+    """Return round(x / scale) + zero_point, clamped, with halves rounded away from zero."""
     quotient = input / _along(scale, axis, input.ndim)
     nearest = np.copysign(np.floor(np.abs(quotient) + 0.5), quotient)
     if zero_point is not None:
@@ -44,7 +45,7 @@ def quantize(
 
 
 def dequantize(input: Array, scale: Array, zero_point: Array | None = None, axis: Any = 0) -> Array:
-    """(x - zero_point) scale."""
+    """Return (x - zero_point) scale."""
     values = input.astype(np.float64)
     if zero_point is not None:
         values = values - _along(zero_point, axis, values.ndim)
@@ -52,7 +53,7 @@ def dequantize(input: Array, scale: Array, zero_point: Array | None = None, axis
 
 
 def _lut_to_dense(indices: Array, lut: Array, vector_axis: Any = None) -> Array:
-    """Element i of the table of its block, whose vector goes along `vector_axis`."""
+    """Look each index up in the table of its block; the vectors lie along `vector_axis`."""
     blocks = lut.shape[: indices.ndim]
     spread = lut
     for axis, (size, count) in enumerate(zip(indices.shape, blocks, strict=True)):
@@ -82,14 +83,25 @@ def _blockwise(data: Array, scale: Array, offset: Array | None = None) -> Array:
     return (values if offset is None else values - spread(offset)) * spread(scale)
 
 
-OPERATIONS: dict[str, Callable[..., Any]] = {
-    "cast": cast,
-    "quantize": quantize,
-    "dequantize": dequantize,
-    "constexpr_affine_dequantize": lambda quantized_data, scale, zero_point, axis: dequantize(
-        quantized_data, scale, zero_point, axis
+_LEVELS = (integers(255, 32, 32, 1, 1).astype(np.int16) - 127).astype(np.int8)
+_MASK = integers(2, 32, 32, 1, 1)
+
+OPERATIONS: dict[str, Reference] = {
+    "cast": Reference(cast, {"dtype": "fp32"}, values="grid", exact=True),
+    "quantize": Reference(quantize, {"scale": 0.0625}, values="grid", exact=True),
+    "dequantize": Reference(dequantize, {"scale": 0.0625}, values="grid", exact=True),
+    "constexpr_affine_dequantize": Reference(
+        lambda quantized_data, **how: dequantize(quantized_data, **how),
+        {"quantized_data": _LEVELS, "scale": np.full(32, 2.0**-9), "zero_point": np.full(32, 3, np.int8)},
     ),
-    "constexpr_lut_to_dense": _lut_to_dense,
-    "constexpr_sparse_to_dense": _sparse_to_dense,
-    "constexpr_blockwise_shift_scale": _blockwise,
+    "constexpr_lut_to_dense": Reference(
+        _lut_to_dense,
+        {"indices": const(integers(16, 32, 32, 1, 1), "uint4"), "lut": weights(1, 1, 1, 1, 16, 1)},
+    ),
+    "constexpr_sparse_to_dense": Reference(
+        _sparse_to_dense, {"nonzero_data": weights(int(_MASK.sum())), "mask": _MASK}
+    ),
+    "constexpr_blockwise_shift_scale": Reference(
+        _blockwise, {"data": _LEVELS, "scale": np.ldexp(2.0**-10, integers(3, 32, 2, 1, 1))}
+    ),
 }

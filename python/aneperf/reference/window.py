@@ -1,11 +1,13 @@
-"""Windows over height and width: what convolutions and pools see, and resizing."""
+"""Look through windows over height and width: pooling, resizing, affine maps."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
+
+from .operation import Reference
 
 Array: TypeAlias = Any  # a numpy array; numpy's own types make every reduction of one Any
 
@@ -18,7 +20,7 @@ def padding(
     pad_type: str,
     pad: Array,
 ) -> list[tuple[int, int]]:
-    """(before, after) for height and width; "same" gives ceil(extent / stride) positions."""
+    """Return (before, after) for height and width; "same" gives ceil(extent / stride) positions."""
     if pad_type == "valid":
         return [(0, 0), (0, 0)]
     if pad_type == "custom":
@@ -32,7 +34,7 @@ def padding(
 
 
 def windows(x: Array, kernel: Sequence[int], strides: Array, dilations: Sequence[int] | Array) -> Array:
-    """Every window of x [N, C, H, W] as [N, C, H', W', kH, kW]."""
+    """View every window of x [N, C, H, W] as [N, C, H', W', kH, kW]."""
     reach = tuple((taps - 1) * int(step) + 1 for taps, step in zip(kernel, dilations, strict=True))
     seen = np.lib.stride_tricks.sliding_window_view(x, reach, (2, 3))
     (down, right), (tall, wide) = map(int, strides), map(int, dilations)
@@ -42,7 +44,7 @@ def windows(x: Array, kernel: Sequence[int], strides: Array, dilations: Sequence
 def _pool(
     x: Array, kernel_sizes: Array, strides: Array, pad_type: str, pad: Array, ceil_mode: Any, outside: float
 ) -> tuple[Array, Array]:
-    """Every window, and where its elements are padding that counts: `ceil_mode` reaches past that."""
+    """Return every window, and which elements count: not those past the padding, by `ceil_mode`."""
     kernel = [int(size) for size in kernel_sizes]
     edges = padding(x.shape[2:], kernel, strides, (1, 1), pad_type, pad)
     extra = [(0, 0), (0, 0)]
@@ -62,7 +64,7 @@ def _pool(
 def max_pool(
     x: Array, kernel_sizes: Array, strides: Array, pad_type: str, pad: Array, ceil_mode: Any
 ) -> Array:
-    """The largest element of each window."""
+    """Return the largest element of each window."""
     return _pool(x, kernel_sizes, strides, pad_type, pad, ceil_mode, -np.inf)[0].max((-2, -1))
 
 
@@ -75,7 +77,7 @@ def avg_pool(
     ceil_mode: Any,
     exclude_padding_from_average: Any,
 ) -> Array:
-    """The mean of each window; padding counts as zeros unless it is excluded."""
+    """Return the mean of each window; padding counts as zeros unless it is excluded."""
     seen, counted = _pool(x, kernel_sizes, strides, pad_type, pad, ceil_mode, 0.0)
     if exclude_padding_from_average:
         ones = np.ones_like(x)
@@ -84,7 +86,7 @@ def avg_pool(
 
 
 def l2_pool(x: Array, kernel_sizes: Array, strides: Array, pad_type: str, pad: Array) -> Array:
-    """The square root of each window's sum of squares."""
+    """Return the square root of each window's sum of squares."""
     seen, _ = _pool(x, kernel_sizes, strides, pad_type, pad, False, 0.0)
     return np.sqrt((seen**2).sum((-2, -1)))
 
@@ -96,7 +98,7 @@ def _nearest(x: Array, height: int, width: int) -> Array:
 
 
 def _grid(size: int, count: int, mode: str) -> Array:
-    """Where an axis of `size` elements is sampled for `count`."""
+    """Return the positions at which an axis of `size` elements is sampled for `count`."""
     i = np.arange(count, dtype=np.float64)
     if mode == "DEFAULT":
         return i * size / count
@@ -124,7 +126,7 @@ def _scaled(x: Array, height: Any, width: Any) -> tuple[int, int]:
 
 
 def affine(x: Array, transform_matrix: Array, output_height: Any, output_width: Any, **options: Any) -> Array:
-    """Images interpolated where the matrices map a grid from -1 to 1; 0 outside."""
+    """Interpolate images where the matrices map a grid from -1 to 1; 0 outside."""
     height, width = x.shape[2:]
     v, u = np.meshgrid(*(np.linspace(-1, 1, int(n)) for n in (output_height, output_width)), indexing="ij")
     result = np.zeros((*x.shape[:2], *u.shape))
@@ -139,20 +141,47 @@ def affine(x: Array, transform_matrix: Array, output_height: Any, output_width: 
     return result
 
 
-OPERATIONS: dict[str, Callable[..., Any]] = {
-    **{f.__name__: f for f in (max_pool, avg_pool, l2_pool, affine)},
-    "upsample_nearest_neighbor": lambda x, scale_factor_height, scale_factor_width: _nearest(
-        x, *_scaled(x, scale_factor_height, scale_factor_width)
+def upsample_nearest_neighbor(x: Array, scale_factor_height: Any, scale_factor_width: Any) -> Array:
+    """Repeat the elements of the last two axes."""
+    return _nearest(x, *_scaled(x, scale_factor_height, scale_factor_width))
+
+
+def resize_nearest_neighbor(x: Array, target_size_height: Any, target_size_width: Any) -> Array:
+    """Resize the last two axes by repeating or dropping elements."""
+    return _nearest(x, int(target_size_height), int(target_size_width))
+
+
+def upsample_bilinear(
+    x: Array, scale_factor_height: Any, scale_factor_width: Any, align_corners: Any
+) -> Array:
+    """Scale the last two axes by a factor with linear interpolation."""
+    mode = "ALIGN_CORNERS" if align_corners else "UNALIGN_CORNERS"
+    return _bilinear(x, *_scaled(x, scale_factor_height, scale_factor_width), mode)
+
+
+def resize_bilinear(x: Array, target_size_height: Any, target_size_width: Any, sampling_mode: str) -> Array:
+    """Resize the last two axes with linear interpolation."""
+    return _bilinear(x, int(target_size_height), int(target_size_width), sampling_mode)
+
+
+OPERATIONS: dict[str, Reference] = {
+    "max_pool": Reference(max_pool, {"kernel_sizes": (3, 3), "pad_type": "same"}, exact=True),
+    "avg_pool": Reference(avg_pool, {"kernel_sizes": (3, 3), "pad_type": "same"}),
+    "l2_pool": Reference(l2_pool, {"kernel_sizes": (3, 3), "pad_type": "same"}),
+    "affine": Reference(
+        affine,
+        {
+            "transform_matrix": np.array([[0.75, -0.25, 0.125, 0.25, 0.5, 0.0]]),
+            "output_height": 4,
+            "output_width": 32,
+        },
     ),
-    "resize_nearest_neighbor": lambda x, target_size_height, target_size_width: _nearest(
-        x, int(target_size_height), int(target_size_width)
+    "upsample_nearest_neighbor": Reference(
+        upsample_nearest_neighbor, {"scale_factor_height": 2, "scale_factor_width": 2}, exact=True
     ),
-    "upsample_bilinear": lambda x, scale_factor_height, scale_factor_width, align_corners: _bilinear(
-        x,
-        *_scaled(x, scale_factor_height, scale_factor_width),
-        "ALIGN_CORNERS" if align_corners else "UNALIGN_CORNERS",
+    "resize_nearest_neighbor": Reference(
+        resize_nearest_neighbor, {"target_size_height": 8, "target_size_width": 64}, exact=True
     ),
-    "resize_bilinear": lambda x, target_size_height, target_size_width, sampling_mode: _bilinear(
-        x, int(target_size_height), int(target_size_width), sampling_mode
-    ),
+    "upsample_bilinear": Reference(upsample_bilinear, {"scale_factor_height": 2, "scale_factor_width": 2}),
+    "resize_bilinear": Reference(resize_bilinear, {"target_size_height": 8, "target_size_width": 64}),
 }

@@ -228,7 +228,7 @@ class Emulator final : public Device {
     std::shared_ptr<Program> compile_program(const std::string& mil_text, const Weights& weights,
                                              const CompileOptions& options) override {
         const auto start = std::chrono::steady_clock::now();
-        mil::Program program = mil::parse(mil_text);
+        mil::Module program = mil::parse(mil_text);
         mil::check(program);
         std::vector<std::string> notes;
         const mil::Function& function = program.functions.front();

@@ -187,8 +187,8 @@ uint64_t ChunkReader::payload_offset(const ChunkHeader& header) {
 
 }  // namespace
 
-void read_weights(Program& program, const Weights& weights, bool lenient, std::vector<std::string>& notes) {
-    for (Function& function : program.functions) {
+void read_weights(Module& module, const Weights& weights, bool lenient, std::vector<std::string>& notes) {
+    for (Function& function : module.functions) {
         for (Value& value : function.values) {
             if (!value.constant || !value.constant->blob) continue;
             ChunkReader chunk(value, weights, lenient);

@@ -16,7 +16,7 @@ namespace ane::mil {
 // Strict: header, dtype, size and bounds must agree with the declared type. Lenient: headers whose size and
 // offset are unset are taken as "payload follows the header", and each such reading adds a line to `notes`.
 // Throws CompileError with the place of the constant.
-void read_weights(Program& program, const Weights& weights, bool lenient, std::vector<std::string>& notes);
+void read_weights(Module& module, const Weights& weights, bool lenient, std::vector<std::string>& notes);
 
 // Throws ArgumentError unless `path` is "@model_path/" and a relative path without "..", "." or empty parts.
 void check_weight_path(const std::string& path);

@@ -11,12 +11,12 @@ namespace {
 }
 
 // Program versions and the opsets that they are seen with.
-void check_version(const Program& program, const Function& function) {
+void check_version(const Module& module, const Function& function) {
     constexpr std::array<std::pair<std::string_view, std::string_view>, 4> known = {
         {{"1.0", "ios15"}, {"1.0", "ios16"}, {"1.3", "ios17"}, {"1.3", "ios18"}}};
     for (const auto& [version, opset] : known)
-        if (program.version == version && function.opset == opset) return;
-    fail("program(" + program.version + ") with func " + function.name + "<" + function.opset +
+        if (module.version == version && function.opset == opset) return;
+    fail("program(" + module.version + ") with func " + function.name + "<" + function.opset +
          ">: write program(1.3) with ios18 or ios17, or program(1.0) with ios16 or ios15");
 }
 
@@ -48,14 +48,14 @@ void check_operation(const Function& function, const Operation& operation) {
 
 }  // namespace
 
-void check(const Program& program) {
-    if (program.build_info.empty())
+void check(const Module& module) {
+    if (module.build_info.empty())
         fail("program has no buildInfo attribute, which the engine's compiler requires");
-    if (program.functions.size() != 1)
-        fail("program has " + std::to_string(program.functions.size()) +
+    if (module.functions.size() != 1)
+        fail("program has " + std::to_string(module.functions.size()) +
              " functions; compile each as a program of its own");
-    const Function& function = program.functions.front();
-    check_version(program, function);
+    const Function& function = module.functions.front();
+    check_version(module, function);
     if (function.name != "main") fail("function is called '" + function.name + "'; the engine runs 'main'");
     if (function.inputs.empty()) fail("main has no inputs; the engine needs at least one");
     for (const auto& ports : {function.inputs, function.outputs}) {

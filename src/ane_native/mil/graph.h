@@ -62,13 +62,13 @@ struct Function {
     std::vector<Location> output_places;
 };
 
-struct Program {
+struct Module {
     std::string version;
     std::vector<std::pair<std::string, std::string>> build_info;
     std::vector<Function> functions;
 };
 
 // Text to graph: syntax, names and literals. Types are as declared, not yet checked. Throws CompileError.
-Program parse(std::string_view text);
+Module parse(std::string_view text);
 
 }  // namespace ane::mil

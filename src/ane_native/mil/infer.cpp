@@ -1,16 +1,13 @@
-// Checks an operation's arguments against its entry in the table, whatever the operation.
+// Checks an operation's arguments against its entry in the table of operations.
 #include <algorithm>
-#include <array>
 #include <charconv>
+#include <unordered_map>
 
 #include "op.h"
 
 namespace ane::mil {
 
 namespace {
-
-constexpr std::array families = {elementwise_ops, product_ops, reduction_ops,
-                                 movement_ops,    window_ops,  storage_ops};
 
 std::string names(DTypes set) {
     std::string result;
@@ -29,7 +26,7 @@ void check_argument(const OpView& op, const OpView::Item& item, const Parameter&
             name,
             "'" + name + (item.is_tuple ? "' takes one value, not a tuple" : "' takes a tuple: (a, b, ...)"));
     for (const Value* value : item.values) {
-        // A lookup table has two axes beside those of the weight; nothing computes on it.
+        // A lookup table has two axes more than its weight; nothing computes on it.
         if (value->type.rank() > 5 && parameter.name != "lut")
             op.fail(name, "'" + name + "' is " + to_string(value->type) +
                               "; the engine's tensors have at most 5 axes");
@@ -52,11 +49,27 @@ int opset_number(std::string_view opset) {
 
 }  // namespace
 
+std::span<const Family> families() {
+    static const Family all[] = {{"elementwise", elementwise_ops()}, {"product", product_ops()},
+                                 {"reduction", reduction_ops()},     {"movement", movement_ops()},
+                                 {"window", window_ops()},           {"storage", storage_ops()}};
+    return all;
+}
+
 const OpSpec* find_op(std::string_view name) {
-    for (const auto family : families)
-        for (const OpSpec& spec : family())
-            if (spec.name == name) return &spec;
-    return nullptr;
+    static const auto by_name = [] {
+        std::unordered_map<std::string_view, const OpSpec*> map;
+        for (const Family& family : families())
+            for (const OpSpec& spec : family.operations) map[spec.name] = &spec;
+        return map;
+    }();
+    const auto found = by_name.find(name);
+    return found == by_name.end() ? nullptr : found->second;
+}
+
+const Parameter* find_parameter(const OpSpec& spec, std::string_view name) {
+    const auto found = std::ranges::find(spec.parameters, name, &Parameter::name);
+    return found == spec.parameters.end() ? nullptr : &*found;
 }
 
 std::vector<TensorType> infer(const OpView& op, std::string_view opset) {
@@ -70,8 +83,8 @@ std::vector<TensorType> infer(const OpView& op, std::string_view opset) {
         op.fail("", "needs opset ios" + std::to_string(spec->ios) + ", this function declares " +
                         std::string(opset));
     for (const OpView::Item& item : op.items()) {
-        const auto parameter = std::ranges::find(spec->parameters, item.name, &Parameter::name);
-        if (parameter == spec->parameters.end()) {
+        const Parameter* parameter = find_parameter(*spec, item.name);
+        if (!parameter) {
             if (op.op().starts_with("conv") && item.name == "bias")
                 op.refuse("bias", "the engine takes no bias here: add it with a separate add");
             op.fail(item.name, "has no argument '" + std::string(item.name) + "'");
@@ -79,7 +92,7 @@ std::vector<TensorType> infer(const OpView& op, std::string_view opset) {
         check_argument(op, item, *parameter);
     }
     for (const Parameter& parameter : spec->parameters)
-        if (parameter.required && !op.has(parameter.name))
+        if (parameter.presence == Presence::required && !op.has(parameter.name))
             op.fail("", "argument '" + std::string(parameter.name) + "' is missing");
     return spec->infer(op);
 }

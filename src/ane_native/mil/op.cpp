@@ -23,7 +23,7 @@ std::vector<Out> convert(const Constant& constant) {
 }  // namespace
 
 OpView::OpView(const Function& function, const Operation& operation)
-    : op_(operation.op), where_(operation.where) {
+    : op_(operation.op), spec_(find_op(operation.op)), where_(operation.where) {
     for (const Argument& argument : operation.arguments) {
         Item item{argument.name, {}, argument.is_tuple, argument.where};
         for (const ValueId id : argument.values) item.values.push_back(&function.values[id]);
@@ -34,6 +34,12 @@ OpView::OpView(const Function& function, const Operation& operation)
 const OpView::Item* OpView::find(std::string_view argument) const {
     const auto item = std::ranges::find(items_, argument, &Item::name);
     return item == items_.end() ? nullptr : &*item;
+}
+
+template <typename T>
+const T* OpView::otherwise(std::string_view argument) const {
+    const Parameter* parameter = spec_ && !has(argument) ? find_parameter(*spec_, argument) : nullptr;
+    return parameter ? std::get_if<T>(&parameter->otherwise) : nullptr;
 }
 
 Location OpView::place(std::string_view argument) const {
@@ -78,7 +84,8 @@ std::vector<int64_t> OpView::integers_of_rank(std::string_view argument, int64_t
 }
 
 std::vector<int64_t> OpView::integers(std::string_view argument) const {
-    return integers_of_rank(argument, 1);
+    const auto* list = otherwise<std::vector<int64_t>>(argument);
+    return list ? *list : integers_of_rank(argument, 1);
 }
 
 std::vector<int64_t> OpView::pairs(std::string_view argument, int64_t count) const {
@@ -90,18 +97,13 @@ std::vector<int64_t> OpView::pairs(std::string_view argument, int64_t count) con
     return integers_of_rank(argument, 2);
 }
 
-std::vector<int64_t> OpView::integers(std::string_view argument, std::vector<int64_t> otherwise) const {
-    return has(argument) ? integers(argument) : std::move(otherwise);
+int64_t OpView::integer(std::string_view argument) const {
+    const auto* integer = otherwise<int64_t>(argument);
+    return integer ? *integer : integers_of_rank(argument, 0).front();
 }
 
-int64_t OpView::integer(std::string_view argument) const { return integers_of_rank(argument, 0).front(); }
-
-int64_t OpView::integer(std::string_view argument, int64_t otherwise) const {
-    return has(argument) ? integer(argument) : otherwise;
-}
-
-bool OpView::boolean(std::string_view argument, bool otherwise) const {
-    if (!has(argument)) return otherwise;
+bool OpView::boolean(std::string_view argument) const {
+    if (const auto* truth = otherwise<bool>(argument)) return *truth;
     if (type(argument).rank() != 0) fail(argument, "'" + std::string(argument) + "' must be one bool");
     return booleans(argument, 1).front();
 }
@@ -118,15 +120,12 @@ std::vector<bool> OpView::booleans(std::string_view argument, size_t count) cons
     return {bytes.begin(), bytes.end()};
 }
 
-const std::string& OpView::text(std::string_view argument) const {
+std::string OpView::text(std::string_view argument) const {
+    if (const auto* word = otherwise<std::string_view>(argument)) return std::string(*word);
     const Value& v = value(argument);
     if (!v.constant || v.type.dtype != DType::string)
         fail(argument, "'" + std::string(argument) + "' must be a string constant");
     return v.constant->text;
-}
-
-std::string OpView::text(std::string_view argument, const char* otherwise) const {
-    return has(argument) ? text(argument) : otherwise;
 }
 
 std::vector<float> OpView::numbers(std::string_view argument) const {
@@ -147,17 +146,14 @@ std::vector<float> OpView::numbers(std::string_view argument) const {
 }
 
 float OpView::number(std::string_view argument) const {
+    if (const auto* number = otherwise<float>(argument)) return *number;
     const auto all = numbers(argument);
     if (all.size() != 1) fail(argument, "'" + std::string(argument) + "' must be one number");
     return all.front();
 }
 
-float OpView::number(std::string_view argument, float otherwise) const {
-    return has(argument) ? number(argument) : otherwise;
-}
-
-int64_t OpView::axis(std::string_view argument, int64_t rank, std::optional<int64_t> otherwise) const {
-    const int64_t axis = otherwise ? integer(argument, *otherwise) : integer(argument);
+int64_t OpView::axis(std::string_view argument, int64_t rank) const {
+    const int64_t axis = integer(argument);
     if (axis < -rank || axis >= rank)
         fail(argument,
              "axis " + std::to_string(axis) + " is outside a tensor of rank " + std::to_string(rank));

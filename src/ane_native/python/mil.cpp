@@ -1,4 +1,8 @@
-// MIL text as plain data, and the checker for one operation.
+// MIL text as plain data, the table of operations, and the checker for one operation.
+#include <pybind11/stl.h>
+
+#include <array>
+#include <charconv>
 #include <deque>
 #include <memory>
 
@@ -50,7 +54,7 @@ py::dict operation_dict(const mil::Operation& operation) {
 }
 
 py::dict parse(const py::object& text) {
-    mil::Program program;
+    mil::Module program;
     {
         const std::string copy = to_text(text, "text");
         const py::gil_scoped_release release;
@@ -137,9 +141,97 @@ py::list infer(const py::object& op, const py::object& arguments, const py::obje
     return results;
 }
 
+std::string role_name(const mil::Parameter& parameter) {
+    switch (parameter.role) {
+        case mil::Role::tensor: return "tensor";
+        case mil::Role::constant: return "constant";
+        case mil::Role::tuple: return "tuple";
+    }
+    return {};
+}
+
+py::tuple dtype_names(const mil::Parameter& parameter) {
+    py::list names;
+    for (unsigned d = 0; d <= static_cast<unsigned>(DType::string); ++d)
+        if (parameter.dtypes >> d & 1) names.append(std::string(dtype_name(static_cast<DType>(d))));
+    return py::tuple(names);
+}
+
+// The shortest decimal that names a float: 1e-05 instead of the double nearest to it.
+std::string shortest(float value) {
+    std::array<char, 32> digits;
+    const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), value).ptr;
+    return {digits.data(), end};
+}
+
+py::object default_value(const mil::Parameter& parameter) {
+    const auto convert = [](const auto& value) -> py::object {
+        using T = std::decay_t<decltype(value)>;
+        if constexpr (std::is_same_v<T, std::monostate>)
+            return py::none();
+        else if constexpr (std::is_same_v<T, std::vector<int64_t>>)
+            return shape_tuple(value);
+        else if constexpr (std::is_same_v<T, float>)
+            return py::float_(py::str(shortest(value)));
+        else
+            return py::cast(value);
+    };
+    return std::visit(convert, parameter.otherwise);
+}
+
+// An operation and the name of its family.
+struct Spec {
+    const mil::OpSpec* op;
+    std::string_view family;
+};
+
+py::dict parameters(const Spec& spec) {
+    py::dict result;
+    for (const mil::Parameter& parameter : spec.op->parameters)
+        result[py::str(std::string(parameter.name))] =
+            py::cast(&parameter, py::return_value_policy::reference);
+    return result;
+}
+
+py::dict operations() {
+    py::dict result;
+    for (const mil::Family& family : mil::families())
+        for (const mil::OpSpec& op : family.operations)
+            result[py::str(std::string(op.name))] = Spec{&op, family.name};
+    return result;
+}
+
+void bind_operations(py::module_& module) {
+    py::class_<mil::Parameter>(module, "Parameter", "A parameter of an operation.")
+        .def_property_readonly("name", [](const mil::Parameter& p) { return p.name; })
+        .def_property_readonly("role", &role_name,
+                               "Return \"tensor\", \"constant\", or \"tuple\" for several tensors.")
+        .def_property_readonly("dtypes", &dtype_names, "Return the element types that the engine takes.")
+        .def_property_readonly(
+            "required", [](const mil::Parameter& p) { return p.presence == mil::Presence::required; },
+            "Return whether MIL text must give it.")
+        .def_property_readonly(
+            "default", &default_value,
+            "Return the value of an absent argument, or None if absence has a meaning of its "
+            "own.\n\nA builder writes it for a required parameter.");
+    py::class_<Spec>(module, "OpSpec", "An operation of MIL, as the checker knows it.")
+        .def_property_readonly("name", [](const Spec& s) { return s.op->name; })
+        .def_property_readonly("family", [](const Spec& s) { return s.family; })
+        .def_property_readonly(
+            "opset", [](const Spec& s) { return "ios" + std::to_string(s.op->ios); },
+            "Return the first opset that has it.")
+        .def_property_readonly("parameters", &parameters,
+                               "Return the parameters by name, in the order of the table.")
+        .def_property_readonly(
+            "results", [](const Spec& s) { return s.op->results; },
+            "Return the number of results, or None if the arguments decide.");
+    module.def("operations", &operations, "Return the operations that the engine takes, by name.");
+}
+
 }  // namespace
 
 void bind_mil(py::module_& module) {
+    bind_operations(module);
     module.def("infer", &infer, py::arg("op"), py::arg("arguments"), py::arg("opset") = "ios18",
                "Check an operation and return its results' (dtype, shape).\n\n"
                "An argument is a tensor (dtype, shape), a constant (dtype, shape, bytes or str), or a list "

@@ -19,8 +19,8 @@ void add_unary(Lowering& l, const mil::OpView& op, Results results, Unary kind, 
 
 template <Unary kind>
 void lower_unary(Lowering& l, const mil::OpView& op, Results results) {
-    add_unary(l, op, results, kind,
-              {op.number(op.has("epsilon") ? "epsilon" : "alpha", 0.0f), op.number("beta", 0.0f)});
+    const auto scalar = [&](const char* name) { return op.has(name) ? op.number(name) : 0.0f; };
+    add_unary(l, op, results, kind, {scalar(op.has("epsilon") ? "epsilon" : "alpha"), scalar("beta")});
 }
 
 template <Unary kind>
@@ -31,7 +31,7 @@ void lower_sine(Lowering& l, const mil::OpView& op, Results results) {
 }
 
 void lower_gelu(Lowering& l, const mil::OpView& op, Results results) {
-    const std::string mode = op.text("mode", "EXACT");
+    const std::string mode = op.text("mode");
     add_unary(l, op, results,
               mode == "EXACT"                ? Unary::gelu_exact
               : mode == "TANH_APPROXIMATION" ? Unary::gelu_tanh

@@ -95,7 +95,7 @@ void lower_concat(Lowering& l, const mil::OpView& op, Results results) {
     const auto& values = op.tuple("values");
     const TensorType& type = results[0]->type;
     const int64_t axis = op.axis("axis", type.rank());
-    const bool interleave = op.boolean("interleave", false);
+    const bool interleave = op.boolean("interleave");
     auto strides = row_major_strides(type.shape);
     const int64_t axis_stride = strides[axis];
     if (interleave) strides[axis] *= static_cast<int64_t>(values.size());
@@ -125,7 +125,7 @@ void lower_stack(Lowering& l, const mil::OpView& op, Results results) {
 }
 
 half fill_of(Lowering& l, const mil::OpView& op) {
-    if (!op.has("constant_val")) return 0;
+    if (op.op() != "pad") return 0;
     const float value = op.number("constant_val");
     half bits;
     l.kernels().to_half(&value, &bits, 1, {});
@@ -171,7 +171,7 @@ void lower_topk(Lowering& l, const mil::OpView& op, Results results) {
     const mil::Value& value = op.value("x");
     const int64_t length = value.type.shape[t.axis], inner = row_major_strides(value.type.shape)[t.axis];
     const int64_t rows = value.type.elements() / length, count = t.count;
-    const uint32_t flip = op.boolean("ascending", false) ? 0 : 0xffffu;
+    const uint32_t flip = op.boolean("ascending") ? 0 : 0xffffu;
     const bool is_narrow = results.size() == 2 && results[1]->type.dtype == DType::uint16;
     const Buffer x = l.buffer(value), y = l.result(*results[0]);
     const Buffer indices = results.size() == 2 ? l.result(*results[1]) : -1;

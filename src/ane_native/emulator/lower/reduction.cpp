@@ -127,7 +127,7 @@ void lower_layer_norm(Lowering& l, const mil::OpView& op, Results results) {
     const mil::Value& x = op.value("x");
     const RowOperand operand = rows_of(l, x, op.axes("axes", x.type.rank()));
     const auto n = static_cast<size_t>(operand.view.length);
-    const float epsilon = op.number("epsilon", 1e-5f);
+    const float epsilon = op.number("epsilon");
     const Buffer gamma = op.has("gamma") ? l.floats(op.value("gamma")) : -1;
     const Buffer beta = op.has("beta") ? l.floats(op.value("beta")) : -1;
     std::vector<Buffer> parameters;
@@ -219,7 +219,7 @@ void add_channel_norm(Lowering& l, const mil::OpView& op, Results results, const
 }
 
 void lower_batch_norm(Lowering& l, const mil::OpView& op, Results results) {
-    const float epsilon = op.number("epsilon", 1e-5f);
+    const float epsilon = op.number("epsilon");
     add_channel_norm(l, op, results,
                      [epsilon, mean = op.numbers("mean"), variance = op.numbers("variance")](
                          const Kernels& k, float* row, size_t n, size_t channel) {
@@ -230,7 +230,7 @@ void lower_batch_norm(Lowering& l, const mil::OpView& op, Results results) {
 }
 
 void lower_instance_norm(Lowering& l, const mil::OpView& op, Results results) {
-    const float epsilon = op.number("epsilon", 1e-5f);
+    const float epsilon = op.number("epsilon");
     add_channel_norm(l, op, results, [epsilon](const Kernels& k, float* row, size_t n, size_t) {
         normalise(k, row, n, epsilon);
     });
@@ -239,7 +239,7 @@ void lower_instance_norm(Lowering& l, const mil::OpView& op, Results results) {
 // Over the last three axes.
 void lower_l2_norm(Lowering& l, const mil::OpView& op, Results results) {
     const mil::Value& x = op.value("x");
-    const float epsilon = op.number("epsilon", 1e-6f);
+    const float epsilon = op.number("epsilon");
     const int64_t rank = x.type.rank();
     const RowOperand operand = rows_of(l, x, {rank - 3, rank - 2, rank - 1});
     const auto n = static_cast<size_t>(operand.view.length);
@@ -258,8 +258,7 @@ void lower_local_response_norm(Lowering& l, const mil::OpView& op, Results resul
         op.refuse("size",
                   "the middle of an even number of channels is not documented, so the emulator does not "
                   "run it: give an odd size");
-    const float alpha = op.number("alpha", 1e-4f), beta = op.number("beta", 0.75f),
-                offset = op.number("k", 1.0f);
+    const float alpha = op.number("alpha"), beta = op.number("beta"), offset = op.number("k");
     const RowOperand operand = rows_of(l, x, {1});
     const auto n = static_cast<size_t>(channels);
     add_row_step(

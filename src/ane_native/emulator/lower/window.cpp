@@ -111,7 +111,7 @@ void pool_row(const Kernels& k, const mil::PoolWindow& w, bool excludes_padding,
 template <Pool pool>
 void lower_pool(Lowering& l, const mil::OpView& op, Results results) {
     const mil::PoolWindow w = mil::pool_window(op);
-    const bool excludes_padding = op.boolean("exclude_padding_from_average", false);
+    const bool excludes_padding = op.op() == "avg_pool" && op.boolean("exclude_padding_from_average");
     std::vector<float> widths;
     for (int64_t column = 0; column < w.out_width; ++column) {
         const Span span =
@@ -141,7 +141,7 @@ void lower_nearest(Lowering& l, const mil::OpView& op, Results results) {
 
 void lower_upsample_nearest(Lowering& l, const mil::OpView& op, Results results) {
     for (const auto name : {"scale_factor_height", "scale_factor_width"})
-        if (const float factor = op.number(name, 1.0f); factor != std::floor(factor))
+        if (const float factor = op.number(name); factor != std::floor(factor))
             op.refuse(name,
                       "what a fractional factor samples is not documented, so the emulator does not run "
                       "it: use resize_nearest_neighbor");

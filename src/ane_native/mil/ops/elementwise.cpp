@@ -1,11 +1,11 @@
 // One result element for each input element: arithmetic and comparisons with broadcasting, and activations.
-#include "mil/op.h"
+#include <utility>
+
+#include "table.h"
 
 namespace ane::mil {
 
 namespace {
-
-constexpr DTypes half = dtypes(DType::fp16);
 
 std::vector<TensorType> infer_unary(const OpView& op) { return {op.type("x")}; }
 
@@ -25,7 +25,7 @@ std::vector<TensorType> infer_prelu(const OpView& op) {
 }
 
 std::vector<TensorType> infer_gelu(const OpView& op) {
-    const std::string mode = op.text("mode", "EXACT");
+    const std::string mode = op.text("mode");
     if (mode != "EXACT" && mode != "TANH_APPROXIMATION" && mode != "SIGMOID_APPROXIMATION")
         op.fail("mode",
                 "mode must be EXACT, TANH_APPROXIMATION or SIGMOID_APPROXIMATION, is \"" + mode + "\"");
@@ -55,10 +55,8 @@ std::vector<TensorType> infer_select(const OpView& op) {
 
 std::span<const OpSpec> elementwise_ops() {
     static const std::vector<OpSpec> table = [] {
-        const Parameter x = {"x", Role::tensor, half}, y = {"y", Role::tensor, half},
-                        alpha = {"alpha", Role::constant, half}, beta = {"beta", Role::constant, half},
-                        epsilon = {"epsilon", Role::constant, half};
-        constexpr DTypes boolean = dtypes(DType::boolean);
+        const Parameter x = {"x", tensor, half}, y = {"y", tensor, half}, alpha = {"alpha", constant, half},
+                        beta = {"beta", constant, half};
         std::vector<OpSpec> ops;
         for (const auto name : {"add", "sub", "mul", "real_div", "floor_div", "maximum", "minimum", "pow"})
             ops.push_back({name, {x, y}, infer_binary<DType::fp16>});
@@ -68,19 +66,17 @@ std::span<const OpSpec> elementwise_ops() {
              {"abs",   "atan",    "ceil", "cos",  "erf", "exp",      "exp2",     "floor", "relu",   "relu6",
               "round", "sigmoid", "sign", "silu", "sin", "softplus", "softsign", "sqrt",  "square", "tanh"})
             ops.push_back({name, {x}, infer_unary});
-        for (const auto name : {"inverse", "log", "rsqrt"})
-            ops.push_back({name, {x, epsilon}, infer_with_scalars});
+        for (const auto& [name, epsilon] : {std::pair{"inverse", 1e-4f}, {"log", 0.0f}, {"rsqrt", 0.0f}})
+            ops.push_back({name, {x, {"epsilon", constant, half, required, epsilon}}, infer_with_scalars});
         for (const auto name : {"elu", "leaky_relu", "threshold", "thresholded_relu"})
             ops.push_back({name, {x, alpha}, infer_with_scalars});
         for (const auto name : {"clamped_relu", "clip", "linear_activation", "scaled_tanh", "sigmoid_hard"})
             ops.push_back({name, {x, alpha, beta}, infer_with_scalars});
         ops.push_back({"prelu", {x, alpha}, infer_prelu});
-        ops.push_back({"logical_not", {{"x", Role::tensor, boolean}}, infer_unary});
+        ops.push_back({"logical_not", {{"x", tensor, boolean}}, infer_unary});
         ops.push_back(
-            {"select",
-             {{"cond", Role::tensor, boolean}, {"a", Role::tensor, half}, {"b", Role::tensor, half}},
-             infer_select});
-        ops.push_back({"gelu", {x, {"mode", Role::constant, dtypes(DType::string), false}}, infer_gelu});
+            {"select", {{"cond", tensor, boolean}, {"a", tensor, half}, {"b", tensor, half}}, infer_select});
+        ops.push_back({"gelu", {x, {"mode", constant, text, optional, "EXACT"}}, infer_gelu});
         return ops;
     }();
     return table;

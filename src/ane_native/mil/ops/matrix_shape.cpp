@@ -7,8 +7,8 @@ MatmulExtents matmul_extents(const OpView& op) {
     if (x.size() < 2) op.fail("x", "x must have at least two axes, is " + to_string(x));
     if (y.size() < 2) op.fail("y", "y must have at least two axes, is " + to_string(y));
     MatmulExtents m;
-    m.transpose_x = op.boolean("transpose_x", false);
-    m.transpose_y = op.boolean("transpose_y", false);
+    m.transpose_x = op.boolean("transpose_x");
+    m.transpose_y = op.boolean("transpose_y");
     m.rows = x[x.size() - (m.transpose_x ? 1 : 2)];
     m.inner = x[x.size() - (m.transpose_x ? 2 : 1)];
     m.columns = y[y.size() - (m.transpose_y ? 2 : 1)];

@@ -3,18 +3,14 @@
 #include <numeric>
 #include <utility>
 
-#include "mil/op.h"
 #include "rearrangement.h"
 #include "slice_shape.h"
+#include "table.h"
 
 namespace ane::mil {
 
 namespace {
 
-constexpr DTypes half = dtypes(DType::fp16);
-constexpr DTypes integer = dtypes(DType::int32);
-constexpr DTypes boolean = dtypes(DType::boolean);
-constexpr DTypes text = dtypes(DType::string);
 constexpr int64_t max_rank = 5;
 
 std::vector<TensorType> infer_reshape(const OpView& op) {
@@ -74,7 +70,7 @@ std::vector<TensorType> infer_concat(const OpView& op) {
         if (static_cast<int64_t>(shape.size()) != result.rank())
             op.fail("values", "value " + std::to_string(i) + " is " + to_string(shape) + ", the first is " +
                                   to_string(values.front()->type.shape));
-        if (op.boolean("interleave", false) && shape != values.front()->type.shape)
+        if (op.boolean("interleave") && shape != values.front()->type.shape)
             op.fail("values", "interleave needs values of equal shape");
         const int64_t extent = std::exchange(shape[axis], result.shape[axis]);
         if (shape != result.shape)
@@ -156,7 +152,7 @@ std::vector<TensorType> infer_stack(const OpView& op) {
 
 std::vector<TensorType> infer_flatten2d(const OpView& op) {
     const TensorType& x = op.type("x");
-    int64_t axis = op.integer("axis", 1);
+    int64_t axis = op.integer("axis");
     if (axis < -x.rank() || axis > x.rank())
         op.fail("axis",
                 "axis " + std::to_string(axis) + " is outside a tensor of rank " + std::to_string(x.rank()));
@@ -169,8 +165,8 @@ std::vector<TensorType> infer_topk(const OpView& op) {
     const TopK t = top_k(op);
     Shape shape = op.type("x").shape;
     shape[t.axis] = t.count;
-    if (!op.boolean("return_indices", true)) return {{DType::fp16, shape}};
-    const std::string dtype = op.text("output_indices_dtype", "int32");
+    if (!op.boolean("return_indices")) return {{DType::fp16, shape}};
+    const std::string dtype = op.text("output_indices_dtype");
     if (dtype != "int32" && dtype != "uint16")
         op.fail("output_indices_dtype", "output_indices_dtype must be \"int32\" or \"uint16\"");
     if (dtype == "uint16" && op.type("x").shape[t.axis] > 65536)
@@ -181,70 +177,74 @@ std::vector<TensorType> infer_topk(const OpView& op) {
 }  // namespace
 
 std::span<const OpSpec> movement_ops() {
-    static const Parameter x = {"x", Role::tensor, half}, block = {"block_size", Role::constant, integer};
+    static const Parameter x = {"x", tensor, half}, block = {"block_size", constant, integer};
     static const std::vector<OpSpec> table = {
-        {"reshape", {{"x", Role::tensor, half}, {"shape", Role::constant, integer}}, infer_reshape},
-        {"transpose", {{"x", Role::tensor, half}, {"perm", Role::constant, integer}}, infer_transpose},
+        {"reshape", {{"x", tensor, half}, {"shape", constant, integer}}, infer_reshape},
+        {"transpose", {{"x", tensor, half}, {"perm", constant, integer}}, infer_transpose},
         {"slice_by_size",
-         {{"x", Role::tensor, half}, {"begin", Role::constant, integer}, {"size", Role::constant, integer}},
+         {{"x", tensor, half}, {"begin", constant, integer}, {"size", constant, integer}},
          infer_slice_by_size},
         {"slice_by_index",
-         {{"x", Role::tensor, half},
-          {"begin", Role::constant, integer},
-          {"end", Role::constant, integer},
-          {"stride", Role::constant, integer, false},
-          {"begin_mask", Role::constant, boolean, false},
-          {"end_mask", Role::constant, boolean, false},
-          {"squeeze_mask", Role::constant, boolean, false}},
+         {{"x", tensor, half},
+          {"begin", constant, integer},
+          {"end", constant, integer},
+          {"stride", constant, integer, optional},
+          {"begin_mask", constant, boolean, optional},
+          {"end_mask", constant, boolean, optional},
+          {"squeeze_mask", constant, boolean, optional}},
          infer_slice_by_index},
         {"concat",
-         {{"values", Role::tuple, half},
-          {"axis", Role::constant, integer},
-          {"interleave", Role::constant, boolean, false}},
+         {{"values", tuple, half},
+          {"axis", constant, integer},
+          {"interleave", constant, boolean, optional, false}},
          infer_concat},
         {"split",
-         {{"x", Role::tensor, half},
-          {"axis", Role::constant, integer},
-          {"num_splits", Role::constant, integer, false},
-          {"split_sizes", Role::constant, integer, false}},
-         infer_split},
-        {"expand_dims", {{"x", Role::tensor, half}, {"axes", Role::constant, integer}}, infer_expand_dims},
-        {"squeeze", {{"x", Role::tensor, half}, {"axes", Role::constant, integer, false}}, infer_squeeze},
-        {"reverse", {x, {"axes", Role::constant, integer, false}}, infer_from_sources},
-        {"tile", {x, {"reps", Role::constant, integer}}, infer_from_sources},
+         {{"x", tensor, half},
+          {"axis", constant, integer},
+          {"num_splits", constant, integer, optional},
+          {"split_sizes", constant, integer, optional}},
+         infer_split,
+         15,
+         std::nullopt},
+        {"expand_dims", {{"x", tensor, half}, {"axes", constant, integer}}, infer_expand_dims},
+        {"squeeze", {{"x", tensor, half}, {"axes", constant, integer, optional}}, infer_squeeze},
+        {"reverse", {x, {"axes", constant, integer, optional}}, infer_from_sources},
+        {"tile", {x, {"reps", constant, integer}}, infer_from_sources},
         {"pad",
          {x,
-          {"pad", Role::constant, integer},
-          {"mode", Role::constant, text, false},
-          {"constant_val", Role::constant, half, false}},
+          {"pad", constant, integer},
+          {"mode", constant, text, optional, "constant"},
+          {"constant_val", constant, half, optional, 0.0f}},
          infer_from_sources},
         {"crop",
-         {x, {"crop_height", Role::constant, integer}, {"crop_width", Role::constant, integer}},
+         {x, {"crop_height", constant, integer}, {"crop_width", constant, integer}},
          infer_from_sources},
         {"depth_to_space", {x, block}, infer_block_shuffle},
         {"space_to_depth", {x, block}, infer_block_shuffle},
-        {"pixel_shuffle", {x, {"upscale_factor", Role::constant, integer}}, infer_block_shuffle},
+        {"pixel_shuffle", {x, {"upscale_factor", constant, integer}}, infer_block_shuffle},
         {"pixel_unshuffle",
-         {x, {"downscale_factor", Role::constant, dtypes(DType::int32, DType::uint32)}},
+         {x, {"downscale_factor", constant, dtypes(DType::int32, DType::uint32)}},
          infer_block_shuffle,
          16},
         {"space_to_batch",
-         {x, {"block_shape", Role::constant, integer}, {"paddings", Role::constant, integer}},
+         {x, {"block_shape", constant, integer}, {"paddings", constant, integer}},
          infer_batch_shuffle},
         {"batch_to_space",
-         {x, {"block_shape", Role::constant, integer}, {"crops", Role::constant, integer}},
+         {x, {"block_shape", constant, integer}, {"crops", constant, integer}},
          infer_batch_shuffle},
-        {"stack", {{"values", Role::tuple, half}, {"axis", Role::constant, integer}}, infer_stack},
-        {"flatten2d", {x, {"axis", Role::constant, integer, false}}, infer_flatten2d},
+        {"stack", {{"values", tuple, half}, {"axis", constant, integer}}, infer_stack},
+        {"flatten2d", {x, {"axis", constant, integer, optional, 1}}, infer_flatten2d},
         {"topk",
          {x,
-          {"k", Role::constant, integer, false},
-          {"axis", Role::constant, integer, false},
-          {"ascending", Role::constant, boolean, false},
-          {"sort", Role::constant, boolean, false},
-          {"return_indices", Role::constant, boolean, false},
-          {"output_indices_dtype", Role::constant, text, false}},
-         infer_topk},
+          {"k", constant, integer, optional, 1},
+          {"axis", constant, integer, optional, -1},
+          {"ascending", constant, boolean, optional, false},
+          {"sort", constant, boolean, optional, true},
+          {"return_indices", constant, boolean, optional, true},
+          {"output_indices_dtype", constant, text, optional, "int32"}},
+         infer_topk,
+         15,
+         std::nullopt},
     };
     return table;
 }

@@ -3,17 +3,12 @@
 #include <algorithm>
 
 #include "matrix_shape.h"
-#include "mil/op.h"
+#include "table.h"
 #include "window_shape.h"
 
 namespace ane::mil {
 
 namespace {
-
-constexpr DTypes half = dtypes(DType::fp16);
-constexpr DTypes integer = dtypes(DType::int32);
-constexpr DTypes boolean = dtypes(DType::boolean);
-constexpr DTypes text = dtypes(DType::string);
 
 std::vector<TensorType> infer_conv(const OpView& op) {
     const ConvWindow w = conv_window(op);
@@ -84,39 +79,41 @@ std::vector<TensorType> infer_attention(const OpView& op) {
 std::span<const OpSpec> product_ops() {
     static const std::vector<OpSpec> table = {
         {"conv",
-         {{"x", Role::tensor, half},
-          {"weight", Role::tensor, half},
-          {"strides", Role::constant, integer, false},
-          {"pad_type", Role::constant, text, false},
-          {"pad", Role::constant, integer, false},
-          {"dilations", Role::constant, integer, false},
-          {"groups", Role::constant, integer, false}},
+         {{"x", tensor, half},
+          {"weight", tensor, half},
+          {"strides", constant, integer, optional, std::vector<int64_t>{1, 1}},
+          {"pad_type", constant, text, optional, "valid"},
+          {"pad", constant, integer, optional, std::vector<int64_t>{0, 0, 0, 0}},
+          {"dilations", constant, integer, optional, std::vector<int64_t>{1, 1}},
+          {"groups", constant, integer, optional, 1}},
          infer_conv},
         {"conv_transpose",
-         {{"x", Role::tensor, half},
-          {"weight", Role::tensor, half},
-          {"strides", Role::constant, integer, false},
-          {"pad_type", Role::constant, text, false},
-          {"pad", Role::constant, integer, false},
-          {"dilations", Role::constant, integer, false},
-          {"groups", Role::constant, integer, false},
-          {"output_shape", Role::constant, integer, false}},
+         {{"x", tensor, half},
+          {"weight", tensor, half},
+          {"strides", constant, integer, optional, std::vector<int64_t>{1, 1}},
+          {"pad_type", constant, text, optional, "valid"},
+          {"pad", constant, integer, optional, std::vector<int64_t>{0, 0, 0, 0}},
+          {"dilations", constant, integer, optional, std::vector<int64_t>{1, 1}},
+          {"groups", constant, integer, optional, 1},
+          {"output_shape", constant, integer, optional}},
          infer_conv_transpose},
         {"matmul",
-         {{"x", Role::tensor, half},
-          {"y", Role::tensor, half},
-          {"transpose_x", Role::constant, boolean, false},
-          {"transpose_y", Role::constant, boolean, false}},
+         {{"x", tensor, half},
+          {"y", tensor, half},
+          {"transpose_x", constant, boolean, optional, false},
+          {"transpose_y", constant, boolean, optional, false}},
          infer_matmul},
-        {"einsum", {{"values", Role::tuple, half}, {"equation", Role::constant, text}}, infer_einsum},
+        {"einsum",
+         {{"values", tuple, half}, {"equation", constant, text, required, "nchw,nwhu->nchu"}},
+         infer_einsum},
         {"linear",
-         {{"x", Role::tensor, half}, {"weight", Role::tensor, half}, {"bias", Role::tensor, half, false}},
+         {{"x", tensor, half}, {"weight", tensor, half}, {"bias", tensor, half, optional}},
          infer_linear},
         {"scaled_dot_product_attention",
-         {{"query", Role::tensor, half},
-          {"key", Role::tensor, half},
-          {"value", Role::tensor, half},
-          {"attn_mask", Role::tensor, half, false}},
+         {{"query", tensor, half},
+          {"key", tensor, half},
+          {"value", tensor, half},
+          {"attn_mask", tensor, half, optional}},
          infer_attention,
          18},
     };

@@ -42,7 +42,7 @@ std::vector<AxisSource> tiled(const OpView& op, const Shape& x) {
 
 std::vector<AxisSource> padded(const OpView& op, const Shape& x) {
     const auto pad = op.integers("pad");
-    const std::string mode = op.text("mode", "constant");
+    const std::string mode = op.text("mode");
     if (mode != "constant" && mode != "reflect" && mode != "replicate")
         op.fail("mode", "mode must be constant, reflect or replicate, is \"" + mode + "\"");
     if (pad.size() % 2 != 0 || pad.size() > 2 * x.size())
@@ -172,7 +172,7 @@ BatchShuffle batch_shuffle(const OpView& op) {
 
 TopK top_k(const OpView& op) {
     const Shape& x = op.type("x").shape;
-    const TopK t{op.axis("axis", static_cast<int64_t>(x.size()), -1), op.integer("k", 1)};
+    const TopK t{op.axis("axis", static_cast<int64_t>(x.size())), op.integer("k")};
     if (t.count < 1 || t.count > x[t.axis])
         op.fail("k", "k must be 1 to " + std::to_string(x[t.axis]) + ", the elements of the axis");
     return t;

@@ -1,19 +1,16 @@
 // Operations along axes: reductions, softmax, normalisation.
 #include <algorithm>
 
-#include "mil/op.h"
+#include "table.h"
 
 namespace ane::mil {
 
 namespace {
 
-constexpr DTypes half = dtypes(DType::fp16);
-constexpr DTypes integer = dtypes(DType::int32);
-
 std::vector<TensorType> infer_reduce(const OpView& op) {
     const Shape& x = op.type("x").shape;
     const auto axes = op.axes("axes", static_cast<int64_t>(x.size()));
-    const bool keep = op.boolean("keep_dims", false);
+    const bool keep = op.boolean("keep_dims");
     if (axes.empty()) op.fail("axes", "axes is empty: name the axes to reduce");
     Shape shape;
     for (int64_t i = 0; i < static_cast<int64_t>(x.size()); ++i) {
@@ -31,12 +28,12 @@ std::vector<TensorType> infer_softmax(const OpView& op) {
 std::vector<TensorType> infer_layer_norm(const OpView& op) {
     const Shape& x = op.type("x").shape;
     const auto axes = op.axes("axes", static_cast<int64_t>(x.size()));
-    if (axes.empty()) op.fail("axes", "axes is empty: name the axes to normalise");
-    Shape normalised;
-    for (const int64_t axis : axes) normalised.push_back(x[axis]);
+    if (axes.empty()) op.fail("axes", "axes is empty: name the axes to normalize");
+    Shape normalized;
+    for (const int64_t axis : axes) normalized.push_back(x[axis]);
     for (const auto name : {"gamma", "beta"})
-        if (op.has(name) && op.type(name).shape != normalised)
-            op.fail(name, std::string(name) + " must be " + to_string(normalised) + " like the axes, is " +
+        if (op.has(name) && op.type(name).shape != normalized)
+            op.fail(name, std::string(name) + " must be " + to_string(normalized) + " like the axes, is " +
                               to_string(op.type(name).shape));
     if (op.has("epsilon") && op.type("epsilon").rank() != 0) op.fail("epsilon", "epsilon must be a scalar");
     return {op.type("x")};
@@ -90,34 +87,33 @@ std::span<const OpSpec> reduction_ops() {
         for (const auto name : {"reduce_l1_norm", "reduce_l2_norm", "reduce_log_sum", "reduce_log_sum_exp",
                                 "reduce_max", "reduce_mean", "reduce_min", "reduce_sum", "reduce_sum_square"})
             ops.push_back({name,
-                           {{"x", Role::tensor, half},
-                            {"axes", Role::constant, integer},
-                            {"keep_dims", Role::constant, dtypes(DType::boolean), false}},
+                           {{"x", tensor, half},
+                            {"axes", constant, integer},
+                            {"keep_dims", constant, boolean, optional, false}},
                            infer_reduce});
         ops.push_back(
-            {"softmax", {{"x", Role::tensor, half}, {"axis", Role::constant, integer}}, infer_softmax});
+            {"softmax", {{"x", tensor, half}, {"axis", constant, integer, required, -1}}, infer_softmax});
         ops.push_back({"layer_norm",
-                       {{"x", Role::tensor, half},
-                        {"axes", Role::constant, integer},
-                        {"gamma", Role::constant, half, false},
-                        {"beta", Role::constant, half, false},
-                        {"epsilon", Role::constant, half, false}},
+                       {{"x", tensor, half},
+                        {"axes", constant, integer},
+                        {"gamma", constant, half, optional},
+                        {"beta", constant, half, optional},
+                        {"epsilon", constant, half, optional, 1e-5f}},
                        infer_layer_norm});
-        const Parameter x = {"x", Role::tensor, half}, epsilon = {"epsilon", Role::constant, half, false},
-                        gamma = {"gamma", Role::constant, half, false},
-                        beta = {"beta", Role::constant, half, false};
-        ops.push_back(
-            {"batch_norm",
-             {x, {"mean", Role::constant, half}, {"variance", Role::constant, half}, gamma, beta, epsilon},
-             infer_channel_norm<5>});
+        const Parameter x = {"x", tensor, half}, epsilon = {"epsilon", constant, half, optional, 1e-5f},
+                        gamma = {"gamma", constant, half, optional},
+                        beta = {"beta", constant, half, optional};
+        ops.push_back({"batch_norm",
+                       {x, {"mean", constant, half}, {"variance", constant, half}, gamma, beta, epsilon},
+                       infer_channel_norm<5>});
         ops.push_back({"instance_norm", {x, gamma, beta, epsilon}, infer_channel_norm<4>});
-        ops.push_back({"l2_norm", {x, epsilon}, infer_l2_norm});
+        ops.push_back({"l2_norm", {x, {"epsilon", constant, half, optional, 1e-6f}}, infer_l2_norm});
         ops.push_back({"local_response_norm",
                        {x,
-                        {"size", Role::constant, integer},
-                        {"alpha", Role::constant, half, false},
-                        beta,
-                        {"k", Role::constant, half, false}},
+                        {"size", constant, integer},
+                        {"alpha", constant, half, optional, 1e-4f},
+                        {"beta", constant, half, optional, 0.75f},
+                        {"k", constant, half, optional, 1.0f}},
                        infer_local_response_norm});
         return ops;
     }();

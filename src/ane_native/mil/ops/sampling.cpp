@@ -15,7 +15,7 @@ int64_t target_size(const OpView& op, std::string_view name) {
 }
 
 int64_t scaled_size(const OpView& op, std::string_view name, int64_t size) {
-    const float factor = op.number(name, 1.0f);
+    const float factor = op.number(name);
     const double scaled = std::floor(static_cast<double>(factor) * static_cast<double>(size));
     if (!(scaled >= 1 && scaled <= INT32_MAX))
         op.fail(name, std::string(name) + " times " + std::to_string(size) + " must be 1 to 2147483647");
@@ -45,12 +45,13 @@ Sampling sampling(int64_t size, int64_t extent, const std::string& mode) {
 
 std::string sampling_mode(const OpView& op) {
     if (op.op() == "upsample_bilinear") {
-        const bool align = op.boolean("align_corners", true), half = op.boolean("half_pixel_centers", !align);
+        const bool align = op.boolean("align_corners"),
+                   half = op.has("half_pixel_centers") ? op.boolean("half_pixel_centers") : !align;
         if (align && half)
             op.fail("half_pixel_centers", "align_corners and half_pixel_centers exclude each other");
         return align ? "STRICT_ALIGN_CORNERS" : half ? "UNALIGN_CORNERS" : "DEFAULT";
     }
-    const std::string mode = op.text("sampling_mode", "DEFAULT");
+    const std::string mode = op.text("sampling_mode");
     for (const auto known :
          {"STRICT_ALIGN_CORNERS", "ALIGN_CORNERS", "DEFAULT", "OFFSET_CORNERS", "UNALIGN_CORNERS"})
         if (mode == known) return mode;
@@ -87,7 +88,7 @@ AffineMap affine_map(const OpView& op) {
         if (op.text(name) != only)
             op.refuse(name, std::string(name) + " must be \"" + only + "\", is \"" + op.text(name) + "\"");
     if (op.number("padding_value") != 0) op.refuse("padding_value", "padding_value must be 0");
-    if (!op.boolean("align_corners", true)) op.refuse("align_corners", "align_corners must be true");
+    if (!op.boolean("align_corners")) op.refuse("align_corners", "align_corners must be true");
     return {x[0],     x[1], x[2], x[3], target_size(op, "output_height"), target_size(op, "output_width"),
             matrix[0]};
 }

@@ -26,7 +26,10 @@ SliceWindow slice_by_size_window(const OpView& op) {
 SliceWindow slice_by_index_window(const OpView& op) {
     const Shape& x = op.type("x").shape;
     const size_t rank = x.size();
-    SliceWindow w{op.integers("begin"), op.integers("stride", std::vector<int64_t>(rank, 1)), {}, {}};
+    SliceWindow w{op.integers("begin"),
+                  op.has("stride") ? op.integers("stride") : std::vector<int64_t>(rank, 1),
+                  {},
+                  {}};
     const auto end = op.integers("end");
     for (const auto name : {"begin", "end", "stride"})
         if (op.has(name) && op.integers(name).size() != rank)

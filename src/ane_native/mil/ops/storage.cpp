@@ -1,12 +1,10 @@
 // Element types and compressed weights: casts, quantization, constexpr operations.
-#include "mil/op.h"
+#include "table.h"
 
 namespace ane::mil {
 
 namespace {
 
-constexpr DTypes half = dtypes(DType::fp16);
-constexpr DTypes integer = dtypes(DType::int32);
 constexpr DTypes eight_bits = dtypes(DType::int8, DType::uint8);
 constexpr DTypes quantized = dtypes(DType::uint4, DType::int8, DType::uint8);
 
@@ -138,53 +136,53 @@ std::vector<TensorType> infer_cast(const OpView& op) {
 std::span<const OpSpec> storage_ops() {
     static const std::vector<OpSpec> table = {
         {"constexpr_lut_to_dense",
-         {{"indices", Role::constant, dtypes(DType::uint1, DType::uint4, DType::uint8)},
-          {"lut", Role::constant, half},
-          {"vector_axis", Role::constant, dtypes(DType::int32), false}},
+         {{"indices", constant, dtypes(DType::uint1, DType::uint4, DType::uint8)},
+          {"lut", constant, half},
+          {"vector_axis", constant, integer, optional}},
          infer_lut,
          18},
         {"constexpr_sparse_to_dense",
-         {{"nonzero_data", Role::constant, dtypes(DType::fp16, DType::int8, DType::uint8)},
-          {"mask", Role::constant, dtypes(DType::uint1)}},
+         {{"nonzero_data", constant, dtypes(DType::fp16, DType::int8, DType::uint8)},
+          {"mask", constant, dtypes(DType::uint1)}},
          infer_sparse,
          18},
         {"constexpr_blockwise_shift_scale",
-         {{"data", Role::constant, quantized},
-          {"scale", Role::constant, half},
-          {"offset", Role::constant, quantized | half, false}},
+         {{"data", constant, quantized},
+          {"scale", constant, half},
+          {"offset", constant, quantized | half, optional}},
          infer_blockwise,
          18},
         {"constexpr_cast",
-         {{"source_val", Role::constant, half}, {"output_dtype", Role::constant, dtypes(DType::string)}},
+         {{"source_val", constant, half}, {"output_dtype", constant, text}},
          infer_constexpr_cast,
          16},
         {"quantize",
-         {{"input", Role::tensor, half},
-          {"scale", Role::constant, half},
-          {"zero_point", Role::constant, eight_bits, false},
-          {"output_dtype", Role::constant, dtypes(DType::string)},
-          {"axis", Role::constant, integer, false}},
+         {{"input", tensor, half},
+          {"scale", constant, half},
+          {"zero_point", constant, eight_bits, optional},
+          {"output_dtype", constant, text, required, "int8"},
+          {"axis", constant, integer, optional}},
          infer_quantize,
          17},
         {"dequantize",
-         {{"input", Role::tensor, eight_bits},
-          {"scale", Role::constant, half},
-          {"zero_point", Role::constant, eight_bits, false},
-          {"axis", Role::constant, integer, false}},
+         {{"input", tensor, eight_bits},
+          {"scale", constant, half},
+          {"zero_point", constant, eight_bits, optional},
+          {"axis", constant, integer, optional}},
          infer_dequantize,
          17},
         {"constexpr_affine_dequantize",
-         {{"quantized_data", Role::constant, eight_bits},
-          {"zero_point", Role::constant, eight_bits},
-          {"scale", Role::constant, half},
-          {"axis", Role::constant, integer}},
+         {{"quantized_data", constant, eight_bits},
+          {"zero_point", constant, eight_bits, required, 0},
+          {"scale", constant, half},
+          {"axis", constant, integer, required, 0}},
          infer_constexpr_affine,
          16},
         {"cast",
-         {{"x", Role::tensor,
+         {{"x", tensor,
            dtypes(DType::fp16, DType::fp32, DType::int8, DType::uint8, DType::int16, DType::uint16,
                   DType::boolean)},
-          {"dtype", Role::constant, dtypes(DType::string)}},
+          {"dtype", constant, text}},
          infer_cast},
     };
     return table;

@@ -1,16 +1,12 @@
 // Windows and samples of images: pools, resizing, affine maps.
-#include "mil/op.h"
 #include "sampling.h"
+#include "table.h"
 #include "window_shape.h"
 
 namespace ane::mil {
 
 namespace {
 
-constexpr DTypes half = dtypes(DType::fp16);
-constexpr DTypes integer = dtypes(DType::int32);
-constexpr DTypes boolean = dtypes(DType::boolean);
-constexpr DTypes text = dtypes(DType::string);
 constexpr DTypes factor = dtypes(DType::int32, DType::fp32);
 
 std::vector<TensorType> infer_pool(const OpView& op) {
@@ -44,19 +40,18 @@ std::vector<TensorType> infer_affine(const OpView& op) {
 
 std::span<const OpSpec> window_ops() {
     static const std::vector<OpSpec> table = [] {
-        const Parameter x = {"x", Role::tensor, half};
-        const std::vector<Parameter> pool = {x,
-                                             {"kernel_sizes", Role::constant, integer},
-                                             {"strides", Role::constant, integer, false},
-                                             {"pad_type", Role::constant, text, false},
-                                             {"pad", Role::constant, integer, false}},
-                                     target = {x,
-                                               {"target_size_height", Role::constant, integer},
-                                               {"target_size_width", Role::constant, integer}},
-                                     scale = {x,
-                                              {"scale_factor_height", Role::constant, factor, false},
-                                              {"scale_factor_width", Role::constant, factor, false}};
-        const Parameter ceil_mode = {"ceil_mode", Role::constant, boolean, false};
+        const Parameter x = {"x", tensor, half};
+        const std::vector<Parameter>
+            pool = {x,
+                    {"kernel_sizes", constant, integer},
+                    {"strides", constant, integer, optional, std::vector<int64_t>{1, 1}},
+                    {"pad_type", constant, text, optional, "valid"},
+                    {"pad", constant, integer, optional, std::vector<int64_t>{0, 0, 0, 0}}},
+            target = {x, {"target_size_height", constant, integer}, {"target_size_width", constant, integer}},
+            scale = {x,
+                     {"scale_factor_height", constant, factor, optional, 1.0f},
+                     {"scale_factor_width", constant, factor, optional, 1.0f}};
+        const Parameter ceil_mode = {"ceil_mode", constant, boolean, optional, false};
         const auto with = [](std::vector<Parameter> parameters, std::initializer_list<Parameter> more) {
             parameters.insert(parameters.end(), more);
             return parameters;
@@ -65,26 +60,26 @@ std::span<const OpSpec> window_ops() {
             {"l2_pool", pool, infer_pool},
             {"max_pool", with(pool, {ceil_mode}), infer_pool},
             {"avg_pool",
-             with(pool, {ceil_mode, {"exclude_padding_from_average", Role::constant, boolean, false}}),
+             with(pool, {ceil_mode, {"exclude_padding_from_average", constant, boolean, optional, false}}),
              infer_pool},
             {"resize_nearest_neighbor", target, infer_nearest},
             {"upsample_nearest_neighbor", scale, infer_nearest},
-            {"resize_bilinear", with(target, {{"sampling_mode", Role::constant, text, false}}),
+            {"resize_bilinear", with(target, {{"sampling_mode", constant, text, optional, "DEFAULT"}}),
              infer_bilinear},
             {"upsample_bilinear",
-             with(scale, {{"align_corners", Role::constant, boolean, false},
-                          {"half_pixel_centers", Role::constant, boolean, false}}),
+             with(scale, {{"align_corners", constant, boolean, optional, true},
+                          {"half_pixel_centers", constant, boolean, optional}}),
              infer_bilinear},
             {"affine",
              {x,
-              {"transform_matrix", Role::tensor, half},
-              {"output_height", Role::constant, integer},
-              {"output_width", Role::constant, integer},
-              {"sampling_mode", Role::constant, text},
-              {"padding_mode", Role::constant, text},
-              {"padding_value", Role::constant, half},
-              {"coordinates_mode", Role::constant, text},
-              {"align_corners", Role::constant, boolean}},
+              {"transform_matrix", tensor, half},
+              {"output_height", constant, integer},
+              {"output_width", constant, integer},
+              {"sampling_mode", constant, text, required, "bilinear"},
+              {"padding_mode", constant, text, required, "constant"},
+              {"padding_value", constant, half, required, 0.0f},
+              {"coordinates_mode", constant, text, required, "normalized_minus_one_to_one"},
+              {"align_corners", constant, boolean, required, true}},
              infer_affine},
         };
     }();

@@ -8,7 +8,7 @@ namespace ane::mil {
 namespace {
 
 std::vector<int64_t> pair_of_positive(const OpView& op, std::string_view argument) {
-    auto pair = op.integers(argument, {1, 1});
+    auto pair = op.integers(argument);
     if (pair.size() != 2 || pair[0] < 1 || pair[1] < 1)
         op.fail(argument, std::string(argument) + " must be two positive integers");
     return pair;
@@ -22,10 +22,10 @@ int64_t positions(int64_t padded, int64_t reach, int64_t stride) {
 // [top, bottom, left, right] around the last two of x's four axes, as pad_type and pad ask.
 std::vector<int64_t> padding(const OpView& op, const Shape& x, const std::array<int64_t, 2>& reach,
                              const std::vector<int64_t>& strides) {
-    std::vector<int64_t> pad = op.integers("pad", {0, 0, 0, 0});
+    std::vector<int64_t> pad = op.integers("pad");
     if (pad.size() != 4 || std::ranges::any_of(pad, [](int64_t p) { return p < 0 || p > 65536; }))
         op.fail("pad", "pad must be [top, bottom, left, right], each 0 to 65536");
-    const std::string pad_type = op.text("pad_type", "valid");
+    const std::string pad_type = op.text("pad_type");
     if (pad_type == "same") {
         for (size_t axis = 0; axis < 2; ++axis) {
             const int64_t extent = x[2 + axis], out = (extent + strides[axis] - 1) / strides[axis];
@@ -59,7 +59,7 @@ ConvWindow conv_window(const OpView& op) {
         op.fail("weight", "weight must be [out, in, kernel height, kernel width], is " + to_string(weight));
     const auto strides = pair_of_positive(op, "strides");
     const auto dilations = pair_of_positive(op, "dilations");
-    const int64_t groups = op.integer("groups", 1);
+    const int64_t groups = op.integer("groups");
     if (groups < 1 || x[1] % groups || weight[0] % groups)
         op.fail("groups", std::to_string(groups) + " groups do not divide " + std::to_string(x[1]) +
                               " input and " + std::to_string(weight[0]) + " output channels");
@@ -87,7 +87,7 @@ ConvWindow conv_transpose_window(const OpView& op) {
                 "weight must be [in, out / groups, kernel height, kernel width], is " + to_string(weight));
     const auto strides = pair_of_positive(op, "strides");
     const auto dilations = pair_of_positive(op, "dilations");
-    const int64_t groups = op.integer("groups", 1);
+    const int64_t groups = op.integer("groups");
     if (groups < 1 || x[1] % groups)
         op.fail("groups",
                 std::to_string(groups) + " groups do not divide " + std::to_string(x[1]) + " input channels");
@@ -111,7 +111,7 @@ ConvWindow conv_transpose_window(const OpView& op) {
     for (size_t axis = 0; axis < 2; ++axis) {
         const int64_t padding = pad[2 * axis] + pad[2 * axis + 1];
         int64_t& extent = result[2 + axis];
-        if (!is_given && op.text("pad_type", "valid") != "same")
+        if (!is_given && op.text("pad_type") != "same")
             extent = (x[2 + axis] - 1) * strides[axis] + reach[axis] - padding;
         if (extent < 1 || extent > INT32_MAX)
             op.fail(is_given ? "output_shape" : "pad",
@@ -129,7 +129,7 @@ PoolWindow pool_window(const OpView& op) {
     if (x.size() != 4) op.fail("x", "x must be [batch, channels, height, width], is " + to_string(x));
     const auto kernel = pair_of_positive(op, "kernel_sizes"), strides = pair_of_positive(op, "strides");
     const auto pad = padding(op, x, {kernel[0], kernel[1]}, strides);
-    const bool rounds_up = op.boolean("ceil_mode", false);
+    const bool rounds_up = op.op() != "l2_pool" && op.boolean("ceil_mode");
     if (rounds_up && (pad[0] != pad[1] || pad[2] != pad[3]))
         op.fail("pad", "ceil_mode needs the same padding on both sides");
     std::array<int64_t, 2> out{};

@@ -27,7 +27,7 @@ std::string at_line(Location where) { return "line " + std::to_string(where.line
 class Parser {
    public:
     explicit Parser(std::string_view text) : text_(text) {}
-    Program program();
+    Module program();
 
    private:
     // The function being read.
@@ -58,8 +58,8 @@ class Parser {
     int64_t values_ = 0;
 };
 
-Program Parser::program() {
-    Program program;
+Module Parser::program() {
+    Module program;
     text_.expect("program", "to begin the text");
     text_.expect("(", "after 'program'");
     const Token version = text_.take();
@@ -293,6 +293,6 @@ ValueId Parser::find(const Token& name) const {
 
 }  // namespace
 
-Program parse(std::string_view text) { return Parser(text).program(); }
+Module parse(std::string_view text) { return Parser(text).program(); }
 
 }  // namespace ane::mil
