@@ -11,7 +11,7 @@ from .mil.types import DType
 __version__: str
 
 class AneError(Exception):
-    """Base of every error of this package."""
+    """The base of this package's errors."""
 
 class ArgumentError(AneError, ValueError, TypeError):
     """A call got an argument that it cannot use."""
@@ -23,7 +23,7 @@ class SurfaceError(AneError):
     """A surface cannot be made, read or written as asked."""
 
 class CompileError(AneError):
-    """The program was refused; says where and why."""
+    """A program was refused. The message says where and why."""
 
     kind: str
     line: int | None
@@ -39,7 +39,10 @@ class EvaluateError(AneError):
 
 @final
 class CompileBudget:
-    """Compiles allowed in one process: refused after `soft`; the engine's own compiler fails after `hard`."""
+    """The compiles allowed in one process.
+
+    After `soft` they are refused; after `hard` the engine's own compiler fails.
+    """
 
     def __init__(self, soft: int = 100, hard: int = 119) -> None: ...
     @property
@@ -49,7 +52,7 @@ class CompileBudget:
 
 @final
 class Layout:
-    """How a tensor lies in a surface: rows of the last axis, each on a 64-byte boundary."""
+    """The layout of a tensor in a surface: rows of the last axis, each on a 64-byte boundary."""
 
     def __init__(self, dtype: str, shape: Sequence[int]) -> None: ...
     @property
@@ -96,13 +99,13 @@ class Request:
     """A program with its surfaces bound: built once, evaluated many times."""
 
     def evaluate(self) -> None:
-        """Run once; returns when the outputs are written. Raises EvaluateError."""
+        """Run once and return when the outputs are written. Raises EvaluateError."""
     def time(self, count: int) -> NDArray[np.int64]:
         """Run `count` times and return each call's duration in nanoseconds."""
 
 @final
 class ProgramStats:
-    """What a compiled program takes, as far as the device tells; None is unknown."""
+    """The resources of a compiled program. None marks what the device does not report."""
 
     @property
     def weight_bytes(self) -> int | None: ...
@@ -117,7 +120,7 @@ class ProgramStats:
 
 @final
 class Counter:
-    """A number that the device keeps; `value` is None for the `reason` given."""
+    """A statistic of the device. `value` is None for the given `reason`."""
 
     @property
     def name(self) -> str: ...
@@ -154,32 +157,32 @@ class Program:
     ) -> Request:
         """Bind surfaces by port name. A surface smaller than its port raises EvaluateError (status 0x1d).
 
-        `weights_buffer` and `procedure` go into the engine's request; engines are known that heed neither.
+        `weights_buffer` and `procedure` go into the engine's request. Known engines ignore both.
         """
     def evaluate(self, inputs: Mapping[str, Surface], outputs: Mapping[str, Surface]) -> None:
         """Bind and run once."""
     def time(
         self, inputs: Mapping[str, Surface], outputs: Mapping[str, Surface], count: int
     ) -> NDArray[np.int64]:
-        """Bind and run `count` times; each call's duration in nanoseconds."""
+        """Bind, run `count` times and return each call's duration in nanoseconds."""
     def run(self, **inputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """Run once on arrays: makes surfaces, writes, evaluates, reads every output."""
+        """Run once on arrays: make surfaces, write, evaluate, read every output."""
     def reload(self, weights: Mapping[str, Any] | None = None) -> None:
-        """Write these weight files over those compiled from, unload, and load again without a compile.
+        """Replace weight files, unload, and load again without a compile.
 
         Raises ArgumentError for a path that the program does not have, CompileError if it does not load.
         """
     def counters(self, inputs: Mapping[str, Surface], outputs: Mapping[str, Surface]) -> list[Counter]:
-        """Evaluate once with every statistic asked for, and read what the device keeps."""
+        """Evaluate once with every statistic requested, and return what the device reports."""
     def unload(self) -> None:
         """Free the program. Later evaluations raise EvaluateError."""
 
 @final
 class Device:
-    """A Neural Engine, or the software one."""
+    """A Neural Engine, or the emulator."""
 
     def info(self) -> dict[str, str]:
-        """What is known of the device: "kind" ("ane" or "emulator"), "chip", and more, in display order."""
+        """Describe the device: "kind" ("ane" or "emulator"), "chip", and more, in display order."""
     def compile(
         self,
         text: str,
@@ -194,21 +197,21 @@ class Device:
         21 is the default, 9 background, 33 interactive.
         """
     def make_surface(self, layout: int | Layout | Port) -> Surface:
-        """A zero-filled surface of so many bytes, or for a tensor. Raises SurfaceError."""
+        """Make a zero-filled surface of a number of bytes, or for a tensor. Raises SurfaceError."""
     @property
     def compile_budget(self) -> CompileBudget: ...
     @property
     def compiles_used(self) -> int:
-        """Compiles that this process has asked of any device."""
+        """Return the number of compiles that this process has requested from any device."""
 
 def open_neural_engine(budget: CompileBudget = ...) -> Device:
-    """The Apple Neural Engine. Raises DeviceUnavailable where there is none."""
+    """Open the Apple Neural Engine. Raises DeviceUnavailable where there is none."""
 
 def open_emulator(chip: str = "h16", budget: CompileBudget = ...) -> Device:
-    """The software engine with a chip's profile ("h13" to "h17"), or "none" for plain fp16 arithmetic."""
+    """Open the emulator with a chip's profile ("h13" to "h17"), or "none" for plain fp16 arithmetic."""
 
 def chip_profile(chip: str) -> dict[str, Any]:
-    """What the emulator's profile of a chip refuses or computes otherwise. Raises ArgumentError."""
+    """Return what the emulator's profile of a chip refuses or computes differently. Raises ArgumentError."""
 
 @final
 class Parameter:
@@ -261,19 +264,19 @@ def infer(op: str, arguments: Mapping[str, Any], opset: str = "ios18") -> list[t
     """
 
 def parse(text: str) -> dict[str, Any]:
-    """MIL text as plain data: see aneperf.mil.parse."""
+    """Parse MIL text to plain data; see aneperf.mil.parse."""
 
 def check_weight_path(path: str) -> None:
-    """Raises ArgumentError unless `path` is "@model_path/" and a relative path that stays inside."""
+    """Raise ArgumentError unless `path` is "@model_path/" and a relative path that stays inside."""
 
 def write_channels(surface: Surface, first: int, x: NDArray[np.float32]) -> None:
-    """Round x [C, S] to fp16, into channels `first` on of a surface [1, channels, 1, S]."""
+    """Round x [C, S] to fp16 and write it to channels of a surface [1, channels, 1, S], from `first` on."""
 
 def read_channels(surface: Surface, first: int, out: NDArray[np.float32]) -> None:
-    """Channels `first` on of a surface [1, channels, 1, S], to out [C, S]."""
+    """Read channels of a surface [1, channels, 1, S], from `first` on, to out [C, S]."""
 
 def add_channels(surface: Surface, first: int, x: NDArray[np.float32], out: NDArray[np.float32]) -> None:
-    """Sum of x and channels `first` on of a surface, to out [C, S], which may be x."""
+    """Add x and channels of a surface, from `first` on, to out [C, S], which may be x."""
 
 def copy_channels(source: Surface, source_first: int, target: Surface, target_first: int, count: int) -> None:
     """Copy channels from one fp16 surface to another."""
@@ -281,7 +284,7 @@ def copy_channels(source: Surface, source_first: int, target: Surface, target_fi
 def rms_norm(
     x: NDArray[np.float32], weight: NDArray[np.float32], epsilon: float, out: NDArray[np.float32]
 ) -> None:
-    """RMSNorm over the channels of x [C, S], times weight [C]."""
+    """Apply RMSNorm over the channels of x [C, S], times weight [C]."""
 
 def rms_norm_backward(
     dy: NDArray[np.float32],
@@ -296,7 +299,7 @@ def rms_norm_backward(
 def embed(
     table: NDArray[np.float32], tokens: Sequence[int] | NDArray[np.integer[Any]], out: NDArray[np.float32]
 ) -> None:
-    """Rows of table [V, C] by token, as the columns of out [C, S]."""
+    """Copy rows of table [V, C], chosen by token, to the columns of out [C, S]."""
 
 def embed_backward(
     dy: NDArray[np.float32], tokens: Sequence[int] | NDArray[np.integer[Any]], dtable: NDArray[np.float32]
@@ -306,7 +309,7 @@ def embed_backward(
 def cross_entropy(
     logits: NDArray[np.float32], targets: Sequence[int] | NDArray[np.integer[Any]], scale: float = 1.0
 ) -> float:
-    """Mean over positions of -log softmax(logits [V, S])[target].
+    """Return the mean over positions of -log softmax(logits [V, S])[target].
 
     Leaves its gradient times `scale` in logits.
     """
@@ -318,7 +321,7 @@ def cross_entropy_of_probabilities(
     targets: Sequence[int] | NDArray[np.integer[Any]],
     scale: float = 1.0,
 ) -> float:
-    """The same from probabilities [V, S] and channels `first` on of the logits' surface.
+    """Return the same from probabilities [V, S] and channels of the logits' surface, from `first` on.
 
     Leaves the gradient of the logits times `scale` in probabilities. Exact for targets whose probability
     is too small for fp16.
@@ -338,13 +341,13 @@ def adam(
     weight_decay: float,
     gradient_scale: float,
 ) -> None:
-    """Step number `step`, from 1 on, of AdamW, as by Loshchilov & Hutter 2019.
+    """Take step number `step`, from 1 on, of AdamW (Loshchilov & Hutter 2019).
 
     The gradient is multiplied by `gradient_scale` first. A weight decay of 0 is plain Adam.
     """
 
 def sum_of_squares(x: NDArray[np.float32]) -> float:
-    """The sum of x * x, the same for any number of threads."""
+    """Return the sum of x * x, the same for any number of threads."""
 
 def product(
     a: NDArray[np.float32],
@@ -354,14 +357,14 @@ def product(
     transpose_a: bool = False,
     transpose_b: bool = False,
 ) -> None:
-    """The product of a [M, K] and b [K, N], to out [M, N].
+    """Multiply a [M, K] by b [K, N], to out [M, N].
 
     A transposed operand is stored [K, M] or [N, K].
     """
 
 @final
 class GradientQueue:
-    """Gradients of weights, computed one after the other on a thread of their own."""
+    """A queue of weight gradients, computed one after the other on a thread of its own."""
 
     def __init__(self) -> None: ...
     def add(
@@ -372,12 +375,12 @@ class GradientQueue:
         name: str = "",
         base: NDArray[np.float32] | None = None,
     ) -> None:
-        """Let dweight [O, I] = base + dy [O, S] x [I, S]^T be computed.
+        """Queue dweight [O, I] = base + dy [O, S] x [I, S]^T.
 
-        dy and x are arrays, or (surface, first channel, channels). None may change before `wait`. The
+        dy and x are arrays, or (surface, first channel, channels). No array may change before `wait`. The
         base may be dweight; None is 0.
         """
     def wait(self) -> None:
-        """Return when all that was added is computed."""
+        """Wait until every queued gradient is computed."""
     def take_spans(self) -> list[tuple[str, int, int]]:
-        """(name, begin, end) of each product since the last call, in ns of time.monotonic_ns."""
+        """Return (name, begin, end) of each product since the last call, in ns of time.monotonic_ns."""

@@ -1,9 +1,8 @@
-"""Writes what the fuzz targets start from: programs of the builder, one for each group of operations, weight
-files, and a dictionary of their words.
+"""Write the fuzz targets' seeds: a program for each group of operations, weight files, and a dictionary.
 
     python tests/fuzz/seeds.py
 
-Seeds that a fuzzer found stay beside them.
+Inputs that a fuzzer found stay in the same folder.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aneperf import mil
+from aneperf._ane_native import operations
 
 Results = tuple[mil.Tensor, ...]
 X = (1, 4, 3, 4)
@@ -26,22 +26,26 @@ def halves(*shape: int) -> NDArray[np.float16]:
     return np.linspace(-1, 1, int(np.prod(shape)), dtype=np.float16).reshape(shape)
 
 
-def unary(*names: str) -> Callable[[mil.Tensor], Results]:
-    return lambda x: tuple(getattr(mil, name)(x) for name in names)
+def functions(*parameters: str) -> list[Callable[..., mil.Tensor]]:
+    """Return the functions of these parameters that take an fp16 tensor and broadcast or reduce it."""
+    return [
+        getattr(mil, name)
+        for name, spec in operations().items()
+        if spec.family in ("elementwise", "reduction")
+        and tuple(spec.parameters) == parameters
+        and spec.parameters["x"].dtypes == ("fp16",)
+    ]
+
+
+def unary(x: mil.Tensor) -> Results:
+    return tuple(function(x) for function in (*functions("x"), *functions("x", "epsilon")))
 
 
 def activations(x: mil.Tensor) -> Results:
     return (
-        mil.clamped_relu(x, 0.5, 2.0),
-        mil.clip(x, -0.5, 0.5),
-        mil.elu(x, 1.0),
-        mil.leaky_relu(x, 0.1),
-        mil.linear_activation(x, 2.0, 1.0),
         mil.prelu(x, halves(4)),
-        mil.scaled_tanh(x, 1.7, 0.6),
-        mil.sigmoid_hard(x, 0.2, 0.5),
-        mil.threshold(x, 0.25),
-        mil.thresholded_relu(x, 0.25),
+        *(function(x, 0.25) for function in functions("x", "alpha") if function is not mil.prelu),
+        *(function(x, 0.25, 1.5) for function in functions("x", "alpha", "beta")),
     )
 
 
@@ -51,22 +55,17 @@ def gelus(x: mil.Tensor) -> Results:
 
 def binary(x: mil.Tensor) -> Results:
     y = mil.reduce_mean(x, [1, 3])
-    names = ("add", "sub", "mul", "real_div", "floor_div", "maximum", "minimum", "pow")
-    return tuple(getattr(mil, name)(x, y) for name in names)
 
+    def as_fp16(result: mil.Tensor) -> mil.Tensor:
+        if result.dtype == "fp16":
+            return result
+        return mil.select(mil.logical_not(result), mil.cast(result, "fp16"), x)
 
-def comparisons(x: mil.Tensor) -> Results:
-    names = ("equal", "greater", "greater_equal", "less", "less_equal", "not_equal")
-    chosen = x
-    for name in names:
-        condition = mil.logical_not(getattr(mil, name)(x, 0.25))
-        chosen = mil.select(condition, mil.cast(condition, "fp16"), chosen)
-    return (chosen,)
+    return tuple(as_fp16(function(x, y)) for function in functions("x", "y"))
 
 
 def reductions(x: mil.Tensor) -> Results:
-    kinds = ("sum", "mean", "max", "min", "l1_norm", "l2_norm", "log_sum", "log_sum_exp", "sum_square")
-    return tuple(getattr(mil, f"reduce_{kind}")(x, [-1, 1], keep_dims=False) for kind in kinds)
+    return tuple(function(x, [-1, 1], False) for function in functions("x", "axes", "keep_dims"))
 
 
 def norms(x: mil.Tensor) -> Results:
@@ -196,14 +195,10 @@ def attention(x: mil.Tensor) -> Results:
 
 
 GROUPS: dict[str, Callable[[mil.Tensor], Results]] = {
-    "exponentials": unary("exp", "exp2", "log", "sigmoid", "silu", "softplus", "softsign", "tanh", "erf"),
-    "powers": unary("inverse", "rsqrt", "sqrt", "square", "abs", "sign"),
-    "steps": unary("ceil", "floor", "round", "relu", "relu6"),
-    "trigonometry": unary("atan", "cos", "sin"),
     **{
         f.__name__: f
         for f in (
-            *(activations, gelus, binary, comparisons, reductions, norms, softmaxes, convolutions, products),
+            *(unary, activations, gelus, binary, reductions, norms, softmaxes, convolutions, products),
             *(
                 pools,
                 resizes,

@@ -106,6 +106,7 @@ REFUSED = {
     "random_normal": "the Neural Engine's compiler accepts no random operations in MIL",
     "list_length": "the Neural Engine runs no control flow, lists or state",
     "resample": "no measurement tells whether the Neural Engine runs this operation",
+    "softplus_parametric": "no measurement tells whether the Neural Engine runs this operation",
 }
 
 

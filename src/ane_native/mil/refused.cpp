@@ -1,4 +1,4 @@
-// Operations that MIL has and that are refused, each with the fact about the Neural Engine that says why.
+// Operations of MIL that are refused, each with the fact about the Neural Engine that is the reason.
 #include <algorithm>
 #include <array>
 #include <string_view>
@@ -81,6 +81,7 @@ constexpr std::pair<std::string_view, std::string_view> refused[] = {
     {"reshape_like", not_measured},
     {"resize", not_measured},
     {"slice_update", not_measured},
+    {"softplus_parametric", not_measured},
 };
 
 }  // namespace

@@ -1,8 +1,9 @@
-// What the binding files share.
+// Declarations that the binding files share.
 #pragma once
 
 #include <pybind11/pybind11.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 
@@ -12,16 +13,41 @@ namespace ane::python {
 
 namespace py = pybind11;
 
+// The text of a Python type.
+template <size_t size>
+struct TypeName {
+    char text[size];
+    constexpr TypeName(const char (&from)[size]) { std::copy_n(from, size, text); }
+};
+
+inline bool is_object(PyObject*) { return true; }
+
+// An object that signatures show as `type`. The function checks it, so that its errors name the argument.
+template <TypeName type>
+struct Typed : py::object {
+    PYBIND11_OBJECT(Typed, py::object, is_object)
+};
+
+using Int = Typed<"int">;
+using Text = Typed<"str">;
+using Ints = Typed<"Sequence[int]">;
+using IntTuple = Typed<"tuple[int, ...]">;
+
 void bind_errors(py::module_& module);
 void bind_device(py::module_& module);
 void bind_mil(py::module_& module);
-void bind_host(py::module_& module);
+void bind_training(py::module_& module);
 
-// Arguments that raise ArgumentError, naming themselves, where Python's own conversion would raise TypeError.
+// Conversions that raise ArgumentError with the argument's name, where pybind11's would raise TypeError.
 int64_t to_integer(py::handle object, const char* name);
 std::string to_text(py::handle object, const char* name);
 Shape to_shape(py::handle object, const char* name);
 DType to_dtype(py::handle object, const char* name);
-py::tuple shape_tuple(const Shape& shape);
+IntTuple shape_tuple(const Shape& shape);
 
 }  // namespace ane::python
+
+template <ane::python::TypeName type>
+struct pybind11::detail::handle_type_name<ane::python::Typed<type>> {
+    static constexpr auto name = const_name(type.text);
+};

@@ -15,6 +15,11 @@ namespace ane::python {
 
 namespace {
 
+using AnyArray = Typed<"NDArray[Any]">;
+using Durations = Typed<"NDArray[np.int64]">;
+using Surfaces = Typed<"Mapping[str, Surface]">;
+using Files = Typed<"Mapping[str, Any] | None">;
+
 py::dtype numpy_dtype(DType dtype) {
     switch (dtype) {
         case DType::fp16: return py::dtype("float16");
@@ -42,7 +47,7 @@ void copy_rows(const Layout& layout, const std::byte* from, int64_t from_pitch, 
         std::memcpy(to + row * to_pitch, from + row * from_pitch, static_cast<size_t>(layout.row_bytes()));
 }
 
-void write(Surface& surface, const py::object& object, const std::optional<Layout>& given) {
+void write(Surface& surface, const AnyArray& object, const std::optional<Layout>& given) {
     const Layout layout = layout_for(surface, given);
     if (!py::isinstance<py::array>(object))
         throw SurfaceError("write takes a numpy array, not " + std::string(py::repr(py::type::of(object))));
@@ -62,7 +67,7 @@ void write(Surface& surface, const py::object& object, const std::optional<Layou
     copy_rows(layout, from, layout.row_bytes(), lock.data(), layout.row_pitch());
 }
 
-py::array read(Surface& surface, const std::optional<Layout>& given) {
+AnyArray read(Surface& surface, const std::optional<Layout>& given) {
     const Layout layout = layout_for(surface, given);
     py::array result(numpy_dtype(layout.dtype), layout.shape);
     auto* to = static_cast<std::byte*>(result.mutable_data());
@@ -72,7 +77,7 @@ py::array read(Surface& surface, const std::optional<Layout>& given) {
     return result;
 }
 
-Layout make_layout(const py::object& dtype, const py::object& shape) {
+Layout make_layout(const Text& dtype, const Ints& shape) {
     Layout layout{to_dtype(dtype, "dtype"), to_shape(shape, "shape")};
     if (layout.shape.size() > 5) throw ArgumentError("shape has more than 5 axes");
     for (const int64_t extent : layout.shape)
@@ -99,27 +104,27 @@ Bindings to_bindings(const py::object& object, const char* side) {
     return bindings;
 }
 
-// In stretches, so that Ctrl-C is heard between them; the durations are taken inside.
-py::array_t<int64_t> time(Request& request, const py::object& count_object) {
-    constexpr int64_t most_calls = 100'000'000, stretch_ns = 50'000'000;
+// Runs in chunks, with a check for Ctrl-C between them. Only the evaluations are timed.
+Durations time(Request& request, const Int& count_object) {
+    constexpr int64_t most_calls = 100'000'000, chunk_ns = 50'000'000;
     const int64_t count = to_integer(count_object, "count");
     if (count < 1 || count > most_calls)
         throw ArgumentError("count is " + std::to_string(count) + ", must be 1 to " +
                             std::to_string(most_calls));
     py::array_t<int64_t> durations(static_cast<py::ssize_t>(count));
     int64_t* to = durations.mutable_data();
-    int64_t done = 0, stretch = 1;
+    int64_t done = 0, chunk = 1;
     while (done < count) {
         std::vector<int64_t> part;
         {
             const py::gil_scoped_release release;
-            part = request.time(std::min(stretch, count - done));
+            part = request.time(std::min(chunk, count - done));
         }
         std::ranges::copy(part, to + done);
         done += static_cast<int64_t>(part.size());
         if (PyErr_CheckSignals() != 0) throw py::error_already_set();
         const int64_t elapsed = std::accumulate(part.begin(), part.end(), int64_t{1});
-        stretch = std::clamp<int64_t>(stretch * stretch_ns / elapsed, 1, stretch * 16);
+        chunk = std::clamp<int64_t>(chunk * chunk_ns / elapsed, 1, chunk * 16);
     }
     return durations;
 }
@@ -129,18 +134,18 @@ struct DeviceProgram {
     std::shared_ptr<Program> program;
     std::shared_ptr<Device> device;
 
-    std::unique_ptr<Request> bind(const py::object& inputs, const py::object& outputs,
+    std::unique_ptr<Request> bind(const Surfaces& inputs, const Surfaces& outputs,
                                   const BindOptions& options = {}) const {
         return program->bind(to_bindings(inputs, "inputs"), to_bindings(outputs, "outputs"), options);
     }
 
-    std::vector<Counter> counters(const py::object& inputs, const py::object& outputs) const {
+    std::vector<Counter> counters(const Surfaces& inputs, const Surfaces& outputs) const {
         const Bindings sources = to_bindings(inputs, "inputs"), results = to_bindings(outputs, "outputs");
         const py::gil_scoped_release release;
         return program->counters(sources, results);
     }
 
-    void evaluate(const py::object& inputs, const py::object& outputs) const {
+    void evaluate(const Surfaces& inputs, const Surfaces& outputs) const {
         const auto request = bind(inputs, outputs);
         const py::gil_scoped_release release;
         request->evaluate();
@@ -159,7 +164,7 @@ struct DeviceProgram {
         return text + (program->loaded() ? ">" : ", unloaded>");
     }
 
-    py::dict run(const py::kwargs& arrays) const {
+    Typed<"dict[str, NDArray[Any]]"> run(const py::kwargs& arrays) const {
         Bindings inputs, outputs;
         for (const Port& port : program->inputs()) {
             if (!arrays.contains(port.name.c_str()))
@@ -218,8 +223,8 @@ class ExportedWeights {
 // The largest quality of service that engines are known to take.
 constexpr int64_t max_qos = 63;
 
-DeviceProgram compile(const std::shared_ptr<Device>& device, const py::object& text,
-                      const py::object& weights, bool lenient_weights, const py::object& qos_object) {
+DeviceProgram compile(const std::shared_ptr<Device>& device, const Text& text, const Files& weights,
+                      bool lenient_weights, const Int& qos_object) {
     const std::string mil_text = to_text(text, "text");
     const int64_t qos = to_integer(qos_object, "qos");
     if (qos < 0 || qos > max_qos)
@@ -230,7 +235,7 @@ DeviceProgram compile(const std::shared_ptr<Device>& device, const py::object& t
             device};
 }
 
-std::shared_ptr<Surface> make_surface(Device& device, const py::object& layout) {
+std::shared_ptr<Surface> make_surface(Device& device, const Typed<"int | Layout | Port">& layout) {
     if (py::isinstance<Layout>(layout)) return device.make_surface(layout.cast<const Layout&>());
     if (py::isinstance<Port>(layout)) return device.make_surface(layout.cast<const Port&>().layout);
     const int64_t bytes = to_integer(layout, "layout");
@@ -238,7 +243,7 @@ std::shared_ptr<Surface> make_surface(Device& device, const py::object& layout) 
     return device.make_surface(static_cast<size_t>(bytes));
 }
 
-py::dict info(const Device& device) {
+Typed<"dict[str, str]"> info(const Device& device) {
     const DeviceInfo info = device.info();
     py::dict result;
     result["kind"] = info.kind;
@@ -250,8 +255,9 @@ py::dict info(const Device& device) {
 std::string describe(const Layout& layout) { return to_string(TensorType{layout.dtype, layout.shape}); }
 
 void bind_layouts(py::module_& module) {
-    py::class_<Layout>(module, "Layout",
-                       "How a tensor lies in a surface: rows of the last axis, each on a 64-byte boundary.")
+    py::class_<Layout>(
+        module, "Layout",
+        "The layout of a tensor in a surface: rows of the last axis, each on a 64-byte boundary.")
         .def(py::init(&make_layout), py::arg("dtype"), py::arg("shape"))
         .def_property_readonly("dtype", [](const Layout& l) { return std::string(dtype_name(l.dtype)); })
         .def_property_readonly("shape", [](const Layout& l) { return shape_tuple(l.shape); })
@@ -286,18 +292,19 @@ void bind_programs(py::module_& module) {
     py::class_<Request>(module, "Request",
                         "A program with its surfaces bound: built once, evaluated many times.")
         .def("evaluate", &Request::evaluate, py::call_guard<py::gil_scoped_release>(),
-             "Run once; returns when the outputs are written. Raises EvaluateError.")
+             "Run once and return when the outputs are written. Raises EvaluateError.")
         .def("time", &time, py::arg("count"),
              "Run `count` times and return each call's duration in nanoseconds.");
-    py::class_<ProgramStats>(module, "ProgramStats",
-                             "What a compiled program takes, as far as the device tells; None is unknown.")
+    py::class_<ProgramStats>(
+        module, "ProgramStats",
+        "The resources of a compiled program. None marks what the device does not report.")
         .def_readonly("weight_bytes", &ProgramStats::weight_bytes)
         .def_readonly("activation_bytes", &ProgramStats::activation_bytes)
         .def_readonly("operations", &ProgramStats::operations)
         .def_readonly("compile_ns", &ProgramStats::compile_ns)
         .def_readonly("load_ns", &ProgramStats::load_ns);
     py::class_<Counter>(module, "Counter",
-                        "A number that the device keeps; `value` is None for the `reason` given.")
+                        "A statistic of the device. `value` is None for the given `reason`.")
         .def_readonly("name", &Counter::name)
         .def_readonly("unit", &Counter::unit)
         .def_readonly("value", &Counter::value)
@@ -311,47 +318,48 @@ void bind_programs(py::module_& module) {
         .def_property_readonly("stats", [](const DeviceProgram& p) { return p.program->stats(); })
         .def_property_readonly("loaded", [](const DeviceProgram& p) { return p.program->loaded(); })
         .def("__repr__", &DeviceProgram::describe)
-        .def("__enter__", [](const py::object& self) { return self; })
+        .def("__enter__", [](const Typed<"Program">& self) { return self; })
         .def("__exit__", [](const DeviceProgram& p, const py::args&) { p.unload(); })
         .def(
             "bind",
-            [](const DeviceProgram& p, const py::object& inputs, const py::object& outputs,
-               const std::shared_ptr<Surface>& weights_buffer, const py::object& procedure) {
-                return p.bind(inputs, outputs, {weights_buffer, to_integer(procedure, "procedure")});
+            [](const DeviceProgram& p, const Surfaces& inputs, const Surfaces& outputs,
+               const std::optional<std::shared_ptr<Surface>>& weights_buffer, const Int& procedure) {
+                return p.bind(inputs, outputs,
+                              {weights_buffer.value_or(nullptr), to_integer(procedure, "procedure")});
             },
-            py::arg("inputs"), py::arg("outputs"), py::kw_only(), py::arg("weights_buffer") = nullptr,
+            py::arg("inputs"), py::arg("outputs"), py::kw_only(), py::arg("weights_buffer") = std::nullopt,
             py::arg("procedure") = 0,
             "Bind surfaces by port name. A surface smaller than its port raises EvaluateError (status "
             "0x1d).\n\n"
-            "`weights_buffer` and `procedure` go into the engine's request; engines are known that heed "
-            "neither.")
+            "`weights_buffer` and `procedure` go into the engine's request. Known engines ignore both.")
         .def("evaluate", &DeviceProgram::evaluate, py::arg("inputs"), py::arg("outputs"),
              "Bind and run once.")
         .def(
             "time",
-            [](const DeviceProgram& p, const py::object& inputs, const py::object& outputs,
-               const py::object& count) { return time(*p.bind(inputs, outputs), count); },
+            [](const DeviceProgram& p, const Surfaces& inputs, const Surfaces& outputs, const Int& count) {
+                return time(*p.bind(inputs, outputs), count);
+            },
             py::arg("inputs"), py::arg("outputs"), py::arg("count"),
-            "Bind and run `count` times; each call's duration in nanoseconds.")
+            "Bind, run `count` times and return each call's duration in nanoseconds.")
         .def("run", &DeviceProgram::run,
-             "Run once on arrays: makes surfaces, writes, evaluates, reads every output.")
+             "Run once on arrays: make surfaces, write, evaluate, read every output.")
         .def(
             "reload",
-            [](const DeviceProgram& p, const py::object& weights) {
+            [](const DeviceProgram& p, const Files& weights) {
                 const ExportedWeights exported(weights);
                 const py::gil_scoped_release release;
                 p.program->reload(exported.weights());
             },
             py::arg("weights") = py::none(),
-            "Write these weight files over those compiled from, unload, and load again without a compile.\n\n"
+            "Replace weight files, unload, and load again without a compile.\n\n"
             "Raises ArgumentError for a path that the program does not have, CompileError if it does not "
             "load.")
         .def("counters", &DeviceProgram::counters, py::arg("inputs"), py::arg("outputs"),
-             "Evaluate once with every statistic asked for, and read what the device keeps.")
+             "Evaluate once with every statistic requested, and return what the device reports.")
         .def("unload", &DeviceProgram::unload, "Free the program. Later evaluations raise EvaluateError.");
 }
 
-py::dict chip_profile(const py::object& chip) {
+Typed<"dict[str, Any]"> chip_profile(const Text& chip) {
     const emulator::ChipProfile& profile = emulator::chip_profile(to_text(chip, "chip"));
     py::dict result;
     result["is_engine"] = !profile.has_nan;
@@ -372,9 +380,9 @@ void bind_device(py::module_& module) {
     bind_layouts(module);
     bind_programs(module);
     py::class_<CompileBudget>(module, "CompileBudget",
-                              "Compiles allowed in one process: refused after `soft`; the engine's own "
-                              "compiler fails after `hard`.")
-        .def(py::init([](const py::object& soft, const py::object& hard) {
+                              "The compiles allowed in one process.\n\n"
+                              "After `soft` they are refused; after `hard` the engine's own compiler fails.")
+        .def(py::init([](const Int& soft, const Int& hard) {
                  return CompileBudget{to_integer(soft, "soft"), to_integer(hard, "hard")};
              }),
              py::arg("soft") = CompileBudget{}.soft, py::arg("hard") = CompileBudget{}.hard)
@@ -383,15 +391,14 @@ void bind_device(py::module_& module) {
         .def("__repr__", [](const CompileBudget& b) {
             return "CompileBudget(soft=" + std::to_string(b.soft) + ", hard=" + std::to_string(b.hard) + ")";
         });
-    py::class_<Device, std::shared_ptr<Device>>(module, "Device", "A Neural Engine, or the software one.")
+    py::class_<Device, std::shared_ptr<Device>>(module, "Device", "A Neural Engine, or the emulator.")
         .def("__repr__",
              [](const Device& d) {
                  const DeviceInfo info = d.info();
                  return "<Device " + info.kind + ": " + info.chip + ">";
              })
         .def("info", &info,
-             "What is known of the device: \"kind\" (\"ane\" or \"emulator\"), \"chip\", and more, in "
-             "display order.")
+             "Describe the device: \"kind\" (\"ane\" or \"emulator\"), \"chip\", and more, in display order.")
         .def("compile", &compile, py::arg("text"), py::arg("weights") = py::none(), py::kw_only(),
              py::arg("lenient_weights") = false, py::arg("qos") = CompileOptions{}.qos,
              "Compile MIL text. `weights` maps paths (\"@model_path/weights/w.bin\") to bytes-like "
@@ -399,23 +406,22 @@ void bind_device(py::module_& module) {
              "`qos`, 0..63, is the quality of service of the engine's compilation, loading and evaluations:\n"
              "21 is the default, 9 background, 33 interactive.")
         .def("make_surface", &make_surface, py::arg("layout"),
-             "A zero-filled surface of so many bytes, or for a tensor. Raises SurfaceError.")
+             "Make a zero-filled surface of a number of bytes, or for a tensor. Raises SurfaceError.")
         .def_property_readonly("compile_budget", &Device::compile_budget)
         .def_property_readonly(
             "compiles_used", [](const Device&) { return Device::compiles_used(); },
-            "Compiles that this process has asked of any device.");
+            "Return the number of compiles that this process has requested from any device.");
     module.def("open_neural_engine", &open_neural_engine, py::arg("budget") = CompileBudget{},
-               "The Apple Neural Engine. Raises DeviceUnavailable where there is none.");
+               "Open the Apple Neural Engine. Raises DeviceUnavailable where there is none.");
     module.def(
         "open_emulator",
-        [](const py::object& chip, CompileBudget budget) {
-            return open_emulator(to_text(chip, "chip"), budget);
-        },
+        [](const Text& chip, CompileBudget budget) { return open_emulator(to_text(chip, "chip"), budget); },
         py::arg("chip") = "h16", py::arg("budget") = CompileBudget{},
-        "The software engine with a chip's profile (\"h13\" to \"h17\"), or \"none\" for plain fp16 "
+        "Open the emulator with a chip's profile (\"h13\" to \"h17\"), or \"none\" for plain fp16 "
         "arithmetic.");
     module.def("chip_profile", &chip_profile, py::arg("chip"),
-               "What the emulator's profile of a chip refuses or computes otherwise. Raises ArgumentError.");
+               "Return what the emulator's profile of a chip refuses or computes differently. Raises "
+               "ArgumentError.");
 }
 
 }  // namespace ane::python

@@ -67,7 +67,7 @@ void translate(std::exception_ptr thrown) {
 
 void bind_errors(py::module_& module) {
     Exceptions& types = exceptions();
-    types.base = make_exception(module, "AneError", "Base of every error of this package.",
+    types.base = make_exception(module, "AneError", "The base of this package's errors.",
                                 py::reinterpret_borrow<py::object>(PyExc_Exception));
     types.argument =
         make_exception(module, "ArgumentError", "A call got an argument that it cannot use.",
@@ -78,8 +78,8 @@ void bind_errors(py::module_& module) {
         types.base);
     types.surface = make_exception(module, "SurfaceError",
                                    "A surface cannot be made, read or written as asked.", types.base);
-    types.compile =
-        make_exception(module, "CompileError", "The program was refused; says where and why.", types.base);
+    types.compile = make_exception(module, "CompileError",
+                                   "A program was refused. The message says where and why.", types.base);
     types.budget =
         make_exception(module, "CompileBudgetError", "This process has used up its compiles.", types.base);
     types.evaluate = make_exception(module, "EvaluateError", "An evaluation failed.", types.base);

@@ -53,7 +53,7 @@ py::dict operation_dict(const mil::Operation& operation) {
     return result;
 }
 
-py::dict parse(const py::object& text) {
+Typed<"dict[str, Any]"> parse(const Text& text) {
     mil::Module program;
     {
         const std::string copy = to_text(text, "text");
@@ -114,7 +114,8 @@ mil::Value to_value(py::handle object, const char* argument) {
     return value;
 }
 
-py::list infer(const py::object& op, const py::object& arguments, const py::object& opset) {
+Typed<"list[tuple[str, tuple[int, ...]]]"> infer(const Text& op, const Typed<"Mapping[str, Any]">& arguments,
+                                                 const Text& opset) {
     if (!py::isinstance<py::dict>(arguments)) throw ArgumentError("arguments must be a dict");
     std::deque<std::string> names;
     std::deque<mil::Value> values;
@@ -141,16 +142,16 @@ py::list infer(const py::object& op, const py::object& arguments, const py::obje
     return results;
 }
 
-std::string role_name(const mil::Parameter& parameter) {
+Typed<"Literal['tensor', 'constant', 'tuple']"> role_name(const mil::Parameter& parameter) {
     switch (parameter.role) {
-        case mil::Role::tensor: return "tensor";
-        case mil::Role::constant: return "constant";
-        case mil::Role::tuple: return "tuple";
+        case mil::Role::tensor: return py::str("tensor");
+        case mil::Role::constant: return py::str("constant");
+        case mil::Role::tuple: return py::str("tuple");
     }
-    return {};
+    return py::str();
 }
 
-py::tuple dtype_names(const mil::Parameter& parameter) {
+Typed<"tuple[DType, ...]"> dtype_names(const mil::Parameter& parameter) {
     py::list names;
     for (unsigned d = 0; d <= static_cast<unsigned>(DType::string); ++d)
         if (parameter.dtypes >> d & 1) names.append(std::string(dtype_name(static_cast<DType>(d))));
@@ -164,7 +165,7 @@ std::string shortest(float value) {
     return {digits.data(), end};
 }
 
-py::object default_value(const mil::Parameter& parameter) {
+Typed<"bool | int | float | str | tuple[int, ...] | None"> default_value(const mil::Parameter& parameter) {
     const auto convert = [](const auto& value) -> py::object {
         using T = std::decay_t<decltype(value)>;
         if constexpr (std::is_same_v<T, std::monostate>)
@@ -185,7 +186,7 @@ struct Spec {
     std::string_view family;
 };
 
-py::dict parameters(const Spec& spec) {
+Typed<"dict[str, Parameter]"> parameters(const Spec& spec) {
     py::dict result;
     for (const mil::Parameter& parameter : spec.op->parameters)
         result[py::str(std::string(parameter.name))] =
@@ -193,7 +194,7 @@ py::dict parameters(const Spec& spec) {
     return result;
 }
 
-py::dict operations() {
+Typed<"dict[str, OpSpec]"> operations() {
     py::dict result;
     for (const mil::Family& family : mil::families())
         for (const mil::OpSpec& op : family.operations)
@@ -237,11 +238,11 @@ void bind_mil(py::module_& module) {
                "An argument is a tensor (dtype, shape), a constant (dtype, shape, bytes or str), or a list "
                "of those.\n"
                "Raises CompileError.");
-    module.def("parse", &parse, py::arg("text"), "MIL text as plain data: see aneperf.mil.parse.");
+    module.def("parse", &parse, py::arg("text"), "Parse MIL text to plain data; see aneperf.mil.parse.");
     module.def(
-        "check_weight_path", [](const py::object& path) { mil::check_weight_path(to_text(path, "path")); },
+        "check_weight_path", [](const Text& path) { mil::check_weight_path(to_text(path, "path")); },
         py::arg("path"),
-        "Raises ArgumentError unless `path` is \"@model_path/\" and a relative path that stays inside.");
+        "Raise ArgumentError unless `path` is \"@model_path/\" and a relative path that stays inside.");
 }
 
 }  // namespace ane::python

@@ -43,7 +43,7 @@ DType to_dtype(py::handle object, const char* name) {
                         "\", must be a MIL dtype such as \"fp16\" or \"int8\"");
 }
 
-py::tuple shape_tuple(const Shape& shape) {
+IntTuple shape_tuple(const Shape& shape) {
     py::tuple result(shape.size());
     for (size_t i = 0; i < shape.size(); ++i) result[i] = py::int_(shape[i]);
     return result;
@@ -57,5 +57,5 @@ PYBIND11_MODULE(_ane_native, module) {
     ane::python::bind_errors(module);
     ane::python::bind_device(module);
     ane::python::bind_mil(module);
-    ane::python::bind_host(module);
+    ane::python::bind_training(module);
 }

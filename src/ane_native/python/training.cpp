@@ -1,4 +1,4 @@
-// The CPU's share of training: functions on fp32 numpy arrays, in place, with the GIL released.
+// The CPU's part of training: functions on fp32 numpy arrays, in place, without the GIL.
 #include <pybind11/numpy.h>
 
 #include <algorithm>
@@ -24,7 +24,12 @@ namespace {
 
 using namespace training;
 
-// An fp32 array of a caller's, used where it lies.
+using FloatArray = Typed<"NDArray[np.float32]">;
+using OptionalFloatArray = Typed<"NDArray[np.float32] | None">;
+using Tokens = Typed<"Sequence[int] | NDArray[np.integer[Any]]">;
+using Activations = Typed<"NDArray[np.float32] | tuple[Surface, int, int]">;
+
+// The memory of a caller's fp32 array.
 struct Floats {
     float* data;
     Shape shape;
@@ -91,21 +96,21 @@ std::vector<int32_t> token_ids(const py::object& object, const char* name, int64
     return result;
 }
 
-void write_channels(Surface& surface, int64_t first, const py::object& object) {
+void write_channels(Surface& surface, int64_t first, const FloatArray& object) {
     const Floats x = input(object, "x", {any, any});
     const Channels to(surface, first, x.shape[0], x.shape[1]);
     const py::gil_scoped_release release;
     write(to, x.data);
 }
 
-void read_channels(Surface& surface, int64_t first, const py::object& object) {
+void read_channels(Surface& surface, int64_t first, const FloatArray& object) {
     const Floats y = output(object, "out", {any, any});
     const Channels from(surface, first, y.shape[0], y.shape[1]);
     const py::gil_scoped_release release;
     read(from, y.data);
 }
 
-void add_channels(Surface& surface, int64_t first, const py::object& x_object, const py::object& object) {
+void add_channels(Surface& surface, int64_t first, const FloatArray& x_object, const FloatArray& object) {
     const Floats y = output(object, "out", {any, any});
     const Floats x = input(x_object, "x", y.shape);
     const Channels from(surface, first, y.shape[0], y.shape[1]);
@@ -127,8 +132,8 @@ NormShape norm_shape(const Floats& x, double epsilon) {
     return {x.shape[0], x.shape[1], static_cast<float>(epsilon)};
 }
 
-void norm(const py::object& x_object, const py::object& weight_object, double epsilon,
-          const py::object& object) {
+void norm(const FloatArray& x_object, const FloatArray& weight_object, double epsilon,
+          const FloatArray& object) {
     const Floats x = input(x_object, "x", {any, any});
     const Floats weight = input(weight_object, "weight", {x.shape[0]}), y = output(object, "out", x.shape);
     const NormShape shape = norm_shape(x, epsilon);
@@ -136,8 +141,8 @@ void norm(const py::object& x_object, const py::object& weight_object, double ep
     rms_norm(shape, x.data, weight.data, y.data);
 }
 
-void norm_backward(const py::object& dy_object, const py::object& x_object, const py::object& weight_object,
-                   double epsilon, const py::object& dx_object, const py::object& dweight_object) {
+void norm_backward(const FloatArray& dy_object, const FloatArray& x_object, const FloatArray& weight_object,
+                   double epsilon, const OptionalFloatArray& dx_object, const FloatArray& dweight_object) {
     const Floats x = input(x_object, "x", {any, any}), dy = input(dy_object, "dy", x.shape);
     const Floats weight = input(weight_object, "weight", {x.shape[0]});
     float* dx = dx_object.is_none() ? nullptr : output(dx_object, "dx", x.shape).data;
@@ -147,7 +152,7 @@ void norm_backward(const py::object& dy_object, const py::object& x_object, cons
     rms_norm_backward(shape, dy.data, x.data, weight.data, dx, dweight.data);
 }
 
-void embedding(const py::object& table_object, const py::object& tokens_object, const py::object& object) {
+void embedding(const FloatArray& table_object, const Tokens& tokens_object, const FloatArray& object) {
     const Floats table = input(table_object, "table", {any, any});
     const auto tokens = token_ids(tokens_object, "tokens", table.shape[0]);
     const Floats y = output(object, "out", {table.shape[1], static_cast<int64_t>(tokens.size())});
@@ -155,8 +160,7 @@ void embedding(const py::object& table_object, const py::object& tokens_object, 
     embed(table.data, tokens.data(), table.shape[1], y.shape[1], y.data);
 }
 
-void embedding_backward(const py::object& dy_object, const py::object& tokens_object,
-                        const py::object& object) {
+void embedding_backward(const FloatArray& dy_object, const Tokens& tokens_object, const FloatArray& object) {
     const Floats dtable = output(object, "dtable", {any, any});
     const auto tokens = token_ids(tokens_object, "tokens", dtable.shape[0]);
     const Floats dy = input(dy_object, "dy", {dtable.shape[1], static_cast<int64_t>(tokens.size())});
@@ -172,7 +176,7 @@ std::vector<int32_t> target_ids(const py::object& object, const Floats& x) {
     return targets;
 }
 
-double loss(const py::object& object, const py::object& targets_object, double scale) {
+double loss(const FloatArray& object, const Tokens& targets_object, double scale) {
     const Floats logits = output(object, "logits", {any, any});
     const auto targets = target_ids(targets_object, logits);
     const py::gil_scoped_release release;
@@ -180,8 +184,8 @@ double loss(const py::object& object, const py::object& targets_object, double s
                          static_cast<float>(scale));
 }
 
-double loss_of_probabilities(const py::object& object, Surface& surface, int64_t first,
-                             const py::object& targets_object, double scale) {
+double loss_of_probabilities(const FloatArray& object, Surface& surface, int64_t first,
+                             const Tokens& targets_object, double scale) {
     const Floats probabilities = output(object, "probabilities", {any, any});
     const auto targets = target_ids(targets_object, probabilities);
     const Channels logits(surface, first, probabilities.shape[0], probabilities.shape[1]);
@@ -190,8 +194,8 @@ double loss_of_probabilities(const py::object& object, Surface& surface, int64_t
                                           static_cast<float>(scale));
 }
 
-void adam_step(const py::object& parameter_object, const py::object& gradient_object,
-               const py::object& mean_object, const py::object& variance_object, int64_t step,
+void adam_step(const FloatArray& parameter_object, const FloatArray& gradient_object,
+               const FloatArray& mean_object, const FloatArray& variance_object, int64_t step,
                double learning_rate, double beta1, double beta2, double epsilon, double weight_decay,
                double gradient_scale) {
     const Floats parameter = output(parameter_object, "parameter", any_shape(parameter_object));
@@ -213,13 +217,13 @@ void adam_step(const py::object& parameter_object, const py::object& gradient_ob
     adam(settings, gradient.data, parameter.data, mean.data, variance.data, parameter.count);
 }
 
-double squares(const py::object& object) {
+double squares(const FloatArray& object) {
     const Floats x = input(object, "x", any_shape(object));
     const py::gil_scoped_release release;
     return sum_of_squares(x.data, x.count);
 }
 
-void multiply(const py::object& a_object, const py::object& b_object, const py::object& object,
+void multiply(const FloatArray& a_object, const FloatArray& b_object, const FloatArray& object,
               bool transpose_a, bool transpose_b) {
     const Floats c = output(object, "out", {any, any});
     const int64_t m = c.shape[0], n = c.shape[1];
@@ -235,8 +239,8 @@ void multiply(const py::object& a_object, const py::object& b_object, const py::
 class GradientQueue {
    public:
     // Activations are an array [channels, positions], or (surface, first channel, channels).
-    void add(const py::object& dy_object, const py::object& x_object, const py::object& dweight_object,
-             std::string name, const py::object& base_object) {
+    void add(const Activations& dy_object, const Activations& x_object, const FloatArray& dweight_object,
+             std::string name, const OptionalFloatArray& base_object) {
         const Operand dy = operand(dy_object, "dy"), x = operand(x_object, "x");
         if (dy.positions != x.positions)
             throw ArgumentError("dy has " + std::to_string(dy.positions) + " positions, x has " +
@@ -259,7 +263,7 @@ class GradientQueue {
         for (; released_ < added; ++released_) held_.pop_front();
     }
 
-    py::list take_spans() {
+    Typed<"list[tuple[str, int, int]]"> take_spans() {
         py::list spans;
         for (const auto& span : queue_->take_spans())
             spans.append(py::make_tuple(span.name, span.begin, span.end));
@@ -312,57 +316,61 @@ class GradientQueue {
 
 }  // namespace
 
-void bind_host(py::module_& module) {
-    module.def("write_channels", write_channels, py::arg("surface"), py::arg("first"), py::arg("x"),
-               "Round x [C, S] to fp16, into channels `first` on of a surface [1, channels, 1, S].");
+void bind_training(py::module_& module) {
+    module.def(
+        "write_channels", write_channels, py::arg("surface"), py::arg("first"), py::arg("x"),
+        "Round x [C, S] to fp16 and write it to channels of a surface [1, channels, 1, S], from `first` on.");
     module.def("read_channels", read_channels, py::arg("surface"), py::arg("first"), py::arg("out"),
-               "Channels `first` on of a surface [1, channels, 1, S], to out [C, S].");
+               "Read channels of a surface [1, channels, 1, S], from `first` on, to out [C, S].");
     module.def("add_channels", add_channels, py::arg("surface"), py::arg("first"), py::arg("x"),
                py::arg("out"),
-               "Sum of x and channels `first` on of a surface, to out [C, S], which may be x.");
+               "Add x and channels of a surface, from `first` on, to out [C, S], which may be x.");
     module.def("copy_channels", copy_channels, py::arg("source"), py::arg("source_first"), py::arg("target"),
                py::arg("target_first"), py::arg("count"), "Copy channels from one fp16 surface to another.");
     module.def("rms_norm", norm, py::arg("x"), py::arg("weight"), py::arg("epsilon"), py::arg("out"),
-               "RMSNorm over the channels of x [C, S], times weight [C].");
+               "Apply RMSNorm over the channels of x [C, S], times weight [C].");
     module.def("rms_norm_backward", norm_backward, py::arg("dy"), py::arg("x"), py::arg("weight"),
                py::arg("epsilon"), py::arg("dx"), py::arg("dweight"),
                "Add the gradients of rms_norm to dx [C, S], unless it is None, and dweight [C].");
     module.def("embed", embedding, py::arg("table"), py::arg("tokens"), py::arg("out"),
-               "Rows of table [V, C] by token, as the columns of out [C, S].");
+               "Copy rows of table [V, C], chosen by token, to the columns of out [C, S].");
     module.def("embed_backward", embedding_backward, py::arg("dy"), py::arg("tokens"), py::arg("dtable"),
                "Add the columns of dy [C, S] to the rows of dtable [V, C].");
     module.def("cross_entropy", loss, py::arg("logits"), py::arg("targets"), py::arg("scale") = 1.0,
-               "Mean over positions of -log softmax(logits [V, S])[target].\n\n"
+               "Return the mean over positions of -log softmax(logits [V, S])[target].\n\n"
                "Leaves its gradient times `scale` in logits.");
-    module.def("cross_entropy_of_probabilities", loss_of_probabilities, py::arg("probabilities"),
-               py::arg("logits"), py::arg("first"), py::arg("targets"), py::arg("scale") = 1.0,
-               "The same from probabilities [V, S] and channels `first` on of the logits' surface.\n\n"
-               "Leaves the gradient of the logits times `scale` in probabilities. Exact for targets whose "
-               "probability\nis too small for fp16.");
+    module.def(
+        "cross_entropy_of_probabilities", loss_of_probabilities, py::arg("probabilities"), py::arg("logits"),
+        py::arg("first"), py::arg("targets"), py::arg("scale") = 1.0,
+        "Return the same from probabilities [V, S] and channels of the logits' surface, from `first` on.\n\n"
+        "Leaves the gradient of the logits times `scale` in probabilities. Exact for targets whose "
+        "probability\n"
+        "is too small for fp16.");
     module.def("adam", adam_step, py::arg("parameter"), py::arg("gradient"), py::arg("mean"),
                py::arg("variance"), py::kw_only(), py::arg("step"), py::arg("learning_rate"),
                py::arg("beta1"), py::arg("beta2"), py::arg("epsilon"), py::arg("weight_decay"),
                py::arg("gradient_scale"),
-               "Step number `step`, from 1 on, of AdamW, as by Loshchilov & Hutter 2019.\n\n"
+               "Take step number `step`, from 1 on, of AdamW (Loshchilov & Hutter 2019).\n\n"
                "The gradient is multiplied by `gradient_scale` first. A weight decay of 0 is plain Adam.");
     module.def("sum_of_squares", squares, py::arg("x"),
-               "The sum of x * x, the same for any number of threads.");
+               "Return the sum of x * x, the same for any number of threads.");
     module.def("product", multiply, py::arg("a"), py::arg("b"), py::arg("out"), py::kw_only(),
                py::arg("transpose_a") = false, py::arg("transpose_b") = false,
-               "The product of a [M, K] and b [K, N], to out [M, N].\n\n"
+               "Multiply a [M, K] by b [K, N], to out [M, N].\n\n"
                "A transposed operand is stored [K, M] or [N, K].");
-    py::class_<GradientQueue>(module, "GradientQueue",
-                              "Gradients of weights, computed one after the other on a thread of their own.")
+    py::class_<GradientQueue>(
+        module, "GradientQueue",
+        "A queue of weight gradients, computed one after the other on a thread of its own.")
         .def(py::init())
-        .def(
-            "add", &GradientQueue::add, py::arg("dy"), py::arg("x"), py::arg("dweight"), py::arg("name") = "",
-            py::arg("base") = py::none(),
-            "Let dweight [O, I] = base + dy [O, S] x [I, S]^T be computed.\n\n"
-            "dy and x are arrays, or (surface, first channel, channels). None may change before `wait`. The\n"
-            "base may be dweight; None is 0.")
-        .def("wait", &GradientQueue::wait, "Return when all that was added is computed.")
+        .def("add", &GradientQueue::add, py::arg("dy"), py::arg("x"), py::arg("dweight"),
+             py::arg("name") = "", py::arg("base") = py::none(),
+             "Queue dweight [O, I] = base + dy [O, S] x [I, S]^T.\n\n"
+             "dy and x are arrays, or (surface, first channel, channels). No array may change before `wait`. "
+             "The\n"
+             "base may be dweight; None is 0.")
+        .def("wait", &GradientQueue::wait, "Wait until every queued gradient is computed.")
         .def("take_spans", &GradientQueue::take_spans,
-             "(name, begin, end) of each product since the last call, in ns of time.monotonic_ns.");
+             "Return (name, begin, end) of each product since the last call, in ns of time.monotonic_ns.");
 }
 
 }  // namespace ane::python

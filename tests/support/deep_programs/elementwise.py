@@ -35,7 +35,7 @@ def _smooth(point: Callable[..., Any], slope: float) -> Bounds:
     return lambda x: iv.smooth(point, x, slope)
 
 
-# What is called, its options, and what encloses the result. Scalars are fp16 numbers.
+# The operation, its options, and the function that encloses the result. Scalars are fp16 numbers.
 _ANY: list[tuple[str, tuple[Any, ...], Bounds]] = [
     *((name, (), _exact(name)) for name in ("ceil", "floor", "relu", "relu6", "sign")),
     ("round", (), _rising(oracle.round_by_adding_half)),
@@ -48,14 +48,11 @@ _ANY: list[tuple[str, tuple[Any, ...], Bounds]] = [
     ("sin", (), _smooth(partial(oracle.sine, "sin"), 1.0)),
     ("cos", (), _smooth(partial(oracle.sine, "cos"), 1.0)),
     ("scaled_tanh", (1.5, 0.5), _smooth(lambda a: oracle.scaled_tanh(a, 1.5, 0.5), 0.75)),
-    ("leaky_relu", (0.25,), _exact("leaky_relu", 0.25)),
-    ("clamped_relu", (0.5, 3.0), _exact("clamped_relu", 0.5, 3.0)),
-    ("clip", (-1.5, 2.0), _exact("clip", -1.5, 2.0)),
-    ("threshold", (0.25,), _exact("threshold", 0.25)),
-    ("thresholded_relu", (0.25,), _exact("thresholded_relu", 0.25)),
-    ("elu", (0.75,), _rising(oracle.elu, 0.75)),
-    ("linear_activation", (1.5, -0.25), _rising(oracle.linear_activation, 1.5, -0.25)),
-    ("sigmoid_hard", (0.25, 0.5), _rising(oracle.sigmoid_hard, 0.25, 0.5)),
+    *((f, oracle.SCALARS[f][0], _exact(f, *oracle.SCALARS[f][0])) for f in oracle.EXACT_WITH_SCALARS),
+    *(
+        (f, oracle.SCALARS[f][0], _rising(getattr(oracle, f), *oracle.SCALARS[f][0]))
+        for f in ("elu", "linear_activation", "sigmoid_hard")
+    ),
     ("abs", (), iv.magnitude),
     ("square", (), lambda x: iv.rising(np.square, iv.magnitude(x))),
 ]

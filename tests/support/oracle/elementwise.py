@@ -73,6 +73,19 @@ EXACT_UNARY = {
     "square": np.square,
 }
 EXACT_WITH_SCALARS = {f.__name__: f for f in (leaky_relu, clamped_relu, clip, threshold, thresholded_relu)}
+# Scalars to try. With the first ones the function rises everywhere, and fp16 holds them.
+SCALARS = {
+    "leaky_relu": [(0.25,), (0.01,), (-3.0,)],
+    "threshold": [(0.25,), (0.0,), (-7.5,)],
+    "thresholded_relu": [(0.25,), (1.0,), (-2.0,)],
+    "clamped_relu": [(0.5, 3.0), (0.1, 6.0), (-2.0, 100.0)],
+    "clip": [(-1.5, 2.0), (-1.0, 1.0), (0.25, 65504.0)],
+    "elu": [(0.75,), (1.0,), (0.3,)],
+    "linear_activation": [(1.5, -0.25), (2.0, 1.0), (0.1, -30.0)],
+    "sigmoid_hard": [(0.25, 0.5), (0.2, 0.5), (-1.0, 0.0)],
+    "scaled_tanh": [(1.5, 0.5), (1.7159, 0.6667), (300.0, 1e-3)],
+    "inverse": [(1e-4,), (0.0,), (0.5,)],
+}
 COMPARISONS = ("equal", "greater", "greater_equal", "less", "less_equal", "not_equal")
 
 
