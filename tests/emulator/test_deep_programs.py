@@ -30,7 +30,7 @@ def test_deep_programs_draw_every_operation():
     assert set(OPERATIONS) == set(CASES)
 
 
-def test_deep_programs(device):
+def test_deep_programs(device, thorough):
     counts, drawn, lengths = np.zeros(2, int), Counter(), []
 
     @given(deep_programs())
@@ -44,4 +44,5 @@ def test_deep_programs(device):
     total, sharp = counts
     assert sharp >= 0.9 * total, f"only {sharp} of {total} elements are known well enough to be tested"
     assert min(lengths) >= 20
-    assert all(drawn[name] for name in OPERATIONS), drawn
+    # Few programs may miss some of the operations.
+    assert len(drawn) >= (1 if thorough else 0.8) * len(OPERATIONS), drawn

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, TypeVar, cast
 
 import numpy as np
@@ -92,9 +92,8 @@ Tensor.binary = _binary
 
 def _operands(op: str, given: Mapping[str, object]) -> dict[str, Argument]:
     """Convert arguments to tensors: values become constants of the dtypes in the table of operations."""
-    # A constant that may have several dtypes is stored like the quantized result, or like the first tensor.
-    first = next((tensor.dtype for value in given.values() for tensor in _tensors(value)), None)
-    like = given.get("output_dtype", first)
+    # A constant that may have several dtypes is stored like the quantized result, or like the first operand.
+    like = given.get("output_dtype")
     operands: dict[str, Argument] = {}
     for argument, value in given.items():
         where, parameter = f"{op}: {argument}", OPERATIONS[op].parameters[argument]
@@ -103,15 +102,9 @@ def _operands(op: str, given: Mapping[str, object]) -> dict[str, Argument]:
                 raise ArgumentError(f"{where}: {value!r} is not a list of tensors")
             operands[argument] = tuple(_operand(where, element, parameter, like) for element in value)
         else:
-            operands[argument] = operand = _operand(where, value, parameter, like)
-            like = like or operand.dtype
+            operand = _operand(where, value, parameter, like if operands else None)
+            operands[argument], like = operand, like or operand.dtype
     return operands
-
-
-def _tensors(value: object) -> Iterator[Tensor]:
-    for element in value if isinstance(value, (list, tuple)) else (value,):
-        if isinstance(element, Tensor):
-            yield element
 
 
 def _operand(where: str, value: Any, parameter: native.Parameter, like: object) -> Tensor:
