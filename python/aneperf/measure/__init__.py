@@ -1,7 +1,7 @@
-"""How anything is timed: warm-up, calibrated batches, a stopping rule, and statistics without assumptions.
+"""Timing: warm-up, calibrated batches, a stopping rule, and statistics that assume no distribution.
 
-The unit of timing is one evaluation. Native code runs a batch of them and returns every call's duration, so
-that Python is never inside a measurement; everything here works on those durations.
+The unit is one evaluation, or call. Native code makes a batch of calls and returns each one's duration.
+Python is therefore never inside a measurement; everything here works on those durations.
 """
 
 from .estimate import Estimate, ratio

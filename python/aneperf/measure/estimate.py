@@ -8,19 +8,19 @@ from ..errors import ArgumentError
 
 
 class HasInterval(Protocol):
-    """A median with its 95 % interval: `Statistics`, or a `Row`."""
+    """Something with a median and its 95 % interval: `Statistics`, or a `Row`."""
 
     @property
     def median(self) -> float | None:
-        """In any unit, the same in both."""
+        """Return the median, in any unit."""
 
     @property
     def ci_low(self) -> float | None:
-        """None where there is no interval."""
+        """Return the lower end; None without an interval."""
 
     @property
     def ci_high(self) -> float | None:
-        """None where there is no interval."""
+        """Return the upper end; None without an interval."""
 
 
 @dataclass(frozen=True)
@@ -32,18 +32,18 @@ class Estimate:
     ci_high: float | None
 
     def excludes(self, value: float) -> bool:
-        """Whether the interval is known and does not hold `value`."""
+        """Return whether the interval is known and does not hold `value`."""
         return (
             self.ci_low is not None and self.ci_high is not None and not self.ci_low <= value <= self.ci_high
         )
 
 
 def ratio(numerator: HasInterval, denominator: HasInterval) -> Estimate:
-    """The ratio of two medians, from the smallest to the largest that their intervals allow.
+    """Return the ratio of two medians, from the smallest to the largest that their intervals allow.
 
-    It excludes 1 exactly if the intervals do not meet. That is wider than 95 %: two runs of one machine
-    differ by more than either knows of. Raises ArgumentError for a median that is unknown or 0, and for two
-    that are too far apart for a float.
+    It excludes 1 exactly if the intervals do not meet. That is wider than 95 %, because two runs on one
+    machine differ by more than either of them shows. Raises ArgumentError for a median that is unknown or 0,
+    and for two that are too far apart for a float.
     """
     if not _known(denominator):
         raise ArgumentError("a median of 0 has no ratio: the clock is too coarse for the calls")

@@ -1,4 +1,4 @@
-"""Kernels that are compared are timed in turns, so that what slows the machine slows all of them."""
+"""Kernels timed in turns: what slows the machine slows all of them, and their ratios stay."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -13,6 +13,7 @@ from .estimate import Estimate
 from .loop import (
     BATCH_GROWTH,
     FASTEST_CALL_S,
+    LOOK_GROWTH,
     MAXIMUM_CALLS,
     MINIMUM_CALLS,
     MINIMUM_SPAN_S,
@@ -22,16 +23,15 @@ from .loop import (
 from .statistics import LEAST_FOR_CORRELATION, summarise
 from .trace import Sample, analyse, find_warm_up
 
-_TURN_S = 0.01  # of one kernel: short against what drifts, long against switching
-_LOOK_GROWTH = 1.25
+_TURN_S = 0.01  # of one kernel: short against drift, long against the switch to another program
 
 
 @dataclass(frozen=True)
 class Interleaved:
     """Kernels timed in turns: `samples` [kernels], and `ratios` [kernels] of their times to the first one's.
 
-    A ratio is the median of the rounds' own ratios, whose interval drift widens far less than the medians'.
-    The first ratio is 1.
+    A ratio is the median of the rounds' own ratios; drift widens its interval far less than those of the
+    kernels' medians. The first ratio is 1.
     """
 
     samples: tuple[Sample, ...]
@@ -48,7 +48,7 @@ def measure_interleaved(
 ) -> Interleaved:
     """Time two or more `run(count)` in turns: all in a round, in the opposite order in the next.
 
-    `budget_s` is for all of them. Stops when the 95 % interval of every ratio lies within
+    `budget_s` is for all of them. Stop when the 95 % interval of every ratio lies within
     +-`relative_half_width` of it, over at least 20 rounds and a quarter of a second; or when the budget is
     spent, but not before one warm-up round and three more.
     Raises ArgumentError, and what a run raises.
@@ -75,7 +75,7 @@ def measure_interleaved(
             precise &= all(_width(ratio) <= relative_half_width for ratio in found.ratios)
             if (spent or precise) and len(rounds) > MINIMUM_CALLS:
                 return found
-            next_look = round(_LOOK_GROWTH * len(rounds))
+            next_look = round(LOOK_GROWTH * len(rounds))
         counts = [
             max(1, min(round(_TURN_S / each_s), BATCH_GROWTH * count))
             for each_s, count in zip(typical_s, counts, strict=True)

@@ -1,16 +1,17 @@
-"""A straight line through measured times, and whether they leave it."""
+"""A straight line through measured times, and the place where they leave it."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import ArgumentError
-from . import Estimate
+from .estimate import Estimate
 
-# Student's t at 97.5 % by degrees of freedom; beyond the table, a value that is 1 % too large at most.
+# Student's t at 97.5 % by degrees of freedom. More degrees use the last value, at most 9 % too large.
 _T = (12.71, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131)
-_LEAST_SIDE = 3  # points on either side of a change: a line through two fits anything
+_LEAST_SIDE = 3  # points on either side of a change: a line through two fits always
 _SIGNIFICANCE = 0.01
 _NOTABLE = 1.25  # slopes that differ by less are no change worth a name
 _SIMULATIONS = 2000
@@ -18,39 +19,39 @@ _SIMULATIONS = 2000
 
 @dataclass(frozen=True)
 class Line:
-    """intercept + slope x, with 95 % intervals (None for two points)."""
+    """A line, intercept + slope x, with 95 % intervals (None for two points)."""
 
     intercept: Estimate
     slope: Estimate
 
     def at(self, x: float) -> float:
-        """Its value at x."""
+        """Return the line's value at x."""
         return self.intercept.value + self.slope.value * x
 
 
 @dataclass(frozen=True)
 class Change:
-    """Where times leave the line: `low` and `high` hold the change's place, `factor` is slope over slope.
+    """The change of a line, between `low` and `high`; `factor` is the slope after it over the slope before.
 
-    `jumps`: beyond it, all of x is paid for at the second slope, as when what fitted a cache no longer does;
-    otherwise only what lies beyond.
+    If it `jumps`, all of x costs the second slope beyond it, as when data no longer fits a cache. Otherwise
+    only the part beyond the change does.
     """
 
     low: float
     high: float
     factor: float
     jumps: bool
-    chance: float  # of as large a deviation, were the times on one line
+    chance: float  # of so large a gain if the times lie on one line
 
 
 def fit_line(x: ArrayLike, y: ArrayLike) -> Line:
-    """The line through times y > 0 at x, their noise being a share of them: relative least squares.
+    """Fit a line through times y > 0 at x by relative least squares: noise is a share of the time.
 
     Intervals are Student's, from the scatter around the line. Raises ArgumentError for fewer than two x.
     """
     xs, ys = _points(x, y)
     weights = _weights(xs, ys)
-    design = np.stack([np.ones_like(xs), xs], axis=1) * weights[:, None]
+    design = _line_design(xs) * weights[:, None]
     solution, *_ = np.linalg.lstsq(design, ys * weights, rcond=None)
     freedom = len(xs) - 2
     if freedom == 0:
@@ -67,48 +68,64 @@ def fit_line(x: ArrayLike, y: ArrayLike) -> Line:
 
 
 def find_change(x: ArrayLike, y: ArrayLike) -> Change | None:
-    """Where the slope of times y > 0 over x grows; None if a line explains them, or of fewer than six.
+    """Find where the slope of times y > 0 over x grows; None if a line explains them, or for fewer than six.
 
-    Both a jump and a bend are tried at every place with three points on either side. The best one's gain over
-    a single line is compared with the gains that noise gives in 2,000 simulations of points on a line, which
-    accounts for the search; it counts at 1 %, and if the slopes differ by 25 %.
+    A jump and a bend are tried at every place with three points on either side. The best one's gain over a
+    single line is compared with the gains that noise gives in 2,000 simulations of points on a line, which
+    accounts for the search. It counts at 1 %, and if the slopes differ by 25 %.
     """
     xs, ys = _points(x, y)
     n = len(xs)
     if n < 2 * _LEAST_SIDE:
         return None
     weights = _weights(xs, ys)
-    one = _basis(np.stack([np.ones_like(xs), xs], axis=1) * weights[:, None])
-    designs: list[tuple[int, bool, NDArray[np.float64]]] = []
-    for below in range(_LEAST_SIDE, n - _LEAST_SIDE + 1):
-        beyond = np.arange(n) >= below
-        columns = [np.ones_like(xs), xs]
-        designs.append((below, True, np.stack([*columns, xs * beyond], axis=1)))
-        for knot in (xs[below - 1], (xs[below - 1] + xs[below]) / 2):
-            designs.append((below, False, np.stack([*columns, np.maximum(0, xs - knot)], axis=1)))
-    bases = [_basis(design * weights[:, None]) for _, _, design in designs]
-    observed = _gains(ys * weights, one, bases)
-    growing = [place for place, design in enumerate(designs) if _factor(design[2], ys, weights) >= _NOTABLE]
+    models = _changed_lines(xs)
+    one = _basis(_line_design(xs) * weights[:, None])
+    bases = [_basis(model.design * weights[:, None]) for model in models]
+    gains = _gains(ys * weights, one, bases)
+    growing = [place for place, model in enumerate(models) if _factor(model.design, ys, weights) >= _NOTABLE]
     if not growing:
         return None
-    best = max(growing, key=lambda place: float(observed[place]))
+    best = max(growing, key=lambda place: float(gains[place]))
     noise = np.random.default_rng(0).standard_normal((n, _SIMULATIONS))
-    chance = float(np.mean(_gains(noise, one, bases).max(axis=0) >= observed[best]))
+    chance = float(np.mean(_gains(noise, one, bases).max(axis=0) >= gains[best]))
     if chance > _SIGNIFICANCE:
         return None
-    below, jumps, design = designs[best]
     # Places that explain the times nearly as well: their residue is within F(1, n - 4) at 95 % of the best.
     slack = _T[min(n - 4, len(_T)) - 1] ** 2 / (n - 4)
-    near = [
-        designs[place][0] for place in growing if (1 + observed[best]) / (1 + observed[place]) <= 1 + slack
-    ]
+    near = [models[place].below for place in growing if (1 + gains[best]) / (1 + gains[place]) <= 1 + slack]
     return Change(
         low=float(xs[min(near) - 1]),
         high=float(xs[max(near)]),
-        factor=_factor(design, ys, weights),
-        jumps=jumps,
+        factor=_factor(models[best].design, ys, weights),
+        jumps=models[best].jumps,
         chance=chance,
     )
+
+
+class _ChangedLine(NamedTuple):
+    """A line that changes after `below` points; the design's columns are 1, x, and what comes on top."""
+
+    below: int
+    jumps: bool
+    design: NDArray[np.float64]
+
+
+def _changed_lines(xs: NDArray[np.float64]) -> list[_ChangedLine]:
+    """Return a jump and two bends, at a point and between points, for every place of a change."""
+    models = []
+    for below in range(_LEAST_SIDE, len(xs) - _LEAST_SIDE + 1):
+        extras = [(True, xs * (np.arange(len(xs)) >= below))]
+        for knot in (xs[below - 1], (xs[below - 1] + xs[below]) / 2):
+            extras.append((False, np.maximum(0, xs - knot)))
+        for jumps, extra in extras:
+            models.append(_ChangedLine(below, jumps, np.column_stack([_line_design(xs), extra])))
+    return models
+
+
+def _line_design(xs: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the columns 1 and x of a line's design [n, 2]."""
+    return np.stack([np.ones_like(xs), xs], axis=1)
 
 
 def _points(x: ArrayLike, y: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -124,8 +141,8 @@ def _points(x: ArrayLike, y: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np
 
 
 def _weights(xs: NDArray[np.float64], ys: NDArray[np.float64]) -> NDArray[np.float64]:
-    """1 / the times' level. Weighting by the times themselves would prefer those that came out small."""
-    design = np.stack([np.ones_like(xs), xs], axis=1)
+    """Return 1 / the times' level. The times themselves as weights would favor those that came out small."""
+    design = _line_design(xs)
     level = ys
     for _ in range(2):
         solution, *_ = np.linalg.lstsq(design / level[:, None], ys / level, rcond=None)
@@ -134,14 +151,14 @@ def _weights(xs: NDArray[np.float64], ys: NDArray[np.float64]) -> NDArray[np.flo
 
 
 def _basis(design: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Orthonormal columns [n, k] that span a design's."""
+    """Return orthonormal columns [n, k] that span a design's columns."""
     return np.linalg.qr(design)[0]
 
 
 def _gains(
     values: NDArray[np.float64], one: NDArray[np.float64], bases: list[NDArray[np.float64]]
 ) -> NDArray[np.float64]:
-    """How much smaller each basis's residue is than the line's, over its own: [bases, ...]."""
+    """Return (line's residue - basis's residue) / basis's residue, for each basis: [bases, ...]."""
     total = (values**2).sum(axis=0)
 
     def residue(basis: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -153,6 +170,6 @@ def _gains(
 
 
 def _factor(design: NDArray[np.float64], ys: NDArray[np.float64], weights: NDArray[np.float64]) -> float:
-    """The slope beyond the change over the slope before it; 0 if that one is not positive."""
+    """Return the slope after the change over the slope before it; 0 if the latter is not positive."""
     (_, before, more), *_ = np.linalg.lstsq(design * weights[:, None], ys * weights, rcond=None)
     return float((before + more) / before) if before > 0 else 0.0

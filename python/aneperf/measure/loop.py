@@ -1,4 +1,4 @@
-"""The loop around a kernel: calibrated batches until the median is known well enough, or time is up."""
+"""The measuring loop: calibrated batches of calls until the median is known well enough, or time is up."""
 
 import math
 import time
@@ -12,15 +12,20 @@ from ..errors import ArgumentError
 from .statistics import ENOUGH
 from .trace import Sample, analyse
 
-Run = Callable[[int], NDArray[np.int64]]  # makes so many calls and returns each one's duration in ns
+Run = Callable[[int], NDArray[np.int64]]  # makes a number of calls and returns each one's duration in ns
 
-BATCH_S = 0.075  # one native call: long enough to amortise its overhead, short enough for Ctrl-C
-MINIMUM_SPAN_S = 0.25  # a precise median of a shorter glimpse says nothing about the machine a moment later
-MINIMUM_CALLS = 3
-MAXIMUM_CALLS = 1_000_000
-BATCH_GROWTH = 10
+# A batch is one native call. Its overhead is some microseconds: 75 ms hide it, and leave Ctrl-C prompt.
+BATCH_S = 0.075
+# A machine's clocks and other load change over tenths of a second. A median of a shorter span may be precise,
+# but the next run would not repeat it.
+MINIMUM_SPAN_S = 0.25
+MINIMUM_CALLS = 3  # after the warm-up call, however small the budget
+MAXIMUM_CALLS = 1_000_000  # 8 MB of durations, and far more than any interval here needs
+BATCH_GROWTH = 10  # calls that were quick by chance must not ask for a huge batch
 FASTEST_CALL_S = 1e-6  # a coarse clock can say 0, which would ask for endless batches
-_LOOK_GROWTH = 1.25  # calls between two looks at the interval: each look is a chance to stop on luck
+# The rule looks at the interval when the calls have grown by a quarter. Each look is another chance to stop
+# on luck; a quarter limits the looks to ten per decade of calls, and the time past the goal to a quarter.
+LOOK_GROWTH = 1.25
 
 
 def measure(
@@ -32,14 +37,13 @@ def measure(
 ) -> Sample:
     """Time `run(count)`, which makes `count` calls and returns each one's duration [count] in ns.
 
-    Stops when the 95 % interval of the median lies within +-`relative_half_width`, the calls are worth 100
+    Stop when the 95 % interval of the median lies within +-`relative_half_width`, the calls are worth 100
     independent ones and a quarter of a second has passed; or when `budget_s` is spent, but not before one
     warm-up call and three more.
 
-    In simulations of calls that remember a share of the call before, 0 to 0.98, an interval is given and
-    misses the median in at most 5 % of runs, whether the rule or the budget ended them; short runs of strong
-    memory mostly get none. A slow wander below the noise of single calls hides from short runs
-    (docs/measurement.md).
+    docs/measurement.md has simulations of correlated calls: an interval misses the median in at most 5 % of
+    runs, also of those that the budget ends. Short runs of strongly correlated calls mostly get no interval.
+    A slow wander below the noise of single calls stays hidden in short runs.
     Raises ArgumentError, and what `run` raises.
     """
     positive("budget_s", budget_s)
@@ -47,7 +51,7 @@ def measure(
     start = clock()
     batches: list[NDArray[np.int64]] = []
     calls = next_look = 0
-    count = 1  # the first call alone tells whether a second one fits the budget
+    count = 1  # the first call tells whether a second one fits the budget
     while True:
         batch = batch_of(run, count)
         batches.append(batch)
@@ -60,12 +64,12 @@ def measure(
             enough = fitting < 1 or _is_precise(sample, elapsed_s, relative_half_width)
             if enough and sample.statistics.n >= MINIMUM_CALLS:
                 return sample
-            next_look = math.ceil(_LOOK_GROWTH * calls)
+            next_look = math.ceil(LOOK_GROWTH * calls)
         count = max(1, min(round(BATCH_S / typical_s), fitting, BATCH_GROWTH * count))
 
 
 def batch_of(run: Run, count: int) -> NDArray[np.int64]:
-    """The durations of `count` calls. Raises ArgumentError for another number of them."""
+    """Return the durations of `count` calls. Raises ArgumentError for another number of them."""
     batch = np.asarray(run(count), dtype=np.int64)
     if batch.shape != (count,):
         raise ArgumentError(f"run({count}) returned shape {batch.shape}: it must return {count} durations")

@@ -1,4 +1,4 @@
-"""A trace of calls: where its warm-up ends, and what of it makes its median doubtful."""
+"""A trace of calls: where its warm-up ends, and flags for what makes its median doubtful."""
 
 import math
 from dataclasses import dataclass
@@ -8,13 +8,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from .statistics import ENOUGH, LEAST_FOR_INTERVAL, Statistics, effective_count, mean_ranks, summarise
 
-FEW_SAMPLES = 20
+FEW_SAMPLES = 20  # fewer calls tell nothing of their correlation
 PUBLISHED_WARM_UP, PUBLISHED_CALLS = 10, 50  # the protocol behind the published tables
 UNTRUSTED = frozenset({"cold start", "few samples", "drift", "bimodal"})
 _MS_PER_NS = 1e-6
 _STEP_DEVIATIONS = 3.5  # chance exceeds it in 1 % of scans of 100 to 10,000 independent calls
-_MODE_SHARE = 0.1
-_TAIL_SPREADS = 5  # of normal calls, 1 in 10^11 lies so far out; of exponential ones, 2 in 1,000
+_MODE_SHARE = 0.1  # of calls: a rarer group leaves the median in the other one
+# Interquartile distances above the median. 1 in 10^11 normal calls lies so far out, and 2 in 1,000
+# exponential ones: the share of 1 % tells heavier tails from both.
+_TAIL_SPREADS = 5
 _TAIL_SHARE = 0.01
 
 
@@ -30,22 +32,22 @@ class Sample:
 
 
 def analyse(durations: NDArray[np.int64], *, relative_half_width: float = 0.02) -> Sample:
-    """Statistics and flags of a trace of calls, durations [calls] in ns, in the order they were made.
+    """Compute statistics and flags of a trace of calls, durations [calls] in ns, in their order.
 
-    Flags, the first four of which (`UNTRUSTED`) say that the interval may not hold what another run gives:
+    The first four flags (`UNTRUSTED`) mean that another run may give a median outside the interval:
 
     - "cold start": no settled part was found, so the statistics include warm-up;
     - "few samples": n < 20;
     - "drift": the median of the last third differs from the first third's by more than
-      `relative_half_width`, and their intervals do not meet (or nine tenths of their calls, where a trend
-      leaves no interval);
+      `relative_half_width`, and their intervals do not meet (where a trend leaves no interval, the ranges of
+      nine tenths of their calls);
     - "bimodal": two groups of at least a tenth of the calls each, further apart than `relative_half_width`,
-      with less than half as many calls between them as around the rarer one: the median is one's or the
-      other's, or neither's;
-    - "correlated": successive calls are so alike that they are worth fewer than 100 independent ones and
-      less than a third of their number: the interval is wide for so many calls, and rests on an estimate;
+      with less than half as many calls between them as around the rarer one: the median may belong to
+      either, or to neither;
+    - "correlated": successive calls are worth fewer than 100 independent ones and less than a third of their
+      number: the interval is wide, and rests on an estimate of the correlation;
     - "heavy tail": at least 1 % of calls, and three, exceed the median by five times the distance between
-      the quartiles, and are no mode: the mean is theirs;
+      the quartiles, and are no mode: they dominate the mean;
     - "noisy": the interval is wider than +-`relative_half_width`.
     """
     warm_up, settled = find_warm_up(durations, tolerance=relative_half_width)
@@ -72,16 +74,16 @@ def analyse(durations: NDArray[np.int64], *, relative_half_width: float = 0.02) 
 
 
 def find_warm_up(durations: ArrayLike, *, tolerance: float = 0.02) -> tuple[int, bool]:
-    """How many leading calls to drop, and whether the rest is settled.
+    """Return the number of leading calls to drop, and whether the rest is settled.
 
-    Slow calls are dropped, never quick ones: a trace that begins quick and slows down drifts. The first call
-    of two or more always goes: it pays for page faults, cold caches and clocks. After it go
-    outliers, while a call, or most of the next five, are slower than the 95th percentile of the trace's
-    second half, and slower than its median by more than `tolerance`; and then whatever lies before a step
-    down: the place that best splits the trace into slower and quicker by the sum of ranks (Pettitt 1979),
-    if the split is beyond chance and the medians are more than `tolerance` apart, again and again, which
-    follows a ramp. A trace that is still slower at its middle has not settled, and loses only its first
-    call.
+    Only slow calls are dropped: a trace that begins quick and slows down drifts. The first of two or more
+    calls is always dropped, because it pays for page faults, cold caches and clocks. Outliers come next,
+    while a call, or most of the next five, are slower than the 95th percentile of the trace's second half,
+    and slower than its median by more than `tolerance`. Then all calls before a step down are dropped. The
+    step is the place that best splits the trace into slower and quicker calls by the sum of ranks (Pettitt
+    1979), if the split is beyond chance and the medians are more than `tolerance` apart. The search is
+    repeated, which follows a ramp. A trace that is still slower at its middle has not settled, and loses
+    only its first call.
     """
     trace = np.asarray(durations, dtype=np.float64)
     if len(trace) < 2:
@@ -104,12 +106,12 @@ def find_warm_up(durations: ArrayLike, *, tolerance: float = 0.02) -> tuple[int,
 
 
 def _step_down(trace: NDArray[np.float64], tolerance: float, inflation: float) -> int:
-    """How many leading calls are slower than the rest, beyond chance and tolerance; 0 for none."""
+    """Return the number of leading calls that are slower than the rest, beyond chance and tolerance."""
     n = len(trace)
     if n < 2 * LEAST_FOR_INTERVAL:
         return 0
     counts = np.arange(1, n)
-    # Above chance by this much: the ranks' sum has mean t n / 2 and variance t (n - t) (n + 1) / 12.
+    # By chance, the sum of t ranks has mean t n / 2 and variance t (n - t) (n + 1) / 12.
     excess = np.cumsum(mean_ranks(trace))[:-1] - counts * n / 2
     deviations = excess / np.sqrt(counts * (n - counts) * (n + 1) / 12)
     step = int(np.argmax(deviations)) + 1
@@ -128,20 +130,20 @@ def _drifts(kept: NDArray[np.float64], tolerance: float) -> bool:
 
 
 def _range_of(part: Statistics) -> tuple[float, float, float]:
-    """The median between the ends of its interval, or of nine tenths of the calls where it has none."""
+    """Return the median between the ends of its interval, or of nine tenths of the calls without one."""
     if part.ci_low is None or part.ci_high is None:
         return part.p05, part.median, part.p95
     return part.ci_low, part.median, part.ci_high
 
 
 def _is_bimodal(kept: NDArray[np.float64], summary: Statistics, tolerance: float) -> bool:
-    """Whether the logarithms, split where the variance within both parts is least, have a valley between."""
+    """Return whether a valley separates the logarithms, split for the least variance within both parts."""
     ordered = np.sort(kept[kept > 0])
     n = len(ordered)
     least = math.ceil(_MODE_SHARE * n)
     if n < FEW_SAMPLES:
         return False
-    # What lies far out is a tail, not a mode, and must not draw the split to itself.
+    # Calls far out are a tail, not a mode, and must not attract the split.
     inner = np.log(np.clip(ordered, *np.percentile(ordered, [1, 99])))
     sums, counts = np.cumsum(inner), np.arange(1, n + 1)
     between = (sums[:-1] - counts[:-1] * sums[-1] / n) ** 2 / (counts[:-1] * (n - counts[:-1]))
@@ -152,9 +154,9 @@ def _is_bimodal(kept: NDArray[np.float64], summary: Statistics, tolerance: float
         return False
     half = (high - low) / 6
     around_low, valley, around_high = (
-        np.count_nonzero(np.abs(inner - centre) < half) for centre in (low, (low + high) / 2, high)
+        np.count_nonzero(np.abs(inner - center) < half) for center in (low, (low + high) / 2, high)
     )
-    # Correlated calls come in clumps: what counts is how many independent ones those are.
+    # Correlated calls come in clumps: the number of independent ones counts.
     expected = min(around_low, around_high) / 2 * summary.effective / summary.n
     found = valley * summary.effective / summary.n
     return bool(found + 2 * math.sqrt(expected) < expected)
