@@ -1,3 +1,4 @@
+# ruff: noqa: F403
 """Every operation in float64, and how near to it a result in fp16 must be.
 
 Functions take arrays of any float dtype and compute in float64. Those whose fp32 arithmetic may err return an
@@ -5,142 +6,10 @@ Expected, for `assert_within`. The others return the exact value, or one that ro
 rounded with `rounded` and compared bit for bit.
 """
 
-from .elementwise import (
-    COMPARISONS,
-    ELEMENTARY_UNARY,
-    EXACT_BINARY,
-    EXACT_UNARY,
-    EXACT_WITH_SCALARS,
-    SCALARS,
-    elementary,
-    elu,
-    exact,
-    floor_div,
-    inverse,
-    linear_activation,
-    log,
-    pow,
-    round_by_adding_half,
-    rsqrt,
-    scaled_tanh,
-    sigmoid_hard,
-    sine,
-)
-from .movement import (
-    batch_to_space,
-    concat,
-    slice_by_index,
-    slice_by_size,
-    space_to_batch,
-)
-from .product import (
-    attention,
-    conv,
-    conv_transpose,
-    einsum,
-    linear,
-    matmul,
-)
-from .reduction import (
-    batch_norm,
-    instance_norm,
-    l2_norm,
-    layer_norm,
-    local_response_norm,
-    reduce_l1_norm,
-    reduce_l2_norm,
-    reduce_log_sum,
-    reduce_log_sum_exp,
-    reduce_max,
-    reduce_mean,
-    reduce_min,
-    reduce_sum,
-    reduce_sum_square,
-    softmax,
-)
-from .rounding import (
-    PRODUCT_OVERFLOW,
-    REDUCTION_OVERFLOW,
-    Expected,
-    assert_same,
-    assert_within,
-    rounded,
-    spacing,
-)
-from .storage import (
-    along,
-    dequantize,
-    quantize,
-    to_integers,
-)
-from .window import (
-    affine,
-    bilinear,
-    grid,
-    pool,
-    same_padding,
-)
-
-__all__ = [
-    "COMPARISONS",
-    "ELEMENTARY_UNARY",
-    "EXACT_BINARY",
-    "EXACT_UNARY",
-    "EXACT_WITH_SCALARS",
-    "PRODUCT_OVERFLOW",
-    "REDUCTION_OVERFLOW",
-    "SCALARS",
-    "Expected",
-    "affine",
-    "along",
-    "assert_same",
-    "assert_within",
-    "attention",
-    "batch_norm",
-    "batch_to_space",
-    "bilinear",
-    "concat",
-    "conv",
-    "conv_transpose",
-    "dequantize",
-    "einsum",
-    "elementary",
-    "elu",
-    "exact",
-    "floor_div",
-    "grid",
-    "instance_norm",
-    "inverse",
-    "l2_norm",
-    "layer_norm",
-    "linear",
-    "linear_activation",
-    "local_response_norm",
-    "log",
-    "matmul",
-    "pool",
-    "pow",
-    "quantize",
-    "reduce_l1_norm",
-    "reduce_l2_norm",
-    "reduce_log_sum",
-    "reduce_log_sum_exp",
-    "reduce_max",
-    "reduce_mean",
-    "reduce_min",
-    "reduce_sum",
-    "reduce_sum_square",
-    "round_by_adding_half",
-    "rounded",
-    "rsqrt",
-    "same_padding",
-    "scaled_tanh",
-    "sigmoid_hard",
-    "sine",
-    "slice_by_index",
-    "slice_by_size",
-    "softmax",
-    "space_to_batch",
-    "spacing",
-    "to_integers",
-]
+from .elementwise import *
+from .movement import *
+from .product import *
+from .reduction import *
+from .rounding import *
+from .storage import *
+from .window import *
