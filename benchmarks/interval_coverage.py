@@ -1,4 +1,4 @@
-"""How often the interval of a median holds it, in simulations: `python benchmarks/interval_coverage.py`.
+"""Simulate how often the interval of a median misses it: `python benchmarks/interval_coverage.py`.
 
 Calls are log-normal, with a median of 1 ms and a deviation of 2 %, and remember a share of the call before:
 all of a call's deviation, or a slow part of it (a wander) below the independent noise of single calls. "miss"
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from aneperf.measure import Statistics, measure, summarise
+from aneperf.measure import Statistics, measure, summarize
 
 MEMORIES = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98)
 DEVIATION = 0.02
@@ -19,7 +19,7 @@ NS_PER_MS = 1_000_000
 
 
 def traces(seed: int, count: int, calls: int, memory: float, wander: float) -> np.ndarray:
-    """Durations [count, calls] in ms; `wander` is the share of the variance that has the memory."""
+    """Return durations [count, calls] in ms; `wander` is the share of the variance that has the memory."""
     random = np.random.default_rng(seed)
     slow = random.standard_normal((calls, count))
     slow[1:] *= math.sqrt(1 - memory**2)
@@ -30,7 +30,7 @@ def traces(seed: int, count: int, calls: int, memory: float, wander: float) -> n
 
 
 def shares(summaries: list[Statistics]) -> str:
-    """ "miss none" in per cent."""
+    """Return "miss none" in percent."""
     given = [(s.ci_low, s.ci_high) for s in summaries if s.ci_low is not None and s.ci_high is not None]
     missed = sum(not low <= 1 <= high for low, high in given)
     none = len(summaries) - len(given)
@@ -38,7 +38,7 @@ def shares(summaries: list[Statistics]) -> str:
 
 
 def measured(trace: np.ndarray, budget_s: float) -> Statistics:
-    """What `measure` makes of the trace on a clock that its calls alone move."""
+    """Return what `measure` finds for the trace, on a clock that only its calls move."""
     now = 0.0
     calls: Iterator[int] = iter((NS_PER_MS * trace).astype(np.int64).tolist())
 
@@ -60,10 +60,10 @@ def main() -> None:
     count = parser.parse_args().traces
     heading = "".join(f"{memory:>11}" for memory in MEMORIES)
     for title, wander in (("all of the deviation has the memory", 1.0), ("30 % of the variance has it", 0.3)):
-        print(f"{title}: miss none (%) of traces of so many calls\n   calls{heading}")
+        print(f"{title}: miss none (%) by number of calls\n   calls{heading}")
         for calls in (20, 60, 100, 300, 1000, 3000):
             found = [traces(calls, count, calls, memory, wander) for memory in MEMORIES]
-            print(f"{calls:8}", *(f" {shares([summarise(trace) for trace in rows])}" for rows in found))
+            print(f"{calls:8}", *(f" {shares([summarize(trace) for trace in rows])}" for rows in found))
     print(f"runs that `measure` ends, by its rule or a budget of seconds\n  budget{heading}")
     for budget_s in (0.5, 1.0, 3.0):
         cells = []

@@ -37,7 +37,7 @@ class Block(nn.Module):
 
 
 def rotate(x: Any, cosines: Any, sines: Any) -> Any:
-    """Rotary positions of halves, which PyTorch computes faster than those of neighbours."""
+    """Rotary positions of halves, which PyTorch computes faster than those of neighbors."""
     first, second = x.chunk(2, dim=-1)
     return x * cosines + torch.cat((-second, first), dim=-1) * sines
 

@@ -1,4 +1,4 @@
-"""What a call costs beside the engine's work: the bridge to Apple's framework, and Python's way to it.
+"""The cost of a call besides the engine's work: the bridge to Apple's framework, and Python's way to it.
 
 The program adds one number to a [1, 32, 1, 32] tensor. On the stand-in for Apple's framework its work is the
 emulator's, so that what `ane` takes more is the bridge's and the stand-in's share.

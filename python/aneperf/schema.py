@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 
 from .errors import ResultFileError
-from .measure import summarise
+from .measure import summarize
 from .results import MAXIMUM_DURATIONS, SCHEMA_VERSION, Result, Row
 
 _CHECKED = ("median", "mean", "p05", "p95")
@@ -47,7 +47,7 @@ def _check_row(row: Row) -> None:
     warm_up = row.warm_up or 0
     if warm_up + (row.n or 0) > MAXIMUM_DURATIONS:
         return  # not all durations were kept
-    found = summarise(np.array(row.durations_ns[warm_up:]) * _MS_PER_NS)
+    found = summarize(np.array(row.durations_ns[warm_up:]) * _MS_PER_NS)
     for name in _CHECKED:
         stated, computed = getattr(row, name), getattr(found, name)
         if stated is not None and not math.isclose(stated, computed, rel_tol=1e-6, abs_tol=1e-9):

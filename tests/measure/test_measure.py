@@ -9,7 +9,7 @@ from aneperf.measure import (
     ENOUGH,
     MAXIMUM_CALLS,
     Sample,
-    analyse,
+    analyze,
     measure,
 )
 from support.fakes import FakeClock, replay
@@ -79,9 +79,9 @@ def test_measure_looks_rarely(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def look(durations: np.ndarray, **options: float) -> Sample:
         looks.append(len(durations))
-        return analyse(durations, **options)
+        return analyze(durations, **options)
 
-    monkeypatch.setattr("aneperf.measure.loop.analyse", look)
+    monkeypatch.setattr("aneperf.measure.loop.analyze", look)
     clock = FakeClock()
     measure(replay(noise(9, MS, 2.0), clock), budget_s=20, clock=clock)
     *regular, last = looks

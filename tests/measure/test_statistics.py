@@ -7,14 +7,14 @@ from aneperf.errors import ArgumentError
 from aneperf.measure import (
     effective_count,
     interval_rank,
-    summarise,
+    summarize,
 )
 from support.parameters import thorough
 from support.traces import TRACES, correlated, misses
 
 
 def test_summary_of_known_values() -> None:
-    summary = summarise(np.arange(101, 0, -1))
+    summary = summarize(np.arange(101, 0, -1))
     assert (summary.n, summary.median, summary.mean) == (101, 51, 51)
     assert (summary.p05, summary.p95) == (6, 96)
 
@@ -37,14 +37,14 @@ def test_interval_rank_of_many_is_conservative_and_close(n: int) -> None:
 
 def test_interval_lies_between_its_ranks() -> None:
     shuffled = np.random.default_rng(1).permutation(np.arange(1, 20))
-    summary = summarise(shuffled)
+    summary = summarize(shuffled)
     assert (summary.n, summary.effective) == (19, 19)  # too few to tell whether they are alike
     assert (summary.ci_low, summary.median, summary.ci_high) == (5, 10, 15)
     assert summary.relative_half_width == pytest.approx(0.5)
 
 
 def test_one_call_has_no_interval() -> None:
-    summary = summarise([7.0])
+    summary = summarize([7.0])
     assert (summary.n, summary.median, summary.p05, summary.p95) == (1, 7, 7, 7)
     assert summary.ci_low is None
     assert summary.ci_high is None
@@ -58,7 +58,7 @@ def test_one_call_has_no_interval() -> None:
 )
 def test_summary_refuses(trace: list[float]) -> None:
     with pytest.raises(ArgumentError):
-        summarise(trace)
+        summarize(trace)
 
 
 @pytest.mark.parametrize("n", [6, 100, *thorough(20, 400)])
@@ -69,7 +69,7 @@ def test_interval_covers_the_median(n: int, shape: str) -> None:
         "log-normal": (np.exp(random.standard_normal((2000, n))), 1.0),
         "pareto": (random.pareto(1.1, (2000, n)) + 1, 2 ** (1 / 1.1)),  # its variance is infinite
     }[shape]
-    summaries = [summarise(trace) for trace in draws]
+    summaries = [summarize(trace) for trace in draws]
     assert sum(misses(summary, median) for summary in summaries) <= 0.06 * 2000
     given = [summary for summary in summaries if summary.ci_low is not None]
     assert len(given) >= 0.9 * 2000
@@ -79,7 +79,7 @@ def test_interval_covers_the_median(n: int, shape: str) -> None:
 @pytest.mark.parametrize("memory", [0.5, 0.9, *thorough(0.3, 0.8, 0.95, 0.98)])
 @pytest.mark.parametrize("n", [20, 100, 1000, *thorough(60, 300)])
 def test_interval_holds_the_median_of_correlated_calls(n: int, memory: float) -> None:
-    summaries = [summarise(trace) for trace in correlated(n, n, memory, TRACES)]
+    summaries = [summarize(trace) for trace in correlated(n, n, memory, TRACES)]
     assert sum(map(misses, summaries)) <= 0.07 * TRACES
     if n * (1 - memory) >= 50:
         assert sum(summary.ci_low is None for summary in summaries) <= 0.15 * TRACES
@@ -106,18 +106,18 @@ def test_interval_holds_the_median_of_noise_on_a_slow_wander(n: int, memory: flo
     wander = np.log(correlated(1, n, memory, TRACES))
     noise = np.random.default_rng(2).standard_normal((TRACES, n))
     traces = np.exp(math.sqrt(0.3) * wander + math.sqrt(0.7) * noise)
-    assert sum(misses(summarise(trace)) for trace in traces) <= most * TRACES
+    assert sum(misses(summarize(trace)) for trace in traces) <= most * TRACES
 
 
 def test_heavy_tails_do_not_hide_correlation() -> None:
     traces = np.exp(correlated(3, 500, 0.9, TRACES))  # the exponential of a log-normal has no moments
-    assert sum(misses(summarise(trace), math.e) for trace in traces) <= 0.07 * TRACES
+    assert sum(misses(summarize(trace), math.e) for trace in traces) <= 0.07 * TRACES
 
 
 def test_interval_is_little_wider_than_independent_calls_need() -> None:
     ratios = []
     for trace in correlated(9, 400, 0.0, 100):
-        summary, rank, ordered = summarise(trace), interval_rank(400, 400), np.sort(trace)
+        summary, rank, ordered = summarize(trace), interval_rank(400, 400), np.sort(trace)
         assert summary.ci_low is not None
         assert summary.ci_high is not None
         ratios.append((summary.ci_high - summary.ci_low) / (ordered[400 - rank] - ordered[rank - 1]))
@@ -134,8 +134,8 @@ def test_effective_count() -> None:
     assert effective_count(correlated(7, 60, 0.95)[0]) < 12
     assert effective_count(np.arange(99.0)) < 6
     assert effective_count(np.arange(4.0)) == 4
-    assert effective_count(np.tile([1.0, 2.0], 100)) >= 170  # neighbours that differ are no correlation
+    assert effective_count(np.tile([1.0, 2.0], 100)) >= 170  # neighbors that differ are no correlation
 
 
 def test_a_trend_has_no_interval() -> None:
-    assert summarise(np.arange(99.0)).ci_low is None
+    assert summarize(np.arange(99.0)).ci_low is None

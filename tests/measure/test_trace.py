@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from aneperf.measure import (
-    analyse,
+    analyze,
     find_warm_up,
 )
 from support.parameters import thorough
@@ -60,7 +60,7 @@ def test_a_step_smaller_than_the_tolerance_is_kept() -> None:
 
 
 def test_unsettled_trace_is_flagged() -> None:
-    sample = analyse(np.linspace(100 * MS, 10 * MS, 200).astype(np.int64))
+    sample = analyze(np.linspace(100 * MS, 10 * MS, 200).astype(np.int64))
     assert sample.warm_up == 1
     assert "cold start" in sample.flags
     assert "drift" in sample.flags
@@ -69,24 +69,24 @@ def test_unsettled_trace_is_flagged() -> None:
 
 def test_steady_trace_has_no_flags() -> None:
     trace = np.array(list(itertools.islice(noise(2, 10 * MS, 0.02), 300)))
-    assert analyse(trace).flags == ()
+    assert analyze(trace).flags == ()
 
 
 @pytest.mark.parametrize("factor", [0.9, 1.1])
 def test_drift_is_flagged_either_way(factor: float) -> None:
     steady = np.array(list(itertools.islice(noise(3, 10 * MS, 0.01), 300)))
-    assert "drift" in analyse((steady * np.linspace(1, factor, 300)).astype(np.int64)).flags
+    assert "drift" in analyze((steady * np.linspace(1, factor, 300)).astype(np.int64)).flags
 
 
 def test_drift_below_the_tolerance_is_not_flagged() -> None:
     steady = np.full(300, 10 * MS)
-    assert "drift" not in analyse((steady * np.linspace(1, 1.01, 300)).astype(np.int64)).flags
+    assert "drift" not in analyze((steady * np.linspace(1, 1.01, 300)).astype(np.int64)).flags
 
 
 def test_outliers_are_no_drift_and_leave_the_median() -> None:
     trace = np.array(list(itertools.islice(noise(4, 10 * MS, 0.01), 300)))
     trace[200:300:10] *= 50
-    sample = analyse(trace)
+    sample = analyze(trace)
     assert sample.flags == ("heavy tail",)
     assert sample.statistics.median == pytest.approx(10, rel=0.01)
     assert sample.statistics.mean > 12
@@ -97,7 +97,7 @@ def test_outliers_are_no_drift_and_leave_the_median() -> None:
 def test_two_modes_are_flagged(calls: int, share: float) -> None:
     random = np.random.default_rng(calls)
     trace = np.where(random.random(calls) < share, 10 * MS, 12 * MS)
-    flags = analyse((trace * (1 + 0.02 * random.standard_normal(calls))).astype(np.int64)).flags
+    flags = analyze((trace * (1 + 0.02 * random.standard_normal(calls))).astype(np.int64)).flags
     assert "bimodal" in flags
     assert "heavy tail" not in flags  # the slow calls are a mode
 
@@ -117,36 +117,36 @@ def test_one_mode_is_not_flagged(shape: str, calls: int) -> None:
     flagged = 0
     for seed in range(100):
         trace = SHAPES[shape](np.random.default_rng(seed), calls)
-        flagged += "bimodal" in analyse((MS * trace).astype(np.int64)).flags
+        flagged += "bimodal" in analyze((MS * trace).astype(np.int64)).flags
     assert flagged <= 1
 
 
 def test_steps_of_the_clock_are_no_modes() -> None:
     random = np.random.default_rng(1)
-    assert "bimodal" not in analyse(random.choice([41, 42], 300)).flags
-    assert "bimodal" in analyse(random.choice([41, 42, 80, 81], 300)).flags
+    assert "bimodal" not in analyze(random.choice([41, 42], 300)).flags
+    assert "bimodal" in analyze(random.choice([41, 42, 80, 81], 300)).flags
 
 
 def test_tails_are_flagged_only_if_heavy() -> None:
     random = np.random.default_rng(2)
-    assert "heavy tail" not in analyse((MS * np.exp(random.standard_normal(1000) / 3)).astype(np.int64)).flags
-    assert "heavy tail" in analyse((MS * (1 + random.pareto(1.1, 1000))).astype(np.int64)).flags
+    assert "heavy tail" not in analyze((MS * np.exp(random.standard_normal(1000) / 3)).astype(np.int64)).flags
+    assert "heavy tail" in analyze((MS * (1 + random.pareto(1.1, 1000))).astype(np.int64)).flags
 
 
 def test_few_and_noisy() -> None:
     trace = np.array(list(itertools.islice(noise(5, 10 * MS, 0.5), 19)))
-    assert analyse(trace).flags == ("few samples", "noisy")
-    assert analyse(trace[:4]).flags == ("few samples",)
+    assert analyze(trace).flags == ("few samples", "noisy")
+    assert analyze(trace[:4]).flags == ("few samples",)
 
 
 def test_a_coarse_clock_is_no_noise() -> None:
-    assert analyse(np.zeros(100, dtype=np.int64)).statistics.median == 0
-    assert analyse(np.tile([41, 42], 100)).flags == ("noisy",)
-    assert analyse(np.full(100, 41)).flags == ()
+    assert analyze(np.zeros(100, dtype=np.int64)).statistics.median == 0
+    assert analyze(np.tile([41, 42], 100)).flags == ("noisy",)
+    assert analyze(np.full(100, 41)).flags == ()
 
 
 def test_published_mean_is_of_50_after_10() -> None:
     trace = np.concatenate([np.full(10, 99 * MS), np.full(50, 2 * MS), np.full(40, 7 * MS)])
-    assert analyse(trace).published_mean == 2
-    assert analyse(trace[:60]).published_mean == 2
-    assert analyse(trace[:59]).published_mean is None
+    assert analyze(trace).published_mean == 2
+    assert analyze(trace[:60]).published_mean == 2
+    assert analyze(trace[:59]).published_mean is None

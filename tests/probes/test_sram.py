@@ -8,11 +8,11 @@ from aneperf import sram
 from aneperf.errors import ArgumentError, CompileError
 from aneperf.kernels import ConvStack
 from aneperf.probes.sram import COARSE, FINE
-from aneperf.probes.sram_analysis import SramAnalysis, analyse_sram
+from aneperf.probes.sram_analysis import SramAnalysis, analyze_sram
 from aneperf.results import Result, Row
 from support.fakes import FakeDevice, fake_text, with_fake_kernels
 
-NEIGHBOURS = (960, 1088, 1984, 2112, 4032, 4160, 8128, 8256)
+NEIGHBORS = (960, 1088, 1984, 2112, 4032, 4160, 8128, 8256)
 PUBLISHED = {  # apple_m4_max_20260304.json of dev-erik/ANE: ms by channels, at 64 positions
     256: 0.125, 512: 0.123, 1024: 0.188, 1536: 0.157, 2048: 0.195, 2560: 0.27, 3072: 0.318, 3584: 0.369,
     4096: 0.956, 4608: 0.525, 5120: 0.585, 6144: 0.767,
@@ -35,7 +35,7 @@ def row(channels: int, ms: float, width: int = 64, share: float = 0.01, **change
 
 def scan(
     time: Callable[[int, float], float] = lambda channels, mb: 0.1 + mb / 120,
-    channels: tuple[int, ...] = (*(c for c, width in FINE if width == 64), 8192, *NEIGHBOURS),
+    channels: tuple[int, ...] = (*(c for c, width in FINE if width == 64), 8192, *NEIGHBORS),
     noise: float = 0.01,
     seed: int = 0,
 ) -> list[Row]:
@@ -51,7 +51,7 @@ def scan(
 
 
 def analysis(rows: list[Row]) -> SramAnalysis:
-    found = analyse_sram(rows)
+    found = analyze_sram(rows)
     assert found is not None
     return found
 
@@ -107,7 +107,7 @@ def test_noise_is_no_conflict() -> None:
     rows = scan()
     spread = [
         row(4096, 0.7, share=0.6) if item.params["channels"] == 4096 else item for item in rows
-    ]  # twice its neighbours, but uncertain
+    ]  # twice its neighbors, but uncertain
     assert analysis(spread).conflicts == ()
 
 
@@ -133,11 +133,11 @@ def test_twice_the_positions_tell_what_bounds() -> None:
 
 
 def test_too_few_sizes_are_said_to_be_few() -> None:
-    assert analyse_sram(scan(channels=(256, 512))) is None
-    assert analyse_sram([]) is None
+    assert analyze_sram(scan(channels=(256, 512))) is None
+    assert analyze_sram([]) is None
     found = analysis(scan(channels=(256, 512, 1024, 2048)))
     assert "Capacity: 4 sizes are too few to tell." in found.lines()
-    assert "Stride conflicts: unknown without the neighbours of powers of two." in found.lines()
+    assert "Stride conflicts: unknown without the neighbors of powers of two." in found.lines()
 
 
 def test_what_is_not_ok_is_left_out() -> None:
@@ -178,21 +178,21 @@ def test_rows_of_the_coarse_probe(device: FakeDevice) -> None:
 def test_rows_of_the_fine_probe(device: FakeDevice) -> None:
     result = run(device, fine=True, ports="fp16")
     found = {(item.params["channels"], item.params["width"]) for item in result}
-    assert found == {*FINE, (8192, 64), *((channels, 64) for channels in NEIGHBOURS)}
+    assert found == {*FINE, (8192, 64), *((channels, 64) for channels in NEIGHBORS)}
     assert len(result) == 22
     assert all(str(item.key).endswith("/fp16-ports") for item in result)
 
 
 def test_a_machine_that_slows_down_is_no_cliff_and_no_conflict(device: FakeDevice) -> None:
     """After 3 s, every call takes twice as long."""
-    for channels in {*(count for count, _ in FINE), *NEIGHBOURS}:
+    for channels in {*(count for count, _ in FINE), *NEIGHBORS}:
         for width in (32, 64):
             stack = ConvStack(channels, 1, width=width)
             ns = 1e5 + stack.weight_bytes / 120
             device.times[fake_text(stack)] = lambda call, ns=ns: int(ns * (1 + (device.clock.now > 3)))  # type: ignore[misc]
     result = sram(device, fine=True, budget=25.0, clock=device.clock)  # type: ignore[arg-type]
     assert device.clock.now > 5
-    found = analyse_sram(result)
+    found = analyze_sram(result)
     assert found is not None
     assert found.cliff is None
     assert not [item for item in found.conflicts if item.is_certain]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from aneperf.errors import AneError, ArgumentError, ResultFileError
 from aneperf.files import check_writable
-from aneperf.measure import summarise
+from aneperf.measure import summarize
 from aneperf.results import Result, Row
 from support.fakes import a_result, a_row, an_environment
 
@@ -126,13 +126,13 @@ def test_best_ignores_flags(flag: str) -> None:
 
 def test_durations_are_on_one_line_and_reproduce_the_statistics(tmp_path: Path) -> None:
     calls = (31_000_000, *np.random.default_rng(0).integers(9_000_000, 11_000_000, 300).tolist())
-    times = summarise(np.array(calls[1:]) * 1e-6)
+    times = summarize(np.array(calls[1:]) * 1e-6)
     row = a_row(durations_ns=calls, **times.fields())
     lines = saved(tmp_path, a_result(row)).read_text().splitlines()
     assert len([line for line in lines if '"durations_ns": [31000000,' in line and "]" in line]) == 1
     loaded = Result.load(tmp_path / "result.json").rows[0]
     assert loaded == row
-    again = summarise(np.array(loaded.durations_ns[loaded.warm_up :]) * 1e-6)
+    again = summarize(np.array(loaded.durations_ns[loaded.warm_up :]) * 1e-6)
     assert (again.median, again.ci_low, again.ci_high) == (row.median, row.ci_low, row.ci_high)
 
 

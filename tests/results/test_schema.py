@@ -7,7 +7,7 @@ import pytest
 
 from aneperf.errors import ResultFileError
 from aneperf.files import LARGEST_BYTES, read_whole
-from aneperf.measure import summarise
+from aneperf.measure import summarize
 from aneperf.results import Result, Row
 from aneperf.schema import check_numbers, result_schema
 from support.fakes import a_result, a_row
@@ -35,7 +35,7 @@ def test_the_schema_names_every_field_that_a_file_holds() -> None:
 
 def a_measured_row(calls: int = 300, **changes: Any) -> Row:
     durations = (31_000_000, *np.random.default_rng(0).integers(9_000_000, 11_000_000, calls).tolist())
-    times = summarise(np.array(durations[1:]) * 1e-6)
+    times = summarize(np.array(durations[1:]) * 1e-6)
     rates = {"gflop": 4.0, "tflops": 4.0 / times.median}
     return a_row(**{**times.fields(), "metrics": rates, "durations_ns": durations[:10_000], **changes})
 

@@ -7,14 +7,14 @@ Python is therefore never inside a measurement; everything here works on those d
 from .estimate import Estimate, ratio
 from .interleaved import Interleaved, measure_interleaved
 from .loop import BATCH_S, MAXIMUM_CALLS, MINIMUM_CALLS, MINIMUM_SPAN_S, measure
-from .statistics import CONFIDENCE, ENOUGH, Statistics, effective_count, interval_rank, summarise
+from .statistics import CONFIDENCE, ENOUGH, Statistics, effective_count, interval_rank, summarize
 from .trace import (
     FEW_SAMPLES,
     PUBLISHED_CALLS,
     PUBLISHED_WARM_UP,
     UNTRUSTED,
     Sample,
-    analyse,
+    analyze,
     find_warm_up,
 )
 
@@ -33,12 +33,12 @@ __all__ = [
     "Interleaved",
     "Sample",
     "Statistics",
-    "analyse",
+    "analyze",
     "effective_count",
     "find_warm_up",
     "interval_rank",
     "measure",
     "measure_interleaved",
     "ratio",
-    "summarise",
+    "summarize",
 ]

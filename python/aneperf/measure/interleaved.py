@@ -20,8 +20,8 @@ from .loop import (
     Run,
     batch_of,
 )
-from .statistics import LEAST_FOR_CORRELATION, summarise
-from .trace import Sample, analyse, find_warm_up
+from .statistics import LEAST_FOR_CORRELATION, summarize
+from .trace import Sample, analyze, find_warm_up
 
 _TURN_S = 0.01  # of one kernel: short against drift, long against the switch to another program
 
@@ -88,14 +88,14 @@ def _compare(rounds: list[list[NDArray[np.int64]]], tolerance: float) -> Interle
     kept = medians[warm:] if warm < len(medians) else medians
     traces = [np.concatenate(batches) for batches in zip(*rounds, strict=True)]
     return Interleaved(
-        samples=tuple(analyse(trace, relative_half_width=tolerance) for trace in traces),
+        samples=tuple(analyze(trace, relative_half_width=tolerance) for trace in traces),
         ratios=tuple(_ratio(kept[:, kernel], kept[:, 0]) for kernel in range(kept.shape[1])),
         rounds=len(kept),
     )
 
 
 def _ratio(times: NDArray[np.float64], base: NDArray[np.float64]) -> Estimate:
-    ratios = summarise(np.maximum(times, 1) / np.maximum(base, 1))  # ns: a coarse clock can say 0
+    ratios = summarize(np.maximum(times, 1) / np.maximum(base, 1))  # ns: a coarse clock can say 0
     return Estimate(ratios.median, ratios.ci_low, ratios.ci_high)
 
 

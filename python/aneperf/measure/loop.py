@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ..checks import positive
 from ..errors import ArgumentError
 from .statistics import ENOUGH
-from .trace import Sample, analyse
+from .trace import Sample, analyze
 
 Run = Callable[[int], NDArray[np.int64]]  # makes a number of calls and returns each one's duration in ns
 
@@ -60,7 +60,7 @@ def measure(
         elapsed_s = clock() - start
         fitting = min(int((budget_s - elapsed_s) / typical_s), MAXIMUM_CALLS - calls)
         if calls >= next_look or fitting < 1:
-            sample = analyse(np.concatenate(batches), relative_half_width=relative_half_width)
+            sample = analyze(np.concatenate(batches), relative_half_width=relative_half_width)
             enough = fitting < 1 or _is_precise(sample, elapsed_s, relative_half_width)
             if enough and sample.statistics.n >= MINIMUM_CALLS:
                 return sample

@@ -68,7 +68,7 @@ class Statistics:
         return max(self.ci_high - self.median, self.median - self.ci_low) / self.median
 
 
-def summarise(durations: ArrayLike) -> Statistics:
+def summarize(durations: ArrayLike) -> Statistics:
     """Compute the statistics of durations [n], finite and not negative, in the order they were measured.
 
     The interval of the median lies between two order statistics that the binomial distribution selects. It

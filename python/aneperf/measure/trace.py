@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .statistics import ENOUGH, LEAST_FOR_INTERVAL, Statistics, effective_count, mean_ranks, summarise
+from .statistics import ENOUGH, LEAST_FOR_INTERVAL, Statistics, effective_count, mean_ranks, summarize
 
 FEW_SAMPLES = 20  # fewer calls tell nothing of their correlation
 PUBLISHED_WARM_UP, PUBLISHED_CALLS = 10, 50  # the protocol behind the published tables
@@ -31,7 +31,7 @@ class Sample:
     flags: tuple[str, ...]
 
 
-def analyse(durations: NDArray[np.int64], *, relative_half_width: float = 0.02) -> Sample:
+def analyze(durations: NDArray[np.int64], *, relative_half_width: float = 0.02) -> Sample:
     """Compute statistics and flags of a trace of calls, durations [calls] in ns, in their order.
 
     The first four flags (`UNTRUSTED`) mean that another run may give a median outside the interval:
@@ -52,7 +52,7 @@ def analyse(durations: NDArray[np.int64], *, relative_half_width: float = 0.02) 
     """
     warm_up, settled = find_warm_up(durations, tolerance=relative_half_width)
     kept = np.asarray(durations[warm_up:], dtype=np.float64) * _MS_PER_NS
-    summary = summarise(kept)
+    summary = summarize(kept)
     width = summary.relative_half_width
     bimodal = _is_bimodal(kept, summary, relative_half_width)
     flags = {
@@ -124,7 +124,7 @@ def _drifts(kept: NDArray[np.float64], tolerance: float) -> bool:
     third = len(kept) // 3
     if third < LEAST_FOR_INTERVAL:
         return False
-    first, last = (_range_of(summarise(part)) for part in (kept[:third], kept[-third:]))
+    first, last = (_range_of(summarize(part)) for part in (kept[:third], kept[-third:]))
     apart = first[2] < last[0] or last[2] < first[0]
     return apart and abs(last[1] - first[1]) > tolerance * first[1]
 

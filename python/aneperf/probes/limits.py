@@ -14,7 +14,7 @@ from .._ane_native import CompileBudget, Device, Program
 from ..checks import count, positive
 from ..device import info, opened
 from ..errors import REFUSALS, EvaluateError
-from ..measure import summarise
+from ..measure import summarize
 from ..results import Result, Row
 from ..runner.in_child import Outcome, run_in_child
 from ..runner.measured import Measured
@@ -165,7 +165,7 @@ def _timed(name: str, ns: list[int | None]) -> Row:
     known = [one for one in ns if one is not None]
     if not known:
         return _row(name, Measured("unsupported", "unavailable: the device does not report it"))
-    return _row(name, Measured("ok", statistics=summarise(np.array(known) / 1e6)))
+    return _row(name, Measured("ok", statistics=summarize(np.array(known) / 1e6)))
 
 
 def overlap(device: Device, *, budget: float, progress: ProgressCallback) -> Result:

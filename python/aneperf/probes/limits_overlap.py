@@ -11,7 +11,7 @@ from .. import mil
 from .._ane_native import Device
 from ..errors import REFUSALS
 from ..kernels.conv_stack import ConvStack
-from ..measure import summarise
+from ..measure import summarize
 from ..runner.measured import Measured, refused
 from ..runner.progress import Progress, ProgressCallback
 
@@ -49,7 +49,7 @@ def measure_overlap(device: Device, *, budget: float, progress: ProgressCallback
 
 def judge_overlap(ratios: Sequence[float], compiles: int, calls: int) -> Measured:
     """Judge by the interval of the ratios' median."""
-    found = summarise(np.array(ratios))
+    found = summarize(np.array(ratios))
     verdict = "undecided: the interval holds both"
     if found.ci_low is not None and found.ci_low >= _OVERLAPS:
         verdict = "overlaps: faster at once than one after the other"

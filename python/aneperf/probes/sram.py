@@ -15,7 +15,7 @@ from ..runner.run import run_groups
 from ..runner.timing import Clock, time_together
 from .peak import PORT_NOTES
 from .registry import default_budget
-from .sram_analysis import STRIDE, analyse_sram
+from .sram_analysis import STRIDE, analyze_sram
 
 _HALVED = (8192, 32)  # as published: the only row with half the positions
 COARSE = (*((channels, 64) for channels in (256, 512, 1024, 2048, 3072, 4096, 5120, 6144)), _HALVED)
@@ -44,7 +44,7 @@ def sram(
     more row has 64. `fine` also measures the neighbors of powers of two, in turns with them: these tell a
     stride conflict from a capacity. `budget` is in seconds of `clock`, for the whole probe. Keys:
     "sram/conv4096x1/sp64/fp32-ports". Notes give the findings of
-    `aneperf.probes.sram_analysis.analyse_sram(result)`.
+    `aneperf.probes.sram_analysis.analyze_sram(result)`.
     Raises ArgumentError, DeviceUnavailable.
     """
     if type(fine) is not bool:
@@ -66,7 +66,7 @@ def sram(
     result = run_groups(
         "sram", device, groups, time_together, budget=budget, progress=progress, clock=clock, notes=notes
     )
-    found = analyse_sram(result)
+    found = analyze_sram(result)
     return msgspec.structs.replace(
         result,
         rows=tuple(sorted(result.rows, key=lambda row: (row.params["channels"], row.params["width"]))),

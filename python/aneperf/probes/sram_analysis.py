@@ -1,8 +1,8 @@
-"""What a scan over weight sizes tells of the memory: floor, bandwidth, stride conflicts, and where it ends.
+"""Findings of a scan over weight sizes: dispatch floor, bandwidth, stride conflicts, and a cliff.
 
-A slow size can have two causes: a stride conflict spares the sizes just below and above it, a capacity none
-that is above it. So sizes that conflict are found first, by their neighbours, and left out of the search for
-a capacity.
+A slow size can have two causes. A stride conflict slows one size and spares the next smaller and larger ones;
+a capacity slows every larger size too. So the conflicts are found first, by their neighbors, and left out of
+the search for a capacity.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,47 +12,47 @@ from ..measure import Estimate
 from ..measure.line import Change, find_change, fit_line
 from ..results import Result, Row
 
-STRIDE = 64  # channels to a neighbour: its row is 128 bytes longer or shorter
-_CONFLICT, _FAR_CONFLICT = 1.1, 1.5  # over the neighbours; less is not worth a name
+STRIDE = 64  # channels to a neighbor: its row is 128 bytes longer or shorter
+_CONFLICT, _FAR_CONFLICT = 1.1, 1.5  # times the neighbors' line; less is not worth a name
 _LEAST = 6  # sizes: three on either side of a change
 _GB_MS_PER_MB = 2**20 / 1e6
 
 
 @dataclass(frozen=True)
 class Conflict:
-    """A width against the nearest ones below and above: `factor` is its time over the line between theirs."""
+    """A slow width between its nearest neighbors: `factor` is its time over the line between theirs."""
 
     channels: int
     below: int
     above: int
     factor: float
-    is_certain: bool  # the neighbours are next to it
+    is_certain: bool  # the neighbors are one stride away
 
     def __str__(self) -> str:
-        doubt = "" if self.is_certain else ", perhaps: closer neighbours would tell"
+        doubt = "" if self.is_certain else ", perhaps: closer neighbors would tell"
         return f"{self.channels} ch takes {self.factor:.2f}x the time of {self.below} and {self.above}{doubt}"
 
 
 @dataclass(frozen=True)
 class SramAnalysis:
-    """Findings about rows of one area. `cliff` is None if none was found up to `largest_mb` of weights.
+    """Findings about rows at 64 positions. `cliff` is None if none was found up to `largest_mb` of weights.
 
-    `bandwidth_gb_s` is the rate at which weights are used, which arithmetic may bound before memory does:
-    `area_factor`, if known, is the time of the largest width at twice the positions over its time at once.
+    `bandwidth_gb_s` is the rate at which weights are used; arithmetic may bound it before memory does.
+    `area_factor`, if known, is the time of the largest width at 64 positions over that at 32.
     """
 
     floor_ms: Estimate
     bandwidth_gb_s: Estimate
-    tested: tuple[int, ...]  # powers of two with both neighbours
+    tested: tuple[int, ...]  # powers of two with both neighbors
     conflicts: tuple[Conflict, ...]
     cliff: Change | None
-    sizes: int  # that the search for a cliff had
+    sizes: int  # in the search for a cliff
     largest_mb: float
-    noisy: int  # of all rows, those whose medians are uncertain
+    noisy: int  # rows with an uncertain median
     area_factor: float | None = None
 
     def lines(self) -> list[str]:
-        """In words."""
+        """Return the findings in words."""
         said = [
             f"Dispatch floor: {_interval(self.floor_ms, 'ms')}. Use of weights: "
             f"{_interval(self.bandwidth_gb_s, 'GB/s')}{self._bound()}"
@@ -62,7 +62,7 @@ class SramAnalysis:
         elif self.tested:
             said.append(f"No stride conflict at {', '.join(map(str, self.tested))} channels.")
         else:
-            said.append("Stride conflicts: unknown without the neighbours of powers of two.")
+            said.append("Stride conflicts: unknown without the neighbors of powers of two.")
         if self.cliff:
             place = f"between {self.cliff.low:.1f} and {self.cliff.high:.1f} MB of weights"
             what = "all weights" if self.cliff.jumps else "further weights"
@@ -89,15 +89,15 @@ class SramAnalysis:
         return f"; twice the positions take {self.area_factor:.2f}x the time, so {bound} bound it."
 
 
-def analyse_sram(rows: Result | Iterable[Row]) -> SramAnalysis | None:
-    """Findings about the ok rows of `sram`, which a saved result also has; None for fewer than 3 sizes."""
+def analyze_sram(rows: Result | Iterable[Row]) -> SramAnalysis | None:
+    """Analyze the ok rows of `sram`, also of a saved result; None for fewer than 3 sizes."""
     ok = [row for row in rows if row.status == "ok" and row.median]
     scan = sorted((row for row in ok if row.params["width"] == 64), key=_channels)
     if len(scan) < 3:
         return None
     powers = [place for place in range(1, len(scan) - 1) if _is_power_of_two(_channels(scan[place]))]
     tested = [place for place in powers if _are_close(scan[place - 1], scan[place + 1])]
-    # Far neighbours only raise a suspicion, and none where others have close ones.
+    # Far neighbors raise no more than a suspicion, and only if no power of two has close ones.
     conflicts = [found for place in tested or powers if (found := _conflict(*scan[place - 1 : place + 2]))]
     spared = {found.channels for found in conflicts}
     calm = [row for row in scan if _channels(row) not in spared]
@@ -136,7 +136,7 @@ def _are_close(below: Row, above: Row) -> bool:
 
 
 def _area_factor(rows: Sequence[Row]) -> float | None:
-    """Of the widest kernel that was also measured at half the positions."""
+    """Return the factor for the widest kernel that was also measured at half the positions."""
     halves = {_channels(row): row for row in rows if row.params["width"] == 32}
     pairs = [
         (row, halves[_channels(row)])
@@ -150,7 +150,7 @@ def _area_factor(rows: Sequence[Row]) -> float | None:
 
 
 def _rate(slope: Estimate) -> Estimate:
-    """GB/s from ms/MB. An interval that reaches 0 ms/MB has no end, and is not given."""
+    """Convert ms/MB to GB/s. An interval that reaches 0 ms/MB has no upper end, and is left out."""
     if slope.value <= 0:
         return Estimate(float("inf"), None, None)
     if slope.ci_low is None or slope.ci_high is None or slope.ci_low <= 0:

@@ -12,7 +12,7 @@ from ..checks import positive
 from ..device import info, opened
 from ..errors import REFUSALS, ArgumentError
 from ..kernels.conv_stack import ConvStack
-from ..measure import BATCH_S, analyse, ratio, summarise
+from ..measure import BATCH_S, analyze, ratio, summarize
 from ..results import Result, Row
 from ..runner.case import Case, stack_case
 from ..runner.measured import Measured, refused
@@ -62,7 +62,7 @@ def sustained(
         with Loaded(device, case, clock) as loaded:
             left_s = seconds if budget is None else min(seconds, budget - (clock() - start))
             load.run(loaded, left_s)
-            measured = loaded.judge(analyse(load.durations))
+            measured = loaded.judge(analyze(load.durations))
         rows = [case.row(measured), *load.rows(case, measured)]
         notes = load.verdict() if measured.status == "ok" else []
     except REFUSALS as refusal:
@@ -127,7 +127,7 @@ class _Load:
         ]
 
     def _row(self, case: Case, place: int, durations: NDArray[np.int64], whole: Measured) -> Row:
-        times = summarise(durations * 1e-6)
+        times = summarize(durations * 1e-6)
         start_s, end_s = place * self._interval_s, (place + 1) * self._interval_s
         is_ok = whole.status == "ok" and times.mean > 0
         measured = Measured(
@@ -151,7 +151,7 @@ class _Load:
         third = len(durations) // 3
         if third < _LEAST:
             return [shape, f"{len(durations)} calls are too few to tell a trend: give more seconds."]
-        change = ratio(summarise(durations[-third:]), summarise(durations[:third]))
+        change = ratio(summarize(durations[-third:]), summarize(durations[:third]))
         percent = f"{100 * abs(change.value - 1):.1f} %"
         if not change.excludes(1) or abs(change.value - 1) < _NOTABLE:
             return [shape, f"Steady: the last third's calls take {change.value:.3f}x the first third's."]

@@ -53,20 +53,7 @@ def sweep(
     where this process has too few compiles left. Keys: "sweep/conv512x128/sp64/fp32-ports".
     Raises ArgumentError, also for a stack of more than 2 GiB; DeviceUnavailable.
     """
-    if spatial is None and channels is None and depth is None:
-        spatial = SPATIAL
-    widths = _values("spatial", spatial, 64)
-    depths = _values("depth", depth, 128 if channels is None else 1)
-    counts = _values("channels", channels, 512)
-    stacks = [
-        ConvStack(channels=count, depth=layers, width=width, port_dtype=ports)
-        for count, layers, width in product(counts, depths, widths)
-    ]
-    for stack in stacks:
-        _refuse_large(stack)
-    cases = {_text(stack): stack_case("sweep", stack) for stack in stacks}
-    if len(cases) < len(stacks):
-        refuse_repetition(stack_case("sweep", stack) for stack in stacks)
+    cases = _cases(spatial, channels, depth, ports)
     device = opened(device)
     compiles_left = device.compile_budget.soft - device.compiles_used
     if device.info()["kind"] != "ane" and len(cases) <= compiles_left:
@@ -93,6 +80,30 @@ def sweep(
     return Result(
         probe="sweep", environment=environment, rows=tuple(rows), notes=(PORT_NOTES[ports], _IN_CHILDREN)
     )
+
+
+def _cases(
+    spatial: Sequence[int] | None,
+    channels: Sequence[int] | None,
+    depth: Sequence[int] | None,
+    ports: Literal["fp32", "fp16"],
+) -> dict[str, Case]:
+    """Return the case of every combination, by the text that names it to a child process."""
+    if spatial is None and channels is None and depth is None:
+        spatial = SPATIAL
+    widths = _values("spatial", spatial, 64)
+    depths = _values("depth", depth, 128 if channels is None else 1)
+    counts = _values("channels", channels, 512)
+    stacks = [
+        ConvStack(channels=count, depth=layers, width=width, port_dtype=ports)
+        for count, layers, width in product(counts, depths, widths)
+    ]
+    for stack in stacks:
+        _refuse_large(stack)
+    cases = {_text(stack): stack_case("sweep", stack) for stack in stacks}
+    if len(cases) < len(stacks):
+        refuse_repetition(stack_case("sweep", stack) for stack in stacks)
+    return cases
 
 
 def measure_stacks(

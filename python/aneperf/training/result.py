@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..display import Displayed, call_report
-from ..measure import summarise
+from ..measure import summarize
 from ..results import MAXIMUM_DURATIONS, Environment, Result, Row
 from .accounting import COMPONENTS, StepFlops, StepTimes, step_flops
 from .config import TrainingConfig
@@ -212,7 +212,7 @@ class TrainingResult(Displayed):
     def _row(self, name: str, values: Sequence[float], unit: str = "ms") -> Row:
         suffix = "/as-published" if self.config.as_published else ""
         ns = tuple(round(value * _NS_PER_MS) for value in values[:MAXIMUM_DURATIONS])
-        fields: dict[str, Any] = summarise(values).fields()
+        fields: dict[str, Any] = summarize(values).fields()
         return Row(
             key=f"training/{self.config.pipeline}/{self.model}/{name}{suffix}",
             status="ok",
