@@ -165,8 +165,8 @@ def test_the_registry_loads_no_probe() -> None:
 
 def test_every_probe_is_documented_and_a_verb() -> None:
     assert all(probe.share > 0 for probe in PROBES.values())
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    assert all(f"| `{name}` | " in readme for name in [*PROBES, "suite"])
+    page = (Path(__file__).parents[2] / "docs" / "probes.md").read_text()
+    assert all(f"| `{name}` | " in page for name in [*PROBES, "suite"])
     assert {*PROBES, "suite"} <= set(app.commands)
 
 
