@@ -1,4 +1,4 @@
-"""What it costs to compile the sixty kernels of a Stories110M training step that carry weights."""
+"""Time the compiles of the sixty kernels with weights of a Stories110M training step."""
 
 from __future__ import annotations
 

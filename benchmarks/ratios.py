@@ -38,7 +38,7 @@ STEERING = ("GOMP_", "KMP_", "MALLOC_", "MKL_", "OMP_")  # what PyTorch's settin
 
 @dataclass(frozen=True)
 class Against:
-    """What a case is compared with: a limit of the machine, another case, or PyTorch's fastest way."""
+    """The other side of a comparison: a limit of the machine, another case, or PyTorch's fastest way."""
 
     name: str
     target: float | None = None  # of our speed over its speed

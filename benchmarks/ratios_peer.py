@@ -21,7 +21,7 @@ MALLOC = {
     "MALLOC_TRIM_THRESHOLD_": "20000000000",
     "MALLOC_TOP_PAD_": "268435456",
 }
-# How PyTorch is started: variables, and its precision of fp32 products, which chooses their library. Its
+# Ways to start PyTorch: variables, and its precision of fp32 products, which chooses their library. Its
 # threads sleep or spin briefly between operations: as long as they do by default, they stall a busy machine.
 SETTINGS: dict[str, tuple[dict[str, str], str]] = {
     "stock": (PASSIVE, "highest"),
@@ -51,7 +51,7 @@ class Peers:
             self._children, self.reason = {}, str(error)
 
     def fastest(self, case: str, pattern: str, settings: Iterable[str]) -> dict[str, Callable[[], float]]:
-        """What measures the seconds of the ways that were fastest in a few trials, by name.
+        """Return functions that time the ways that were fastest in a few trials, by name.
 
         Which of them is the fastest only the rounds tell: a trial may have met the machine at a bad moment.
         """

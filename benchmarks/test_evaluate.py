@@ -1,4 +1,4 @@
-"""What one evaluation costs: the call itself, and the published stacks of convolutions."""
+"""Time one evaluation: the call itself, and the published stacks of convolutions."""
 
 import numpy as np
 import pytest

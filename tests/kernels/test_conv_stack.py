@@ -29,7 +29,7 @@ def layers(stack: ConvStack) -> list[NDArray[Any]]:
 
 
 def run_in_fp16(stack: ConvStack) -> NDArray[Any]:
-    """What an engine computes that rounds each layer's output to fp16."""
+    """Compute the output of an engine that rounds each layer's output to fp16."""
     y = stack.input().astype(np.float16).reshape(stack.channels, -1)
     for weight in layers(stack):
         y = (weight[:, :, 0, 0].astype(np.float32) @ y.astype(np.float32)).astype(np.float16)
@@ -82,7 +82,7 @@ def test_each_layer_has_weights_of_its_own_of_unit_gain() -> None:
 
 
 def test_weights_are_made_once_for_the_program_and_its_check(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those of the last stack are kept, whatever its positions and ports, unless they are too large."""
+    """The last stack's weights are kept for any positions and ports, unless they are too large."""
     made: list[int] = []
 
     def weight(channels: int, depth: int, layer: int, seed: int) -> NDArray[np.float16]:

@@ -43,7 +43,7 @@ def run(device: aneperf.Device, kernel: t.Kernel, **parts: Array) -> dict[str, A
 
 
 def gradient(function: Callable[[Array], Array], x: Array, dy: Array) -> Array:
-    """Of the dot product of function(x) with dy, by central differences."""
+    """Differentiate the dot product of function(x) with dy, by central differences."""
     x = x.astype(np.float64)
     result, step = np.zeros_like(x), 1e-5
     for index in np.ndindex(x.shape):

@@ -250,7 +250,7 @@ def test_a_dispatch_floor_that_no_line_has(fake: FakeDevice) -> None:
 )
 def test_on_the_emulator(emulator: Any, probe: Callable[..., Result], options: dict[str, Any]) -> None:
     result = probe(emulator, budget=240.0, clock=TickingClock(4.0), **options)
-    # Whether times lie on a line is the machine's affair.
+    # Times need not lie on a line: that depends on the machine.
     refused = [row for row in result if row.status != "ok"]
     assert [row.key for row in refused] in ([], ["dispatch/intercept"])
     assert all("no straight line" in row.reason for row in refused)

@@ -58,6 +58,10 @@ def test_what_a_child_prints_or_leaves_running_does_not_matter(how: str) -> None
     [
         ("abort", "its process was killed by SIGABRT"),
         ("kill", "its process was killed by SIGKILL"),
+        pytest.param(
+            *("unnamed signal", "its process was killed by signal 40"),
+            marks=pytest.mark.skipif(sys.platform != "linux", reason="other systems have no signal 40"),
+        ),
         ("exit", "its process ended with exit code 3"),
         ("raise", "ValueError: no such number"),
         ("leave", "SystemExit: 4"),
@@ -114,6 +118,16 @@ def test_a_child_that_cannot_start_says_why(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("aneperf.runner.child._START", "import aneperf.none")
     failure = run("").failure
     assert failure.startswith("its process ended with exit code 1: ModuleNotFoundError: ")
+
+
+def test_a_child_imports_nothing_from_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("json", "msgspec", "queue", "aneperf"):
+        (tmp_path / f"{name}.py").write_text("raise ImportError('of the current folder')")
+    monkeypatch.setattr(sys, "path", [os.path.abspath(entry) for entry in sys.path])
+    monkeypatch.chdir(tmp_path)
+    assert run("").failure is None
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])

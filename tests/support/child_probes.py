@@ -30,6 +30,8 @@ def behave(how: str) -> None:
         os.abort()
     if how == "exit":
         os._exit(3)
+    if how == "unnamed signal":
+        os.kill(os.getpid(), 40)
     if how == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
     if how == "hang":

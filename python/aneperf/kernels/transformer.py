@@ -1,4 +1,4 @@
-"""What the kernels of a transformer have in common: packed ports, baked weights, and pieces of graphs."""
+"""Shared by the kernels of a transformer: packed ports, baked weights, and pieces of graphs."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""How a probe is run: cases, timing, time budgets, child processes."""
+"""Run probes: cases, timing, time budgets, child processes."""
