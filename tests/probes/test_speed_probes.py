@@ -244,12 +244,12 @@ def test_a_dispatch_floor_that_no_line_has(fake: FakeDevice) -> None:
         (aneperf.ports, {"configs": [ConvStack(channels=32, depth=2)]}),
         (aneperf.dispatch, {}),
         (aneperf.qos, {"values": [0, 21, 63]}),
-        (aneperf.sweep, {"channels": [1, 3, 64], "spatial": [1, 33], "depth": [2]}),
+        (aneperf.sweep, {"channels": [1, 64], "spatial": [1, 33], "depth": [2]}),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
 def test_on_the_emulator(emulator: Any, probe: Callable[..., Result], options: dict[str, Any]) -> None:
-    result = probe(emulator, budget=240.0, clock=TickingClock(4.0), **options)
+    result = probe(emulator, budget=160.0, clock=TickingClock(4.0), **options)
     # Times need not lie on a line: that depends on the machine.
     refused = [row for row in result if row.status != "ok"]
     assert [row.key for row in refused] in ([], ["dispatch/intercept"])
