@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 import aneperf
 from aneperf.kernels import TransformerConfig, schedule
-from aneperf.training.models import PRESETS, layer_shapes
+from aneperf.kernels.config import layer_shapes
+from aneperf.training.models import PRESETS
 
 STORIES110M = PRESETS["stories110m"]
 
