@@ -1,4 +1,4 @@
-"""What each generation of the engine refuses, and where its numbers depart from the others'."""
+"""The refusals of each generation of the engine, and where its numbers differ from the others'."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def profile(chip):
 
 
 def before(chip, generation):
-    """Whether `chip` is an engine older than `generation`."""
+    """Return whether `chip` is an engine older than `generation`."""
     return chip in ENGINES[: ENGINES.index(generation)]
 
 

@@ -234,7 +234,7 @@ def test_products_of_small_numbers_reach_the_subnormals(device):
     assert got.item() == 2.0**-23
 
 
-# What the engine ignores
+# Things that the engine ignores
 
 
 def test_the_attention_mask_is_ignored_and_the_program_says_so(emulator, plain):

@@ -135,7 +135,7 @@ def test_a_sum_that_might_not_fit_is_one_of_fp16(plain):
 
 
 def sums_of_integers_differ(device, x_axis=None, weight_axis=0, scale=0.1):
-    """Whether a product has the bits of integers rather than those of its operands in fp16."""
+    """Return whether a product has the bits of integer arithmetic, not those of fp16 operands."""
     shape, weight_shape = (1, 96, 1, 50), (40, 96, 1, 1)
     several = np.full(96, scale, np.float16)
     x = Quantized(full_range(1, shape, "int8"), np.float16(scale) if x_axis is None else several, 0, x_axis)

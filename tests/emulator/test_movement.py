@@ -134,7 +134,7 @@ def test_concat(device, shape, data, interleave, seed):
 @pytest.mark.parametrize("interleave", [False, True])
 @pytest.mark.parametrize("order", [(0, 1), (1, 0), (1, 0, 1), (0, 1, 0, 1, 1)])
 def test_concat_with_constants(device, order, interleave):
-    """What follows must see the computed parts, and every constant one."""
+    """A following operation sees the computed parts and the constant ones."""
     x, constant = any_halves(4, (1, 3, 2, 5)), normal_halves(5, (1, 3, 2, 5))
 
     def program(t):

@@ -130,9 +130,9 @@ def test_softmax_subtracts_the_maximum_and_takes_masks(device, axis):
 def test_layer_norm(device, case, seed, has_gamma, has_beta, epsilon, scale, shift):
     shape, axes = case
     x = (normal_halves(seed, shape, scale) + np.float16(shift)).astype(np.float16)
-    normalised = tuple(shape[axis] for axis in sorted(axis % len(shape) for axis in axes))
-    gamma = normal_halves(seed + 1, normalised) if has_gamma else None
-    beta = normal_halves(seed + 2, normalised) if has_beta else None
+    normalized = tuple(shape[axis] for axis in sorted(axis % len(shape) for axis in axes))
+    gamma = normal_halves(seed + 1, normalized) if has_gamma else None
+    beta = normal_halves(seed + 2, normalized) if has_beta else None
     (got,) = evaluate(device, lambda t: mil.layer_norm(t, axes, gamma, beta, epsilon), x)
     oracle.assert_within(got, oracle.layer_norm(x, axes, gamma, beta, float(np.float16(epsilon))))
 
@@ -150,8 +150,8 @@ def test_layer_norm(device, case, seed, has_gamma, has_beta, epsilon, scale, shi
 )
 def test_layer_norm_across_tiles(device, shape, axes):
     x = normal_halves(4, shape)
-    normalised = tuple(shape[axis] for axis in sorted(axis % 4 for axis in axes))
-    gamma, beta = normal_halves(5, normalised), normal_halves(6, normalised)
+    normalized = tuple(shape[axis] for axis in sorted(axis % 4 for axis in axes))
+    gamma, beta = normal_halves(5, normalized), normal_halves(6, normalized)
     (got,) = evaluate(device, lambda t: mil.layer_norm(t, axes, gamma, beta), x)
     oracle.assert_within(got, oracle.layer_norm(x, axes, gamma, beta, float(np.float16(1e-5))))
 

@@ -45,7 +45,7 @@ def test_quantize(device, case, seed, is_any):
 
 @given(parameters(), SEEDS)
 def test_dequantize(device, case, seed):
-    """Of what quantize gives, with a scale of 1 so that every integer occurs."""
+    """Dequantize results of quantize, with a scale of 1 so that every integer occurs."""
     shape, scale, zero_point, dtype, axis = case
     limits = np.iinfo(dtype)
     q = np.random.default_rng(seed).integers(limits.min, limits.max + 1, shape)

@@ -83,7 +83,7 @@ def test_max_pool_keeps_nan_and_ignores_padding(plain):
 @pytest.mark.parametrize("width", [3, 6, 7, 8, 9, 40])
 @pytest.mark.parametrize("stride", [1, 2, 3])
 def test_max_pool_of_zeros_and_nan_at_every_width(plain, width, stride):
-    """A zero is negative where all are, whether a row is too narrow for vectors or not."""
+    """A zero is negative where all are, in rows wide enough for vectors and in narrower ones."""
     random = np.random.default_rng(width)
     x = random.choice(np.array([0.0, -0.0, -0.0, -0.0, np.nan], np.float16), (1, 30, 5, width))
     (got,) = evaluate(plain, lambda t: mil.max_pool(t, (2, 2), (1, stride)), x)

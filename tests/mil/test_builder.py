@@ -102,7 +102,7 @@ def test_a_constant_is_a_snapshot() -> None:
         np.asarray(mil.const(array).constant)[:] = 7
 
 
-def test_numbers_take_the_dtype_of_the_tensor_beside_them() -> None:
+def test_numbers_take_the_dtype_of_the_other_operand() -> None:
     builder, x = start()
     y = mil.real_div(1, mil.maximum(np.float64(0.1), x))
     found = constants(built(builder, y))

@@ -133,7 +133,7 @@ COMPILE_ERRORS: dict[str, tuple[BadCall, str]] = {
         "cast first",
     ),
     "broadcast": (lambda b, x: mil.add(x, np.zeros(3)), "do not broadcast"),
-    "integer array beside floats": (lambda b, x: mil.add(x, np.arange(32)), "int32, must be fp16"),
+    "integer array with floats": (lambda b, x: mil.add(x, np.arange(32)), "int32, must be fp16"),
     "matmul": (lambda b, x: mil.matmul(x, x), "inner extents differ"),
     "softmax axis": (lambda b, x: mil.softmax(x, 4), "axis 4 is outside"),
     "reduce axis twice": (lambda b, x: mil.reduce_sum(x, [1, -3]), "twice"),

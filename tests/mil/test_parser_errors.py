@@ -1,4 +1,4 @@
-"""What the parser refuses: the place and the words of every error."""
+"""The place and the words of every error of the parser."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What the engine does not take, each refused with its reason; profile "none" has no such limits."""
+"""Programs that the engine does not take are refused with the reason; profile "none" has no such limits."""
 
 import numpy as np
 import pytest

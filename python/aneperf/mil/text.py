@@ -1,4 +1,4 @@
-"""MIL text: graphs to text and back, in the dialects that the engine's compiler reads.
+"""Write and parse MIL text, in the dialects that the engine's compiler reads.
 
 "ios18" is program(1.3) with short scalars; "ios16" is program(1.0), the form known from the M1 and M2.
 """
@@ -34,7 +34,7 @@ DIALECTS = {
 
 
 def write(graph: Graph) -> str:
-    """The text of `graph` in its dialect. Raises ArgumentError for a value that MIL text cannot spell."""
+    """Return the text of `graph`. Raises ArgumentError for a value that MIL text cannot spell."""
     writer = _Writer(graph)
     info = ", ".join(f"{{{_quoted(key)}, {_quoted(value)}}}" for key, value in graph.dialect.build_info)
     string = writer.type(TensorType("string"))
@@ -110,7 +110,7 @@ def _elements(value: Any) -> str:
 
 
 def _float(value: float) -> str:
-    """The exact C99 hexadecimal form, as printf's %a writes it: 0.125 is 0x1p-3."""
+    """Return the exact C99 hexadecimal form, as printf's %a writes it: 0.125 is 0x1p-3."""
     if not math.isfinite(value):  # which only fp16 can spell, by its bits
         return f"{np.float16(value).view(np.uint16):#06x}"
     mantissa, _, exponent = value.hex().partition("p")
@@ -125,7 +125,7 @@ def _quoted(text: str) -> str:
 
 
 def parse(text: str, weights: Mapping[str, bytes] | None = None) -> Graph:
-    """The graph of a program of one function.
+    """Return the graph of a program with one function.
 
     Types are taken as declared; compiling checks them. With `weights` (path to bytes), constants in weight
     files are read; without, they stay references, which `write` spells again. Raises CompileError with line

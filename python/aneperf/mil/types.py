@@ -1,4 +1,4 @@
-"""Element types, tensor types, and the Python values that become constants."""
+"""Define element types and tensor types, and convert Python values to constants."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _NUMPY: dict[str, np.dtype[Any]] = {
     "uint1": np.dtype("u1"),
 }
 _BITS = {"uint4": 4, "uint1": 1}
-# What a numpy array becomes if nothing else is asked: the engine computes in fp16 and has no int64.
+# The dtypes of numpy arrays by default: the engine computes in fp16 and has no int64.
 _DEFAULTS: dict[np.dtype[Any], DType] = {
     **{_NUMPY[name]: name for name in get_args(DType) if name in _NUMPY and name not in _BITS},
     np.dtype("i8"): "int32",
@@ -43,21 +43,21 @@ _DEFAULTS: dict[np.dtype[Any], DType] = {
 
 
 def check_dtype(dtype: object) -> DType:
-    """`dtype` itself if it is the name of an element type. Raises ArgumentError."""
+    """Return `dtype` if it is the name of an element type. Raises ArgumentError."""
     if not isinstance(dtype, str) or dtype not in get_args(DType):
         raise ArgumentError(f"unknown dtype {dtype!r}; choose one of {', '.join(get_args(DType))}")
     return cast(DType, dtype)
 
 
 def numpy_dtype(dtype: DType) -> np.dtype[Any]:
-    """The numpy type that holds `dtype`; uint4 and uint1 are held as uint8, one element each."""
+    """Return the numpy type that holds `dtype`. uint8 holds uint4 and uint1, one element each."""
     if dtype == "string":
         raise ArgumentError("a string has no numpy dtype")
     return _NUMPY[check_dtype(dtype)]
 
 
 def dtype_bits(dtype: DType) -> int:
-    """Bits of one packed element."""
+    """Return the bits of one packed element."""
     return _BITS.get(dtype) or 8 * numpy_dtype(dtype).itemsize
 
 
@@ -82,7 +82,7 @@ class TensorType:
 
     @property
     def elements(self) -> int:
-        """The number of elements."""
+        """Return the number of elements."""
         count = 1
         for size in self.shape:
             count *= size
@@ -90,7 +90,7 @@ class TensorType:
 
     @property
     def bytes(self) -> int:
-        """Packed size: uint4 and uint1 are rounded up to whole bytes."""
+        """Return the packed size. uint4 and uint1 are rounded up to whole bytes."""
         return -(-self.elements * dtype_bits(self.dtype) // 8)
 
     def __str__(self) -> str:
@@ -103,7 +103,7 @@ Constant = NDArray[Any] | str
 def make_constant(
     value: object, dtype: DType | None = None, where: str = "const"
 ) -> tuple[TensorType, Constant]:
-    """The type and the stored value of a Python scalar, a string, an array or a sequence of numbers.
+    """Return the type and the stored value of a scalar, a string, an array or a sequence of numbers.
 
     Without a dtype, floats become fp16 and 64-bit integers int32; other types stay. Floats are rounded to
     nearest even. Raises ArgumentError for what cannot be held: NaN, infinities, overflow, a scalar that would
@@ -138,7 +138,7 @@ def _shown(value: object) -> str:
 
 
 def _offender(array: NDArray[Any], good: NDArray[np.bool_]) -> str:
-    """The first element that is not good, with its place."""
+    """Describe the first element that is not good, with its position."""
     at = np.unravel_index(int(np.argmin(good)), array.shape)
     return f"{array[at]}" + (f" at {[int(i) for i in at]}" if at else "")
 
@@ -173,7 +173,7 @@ def _narrow(array: NDArray[Any], dtype: DType, where: str) -> NDArray[Any]:
 
 
 def pack(array: NDArray[Any], dtype: DType) -> bytes:
-    """Row-major, little-endian bytes: uint4 two a byte, low nibble first; uint1 eight, low bit first."""
+    """Return row-major, little-endian bytes: two uint4 each, low nibble first; eight uint1, low bit first."""
     flat = np.ascontiguousarray(array, numpy_dtype(dtype)).reshape(-1)
     if dtype == "uint1":
         flat = np.packbits(flat, bitorder="little")
@@ -184,7 +184,7 @@ def pack(array: NDArray[Any], dtype: DType) -> bytes:
 
 
 def unpack(data: bytes, type: TensorType) -> NDArray[Any]:
-    """The array that `pack` wrote. Raises ArgumentError if the size is not the type's."""
+    """Return the array that `pack` wrote. Raises ArgumentError if the size is not the type's."""
     if len(data) != type.bytes:
         raise ArgumentError(f"{len(data)} bytes given for {type}, which takes {type.bytes}")
     flat = np.frombuffer(data, numpy_dtype(type.dtype))

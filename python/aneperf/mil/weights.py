@@ -1,4 +1,4 @@
-"""Weight files: a 64-byte file header, then chunks, each a 64-byte header followed by its payload.
+"""Write and read weight files: a 64-byte file header, then chunks of a 64-byte header and a payload.
 
 Layout: coremltools, mlmodel/src/MILBlob/Blob/StorageFormat.hpp and BlobDataType.hpp. All little-endian.
 """
@@ -38,7 +38,7 @@ _BY_NUMPY = {numpy_dtype(dtype): dtype for dtype in CODES if dtype_bits(dtype) >
 
 
 class BlobWriter:
-    """Collects arrays into one weight file."""
+    """A weight file under construction."""
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
@@ -46,7 +46,7 @@ class BlobWriter:
         self._count = 0
 
     def add(self, array: NDArray[Any], dtype: DType | None = None) -> int:
-        """Append a chunk and return the offset of its header, which is what BLOBFILE names.
+        """Append a chunk and return the offset of its header, which BLOBFILE names.
 
         Elements are stored as they are; uint4 and uint1 take an array of integers in range and must be named.
         """
@@ -73,19 +73,19 @@ class BlobWriter:
         return offset
 
     def bytes(self) -> bytes:
-        """The file as it stands."""
+        """Return the file with the chunks added so far."""
         return b"".join([_FILE_HEADER.pack(self._count, _VERSION), *self._parts])
 
 
 def write_blob(arrays: Iterable[NDArray[Any]]) -> tuple[bytes, list[int]]:
-    """A weight file of `arrays` and the offset of each chunk."""
+    """Return a weight file of `arrays` and the offset of each chunk."""
     writer = BlobWriter()
     offsets = [writer.add(array) for array in arrays]
     return writer.bytes(), offsets
 
 
 def read_blob(data: bytes, offset: int, type: TensorType) -> NDArray[Any]:
-    """The array in the chunk whose header is at `offset`. Raises ArgumentError unless it holds `type`."""
+    """Return the array of the chunk at `offset`. Raises ArgumentError unless it is a `type`."""
     if len(data) < _FILE_HEADER.size or _FILE_HEADER.unpack_from(data)[1] != _VERSION:
         raise ArgumentError("not a weight file of version 2")
     if not _FILE_HEADER.size <= offset <= len(data) - _CHUNK_HEADER.size:
@@ -105,14 +105,14 @@ def read_blob(data: bytes, offset: int, type: TensorType) -> NDArray[Any]:
 
 
 def goes_to_file(tensor: Tensor) -> bool:
-    """Whether a constant is stored in a weight file; short ones are legible in the text."""
+    """Return whether a constant is stored in a weight file; short ones stay legible in the text."""
     return tensor.dtype in CODES and tensor.type.elements > _INLINE_ELEMENTS
 
 
 def write_weights(
     statements: Iterable[Tensor | Operation], single_file: bool = False
 ) -> tuple[dict[str, bytes], dict[Tensor, BlobReference]]:
-    """Weight files by path, one for each stored constant or one for all, and where each constant lies."""
+    """Return weight files by path, one for each stored constant or one for all, and the place of each."""
     contents: dict[str, list[Tensor]] = {}
     stems: set[str] = set()
     for stem, tensor in _stored(statements):
@@ -134,7 +134,7 @@ def write_weights(
 
 
 def _stored(statements: Iterable[Tensor | Operation]) -> Iterator[tuple[str, Tensor]]:
-    """The constants that go to weight files, each with a name for its file."""
+    """Yield the constants that go to weight files, each with a name for its file."""
     for statement in statements:
         if isinstance(statement, Tensor):
             if goes_to_file(statement):

@@ -12,7 +12,7 @@
 
 namespace ane::mil {
 
-// Reads the weight files of every BLOBFILE in `program` and sets the constants' data to views of them.
+// Reads the weight files of every BLOBFILE in `module` and sets the constants' data to views of them.
 // Strict: header, dtype, size and bounds must agree with the declared type. Lenient: headers whose size and
 // offset are unset are taken as "payload follows the header", and each such reading adds a line to `notes`.
 // Throws CompileError with the place of the constant.

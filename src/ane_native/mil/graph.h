@@ -14,7 +14,7 @@
 
 namespace ane::mil {
 
-// Where a weight lies: BLOBFILE(path = string("..."), offset = uint64(n)), n being its chunk header.
+// The place of a weight: BLOBFILE(path = string("..."), offset = uint64(n)), where n is its chunk header.
 struct BlobReference {
     std::string path;
     uint64_t offset = 0;
@@ -34,7 +34,7 @@ struct Value {
     std::string name;  // empty for a literal written as an argument
     TensorType type;
     Location where;
-    std::shared_ptr<const Constant> constant;  // null for what is computed
+    std::shared_ptr<const Constant> constant;  // null for a computed value
 };
 
 struct Argument {
@@ -68,7 +68,7 @@ struct Module {
     std::vector<Function> functions;
 };
 
-// Text to graph: syntax, names and literals. Types are as declared, not yet checked. Throws CompileError.
+// Parses text: syntax, names and literals. Types are as declared, not yet checked. Throws CompileError.
 Module parse(std::string_view text);
 
 }  // namespace ane::mil

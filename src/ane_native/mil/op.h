@@ -23,7 +23,7 @@ constexpr DTypes dtypes(D... d) {
 
 enum class Role : uint8_t { tensor, constant, tuple };
 enum class Presence : uint8_t { required, optional };
-// The value of an absent argument; none if absence has a meaning of its own.
+// The value of an absent argument. std::monostate if there is none: absence has a meaning of its own.
 using Default = std::variant<std::monostate, bool, int64_t, float, std::string_view, std::vector<int64_t>>;
 
 struct Parameter {
@@ -31,16 +31,16 @@ struct Parameter {
     Role role;
     DTypes dtypes;
     Presence presence = Presence::required;  // in MIL text
-    Default otherwise = {};                  // of a required parameter: the value that a builder writes
+    Default otherwise = {};                  // for a required parameter, the value that a builder writes
 };
 
 struct OpSpec {
     std::string_view name;
     std::vector<Parameter> parameters;
-    // Result types of an operation whose arguments fit `parameters`.
+    // Returns the result types of an operation whose arguments fit `parameters`.
     std::vector<TensorType> (*infer)(const OpView&);
     int ios = 15;                    // the first opset that has it
-    std::optional<int> results = 1;  // none if the arguments decide
+    std::optional<int> results = 1;  // nullopt if the number depends on the arguments
 };
 
 // A family has the same name in the checker, the lowering, the builder, the reference and the tests.
@@ -56,12 +56,12 @@ std::span<const OpSpec> movement_ops();
 std::span<const OpSpec> window_ops();
 std::span<const OpSpec> storage_ops();
 
-// Null for an operation that the table does not have.
+// Returns null for an operation that the table does not have.
 const OpSpec* find_op(std::string_view name);
-// Null for a parameter that the operation does not have.
+// Returns null for a parameter that the operation does not have.
 const Parameter* find_parameter(const OpSpec& spec, std::string_view name);
-// The reason why the engine does not run an operation that MIL has and the table does not; empty for a name
-// that MIL does not have.
+// Returns the reason why the engine does not run an operation of MIL, or nothing for a name that MIL does not
+// have.
 std::string_view refusal(std::string_view name);
 
 // Arguments by name, with their constants decoded. An absent argument has the default of the table. Every
@@ -92,17 +92,17 @@ class OpView {
     bool boolean(std::string_view argument) const;
     std::vector<bool> booleans(std::string_view argument, size_t count) const;  // all false if absent
     std::string text(std::string_view argument) const;
-    // A scalar or tensor of fp16, fp32 or integers, as float.
+    // Converts a scalar or tensor of fp16, fp32 or integers to float.
     std::vector<float> numbers(std::string_view argument) const;
     float number(std::string_view argument) const;
-    // An axis counted from the end if negative, checked against `rank`.
+    // Checks an axis against `rank`. A negative one counts from the end.
     int64_t axis(std::string_view argument, int64_t rank) const;
-    // The same for a list: sorted, without repetitions.
+    // The same for a list, which is sorted. Repetitions are refused.
     std::vector<int64_t> axes(std::string_view argument, int64_t rank) const;
 
-    // InvalidMILProgram at the argument, or at the operation if it has no such argument.
+    // Throws InvalidMILProgram at the argument, or at the operation if it has no such argument.
     [[noreturn]] void fail(std::string_view argument, const std::string& what) const;
-    // CompilationFailure: well formed, but the engine does not run it.
+    // Throws CompilationFailure: the program is well formed, but the engine does not run it.
     [[noreturn]] void refuse(std::string_view argument, const std::string& what) const;
 
    private:

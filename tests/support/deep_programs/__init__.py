@@ -30,7 +30,7 @@ class DeepProgram(NamedTuple):
 
 @st.composite
 def deep_programs(draw: Draw, least: int = 20, most: int = 60) -> DeepProgram:
-    """Programs of `least` to `most` operations, beside those that prepare operands and cast back."""
+    """Draw programs of `least` to `most` operations, plus those that prepare operands and cast back."""
     maker = Maker(draw)
     for i in range(maker.integer(1, 3)):
         maker.input(f"x{i}", maker.choice(SHAPES), maker.choice(("fp16", "fp16", "fp32")))

@@ -1,4 +1,4 @@
-"""Functions along axes: reductions, softmax, normalisation."""
+"""Functions along axes: reductions, softmax, norms."""
 
 from __future__ import annotations
 
@@ -58,10 +58,10 @@ def _batch_norm(m: Maker, name: str) -> None:
     mean, variance, gamma, beta = (m.halves(x.shape[1:2]) for _ in range(4))
     variance = np.abs(variance) + np.float16(0.5)
     # A falling function of x is a rising one of -x.
-    turned = np.where(oracle.along(gamma, 1, x.rank) < 0, -1.0, 1.0)
-    ends = x.bounds.low * turned, x.bounds.high * turned
+    signs = np.where(oracle.along(gamma, 1, x.rank) < 0, -1.0, 1.0)
+    ends = x.bounds.low * signs, x.bounds.high * signs
     bounds = iv.rising(
-        lambda a: oracle.batch_norm(a * turned, mean, variance, gamma, beta, _EPSILON),
+        lambda a: oracle.batch_norm(a * signs, mean, variance, gamma, beta, _EPSILON),
         iv.Interval(np.minimum(*ends), np.maximum(*ends)),
     )
     m.add(mil.batch_norm(x.tensor, mean, variance, gamma, beta, _EPSILON), bounds)

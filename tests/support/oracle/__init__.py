@@ -1,5 +1,5 @@
 # ruff: noqa: F403
-"""Every operation in float64, and how near to it a result in fp16 must be.
+"""Compute every operation in float64, and bound the error of a result in fp16.
 
 Functions take arrays of any float dtype and compute in float64. Those whose fp32 arithmetic may err return an
 Expected, for `assert_within`. The others return the exact value, or one that rounds to the same fp16: it is

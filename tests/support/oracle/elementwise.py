@@ -214,6 +214,6 @@ def rsqrt(x: NDArray, epsilon: float = 0.0) -> Expected:
 @np.errstate(all="ignore")
 def pow(x: NDArray, y: NDArray) -> Expected:
     x, y = np.broadcast_arrays(*doubles(x, y))
-    # Of one exponent of 1/2 for all elements numpy would make a square root, for which -inf is undefined.
+    # For one exponent of 1/2 numpy takes the square root, which is undefined for -inf.
     value = np.power(x, y.copy())
     return Expected(value, POWER * np.abs(value))

@@ -1,4 +1,4 @@
-"""Functions along axes: reductions, softmax, normalisation."""
+"""Functions along axes: reductions, softmax, norms."""
 
 import math
 from collections.abc import Sequence

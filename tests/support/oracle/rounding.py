@@ -57,7 +57,7 @@ def assert_same(got: Halves, expected: Halves) -> None:
 def assert_within(
     got: Halves, expected: Expected, *, overflow: float = OVERFLOW, has_nan: bool = False
 ) -> None:
-    """What one rounding to fp16 allows, to even or away.
+    """Check that a result is within one rounding to fp16, to even or away.
 
     Let t be the true value, f the fp32 result with |f - t| <= e, and g the fp16 nearest to f. Then g and f
     are at most half a spacing of fp16 at f apart; the spacing grows with |f|, which is at most |t| + e. So

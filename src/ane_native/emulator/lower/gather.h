@@ -2,7 +2,7 @@
 #pragma once
 
 #include "emulator/lowering.h"
-#include "mil/ops/rearrangement.h"
+#include "mil/ops/movement_shape.h"
 
 namespace ane::emulator {
 

@@ -9,7 +9,7 @@
 #include "emulator/lowering.h"
 #include "emulator/strided.h"
 #include "integer_product.h"
-#include "mil/ops/matrix_shape.h"
+#include "mil/ops/product_shape.h"
 #include "product_tiles.h"
 #include "rows.h"
 

@@ -3,7 +3,7 @@
 #include <numeric>
 #include <utility>
 
-#include "rearrangement.h"
+#include "movement_shape.h"
 #include "slice_shape.h"
 #include "table.h"
 

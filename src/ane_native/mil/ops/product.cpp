@@ -2,7 +2,7 @@
 // scaled_dot_product_attention.
 #include <algorithm>
 
-#include "matrix_shape.h"
+#include "product_shape.h"
 #include "table.h"
 #include "window_shape.h"
 

@@ -1,4 +1,4 @@
-// Operations along axes: reductions, softmax, normalisation.
+// Operations along axes: reductions, softmax, norms.
 #include <algorithm>
 
 #include "table.h"

@@ -1,7 +1,7 @@
-// Where resized and mapped images take their elements from.
+// The positions at which resized and mapped images sample their source.
 #pragma once
 
-#include "rearrangement.h"
+#include "movement_shape.h"
 
 namespace ane::mil {
 
@@ -18,7 +18,7 @@ struct BilinearSampling {
 };
 BilinearSampling bilinear_sampling(const OpView& op);
 
-// affine: `matrices` of them, one for each image or one for all.
+// affine: one matrix for each image, or one for all.
 struct AffineMap {
     int64_t batch, channels, height, width, out_height, out_width, matrices;
 };

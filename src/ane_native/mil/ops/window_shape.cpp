@@ -14,12 +14,13 @@ std::vector<int64_t> pair_of_positive(const OpView& op, std::string_view argumen
     return pair;
 }
 
-// Positions that a window of `reach` elements takes over `padded` ones; 0 if it does not fit.
+// Returns the number of positions of a window of `reach` elements over `padded` elements; 0 if it does not
+// fit.
 int64_t positions(int64_t padded, int64_t reach, int64_t stride) {
     return padded < reach ? 0 : (padded - reach) / stride + 1;
 }
 
-// [top, bottom, left, right] around the last two of x's four axes, as pad_type and pad ask.
+// Returns the padding [top, bottom, left, right] of the last two of x's four axes, by pad_type and pad.
 std::vector<int64_t> padding(const OpView& op, const Shape& x, const std::array<int64_t, 2>& reach,
                              const std::vector<int64_t>& strides) {
     std::vector<int64_t> pad = op.integers("pad");
@@ -42,8 +43,8 @@ std::vector<int64_t> padding(const OpView& op, const Shape& x, const std::array<
     return pad;
 }
 
-// Positions of a window of `kernel` elements if the last may reach past the padding, as long as it starts
-// before its end.
+// Returns the number of positions of a window of `kernel` elements if the last may reach past the padding, as
+// long as it starts before the padding ends.
 int64_t positions_rounded_up(int64_t padded, int64_t kernel, int64_t stride, int64_t pad_after) {
     if (padded < kernel) return 0;
     const int64_t count = (padded - kernel + stride - 1) / stride + 1;
@@ -98,7 +99,7 @@ ConvWindow conv_transpose_window(const OpView& op) {
     const std::array<int64_t, 2> reach = {(weight[2] - 1) * dilations[0] + 1,
                                           (weight[3] - 1) * dilations[1] + 1};
     const bool is_given = op.has("output_shape");
-    Shape result = {x[0], weight[1] * groups, x[2] * strides[0], x[3] * strides[1]};  // of "same"
+    Shape result = {x[0], weight[1] * groups, x[2] * strides[0], x[3] * strides[1]};  // for "same"
     if (is_given) {
         const Shape given = op.integers("output_shape");
         if (given.size() != 4 || given[0] != result[0] || given[1] != result[1])

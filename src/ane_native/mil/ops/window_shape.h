@@ -1,4 +1,4 @@
-// Windows over height and width, of convolutions and pools.
+// The windows of convolutions and pools over height and width.
 #pragma once
 
 #include "mil/op.h"
@@ -12,7 +12,7 @@ struct ConvWindow {
     int64_t stride_height, stride_width, dilation_height, dilation_width, pad_top, pad_left;
 };
 ConvWindow conv_window(const OpView& op);
-// conv_transpose: the convolution that takes a tensor like the result to one like x, with the same weight.
+// conv_transpose, described by the forward convolution it is the gradient of.
 ConvWindow conv_transpose_window(const OpView& op);
 
 // max_pool, avg_pool, l2_pool: x [..., height, width], `planes` of them.

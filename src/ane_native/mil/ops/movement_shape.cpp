@@ -1,4 +1,4 @@
-#include "rearrangement.h"
+#include "movement_shape.h"
 
 #include <algorithm>
 #include <array>
@@ -119,8 +119,8 @@ BlockShuffle block_shuffle(const OpView& op) {
                               to_string(x));
     const int64_t n = x[0], c = to_space ? x[1] / (b * b) : x[1], h = to_space ? x[2] : x[2] / b,
                   w = to_space ? x[3] : x[3] / b;
-    // A block's place is the slowest part of the channels for the _space_ operations, as in TensorFlow, and
-    // the fastest for the pixel_ ones, as in PyTorch.
+    // The position in a block is the slowest part of the channels for the _space_ operations, as in
+    // TensorFlow, and the fastest for the pixel_ operations, as in PyTorch.
     if (op.op() == "depth_to_space") return {{n, b, b, c, h, w}, {n, c, h * b, w * b}, {0, 3, 4, 1, 5, 2}};
     if (op.op() == "pixel_shuffle") return {{n, c, b, b, h, w}, {n, c, h * b, w * b}, {0, 1, 4, 2, 5, 3}};
     if (op.op() == "space_to_depth") return {{n, c, h, b, w, b}, {n, c * b * b, h, w}, {0, 3, 5, 1, 2, 4}};

@@ -5,7 +5,7 @@
 
 namespace ane::mil {
 
-// matmul: [batch..., rows, inner] x [batch..., inner, columns] once the operands are transposed as asked.
+// matmul: [batch..., rows, inner] x [batch..., inner, columns], after the transposes.
 struct MatmulExtents {
     Shape batch;
     int64_t rows, inner, columns;

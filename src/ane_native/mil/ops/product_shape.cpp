@@ -1,4 +1,4 @@
-#include "matrix_shape.h"
+#include "product_shape.h"
 
 namespace ane::mil {
 
@@ -23,7 +23,7 @@ MatmulExtents matmul_extents(const OpView& op) {
 }
 
 MatmulExtents einsum_extents(const OpView& op) {
-    // The letters by the order of their first appearance.
+    // Renames the letters in the order of their first appearance.
     std::string equation, letters;
     for (const char c : op.text("equation")) {
         const bool is_letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');

@@ -1,4 +1,4 @@
-// Operations whose result takes each element from one place of x, axis by axis.
+// The shapes of movement: where each element of a result comes from, axis by axis.
 #pragma once
 
 #include <vector>
@@ -7,7 +7,7 @@
 
 namespace ane::mil {
 
-// Where the elements of one axis of the result come from.
+// The source of the elements of one axis of the result.
 struct AxisSource {
     enum class Kind : uint8_t { shifted, repeated, reversed, reflected, clamped, scaled };
     Kind kind;
@@ -15,13 +15,13 @@ struct AxisSource {
     int64_t extent;      // of the result
     int64_t before = 0;  // elements of the result in front of x's first
 
-    // The index in x, or -1 where there is none.
+    // Returns the index in x, or -1 for an element that is not from x.
     int64_t at(int64_t index) const;
 };
 
-// x's axes as they are, for an operation to replace some.
+// Returns x's axes unchanged, for an operation to replace some.
 std::vector<AxisSource> identical(const Shape& shape);
-// Fails at x where it has no height and width.
+// Fails at x if it has no height and width.
 void need_spatial_axes(const OpView& op, const Shape& x);
 
 // reverse, tile, pad and crop: a source for each axis.
@@ -35,10 +35,10 @@ struct BlockShuffle {
 };
 BlockShuffle block_shuffle(const OpView& op);
 
-// space_to_batch and batch_to_space: x is padded, or the result cropped, as `axes` tell of height and width.
+// space_to_batch and batch_to_space: `axes` pad the height and width of x, or crop those of the result.
 struct BatchShuffle {
     std::vector<AxisSource> axes;
-    BlockShuffle shuffle;  // of x padded, or to the result before it is cropped
+    BlockShuffle shuffle;  // of padded x, or to the result before the crop
 };
 BatchShuffle batch_shuffle(const OpView& op);
 
