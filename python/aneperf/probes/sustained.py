@@ -60,11 +60,8 @@ def sustained(
     load = _Load(seconds, report, case.name, clock)
     try:
         with Loaded(device, case, clock) as loaded:
-            left_s = seconds if budget is None else min(seconds, budget - (clock() - start))
-            load.run(loaded, left_s)
-            measured = loaded.judge(analyze(load.durations))
-        rows = [case.row(measured), *load.rows(case, measured)]
-        notes = load.verdict() if measured.status == "ok" else []
+            load.run(loaded, seconds if budget is None else min(seconds, budget - (clock() - start)))
+            rows, notes = load.conclude(case, loaded)
     except REFUSALS as refusal:
         rows, notes = [case.row(refused(refusal))], []
     for place, row in enumerate(rows):
@@ -118,13 +115,15 @@ class _Load:
         """Return the duration of every call [n], in ns."""
         return np.concatenate(self._durations)
 
-    def rows(self, case: Case, whole: Measured) -> list[Row]:
-        """Return a row for each interval in which a call ended; in error if the whole is."""
+    def conclude(self, case: Case, loaded: Loaded) -> tuple[list[Row], list[str]]:
+        """Return the row of all calls, one for each interval in which a call ended, and notes."""
+        whole = loaded.judge(analyze(self.durations))
         places = self._places()
-        return [
+        rows = [
             self._row(case, place, self.durations[places == place], whole)
             for place in sorted(set(places.tolist()))
         ]
+        return [case.row(whole), *rows], self.verdict() if whole.status == "ok" else []
 
     def _row(self, case: Case, place: int, durations: NDArray[np.int64], whole: Measured) -> Row:
         times = summarize(durations * 1e-6)
