@@ -14,8 +14,6 @@ constexpr int64_t tiles_per_task = 128;  // at most: memory is fetched ahead onl
 constexpr int64_t tasks_per_worker = 4;  // at least, for threads of unequal speed to end together
 constexpr size_t most_operands = 3;
 
-int64_t aligned(int64_t bytes) { return ceil_divide(bytes, 64) * 64; }
-
 // Calls visit(an unsigned integer of so many bytes).
 template <typename Visit>
 void with_element(int64_t bytes, const Visit& visit) {

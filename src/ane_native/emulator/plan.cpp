@@ -10,10 +10,6 @@ namespace ane::emulator {
 
 namespace {
 
-constexpr int64_t alignment = 64;
-
-int64_t aligned(int64_t bytes) { return (bytes + alignment - 1) / alignment * alignment; }
-
 // Free stretches of the arena by offset; best fit, and the arena grows where none is large enough.
 class Arena {
    public:
@@ -61,7 +57,7 @@ class Arena {
 // The system gives large memory as zeros, page by page as it is touched, which calloc relies on.
 AlignedBytes::AlignedBytes(int64_t bytes) : size_(bytes) {
     const bool is_large = bytes >= 2 * large_page;
-    const int64_t boundary = is_large ? large_page : alignment;
+    const int64_t boundary = is_large ? large_page : cache_line;
     memory_.reset(std::calloc(static_cast<size_t>(bytes + boundary), 1));
     if (!memory_) throw std::bad_alloc();
     const auto address = reinterpret_cast<uintptr_t>(memory_.get());

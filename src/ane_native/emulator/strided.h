@@ -14,6 +14,9 @@ namespace ane::emulator {
 
 inline int64_t ceil_divide(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
+constexpr int64_t cache_line = 64;
+inline int64_t aligned(int64_t bytes) { return ceil_divide(bytes, cache_line) * cache_line; }
+
 // Loops over a shape with `Operands` tensors walked at once, strides in elements. Axes that follow one
 // another in every operand are merged, so the innermost loop is as long as it can be.
 template <size_t Operands>

@@ -10,12 +10,6 @@ constexpr size_t sixteen = 16;
 constexpr size_t line = 64;  // of the cache
 using Sixteen [[gnu::vector_size(sixteen)]] = uint8_t;
 
-#if defined(__AVX512VNNI__)
-constexpr bool has_vnni = true;
-#else
-constexpr bool has_vnni = false;
-#endif
-
 // The sums that stay in registers, beside a row of the panel, its two halves where those are needed, and four
 // elements of the left operand.
 constexpr size_t strip = lanes < sixteen ? sixteen : 2 * lanes;

@@ -9,15 +9,11 @@ namespace ane::emulator {
 namespace {
 
 constexpr int64_t line = 64;  // bytes: rows of the weight begin on one
-constexpr int64_t tallest_tile = 256;
 constexpr int64_t most_block_rows = 16;
 constexpr int64_t shortest_tile = 24;  // below, a worker packs a panel for too few rows
-constexpr int64_t narrowest_tile = 32;
-constexpr int64_t panel_budget = 1 << 19;  // bytes: a panel stays in the second-level cache
-constexpr int64_t enough_tasks = 32;       // for a few threads of unequal speed to end together
-constexpr double least_task = 1 << 20;     // multiplications that are worth handing to another thread
-
-size_t size(int64_t n) { return static_cast<size_t>(n); }
+constexpr int64_t narrowest_integer_tile = 32;
+constexpr int64_t integer_panel_budget = 1 << 19;  // bytes: a panel stays in the second-level cache
+constexpr double least_integer_task = 1 << 20;     // multiplications that are worth handing to another thread
 
 int64_t in_lines(int64_t bytes) { return ceil_divide(bytes, line) * line; }
 
@@ -101,12 +97,12 @@ class IntegerTiles {
         block_rows_ = static_cast<int64_t>(l.kernels().integers->rows);
         rows_ = std::min(p_.rows, tallest_tile);
         columns_ = std::min(padded(p_.columns), widest_tile);
-        while (depth_ * columns_ > panel_budget && columns_ > narrowest_tile) columns_ = padded(columns_ / 2);
+        while (depth_ * columns_ > integer_panel_budget && columns_ > narrowest_integer_tile) columns_ = padded(columns_ / 2);
         const double work = static_cast<double>(p_.batches) * static_cast<double>(p_.rows) *
                             static_cast<double>(p_.inner) * static_cast<double>(p_.columns);
-        const auto wanted = static_cast<int64_t>(std::clamp<double>(work / least_task, 1, enough_tasks));
+        const auto wanted = static_cast<int64_t>(std::clamp<double>(work / least_integer_task, 1, enough_tasks));
         while (count() < wanted && rows_ > 2 * shortest_tile) rows_ = ceil_divide(rows_, 2);
-        while (count() < wanted && columns_ > narrowest_tile) columns_ = padded(columns_ / 2);
+        while (count() < wanted && columns_ > narrowest_integer_tile) columns_ = padded(columns_ / 2);
         while (count() < wanted && rows_ > shortest_tile) rows_ = ceil_divide(rows_, 2);
         rows_ = ceil_divide(rows_, block_rows_) * block_rows_;
         panel_bytes_ = is_column_ ? depth_ : depth_ * columns_;

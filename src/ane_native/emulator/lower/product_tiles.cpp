@@ -6,16 +6,12 @@ namespace ane::emulator {
 
 namespace {
 
-constexpr int64_t tallest_tile = 256;
 constexpr int64_t narrowest_tile = 64;       // below, each element of x that becomes fp32 serves too few sums
 constexpr int64_t panel_budget = 1 << 17;    // floats: a tile's panel stays in the second-level cache
 constexpr int64_t operand_budget = 1 << 21;  // floats: a whole right operand stays in the last-level cache
 constexpr int64_t narrowest_direct_tile = 128;  // rows of y read in longer stretches
 constexpr int64_t most_direct_rows = 2;         // a panel would cost more than it gains
-constexpr int64_t enough_tasks = 32;            // for a few threads of unequal speed to end together
 constexpr double least_task = 1 << 17;          // multiplications that are worth handing to another thread
-
-size_t size(int64_t n) { return static_cast<size_t>(n); }
 
 // The tiles of one product. Sizes depend on the shapes alone.
 class Tiles {

@@ -12,7 +12,10 @@ namespace ane::emulator {
 // A sum of more terms is taken in stretches of this length, and those are added up: part of what a product's
 // bits are, as nothing else about tiles and threads is.
 constexpr int64_t block_depth = 512;
-constexpr int64_t widest_tile = 256;
+constexpr int64_t widest_tile = 256, tallest_tile = 256;
+constexpr int64_t enough_tasks = 32;  // for a few threads of unequal speed to end together
+
+inline size_t size(int64_t n) { return static_cast<size_t>(n); }
 
 inline int64_t padded(int64_t columns) { return ceil_divide(columns, 32) * 32; }
 

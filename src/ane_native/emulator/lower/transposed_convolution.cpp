@@ -48,7 +48,7 @@ std::vector<Phases> phases(int64_t extent, int64_t kernel, int64_t stride, int64
 }
 
 // The places of some remainders of rows and of columns.
-struct Part {
+struct PhaseBlock {
     Phases rows, columns;
 
     int64_t taps() const { return static_cast<int64_t>(rows.offsets.size() * columns.offsets.size()); }
@@ -57,7 +57,7 @@ struct Part {
 };
 
 // What one tap brings to `n` places from number `first` on: 0 where x ends.
-void gather(const mil::ConvWindow& w, const Part& part, const half* channel, int64_t tap, int64_t first,
+void gather(const mil::ConvWindow& w, const PhaseBlock& part, const half* channel, int64_t tap, int64_t first,
             int64_t n, half* line) {
     const auto across = static_cast<int64_t>(part.columns.offsets.size());
     const int64_t down = part.rows.offsets[tap / across], shift = part.columns.offsets[tap % across];
@@ -77,7 +77,7 @@ void gather(const mil::ConvWindow& w, const Part& part, const half* channel, int
     }
 }
 
-void pack(const Kernels& k, const mil::ConvWindow& w, const Part& part, const half* x, const Panel& panel,
+void pack(const Kernels& k, const mil::ConvWindow& w, const PhaseBlock& part, const half* x, const Panel& panel,
           float* to) {
     half line[widest_tile];
     for (int64_t i = 0; i < panel.rows; ++i) {
@@ -91,7 +91,7 @@ void pack(const Kernels& k, const mil::ConvWindow& w, const Part& part, const ha
 
 // The weight [x's channels, result's channels of a group, taps] as [result's channels, remainders, x's
 // channels of a group, the part's taps].
-Buffer weight_of(Lowering& l, const mil::ConvWindow& w, const Part& part, Buffer weight) {
+Buffer weight_of(Lowering& l, const mil::ConvWindow& w, const PhaseBlock& part, Buffer weight) {
     const int64_t inputs = w.out_channels / w.groups, outputs = w.in_channels / w.groups;
     const int64_t row = inputs * part.taps();
     const Buffer result =
@@ -113,7 +113,7 @@ Buffer weight_of(Lowering& l, const mil::ConvWindow& w, const Part& part, Buffer
     return result;
 }
 
-void add_part(Lowering& l, const mil::ConvWindow& w, const Part& part, Buffer x, Buffer weight, Buffer y) {
+void add_part(Lowering& l, const mil::ConvWindow& w, const PhaseBlock& part, Buffer x, Buffer weight, Buffer y) {
     const int64_t inputs = w.out_channels / w.groups, outputs = w.in_channels / w.groups;
     const int64_t inner = inputs * part.taps(), size = w.out_height * w.out_width;
     const int64_t rows = outputs * part.remainders();
@@ -128,7 +128,7 @@ void add_part(Lowering& l, const mil::ConvWindow& w, const Part& part, Buffer x,
 }
 
 // Puts the parts in their places, and zeros where no tap meets the result.
-void add_interleave(Lowering& l, const mil::ConvWindow& w, const std::vector<Part>& parts,
+void add_interleave(Lowering& l, const mil::ConvWindow& w, const std::vector<PhaseBlock>& parts,
                     const std::vector<Buffer>& from, Buffer y) {
     l.step(from, {y}, [=](const Execution& e) {
         e.threads.parallel_for(w.batch * w.in_channels, [&](int64_t plane, int) {
@@ -161,7 +161,7 @@ void lower_conv_transpose(Lowering& l, const mil::OpView& op, Results results) {
         op.refuse("weight", "'weight' must be a constant: use matmul for run-time weights");
     const Buffer x = l.buffer(op.value("x")), weight = l.buffer(op.value("weight")),
                  y = l.result(*results[0]);
-    std::vector<Part> parts;
+    std::vector<PhaseBlock> parts;
     for (const Phases& rows :
          phases(w.height, w.kernel_height, w.stride_height, w.dilation_height, w.pad_top))
         for (const Phases& columns :
@@ -169,7 +169,7 @@ void lower_conv_transpose(Lowering& l, const mil::OpView& op, Results results) {
             parts.push_back({rows, columns});
     if (w.stride_height == 1 && w.stride_width == 1) return add_part(l, w, parts.front(), x, weight, y);
     std::vector<Buffer> from;
-    for (const Part& part : parts) {
+    for (const PhaseBlock& part : parts) {
         from.push_back(l.scratch(w.batch * w.in_channels * part.remainders() * part.places() *
                                  static_cast<int64_t>(sizeof(half))));
         add_part(l, w, part, x, weight, from.back());

@@ -27,7 +27,7 @@ Span window_span(int64_t position, int64_t stride, int64_t kernel, int64_t pad, 
     return {std::max<int64_t>(0, start), std::min(extent, end), std::min(extent + pad_after, end) - start};
 }
 
-constexpr int64_t narrow = 8;  // elements that gain nothing from a kernel
+constexpr int64_t few_elements = 8;  // elements that gain nothing from a kernel
 
 // As the kernel does it.
 template <Pool pool>
@@ -40,7 +40,7 @@ float combine(float result, float x) {
 // results[i] <- results[i] joined by x[i]
 template <Pool pool>
 void join(const Kernels& k, float* results, const float* x, int64_t n) {
-    if (n < narrow)
+    if (n < few_elements)
         std::transform(results, results + n, x, results, combine<pool>);
     else
         k.binary(pool == Pool::maximum ? Binary::maximum : Binary::add, results, x, results,
@@ -68,7 +68,7 @@ void take(const float* from, int64_t stride, int64_t n, float* to) {
 // For each place in the window, the element there of every window: `taken` has room for those of a row.
 template <Pool pool>
 void pool_line(const Kernels& k, const mil::PoolWindow& w, const float* line, float* taken, float* results) {
-    if (w.out_width < narrow) return pool_narrow_line<pool>(w, line, results);
+    if (w.out_width < few_elements) return pool_narrow_line<pool>(w, line, results);
     for (int64_t place = 0; place < w.kernel_width; ++place) {
         const int64_t offset = place - w.pad_left;
         const int64_t begin = offset < 0 ? ceil_divide(-offset, w.stride_width) : 0;

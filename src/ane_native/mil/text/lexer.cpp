@@ -4,8 +4,6 @@ namespace ane::mil {
 
 namespace {
 
-using Kind = Token::Kind;
-
 constexpr size_t max_text = size_t{256} << 20;
 constexpr size_t max_identifier = 1024;
 constexpr size_t max_string = 64 << 10;
@@ -43,8 +41,8 @@ size_t utf8_length(std::string_view text) {
     return code < smallest[length] || code > 0x10ffff || surrogate ? 0 : length;
 }
 
-// Finds the number that begins `text` and its kind; Kind::end if none is well formed.
-Kind scan_number(std::string_view text, size_t& length) {
+// Finds the number that begins `text` and its kind; TokenKind::end if none is well formed.
+TokenKind scan_number(std::string_view text, size_t& length) {
     size_t at = text[0] == '-' ? 1 : 0;
     const auto ahead = [&] { return at < text.size() ? text[at] : '\0'; };
     const auto digits = [&](bool (*is)(char)) {
@@ -61,22 +59,23 @@ Kind scan_number(std::string_view text, size_t& length) {
     const bool hex = text.substr(at, 2) == "0x";
     if (hex) at += 2;
     const auto is = hex ? is_hex_digit : is_digit;
-    Kind kind = hex ? Kind::hex_word : Kind::integer;
+    TokenKind kind = hex ? TokenKind::hex_word : TokenKind::integer;
     bool well_formed = digits(is);
     if (ahead() == '.') {
         ++at;
         well_formed = well_formed && digits(is);
-        kind = Kind::decimal;
+        kind = TokenKind::decimal;
     }
     if (hex ? ahead() == 'p' : ahead() == 'e' || ahead() == 'E') {
         well_formed = well_formed && exponent();
-        kind = hex ? Kind::hex_float : Kind::decimal;
+        kind = hex ? TokenKind::hex_float : TokenKind::decimal;
     }
     // A hexadecimal float needs its exponent, and a bit pattern has no sign.
-    if (hex && (kind == Kind::decimal || (kind == Kind::hex_word && text[0] == '-'))) well_formed = false;
+    if (hex && (kind == TokenKind::decimal || (kind == TokenKind::hex_word && text[0] == '-')))
+        well_formed = false;
     if (is_word(ahead()) || ahead() == '.') well_formed = false;
     length = at;
-    return well_formed ? kind : Kind::end;
+    return well_formed ? kind : TokenKind::end;
 }
 
 }  // namespace
@@ -84,7 +83,7 @@ Kind scan_number(std::string_view text, size_t& length) {
 void refuse(Location where, const std::string& what) { throw CompileError("InvalidMILProgram", what, where); }
 
 void refuse_token(const Token& found, const std::string& expected) {
-    if (found.kind == Kind::end) refuse(found.where, "unexpected end of text: expected " + expected);
+    if (found.kind == TokenKind::end) refuse(found.where, "unexpected end of text: expected " + expected);
     refuse(found.where, "expected " + expected + ", found " + quote(found.text));
 }
 
@@ -141,24 +140,24 @@ void Lexer::expect(std::string_view text, const char* purpose, std::string_view 
 }
 
 Token Lexer::identifier(const char* what) {
-    if (token_.kind != Kind::identifier) refuse_token(token_, what);
+    if (token_.kind != TokenKind::identifier) refuse_token(token_, what);
     return take();
 }
 
 Token Lexer::read() {
     skip_space();
-    if (remaining() == 0) return advance(Kind::end, 0);
+    if (remaining() == 0) return advance(TokenKind::end, 0);
     const char c = ahead(0);
     if (is_letter(c)) return identifier();
     if (is_digit(c) || (c == '-' && is_digit(ahead(1)))) return number();
     if (c == '"') return string();
-    if (c == '-' && ahead(1) == '>') return advance(Kind::punctuation, 2);
+    if (c == '-' && ahead(1) == '>') return advance(TokenKind::punctuation, 2);
     if (c != '\0' && std::string_view("()[]{}<>,;=").find(c) != std::string_view::npos)
-        return advance(Kind::punctuation, 1);
+        return advance(TokenKind::punctuation, 1);
     refuse_character();
 }
 
-Token Lexer::advance(Kind kind, size_t length) {
+Token Lexer::advance(TokenKind kind, size_t length) {
     const Token token{kind, text_.substr(at_, length), here()};
     at_ += length;
     return token;
@@ -181,13 +180,13 @@ Token Lexer::identifier() {
     while (is_word(ahead(length))) ++length;
     if (length > max_identifier)
         refuse(here(), "a name of " + std::to_string(length) + " characters; at most 1024");
-    return advance(Kind::identifier, length);
+    return advance(TokenKind::identifier, length);
 }
 
 Token Lexer::number() {
     size_t length = 0;
-    const Kind kind = scan_number(text_.substr(at_), length);
-    if (kind != Kind::end) return advance(kind, length);
+    const TokenKind kind = scan_number(text_.substr(at_), length);
+    if (kind != TokenKind::end) return advance(kind, length);
     while (is_word(ahead(length)) || ahead(length) == '.') ++length;
     refuse(here(), "malformed number " + quote(text_.substr(at_, length)) +
                        ": write 1, -1.5, 1e-5, a hexadecimal float 0x1.8p-3, or an fp16 bit pattern 0x3c00");
@@ -216,7 +215,7 @@ Token Lexer::string() {
         }
     }
     ++at_;
-    return {Kind::string, text_.substr(start, at_ - start), where};
+    return {TokenKind::string, text_.substr(start, at_ - start), where};
 }
 
 void Lexer::refuse_character() const {

@@ -10,10 +10,19 @@
 
 namespace ane::mil {
 
-struct Token {
-    enum class Kind : uint8_t { identifier, string, integer, hex_word, decimal, hex_float, punctuation, end };
+enum class TokenKind : uint8_t {
+    identifier,
+    string,
+    integer,
+    hex_word,
+    decimal,
+    hex_float,
+    punctuation,
+    end
+};
 
-    Kind kind = Kind::end;
+struct Token {
+    TokenKind kind = TokenKind::end;
     std::string_view text;  // as written, a string with its quotes: so the text alone tells "func" from func
     Location where;
 };
@@ -55,7 +64,7 @@ class Lexer {
     [[noreturn]] void refuse_character() const;
     char ahead(size_t distance) const { return remaining() > distance ? text_[at_ + distance] : '\0'; }
     Location here() const { return {line_, static_cast<int>(at_ - line_start_) + 1}; }
-    Token advance(Token::Kind kind, size_t length);
+    Token advance(TokenKind kind, size_t length);
 
     std::string_view text_;
     size_t at_ = 0;

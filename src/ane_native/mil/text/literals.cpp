@@ -9,9 +9,7 @@ namespace ane::mil {
 
 namespace {
 
-using Kind = Token::Kind;
-
-constexpr size_t max_rank = 7;  // of a lookup table; what is computed has 5 at most
+constexpr size_t max_literal_rank = 7;  // of a lookup table; what is computed has 5 at most
 constexpr uint64_t max_dim = (uint64_t{1} << 31) - 1;
 constexpr int64_t max_tensor_bytes = int64_t{1} << 40;
 
@@ -25,7 +23,7 @@ DType element_type(const Token& name) {
 
 int64_t read_dim(Lexer& text) {
     const Token token = text.take();
-    if (token.kind != Kind::integer) refuse_token(token, "a dimension, an integer from 1");
+    if (token.kind != TokenKind::integer) refuse_token(token, "a dimension, an integer from 1");
     const uint64_t dim = token.text[0] == '-' ? 0 : element_bits(token, DType::uint64);
     if (dim < 1 || dim > max_dim)
         refuse(token.where, "dimension " + quote(token.text) + " is not in 1 to " + std::to_string(max_dim));
@@ -42,7 +40,7 @@ TensorType read_type(Lexer& text, const Token& head) {
     text.expect("[", "to open the shape");
     if (!text.at("]")) {
         do {
-            if (type.shape.size() == max_rank) refuse(text.peek().where, "a rank above 7");
+            if (type.shape.size() == max_literal_rank) refuse(text.peek().where, "a rank above 7");
             type.shape.push_back(read_dim(text));
         } while (text.accept(","));
     }
@@ -87,7 +85,7 @@ BlobReference read_blob_reference(Lexer& text) {
     text.expect("path", "as the first part of a BLOBFILE");
     text.expect("=", "after 'path'");
     const Token path = read_part(text, "the path of a BLOBFILE", DType::string);
-    if (path.kind != Kind::string) refuse_token(path, "a path in double quotes");
+    if (path.kind != TokenKind::string) refuse_token(path, "a path in double quotes");
     text.expect(",", "after the path of a BLOBFILE");
     text.expect("offset", "as the second part of a BLOBFILE");
     text.expect("=", "after 'offset'");
@@ -104,7 +102,7 @@ std::shared_ptr<const Constant> read_value(Lexer& text, const TensorType& type) 
         constant.blob = read_blob_reference(text);
     } else if (type.dtype == DType::string) {
         const Token string = text.take();
-        if (string.kind != Kind::string) refuse_token(string, "a string in double quotes");
+        if (string.kind != TokenKind::string) refuse_token(string, "a string in double quotes");
         constant.text = unescape(string);
     } else {
         // An element takes two characters or more: a declared size asks for no memory that the text cannot
@@ -122,7 +120,7 @@ std::shared_ptr<const Constant> read_value(Lexer& text, const TensorType& type) 
 TensorType read_type(Lexer& text) { return read_type(text, text.identifier("a type")); }
 
 Literal read_literal(Lexer& text) {
-    if (text.peek().kind != Kind::identifier) refuse_bare_literal(text.peek());
+    if (text.peek().kind != TokenKind::identifier) refuse_bare_literal(text.peek());
     const Token head = text.take();
     if (at_literal(text)) return read_literal(text, head);
     if (is_truth(head)) refuse_bare_literal(head);
@@ -141,14 +139,14 @@ void refuse_bare_literal(const Token& found) {
     const std::string text(found.text.substr(0, 40));
     std::string typed;
     switch (found.kind) {
-        case Kind::integer: typed = "int32(" + text + ")"; break;
-        case Kind::decimal:
-        case Kind::hex_float:
-        case Kind::hex_word: typed = "fp16(" + text + ")"; break;
-        case Kind::string: typed = "string(\"...\")"; break;
-        case Kind::identifier: typed = "bool(" + text + ")"; break;
-        case Kind::punctuation:
-        case Kind::end:
+        case TokenKind::integer: typed = "int32(" + text + ")"; break;
+        case TokenKind::decimal:
+        case TokenKind::hex_float:
+        case TokenKind::hex_word: typed = "fp16(" + text + ")"; break;
+        case TokenKind::string: typed = "string(\"...\")"; break;
+        case TokenKind::identifier: typed = "bool(" + text + ")"; break;
+        case TokenKind::punctuation:
+        case TokenKind::end:
             if (found.text != "[") refuse_token(found, "a name or a typed literal");
             typed = "tensor<int32, [2]>([0, 1])";
     }

@@ -12,11 +12,9 @@ namespace ane::mil {
 
 namespace {
 
-using Kind = Token::Kind;
-
 bool is_number(const Token& token) {
-    return token.kind == Kind::integer || token.kind == Kind::hex_word || token.kind == Kind::decimal ||
-           token.kind == Kind::hex_float;
+    return token.kind == TokenKind::integer || token.kind == TokenKind::hex_word ||
+           token.kind == TokenKind::decimal || token.kind == TokenKind::hex_float;
 }
 
 uint32_t hex_value(char c) { return c <= '9' ? c - '0' : (c | 0x20) - 'a' + 10; }
@@ -175,8 +173,8 @@ uint32_t float_bits(const Token& literal, const Format& format, DType dtype) {
     const bool negative = literal.text[0] == '-';
     const std::string_view text = literal.text.substr(negative ? 1 : 0);
     const std::optional<uint32_t> bits =
-        round_to(format, literal.kind == Kind::hex_float ? read_hex_float(text)
-                                                         : read_decimal(text, format.resolution()));
+        round_to(format, literal.kind == TokenKind::hex_float ? read_hex_float(text)
+                                                              : read_decimal(text, format.resolution()));
     if (!bits)
         refuse(literal.where, quote(literal.text) + " is outside " + std::string(dtype_name(dtype)) +
                                   ", whose largest value is " + format.largest);
@@ -202,7 +200,7 @@ uint64_t integer_bits(const Token& literal, DType dtype) {
     const uint64_t most_negative = is_signed ? largest + 1 : 0;  // as a magnitude
 
     const bool negative = literal.text[0] == '-';
-    const uint32_t base = literal.kind == Kind::hex_word ? 16 : 10;
+    const uint32_t base = literal.kind == TokenKind::hex_word ? 16 : 10;
     const uint64_t limit = negative ? most_negative : largest;
     uint64_t magnitude = 0;
     for (char c : literal.text.substr(base == 16 ? 2 : negative ? 1 : 0)) {
@@ -232,14 +230,16 @@ uint64_t element_bits(const Token& literal, DType dtype) {
     }
     if (!is_number(literal)) refuse_literal(literal, dtype);
     if (dtype == DType::fp16)
-        return literal.kind == Kind::hex_word ? fp16_word(literal) : float_bits(literal, binary16, dtype);
+        return literal.kind == TokenKind::hex_word ? fp16_word(literal)
+                                                   : float_bits(literal, binary16, dtype);
     if (dtype == DType::fp32) {
-        if (literal.kind == Kind::hex_word)
+        if (literal.kind == TokenKind::hex_word)
             refuse(literal.where, "bit patterns are for fp16 only: write " + quote(literal.text) +
                                       " as a decimal or as a hexadecimal float such as 0x1.8p-3");
         return float_bits(literal, binary32, dtype);
     }
-    if (literal.kind != Kind::integer && literal.kind != Kind::hex_word) refuse_literal(literal, dtype);
+    if (literal.kind != TokenKind::integer && literal.kind != TokenKind::hex_word)
+        refuse_literal(literal, dtype);
     return integer_bits(literal, dtype);
 }
 

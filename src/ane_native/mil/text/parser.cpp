@@ -79,7 +79,7 @@ Module Parser::program() {
                    "duplicate function " + quote(name.text) + ", first at " + at_line(first->second));
         program.functions.push_back(function(name));
     } while (!text_.accept("}"));
-    if (text_.peek().kind != Token::Kind::end)
+    if (text_.peek().kind != TokenKind::end)
         refuse_token(text_.peek(), "the end of the text after the program");
     return program;
 }
@@ -91,7 +91,7 @@ std::vector<std::pair<std::string, std::string>> Parser::build_info() {
             refuse(where, "buildInfo is a dict<string, string>");
     };
     const auto string = [&](const char* what) {
-        if (text_.peek().kind != Token::Kind::string) refuse_token(text_.peek(), what);
+        if (text_.peek().kind != TokenKind::string) refuse_token(text_.peek(), what);
         return text_.take();
     };
     text_.expect("buildInfo", "as the program's only attribute");
@@ -250,7 +250,7 @@ Argument Parser::argument(const Token& name) {
         text_.expect(")", "to close the tuple", name.text);
         return argument;
     }
-    if (text_.peek().kind != Token::Kind::identifier) refuse_bare_literal(text_.peek());
+    if (text_.peek().kind != TokenKind::identifier) refuse_bare_literal(text_.peek());
     const Token word = text_.take();
     if (at_literal(text_)) return literal_argument(name, read_literal(text_, word));
     if (is_truth(word) && !scope_.names.contains(word.text)) refuse_bare_literal(word);
