@@ -9,13 +9,13 @@
 #include <vector>
 
 #include "bindings.h"
+#include "cpu/product.h"
 #include "errors.h"
 #include "training/channels.h"
 #include "training/embedding.h"
 #include "training/loss.h"
 #include "training/norm.h"
 #include "training/optimizer.h"
-#include "training/product.h"
 #include "training/work_queue.h"
 
 namespace ane::python {
@@ -231,8 +231,9 @@ void multiply(const FloatArray& a_object, const FloatArray& b_object, const Floa
     const int64_t k = a.shape[transpose_a ? 0 : 1];
     const Floats b = input(b_object, "b", transpose_b ? Shape{n, k} : Shape{k, n});
     const py::gil_scoped_release release;
-    product(transpose_a ? cpu::Transpose::yes : cpu::Transpose::no,
-            transpose_b ? cpu::Transpose::yes : cpu::Transpose::no, m, n, k, a.data, b.data, nullptr, c.data);
+    cpu::product(transpose_a ? cpu::Transpose::yes : cpu::Transpose::no,
+                 transpose_b ? cpu::Transpose::yes : cpu::Transpose::no, m, n, k, a.data, b.data, nullptr,
+                 c.data);
 }
 
 // Gradients of weights, dw += dy x^T, one after the other on a thread of their own.
@@ -249,8 +250,8 @@ class GradientQueue {
         const float* base = base_object.is_none() ? nullptr : input(base_object, "base", dweight.shape).data;
         held_.push_back(py::make_tuple(dy_object, x_object, dweight_object, base_object));
         queue_->add(std::move(name), [this, dy, x, base, to = dweight.data] {
-            product(cpu::Transpose::no, cpu::Transpose::yes, dy.channels, x.channels, dy.positions,
-                    dy.floats(dy_), x.floats(x_), base, to);
+            cpu::product(cpu::Transpose::no, cpu::Transpose::yes, dy.channels, x.channels, dy.positions,
+                         dy.floats(dy_), x.floats(x_), base, to);
         });
     }
 

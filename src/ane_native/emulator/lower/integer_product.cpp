@@ -97,10 +97,12 @@ class IntegerTiles {
         block_rows_ = static_cast<int64_t>(l.kernels().integers->rows);
         rows_ = std::min(p_.rows, tallest_tile);
         columns_ = std::min(padded(p_.columns), widest_tile);
-        while (depth_ * columns_ > integer_panel_budget && columns_ > narrowest_integer_tile) columns_ = padded(columns_ / 2);
+        while (depth_ * columns_ > integer_panel_budget && columns_ > narrowest_integer_tile)
+            columns_ = padded(columns_ / 2);
         const double work = static_cast<double>(p_.batches) * static_cast<double>(p_.rows) *
                             static_cast<double>(p_.inner) * static_cast<double>(p_.columns);
-        const auto wanted = static_cast<int64_t>(std::clamp<double>(work / least_integer_task, 1, enough_tasks));
+        const auto wanted =
+            static_cast<int64_t>(std::clamp<double>(work / least_integer_task, 1, enough_tasks));
         while (count() < wanted && rows_ > 2 * shortest_tile) rows_ = ceil_divide(rows_, 2);
         while (count() < wanted && columns_ > narrowest_integer_tile) columns_ = padded(columns_ / 2);
         while (count() < wanted && rows_ > shortest_tile) rows_ = ceil_divide(rows_, 2);

@@ -77,8 +77,8 @@ void gather(const mil::ConvWindow& w, const PhaseBlock& part, const half* channe
     }
 }
 
-void pack(const Kernels& k, const mil::ConvWindow& w, const PhaseBlock& part, const half* x, const Panel& panel,
-          float* to) {
+void pack(const Kernels& k, const mil::ConvWindow& w, const PhaseBlock& part, const half* x,
+          const Panel& panel, float* to) {
     half line[widest_tile];
     for (int64_t i = 0; i < panel.rows; ++i) {
         const int64_t channel = (panel.row + i) / part.taps(), tap = (panel.row + i) % part.taps();
@@ -113,7 +113,8 @@ Buffer weight_of(Lowering& l, const mil::ConvWindow& w, const PhaseBlock& part, 
     return result;
 }
 
-void add_part(Lowering& l, const mil::ConvWindow& w, const PhaseBlock& part, Buffer x, Buffer weight, Buffer y) {
+void add_part(Lowering& l, const mil::ConvWindow& w, const PhaseBlock& part, Buffer x, Buffer weight,
+              Buffer y) {
     const int64_t inputs = w.out_channels / w.groups, outputs = w.in_channels / w.groups;
     const int64_t inner = inputs * part.taps(), size = w.out_height * w.out_width;
     const int64_t rows = outputs * part.remainders();
