@@ -25,9 +25,6 @@ void check_memory(int64_t bytes) {
 constexpr std::array families = {elementwise_lowerings, product_lowerings, reduction_lowerings,
                                  movement_lowerings,    window_lowerings,  storage_lowerings};
 
-constexpr std::array<std::string_view, 6> products = {
-    "conv", "conv_transpose", "einsum", "linear", "matmul", "scaled_dot_product_attention"};
-
 // For tests: without fusion every operation is a step that reads and writes memory.
 bool fusion_wanted() {
     const char* text = std::getenv("ANEPERF_FUSION");
@@ -71,15 +68,15 @@ Buffer Lowering::constant(const std::vector<float>& numbers) {
 }
 
 Buffer Lowering::result(const mil::Value& value) {
-    return exact_.packed[id(value)] = add_buffer(Storage::arena, value.type.bytes());
+    return packed_[id(value)] = add_buffer(Storage::arena, value.type.bytes());
 }
 
-void Lowering::alias(const mil::Value& to, const mil::Value& from) { exact_.packed[id(to)] = buffer(from); }
+void Lowering::alias(const mil::Value& to, const mil::Value& from) { packed_[id(to)] = buffer(from); }
 
 bool Lowering::is_constant(const mil::Value& value) {
     if (value.constant) return true;
-    const auto found = exact_.packed.find(id(value));
-    return found != exact_.packed.end() && plan_.buffers[found->second].storage == Storage::constant;
+    const auto found = packed_.find(id(value));
+    return found != packed_.end() && plan_.buffers[found->second].storage == Storage::constant;
 }
 
 Buffer Lowering::constant_buffer(const mil::Value& value) {
@@ -89,32 +86,39 @@ Buffer Lowering::constant_buffer(const mil::Value& value) {
     return b;
 }
 
-Buffer Lowering::exact(const mil::Value& value) {
-    const auto found = exact_.packed.find(id(value));
-    if (found != exact_.packed.end()) return found->second;
-    return exact_.packed[id(value)] = constant_buffer(value);
+Buffer Lowering::buffer(const mil::Value& value) {
+    const auto [found, is_new] = packed_.try_emplace(id(value));
+    if (is_new) found->second = constant_buffer(value);
+    return found->second;
 }
 
-Buffer Lowering::flushed(const mil::Value& value) {
-    if (value.type.dtype != DType::fp16) return exact(value);
-    const Buffer from = exact(value), to = scratch(value.type.bytes());
-    step(flush_subnormals(from, to, value.type.elements()));
+Buffer Lowering::to_floats(Buffer from, int64_t count) {
+    const Buffer to = scratch(count * static_cast<int64_t>(sizeof(float)));
+    step(halves_to_floats(from, to, count));
     return to;
 }
 
-Buffer Lowering::buffer(const mil::Value& value) {
-    const auto found = operands_->packed.find(id(value));
-    if (found != operands_->packed.end()) return found->second;
-    return operands_->packed[id(value)] = operands_ == &flushed_ ? flushed(value) : exact(value);
+Buffer Lowering::floats(const mil::Value& value) {
+    const auto [found, is_new] = floats_.try_emplace(id(value));
+    if (is_new) found->second = to_floats(buffer(value), value.type.elements());
+    return found->second;
 }
 
-Buffer Lowering::floats(const mil::Value& value) {
-    const auto found = operands_->floats.find(id(value));
-    if (found != operands_->floats.end()) return found->second;
-    const int64_t count = value.type.elements();
-    const Buffer from = buffer(value), to = scratch(count * static_cast<int64_t>(sizeof(float)));
-    step(halves_to_floats(from, to, count));
-    return operands_->floats[id(value)] = to;
+Buffer Lowering::product_operand(const mil::Value& value) {
+    if (!profile_.flushes_product_subnormals || value.type.dtype != DType::fp16) return buffer(value);
+    const auto [found, is_new] = flushed_.try_emplace(id(value));
+    if (is_new) {
+        found->second = scratch(value.type.bytes());
+        step(flush_subnormals(buffer(value), found->second, value.type.elements()));
+    }
+    return found->second;
+}
+
+Buffer Lowering::product_floats(const mil::Value& value) {
+    if (!profile_.flushes_product_subnormals) return floats(value);
+    const auto [found, is_new] = flushed_floats_.try_emplace(id(value));
+    if (is_new) found->second = to_floats(product_operand(value), value.type.elements());
+    return found->second;
 }
 
 void Lowering::note(std::string text) {
@@ -174,11 +178,7 @@ void Lowering::lower(const mil::Operation& operation) {
     for (const auto family : families)
         for (const LoweringEntry& entry : family()) {
             if (entry.op != operation.op) continue;
-            const bool flushes = profile_.flushes_product_subnormals &&
-                                 std::ranges::find(products, operation.op) != products.end();
-            operands_ = flushes ? &flushed_ : &exact_;
             entry.lower(*this, view, results);
-            operands_ = &exact_;
             return;
         }
     view.refuse("", "the emulator does not run this operation");
@@ -196,7 +196,7 @@ void Lowering::add_input(const Port& port) {
     plan_.inputs.push_back(surface);
     const bool is_exact = profile_.has_nan || !has_nan(value.type.dtype);
     if (fuses_ && is_exact && port_walk(port.layout).is_packed())
-        exact_.packed[id(value)] = surface;
+        packed_[id(value)] = surface;
     else
         step(load(surface, port.layout, result(value), profile_.has_nan));
 }

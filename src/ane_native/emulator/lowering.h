@@ -30,6 +30,9 @@ class Lowering {
     Buffer buffer(const mil::Value& value);
     // The same as fp32: converted once, now, if the value is constant, otherwise by a step.
     Buffer floats(const mil::Value& value);
+    // Both as convolutions and matrix products see them: on some engines subnormal numbers are zeros there.
+    Buffer product_operand(const mil::Value& value);
+    Buffer product_floats(const mil::Value& value);
     // Room for a result.
     Buffer result(const mil::Value& value);
     // `to` is another view of `from`: the same elements in the same order.
@@ -63,8 +66,7 @@ class Lowering {
     void add_input(const Port& port);
     void add_output(const Port& port);
     Buffer constant_buffer(const mil::Value& value);
-    Buffer exact(const mil::Value& value);
-    Buffer flushed(const mil::Value& value);
+    Buffer to_floats(Buffer from, int64_t count);
     void lower(const mil::Operation& operation);
     mil::ValueId id(const mil::Value& value) const;
     const mil::Value& port_value(const Port& port, std::span<const mil::ValueId> ids) const;
@@ -78,11 +80,8 @@ class Lowering {
     Plan plan_;
     std::vector<std::byte*> constants_;  // by buffer: what steps that run at compile time work on
     int64_t constant_bytes_ = 0;
-    // Where each value lies. Those of flushed_ have no subnormal numbers: what products see on some engines.
-    struct Operands {
-        std::unordered_map<mil::ValueId, Buffer> packed, floats;
-    } exact_, flushed_;
-    Operands* operands_ = &exact_;  // those of the operation being lowered
+    // Where each value lies, in each form that an operation has asked for.
+    std::unordered_map<mil::ValueId, Buffer> packed_, floats_, flushed_, flushed_floats_;
     std::vector<std::string> notes_;
 };
 

@@ -102,17 +102,17 @@ void lower_conv(Lowering& l, const mil::OpView& op, Results results) {
     if (const auto integers = integer_operands(l, op.value("x"), op.value("weight"), 0, taps)) {
         IntegerProduct product{w.batch * w.groups, rows, taps, positions, operands, taps, 1};
         if (!pointwise)
-            product.pack = [=, x = l.buffer(*integers->x),
+            product.pack = [=, x = l.product_operand(*integers->x),
                             zero = static_cast<uint8_t>(static_cast<int>(integers->x_affine.zero_point[0]))](
                                const Execution& e, const IntegerPanel& panel, uint8_t* to) {
                 pack_taps(e.kernels, w, e.at<uint8_t>(x), panel, zero, to);
             };
-        return add_integer_product(l, product, *integers, -1, *results[0]);
+        return add_integer_product(l, product, *integers, {}, *results[0]);
     }
-    const Buffer x = l.buffer(op.value("x")), weight = l.buffer(op.value("weight"));
+    const Buffer x = l.product_operand(op.value("x")), weight = l.product_operand(op.value("weight"));
     // A single position: the outputs, not the positions, fill the vectors.
     if (pointwise && positions == 1 && w.groups == 1 && l.is_constant(op.value("weight")))
-        return add_linear(l, x, w.batch, channels, rows, weight, -1, l.result(*results[0]));
+        return add_linear(l, x, w.batch, channels, rows, weight, {}, l.result(*results[0]));
     Product product{w.batch * w.groups,
                     rows,
                     taps,
@@ -126,7 +126,7 @@ void lower_conv(Lowering& l, const mil::OpView& op, Results results) {
         product.pack = [=](const Execution& e, const Panel& panel, float* to) {
             pack_taps(e.kernels, w, e.at<half>(x), panel, to);
         };
-    add_product(l, product, weight, x, -1, l.result(*results[0]));
+    add_product(l, product, weight, x, {}, l.result(*results[0]));
 }
 
 }  // namespace ane::emulator

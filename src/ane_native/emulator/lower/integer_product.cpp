@@ -83,8 +83,8 @@ PackedWeight packed(Lowering& l, const IntegerProduct& p, const IntegerOperands&
 // The tiles of one product. Unlike those of fp16 they do not divide the sums: a panel is as deep as they are.
 class IntegerTiles {
    public:
-    IntegerTiles(Lowering& l, const IntegerProduct& product, const IntegerOperands& o, Buffer bias,
-                 const mil::Value& z)
+    IntegerTiles(Lowering& l, const IntegerProduct& product, const IntegerOperands& o,
+                 std::optional<Buffer> bias, const mil::Value& z)
         : p_(product),
           weight_(packed(l, product, o)),
           bias_(bias),
@@ -118,7 +118,7 @@ class IntegerTiles {
 
     std::vector<Buffer> reads() const {
         std::vector<Buffer> buffers = {x_, weight_.bytes, weight_.start};
-        if (bias_ >= 0) buffers.push_back(bias_);
+        if (bias_) buffers.push_back(*bias_);
         return buffers;
     }
     std::vector<Buffer> writes() const { return {z_, scratch_}; }
@@ -209,8 +209,8 @@ class IntegerTiles {
                 subtract_zero_point(tile, first + i, sums(tile) + i * columns_);
                 e.kernels.scale_integers(sums(tile) + i * columns_, weight_.scales[size(first + i)], values,
                                          size(tile.columns));
-                if (bias_ >= 0)
-                    e.kernels.binary_scalar(Binary::add, values, e.at<float>(bias_)[first + i], values,
+                if (bias_)
+                    e.kernels.binary_scalar(Binary::add, values, e.at<float>(*bias_)[first + i], values,
                                             size(tile.columns));
                 if (p_.z_is_transposed)
                     e.kernels.to_half(values, halves + (row + i) * columns_, size(tile.columns), rounding_);
@@ -238,7 +238,7 @@ class IntegerTiles {
         for (int64_t i = 0; i < tile.rows; ++i) subtract_zero_point(tile, first + i, sums(tile) + i);
         e.kernels.scale_integers(sums(tile), 1, values, n);
         e.kernels.binary(Binary::mul, values, weight_.scales.data() + first, values, n);
-        if (bias_ >= 0) e.kernels.binary(Binary::add, values, e.at<float>(bias_) + first, values, n);
+        if (bias_) e.kernels.binary(Binary::add, values, e.at<float>(*bias_) + first, values, n);
         e.kernels.to_half(values, e.at<half>(z_) + tile.batch * p_.rows + tile.row, n, rounding_);
     }
 
@@ -254,7 +254,8 @@ class IntegerTiles {
 
     IntegerProduct p_;
     PackedWeight weight_;
-    Buffer bias_, x_;
+    std::optional<Buffer> bias_;
+    Buffer x_;
     uint8_t flip_;
     bool is_column_;  // one column, which needs no panel
     Rounding rounding_;
@@ -267,7 +268,7 @@ class IntegerTiles {
 }  // namespace
 
 void add_integer_product(Lowering& l, const IntegerProduct& product, const IntegerOperands& operands,
-                         Buffer bias, const mil::Value& z) {
+                         std::optional<Buffer> bias, const mil::Value& z) {
     const IntegerTiles tiles(l, product, operands, bias, z);
     l.step(tiles.reads(), tiles.writes(), [=](const Execution& e) { tiles.run(e); });
 }

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <functional>
+#include <optional>
 
 #include "quantization.h"
 
@@ -24,8 +25,8 @@ struct IntegerProduct {
     bool z_is_transposed = false;  // z is [batches, columns, rows]
     std::function<void(const Execution& e, const IntegerPanel& panel, uint8_t* to)> pack = {};
 };
-// `bias` is fp32 [rows], or -1 for none.
+// `bias` is fp32 [rows], or none.
 void add_integer_product(Lowering& l, const IntegerProduct& product, const IntegerOperands& operands,
-                         Buffer bias, const mil::Value& z);
+                         std::optional<Buffer> bias, const mil::Value& z);
 
 }  // namespace ane::emulator

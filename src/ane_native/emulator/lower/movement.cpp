@@ -174,10 +174,10 @@ void lower_topk(Lowering& l, const mil::OpView& op, Results results) {
     const uint32_t flip = op.boolean("ascending") ? 0 : 0xffffu;
     const bool is_narrow = results.size() == 2 && results[1]->type.dtype == DType::uint16;
     const Buffer x = l.buffer(value), y = l.result(*results[0]);
-    const Buffer indices = results.size() == 2 ? l.result(*results[1]) : -1;
+    const auto indices = results.size() == 2 ? std::optional(l.result(*results[1])) : std::nullopt;
     const Buffer scratch = l.scratch(l.workers() * length * static_cast<int64_t>(sizeof(uint64_t)));
     std::vector<Buffer> writes = {y, scratch};
-    if (indices >= 0) writes.push_back(indices);
+    if (indices) writes.push_back(*indices);
     l.step({x}, writes, [=](const Execution& e) {
         e.threads.parallel_for(rows, [&](int64_t row, int worker) {
             uint64_t* keys = e.at<uint64_t>(scratch) + worker * length;
@@ -190,11 +190,11 @@ void lower_topk(Lowering& l, const mil::OpView& op, Results results) {
             for (int64_t i = 0; i < count; ++i) {
                 const auto index = static_cast<uint32_t>(keys[i]);
                 e.at<half>(y)[to + i * inner] = from[index * inner];
-                if (indices < 0) continue;
+                if (!indices) continue;
                 if (is_narrow)
-                    e.at<uint16_t>(indices)[to + i * inner] = static_cast<uint16_t>(index);
+                    e.at<uint16_t>(*indices)[to + i * inner] = static_cast<uint16_t>(index);
                 else
-                    e.at<uint32_t>(indices)[to + i * inner] = index;
+                    e.at<uint32_t>(*indices)[to + i * inner] = index;
             }
         });
     });

@@ -53,7 +53,7 @@ bool lower_integer_matmul(Lowering& l, const mil::OpView& op, const mil::MatmulE
                                is_turned ? rows : 1};
         product.x_is_transposed = weight_is_x ? m.transpose_y : !m.transpose_x;
         product.z_is_transposed = !weight_is_x;
-        add_integer_product(l, product, *integers, -1, *results[0]);
+        add_integer_product(l, product, *integers, {}, *results[0]);
         return true;
     }
     return false;
@@ -64,7 +64,7 @@ void lower_matmul(Lowering& l, const mil::OpView& op, Results results) {
     const mil::MatmulExtents m = mil::matmul_extents(op);
     if (lower_integer_matmul(l, op, m, results)) return;
     const int64_t size_x = m.rows * m.inner, size_y = m.inner * m.columns;
-    Buffer a = l.buffer(x), b = l.buffer(y);
+    Buffer a = l.product_operand(x), b = l.product_operand(y);
     if (m.transpose_x) a = transposed(l, a, x.type.elements() / size_x, m.inner, m.rows);
     if (m.transpose_y) b = transposed(l, b, y.type.elements() / size_y, m.columns, m.inner);
     const Product product{TensorType{DType::fp16, m.batch}.elements(),
@@ -75,7 +75,7 @@ void lower_matmul(Lowering& l, const mil::OpView& op, Results results) {
                               return loops.offsets(batch);
                           },
                           {}};
-    add_product(l, product, a, b, -1, l.result(*results[0]));
+    add_product(l, product, a, b, {}, l.result(*results[0]));
 }
 
 // [..., rows, height, columns] as [..., height, rows, columns], or back.
@@ -90,10 +90,10 @@ std::vector<int64_t> exchange(size_t rank) {
 Buffer by_height(Lowering& l, const mil::Value& x, Shape& shape) {
     shape = x.type.shape;
     int64_t &rows = shape[shape.size() - 3], &height = shape[shape.size() - 2];
-    Buffer y = l.buffer(x);
+    Buffer y = l.product_operand(x);
     if (rows != 1 && height != 1) {
         y = l.scratch(x.type.bytes());
-        add_transpose(l, l.buffer(x), shape, exchange(shape.size()), y);
+        add_transpose(l, l.product_operand(x), shape, exchange(shape.size()), y);
     }
     std::swap(rows, height);
     return y;
@@ -114,9 +114,9 @@ void lower_einsum(Lowering& l, const mil::OpView& op, Results results) {
         [loops = batch_loops(m.batch, shape_x, shape_y)](int64_t batch) { return loops.offsets(batch); },
         {}};
     const Buffer z = l.result(*results[0]);
-    if (m.batch.back() == 1 || m.rows == 1) return add_product(l, product, a, b, -1, z);
+    if (m.batch.back() == 1 || m.rows == 1) return add_product(l, product, a, b, {}, z);
     const Buffer products = l.scratch(results[0]->type.bytes());
-    add_product(l, product, a, b, -1, products);
+    add_product(l, product, a, b, {}, products);
     add_transpose(l, products, shape_z, exchange(shape_z.size()), z);
 }
 
@@ -128,14 +128,15 @@ void lower_linear(Lowering& l, const mil::OpView& op, Results results) {
                       "'" + std::string(name) + "' must be a constant: use matmul for run-time weights");
     const int64_t inputs = x.type.shape.back(), outputs = weight.type.shape[0];
     const int64_t rows = x.type.elements() / inputs;
-    const Buffer bias = op.has("bias") ? l.floats(op.value("bias")) : -1;
+    const auto bias = op.has("bias") ? std::optional(l.product_floats(op.value("bias"))) : std::nullopt;
     if (const auto integers = integer_operands(l, x, weight, 0, inputs)) {
         IntegerProduct product{
             1, outputs, inputs, rows, [](int64_t) { return std::array<int64_t, 2>{}; }, inputs, 1};
         product.x_is_transposed = product.z_is_transposed = true;
         return add_integer_product(l, product, *integers, bias, *results[0]);
     }
-    add_linear(l, l.buffer(x), rows, inputs, outputs, l.buffer(weight), bias, l.result(*results[0]));
+    add_linear(l, l.product_operand(x), rows, inputs, outputs, l.product_operand(weight), bias,
+               l.result(*results[0]));
 }
 
 // softmax(query key^T / sqrt(features) + mask) value, in fp32 with one rounding at the end.
@@ -151,17 +152,17 @@ void lower_attention(Lowering& l, const mil::OpView& op, Results results) {
                ", as on the engine (measured on M4): add the mask to the scores of a decomposed attention "
                "instead");
 
-    const Buffer q = l.buffer(op.value("query")), v = l.buffer(op.value("value"));
-    const Buffer k = transposed(l, l.buffer(op.value("key")), batches, length, features);
+    const Buffer q = l.product_operand(op.value("query")), v = l.product_operand(op.value("value"));
+    const Buffer k = transposed(l, l.product_operand(op.value("key")), batches, length, features);
     std::vector<Buffer> reads = {q, k, v};
     Shape score_shape = query;
     score_shape.back() = length;
     std::vector<int64_t> mask_strides(score_shape.size(), 0);
-    Buffer mask = -1;
+    std::optional<Buffer> mask;
     if (masked) {
-        mask = l.floats(op.value("attn_mask"));
+        mask = l.product_floats(op.value("attn_mask"));
         mask_strides = broadcast_strides(op.type("attn_mask").shape, score_shape);
-        reads.push_back(mask);
+        reads.push_back(*mask);
     }
     // One score matrix row a position of this nest; the innermost axis stays apart.
     LoopNest<1> mask_rows({score_shape.begin(), score_shape.end() - 1},
@@ -194,7 +195,7 @@ void lower_attention(Lowering& l, const mil::OpView& op, Results results) {
                 float* row = scores + i * score_stride;
                 e.kernels.binary_scalar(Binary::mul, row, scale, row, static_cast<size_t>(length));
                 if (masked) {
-                    const float* added = e.at<float>(mask) + mask_rows.offsets(batch * rows + first + i)[0];
+                    const float* added = e.at<float>(*mask) + mask_rows.offsets(batch * rows + first + i)[0];
                     e.kernels.binary(Binary::add, row, {added, mask_step}, row, static_cast<size_t>(length));
                 }
                 softmax(e.kernels, row, static_cast<size_t>(length));

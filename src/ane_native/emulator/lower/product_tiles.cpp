@@ -63,8 +63,8 @@ class Tiles {
         return left_floats_ + panel_floats_ + (in_one_block() ? block_rows_ : rows_) * columns_;
     }
 
-    void run(const Execution& e, Buffer x, Buffer y, Buffer bias, Buffer z, Buffer scratch, Buffer operand,
-             Rounding rounding) const {
+    void run(const Execution& e, Buffer x, Buffer y, std::optional<Buffer> bias, Buffer z, Buffer scratch,
+             std::optional<Buffer> operand, Rounding rounding) const {
         std::array<Packed, ThreadPool::max_size> packed;
         std::fill_n(packed.begin(), e.threads.size(), Packed{-1, -1});
         e.threads.parallel_for(count(), [&](int64_t task, int worker) {
@@ -73,19 +73,19 @@ class Tiles {
             const Packed wanted{at_y, task / row_tiles() % column_tiles() * columns_};
             const bool has_panel = keeps_panel_ && packed[worker] == wanted;
             packed[worker] = wanted;
-            compute(
-                e,
-                {e.at<half>(x) + at_x, e.at<half>(y), at_y, task % row_tiles() * rows_, wanted.column,
-                 has_panel, e.at<float>(scratch) + worker * floats(),
-                 packs_first_ ? e.at<float>(operand) + batch * batch_floats() : nullptr,
-                 e.threads.size() * rows_},
-                [&](float* sums, int64_t row, int64_t n) {
-                    if (bias >= 0)
-                        e.kernels.binary(Binary::add, sums, e.at<float>(bias) + wanted.column, sums, size(n));
-                    e.kernels.to_half(sums,
-                                      e.at<half>(z) + (batch * p_.rows + row) * p_.columns + wanted.column,
-                                      size(n), rounding);
-                });
+            compute(e,
+                    {e.at<half>(x) + at_x, e.at<half>(y), at_y, task % row_tiles() * rows_, wanted.column,
+                     has_panel, e.at<float>(scratch) + worker * floats(),
+                     operand ? e.at<float>(*operand) + batch * batch_floats() : nullptr,
+                     e.threads.size() * rows_},
+                    [&](float* sums, int64_t row, int64_t n) {
+                        if (bias)
+                            e.kernels.binary(Binary::add, sums, e.at<float>(*bias) + wanted.column, sums,
+                                             size(n));
+                        e.kernels.to_half(
+                            sums, e.at<half>(z) + (batch * p_.rows + row) * p_.columns + wanted.column,
+                            size(n), rounding);
+                    });
         });
     }
 
@@ -173,23 +173,24 @@ class Tiles {
 
 }  // namespace
 
-void add_product(Lowering& l, const Product& product, Buffer x, Buffer y, Buffer bias, Buffer z) {
+void add_product(Lowering& l, const Product& product, Buffer x, Buffer y, std::optional<Buffer> bias,
+                 Buffer z) {
     const Tiles tiles(product, l.kernels());
     const Buffer scratch = l.scratch(l.workers() * tiles.floats() * static_cast<int64_t>(sizeof(float)));
-    Buffer operand = -1;
+    std::optional<Buffer> operand;
     if (tiles.packs_first()) {
         operand = l.scratch(tiles.operand_floats() * static_cast<int64_t>(sizeof(float)));
-        l.step({y}, {operand}, [=](const Execution& e) { tiles.pack_all(e, y, operand); });
+        l.step({y}, {*operand}, [=](const Execution& e) { tiles.pack_all(e, y, *operand); });
     }
-    std::vector<Buffer> reads = {x, tiles.packs_first() ? operand : y};  // y's memory is free once packed
-    if (bias >= 0) reads.push_back(bias);
+    std::vector<Buffer> reads = {x, operand.value_or(y)};  // y's memory is free once packed
+    if (bias) reads.push_back(*bias);
     l.step(reads, {z, scratch}, [=, rounding = l.profile().product](const Execution& e) {
         tiles.run(e, x, y, bias, z, scratch, operand, rounding);
     });
 }
 
 void add_linear(Lowering& l, Buffer x, int64_t rows, int64_t inputs, int64_t outputs, Buffer weight,
-                Buffer bias, Buffer z) {
+                std::optional<Buffer> bias, Buffer z) {
     const auto offsets = [](int64_t) { return std::array<int64_t, 2>{}; };
     add_product(l, {1, rows, inputs, outputs, offsets, {}}, x, transposed(l, weight, 1, outputs, inputs),
                 bias, z);

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <functional>
+#include <optional>
 #include <vector>
 
 #include "emulator/lowering.h"
@@ -31,12 +32,13 @@ struct Product {
     std::function<std::array<int64_t, 2>(int64_t batch)> offsets;  // of x and of y
     std::function<void(const Execution& e, const Panel& panel, float* to)> pack;
 };
-// `bias` is fp32 [columns], or -1 for none.
-void add_product(Lowering& l, const Product& product, Buffer x, Buffer y, Buffer bias, Buffer z);
+// `bias` is fp32 [columns], or none.
+void add_product(Lowering& l, const Product& product, Buffer x, Buffer y, std::optional<Buffer> bias,
+                 Buffer z);
 
 // z [rows, outputs] = x weight^T + bias, the weight being [outputs, inputs].
 void add_linear(Lowering& l, Buffer x, int64_t rows, int64_t inputs, int64_t outputs, Buffer weight,
-                Buffer bias, Buffer z);
+                std::optional<Buffer> bias, Buffer z);
 
 // z [rows, columns] = x y on the calling thread, with a panel's memory of `panel_floats(inner, columns)`.
 void multiply(const Kernels& k, const float* x, int64_t x_stride, int64_t rows, const half* y, int64_t inner,

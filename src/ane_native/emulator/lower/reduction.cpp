@@ -128,11 +128,11 @@ void lower_layer_norm(Lowering& l, const mil::OpView& op, Results results) {
     const RowOperand operand = rows_of(l, x, op.axes("axes", x.type.rank()));
     const auto n = static_cast<size_t>(operand.view.length);
     const float epsilon = op.number("epsilon");
-    const Buffer gamma = op.has("gamma") ? l.floats(op.value("gamma")) : -1;
-    const Buffer beta = op.has("beta") ? l.floats(op.value("beta")) : -1;
+    const auto gamma = op.has("gamma") ? std::optional(l.floats(op.value("gamma"))) : std::nullopt;
+    const auto beta = op.has("beta") ? std::optional(l.floats(op.value("beta"))) : std::nullopt;
     std::vector<Buffer> parameters;
-    for (const Buffer parameter : {gamma, beta})
-        if (parameter >= 0) parameters.push_back(parameter);
+    for (const auto& parameter : {gamma, beta})
+        if (parameter) parameters.push_back(*parameter);
 
     const bool permuted = !operand.permutation.empty();
     const Buffer y = l.result(*results[0]);
@@ -140,8 +140,8 @@ void lower_layer_norm(Lowering& l, const mil::OpView& op, Results results) {
     add_row_step(l, {.view = operand.view, .x = operand.buffer, .y = normalised, .parameters = parameters},
                  [=](const Execution& e, float* row, int64_t) {
                      normalise(e.kernels, row, n, epsilon);
-                     if (gamma >= 0) e.kernels.binary(Binary::mul, row, e.at<float>(gamma), row, n);
-                     if (beta >= 0) e.kernels.binary(Binary::add, row, e.at<float>(beta), row, n);
+                     if (gamma) e.kernels.binary(Binary::mul, row, e.at<float>(*gamma), row, n);
+                     if (beta) e.kernels.binary(Binary::add, row, e.at<float>(*beta), row, n);
                  });
     if (!permuted) return;
     Shape shape;

@@ -125,7 +125,7 @@ void add_part(Lowering& l, const mil::ConvWindow& w, const PhaseBlock& part, Buf
         pack(e.kernels, w, part, e.at<half>(x), panel, to);
     };
     add_product(l, {w.batch * w.groups, rows, inner, part.places(), offsets, pack_part},
-                weight_of(l, w, part, weight), x, -1, y);
+                weight_of(l, w, part, weight), x, {}, y);
 }
 
 // Puts the parts in their places, and zeros where no tap meets the result.
@@ -160,7 +160,7 @@ void lower_conv_transpose(Lowering& l, const mil::OpView& op, Results results) {
                                 std::to_string(l.profile().max_kernel_width));
     if (!l.is_constant(op.value("weight")))
         op.refuse("weight", "'weight' must be a constant: use matmul for run-time weights");
-    const Buffer x = l.buffer(op.value("x")), weight = l.buffer(op.value("weight")),
+    const Buffer x = l.product_operand(op.value("x")), weight = l.product_operand(op.value("weight")),
                  y = l.result(*results[0]);
     std::vector<PhaseBlock> parts;
     for (const Phases& rows :
