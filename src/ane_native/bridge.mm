@@ -202,7 +202,7 @@ class EngineProgram final : public Program {
         if (!loaded_) throw EvaluateError("the program is unloaded: compile it again");
     }
 
-    // What is left of a model that did not load again.
+    // The remains of a model that did not load again.
     void give_up() {
         loaded_ = false;
         in_pool(evaluate_failure, [&] { model_.reset(); });

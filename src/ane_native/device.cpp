@@ -19,8 +19,7 @@ std::string names_of(const std::vector<Port>& ports) {
     return result;
 }
 
-// A surface made for a tensor goes to ports whose rows lie the same way, whatever the axes above them are
-// called.
+// A surface made for a tensor fits ports whose rows have the same layout, whatever their outer axes are.
 void check_layout(const Port& port, const Surface& surface, const std::string& where) {
     if (!surface.layout()) return;
     const Layout &made_for = *surface.layout(), &needed = port.layout;

@@ -91,7 +91,7 @@ class Request {
     std::vector<int64_t> time(int64_t count);
 };
 
-// What a compiled program takes, as far as the device tells.
+// The memory and compile time of a program, as far as the device reports them.
 struct ProgramStats {
     std::optional<int64_t> weight_bytes;      // as the device keeps them
     std::optional<int64_t> activation_bytes;  // intermediate tensors and scratch memory, at their peak
@@ -100,7 +100,7 @@ struct ProgramStats {
     std::optional<int64_t> load_ns;
 };
 
-// What else a request may carry. Engines are known that heed neither.
+// Optional parts of a request. Known engines ignore both.
 struct BindOptions {
     std::shared_ptr<Surface> weights_buffer;  // other weights for this request
     int64_t procedure = 0;                    // which of the program's functions
@@ -119,7 +119,7 @@ class Program : public std::enable_shared_from_this<Program> {
     virtual ~Program() = default;
     const std::vector<Port>& inputs() const { return inputs_; }
     const std::vector<Port>& outputs() const { return outputs_; }
-    // What the compiler did that the caller should know: lenient reading, arguments that the chip ignores.
+    // Notes of the compiler for the caller: lenient reading, arguments that the chip ignores.
     const std::vector<std::string>& notes() const { return notes_; }
     virtual ProgramStats stats() const = 0;
     // Checks names and sizes: every port bound once, each surface at least as large as its port.

@@ -78,7 +78,7 @@ struct Framework {
 // Throws DeviceUnavailable, naming what the framework lacks.
 Framework load_framework();
 
-// Whether this process is a child that fork made of one in which load_framework succeeded. The framework's
+// True if this process was forked from one in which load_framework succeeded. The framework's
 // connections and threads stay with the parent, and what these held is held for ever here.
 bool is_forked();
 // Throws DeviceUnavailable in such a process.

@@ -1,4 +1,4 @@
-// What the emulator needs to know of the machine it runs on.
+// Facts about the machine: cores, memory, name.
 #pragma once
 
 #include <cstdint>

@@ -9,8 +9,8 @@ namespace ane::cpu {
 // 0, and one more in each child that fork makes.
 int32_t process_generation();
 
-// A child of fork takes over what a thread held that it does not have. That is sound where the next holder
-// begins anew, whatever state the last one left.
+// A child of fork takes over a lock whose holder does not exist in the child. That is sound if a new holder
+// does not rely on the state that the last one left.
 class ProcessLock {
    public:
     bool try_lock() {

@@ -1,3 +1,7 @@
+// Why a pool of its own: an evaluation consists of many short steps, so starting one must be cheap. Idle
+// workers spin for a moment before they sleep, one atomic increment publishes a job, and tasks are claimed
+// one at a time so that cores of unequal speed finish together. There are two jobs because a device's
+// evaluation and the host's gradients run at the same time.
 #include "thread_pool.h"
 
 #include <pthread.h>
@@ -65,12 +69,12 @@ ThreadPool& ThreadPool::shared() {
     return *pool;
 }
 
-// Where the system refuses a thread, the others do its tasks.
+// If the system refuses a thread, the others do its tasks.
 void ThreadPool::need_workers() {
     if (workers_of_ == process_generation()) return;
     const std::lock_guard lock(starting_);
     if (workers_of_ == process_generation()) return;
-    // What another thread had under way when the process was forked is the parent's.
+    // Jobs of other threads at the time of the fork belong to the parent.
     for (Job& job : jobs_) job.count = 0;
     const SignalsBlocked blocked;
     try {

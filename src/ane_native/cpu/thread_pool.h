@@ -39,7 +39,7 @@ class ThreadPool {
     static constexpr size_t cache_line = 128;  // of Apple's cores; elsewhere a pair
     using Function = void (*)(const void* context, int64_t index, int worker);
 
-    // What a job's tasks change lies on lines apart from what they read.
+    // The fields that tasks change lie on other cache lines than those they only read.
     struct Job {
         ProcessLock in_use;
         // The job's number in the upper half, the next index to hand out in the lower. A worker claims an

@@ -1,3 +1,7 @@
+// Why: a chain reads its inputs from memory once and writes only the results that other steps need. Between,
+// values live in tiles: as many elements as leave room for all tiles of a worker in the first-level cache.
+// Tiles are assigned like registers, so a long chain needs few. Tasks are long runs of tiles, because
+// hardware prefetching works along a run and starts anew with each task.
 #include "chain.h"
 
 #include <algorithm>
@@ -14,7 +18,7 @@ constexpr int64_t tiles_per_task = 128;  // at most: memory is fetched ahead onl
 constexpr int64_t tasks_per_worker = 4;  // at least, for threads of unequal speed to end together
 constexpr size_t most_operands = 3;
 
-// Calls visit(an unsigned integer of so many bytes).
+// Calls visit with an unsigned integer of that size.
 template <typename Visit>
 void with_element(int64_t bytes, const Visit& visit) {
     switch (bytes) {
@@ -90,7 +94,7 @@ void Chain::assign_tiles() {
         const bool is_in_memory = links_[i].is_kept && (work.result.walk.is_packed() || !work.compute);
         tiles.result = is_in_memory ? none : take();
         if (!is_in_memory) holds[work.result.buffer] = tiles.result;
-        // Of all that is held, only what this link reads or computes may be needed no more.
+        // Only tiles that this link reads or computes can become free here.
         const auto release = [&](Buffer buffer) {
             const auto held = holds.find(buffer);
             const auto use = last_use.find(buffer);

@@ -1,3 +1,8 @@
+// Why: an element-wise operation does little work for each byte that it moves, so run one by one such
+// operations wait for memory. Steps over the same elements are joined into one unit, whose intermediate
+// values stay in the first-level cache (chain.h). Steps keep their order where one reads another's result; a
+// unit's level ensures that joining creates no cycle. Nothing else is rescheduled, and every operation
+// rounds as it would alone, so a fused program has the bits of an unfused one.
 #include "fusion.h"
 
 #include <algorithm>
@@ -88,7 +93,7 @@ class Fusion {
         return producer_[buffer];
     }
 
-    // Whether the work takes a port's elements one by one, so that its unit loads them itself.
+    // True if the work takes a port's elements one by one: its unit then loads them itself.
     bool repeats_load(const Elementwise& work, Buffer buffer) const {
         const auto load = loads_.find(buffer);
         return load != loads_.end() && work.count == plan_.steps[load->second].elementwise->count &&

@@ -1,5 +1,5 @@
-// Joins the element-wise steps of a plan into chains. Each operation rounds as it would alone, so that no bit
-// of a result depends on it.
+// Joins the element-wise steps of a plan into chains. Every operation still rounds its own result, so fusion
+// changes no bit.
 #pragma once
 
 #include "plan.h"

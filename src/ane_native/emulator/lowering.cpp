@@ -204,7 +204,7 @@ void Lowering::add_input(const Port& port) {
 void Lowering::add_output(const Port& port) {
     const Buffer packed = buffer(port_value(port, function_.outputs));
     BufferPlan& computed = plan_.buffers[packed];
-    // What computes the value may write to the surface itself, unless another port has taken it.
+    // The step that computes the value can write to the surface itself, unless another port has taken it.
     if (fuses_ && computed.storage == Storage::arena && port_walk(port.layout).is_packed()) {
         computed.storage = Storage::surface;
         plan_.outputs.push_back(packed);

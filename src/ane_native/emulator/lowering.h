@@ -1,4 +1,9 @@
 // From a checked MIL function to a plan: each operation adds its steps.
+//
+// Why: everything that does not depend on inputs is decided here, once for each program: shapes, memory, the
+// profile's departures from plain fp16, and the values of constants. A step that reads only constants runs at
+// once, so decompressed and transposed weights are ready before the first evaluation. What remains is a list
+// of steps over numbered buffers, which evaluation runs without a branch on the program.
 #pragma once
 
 #include <span>
@@ -23,7 +28,7 @@ class Lowering {
     const ChipProfile& profile() const { return profile_; }
     const Kernels& kernels() const { return kernels_; }
     int workers() const { return threads_.size(); }
-    // Of all constants so far, the one included that there was no memory for.
+    // Bytes of all constants so far, including one whose allocation failed.
     int64_t constant_bytes() const { return constant_bytes_; }
 
     // The packed elements of a value, as its dtype stores them.
@@ -42,12 +47,12 @@ class Lowering {
     bool is_constant(const mil::Value& value);
 
     mil::OpView view(const mil::Operation& operation) const { return {function_, operation}; }
-    // Whether a step may compute what another one computes too, to spare it the way through memory.
+    // True if steps may recompute a value instead of reading it from memory.
     bool fuses() const { return fuses_; }
     // Null for a port or a constant.
     const mil::Operation* producer(const mil::Value& value) const { return producers_[id(value)]; }
 
-    // Adds a step, or runs it now if all it reads is constant.
+    // Adds a step, or runs it now if everything it reads is constant.
     void step(std::vector<Buffer> reads, std::vector<Buffer> writes,
               std::function<void(const Execution&)> run);
     void step(Elementwise work);

@@ -10,14 +10,14 @@ namespace ane::emulator {
 
 namespace {
 
-// Free stretches of the arena by offset; best fit, and the arena grows where none is large enough.
+// Free chunks of the arena by offset. Allocation is best fit, and the arena grows if no chunk is large
+// enough.
 class Arena {
    public:
     int64_t take(int64_t bytes) {
         auto best = free_.end();
-        for (auto stretch = free_.begin(); stretch != free_.end(); ++stretch)
-            if (stretch->second >= bytes && (best == free_.end() || stretch->second < best->second))
-                best = stretch;
+        for (auto chunk = free_.begin(); chunk != free_.end(); ++chunk)
+            if (chunk->second >= bytes && (best == free_.end() || chunk->second < best->second)) best = chunk;
         if (best == free_.end()) {
             const int64_t offset = size_;
             size_ += bytes;

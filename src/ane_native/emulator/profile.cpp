@@ -20,7 +20,7 @@ constexpr cpu::Rounding engine_reduction = {.ties_away = true, .nan_is_zero = tr
 
 constexpr float infinite = std::numeric_limits<float>::infinity();
 
-// The newest generation; the older ones are what they lack beside it. Where a fact was measured on some
+// The newest generation. The older ones are described by what they lack. Where a fact was measured on some
 // generations only, those in between follow the nearest one (README.md lists the facts).
 constexpr ChipProfile h17 = {.name = "h17",
                              .has_nan = false,

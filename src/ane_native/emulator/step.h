@@ -17,7 +17,7 @@ using namespace cpu;  // the layer under this one
 
 using Buffer = int32_t;  // index into Plan::buffers
 
-// What a step sees when it runs.
+// The state that a running step sees.
 struct Execution {
     std::byte* const* buffers;
     const Kernels& kernels;
@@ -29,7 +29,7 @@ struct Execution {
     }
 };
 
-// What element-wise work reads or writes: element i of the work is element i of the walk.
+// An operand or the result of element-wise work: element i of the work is element i of the walk.
 struct Operand {
     Buffer buffer;
     int64_t element_bytes;

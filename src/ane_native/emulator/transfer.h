@@ -13,11 +13,11 @@ constexpr int64_t tile = 4096;  // elements that a task works on at a time: they
 // The elements of a port in its surface, row by row.
 Walk port_walk(const Layout& layout);
 
-// Rows of a surface to packed elements. Without NaN, one that a port brings in acts as +infinity.
+// Copies rows of a surface to packed elements. On profiles without NaN, a NaN in the surface becomes
+// +infinity.
 Elementwise load(Buffer surface, const Layout& layout, Buffer packed, bool keeps_nan);
 Elementwise store(Buffer packed, const Layout& layout, Buffer surface);
-// A constant's elements to its memory, at once. Of what does not keep NaN, which is fp16, one acts as
-// +infinity.
+// Copies a constant's elements to its memory, now. In fp16 on the engine's profiles a NaN becomes +infinity.
 void load_constant(const Execution& e, std::span<const std::byte> from, std::byte* to, bool keeps_nan);
 
 bool has_nan(DType dtype);

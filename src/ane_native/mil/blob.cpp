@@ -100,7 +100,7 @@ class ChunkReader {
         : value_(value), blob_(*value.constant->blob), lenient_(lenient), file_(open(weights)) {}
 
     std::span<const std::byte> read();
-    // What was read leniently; empty if nothing was.
+    // Notes about what was read leniently.
     std::string note() const { return note_.empty() ? note_ : place() + note_; }
 
    private:

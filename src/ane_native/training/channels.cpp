@@ -15,13 +15,13 @@ namespace {
 
 using cpu::half;
 
-// Calls work(first, count) for stretches of channels that are worth a thread's while.
+// Calls work(first, count) for chunks of channels that are worth a thread's while.
 template <typename Work>
-void for_each_stretch(const Channels& channels, const Work& work) {
+void for_each_chunk(const Channels& channels, const Work& work) {
     const int64_t rows = std::max<int64_t>(1, 16384 / channels.positions());
-    const int64_t stretches = (channels.count() + rows - 1) / rows;
-    cpu::ThreadPool::shared().parallel_for(stretches, [&](int64_t stretch, int) {
-        work(stretch * rows, std::min(rows, channels.count() - stretch * rows));
+    const int64_t chunks = (channels.count() + rows - 1) / rows;
+    cpu::ThreadPool::shared().parallel_for(chunks, [&](int64_t chunk, int) {
+        work(chunk * rows, std::min(rows, channels.count() - chunk * rows));
     });
 }
 
@@ -42,7 +42,7 @@ Channels::Channels(Surface& surface, int64_t first, int64_t count, int64_t posit
 
 void write(const Channels& to, const float* x) {
     const Surface::Lock lock(to.surface(), Surface::Access::write);
-    for_each_stretch(to, [&](int64_t first, int64_t count) {
+    for_each_chunk(to, [&](int64_t first, int64_t count) {
         for (int64_t c = first; c < first + count; ++c)
             cpu::kernels().to_half(x + c * to.positions(),
                                    reinterpret_cast<half*>(lock.data() + to.offset() + c * to.pitch()),
@@ -52,7 +52,7 @@ void write(const Channels& to, const float* x) {
 
 void read(const Channels& from, float* y) {
     const Surface::Lock lock(from.surface(), Surface::Access::read);
-    for_each_stretch(from, [&](int64_t first, int64_t count) {
+    for_each_chunk(from, [&](int64_t first, int64_t count) {
         for (int64_t c = first; c < first + count; ++c)
             cpu::kernels().to_float(
                 reinterpret_cast<const half*>(lock.data() + from.offset() + c * from.pitch()),
@@ -63,7 +63,7 @@ void read(const Channels& from, float* y) {
 void read_and_add(const Channels& from, const float* x, float* y) {
     const Surface::Lock lock(from.surface(), Surface::Access::read);
     const auto n = static_cast<size_t>(from.positions());
-    for_each_stretch(from, [&](int64_t first, int64_t count) {
+    for_each_chunk(from, [&](int64_t first, int64_t count) {
         std::vector<float> row(n);
         for (int64_t c = first; c < first + count; ++c) {
             const auto* halves =
@@ -80,7 +80,7 @@ void copy(const Channels& from, const Channels& to) {
                            std::to_string(to.count()));
     const Surface::Lock source(from.surface(), Surface::Access::read);
     const Surface::Lock target(to.surface(), Surface::Access::write);
-    for_each_stretch(from, [&](int64_t first, int64_t count) {
+    for_each_chunk(from, [&](int64_t first, int64_t count) {
         if (from.pitch() == to.pitch()) {
             std::memmove(target.data() + to.offset() + first * to.pitch(),
                          source.data() + from.offset() + first * from.pitch(),

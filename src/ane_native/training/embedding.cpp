@@ -8,7 +8,7 @@ namespace ane::training {
 
 namespace {
 
-// Calls work(first, end) for stretches of channels as long as a cache line of the table, so that no two
+// Calls work(first, end) for chunks of channels as long as a cache line of the table, so that no two
 // threads write to a row's same line, however often a token occurs.
 template <typename Work>
 void for_each_line(int64_t dim, const Work& work) {

@@ -1,4 +1,4 @@
-// The optimiser's work on one array of parameters.
+// The optimizer's work on one array of parameters.
 #pragma once
 
 #include <cstdint>

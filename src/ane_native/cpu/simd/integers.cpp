@@ -34,7 +34,7 @@ inline Words add_products(Words sums, Words x, Words a) {
 #elif defined(__SSE2__)
 using Shorts [[gnu::vector_size(vector_bytes)]] = int16_t;
 
-// The sums of two neighbouring products.
+// The sums of two neighboring products.
 inline Words multiply_pairs(Words x, Shorts a) {
 #if defined(__AVX512F__)
     return __builtin_bit_cast(
@@ -142,8 +142,7 @@ inline void multiply_block(const int8_t* a, size_t a_stride, const uint8_t* b, s
     }
     for (size_t k = 0; k < depth; k += four, b += four * strip) {
         if constexpr (fetches) {
-            // What will be multiplied next, into the cache: the rows that follow. Behind the last there is
-            // nothing, which a prefetch does not mind.
+            // Fetches the rows that are multiplied next. A prefetch past the last row is harmless.
             if (k % line == 0) {
                 for (size_t i = 0; i < rows; ++i) __builtin_prefetch(a + (rows + i) * a_stride + k);
             }

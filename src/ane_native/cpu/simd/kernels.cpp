@@ -80,7 +80,7 @@ void unary_halves(Unary op, const half* x, Parameters p, half* y, size_t n, bool
     });
 }
 
-// What a loop loads of an operand: where one element stands for all, a vector of it again and again.
+// Loads vectors of an operand. If one element stands for all, every vector repeats it.
 template <class Vector, class T>
 class Operand {
    public:

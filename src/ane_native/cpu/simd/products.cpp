@@ -32,7 +32,7 @@ void pack(const half* b, size_t stride, size_t rows, size_t columns, float* pane
     }
 }
 
-// What one row of blocks shares.
+// The state that one row of blocks shares.
 struct BlockRow {
     const float* a;
     size_t a_stride, depth;

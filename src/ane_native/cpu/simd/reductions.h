@@ -34,15 +34,15 @@ inline float join(Floats x, Combine combine) {
         return join<width / 2>(joined, combine);
 }
 
-// Element i joins running result number i mod `strands`, and a fixed tree joins those. `elements(i, count)`
-// is a vector of elements i to i + count - 1, and `start` an element that changes nothing.
-template <size_t strands, class Elements, class Combine>
+// Element i joins running result number i mod `accumulators`, and a fixed tree joins those. `elements(i,
+// count)` is a vector of elements i to i + count - 1, and `start` an element that changes nothing.
+template <size_t accumulators, class Elements, class Combine>
 inline float fold(size_t n, float start, Elements elements, Combine combine) {
-    Floats running[strands / lanes];
+    Floats running[accumulators / lanes];
     for (Floats& r : running) r = splat(start);
     size_t i = 0;
-    for (; i + strands <= n; i += strands) {
-        for (size_t j = 0; j < strands / lanes; ++j) {
+    for (; i + accumulators <= n; i += accumulators) {
+        for (size_t j = 0; j < accumulators / lanes; ++j) {
             running[j] = combine(running[j], elements(i + j * lanes, lanes));
         }
     }
@@ -54,7 +54,7 @@ inline float fold(size_t n, float start, Elements elements, Combine combine) {
         store(last, elements(i, n - i), n - i);
         running[j] = combine(running[j], load<Floats>(last));
     }
-    for (size_t width = strands / lanes / 2; width > 0; width /= 2) {
+    for (size_t width = accumulators / lanes / 2; width > 0; width /= 2) {
         for (j = 0; j < width; ++j) running[j] = combine(running[j], running[j + width]);
     }
     return join<lanes / 2>(running[0], combine);
@@ -63,19 +63,19 @@ inline float fold(size_t n, float start, Elements elements, Combine combine) {
 constexpr auto sum = [](auto a, auto b) { return a + b; };
 
 // Sums round, so every level must add in the same order. An extreme is the same in any order.
-constexpr size_t sum_strands = 16;
-constexpr size_t extreme_strands = 4 * lanes;
+constexpr size_t sum_accumulators = 16;
+constexpr size_t extreme_accumulators = 4 * lanes;
 
 float reduce(Reduction op, const float* x, size_t n) {
     const auto elements = [=](size_t i, size_t count) { return load<Floats>(x + i, count); };
     const auto larger = [](auto a, auto b) { return maximum(a, b); };
     const auto smaller = [](auto a, auto b) { return minimum(a, b); };
     switch (op) {
-        case Reduction::sum: return fold<sum_strands>(n, 0.0f, elements, sum);
-        case Reduction::max: return fold<extreme_strands>(n, -infinity, elements, larger);
+        case Reduction::sum: return fold<sum_accumulators>(n, 0.0f, elements, sum);
+        case Reduction::max: return fold<extreme_accumulators>(n, -infinity, elements, larger);
         case Reduction::min: break;
     }
-    return fold<extreme_strands>(n, infinity, elements, smaller);
+    return fold<extreme_accumulators>(n, infinity, elements, smaller);
 }
 
 float sum_of_squares(const float* x, size_t n) {
@@ -83,10 +83,10 @@ float sum_of_squares(const float* x, size_t n) {
         const Floats v = load<Floats>(x + i, count);
         return v * v;
     };
-    return fold<sum_strands>(n, 0.0f, squares, sum);
+    return fold<sum_accumulators>(n, 0.0f, squares, sum);
 }
 
-// `vectors` neighbouring columns of vectors, the last of `count` elements; running results stay in registers.
+// `vectors` neighboring columns of vectors, the last of `count` elements; running results stay in registers.
 template <size_t vectors, class Prepare, class Combine>
 inline void fold_columns(const half* x, size_t stride, size_t rows, float* y, size_t count, Prepare prepare,
                          Combine combine) {
@@ -132,7 +132,7 @@ inline Floats load_floats(const half* x, size_t count) { return widen(load<Halve
 // A NaN may be missed here: the sum of exponentials is NaN all the same.
 template <class T>
 inline float largest_of(const T* x, size_t n) {
-    return fold<extreme_strands>(
+    return fold<extreme_accumulators>(
         n, -infinity, [=](size_t i, size_t count) { return load_floats(x + i, count); },
         [](auto a, auto b) { return b > a ? b : a; });
 }
@@ -145,7 +145,7 @@ inline float shifted_exponentials(const T* x, float maximum, float* y, size_t n)
         store(y + i, e, count);
         return e;
     };
-    return fold<sum_strands>(n, 0.0f, exponentials, sum);
+    return fold<sum_accumulators>(n, 0.0f, exponentials, sum);
 }
 
 Exponentials exponentials(const float* x, float* y, size_t n) {

@@ -23,7 +23,7 @@ namespace {
 #if defined(__AVX512F__)
 constexpr const char* level = "avx512";
 constexpr size_t vector_bytes = 64;
-// GCC 12 warns of uninitialised values inside the unmasked intrinsics.
+// GCC 12 warns of uninitialized values inside the unmasked intrinsics.
 constexpr __mmask16 every_lane = 0xffff;
 #elif defined(__AVX2__)
 constexpr const char* level = "avx2";

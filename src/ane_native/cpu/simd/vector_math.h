@@ -63,7 +63,7 @@ inline Floats fused(Floats a, Floats b, Floats c) {
     const Doubles sum = product + term;
     const Doubles of_term = sum - product;
     const Doubles error = (product - (sum - of_term)) + (term - of_term);
-    // The product is exact, the sum is not. Moved to the neighbour whose last bit is set, it lies on the same
+    // The product is exact, the sum is not. Moved to the neighbor whose last bit is set, it lies on the same
     // side of every fp32, and of every tie between two, as the exact sum.
     const Longs bits = __builtin_bit_cast(Longs, sum);
     const Longs away = (error > 0.0) ^ (sum < 0.0) ? Longs{} + 1 : Longs{} - 1;
@@ -78,13 +78,13 @@ inline Floats fused(Floats a, float b, Floats c) { return fused(a, splat(b), c);
 template <size_t count>
 inline Floats polynomial(Floats x, const float (&c)[count]) {
     const Floats square = x * x;
-    Floats strand[2] = {splat(c[count - 2]), splat(c[count - 1])};
+    Floats accumulators[2] = {splat(c[count - 2]), splat(c[count - 1])};
     for (size_t i = count - 2; i > 1; i -= 2) {
-        strand[0] = fused(strand[0], square, c[i - 2]);
-        strand[1] = fused(strand[1], square, c[i - 1]);
+        accumulators[0] = fused(accumulators[0], square, c[i - 2]);
+        accumulators[1] = fused(accumulators[1], square, c[i - 1]);
     }
-    if constexpr (count % 2 == 0) return fused(strand[1], x, strand[0]);
-    return fused(strand[1], square, fused(strand[0], x, c[0]));
+    if constexpr (count % 2 == 0) return fused(accumulators[1], x, accumulators[0]);
+    return fused(accumulators[1], square, fused(accumulators[0], x, c[0]));
 }
 
 struct Whole {

@@ -1,4 +1,4 @@
-// The vector loops of the SIMD level being compiled, for the compiler to vectorise. No standard header with
+// The vector loops of the SIMD level being compiled, for the compiler to vectorize. No standard header with
 // functions is used: the linker must never pick wide code for a narrow level.
 #include "level.h"
 
@@ -23,13 +23,13 @@ void add_difference(const float* a, float scale, const float* b, const float* c,
 }
 
 float triple_sum(const float* a, const float* b, const float* c, size_t n) {
-    constexpr size_t strands = 16;
-    float sums[strands] = {};
+    constexpr size_t accumulators = 16;
+    float sums[accumulators] = {};
     size_t i = 0;
-    for (; i + strands <= n; i += strands)
-        for (size_t j = 0; j < strands; ++j) sums[j] += a[i + j] * b[i + j] * c[i + j];
+    for (; i + accumulators <= n; i += accumulators)
+        for (size_t j = 0; j < accumulators; ++j) sums[j] += a[i + j] * b[i + j] * c[i + j];
     for (size_t j = 0; i < n; ++i, ++j) sums[j] += a[i] * b[i] * c[i];
-    for (size_t width = strands / 2; width > 0; width /= 2)
+    for (size_t width = accumulators / 2; width > 0; width /= 2)
         for (size_t j = 0; j < width; ++j) sums[j] += sums[j + width];
     return sums[0];
 }

@@ -148,7 +148,7 @@ class IntegerTiles {
     }
 
    private:
-    // The panel that a worker has: it serves all tiles of its columns that the worker gets.
+    // The panel that a worker holds. It is reused for all tiles of its columns that the worker gets.
     struct Panel {
         int64_t offset, column;
         bool operator==(const Panel&) const = default;

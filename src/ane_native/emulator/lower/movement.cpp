@@ -20,7 +20,7 @@ void lower_transpose(Lowering& l, const mil::OpView& op, Results results) {
     add_transpose(l, l.buffer(x), x.type.shape, perm, l.result(*results[0]));
 }
 
-// What the older engines' fixed-point copy of a slice cannot hold.
+// Makes values infinite that the older engines' fixed-point copy of a slice cannot hold.
 void overflow_past(float limit, const Kernels& k, half* x, int64_t count) {
     alignas(64) float values[tile];
     for (int64_t begin = 0; begin < count; begin += tile) {

@@ -36,9 +36,10 @@ bool lower_integer_matmul(Lowering& l, const mil::OpView& op, const mil::MatmulE
     for (const bool weight_is_x : {true, false}) {
         const mil::Value &weight = op.value(weight_is_x ? "x" : "y"), &x = op.value(weight_is_x ? "y" : "x");
         const int64_t rows = weight_is_x ? m.rows : m.columns, columns = weight_is_x ? m.columns : m.rows;
-        const bool is_turned = weight_is_x ? m.transpose_x : !m.transpose_y;  // the weight is [inner, rows]
+        const bool is_transposed =
+            weight_is_x ? m.transpose_x : !m.transpose_y;  // the weight is [inner, rows]
         const auto integers =
-            integer_operands(l, x, weight, weight.type.rank() - (is_turned ? 1 : 2), m.inner);
+            integer_operands(l, x, weight, weight.type.rank() - (is_transposed ? 1 : 2), m.inner);
         if (!integers) continue;
         IntegerProduct product{TensorType{DType::fp16, m.batch}.elements(),
                                rows,
@@ -49,8 +50,8 @@ bool lower_integer_matmul(Lowering& l, const mil::OpView& op, const mil::MatmulE
                                    const auto [at_weight, at_x] = loops.offsets(batch);
                                    return std::array{at_weight / size, at_x};
                                },
-                               is_turned ? 1 : m.inner,
-                               is_turned ? rows : 1};
+                               is_transposed ? 1 : m.inner,
+                               is_transposed ? rows : 1};
         product.x_is_transposed = weight_is_x ? m.transpose_y : !m.transpose_x;
         product.z_is_transposed = !weight_is_x;
         add_integer_product(l, product, *integers, {}, *results[0]);

@@ -1,3 +1,9 @@
+// Why: a matrix product is limited by memory unless operands are reused from caches. The right operand is
+// packed into panels of whole strips, the order in which the SIMD kernel reads it, and a panel stays in the
+// second-level cache while all rows of a tile are multiplied with it. The sums of a block of rows stay in
+// registers. A panel of small products is packed by the worker that needs it; of large ones each panel is
+// packed once for all workers. With one or two rows packing costs more than it saves, so the right operand
+// is read in place.
 #include "product_tiles.h"
 
 #include <algorithm>
@@ -9,7 +15,7 @@ namespace {
 constexpr int64_t narrowest_tile = 64;       // below, each element of x that becomes fp32 serves too few sums
 constexpr int64_t panel_budget = 1 << 17;    // floats: a tile's panel stays in the second-level cache
 constexpr int64_t operand_budget = 1 << 21;  // floats: a whole right operand stays in the last-level cache
-constexpr int64_t narrowest_direct_tile = 128;  // rows of y read in longer stretches
+constexpr int64_t narrowest_direct_tile = 128;  // rows of y read in longer chunks
 constexpr int64_t most_direct_rows = 2;         // a panel would cost more than it gains
 constexpr double least_task = 1 << 17;          // multiplications that are worth handing to another thread
 
@@ -41,7 +47,7 @@ class Tiles {
     // worker cannot keep one, each tile would pack its own.
     bool packs_first() const { return packs_first_; }
 
-    // Of all panels: of each batch, stretches of rows, and in each whole strips.
+    // The size of all panels: for each batch, chunks of rows, each in whole strips.
     int64_t operand_floats() const { return packs_first_ ? p_.batches * batch_floats() : 0; }
 
     void pack_all(const Execution& e, Buffer y, Buffer operand) const {
@@ -58,7 +64,7 @@ class Tiles {
 
     int64_t count() const { return p_.batches * row_tiles() * column_tiles(); }
 
-    // Of scratch memory for each worker.
+    // Floats of scratch memory for each worker.
     int64_t floats() const {
         return left_floats_ + panel_floats_ + (in_one_block() ? block_rows_ : rows_) * columns_;
     }
@@ -90,7 +96,8 @@ class Tiles {
     }
 
    private:
-    // The panel that a worker has: one of full depth serves all tiles of its columns that the worker gets.
+    // The panel that a worker holds. A panel of full depth is reused for all tiles of its columns that the
+    // worker gets.
     struct Packed {
         int64_t offset, column;
         bool operator==(const Packed&) const = default;

@@ -10,8 +10,8 @@
 
 namespace ane::emulator {
 
-// A sum of more terms is taken in stretches of this length, and those are added up: part of what a product's
-// bits are, as nothing else about tiles and threads is.
+// Longer sums are added in chunks of this many terms. This length determines the bits of a result; the sizes
+// of tiles and the number of threads do not.
 constexpr int64_t block_depth = 512;
 constexpr int64_t widest_tile = 256, tallest_tile = 256;
 constexpr int64_t enough_tasks = 32;  // for a few threads of unequal speed to end together

@@ -11,13 +11,13 @@ namespace ane::emulator {
 
 namespace {
 
-// What a sum is taken of: x, or its squares as fp16.
+// The terms of a sum: x, or its squares as fp16.
 struct Summand {
     const mil::Value& x;
     bool is_squared;
 };
 
-// A sum of squares, which norms take, squares each element itself: nobody may need the squares in memory.
+// A sum of squares, as in norms, squares the elements itself, so that the squares need not be stored.
 Summand summand(Lowering& l, const mil::Value& x) {
     const mil::Operation* producer = l.fuses() ? l.producer(x) : nullptr;
     if (producer && (producer->op == "mul" || producer->op == "square")) {
@@ -136,10 +136,10 @@ void lower_layer_norm(Lowering& l, const mil::OpView& op, Results results) {
 
     const bool permuted = !operand.permutation.empty();
     const Buffer y = l.result(*results[0]);
-    const Buffer normalised = permuted ? l.scratch(x.type.bytes()) : y;
-    add_row_step(l, {.view = operand.view, .x = operand.buffer, .y = normalised, .parameters = parameters},
+    const Buffer normalized = permuted ? l.scratch(x.type.bytes()) : y;
+    add_row_step(l, {.view = operand.view, .x = operand.buffer, .y = normalized, .parameters = parameters},
                  [=](const Execution& e, float* row, int64_t) {
-                     normalise(e.kernels, row, n, epsilon);
+                     normalize(e.kernels, row, n, epsilon);
                      if (gamma) e.kernels.binary(Binary::mul, row, e.at<float>(*gamma), row, n);
                      if (beta) e.kernels.binary(Binary::add, row, e.at<float>(*beta), row, n);
                  });
@@ -150,10 +150,10 @@ void lower_layer_norm(Lowering& l, const mil::OpView& op, Results results) {
         shape.push_back(x.type.shape[operand.permutation[i]]);
         back[operand.permutation[i]] = static_cast<int64_t>(i);
     }
-    add_transpose(l, normalised, shape, back, y);
+    add_transpose(l, normalized, shape, back, y);
 }
 
-// One number from a row, left in its first element.
+// Reduces a row to its first element.
 using RowFunction = void (*)(const Kernels& k, float* row, size_t n);
 
 void l1_norm(const Kernels& k, float* row, size_t n) {
@@ -202,9 +202,9 @@ RowView channel_rows(const Shape& shape) {
     return {rows, std::accumulate(shape.begin() + 2, shape.end(), int64_t{1}, std::multiplies<>()), 1};
 }
 
-// Calls normalise(kernels, row, n, channel) on each channel, then applies gamma and beta.
-template <typename Normalise>
-void add_channel_norm(Lowering& l, const mil::OpView& op, Results results, const Normalise& normalise) {
+// Calls normalize(kernels, row, n, channel) on each channel, then applies gamma and beta.
+template <typename Normalize>
+void add_channel_norm(Lowering& l, const mil::OpView& op, Results results, const Normalize& normalize) {
     const mil::Value& x = op.value("x");
     const RowView view = channel_rows(x.type.shape);
     const auto n = static_cast<size_t>(view.length);
@@ -212,7 +212,7 @@ void add_channel_norm(Lowering& l, const mil::OpView& op, Results results, const
                  [=, channels = x.type.shape[1], gamma = per_channel(op, "gamma"),
                   beta = per_channel(op, "beta")](const Execution& e, float* row, int64_t outer) {
                      const auto channel = static_cast<size_t>(outer % channels);
-                     normalise(e.kernels, row, n, channel);
+                     normalize(e.kernels, row, n, channel);
                      if (!gamma.empty()) e.kernels.binary_scalar(Binary::mul, row, gamma[channel], row, n);
                      if (!beta.empty()) e.kernels.binary_scalar(Binary::add, row, beta[channel], row, n);
                  });
@@ -232,7 +232,7 @@ void lower_batch_norm(Lowering& l, const mil::OpView& op, Results results) {
 void lower_instance_norm(Lowering& l, const mil::OpView& op, Results results) {
     const float epsilon = op.number("epsilon");
     add_channel_norm(l, op, results, [epsilon](const Kernels& k, float* row, size_t n, size_t) {
-        normalise(k, row, n, epsilon);
+        normalize(k, row, n, epsilon);
     });
 }
 

@@ -44,7 +44,7 @@ void softmax(const Kernels& k, float* row, size_t n) {
     k.binary_scalar(Binary::mul, row, 1.0f / k.exponentials(row, row, n).sum, row, n);
 }
 
-void normalise(const Kernels& k, float* row, size_t n, float epsilon) {
+void normalize(const Kernels& k, float* row, size_t n, float epsilon) {
     const auto count = static_cast<float>(n);
     k.binary_scalar(Binary::sub, row, k.reduce(Reduction::sum, row, n) / count, row, n);
     const float variance = k.sum_of_squares(row, n) / count;

@@ -29,7 +29,7 @@ RowOperand rows_of(Lowering& l, const mil::Value& x, const std::vector<int64_t>&
 void softmax(const Kernels& k, float* row, size_t n);
 
 // row <- (row - mean) / sqrt(variance + epsilon)
-void normalise(const Kernels& k, float* row, size_t n, float epsilon);
+void normalize(const Kernels& k, float* row, size_t n, float epsilon);
 
 constexpr int64_t rows_at_once = 16;
 
@@ -93,7 +93,7 @@ void add_row_step(Lowering& l, RowStep s, const Work& work) {
                 e.kernels.to_half(rows, to, static_cast<size_t>(kept), rounding);
                 return;
             }
-            // Neighbouring rows are interleaved in memory: each becomes contiguous, and goes back.
+            // Neighboring rows are interleaved in memory: each becomes contiguous, and goes back.
             float across[rows_at_once];
             for (int64_t i = 0; i < view.length; ++i) {
                 e.kernels.to_float(from + i * view.inner, across, static_cast<size_t>(n));

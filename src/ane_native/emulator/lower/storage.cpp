@@ -171,7 +171,7 @@ LoopNest<2> block_loops(const Shape& shape, const Shape& blocks) {
 // Calls work(offsets, n) in parallel for at most a tile of `n` elements of the innermost loop from `offsets`
 // on.
 template <typename Work>
-void for_each_stretch(const Execution& e, const LoopNest<2>& nest, const Work& work) {
+void for_each_chunk(const Execution& e, const LoopNest<2>& nest, const Work& work) {
     const int64_t length = nest.inner().extent, rows = nest.outer_count();
     const int64_t pieces = ceil_divide(length, tile);                   // tasks that share one row
     const int64_t rows_per_task = std::max<int64_t>(1, tile / length);  // rows that share one task
@@ -198,7 +198,7 @@ void lower_lut(Lowering& l, const mil::OpView& op, Results results) {
                  y = l.result(*results[0]);
     l.step({indices, lut}, {y}, [=, dtype = type.dtype](const Execution& e) {
         const int64_t step = nest.inner().strides[1] * entries * vector;
-        for_each_stretch(e, nest, [&](const std::array<int64_t, 2>& at, int64_t n) {
+        for_each_chunk(e, nest, [&](const std::array<int64_t, 2>& at, int64_t n) {
             uint8_t index[tile];
             unpack(dtype, e.at<std::byte>(indices), at[0], n, index);
             const half* table = e.at<half>(lut) + at[1] * entries * vector;
@@ -254,7 +254,7 @@ void lower_blockwise(Lowering& l, const mil::OpView& op, Results results) {
     const Buffer y = l.result(*results[0]);
     l.step({data, scale, offset}, {y}, [=](const Execution& e) {
         const Kernels& k = e.kernels;
-        for_each_stretch(e, nest, [&](const std::array<int64_t, 2>& at, int64_t n) {
+        for_each_chunk(e, nest, [&](const std::array<int64_t, 2>& at, int64_t n) {
             alignas(64) float values[tile], parameters[tile];
             const int64_t blocks = nest.inner().strides[1] == 0 ? 1 : n;
             const auto apply = [&](Binary op, DType dtype, Buffer parameter) {

@@ -1,7 +1,7 @@
-// conv_transpose: each element of the result sums the products that the convolution would take from its
-// place. The taps that meet an element are those of its place modulo the stride, so the places of one
-// remainder, in rows and in columns, are the result of a convolution of stride 1 with those taps alone: a
-// matrix product. Remainders that see the same elements of x share one.
+// conv_transpose: each element of the result sums the products that the forward convolution would take from
+// its place. The taps that meet an element are those of its place modulo the stride, its phase. The places of
+// one phase, in rows and in columns, are therefore the result of a convolution of stride 1 with those taps
+// alone: a matrix product. Phases that see the same elements of x share one product.
 #include <algorithm>
 #include <array>
 #include <map>
@@ -15,8 +15,8 @@ namespace ane::emulator {
 
 namespace {
 
-// Along one axis, places of the result: of each remainder r, firsts[r], firsts[r] + stride, ... Tap
-// taps[r][t] brings to place number i of the remainder the element i + offsets[t] of x, where there is one.
+// Along one axis, places of the result: of each phase r, firsts[r], firsts[r] + stride, ... Tap
+// taps[r][t] brings to place number i of the phase the element i + offsets[t] of x, where there is one.
 struct Phases {
     std::vector<int64_t> offsets;
     int64_t count;
@@ -47,13 +47,13 @@ std::vector<Phases> phases(int64_t extent, int64_t kernel, int64_t stride, int64
     return result;
 }
 
-// The places of some remainders of rows and of columns.
+// The places of some phases of rows and of columns.
 struct PhaseBlock {
     Phases rows, columns;
 
     int64_t taps() const { return static_cast<int64_t>(rows.offsets.size() * columns.offsets.size()); }
     int64_t places() const { return rows.count * columns.count; }
-    int64_t remainders() const { return static_cast<int64_t>(rows.firsts.size() * columns.firsts.size()); }
+    int64_t phase_count() const { return static_cast<int64_t>(rows.firsts.size() * columns.firsts.size()); }
 };
 
 // What one tap brings to `n` places from number `first` on: 0 where x ends.
@@ -89,18 +89,18 @@ void pack(const Kernels& k, const mil::ConvWindow& w, const PhaseBlock& part, co
     }
 }
 
-// The weight [x's channels, result's channels of a group, taps] as [result's channels, remainders, x's
+// The weight [x's channels, result's channels of a group, taps] as [result's channels, phases, x's
 // channels of a group, the part's taps].
 Buffer weight_of(Lowering& l, const mil::ConvWindow& w, const PhaseBlock& part, Buffer weight) {
     const int64_t inputs = w.out_channels / w.groups, outputs = w.in_channels / w.groups;
     const int64_t row = inputs * part.taps();
     const Buffer result =
-        l.scratch(w.in_channels * part.remainders() * row * static_cast<int64_t>(sizeof(half)));
+        l.scratch(w.in_channels * part.phase_count() * row * static_cast<int64_t>(sizeof(half)));
     l.step({weight}, {result}, [=](const Execution& e) {
         e.threads.parallel_for(w.in_channels, [&](int64_t output, int) {
             const half* from = e.at<half>(weight) + (output / outputs * inputs * outputs + output % outputs) *
                                                         w.kernel_height * w.kernel_width;
-            half* to = e.at<half>(result) + output * part.remainders() * row;
+            half* to = e.at<half>(result) + output * part.phase_count() * row;
             for (const auto& down : part.rows.taps)
                 for (const auto& across : part.columns.taps)
                     for (int64_t input = 0; input < inputs; ++input) {
@@ -117,7 +117,7 @@ void add_part(Lowering& l, const mil::ConvWindow& w, const PhaseBlock& part, Buf
               Buffer y) {
     const int64_t inputs = w.out_channels / w.groups, outputs = w.in_channels / w.groups;
     const int64_t inner = inputs * part.taps(), size = w.out_height * w.out_width;
-    const int64_t rows = outputs * part.remainders();
+    const int64_t rows = outputs * part.phase_count();
     const auto offsets = [=](int64_t batch) {
         return std::array{batch % w.groups * rows * inner, batch * inputs * size};
     };
@@ -137,7 +137,8 @@ void add_interleave(Lowering& l, const mil::ConvWindow& w, const std::vector<Pha
             std::fill_n(to, w.height * w.width, half{0});
             for (size_t i = 0; i < parts.size(); ++i) {
                 const Phases &rows = parts[i].rows, &columns = parts[i].columns;
-                const half* element = e.at<half>(from[i]) + plane * parts[i].remainders() * parts[i].places();
+                const half* element =
+                    e.at<half>(from[i]) + plane * parts[i].phase_count() * parts[i].places();
                 for (const int64_t top : rows.firsts)
                     for (const int64_t left : columns.firsts)
                         for (int64_t row = 0; row < rows.count; ++row) {
@@ -171,7 +172,7 @@ void lower_conv_transpose(Lowering& l, const mil::OpView& op, Results results) {
     if (w.stride_height == 1 && w.stride_width == 1) return add_part(l, w, parts.front(), x, weight, y);
     std::vector<Buffer> from;
     for (const PhaseBlock& part : parts) {
-        from.push_back(l.scratch(w.batch * w.in_channels * part.remainders() * part.places() *
+        from.push_back(l.scratch(w.batch * w.in_channels * part.phase_count() * part.places() *
                                  static_cast<int64_t>(sizeof(half))));
         add_part(l, w, part, x, weight, from.back());
     }

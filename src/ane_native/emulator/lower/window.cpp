@@ -58,7 +58,7 @@ void pool_narrow_line(const mil::PoolWindow& w, const float* line, float* result
 }
 
 void take(const float* from, int64_t stride, int64_t n, float* to) {
-    if (stride == 2) {  // which compilers vectorise
+    if (stride == 2) {  // which compilers vectorize
         for (int64_t i = 0; i < n; ++i) to[i] = from[2 * i];
     } else {
         for (int64_t i = 0; i < n; ++i) to[i] = from[stride * i];
@@ -148,14 +148,14 @@ void lower_upsample_nearest(Lowering& l, const mil::OpView& op, Results results)
     lower_nearest(l, op, results);
 }
 
-// The neighbours of one sample, and how far it lies from the first to the second.
-struct Neighbours {
+// The neighbors of one sample, and how far it lies from the first to the second.
+struct Neighbors {
     int64_t first, second;
     float fraction;
 };
 
-std::vector<Neighbours> neighbours(const mil::Sampling& s) {
-    std::vector<Neighbours> result;
+std::vector<Neighbors> neighbors(const mil::Sampling& s) {
+    std::vector<Neighbors> result;
     for (int64_t i = 0; i < s.extent; ++i) {
         const double at =
             std::clamp(s.first + static_cast<double>(i) * s.step, 0.0, static_cast<double>(s.size - 1));
@@ -180,36 +180,36 @@ void lower_bilinear(Lowering& l, const mil::OpView& op, Results results) {
     const Buffer x = l.buffer(value), y = l.result(*results[0]);
     const int64_t worker_floats = in + 4 * width;
     const Buffer scratch = l.scratch(l.workers() * worker_floats * static_cast<int64_t>(sizeof(float)));
-    l.step({x}, {y, scratch},
-           [=, rows = neighbours(s.height), columns = neighbours(s.width)](const Execution& e) {
-               e.threads.parallel_for(planes * tasks, [&](int64_t task, int worker) {
-                   float* source = e.at<float>(scratch) + worker * worker_floats;
-                   float *stretched = source + in, *line = stretched + 2 * width, *below = line + width;
-                   const half* plane = e.at<half>(x) + task / tasks * s.height.size * in;
-                   // Of two neighbouring rows one is even.
-                   std::array<int64_t, 2> held = {-1, -1};
-                   const auto row_of_x = [&](int64_t row) {
-                       float* to = stretched + row % 2 * width;
-                       if (std::exchange(held[row % 2], row) == row) return to;
-                       e.kernels.to_float(plane + row * in, source, static_cast<size_t>(in));
-                       for (int64_t i = 0; i < width; ++i)
-                           to[i] = between(source[columns[i].first], source[columns[i].second],
-                                           columns[i].fraction);
-                       return to;
-                   };
-                   const auto n = static_cast<size_t>(width);
-                   const int64_t first = task % tasks * rows_per_task,
-                                 last = std::min(height, first + rows_per_task);
-                   for (int64_t row = first; row < last; ++row) {
-                       const auto [upper, lower, fraction] = rows[row];
-                       e.kernels.binary_scalar(Binary::mul, row_of_x(upper), 1.0f - fraction, line, n);
-                       e.kernels.binary_scalar(Binary::mul, row_of_x(lower), fraction, below, n);
-                       e.kernels.binary(Binary::add, line, below, line, n);
-                       e.kernels.to_half(line, e.at<half>(y) + (task / tasks * height + row) * width, n,
-                                         rounding);
-                   }
-               });
-           });
+    l.step(
+        {x}, {y, scratch}, [=, rows = neighbors(s.height), columns = neighbors(s.width)](const Execution& e) {
+            e.threads.parallel_for(planes * tasks, [&](int64_t task, int worker) {
+                float* source = e.at<float>(scratch) + worker * worker_floats;
+                float *stretched = source + in, *line = stretched + 2 * width, *below = line + width;
+                const half* plane = e.at<half>(x) + task / tasks * s.height.size * in;
+                // One of two neighboring rows is even.
+                std::array<int64_t, 2> held = {-1, -1};
+                const auto row_of_x = [&](int64_t row) {
+                    float* to = stretched + row % 2 * width;
+                    if (std::exchange(held[row % 2], row) == row) return to;
+                    e.kernels.to_float(plane + row * in, source, static_cast<size_t>(in));
+                    for (int64_t i = 0; i < width; ++i)
+                        to[i] =
+                            between(source[columns[i].first], source[columns[i].second], columns[i].fraction);
+                    return to;
+                };
+                const auto n = static_cast<size_t>(width);
+                const int64_t first = task % tasks * rows_per_task,
+                              last = std::min(height, first + rows_per_task);
+                for (int64_t row = first; row < last; ++row) {
+                    const auto [upper, lower, fraction] = rows[row];
+                    e.kernels.binary_scalar(Binary::mul, row_of_x(upper), 1.0f - fraction, line, n);
+                    e.kernels.binary_scalar(Binary::mul, row_of_x(lower), fraction, below, n);
+                    e.kernels.binary(Binary::add, line, below, line, n);
+                    e.kernels.to_half(line, e.at<half>(y) + (task / tasks * height + row) * width, n,
+                                      rounding);
+                }
+            });
+        });
 }
 
 // Where a place of the result lies in the image, in elements. Places and images reach from -1 to 1, from the
@@ -219,13 +219,13 @@ struct Point {
 };
 
 Point mapped(const mil::AffineMap& m, const float* matrix, int64_t row, int64_t column) {
-    const auto normalised = [](int64_t i, int64_t extent) {
+    const auto normalized = [](int64_t i, int64_t extent) {
         return 2.0 * static_cast<double>(i) / static_cast<double>(extent - 1) - 1.0;
     };
     const auto element = [](double at, int64_t extent) {
         return (at + 1) / 2 * static_cast<double>(extent - 1);
     };
-    const double x = normalised(column, m.out_width), y = normalised(row, m.out_height);
+    const double x = normalized(column, m.out_width), y = normalized(row, m.out_height);
     return {element(matrix[3] * x + matrix[4] * y + matrix[5], m.height),
             element(matrix[0] * x + matrix[1] * y + matrix[2], m.width)};
 }
@@ -236,7 +236,7 @@ struct Corners {
     float across = 0, down = 0;
 };
 
-// Of a point that is not near the image, or undefined, there are none.
+// None if the point is undefined or not near the image.
 Corners corners(const mil::AffineMap& m, Point at) {
     Corners result;
     if (!(at.row > -1 && at.row < static_cast<double>(m.height) && at.column > -1 &&

@@ -20,7 +20,7 @@ TensorType read_type(Lexer& text);
 Literal read_literal(Lexer& text);
 // The literal whose first word, `head`, has been taken.
 Literal read_literal(Lexer& text, const Token& head);
-// Whether the word before is the head of a typed literal, and not a name.
+// True if the word before is the head of a typed literal, and not a name.
 inline bool at_literal(const Lexer& text) { return text.at("(") || text.at("<"); }
 
 // Refuses a literal without a type and says how to write it, or any other token where a value should be.
