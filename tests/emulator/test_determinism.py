@@ -4,6 +4,7 @@ import threading
 
 import pytest
 
+import aneperf
 from aneperf import mil
 from support import oracle
 from support.parameters import thorough
@@ -74,44 +75,38 @@ def test_programs_evaluated_at_once_do_not_disturb_one_another(varied, serial):
     assert not failures, failures[0]
 
 
-@pytest.fixture(scope="module")
-def emulated(emulator):
-    """The varied programs on the emulator, which a forked process may use, unlike the engine's framework."""
-    return compile_varied(emulator)
+def assert_refused(emulator, program, x):
+    """Check that a forked process can neither evaluate, compile nor open."""
+    for call in (
+        lambda: run(program, x),
+        lambda: evaluate(emulator, mil.square, normal_halves(1, (1, 16, 1, 500))),
+        lambda: aneperf.open("emulator"),
+    ):
+        with pytest.raises(aneperf.DeviceUnavailable, match="forked"):
+            call()
 
 
 @needs_fork
-def test_a_forked_child_evaluates(emulator, emulated, serial):
-    def work():
-        for name, (program, x) in emulated.items():
-            assert_same_results(run(program, x), serial[name])
-        x = normal_halves(1, (1, 16, 1, 5000))
-        (got,) = evaluate(emulator, mil.square, x)
-        oracle.assert_same(got, oracle.rounded(oracle.exact("square", x)))
-
-    assert in_a_fork(work) == 0
-    assert in_a_fork(work) == 0
-    name = NAMES[0]
-    assert_same_results(run(*emulated[name]), serial[name])
+def test_a_forked_child_is_refused(emulator, serial):
+    program, x = compile_varied(emulator)[NAMES[0]]
+    assert in_a_fork(lambda: assert_refused(emulator, program, x)) == 0
+    assert_same_results(run(program, x), serial[NAMES[0]])
 
 
 @needs_fork
-def test_a_child_forked_amid_an_evaluation_evaluates(emulated, serial):
-    """The parent's threads hold the pool; the child must not wait for them."""
+def test_a_child_forked_amid_an_evaluation_is_refused(emulator):
+    """The parent's thread holds the program and the pool; the child must not wait for them."""
+    program, x = compile_varied(emulator)["matmul"]
     stop = threading.Event()
 
     def keep_busy():
         while not stop.is_set():
-            run(*emulated["matmul"])
-
-    def work():
-        for name in ("conv_stack", "softmax"):
-            assert_same_results(run(*emulated[name]), serial[name])
+            run(program, x)
 
     worker = threading.Thread(target=keep_busy)
     worker.start()
     try:
-        assert [in_a_fork(work) for _ in range(5)] == [0] * 5
+        assert [in_a_fork(lambda: assert_refused(emulator, program, x)) for _ in range(5)] == [0] * 5
     finally:
         stop.set()
         worker.join()

@@ -104,60 +104,6 @@ def outcome(code, **environment):
     return result.stdout
 
 
-PROGRAM = """
-import os, signal, sys, threading, time
-import numpy as np
-import aneperf
-from aneperf import mil
-device = aneperf.open("emulator")
-b = mil.Builder()
-x = b.input("x", (1, 512, 1, 512))
-weight = np.random.default_rng(0).standard_normal((512, 512, 1, 1)) / 22
-b.output("y", mil.softmax(mil.conv(mil.conv(x, weight), weight), axis=1))
-program = b.build().compile(device)
-array = np.random.default_rng(1).standard_normal((1, 512, 1, 512)).astype(np.float16)
-expected = program.run(x=array)["y"]
-def child_is_right():
-    pid = os.fork()
-    if pid == 0:
-        same = all(np.array_equal(program.run(x=array)["y"], expected) for _ in range(5))
-        os._exit(0 if same else 1)
-    for _ in range(600):
-        done, status = os.waitpid(pid, os.WNOHANG)
-        if done:
-            return status == 0
-        time.sleep(0.1)
-    os.kill(pid, signal.SIGKILL)
-    return False
-"""
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-def test_a_forked_child_keeps_the_pools_size_whatever_its_environment():
-    code = PROGRAM + 'os.environ["ANEPERF_THREADS"] = "7"\nprint(child_is_right())'
-    assert outcome(code, ANEPERF_THREADS="1") == "True\n"
-    assert outcome(code, ANEPERF_THREADS="3") == "True\n"
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-def test_a_child_forked_while_a_thread_evaluates_the_same_program():
-    code = (
-        PROGRAM
-        + """
-stop = threading.Event()
-def evaluate():
-    while not stop.is_set():
-        program.run(x=array)
-thread = threading.Thread(target=evaluate)
-thread.start()
-print(all(child_is_right() for _ in range(5)))
-stop.set()
-thread.join()
-"""
-    )
-    assert outcome(code, ANEPERF_THREADS="3") == "True\n"
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="address space is limited on Linux only")
 def test_threads_that_the_system_refuses_are_done_without():
     code = """

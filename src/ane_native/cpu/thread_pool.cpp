@@ -65,23 +65,30 @@ class SignalsBlocked {
 
 // The pool lives until the process ends: joining threads during static destruction can deadlock.
 ThreadPool& ThreadPool::shared() {
-    static auto* pool = new ThreadPool(threads_wanted());
+    static std::atomic<bool> is_forked{false};
+    static auto* pool = [] {
+        auto* made = new ThreadPool(threads_wanted());
+        pthread_atfork(nullptr, nullptr, [] { is_forked = true; });
+        return made;
+    }();
+    if (is_forked.load(std::memory_order_relaxed))
+        throw DeviceUnavailable(
+            "this process was forked from one that uses the emulator or trains, whose threads do not survive "
+            "a "
+            "fork: start processes with multiprocessing.get_context(\"spawn\"), and open the device there");
     return *pool;
 }
 
 // If the system refuses a thread, the others do its tasks.
 void ThreadPool::need_workers() {
-    if (workers_of_ == process_generation()) return;
-    const std::lock_guard lock(starting_);
-    if (workers_of_ == process_generation()) return;
-    // Jobs of other threads at the time of the fork belong to the parent.
-    for (Job& job : jobs_) job.count = 0;
-    const SignalsBlocked blocked;
-    try {
-        for (int worker = 1; worker < size_; ++worker) std::thread([this, worker] { work(worker); }).detach();
-    } catch (const std::exception&) {
-    }
-    workers_of_ = process_generation();
+    std::call_once(started_, [this] {
+        const SignalsBlocked blocked;
+        try {
+            for (int worker = 1; worker < size_; ++worker)
+                std::thread([this, worker] { work(worker); }).detach();
+        } catch (const std::exception&) {
+        }
+    });
 }
 
 void ThreadPool::Job::begin(int64_t tasks, Function task, const void* task_context) {
@@ -131,7 +138,7 @@ void ThreadPool::work(int worker) {
 
 void ThreadPool::run(int64_t count, Function function, const void* context) {
     Job* job = nullptr;
-    std::unique_lock<ProcessLock> lock;
+    std::unique_lock<std::mutex> lock;
     if (count > 1 && count <= most_tasks && size_ > 1) {
         for (Job& candidate : jobs_) {
             lock = std::unique_lock(candidate.in_use, std::try_to_lock);

@@ -5,8 +5,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
-
-#include "process_lock.h"
+#include <mutex>
 
 namespace ane::cpu {
 
@@ -16,15 +15,17 @@ class ThreadPool {
    public:
     static constexpr int max_size = 256;
 
-    // ANEPERF_THREADS, or the physical cores this process may use, when the pool is first asked for; a child
-    // of fork keeps that size. Throws ArgumentError for a malformed variable.
+    // The pool has as many threads as ANEPERF_THREADS says, or as there are physical cores that this process
+    // may use. Throws ArgumentError for a malformed variable, and DeviceUnavailable in a child of fork if the
+    // pool existed before: its threads and locks stay with the parent.
     static ThreadPool& shared();
 
     int size() const { return size_; }  // threads that run tasks, the caller's included
 
     // Calls task(index, worker) for each index below `count` and returns when all are done;
-    // 0 <= worker < size(), each at one task at a time. Tasks must neither throw nor use the pool. Two
-    // callers share the threads; any more run their tasks on their own, as does one with 2^32 tasks.
+    // 0 <= worker < size(), each at one task at a time. Tasks must neither throw nor use the pool. At
+    // most two jobs use the workers at once; further callers, and a job of 2^32 tasks or more, run on the
+    // calling thread.
     template <typename Task>
     void parallel_for(int64_t count, const Task& task) {
         run(
@@ -41,7 +42,7 @@ class ThreadPool {
 
     // The fields that tasks change lie on other cache lines than those they only read.
     struct Job {
-        ProcessLock in_use;
+        std::mutex in_use;
         // The job's number in the upper half, the next index to hand out in the lower. A worker claims an
         // index by exchange, so a worker that comes late can neither run a finished job nor take an index
         // twice.
@@ -63,9 +64,8 @@ class ThreadPool {
 
     const int size_;
     std::array<Job, 2> jobs_;  // the device's, and one of the host's beside it
-    ProcessLock starting_;
-    std::atomic<int32_t> workers_of_{-1};  // the process generation that has the worker threads
-    std::atomic<uint32_t> begun_{0};       // what idle workers wait on
+    std::once_flag started_;
+    std::atomic<uint32_t> begun_{0};  // what idle workers wait on
 };
 
 }  // namespace ane::cpu

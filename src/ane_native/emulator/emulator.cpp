@@ -7,7 +7,6 @@
 #include <set>
 
 #include "cpu/machine.h"
-#include "cpu/process_lock.h"
 #include "device.h"
 #include "lowering.h"
 #include "mil/blob.h"
@@ -57,7 +56,7 @@ class EmulatorProgram final : public Program {
     ProgramStats stats() const override { return stats_; }
 
     void unload() override {
-        const std::lock_guard lock(running_);
+        const auto lock = lock_running();
         loaded_ = false;
         plan_ = {};
         arena_ = {};
@@ -67,7 +66,7 @@ class EmulatorProgram final : public Program {
 
     // The engine finds the program by its hash, and keeps the weights that it was compiled with.
     void reload(const Weights& weights) override {
-        const std::lock_guard lock(running_);
+        const auto lock = lock_running();
         if (!loaded_) throw unloaded();
         for (const auto& [path, bytes] : weights)
             if (!weight_paths_.contains(path)) throw no_such_weight(path);
@@ -81,7 +80,7 @@ class EmulatorProgram final : public Program {
 
     // `buffers` has a place for every buffer of the plan; those of the surfaces are filled in by the caller.
     void run(std::byte* const* buffers, std::span<const InputCopy> copies) {
-        const std::lock_guard lock(running_);
+        const auto lock = lock_running();
         if (!loaded_) throw unloaded();
         for (const InputCopy& copy : copies) copy.refresh();
         const Execution execution{buffers, kernels(), ThreadPool::shared()};
@@ -96,11 +95,17 @@ class EmulatorProgram final : public Program {
                                           std::vector<std::shared_ptr<Surface>> outputs,
                                           const BindOptions& options) override;
 
+    // In a child of fork the lock may be held for ever: the pool refuses such a process first.
+    std::unique_lock<std::mutex> lock_running() {
+        ThreadPool::shared();
+        return std::unique_lock(running_);
+    }
+
     Plan plan_;
     AlignedBytes arena_;
     ProgramStats stats_;
     const std::set<std::string> weight_paths_;
-    ProcessLock running_;  // one evaluation at a time: they share the arena
+    std::mutex running_;  // one evaluation at a time: they share the arena
     std::atomic<bool> loaded_{true};
 };
 
@@ -149,7 +154,7 @@ class EmulatorRequest final : public Request {
 std::unique_ptr<Request> EmulatorProgram::make_request(std::vector<std::shared_ptr<Surface>> inputs,
                                                        std::vector<std::shared_ptr<Surface>> outputs,
                                                        const BindOptions&) {
-    const std::lock_guard lock(running_);
+    const auto lock = lock_running();
     if (!loaded_) throw unloaded();
     return std::make_unique<EmulatorRequest>(std::static_pointer_cast<EmulatorProgram>(shared_from_this()),
                                              std::move(inputs), std::move(outputs));
