@@ -77,7 +77,7 @@ def grouped_table(rows: list[Row]) -> Table:
     for title in ("its", "ratio", "5-95 %", "target"):
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
-    colours = {"met": "green", "missed": "red"}
+    colors = {"met": "green", "missed": "red"}
     case = ""
     for row in rows:
         if row.case != case:
@@ -88,6 +88,6 @@ def grouped_table(rows: list[Row]) -> Table:
         *figures, verdict = judged_cells(row)
         against = [escape(row.reference)] if row.reference else []
         against += [f"[dim]{escape(row.note)}[/]"] if row.note else []
-        verdict = f"[{colours.get(verdict, 'dim')}]{verdict}[/]"
+        verdict = f"[{colors.get(verdict, 'dim')}]{verdict}[/]"
         table.add_row("\n".join(against), number(row.reference_value), *figures, verdict)
     return table

@@ -83,7 +83,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
     @property
     def name(self) -> str:
-        """The row's name in tables: its configuration, or else its key."""
+        """Return the row's name in tables: its configuration, or else its key."""
         return str(self.params.get("config", self.key))
 
     def __repr__(self) -> str:
@@ -142,12 +142,12 @@ class Environment(Displayed, msgspec.Struct, frozen=True, kw_only=True, forbid_u
 
     @property
     def is_software(self) -> bool:
-        """True if the numbers describe a CPU and not a Neural Engine."""
+        """Tell whether the numbers describe a CPU and not a Neural Engine."""
         return self.device != "ane"
 
     @property
     def label(self) -> str:
-        """What was measured, in one line."""
+        """Say in one line what was measured."""
         if not self.is_software:
             return f"Apple Neural Engine, {self.chip}"
         what = "software emulator" if self.device == "emulator" else "stand-in for Apple's framework"
@@ -176,7 +176,7 @@ class Result(Displayed, msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
 
     @property
     def best(self) -> Row | None:
-        """The ok row with the highest "tflops", if there is one, regardless of its flags.
+        """Return the ok row with the highest "tflops", if there is one, regardless of its flags.
 
         "tflops" is the rate at the median: rows within its interval, tflops_low to tflops_high, may be as
         fast.

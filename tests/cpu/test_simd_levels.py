@@ -17,7 +17,7 @@ from support.simd_levels import LEVELS
 
 
 def open_emulator(level):
-    """What a process says that opens the emulator at this level."""
+    """Open the emulator at this level in a process of its own, and return that process's end."""
     command = [sys.executable, "-c", "import aneperf; print(aneperf.open('emulator').info())"]
     return subprocess.run(
         command,

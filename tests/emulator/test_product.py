@@ -308,7 +308,7 @@ def test_attention_across_tiles(device, rows, length, features, values):
 
 
 def test_attention_matches_its_decomposition(device):
-    """With a causal mask, which the decomposed form honours on the engine."""
+    """With a causal mask, which the decomposed form honors on the engine."""
     query, key, value = (normal_halves(i, (1, 2, 33, 16)) for i in range(3))
     mask = np.where(np.tri(33, dtype=bool), 0, -65504).astype(np.float16)
 

@@ -214,7 +214,7 @@ def test_every_half_survives_both_notations() -> None:
 
 
 def test_halves_round_once_to_nearest_even() -> None:
-    """Midpoints of neighbours, exact and off by less than a double can tell."""
+    """Midpoints of neighbors, exact and off by less than a double can tell."""
     bits = np.arange(0x7BFF, dtype="<u2")
     lower, upper = bits.view("<f2").astype(float), (bits + np.uint16(1)).view("<f2").astype(float)
     with localcontext() as context:

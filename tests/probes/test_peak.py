@@ -133,7 +133,7 @@ def test_every_duration_is_kept_in_order() -> None:
     assert row.n is not None
     assert row.warm_up is not None
     assert row.durations_ns == tuple(1_000_000 - call for call in range(row.warm_up + row.n))
-    device.call_ns = lambda call: 1000 + call  # so many that they are cut
+    device.call_ns = lambda call: 1000 + call  # enough of them to be cut
     (row,) = run(device, STACKS[:1])
     assert row.n is not None
     assert row.n > 10_000

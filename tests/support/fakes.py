@@ -30,7 +30,7 @@ class FakeStack(ConvStack):
 
 
 def fake_text(stack: ConvStack) -> str:
-    """What `with_fake_kernels` makes of a stack: its kind, name and ports."""
+    """Return the text that `with_fake_kernels` makes of a stack: its kind, name and ports."""
     return f"{type(stack).__name__} {stack.name} {stack.port_dtype}"
 
 

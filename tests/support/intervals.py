@@ -84,7 +84,7 @@ def _expected(result: Array | Expected) -> Expected:
 
 @np.errstate(all="ignore")
 def rising(f: Point, *operands: Interval) -> Interval:
-    """Of a function that no growing operand makes smaller, nor its error bound less than proportionally."""
+    """Bound a function that no growing operand makes smaller, nor its error less than proportionally."""
     low, high = (_expected(f(*ends)) for ends in zip(*operands, strict=True))
     return rounded(low.value - low.error, high.value + high.error)
 
@@ -97,7 +97,7 @@ def falling(f: Point, x: Interval) -> Interval:
 
 @np.errstate(all="ignore")
 def smooth(f: Point, x: Interval, slope: float) -> Interval:
-    """Of a function whose slope is nowhere more."""
+    """Bound a function whose slope is nowhere larger than `slope`."""
     value, error = _expected(f(x.middle))
     spread = slope * x.radius
     return within(value, spread + error + ELEMENTARY * spread)
@@ -105,13 +105,13 @@ def smooth(f: Point, x: Interval, slope: float) -> Interval:
 
 @np.errstate(all="ignore")
 def moved(f: Callable[..., NDArray], *operands: Interval) -> Interval:
-    """Of a function that only moves elements."""
+    """Bound a function that only moves elements."""
     return Interval(*(f(*ends) for ends in zip(*operands, strict=True)))
 
 
 @np.errstate(all="ignore")
 def extremes(f: Point, x: Interval, y: Interval) -> Interval:
-    """Of a function that is monotone in each operand: its extremes lie at corners."""
+    """Bound a function that is monotone in each operand: its extremes lie at corners."""
     corners = [_expected(f(a, b)) for a in x for b in y]
     least, most = ([c.value + sign * c.error for c in corners] for sign in (-1, 1))
     return rounded(np.min(np.broadcast_arrays(*least), 0), np.max(np.broadcast_arrays(*most), 0))
@@ -166,14 +166,14 @@ def select(condition: Interval, a: Interval, b: Interval) -> Interval:
 
 @np.errstate(all="ignore")
 def sums(f: Callable[[Array], Expected], x: Interval) -> Interval:
-    """Of sums with weights that are not negative, and errors that grow with their terms' sizes."""
+    """Bound sums with weights that are not negative, and errors that grow with their terms' sizes."""
     error = f(x.size).error
     return rounded(f(x.low).value - error, f(x.high).value + error)
 
 
 @np.errstate(all="ignore")
 def product(f: Callable[[Array, Array], Expected], x: Interval, y: Interval) -> Interval:
-    """Of a sum of products: |x y - m n| <= (|m| + r) (|n| + s) - |m| |n|, m and n being middles."""
+    """Bound a sum of products: |x y - m n| <= (|m| + r) (|n| + s) - |m| |n|, m and n being middles."""
     value = f(x.middle, y.middle).value
     spread = f(np.abs(x.middle) + x.radius, np.abs(y.middle) + y.radius).value
     spread = spread - f(np.abs(x.middle), np.abs(y.middle)).value
@@ -265,7 +265,7 @@ def local_response_norm(x: Interval, size: int, alpha: float, beta: float, k: fl
 def _quotients(
     x: Interval, f: Callable[[Array, Array], Array], divisor: Interval, relative: float
 ) -> Interval:
-    """Of a function that rises with x, whose size falls with the divisor, and whose error is relative."""
+    """Bound a function that rises with x, whose size falls with the divisor, and whose error is relative."""
     low = f(x.low, np.where(x.low < 0, divisor.low, divisor.high))
     high = f(x.high, np.where(x.high < 0, divisor.high, divisor.low))
     return rounded(low - relative * np.abs(low), high + relative * np.abs(high))

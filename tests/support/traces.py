@@ -27,6 +27,6 @@ def correlated(seed: int, n: int, memory: float, traces: int = 1) -> np.ndarray:
 
 
 def misses(summary: Statistics, median: float = 1.0) -> bool:
-    """Whether there is an interval, and the median is not in it."""
+    """Tell whether there is an interval, and the median is not in it."""
     low, high = summary.ci_low, summary.ci_high
     return low is not None and high is not None and not low <= median <= high

@@ -67,8 +67,10 @@ def validate(file: str | None, schema: bool) -> None:
 @click.command(
     params=[
         _RESULT,
-        click.Option(["--community"], is_flag=True, help="As an entry of the community's list of machines."),
-        click.Option(["--contributor"], metavar="NAME", help="Name of who measured it."),
+        click.Option(
+            ["--community"], is_flag=True, help="Write an entry for the community's list of machines."
+        ),
+        click.Option(["--contributor"], metavar="NAME", help="Who measured it."),
         OUTPUT,
     ]
 )

@@ -1,4 +1,4 @@
-"""What the command writes: tables and JSON on standard output, messages on standard error."""
+"""The output of the command: tables and JSON on standard output, messages on standard error."""
 
 import contextlib
 import sys

@@ -1,4 +1,4 @@
-"""What the verb `train` takes and does: its options are the fields of `TrainOptions` and a model's sizes."""
+"""The verb `train`: its options are the fields of `TrainOptions` and a model's sizes."""
 
 import contextlib
 import sys
@@ -18,6 +18,7 @@ from ..training.checkpoint import load_model
 from ..training.events import Event, RunStarted
 from ..training.llama2c import check_shape
 from ..training.models import model_config
+from ..training.result import TrainingResult
 from ..training.run import TrainOptions, train
 from .live import Lines, View, view
 from .options import CHIP, DEVICE, FILE, OUTPUT, STANDARD_OUTPUT
@@ -108,14 +109,7 @@ def run(
     keeps = any((output, given["checkpoints"], *files.values()))
     if sys.stdout is None and not keeps:
         raise AneError("standard output is closed: there is nowhere to write the result")
-    for name, path in files.items():
-        if path == "-":
-            raise ArgumentError(f"--{name} needs the name of a file: only -o takes - for standard output")
-    for destination in (None if to_stdout else output, plot, save):
-        if destination is not None:
-            check_writable(destination)
-    if plot is not None:
-        check_plot(plot)
+    _check_files(files, None if to_stdout else output)
     sizes = {name: size for name in _SIZES if (size := given.pop(name)) is not None}
     shown: View
     with view(sys.stderr if to_stdout else sys.stdout) as shown:
@@ -138,8 +132,29 @@ def run(
             progress=progress,
             **given,
         )
-    with contextlib.ExitStack() as outputs:  # in reverse order, and each even if others fail
-        report = sys.stderr if to_stdout or sys.stdout is None else sys.stdout
+    _write_outputs(result, output, save, plot)
+    if result.interrupted:
+        say("interrupted")
+        return INTERRUPTED
+    return 0
+
+
+def _check_files(files: dict[str, str | None], output: str | None) -> None:
+    """Check that the files can be written, before a long run. Raises ArgumentError, ResultFileError."""
+    for name, path in files.items():
+        if path == STANDARD_OUTPUT:
+            raise ArgumentError(f"--{name} needs the name of a file: only -o takes - for standard output")
+    for destination in (output, files["plot"], files["save"]):
+        if destination is not None:
+            check_writable(destination)
+    if (plot := files["plot"]) is not None:
+        check_plot(plot)
+
+
+def _write_outputs(result: TrainingResult, output: str | None, save: str | None, plot: str | None) -> None:
+    """Write the files asked for, then the report: each even if another one fails."""
+    with contextlib.ExitStack() as outputs:  # calls the last one first
+        report = sys.stderr if output == STANDARD_OUTPUT or sys.stdout is None else sys.stdout
         if report is not None:
             outputs.callback(write_table, lay_out_training(result), report)
         if plot is not None:
@@ -148,10 +163,6 @@ def run(
             outputs.callback(result.save_llama2c, save)
         if output is not None:
             outputs.callback(save_text, result.to_result().to_json().decode().rstrip("\n"), output)
-    if result.interrupted:
-        say("interrupted")
-        return INTERRUPTED
-    return 0
 
 
 def _reshaped(model: str | None, weights: str | None, sizes: dict[str, int]) -> TransformerConfig:

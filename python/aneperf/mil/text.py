@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -139,18 +139,7 @@ def parse(text: str, weights: Mapping[str, bytes] | None = None) -> Graph:
     function = functions[0]
     dialect = Dialect(version, function["opset"], tuple(program["build_info"]), version == "1.0")
 
-    tensors: list[Tensor] = []
-    blobs: dict[Tensor, BlobReference] = {}
-    for value in function["values"]:
-        tensor = Tensor(value["name"], TensorType(value["dtype"], tuple(value["shape"])), line=value["line"])
-        if value["blob"] is not None:
-            blobs[tensor] = BlobReference(*value["blob"])
-            tensor.constant = _read(blobs[tensor], tensor, weights)
-        elif value["constant"] is not None:
-            data = value["constant"]
-            tensor.constant = data if isinstance(data, str) else unpack(data, tensor.type)
-        tensors.append(tensor)
-
+    tensors, blobs = _tensors(function["values"], weights)
     # Ids count definitions, so they give the order of constants and operations among each other.
     statements: dict[int, Tensor | Operation] = {
         index: tensor
@@ -175,6 +164,24 @@ def parse(text: str, weights: Mapping[str, bytes] | None = None) -> Graph:
         blobs,
         function["name"],
     )
+
+
+def _tensors(
+    values: Sequence[Any], weights: Mapping[str, bytes] | None
+) -> tuple[list[Tensor], dict[Tensor, BlobReference]]:
+    """Return the parsed values as tensors, and the places of those that lie in weight files."""
+    tensors: list[Tensor] = []
+    blobs: dict[Tensor, BlobReference] = {}
+    for value in values:
+        tensor = Tensor(value["name"], TensorType(value["dtype"], tuple(value["shape"])), line=value["line"])
+        if value["blob"] is not None:
+            blobs[tensor] = BlobReference(*value["blob"])
+            tensor.constant = _read(blobs[tensor], tensor, weights)
+        elif value["constant"] is not None:
+            data = value["constant"]
+            tensor.constant = data if isinstance(data, str) else unpack(data, tensor.type)
+        tensors.append(tensor)
+    return tensors, blobs
 
 
 def _read(blob: BlobReference, tensor: Tensor, weights: Mapping[str, bytes] | None) -> Constant | None:

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from ..training.result import TrainingResult
 
 _LEGEND = (
-    "Means over the steps. dw, the gradients of weights, runs in parallel and is not in the sum; cblas_wait",
-    "is the wait for it. other: Python between the components.",
+    "Means over the steps. dw, the gradients of weights, runs in parallel and is not in the sum; cblas_wait "
+    "is the wait for it. other: Python between the components."
 )
 
 
@@ -27,7 +27,7 @@ def lay_out_training(result: TrainingResult) -> Table:
         header=("Component", "Forward (ms)", "Backward (ms)", "Both (ms)", "Share") if result.times else (),
         align=("left", "right", "right", "right", "right"),
         rows=tuple(_components(result)),
-        lines=(*((*_LEGEND, "") if result.times else ()), *_totals(result), *result.notes),
+        lines=(*((_LEGEND, "") if result.times else ()), *_totals(result), *result.notes),
         width=100,
     )
 

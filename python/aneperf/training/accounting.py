@@ -63,7 +63,7 @@ class StepTimes:
 
     @property
     def other(self) -> float:
-        """Time outside the components: Python between them."""
+        """Return the time outside the components: Python between them."""
         return self.wall - sum(self.forward.values()) - sum(self.backward.values())
 
     def to_dict(self) -> dict[str, Any]:

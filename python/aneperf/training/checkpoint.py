@@ -156,7 +156,7 @@ class RunCheckpoints:
 
     @property
     def loss(self) -> float | None:
-        """The loss that the resumed checkpoint records."""
+        """Return the loss that the resumed checkpoint records."""
         return None if self.record is None else self.record.loss
 
     def check(self, config: TrainingConfig, data: str) -> None:

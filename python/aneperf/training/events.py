@@ -39,7 +39,7 @@ class KernelsCompiled:
 
     @property
     def kernels(self) -> int:
-        """Number of kernels compiled, with and without weights."""
+        """Count the kernels compiled, with and without weights."""
         return self.compiled.kernels + (self.prepared.kernels if self.prepared else 0)
 
 
@@ -56,7 +56,7 @@ class StepDone:
 
     @property
     def overhead_ms(self) -> float:
-        """Time outside the worker: the step's data and messages."""
+        """Return the time outside the worker: the step's data and messages."""
         return (self.end - self.begin) * _MS - self.times.wall
 
 
@@ -75,12 +75,12 @@ class BatchDone:
 
     @property
     def update_ms(self) -> float:
-        """Duration of the update."""
+        """Return the duration of the update."""
         return (self.end - self.begin) * _MS
 
     @property
     def train_ms(self) -> float:
-        """Duration of the steps, with their data and messages, and of the update; compilation is separate."""
+        """Return the duration of the steps, with data and messages, and of the update; no compilation."""
         return sum((step.end - step.begin) * _MS for step in self.steps) + self.update_ms
 
 
@@ -104,7 +104,7 @@ class CheckpointSaved:
 
     @property
     def ms(self) -> float:
-        """Time that the run waited for it."""
+        """Return the time that the run waited for it."""
         return (self.end - self.begin) * _MS
 
 

@@ -92,7 +92,7 @@ class StaticPipeline:
         return self.clock.take(), self._queue.take_spans()
 
     def _forward(self, tokens: Tokens) -> None:
-        """Tokens [S] -> the residual stream [dim, S] after each half of each layer."""
+        """Compute the residual stream [dim, S] after each half of each layer from tokens [S]."""
         with self.clock("elem"):
             native.embed(self._parameters["embedding"], tokens, self._residual[0])
         for layer in range(self.config.layers):
@@ -108,7 +108,7 @@ class StaticPipeline:
                     native.add_channels(out.surface, out.first, x, y)
 
     def _loss(self, targets: Tokens, loss_scale: float) -> float:
-        """The last [dim, S] -> the loss; leaves the gradient of the logits [vocab, S] in `_logits`."""
+        """Return the loss of the last residual; leave the gradient of the logits [vocab, S] in `_logits`."""
         with self.clock("rms"):
             native.rms_norm(self._residual[-1], self._parameters["norm"], self.config.norm_eps, self._normed)
         with self.clock("cls"):
@@ -117,7 +117,7 @@ class StaticPipeline:
             return native.cross_entropy(self._logits, targets, loss_scale)
 
     def _backward(self) -> None:
-        """The gradient of the logits [vocab, S] -> that of the embedded tokens [dim, S], in `_dx`."""
+        """Turn the gradient of the logits into that of the embedded tokens [dim, S], in `_dx`."""
         self._add_gradient(self._classifier, self._logits, self._normed)
         with self.clock("cls"):
             native.product(self._parameters[self._classifier], self._logits, self._dnormed, transpose_a=True)

@@ -109,27 +109,27 @@ class TrainingResult(Displayed):
 
     @property
     def end_step(self) -> int:
-        """Number of steps that the parameters are trained for, with those before `first_step`."""
+        """Count the steps that the parameters are trained for, with those before `first_step`."""
         return self.first_step + len(self.losses)
 
     @property
     def averaged_steps(self) -> int:
-        """Number of steps to average a loss over, since single ones are noisy: a batch, or 10."""
+        """Count the steps to average a loss over, since single ones are noisy: a batch, or 10."""
         return min(len(self.losses), max(self.config.accumulation, 10))
 
     @property
     def compile_ms(self) -> float:
-        """Time to compile kernels with weights, over all batches."""
+        """Return the time to compile kernels with weights, over all batches."""
         return sum(batch.compile_ms for batch in self.batches)
 
     @property
     def train_ms(self) -> float:
-        """Time of steps, with their data and messages, and of updates, over all batches."""
+        """Return the time of steps, with their data and messages, and of updates, over all batches."""
         return sum(batch.train_ms for batch in self.batches)
 
     @property
     def flops(self) -> StepFlops:
-        """Operations of a step by the published formulas."""
+        """Return the operations of a step by the published formulas."""
         return step_flops(self.config.model, self.config.pipeline)
 
     @property
@@ -158,7 +158,7 @@ class TrainingResult(Displayed):
 
     @property
     def notes(self) -> list[str]:
-        """Sentences that a reader of the numbers needs."""
+        """Say what a reader of the numbers needs to know."""
         notes = []
         if self.interrupted:
             lost = f"; steps lost since then: {self.steps_lost}" if self.steps_lost else ""

@@ -97,11 +97,16 @@ def _takes(
     """Make a function of options take them as keywords, and list these in its docstring."""
 
     def decorate(function: Callable[[TrainOptions], TrainingResult]) -> Callable[_Options, TrainingResult]:
+        taken = signature(options).replace(return_annotation="TrainingResult")
+
         @wraps(function)
         def with_keywords(*args: _Options.args, **keywords: _Options.kwargs) -> TrainingResult:
+            try:
+                taken.bind(*args, **keywords)
+            except TypeError as error:
+                raise TypeError(f"{function.__name__}: {error}") from None
             return function(options(*args, **keywords))
 
-        taken = signature(options).replace(return_annotation="TrainingResult")
         helps = {f.name: f.metadata.get("help") for f in fields(TrainOptions)}
         listed = [f"    {name}: {helps[name]}" for name in taken.parameters if helps[name]]
         with_keywords.__signature__ = taken  # type: ignore[attr-defined]

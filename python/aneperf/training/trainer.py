@@ -85,7 +85,7 @@ class Trainer:
 
     @property
     def parts(self) -> dict[str, Parameters]:
-        """The state: parameters, moments and gradients by name, which change during training."""
+        """Return the state: parameters, moments and gradients by name, which change during training."""
         return self._shared.parts
 
     def run(self) -> Iterator[Event]:

@@ -63,7 +63,7 @@ class Compiled(msgspec.Struct, frozen=True, tag="compiled"):
 
     @property
     def ms(self) -> float:
-        """Duration of the compilation."""
+        """Return the duration of the compilation."""
         return (self.end - self.begin) * 1e-6
 
 
@@ -176,7 +176,7 @@ class WorkerProcess:
 
     @property
     def pid(self) -> int:
-        """Number of the process."""
+        """Return the process's number."""
         return self._child.pid
 
     def prepared(self, timeout: float) -> Compiled:

@@ -25,7 +25,7 @@ class Expected(NamedTuple):
 
 
 def spacing(x: Array) -> Array:
-    """The distance between neighbouring fp16 numbers at |x|; that of subnormals is the least normals'."""
+    """The distance between neighboring fp16 numbers at |x|; that of subnormals is the least normals'."""
     _, exponent = np.frexp(np.where(np.isfinite(x), x, 0.0))
     return np.ldexp(1.0, np.maximum(exponent - 1, -14) - 10)
 
