@@ -33,7 +33,7 @@ def test_every_call_is_refused_in_a_forked_child(ane):
         refused(y.read)
 
     assert in_a_fork(work) == 0
-    # And the parent goes on.
+    # And the parent continues.
     x.write(X)
     request.evaluate()
     assert np.isfinite(y.read()).all()

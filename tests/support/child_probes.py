@@ -147,5 +147,5 @@ def ticking_stacks(device: Device, *, items: list[str], budget: float, progress:
 
 
 def no_overlap(device: Device, *, budget: float, progress: ProgressCallback) -> Result:
-    """Stand in for the part of `limits` that compiles beside evaluations."""
+    """Stand in for the part of `limits` that compiles during evaluations."""
     return finish([row("overlap")])
