@@ -57,13 +57,6 @@ def test_what_a_forked_child_drops_stays_the_parents(ane, standin):
     held["request"].evaluate()
 
 
-def test_the_emulator_runs_in_a_forked_child(ane, emulator):
-    def work():
-        assert np.isfinite(product(WEIGHTS[0]).compile(emulator).run(x=X)["y"]).all()
-
-    assert in_a_fork(work) == 0
-
-
 def test_a_child_forked_amid_calls_does_not_hang(standin, tmp_path):
     assert json.loads(standin.child("fork_amid_calls()", TMP=str(tmp_path))) == [0] * 10
     assert list(tmp_path.glob("*/*")) == []
