@@ -21,7 +21,7 @@ _RESULT = click.Argument(["file"], type=FILE, metavar="FILE")
     ]
 )
 def compare(file: str, other: str, fail_if_slower: bool, output: str | None) -> int:
-    """Compare a result with another or with published figures.
+    """Compare a result with another one or with published figures.
 
     FILE is a result saved with -o, and CHIP names a chip with published figures, such as 'M4 Max'.
     """
@@ -67,15 +67,13 @@ def validate(file: str | None, schema: bool) -> None:
 @click.command(
     params=[
         _RESULT,
-        click.Option(
-            ["--community"], is_flag=True, help="Write an entry for the community's list of machines."
-        ),
-        click.Option(["--contributor"], metavar="NAME", help="Who measured it."),
+        click.Option(["--community"], is_flag=True, help="Write an entry of maderix/ANE's community list."),
+        click.Option(["--contributor"], metavar="NAME", help="Name of the person who measured it."),
         OUTPUT,
     ]
 )
 def export(file: str, community: bool, contributor: str | None, output: str | None) -> None:
-    """Convert a result to a form that others collect."""
+    """Export a result for maderix/ANE's community list."""
     from ..report.community import community_entry
     from ..results import Result
 

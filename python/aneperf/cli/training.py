@@ -14,7 +14,7 @@ from .terminal import write
 _TOKENIZER: dict[str, Any] = {
     "type": FILE,
     "metavar": "FILE|bytes",
-    "help": "A tokenizer's JSON, or bytes for a token for each byte.",
+    "help": "A tokenizer's JSON file, or bytes: one token per byte.",
 }
 
 
@@ -65,7 +65,7 @@ def train(**given: Any) -> int:
             ["--top-p"],
             metavar="P",
             default=1.0,
-            help="Sample from the likeliest tokens up to this probability.",
+            help="Sample from the most probable tokens that together reach P.",
         ),
         click.Option(
             ["--seed"], type=click.IntRange(0), metavar="N", default=0, help="Seed of the sampling."
@@ -84,7 +84,7 @@ def generate(
 ) -> None:
     """Generate text from a model, on the CPU.
 
-    MODEL.bin is a model of llama2.c, and FOLDER one of checkpoints. Prints tokens without a tokenizer.
+    MODEL.bin is a llama2.c model, and FOLDER holds checkpoints. Without --tokenizer, prints token numbers.
     """
     from ..training.checkpoint import load_model
     from ..training.data import open_tokenizer

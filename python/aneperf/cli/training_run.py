@@ -53,7 +53,7 @@ def options_by_section() -> dict[str, list[click.Parameter]]:
         for name, meaning in _SIZES.items()
     ]
     sections = defaultdict[str, list[click.Parameter]](
-        list, {"Model": [], "Sizes that replace the model's": sizes}
+        list, {"Model": [], "Model sizes, instead of the preset's": sizes}
     )
     for field in sorted(fields(TrainOptions), key=lambda field: field.kw_only is not False):
         if field.metadata:

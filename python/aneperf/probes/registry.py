@@ -149,7 +149,7 @@ _PROBES = (
         "Time stacks over positions, channels and depths.",
         60.0,
         (
-            _values("spatial", "Positions: 64,512 or 64..2048, which doubles, or all."),
+            _values("spatial", "Positions: a list 64,512; a range 64..2048, by doubling; or all."),
             _values("channels", "Channels, in the same form."),
             _values("depth", "Layers, in the same form."),
             _PORTS,
@@ -159,7 +159,7 @@ _PROBES = (
     ),
     Probe(
         "sram",
-        "Time weights of 0.1 to 128 MB; find where memory ends.",
+        "Time weights of 0.1 to 128 MB; find where on-chip memory ends.",
         60.0,
         (
             Option("fine", "Add sizes, and the neighbors of powers of two.", bool, default=False),
@@ -175,7 +175,7 @@ _PROBES = (
             Option("seconds", "Duration of the load.", float, default=5.0, metavar="SECONDS"),
             _PORTS,
         ),
-        budget_help="Time for everything; shortens the load.",
+        budget_help="Time for the whole run; a short one cuts the load short.",
         share=3,
     ),
     Probe(

@@ -52,25 +52,29 @@ class Hyperparameters:
         metavar="RATE",
         flags=("--learning-rate", "--lr"),
     )
-    beta1: float = option(0.9, "Optimizer", "Adam's decay of the mean of the gradient.", metavar="X")
-    beta2: float = option(0.999, "Optimizer", "Adam's decay of the mean of its square.", metavar="X")
-    epsilon: float = option(1e-8, "Optimizer", "Adam's term against division by zero.", metavar="X")
+    beta1: float = option(0.9, "Optimizer", "Adam's decay of the mean gradient.", metavar="X")
+    beta2: float = option(
+        0.999, "Optimizer", "Adam's decay of the mean of the squared gradient.", metavar="X"
+    )
+    epsilon: float = option(1e-8, "Optimizer", "Adam's epsilon, against division by zero.", metavar="X")
     weight_decay: float = option(
-        0.0, "Optimizer", "Decoupled decay of matrices; norms do not decay.", metavar="X"
+        0.0, "Optimizer", "Decoupled weight decay of matrices; norms are exempt.", metavar="X"
     )
     warmup: int = option(
         0, "Optimizer", "Updates during which the learning rate rises linearly.", metavar="N"
     )
     decay: Literal["constant", "cosine"] = option(
-        "constant", "Optimizer", "Course of the learning rate after the warm-up."
+        "constant", "Optimizer", "Schedule of the learning rate after the warm-up."
     )
     final_rate: float = option(
         0.1,
         "Optimizer",
-        "Share of the learning rate at the end of a cosine decay.",
+        "Share of the learning rate that remains at the end of a cosine decay.",
         metavar="X",
     )
-    clip: float | None = option(None, "Optimizer", "Largest global norm of the gradient.", metavar="NORM")
+    clip: float | None = option(
+        None, "Optimizer", "Clip the gradient to this global norm; not clipped by default.", metavar="NORM"
+    )
 
     def __post_init__(self) -> None:
         choice("pipeline", self.pipeline, get_args(Pipeline))

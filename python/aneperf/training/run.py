@@ -69,7 +69,7 @@ class TrainOptions(Hyperparameters):
     checkpoints: _Path | None = option(
         None, "Checkpoints", "Folder in which to save checkpoints.", metavar="FOLDER"
     )
-    checkpoint_every: int = option(1, "Checkpoints", "Batches from one checkpoint to the next.", metavar="N")
+    checkpoint_every: int = option(1, "Checkpoints", "Batches between checkpoints.", metavar="N")
     keep: int = option(2, "Checkpoints", "Checkpoints to keep, in addition to the best.", metavar="N")
     resume: bool | int = option(
         False, "Checkpoints", "Resume from the last checkpoint, or from that of a step."
@@ -77,7 +77,9 @@ class TrainOptions(Hyperparameters):
     output: _Path | None = option(
         None, "Output", "Save the result as JSON.", metavar="FILE", flags=("-o", "--output")
     )
-    telemetry: _Path | None = option(None, "Output", "Write each step as lines of JSON.", metavar="FILE")
+    telemetry: _Path | None = option(
+        None, "Output", "Write the run's events as lines of JSON.", metavar="FILE"
+    )
     trace: _Path | None = option(None, "Output", "Write a trace for ui.perfetto.dev.", metavar="FILE")
     progress: Observer | None = None  # called with every event
 
