@@ -193,7 +193,7 @@ SUITE = Probe(
     "suite",
     "Run every probe and collect one result.",
     300.0,
-    (_names("only", "Run only this probe"), _names("skip", "Leave out this probe")),
+    (_names("only", "Run only this probe, such as peak"), _names("skip", "Leave out this probe")),
     details="Probes that could crash or hang run in processes of their own.",
     budget_help="Time for all probes.",
 )
