@@ -22,7 +22,7 @@ __all__ = [
     "SurfaceError",
 ]
 
-# What a device raises for a program that it cannot compile, load or run: a probe reports it and continues.
+# A device's errors for a program that it cannot compile, load or run. A probe reports them and continues.
 REFUSALS = (CompileBudgetError, CompileError, EvaluateError, SurfaceError)
 
 

@@ -75,7 +75,7 @@ def _decomposed_attention(x: mil.Tensor) -> mil.Tensor:
     return mil.matmul(mil.softmax(scores), x)
 
 
-# What to compute, and the shape of its input of normal numbers, by name. Each of PRODUCTS is one product,
+# By name: a computation and the shape of its input of normal numbers. Each of PRODUCTS is one product,
 # CHAINS have several, and VECTORS none.
 CONV_WEIGHT = normal_halves(0, (200, 96, 3, 3), 0.03)
 GROUPED_WEIGHT = normal_halves(1, (96, 24, 2, 3), 0.1)
