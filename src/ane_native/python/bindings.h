@@ -22,8 +22,8 @@ struct TypeName {
 
 inline bool is_object(PyObject*) { return true; }
 
-// An object that signatures show as `type`. The function checks it, so that its errors name the argument.
-template <TypeName type>
+// An object that signatures show as `shown`. The function checks it, so that its errors name the argument.
+template <TypeName shown>
 struct Typed : py::object {
     PYBIND11_OBJECT(Typed, py::object, is_object)
 };
@@ -47,7 +47,7 @@ IntTuple shape_tuple(const Shape& shape);
 
 }  // namespace ane::python
 
-template <ane::python::TypeName type>
-struct pybind11::detail::handle_type_name<ane::python::Typed<type>> {
-    static constexpr auto name = const_name(type.text);
+template <ane::python::TypeName shown>
+struct pybind11::detail::handle_type_name<ane::python::Typed<shown>> {
+    static constexpr auto name = const_name(shown.text);
 };
