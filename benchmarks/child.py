@@ -37,7 +37,7 @@ class Child:
         )
 
     def ask(self, **request: Any) -> Any:
-        """The answer; Unavailable with the reason if there is none."""
+        """Return the answer. Raise Unavailable with the reason if there is none."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         try:
@@ -57,7 +57,7 @@ class Child:
 
 
 def serve(answer: Callable[..., Any]) -> None:
-    """Calls answer(**request) for each line of the input."""
+    """Call answer(**request) for each line of the input."""
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # a library that prints does not get between the answers
     for line in sys.stdin:
@@ -71,7 +71,7 @@ def serve(answer: Callable[..., Any]) -> None:
 
 
 def median_time(call: Callable[[], Any]) -> float:
-    """Seconds of a call."""
+    """Return the seconds of a call."""
     times: list[float] = []
     end = time.perf_counter() + SECONDS
     while not times or time.perf_counter() < end:

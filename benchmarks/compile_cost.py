@@ -20,7 +20,7 @@ STORIES110M = PRESETS["stories110m"]
 
 
 def layer_parameters(config: TransformerConfig, layer: int) -> dict[str, Any]:
-    """fp32, uniform, such that a product keeps the size of its input; every layer has its own."""
+    """Draw uniform fp32 weights that keep the size of a product's input. Every layer has its own."""
     random = np.random.default_rng(layer)
 
     def values(shape: tuple[int, ...]) -> NDArray[np.float32]:
@@ -32,7 +32,7 @@ def layer_parameters(config: TransformerConfig, layer: int) -> dict[str, Any]:
 
 
 def memory(field: str) -> int | None:
-    """Bytes of this process: "VmRSS" now, "VmHWM" at its highest. Only Linux tells."""
+    """Return the bytes of this process: "VmRSS" now, "VmHWM" at its highest. Only Linux tells."""
     try:
         status = Path("/proc/self/status").read_text()
     except OSError:
@@ -42,7 +42,7 @@ def memory(field: str) -> int | None:
 
 
 def compile_all(device: aneperf.Device) -> dict[str, Any]:
-    """Seconds of each stage over all kernels, and bytes of what they hold. For a new process.
+    """Return the seconds of each stage over all kernels, and bytes of what they hold. For a new process.
 
     "weights" rounds to fp16 and transposes, "build" makes kernels, "bake" gives them new weights, which is
     all that a training step repeats before "compile".

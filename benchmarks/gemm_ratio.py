@@ -77,7 +77,7 @@ def int8_activation(x: Any) -> Any:
 
 
 def int8_stack(depth: int, height: int, width: int) -> Case:
-    """As the published W8A8 benchmark: each layer's output is quantized, and dequantized for the next."""
+    """Build the published W8A8 benchmark: each layer's output is quantized, and dequantized for the next."""
 
     def define(x: Any) -> Any:
         x = int8_activation(x)
@@ -156,7 +156,7 @@ def open_emulator() -> aneperf.Device:
 
 @functools.lru_cache(2)  # a case and its counterpart
 def compiled(name: str) -> tuple[int, Callable[[], Any]]:
-    """FLOP of an evaluation, and a function that evaluates."""
+    """Return the FLOP of an evaluation, and a function that evaluates."""
     flops, define, shapes = CASES[name]()
     builder, device = mil.Builder(), open_emulator()
     builder.output("y", define(*(builder.input(f"x{i}", shape) for i, shape in enumerate(shapes))))
@@ -171,7 +171,7 @@ def compiled(name: str) -> tuple[int, Callable[[], Any]]:
 
 
 def serve() -> None:
-    """Answers each line, a case's name, with FLOP and seconds of an evaluation."""
+    """Answer each line, a case's name, with FLOP and seconds of an evaluation."""
     for line in sys.stdin:
         flops, evaluate = compiled(line.strip())
         print(json.dumps((flops, median_time(evaluate))), flush=True)
@@ -185,7 +185,7 @@ class Server:
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def speed(self, name: str) -> float:
-        """GFLOP/s."""
+        """Return GFLOP/s."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         print(name, file=self.process.stdin, flush=True)
@@ -194,7 +194,7 @@ class Server:
 
 
 def peak_loop(cores: int) -> Callable[[], float]:
-    """GFLOP/s of all cores at once."""
+    """Return the GFLOP/s of all cores at once."""
     source = Path(__file__).with_name("fma_peak.cpp")
     with tempfile.TemporaryDirectory() as folder:
         library = Path(folder, "fma_peak.so")

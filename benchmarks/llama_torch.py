@@ -37,7 +37,7 @@ class Block(nn.Module):
 
 
 def rotate(x: Any, cosines: Any, sines: Any) -> Any:
-    """Rotary positions of halves, which PyTorch computes faster than those of neighbors."""
+    """Rotate halves by position, which PyTorch computes faster than neighboring pairs."""
     first, second = x.chunk(2, dim=-1)
     return x * cosines + torch.cat((-second, first), dim=-1) * sines
 
@@ -62,7 +62,7 @@ class Llama(nn.Module):
 
 
 def training_step(model: Llama, dtype: torch.dtype) -> Callable[[], Any]:
-    """A step that adds to the gradients; with bf16 its products are autocast."""
+    """Return a step that adds to the gradients; with bf16 its products are autocast."""
     tokens = torch.randint(STORIES110M["vocab"], (STORIES110M["seq"] + 1,))
 
     def step() -> None:

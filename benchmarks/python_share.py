@@ -21,7 +21,7 @@ MODELS["stories15m"] = PRESETS["stories15m"]
 
 
 def shares(model: aneperf.kernels.TransformerConfig, device: str | None) -> tuple[float, float]:
-    """Python between the components, and data with messages, over the time of a step."""
+    """Return the share of a step's time in Python between the components, and in data and messages."""
     between, around = [], []
 
     def progress(event: Event) -> None:

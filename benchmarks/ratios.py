@@ -83,7 +83,7 @@ ADD, COMPILE = "add [1,32,1,32]", "compile Stories110M, 60 kernels"
 
 
 def compared(case: str, ours: Child, peers: Peers, rounds: int) -> list[Row]:
-    """The rows of one case."""
+    """Return the rows of one case."""
     unit, references = COMPARISONS[case]
     work = ours.ask(measure="native", case=case)[1]
 
@@ -151,7 +151,7 @@ def absolute(case: str, unit: str, values: list[float], target: float | None, no
 
 
 def call_costs(ours: Child, rounds: int) -> list[Row]:
-    """Microseconds of the smallest program's evaluation."""
+    """Return the microseconds of the smallest program's evaluation."""
     values: dict[str, list[float]] = {"native": [], "python": []}
     for _ in range(rounds + 1):
         for measure, column in values.items():
@@ -163,7 +163,7 @@ def call_costs(ours: Child, rounds: int) -> list[Row]:
 
 
 def compile_costs(environment: dict[str, str], rounds: int) -> list[Row]:
-    """Each round in a new process, whose memory has held nothing else."""
+    """Run each round in a new process, whose memory has held nothing else."""
     runs = []
     for _ in range(rounds):
         child = Child(sys.executable, "ratios_emulator.py", environment)
@@ -231,7 +231,7 @@ def heading(facts: dict[str, Any], peers: Peers, ignored: dict[str, str], rounds
 
 
 def environment_of_children() -> tuple[dict[str, str], dict[str, str]]:
-    """The variables for the processes that measure, and those left out."""
+    """Return the variables for the processes that measure, and those left out."""
     ignored = {name: os.environ[name] for name in SLOWING if name in os.environ}
     variables = {k: v for k, v in os.environ.items() if k not in ignored and not k.startswith(STEERING)}
     if threads := variables.get("ANEPERF_THREADS"):

@@ -148,7 +148,7 @@ def registers() -> Callable[[], Measured]:
 
 
 def plain_copy() -> Callable[[], Measured]:
-    """Copies 256 MiB with memcpy on as many threads as the emulator has; work counts reading and writing."""
+    """Copy 256 MiB with memcpy on as many threads as the emulator has; work counts reading and writing."""
     size, piece = 1 << 28, 1 << 24
     source, target = np.ones(size, np.uint8), np.zeros(size, np.uint8)
     pieces = [slice(begin, begin + piece) for begin in range(0, size, piece)]
@@ -172,7 +172,7 @@ def threads() -> int:
 
 
 def blas() -> str:
-    """numpy's BLAS; of an OpenBLAS, which processor's kernels it runs."""
+    """Name numpy's BLAS, and the processor whose kernels an OpenBLAS runs."""
     name = np.show_config(mode="dicts")["Build Dependencies"]["blas"]["name"]  # type: ignore[call-overload]
     for library in Path(np.__file__).parent.with_name("numpy.libs").glob("lib*openblas*"):
         core_name = getattr(ctypes.CDLL(str(library)), "scipy_openblas_get_corename64_", None)
@@ -191,7 +191,7 @@ prepared: dict[str, Any] = {}
 
 
 def answer(measure: str, case: str = "") -> Any:
-    """`measure` is "native", "python", one of LIMITS, "compile", "environment" or "forget" (the cases)."""
+    """Answer a request: "native", "python", one of LIMITS, "compile", "environment" or "forget"."""
     if measure == "environment":
         return environment()
     if measure == "compile":

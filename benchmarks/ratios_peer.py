@@ -92,7 +92,7 @@ class Peers:
 
 @contextlib.contextmanager
 def installed(folder: str | None) -> Iterator[tuple[str | None, str]]:
-    """The interpreter that has PyTorch, in `folder` or a temporary one; or None and the reason."""
+    """Find the interpreter that has PyTorch, in `folder` or a temporary one; or None and the reason."""
     with contextlib.ExitStack() as stack:
         folder = folder or stack.enter_context(tempfile.TemporaryDirectory())
         try:
@@ -104,7 +104,7 @@ def installed(folder: str | None) -> Iterator[tuple[str | None, str]]:
 
 
 def install(folder: Path) -> str:
-    """PyTorch in a virtual environment, installed unless it is there."""
+    """Install PyTorch in a virtual environment unless it is there."""
     python = folder / "bin" / "python"
     has_torch = f"import importlib.metadata as m; assert m.version('torch').split('+')[0] == '{TORCH}'"
     if python.exists() and subprocess.run([python, "-c", has_torch], capture_output=True).returncode == 0:

@@ -37,7 +37,7 @@ class Row:
 
 
 def spread(values: list[float]) -> tuple[float, float, float]:
-    """Median, 5 % and 95 %."""
+    """Return the median, 5 % and 95 %."""
     if len(values) < 2:
         return values[0], values[0], values[0]
     cuts = statistics.quantiles(values, n=20, method="inclusive")
@@ -49,7 +49,7 @@ def number(value: float | None) -> str:
 
 
 def judged_cells(row: Row) -> list[str]:
-    """Ratio (or the figure itself), its range, the target and the verdict."""
+    """Return the ratio (or the figure itself), its range, the target and the verdict."""
     value = f"{number(row.ours)} {row.unit}" if row.ratio is None and row.ours else number(row.ratio)
     interval = "-" if row.low is None else f"{number(row.low)}-{number(row.high)}"
     target = "-" if row.target is None else f"{'<' if row.at_most else '>='} {row.target:g}"
@@ -57,7 +57,7 @@ def judged_cells(row: Row) -> list[str]:
 
 
 def flat_table(rows: list[Row]) -> Table:
-    """A line for each row, whole, for a pipe."""
+    """Print a line for each row, whole, for a pipe."""
     table = Table("case", "ours", "", "against", "its", "ratio", "5-95 %", "target", "verdict", "note")
     table.box, table.pad_edge = None, False
     for column in table.columns:
@@ -71,7 +71,7 @@ def flat_table(rows: list[Row]) -> Table:
 
 
 def grouped_table(rows: list[Row]) -> Table:
-    """A section for each case, narrow enough for a terminal."""
+    """Print a section for each case, narrow enough for a terminal."""
     table = Table(box=rich.box.SIMPLE_HEAD)
     table.add_column("against", ratio=1)
     for title in ("its", "ratio", "5-95 %", "target"):

@@ -98,7 +98,7 @@ def softmax() -> dict[str, Way]:
 
 
 def rms_norm() -> dict[str, Way]:
-    """Over the last axis, which suits PyTorch best."""
+    """Normalize over the last axis, which suits PyTorch best."""
     x, weight = torch.randn(256, 768), torch.ones(768)
     half, half_weight = x.half(), weight.half()
     return {
@@ -120,7 +120,7 @@ def steps() -> dict[str, Way]:
 
 
 def product_error() -> float:
-    """The relative error of an fp32 product (2-norm): a library may take less precision than it is given."""
+    """Return the relative error of an fp32 product (2-norm): a library may compute in less precision."""
     a, b = torch.randn(512, 512), torch.randn(512, 512)
     exact = a.double() @ b.double()
     return float(((a @ b).double() - exact).norm() / exact.norm())
@@ -142,7 +142,7 @@ prepared: dict[str, dict[str, Way]] = {}
 
 
 def answer(do: str, case: str = "", way: str = "", threads: int = 0, precision: str = "") -> Any:
-    """`do` is "set up", "list" (the ways of a case), "measure" (seconds) or "forget" (the cases)."""
+    """Answer a request. `do` is "set up", "list" (the ways of a case), "measure" (seconds) or "forget"."""
     if do == "set up":
         torch.set_num_threads(threads)
         torch.set_float32_matmul_precision(precision)

@@ -63,7 +63,7 @@ def test_evaluate_in_native_code(benchmark, name, way):
 
 
 def test_shares(benchmark, capsys):
-    """Rounds of all ways in turn, so that a change of the machine's speed meets them alike."""
+    """Run all ways in turn, so that a change of the machine's speed meets them alike."""
     ane = opened("ane")
     if aneperf.info(ane).device != "stand-in":
         pytest.skip("only the stand-in does the emulator's work")

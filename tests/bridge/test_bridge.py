@@ -24,7 +24,7 @@ FAMILIES = [*VARIED, *STACKS]  # every kernel so far
 
 
 def family(name):
-    """The program and its input."""
+    """Return the program and its input."""
     if name in STACKS:
         return STACKS[name].build(), {"x": STACKS[name].input()}
     return build(VARIED[name][0], input_of(name)), {"x0": input_of(name)}
@@ -53,7 +53,7 @@ OUTPUTS = ["y2", "y10", "Y", "_y", "y1", "y100", "b", "C"]
 
 
 def scrambled(seed):
-    """Output i is input i times i + 2, in a declaration order that the seed chooses; and the input arrays."""
+    """Build outputs y<i> = x<i> (i + 2), declared in an order that the seed chooses; and the input arrays."""
     b, shuffle = mil.Builder(), random.Random(seed).shuffle
     order, arrays, tensors = list(range(len(INPUTS))), {}, {}
     shuffle(order)
@@ -83,7 +83,7 @@ def test_ports_are_bound_by_name_in_any_order_of_declaration(ane, standin, fault
 
 
 def test_ports_follow_the_order_of_the_attributes(ane, standin):
-    """The engine may number symbols as it likes: here it lists them from the last to the first."""
+    """List the symbols from the last to the first: the engine may number them as it likes."""
 
     def reverse(attributes):
         procedure = attributes["ANEFModelDescription"]["ANEFModelProcedures"][0]
@@ -110,7 +110,7 @@ def test_the_row_pitch_of_the_attributes_is_followed(ane, standin):
 
 
 def replace(*path):
-    """An edit of the attributes: the value at the path becomes the last item."""
+    """Edit the attributes: the value at the path becomes the last item."""
     *way, key, value = path
 
     def edit(attributes):

@@ -17,7 +17,7 @@ DOMAIN = "com.apple.appleneuralengine"
 
 
 def surfaces(device, program):
-    """Surfaces for the input x, which holds X, and the output y of `program`."""
+    """Return surfaces for the input x, which holds X, and the output y of `program`."""
     x, y = (device.make_surface(ports[0]) for ports in (program.inputs, program.outputs))
     x.write(X)
     return x, y
@@ -62,7 +62,7 @@ def test_a_load_is_tried_twice(ane, standin, faults):
 
 
 def test_a_program_that_the_framework_refuses(ane, standin):
-    """The text never reached the folder, so that the framework says InvalidMILProgram."""
+    """Keep the text out of the folder, so that the framework says InvalidMILProgram."""
     bad = standin.to_object("0" * 64)
     calls = itertools.count()
     with (
@@ -183,7 +183,7 @@ def test_an_exception_of_any_method_names_itself(ane, standin, selector):
 
 
 def test_exceptions_of_a_model_that_is_given_up(standin):
-    """The first failure is told, though the unload that follows fails too and leaves the model loaded."""
+    """Report the first failure, though the unload that follows fails too and leaves the model loaded."""
     assert standin.child("fail_to_give_up()").splitlines() == [
         "[compile] CompilationFailure: the framework raised NSInvalidArgumentException: "
         "[_ANEInMemoryModel-modelAttributes] should be overridden by subclass",

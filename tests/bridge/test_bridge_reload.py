@@ -15,7 +15,7 @@ OTHER = product(WEIGHTS[1])
 
 
 def test_a_reload_writes_the_files_twice_and_compiles_nothing(ane, standin):
-    """Over those that are there, and again after the unload, which removed the folder."""
+    """Write over files that are there, and again after the unload, which removed the folder."""
     seen = []
 
     def note(call, *_):

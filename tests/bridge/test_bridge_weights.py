@@ -71,7 +71,7 @@ def test_a_hostile_name_of_the_models_folder_is_refused(ane, standin, identifier
 
 
 def test_weights_are_told_apart(ane, emulator):
-    """Programs of equal text by their weights, and the weight files of one program by their names."""
+    """Tell apart programs of equal text by their weights, and one program's weight files by their names."""
     b = mil.Builder()
     x = b.input("x", X.shape)
     for i, weight in enumerate(WEIGHTS):

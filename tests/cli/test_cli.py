@@ -21,7 +21,7 @@ STACKS = tuple(FakeStack(channels=4, depth=depth, width=4) for depth in (1, 2, 3
 
 @pytest.fixture
 def device(monkeypatch: pytest.MonkeyPatch) -> FakeDevice:
-    """The device that `open` gives, and three small configurations in the published ones' place."""
+    """Offer the device that `open` gives, and three small configurations in the published ones' place."""
     device = FakeDevice()
     monkeypatch.setattr("aneperf.device.open", lambda *args, **kwargs: device)
     monkeypatch.setattr(peak, "PUBLISHED", STACKS)
@@ -92,7 +92,7 @@ main()
 
 
 def with_output(kind: str, *arguments: str) -> Outcome:
-    """The command in a process of its own, whose standard output is closed, a pipe without reader or full."""
+    """Run the command in a process of its own, whose standard output is closed, full or without a reader."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     environment.pop("PYTHONUNBUFFERED", None)
     command = [sys.executable, "-c", ON_A_FAKE_DEVICE, *arguments]

@@ -42,7 +42,7 @@ def chip(tmp_path: Path) -> str:
 
 
 def command(*arguments: str, columns: str = "80") -> subprocess.CompletedProcess[str]:
-    """The command as a user runs it: what stands on which stream, and how it exits."""
+    """Run the command as a user does: check both streams and the exit code."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "COLUMNS": columns}
     return subprocess.run(
         [sys.executable, "-m", "aneperf", *arguments],

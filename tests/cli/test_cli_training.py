@@ -204,7 +204,7 @@ def test_other_shapes(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.name != "posix", reason="needs signals")
 def test_ctrl_c_in_a_terminal(device_name: str, tmp_path: Path) -> None:
-    """The signal goes to the whole group, workers too."""
+    """Send the signal to the whole group, workers too."""
     command = [sys.executable, "-m", "aneperf", "train", *SHAPE, "--steps", "1000000", "--accumulation", "3"]
     command += ["--device", device_name, "--checkpoints", str(tmp_path / "c"), "--trace", str(tmp_path / "t")]
     with subprocess.Popen(
@@ -243,7 +243,7 @@ def test_an_output_that_fails_loses_no_other(
 @pytest.mark.skipif(os.name != "posix", reason="needs closed pipes")
 @pytest.mark.parametrize("kept", [True, False])
 def test_a_reader_that_leaves(device_name: str, tmp_path: Path, kept: bool) -> None:
-    """`train | head` ends in silence; only a run that keeps something continues to its end."""
+    """End `train | head` in silence; only a run that keeps something continues to its end."""
     steps = "9" if kept else "1000000"
     command = [sys.executable, "-m", "aneperf", "train", *SHAPE, "--steps", steps, "--accumulation", "3"]
     command += ["--device", device_name, *(["-o", str(tmp_path / "r.json")] if kept else [])]
@@ -260,7 +260,7 @@ def test_a_reader_that_leaves(device_name: str, tmp_path: Path, kept: bool) -> N
 
 
 def test_generate(run: Any, device_name: str, tmp_path: Path) -> None:
-    """A model that has learned to count, from its file, its folder of checkpoints, and one checkpoint."""
+    """Offer a model that has learned to count: its file, its folder of checkpoints, and one checkpoint."""
     tokens, model, folder = tmp_path / "t.bin", tmp_path / "m.bin", tmp_path / "c"
     np.tile(np.frombuffer(b"abcdefgh", np.uint8), 50).astype("<u2").tofile(tokens)
     shape = [*SHAPE, "--vocab", "128"]

@@ -31,13 +31,13 @@ def open_emulator(level):
 
 @pytest.fixture(scope="module")
 def levels():
-    """Those that this CPU has."""
+    """Return the levels that this CPU has."""
     return [level for level in LEVELS if "no such SIMD level" not in open_emulator(level).stderr]
 
 
 @pytest.fixture(scope="module")
 def by_level(levels, tmp_path_factory):
-    """The varied programs' outputs at each level."""
+    """Return the varied programs' outputs at each level."""
     return {level: results_with(tmp_path_factory.mktemp(level), ANEPERF_SIMD=level) for level in levels}
 
 
@@ -50,7 +50,7 @@ def test_each_level_was_in_force(by_level):
 
 
 def pairs(by_level, names):
-    """Each output of the narrowest level with that of every other."""
+    """Pair each output of the narrowest level with that of every other."""
     first, *others = by_level.values()
     for other in others:
         for key, array in first.items():
@@ -82,7 +82,7 @@ def every(thorough):
 
 
 def edges_with(folder, every, **variables):
-    """The products at the edges of tiles, in a process of their own."""
+    """Compute products at the edges of tiles, in a process of their own."""
     path = folder / "edges.npz"
     command = [sys.executable, "-m", "support.product_edges", str(every), path]
     subprocess.run(command, check=True, timeout=300, env=environment(**variables))

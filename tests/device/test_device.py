@@ -12,7 +12,7 @@ from aneperf import Layout, mil
 
 
 def scale_program(**inputs):
-    """One output `y`, the sum of all inputs, each weighted by its position in ASCII order of the names."""
+    """Build the output `y`, the sum of all inputs, weighted by position in ASCII order of the names."""
     b = mil.Builder()
     tensors = {name: b.input(name, shape) for name, shape in inputs.items()}
     total = None

@@ -36,7 +36,7 @@ def resolve(name):
 
 
 def documented(target):
-    """The signature and the docstring that pybind11 writes."""
+    """Return the signature and the docstring that pybind11 writes."""
     if isinstance(target, property):
         return f"get{target.fget.__doc__.strip()}", target.__doc__ or ""
     signature, _, text = target.__doc__.partition("\n\n")
@@ -48,7 +48,7 @@ def public(namespace):
 
 
 def simplified(signature):
-    """A signature of pybind11 as the stub spells it."""
+    """Spell a signature of pybind11 as the stub does."""
     for pattern, plain in {
         r"typing\.SupportsInt \| typing\.SupportsIndex": "int",
         r"typing\.SupportsFloat \| typing\.SupportsIndex": "float",
@@ -63,7 +63,7 @@ def simplified(signature):
 
 
 def spelled(node, *, is_method):
-    """The parameters and the result, without self."""
+    """Return the parameters and the result, without self."""
     arguments = node.args
     if is_method:
         (arguments.posonlyargs or arguments.args).pop(0)

@@ -21,7 +21,7 @@ COMPILER = os.environ.get("CXX") or shutil.which("c++")
 
 
 def count_allocations(library):
-    """By program: the allocations of binding it and a first evaluation, and those of ten more."""
+    """Return, by program, the allocations of binding it and a first evaluation, and those of ten more."""
     counter = ctypes.CDLL(library, mode=ctypes.RTLD_GLOBAL)  # before the extension is loaded
     import aneperf
     from support.programs import NO_BUDGET, compile_varied

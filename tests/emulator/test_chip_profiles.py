@@ -29,7 +29,7 @@ def before(chip, generation):
 
 
 def compiles(profile, define, *shapes, dtype=np.float16):
-    """None, or the words with which the program is refused."""
+    """Return the words with which the program is refused, or None."""
     try:
         build(define, *(np.zeros(shape, dtype) for shape in shapes)).compile(profile)
     except CompileError as error:

@@ -10,7 +10,7 @@ from support.deep_programs import OPERATIONS, deep_programs
 
 
 def assert_enclosed(case, got):
-    """How many elements there are, and how many of them are known well."""
+    """Count the elements, and those of them that are known well."""
     total = sharp = 0
     for name, bounds in case.outputs.items():
         good = bounds.contains(got[name])

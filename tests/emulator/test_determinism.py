@@ -53,7 +53,7 @@ def test_every_thread_count_gives_the_same_bits(tmp_path, serial, threads):
 
 
 def test_programs_evaluated_at_once_do_not_disturb_one_another(varied, serial):
-    """Eight threads, each going through programs that the others run too, in another order."""
+    """Run programs that eight threads share, in another order in each."""
     failures = []
     start = threading.Barrier(8)
 
@@ -95,7 +95,7 @@ def test_a_forked_child_is_refused(emulator, serial):
 
 @needs_fork
 def test_a_child_forked_amid_an_evaluation_is_refused(emulator):
-    """The parent's thread holds the program and the pool; the child must not wait for them."""
+    """Do not let a child wait for the program and the pool that the parent's thread holds."""
     program, x = compile_varied(emulator)["matmul"]
     stop = threading.Event()
 

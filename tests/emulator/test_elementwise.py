@@ -19,7 +19,7 @@ EVERY_HALF = np.arange(1 << 16, dtype=np.uint16).view(np.float16).reshape(1, 16,
 
 
 def without_nan(x):
-    """A port of the engine takes NaN for +infinity."""
+    """Take NaN for +infinity, as a port of the engine does."""
     return np.where(np.isnan(x), np.float16(np.inf), x)
 
 

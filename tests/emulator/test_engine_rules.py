@@ -25,7 +25,7 @@ def bits(array):
 
 
 def product_of(x, weight):
-    """The matrix product of a row with a column, by each operation that forms one."""
+    """Multiply a row with a column, by each operation that forms a matrix product."""
     row, k = halves(*x).reshape(1, 1, 1, -1), len(x)
     column = halves(*weight)
     return {

@@ -111,7 +111,7 @@ class RandomProgram:
         return tuple(mil.cast(y, "fp32") if self.random.random() < 0.2 else y for y in outputs)
 
     def check(self, device):
-        """The results, the same in chains and one by one."""
+        """Return the results, which are the same in chains and one by one."""
         results = [run(compiled(device, self.program, fused=fused), *self.arrays) for fused in (True, False)]
         for got, expected in zip(*results, strict=True):
             assert got.dtype == expected.dtype
@@ -173,7 +173,7 @@ def test_a_chain_is_one_operation_without_intermediate_tensors(emulator):
 @pytest.mark.parametrize("axes", [[1], [3], [1, 3], [0, 1, 2, 3]])
 @pytest.mark.parametrize("square", [mil.square, lambda t: mil.mul(t, t)])
 def test_sums_of_squares_round_each_square(request, name, axes, square):
-    """The squares are rounded to fp16 as they would be in memory, those that overflow or vanish too."""
+    """Round the squares to fp16 as they would be in memory, those that overflow or vanish too."""
     x = np.concatenate([normal_halves(5, (1, 40, 3, 33)), any_halves(6, (1, 40, 3, 33))], axis=2)
 
     def define(t):
@@ -199,7 +199,7 @@ def test_rows_join_what_comes_before_and_after(emulator):
 
 
 def test_results_that_others_read_are_kept(emulator):
-    """A chain's intermediate result feeds a product, a reduction and an output."""
+    """Let a chain's intermediate result feed a product, a reduction and an output."""
     x = normal_halves(2, (1, 1, 64, 64))
 
     def define(t):
@@ -216,7 +216,7 @@ def test_results_that_others_read_are_kept(emulator):
 @pytest.mark.parametrize("shape", [(1, 40, 1, 64), (1, 40, 3, 33)])
 @pytest.mark.parametrize("name", ["emulator", "plain"])
 def test_a_surface_may_be_input_and_output(request, name, shape):
-    """Sums along other axes read what the first rows of the result overwrite."""
+    """Sum along other axes, which reads what the first rows of the result overwrite."""
     device, x = request.getfixturevalue(name), normal_halves(3, shape)
 
     def define(t):

@@ -22,7 +22,7 @@ SEEDS = st.integers(0, 2**32 - 1)
 
 @st.composite
 def operands(draw, x_shape, weight_shape, axis):
-    """An activation with one scale, a weight with one or several, and zero points likewise."""
+    """Draw an activation with one scale, a weight with one or several, and zero points likewise."""
     result = []
     for shape, along in ((x_shape, None), (weight_shape, axis)):
         dtype, seed = draw(st.sampled_from(["int8", "uint8"])), draw(SEEDS)
@@ -109,7 +109,7 @@ EXTREMES = [
 @pytest.mark.parametrize("columns", [1, 40])
 @pytest.mark.parametrize(("x_dtype", "x", "x_zero", "w_dtype", "w", "w_zero"), EXTREMES)
 def test_the_largest_sums_of_32_bits(plain, x_dtype, x, x_zero, w_dtype, w, w_zero, columns):
-    """As many terms of the same sign as fit: 128^2 or 255^2 times their number is just below 2^31."""
+    """Sum as many terms of the same sign as fit: 128^2 or 255^2 times their number is just below 2^31."""
     depth = (2**31 - 1) // (max(abs(x - x_zero), 255 if x_zero else 128) * max(abs(w - w_zero), 128))
     depth = min(depth, (2**31 - 1) // abs((x - x_zero) * (w - w_zero)), 33025)
     scale = np.float16(2.0**-12)
@@ -125,7 +125,7 @@ def test_the_largest_sums_of_32_bits(plain, x_dtype, x, x_zero, w_dtype, w, w_ze
 
 
 def test_a_sum_that_might_not_fit_is_one_of_fp16(plain):
-    """One term more than 2^31 / 255^2: what the sum is then must still be right."""
+    """Sum one term more than 2^31 / 255^2: the result must still be right."""
     depth = 33026
     x = Quantized(np.full((1, depth), 255, np.uint8), np.float16(2.0**-8), 0)
     weight = Quantized(np.full((2, depth), 255, np.uint8), np.float16(2.0**-8), 0)
@@ -166,12 +166,12 @@ def test_scales_along_the_sum_are_of_fp16(emulator):
 
 
 def test_with_powers_of_two_both_ways_have_the_same_bits(emulator):
-    """Every operand is then an fp16 number, and these sums are exact in fp32."""
+    """Use operands that are fp16 numbers, whose sums are exact in fp32."""
     assert not sums_of_integers_differ(emulator, scale=2.0**-6)
 
 
 def test_an_infinite_scale_is_one_of_fp16(emulator):
-    """Only a weight file can hold one."""
+    """Use a weight that only a file can hold."""
     x = Quantized(np.int8([[1, 0, -1], [2, 0, 0]]), np.float16(1))
     scale = np.full(64, 0.5, np.float16)
     weight = Quantized(np.int8([[1, 0, 0]] * 64), scale, 0, 0)
@@ -215,7 +215,7 @@ def published_stack(x, depth, channels):
 
 
 def test_the_published_stack(emulator):
-    """conv, quantize, dequantize, conv ...: the dequantized values are never computed, and all are exact."""
+    """Chain conv, quantize, dequantize, conv: dequantized values are never computed; all are exact."""
     x = normal_halves(1, (1, 48, 3, 70), 8)
     q = mil.quantize
 

@@ -25,7 +25,7 @@ def check(device, define, expected, *arrays):
 
 @st.composite
 def slices(draw):
-    """A shape, and begin, end and stride for each axis, with masks; no slice is empty."""
+    """Draw a shape, and begin, end and stride for each axis, with masks; no slice is empty."""
     shape = draw(SHAPES)
     axes = []
     for extent in shape:
@@ -134,7 +134,7 @@ def test_concat(device, shape, data, interleave, seed):
 @pytest.mark.parametrize("interleave", [False, True])
 @pytest.mark.parametrize("order", [(0, 1), (1, 0), (1, 0, 1), (0, 1, 0, 1, 1)])
 def test_concat_with_constants(device, order, interleave):
-    """A following operation sees the computed parts and the constant ones."""
+    """Show the computed parts and the constant ones to a following operation."""
     x, constant = any_halves(4, (1, 3, 2, 5)), normal_halves(5, (1, 3, 2, 5))
 
     def program(t):
@@ -239,7 +239,7 @@ def test_crop(device, shape, data, seed):
 
 
 def blocks(x, b):
-    """[N, C, H b, W b] as [N, C, H, b, W, b]."""
+    """View [N, C, H b, W b] as [N, C, H, b, W, b]."""
     n, c, h, w = x.shape
     return x.reshape(n, c, h // b, b, w // b, b)
 

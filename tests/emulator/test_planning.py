@@ -139,7 +139,7 @@ class Graph:
         self.add(lambda t: mil.add(mil.reduce_max(t, axes), 0.0), (i,), extreme)
 
     def select(self):
-        """A matrix product that picks columns: one term of each sum is not zero."""
+        """Pick columns by a matrix product: one term of each sum is not zero."""
         i, x = self.pick()
         if x.ndim < 2 or x.shape[-1] < 2:
             return
@@ -168,7 +168,7 @@ def test_evaluations_leave_nothing_behind(emulator):
 
 
 def with_constants(program, arrays):
-    """The program with some inputs replaced by constants of their name."""
+    """Return the program with some inputs replaced by constants of their name."""
     text, weights, inputs = program.text, dict(program.weights), dict(program.inputs)
     signature = re.search(r"func main<ios18>\((.*)\) \{\n", text)
     ports = re.findall(r"tensor<fp16, \[[\d, ]*\]> \w+", signature[1])
@@ -190,7 +190,7 @@ def with_constants(program, arrays):
 
 @given(SEEDS, st.integers(10, 60))
 def test_what_is_constant_is_computed_at_compile(emulator, seed, length):
-    """Some inputs as constants: what depends on them alone is folded, and outputs may be."""
+    """Make some inputs constants: what depends on them alone is folded, and outputs may be."""
     graph = Graph(seed, length)
     program = build(graph.define, *graph.inputs)
     fixed = {f"x{i}": array for i, array in enumerate(graph.inputs) if i != seed % len(graph.inputs)}
@@ -260,7 +260,7 @@ def test_values_of_different_times_share_memory(emulator):
 
 
 def test_values_that_stay_alive_keep_their_memory(device):
-    """Twenty values, all used at the end in reverse: none may be overwritten before."""
+    """Keep twenty values, all used at the end in reverse: none may be overwritten before."""
     x = normal_halves(3, (1, 8, 8, 64))
 
     def define(t):

@@ -67,7 +67,7 @@ def test_conv_with_run_time_weights(device, case, seed):
 
 @st.composite
 def transposed_convolutions(draw):
-    """The shapes of x and of the weight, conv_transpose's arguments, and the result's height and width."""
+    """Draw the shapes of x and weight, conv_transpose's arguments, and the result's height and width."""
     groups = draw(st.integers(1, 3))
     inputs, outputs = groups * draw(st.integers(1, 4)), draw(st.integers(1, 4))
     kernel, strides, dilations, extents = draw(pairs(5)), draw(pairs(4)), draw(pairs(3)), draw(pairs(7))
@@ -130,7 +130,7 @@ def test_conv_transpose_across_tiles(device, shape, weight_shape, arguments, ext
 
 
 def test_conv_transpose_is_the_transpose_of_conv(device):
-    """<conv(u), v> = <u, conv_transpose(v)>, exactly: whole numbers."""
+    """Check <conv(u), v> = <u, conv_transpose(v)>, exactly: whole numbers."""
     rng = np.random.default_rng(3)
     u, weight = (rng.integers(-3, 4, shape).astype(np.float16) for shape in [(1, 4, 11, 8), (6, 2, 3, 2)])
     arguments = {
@@ -181,7 +181,7 @@ def test_conv_transpose_with_a_compressed_weight(device):
 
 @st.composite
 def contractions(draw):
-    """The shapes of the two values of an einsum; batch and height broadcast both ways."""
+    """Draw the shapes of the two values of an einsum; batch and height broadcast both ways."""
     rows, inner, columns = (draw(st.integers(1, 20)) for _ in range(3))
     axes = [
         draw(st.sampled_from([(n, n), (n, 1), (1, n)])) for n in draw(st.tuples(*[st.integers(1, 4)] * 2))
@@ -275,7 +275,7 @@ def test_linear_across_tiles(device, rows, inputs, outputs):
 
 @st.composite
 def attentions(draw):
-    """The shapes of query, key, value, and of a mask that broadcasts to the scores."""
+    """Draw the shapes of query, key, value, and of a mask that broadcasts to the scores."""
     batch = draw(nps.array_shapes(min_dims=1, max_dims=3, max_side=3))
     rows, length, features, values = (draw(st.integers(1, 12)) for _ in range(4))
     scores = (*batch, rows, length)
@@ -308,7 +308,7 @@ def test_attention_across_tiles(device, rows, length, features, values):
 
 
 def test_attention_matches_its_decomposition(device):
-    """With a causal mask, which the decomposed form honors on the engine."""
+    """Use a causal mask, which the decomposed form honors on the engine."""
     query, key, value = (normal_halves(i, (1, 2, 33, 16)) for i in range(3))
     mask = np.where(np.tri(33, dtype=bool), 0, -65504).astype(np.float16)
 

@@ -18,7 +18,7 @@ NORMS = ["reduce_l1_norm", "reduce_l2_norm", "reduce_log_sum_exp", "reduce_sum_s
 
 @st.composite
 def shapes_and_axes(draw):
-    """A shape and some of its axes, in any order, counted from either end."""
+    """Draw a shape and some of its axes, in any order, counted from either end."""
     shape = draw(SHAPES)
     return shape, draw(nps.valid_tuple_axes(len(shape), min_size=1))
 
@@ -165,7 +165,7 @@ def test_layer_norm_of_a_constant_row_is_beta(device):
 
 @given(st.integers(1, 200), st.integers(1, 20), SEEDS)
 def test_rms_norm_as_published(device, channels, width, seed):
-    """The training kernels' norm: mul, reduce_sum, mul, add, pow, mul, mul; each rounds once."""
+    """Compute the training kernels' norm: mul, reduce_sum, mul, add, pow, mul, mul; each rounds once."""
     x, weight = normal_halves(seed, (1, channels, 1, width)), normal_halves(seed + 1, (1, channels, 1, 1))
 
     def rms_norm(t):

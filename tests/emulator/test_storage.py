@@ -17,7 +17,7 @@ SHAPES = nps.array_shapes(min_dims=1, max_dims=5, max_side=9)
 
 @st.composite
 def parameters(draw):
-    """A shape, scale and zero point (scalars, or one element for each index of the axis), dtype and axis."""
+    """Draw a shape, scale and zero point (scalar, or an element for each index of the axis), dtype, axis."""
     shape, dtype, seed = draw(SHAPES), draw(st.sampled_from(DTYPES)), draw(SEEDS)
     axis = draw(st.integers(-len(shape), len(shape) - 1))
     random, limits = np.random.default_rng(seed), np.iinfo(dtype)
@@ -108,7 +108,7 @@ def test_weights_in_8_bits(device, case, seed):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_conv_with_weights_in_8_bits(device, dtype):
-    """The weight is fp16 before it is used; one scale for each output channel."""
+    """Round the weight to fp16 before it is used; one scale for each output channel."""
     limits = np.iinfo(dtype)
     q = np.random.default_rng(5).integers(limits.min, limits.max + 1, (48, 32, 1, 1)).astype(dtype)
     scale = np.exp2(np.random.default_rng(6).uniform(-12, -8, 48)).astype(np.float16)
@@ -119,14 +119,14 @@ def test_conv_with_weights_in_8_bits(device, dtype):
 
 
 def blockwise(parameter, shape):
-    """Each element for a whole block of `shape`."""
+    """Repeat each element for a whole block of `shape`."""
     for axis, (have, want) in enumerate(zip(parameter.shape, shape, strict=True)):
         parameter = np.repeat(parameter, want // have, axis)
     return parameter
 
 
 def added(device, x, weight):
-    """x + weight, the weight being an expression of constants."""
+    """Compute x + weight, the weight being an expression of constants."""
     (got,) = evaluate(device, lambda t: mil.add(t, weight), x)
     return got
 
@@ -188,7 +188,7 @@ def test_sparse_weights(device, shape, seed):
 @pytest.mark.parametrize("counts", [(300, 1, 1), (1, 3, 1), (3, 1, 2), (1, 1, 1), (300, 6, 2), (1, 6, 2)])
 @pytest.mark.parametrize("shape", [(300, 48, 10), (300, 6, 2)])
 def test_large_weights_in_blocks(device, shape, counts):
-    """Blocks that span rows, parts of rows and single elements, across tiles and threads."""
+    """Span rows, parts of rows and single elements with blocks, across tiles and threads."""
     random = np.random.default_rng(1)
     x = normal_halves(2, shape)
     data, scale = random.integers(0, 16, shape), normal_halves(3, counts)
@@ -204,7 +204,7 @@ def test_large_weights_in_blocks(device, shape, counts):
 
 
 def test_sparse_weights_of_many_elements(emulator):
-    """More than an axis of the engine has: what is stored is no tensor of the engine's."""
+    """Store more elements than an axis of the engine has: what is stored is no tensor of the engine's."""
     weight = mil.constexpr_sparse_to_dense(np.ones(70000, np.float16), np.ones((700, 100, 1, 1), np.uint8))
     (got,) = evaluate(emulator, lambda t: mil.conv(t, weight), np.ones((1, 100, 1, 2), np.float16))
     np.testing.assert_array_equal(got, np.full((1, 700, 1, 2), 100))
@@ -212,7 +212,7 @@ def test_sparse_weights_of_many_elements(emulator):
 
 @pytest.mark.parametrize("count", [1, 7, 9, 40000, 40005])
 def test_large_sparse_weights(device, count):
-    """Masks that end within a byte, and bytes without ones."""
+    """Use masks that end within a byte, and bytes without ones."""
     mask = np.random.default_rng(count).random(count) < 0.1
     mask[0] = mask[-1] = True
     values = normal_halves(1, (int(mask.sum()),))
@@ -256,7 +256,7 @@ source_val = tensor<fp16, [3]>([0x1p-24, -0x1.8p+0, 0x1.ffcp+15])];
 
 
 def test_constexpr_cast(device):
-    """fp32 from fp16, which `cast` takes back; the builder stores constants as fp16 at once."""
+    """Return fp32 from fp16, which `cast` takes back; the builder stores constants as fp16 at once."""
     x = np.array([0, 1.5, -65504], np.float16)
     y = device.compile(CAST).run(x=x)["y"]
     np.testing.assert_array_equal(y, [2**-24, 0, 0])

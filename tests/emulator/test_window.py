@@ -25,7 +25,7 @@ def check(device, define, expected, *arrays):
 
 @st.composite
 def pools(draw):
-    """A shape, and the arguments of a pool over it."""
+    """Draw a shape, and the arguments of a pool over it."""
     shape = tuple(draw(st.lists(st.integers(1, 9), min_size=4, max_size=4)))
     kernel, strides = draw(PAIR), draw(PAIR)
     ceil_mode = draw(st.booleans())
@@ -83,7 +83,7 @@ def test_max_pool_keeps_nan_and_ignores_padding(plain):
 @pytest.mark.parametrize("width", [3, 6, 7, 8, 9, 40])
 @pytest.mark.parametrize("stride", [1, 2, 3])
 def test_max_pool_of_zeros_and_nan_at_every_width(plain, width, stride):
-    """A zero is negative where all are, in rows wide enough for vectors and in narrower ones."""
+    """Keep the sign of a negative zero where all are, in rows wide enough for vectors and narrower."""
     random = np.random.default_rng(width)
     x = random.choice(np.array([0.0, -0.0, -0.0, -0.0, np.nan], np.float16), (1, 30, 5, width))
     (got,) = evaluate(plain, lambda t: mil.max_pool(t, (2, 2), (1, stride)), x)
@@ -133,7 +133,7 @@ def test_affine_by_the_unit_matrix_and_a_quarter_rotation(device):
 
 
 def test_affine_by_hostile_matrices(plain):
-    """Far outside, and undefined, are 0."""
+    """Read 0 far outside, and where positions are undefined."""
     x = normal_halves(1, (4, 1, 3, 3))
     matrices = np.zeros((4, 6), np.float16)
     matrices[0, 2], matrices[1, 0], matrices[2, 5], matrices[3, 4] = np.inf, np.nan, -65504, -np.inf
@@ -178,7 +178,7 @@ def test_upsample_bilinear(device, shape, down, across, align, seed):
 @pytest.mark.parametrize(("height", "width"), [(122, 600), (500, 7), (20, 4099)])
 @pytest.mark.parametrize("mode", MODES)
 def test_resize_bilinear_across_tasks(device, mode, height, width):
-    """A task takes several rows of the result, which share rows of x."""
+    """Share rows of x in a task, which takes several rows of the result."""
     x = normal_halves(1, (2, 61, 300))
     (got,) = evaluate(device, lambda t: mil.resize_bilinear(t, height, width, mode), x)
     oracle.assert_within(

@@ -226,7 +226,7 @@ def built(define: Callable[[mil.Tensor], Results], dialect: Any = "ios18", dtype
 
 
 def from_a_file(weights: list[tuple[str, str]]) -> str:
-    """A program whose weights lie in a file, which the builder would write only for large ones."""
+    """Return a program whose weights lie in a file, which the builder would write only for large ones."""
     chunks = "".join(
         f'{type} w{i} = const()[val = {type}(BLOBFILE(path = string("@model_path/weights/weight.bin"), '
         f"offset = uint64({64 + 128 * i})))];\n"
@@ -254,7 +254,7 @@ def texts() -> dict[str, str]:
 
 
 def weight_files() -> dict[str, bytes]:
-    """For each program of weight_blob.cpp the file it asks for, with the choices that follow it."""
+    """Return, for each program of weight_blob.cpp, the file it asks for, with the choices that follow it."""
     integers = np.arange(24, dtype=np.uint8).reshape(6, 4, 1, 1)
     mask, five = (integers < 7).astype(np.uint8), np.arange(5)
     contents: list[list[tuple[NDArray[Any], Any]]] = [
@@ -282,7 +282,7 @@ def weight_files() -> dict[str, bytes]:
 
 
 def words(programs: Iterable[str]) -> set[str]:
-    """The language's own words, without the names of values, and numbers at the limits."""
+    """Return the language's own words, without the names of values, and numbers at the limits."""
     names = re.findall(r"[A-Za-z]\w*", "\n".join(programs))
     numbers = {
         "-1",

@@ -17,7 +17,7 @@ SMALL = ConvStack(channels=48, depth=6, height=2, width=40)
 
 
 def layers(stack: ConvStack) -> list[NDArray[Any]]:
-    """The weights that the program of `stack` holds, in the order of its convolutions."""
+    """Return the weights that the program of `stack` holds, in the order of its convolutions."""
     program = stack.build()
     graph = mil.parse(program.text, program.weights)
     weights = [
@@ -37,7 +37,7 @@ def run_in_fp16(stack: ConvStack) -> NDArray[Any]:
 
 
 def tolerance(stack: ConvStack) -> float:
-    """Independent roundings of 2**-11 at each layer and of the norm of a column, with a margin."""
+    """Allow independent roundings of 2**-11 at each layer and of the norm of a column, with a margin."""
     return 2 * 2**-11 * math.sqrt(stack.depth)
 
 
@@ -82,7 +82,7 @@ def test_each_layer_has_weights_of_its_own_of_unit_gain() -> None:
 
 
 def test_weights_are_made_once_for_the_program_and_its_check(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The last stack's weights are kept for any positions and ports, unless they are too large."""
+    """Keep the last stack's weights for any positions and ports, unless they are too large."""
     made: list[int] = []
 
     def weight(channels: int, depth: int, layer: int, seed: int) -> NDArray[np.float16]:

@@ -33,7 +33,7 @@ def halves(seed: int, *shape: int, scale: float = 1.0) -> NDArray[np.float16]:
 
 
 def run(device: aneperf.Device, kernel: t.Kernel, **parts: Array) -> dict[str, Array]:
-    """The output's parts [C, S] in float64, from the input's."""
+    """Compute the output's parts [C, S] in float64 from the input's."""
     assert {name: len(part) for name, part in parts.items()} == dict(kernel.inputs)
     packed = np.concatenate([parts[name] for name in kernel.inputs]).astype(np.float16)
     y = kernel.program.compile(device).run(x=packed[None, :, None, :])["y"][0, :, 0].astype(np.float64)
@@ -65,7 +65,7 @@ def norm(x: Array, weight: Array, config: TransformerConfig) -> Array:
 
 
 def turned(x: Array, config: TransformerConfig) -> Array:
-    """Rotary positions: pair i of a head is a complex number turned by position * theta^(-2i / head_dim)."""
+    """Rotate pair i of a head, a complex number, by position * theta^(-2i / head_dim)."""
     pairs = x.astype(np.float64).reshape(-1, config.head_dim // 2, 2, config.seq)
     frequency = config.rope_theta ** (-2 * np.arange(config.head_dim // 2) / config.head_dim)
     turns = np.exp(1j * frequency[:, None] * np.arange(config.seq))
@@ -74,7 +74,7 @@ def turned(x: Array, config: TransformerConfig) -> Array:
 
 
 def attend(q: Array, k: Array, v: Array, config: TransformerConfig) -> Array:
-    """Causal attention, head by head and position by position."""
+    """Compute causal attention, head by head and position by position."""
     result = np.zeros((config.query_dim, config.seq))
     for head in range(config.heads):
         shared = head // (config.heads // config.kv_heads)

@@ -207,7 +207,7 @@ def test_lint_refuses() -> None:
 
 
 def test_every_failure_that_lint_foresees_is_one_on_the_emulator() -> None:
-    """Where it is a limit of the profile; the compiler's own faults the emulator does not imitate."""
+    """Expect a refusal at a limit of the profile; the emulator does not imitate the compiler's own faults."""
     cases = [
         (mil.sin, W),
         (lambda x: mil.topk(x, 3)[0], W),

@@ -36,7 +36,7 @@ def test_a_line_is_found() -> None:
 
 
 def test_the_intervals_hold_what_they_should() -> None:
-    """95 % of intervals hold the truth: of 400, between 92 and 98 % do by more than two standard errors."""
+    """Cover the truth with 95 % of intervals: two standard errors of 400 are within 92 to 98 %."""
     held = np.zeros(2)
     for seed in range(400):
         line = fit_line(SIZES[:7], noisy(times(), 0.05, seed)[:7])
@@ -60,7 +60,7 @@ def test_the_order_of_points_does_not_matter() -> None:
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.05, 0.2])
 def test_no_cliff_is_found_where_none_is(share: float) -> None:
-    """At 1 %, of 100 lines one in a hundred is misjudged; five in a hundred has a chance of 0.3 %."""
+    """Misjudge one in a hundred lines at 1 %; five in a hundred has a chance of 0.3 %."""
     found = sum(
         find_change(SIZES, noisy(times(), share, seed)) is not None for seed in range(100 if share else 1)
     )

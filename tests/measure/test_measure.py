@@ -74,7 +74,7 @@ def test_measure_does_not_stop_on_calls_that_are_too_alike() -> None:
 
 
 def test_measure_looks_rarely(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each look is a chance to stop on luck."""
+    """Count each look as a chance to stop on luck."""
     looks = []
 
     def look(durations: np.ndarray, **options: float) -> Sample:

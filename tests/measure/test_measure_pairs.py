@@ -19,7 +19,7 @@ def statistics(median: float, low: float | None, high: float | None) -> Statisti
 def on_a_machine(
     clock: FakeClock, durations_ms: Iterator[float], slowdown: Callable[[float], float] = lambda now: 1.0
 ) -> Callable[[int], np.ndarray]:
-    """A kernel on a machine that is `slowdown(now)` times as slow as at its best."""
+    """Make a kernel on a machine that is `slowdown(now)` times as slow as at its best."""
 
     def run(count: int) -> np.ndarray:
         calls = []

@@ -24,7 +24,7 @@ def test_a_chain_of_100000_operations(emulator):
 
 
 def test_a_value_that_100000_operations_read(emulator):
-    """All are alive at once: the last adds them up in reverse."""
+    """Keep all values alive at once: the last adds them up in reverse."""
     sums = "\n".join(
         f"{X} z{i} = add(x = {f'z{i - 1}' if i else 'x'}, y = y{MANY - 1 - i});" for i in range(MANY)
     )

@@ -44,7 +44,7 @@ def chunks(draw: st.DrawFn) -> list[tuple[Any, NDArray[Any]]]:
 
 
 def read_chunk(data: bytes, offset: int) -> tuple[int, bytes, int]:
-    """(dtype code, payload, padding bits), with everything that the layout promises asserted."""
+    """Return (dtype code, payload, padding bits). Assert everything that the layout promises."""
     sentinel, code, size, start, padding = struct.unpack_from("<IIQQQ", data, offset)
     assert sentinel == 0xDEADBEEF
     assert data[offset : offset + 4] == bytes.fromhex("efbeadde")

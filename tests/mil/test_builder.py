@@ -20,7 +20,7 @@ def start(**options: Any) -> tuple[mil.Builder, mil.Tensor]:
 
 
 def built(builder: mil.Builder, result: mil.Tensor, **options: Any) -> mil.Graph:
-    """The program's graph, with its weights, as the parser reads it."""
+    """Return the program's graph, with its weights, as the parser reads it."""
     builder.output("result", result)
     program = builder.build(**options)
     return mil.parse(program.text, program.weights)

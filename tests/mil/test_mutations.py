@@ -27,7 +27,7 @@ def test_mutated_text(device, name, count):
 
 
 def test_mutated_text_gives_the_same_whatever_the_threads_and_the_simd_level(tmp_path, count):
-    """A text that still compiles gives the same bits; one that does not is refused in the same words."""
+    """Give the same bits for a text that still compiles, and refuse the others in the same words."""
     settings = {"default": {}, "serial": {"ANEPERF_THREADS": "1"}, "narrow": {"ANEPERF_SIMD": LEVELS[0]}}
     command = [sys.executable, "-m", "support.mutations", str(count)]
     runs = {

@@ -58,7 +58,7 @@ def parse_body(body: str) -> dict[str, Any]:
 
 
 def literal(dtype: str, text: str) -> dict[str, Any]:
-    """The value that `dtype(text)` gives as a constant."""
+    """Return the value that `dtype(text)` gives as a constant."""
     function = parse_body(f"{dtype} c = const()[val = {dtype}({text})]; fp16 y = relu(x = x);")
     value: dict[str, Any] = next(value for value in function["values"] if value["name"] == "c")
     return value
@@ -214,7 +214,7 @@ def test_every_half_survives_both_notations() -> None:
 
 
 def test_halves_round_once_to_nearest_even() -> None:
-    """Midpoints of neighbors, exact and off by less than a double can tell."""
+    """Return midpoints of neighbors, exact and off by less than a double can tell."""
     bits = np.arange(0x7BFF, dtype="<u2")
     lower, upper = bits.view("<f2").astype(float), (bits + np.uint16(1)).view("<f2").astype(float)
     with localcontext() as context:

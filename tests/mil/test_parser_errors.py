@@ -8,7 +8,7 @@ from support.mil_text import program
 
 
 def place_of(marked: str) -> tuple[str, int, int]:
-    """Takes out the "^" that marks the place of the error: the text, the line and the column."""
+    """Take out the "^" that marks the place of the error: return the text, the line and the column."""
     before, mark, after = marked.partition("^")
     assert mark, "no place is marked"
     line_start = before.rfind("\n") + 1

@@ -9,7 +9,7 @@ from support.programs import build, evaluate, normal_halves
 
 
 def refusal(emulator, define, *shapes):
-    """The words of the refusal of a program with inputs of these shapes."""
+    """Return the words of the refusal of a program with inputs of these shapes."""
     program = build(define, *(np.zeros(shape, np.float16) for shape in shapes))
     with pytest.raises(CompileError) as caught:
         program.compile(emulator)
@@ -75,7 +75,7 @@ def test_axes_may_have_65536_elements(emulator):
 
 
 def test_what_only_the_emulator_does_not_run(emulator):
-    """The builder writes it; the emulator says that it is the emulator's lack."""
+    """Let the builder write it; the emulator says that only the emulator lacks it."""
     x, matrix = (1, 4, 3, 5), np.ones((1, 6))
     for define, advice in [
         (lambda t: mil.upsample_nearest_neighbor(t, 1, 1.5), "use resize_nearest_neighbor"),

@@ -33,7 +33,7 @@ def weight_file(
     count: int = 1,
     length: int | None = None,
 ) -> bytes:
-    """A file of one chunk, cut to `length` bytes. The fields are as they should be unless given."""
+    """Make a file of one chunk, cut to `length` bytes. The fields are as they should be unless given."""
     size = len(payload) if size is None else size
     file_header = struct.pack("<II56x", count, version)
     chunk_header = struct.pack("<IIQQ40x", sentinel, code, size, start)
@@ -41,7 +41,7 @@ def weight_file(
 
 
 def program(constants: str) -> str:
-    """y = w x, a 1x1 convolution with the constant w, defined on line 5."""
+    """Write y = w x, a 1x1 convolution with the constant w, defined on line 5."""
     return f"""program(1.3)
 [buildInfo = dict<string, string>({{{{"coremlc-version", "3505.4.1"}}}})]
 {{
@@ -78,7 +78,7 @@ def matrix(dtype: str) -> NDArray[Any]:
 
 
 def compiled_matrix(compiled: aneperf.Program) -> NDArray[Any]:
-    """The matrix that a compiled program multiplies with: what it makes of the unit matrix."""
+    """Return the matrix that a compiled program multiplies with: its output for the unit matrix."""
     unit = np.eye(N, dtype=np.float16).reshape(1, N, 1, N)
     return compiled.run(x=unit)["y"].reshape(N, N)
 
@@ -105,7 +105,7 @@ def test_correct_int8_file(device: aneperf.Device, lenient: bool) -> None:
 
 @pytest.mark.parametrize("count", [0, 1, 7])
 def test_chunks_are_found_by_offset_alone(device: aneperf.Device, count: int) -> None:
-    """Neither the file's blob count nor alignment matters: the second chunk begins at 64 + 64 + 3."""
+    """Ignore the file's blob count and alignment: the second chunk begins at 64 + 64 + 3."""
     first = weight_file(b"abc", code=3, count=count)
     second = weight_file(FP16.tobytes(), start=len(first) + 64)[64:]
     compiled = device.compile(fp16_program(offset=len(first)), {PATH: first + second})

@@ -55,7 +55,7 @@ def test_compat_takes_as_many_processes_as_its_compiles_need() -> None:
 
 @pytest.mark.parametrize("name", [item for item in compat_module.ITEMS if not item.startswith("op/")])
 def test_a_wrong_output_is_an_error(name: str) -> None:
-    """Every item that is not an operation can fail."""
+    """Let every item that is not an operation fail."""
     question = compat_module.ITEMS[name]()
     outputs = [{port: 1.5 * array + 1 for port, array in arrays.items()} for arrays in question.expected]
     errors = checking.errors_of(

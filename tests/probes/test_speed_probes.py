@@ -156,7 +156,7 @@ def test_pairs_have_a_ratio(fake: FakeDevice, name: str) -> None:
 
 
 def test_pairs_are_timed_in_turns(fake: FakeDevice) -> None:
-    """A machine whose speed halves meanwhile changes both times, and not their ratio."""
+    """Halve the machine's speed meanwhile: both times change, and their ratio does not."""
 
     def slowing(ns: int) -> Callable[[int], int]:
         return lambda call: int(ns * (1 + fake.clock.now / 8))
@@ -179,7 +179,7 @@ def test_the_published_pairs_are_the_default(fake: FakeDevice) -> None:
 
 
 def test_a_budget_too_short_for_the_largest_pair_still_has_the_others(fake: FakeDevice) -> None:
-    """The pair of 128 layers overruns its share, and is not measured first though it stands first."""
+    """Measure the pair of 128 layers, which overruns its share, last, though it stands first."""
     fake.call_ns = lambda call: 10_000_000
     stacks = [QuantizedStack(channels=512, depth=depth, height=64, width=64) for depth in (128, 64, 32)]
     slow = ConvStack(channels=512, depth=128, height=64, width=64, port_dtype="fp16")

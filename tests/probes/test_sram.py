@@ -184,7 +184,7 @@ def test_rows_of_the_fine_probe(device: FakeDevice) -> None:
 
 
 def test_a_machine_that_slows_down_is_no_cliff_and_no_conflict(device: FakeDevice) -> None:
-    """After 3 s, every call takes twice as long."""
+    """Let every call take twice as long after 3 s."""
     for channels in {*(count for count, _ in FINE), *NEIGHBORS}:
         for width in (32, 64):
             stack = ConvStack(channels, 1, width=width)

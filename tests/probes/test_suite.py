@@ -205,7 +205,7 @@ def start(names: str, *arguments: str, **variables: str) -> "subprocess.Popen[st
     ],
 )
 def test_ctrl_c_leaves_the_finished_rows(tmp_path: Path, whole_group: bool, times: int) -> None:
-    """With the signal to all processes, as a terminal sends it, or to the command alone; and impatience."""
+    """Send the signal to all processes, as a terminal does, or to the command alone; also twice."""
     mark, saved = tmp_path / "mark", tmp_path / "suite.json"
     process = start("good,hangs,also_good", "-o", str(saved), CHILD_PROBES_MARK=str(mark))
     end = time.monotonic() + 60

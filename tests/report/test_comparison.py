@@ -128,7 +128,7 @@ def test_software_is_compared_with_software() -> None:
     ("median", "verdict"), [(0.2, "FASTER"), (0.38, "UNCLEAR"), (0.5, "UNCLEAR"), (0.7, "SLOWER")]
 )
 def test_published_figures_are_a_range(median: float, verdict: str) -> None:
-    """M4 Max took 0.371 to 0.393 ms for the deepest stack."""
+    """Return the published figure: M4 Max took 0.371 to 0.393 ms for the deepest stack."""
     (found,) = a_result(timed(median), environment=M4_MAX).compare("apple m4max")
     assert found.second.is_range
     assert (found.second.ci_low, found.second.ci_high) == (0.371, 0.393)

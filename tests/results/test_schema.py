@@ -16,7 +16,7 @@ SCHEMA = Path(__file__).parents[2] / "docs" / "result.schema.json"
 
 
 def test_the_schema_in_the_docs_is_that_of_the_types() -> None:
-    """After a change of the types: `aneperf validate --schema > docs/result.schema.json`."""
+    """Compare with the schema in docs, written by `aneperf validate --schema > docs/result.schema.json`."""
     assert SCHEMA.read_text(encoding="utf-8") == result_schema()
 
 

@@ -155,7 +155,7 @@ def wait_for(condition: Any) -> None:
 
 
 def is_running(process: int) -> bool:
-    """Not so of a zombie, which is what an orphan can become where no init collects it."""
+    """Tell a running process from a zombie, which an orphan can become where no init collects it."""
     status = Path(f"/proc/{process}/stat")
     try:
         os.kill(process, 0)

@@ -68,7 +68,7 @@ def behave(how: str) -> None:
 def misbehave(
     device: Device, *, how: str = "", after: int = 2, progress: ProgressCallback, mark: str | None = None
 ) -> Result:
-    """Some rows, then a misdeed, then another row. `mark` is a file to leave once at the misdeed."""
+    """Send some rows, then misbehave, then send another row. `mark` is a file to leave once at the fault."""
     rows: list[Row] = []
     for index in range(after):
         rows.append(row(str(index), params={"profile": device.info()["chip"]}))
@@ -82,7 +82,7 @@ def misbehave(
 
 
 def one_by_one(device: Device, *, items: list[str], budget: float, progress: ProgressCallback) -> Result:
-    """A row for each item, which says how to behave meanwhile."""
+    """Send a row for each item, which says how to behave meanwhile."""
     rows: list[Row] = []
     for index, item in enumerate(items):
         progress(Progress(index, len(items), item))
@@ -96,7 +96,7 @@ def one_by_one(device: Device, *, items: list[str], budget: float, progress: Pro
 
 
 def good(device: Device, *, budget: float, progress: ProgressCallback) -> Result:
-    """A probe that works."""
+    """Send rows as a probe that works does."""
     rows = [row("good/1", metrics={"budget": budget}), row("good/2")]
     for done, one in enumerate(rows):
         progress(Progress(done + 1, 2, "", one))
@@ -104,19 +104,19 @@ def good(device: Device, *, budget: float, progress: ProgressCallback) -> Result
 
 
 def also_good(device: Device, *, budget: float, progress: ProgressCallback) -> Result:
-    """A probe that works, and tells of its rows only at its end."""
+    """Send all rows only at the end."""
     rows = (Row(key="also_good/1", status="ok"),)
     return Result(probe="also_good", environment=an_environment(), rows=rows)
 
 
 def aborts(device: Device, *, budget: float, progress: ProgressCallback) -> Result:
-    """A probe whose process dies."""
+    """Die."""
     progress(Progress(1, 2, "falling", row("aborts/1")))
     os.abort()
 
 
 def hangs(device: Device, *, budget: float, progress: ProgressCallback) -> Result:
-    """A probe without end."""
+    """Never end."""
     progress(Progress(1, 2, "hanging", row("hangs/1")))
     if mark := os.environ.get("CHILD_PROBES_MARK"):
         Path(mark).write_text("hanging")
@@ -125,19 +125,19 @@ def hangs(device: Device, *, budget: float, progress: ProgressCallback) -> Resul
 
 
 def fails(device: Device, *, budget: float, progress: ProgressCallback) -> Result:
-    """A probe with a fault."""
+    """Raise an error."""
     progress(Progress(1, 2, "failing", row("fails/1")))
     raise ZeroDivisionError("division by nothing")
 
 
 def prints(device: Device, *, budget: float, progress: ProgressCallback) -> Result:
-    """A probe that talks."""
+    """Print while running."""
     behave("print")
     return Result(probe="prints", environment=an_environment(), rows=(row("prints/1"),))
 
 
 def repeats(device: Device, *, budget: float, progress: ProgressCallback) -> Result:
-    """A probe with the rows of another."""
+    """Send the rows of another probe."""
     return Result(probe="repeats", environment=an_environment(), rows=(row("good/1"),))
 
 

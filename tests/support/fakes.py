@@ -35,7 +35,7 @@ def fake_text(stack: ConvStack) -> str:
 
 
 def with_fake_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stacks are not built: a text stands for each, and all ones are the right output."""
+    """Return a text for each stack instead of building it. All ones are the right output."""
     for kind in (ConvStack, QuantizedStack):
         monkeypatch.setattr(
             kind, "build", lambda self, dialect="ios18": SimpleNamespace(text=fake_text(self), weights={})
@@ -158,7 +158,7 @@ class TickingClock(FakeClock):
 
 
 def replay(trace: Iterator[int], clock: FakeClock) -> Callable[[int], NDArray[np.int64]]:
-    """A `run` that takes its durations (ns) from `trace` and moves the clock by them."""
+    """Return a `run` that takes its durations (ns) from `trace` and moves the clock by them."""
 
     def run(count: int) -> NDArray[np.int64]:
         durations = np.array([next(trace) for _ in range(count)], dtype=np.int64)

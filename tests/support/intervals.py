@@ -44,7 +44,7 @@ class Interval(NamedTuple):
 
     @property
     def sharp(self) -> NDArray[np.bool_]:
-        """Known to 1 %, or to 0.001: what a wrong operand or a lost element would miss by far."""
+        """Tell which elements are known to 1 % or 0.001: a wrong operand or lost element errs by far more."""
         with np.errstate(invalid="ignore"):
             return np.where(self.low == self.high, True, self.high - self.low <= 0.001 + 0.01 * self.size)
 
@@ -60,7 +60,7 @@ def point(x: NDArray) -> Interval:
 
 @np.errstate(all="ignore")
 def rounded(low: Array, high: Array, overflow: float = oracle.REDUCTION_OVERFLOW) -> Interval:
-    """To fp16. Elements and reductions overflow at different numbers: an infinity in doubt is an end."""
+    """Round to fp16. Elements and reductions overflow at different numbers; if in doubt, to infinity."""
     last = oracle.PRODUCT_OVERFLOW if overflow == oracle.PRODUCT_OVERFLOW else OVERFLOW
     low, high = np.broadcast_arrays(np.asarray(low, np.float64), np.asarray(high, np.float64))
     ends = [
@@ -147,7 +147,7 @@ def opposite(truth: Interval) -> Interval:
 
 @np.errstate(all="ignore")
 def softplus(x: Interval) -> Interval:
-    """The engine's, which is 0 from 11.09 on, where its exponential overflows."""
+    """Compute the engine's softplus, which is 0 from 11.09 on, where its exponential overflows."""
     limit = 11.09
     below = Interval(np.minimum(x.low, limit), np.minimum(x.high, limit))
     result = rising(lambda a: oracle.elementary("softplus", a), below)
@@ -182,7 +182,7 @@ def product(f: Callable[[Array, Array], Expected], x: Interval, y: Interval) -> 
 
 @np.errstate(all="ignore")
 def _weights(low: Array, high: Array, axis: int) -> tuple[Array, Array]:
-    """Ends of softmax: an element is largest where it is itself largest and the others are smallest."""
+    """Bound softmax: an element is largest where it is itself largest and the others are smallest."""
     top = high.max(axis, keepdims=True)
     least, most = np.exp(low - top), np.exp(high - top)
     others_most = most.sum(axis, keepdims=True) - most
@@ -216,7 +216,7 @@ def attention(query: Interval, key: Interval, value: Interval) -> Interval:
 
 @np.errstate(all="ignore")
 def layer_norm(x: Interval, axes: Sequence[int], gamma: Array, beta: Array, epsilon: float) -> Interval:
-    """As oracle.layer_norm, x - mean(x) erring by its interval too."""
+    """Normalize as oracle.layer_norm does, x - mean(x) erring by its interval too."""
     axes = tuple(axes)
     n = math.prod(x.shape[axis] for axis in axes)
 
@@ -241,7 +241,7 @@ def layer_norm(x: Interval, axes: Sequence[int], gamma: Array, beta: Array, epsi
 
 @np.errstate(all="ignore")
 def l2_norm(x: Interval, epsilon: float) -> Interval:
-    """x / sqrt(x^2 + o), o being epsilon and the others' squares: it rises with x, its size falls with o."""
+    """Bound x / sqrt(x^2 + o), o being epsilon and the others' squares: it rises with x and falls with o."""
     axes = (-3, -2, -1)
     squares = Interval(magnitude(x).low ** 2, x.size**2)
     # A difference of sums may lose what an addition would keep.

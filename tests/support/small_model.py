@@ -25,7 +25,7 @@ MODEL = TransformerConfig(
 
 
 def corpus(sentences: int, seed: int) -> NDArray[np.int64]:
-    """Sentences such as "the cat sees a dog." as tokens, one for each letter."""
+    """Return sentences such as "the cat sees a dog." as tokens, one for each letter."""
     random = np.random.default_rng(seed)
     nouns, verbs = ("cat", "dog", "bird", "child", "fish"), ("sees", "likes", "finds", "calls")
     text = "".join(
@@ -38,7 +38,7 @@ def corpus(sentences: int, seed: int) -> NDArray[np.int64]:
 
 @cache
 def trained() -> Parameters:
-    """The parameters after 200 updates on the emulator: the same on every machine."""
+    """Return the parameters after 200 updates on the emulator: the same on every machine."""
     config = TrainingConfig(MODEL, steps=200, accumulation=1, learning_rate=1e-2, warmup=10, decay="cosine")
     parameters = random_parameters(MODEL)
     zeros = [{name: np.zeros_like(value) for name, value in parameters.items()} for _ in range(3)]
@@ -57,7 +57,7 @@ def trained() -> Parameters:
 
 
 def logits(parameters: Parameters, config: TransformerConfig, tokens: NDArray[np.int64]) -> Array:
-    """Llama 2 in float64 (Touvron et al. 2023): tokens [positions] -> logits [positions, vocab]."""
+    """Compute Llama 2 in float64 (Touvron et al. 2023): tokens [positions] -> logits [positions, vocab]."""
     p = {name: value.astype(np.float64) for name, value in parameters.items()}
     positions = len(tokens)
     angles = np.outer(
@@ -94,7 +94,7 @@ def logits(parameters: Parameters, config: TransformerConfig, tokens: NDArray[np
 
 
 def loss(parameters: Parameters, config: TransformerConfig, tokens: NDArray[np.int64]) -> float:
-    """Mean cross-entropy in nats of tokens [positions + 1], each predicted from those before it."""
+    """Return the mean cross-entropy in nats of tokens [positions + 1], predicted from those before."""
     predicted = logits(parameters, config, tokens[:-1])
     predicted -= predicted.max(-1, keepdims=True)
     chosen = predicted[np.arange(len(tokens) - 1), tokens[1:]]

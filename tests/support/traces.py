@@ -18,7 +18,7 @@ def noise(seed: int, median_ns: float, sigma: float) -> Iterator[int]:
 
 
 def correlated(seed: int, n: int, memory: float, traces: int = 1) -> np.ndarray:
-    """Log-normal durations with median 1 [traces, n]; each remembers `memory` of the one before."""
+    """Draw log-normal durations with median 1 [traces, n]; each remembers `memory` of the one before."""
     steps = np.random.default_rng(seed).standard_normal((n, traces))
     steps[1:] *= math.sqrt(1 - memory**2)
     for index in range(1, n):

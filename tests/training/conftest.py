@@ -18,7 +18,7 @@ def device_name(pytestconfig: pytest.Config) -> str:
 
 @pytest.fixture(scope="module")
 def train(device_name: str) -> Callable[..., aneperf.TrainingResult]:
-    """A small run on the device under test."""
+    """Return a small run on the device under test."""
 
     def train(**options: Any) -> aneperf.TrainingResult:
         return aneperf.train(options.pop("model", MODEL), **{"device": device_name, **RUN, **options})

@@ -262,7 +262,7 @@ def test_gradient_queue_keeps_its_operands_alive(device: aneperf.Device) -> None
 
 
 def test_gradient_queue_beside_a_busy_pool() -> None:
-    """The caller's products and the queue's run at once without waiting for each other."""
+    """Run the caller's products and the queue's at once, without waiting for each other."""
     queue, stop = host.GradientQueue(), threading.Event()
     a, b = normal(1, 300, 200), normal(2, 200, 100)
     wrong = []

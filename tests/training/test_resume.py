@@ -25,13 +25,13 @@ from support.training_runs import MODEL
 
 @pytest.fixture(scope="module")
 def whole(train: Any) -> Any:
-    """The result of the small run, uninterrupted."""
+    """Return the result of the small run, uninterrupted."""
     return train()
 
 
 @pytest.fixture(scope="module")
 def six_steps(train: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The checkpoints of the small run's first six steps."""
+    """Return the checkpoints of the small run's first six steps."""
     folder = tmp_path_factory.mktemp("run") / "six"
     train(steps=6, checkpoints=folder)
     return folder
@@ -46,7 +46,7 @@ def assert_same_end(one: aneperf.TrainingResult, other: aneperf.TrainingResult) 
 def test_resuming_changes_no_bit(
     train: Any, tmp_path: Path, tokens: Path, pipeline: str, scale: float
 ) -> None:
-    """The loss scale changes too: the first updates are skipped because their gradients overflow."""
+    """Change the loss scale too: the first updates are skipped because their gradients overflow."""
     options = {"data": tokens, "pipeline": pipeline, "loss_scale": scale, "clip": 1.0, "weight_decay": 0.1}
     whole = train(**options)
     scales = [batch.loss_scale for batch in whole.batches]

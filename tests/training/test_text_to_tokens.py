@@ -17,7 +17,7 @@ VOCAB = {"<unk>": 0, "once": 1, "upon": 2, "a": 3, "time": 4}
 
 @pytest.fixture
 def words(tmp_path: Path) -> Path:
-    """A tokenizer of five words and a token that begins a whole text."""
+    """Write a tokenizer of five words and a token that begins a whole text."""
     pytest.importorskip("tokenizers")
     path = tmp_path / "words.json"
     special = {"id": 5, "content": "<s>", "special": True}

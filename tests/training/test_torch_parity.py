@@ -30,7 +30,7 @@ PIPELINES = pytest.mark.parametrize("pipeline", [StaticPipeline, StaticAnePipeli
 
 
 def rotated(x: Any, config: TransformerConfig) -> Any:
-    """Rotary positions [seq, heads, head_dim]: each pair of channels is a complex number."""
+    """Rotate by position [seq, heads, head_dim]: each pair of channels is a complex number."""
     exponents = torch.arange(0, config.head_dim, 2, dtype=torch.float32) / config.head_dim
     angles = torch.outer(torch.arange(config.seq, dtype=torch.float32), config.rope_theta**-exponents)
     pairs = torch.view_as_complex(x.unflatten(-1, (-1, 2)))
@@ -38,7 +38,7 @@ def rotated(x: Any, config: TransformerConfig) -> Any:
 
 
 def attention(q: Any, k: Any, v: Any, config: TransformerConfig, turn: bool) -> Any:
-    """Causal attention [seq, channels], each key and value head shared by neighboring query heads."""
+    """Compute causal attention [seq, channels], each key and value head shared by neighboring query heads."""
     q, k, v = (x.unflatten(-1, (-1, config.head_dim)) for x in (q, k, v))
     if turn:
         q, k = rotated(q, config), rotated(k, config)
@@ -50,7 +50,7 @@ def attention(q: Any, k: Any, v: Any, config: TransformerConfig, turn: bool) -> 
 
 
 def loss_of(p: Mapping[str, Any], text: Any, config: TransformerConfig, turn: bool = True) -> Any:
-    """The mean cross-entropy of a Llama 2 model (Touvron et al. 2023) on text [seq + 1]."""
+    """Return the mean cross-entropy of a Llama 2 model (Touvron et al. 2023) on text [seq + 1]."""
     functions = torch.nn.functional
 
     def norm(x: Any, weight: Any) -> Any:
@@ -68,7 +68,7 @@ def loss_of(p: Mapping[str, Any], text: Any, config: TransformerConfig, turn: bo
 
 
 def leaves(parameters: Parameters) -> dict[str, Any]:
-    """Copies that collect gradients."""
+    """Return copies that collect gradients."""
     return {name: torch.from_numpy(value.copy()).requires_grad_() for name, value in parameters.items()}
 
 
@@ -77,7 +77,7 @@ def random_text(config: TransformerConfig) -> np.ndarray:
 
 
 def real_stories() -> tuple[TransformerConfig, Parameters]:
-    """The real model, at sequences of 256."""
+    """Return the real model, at sequences of 256."""
     config, parameters = stories260k.model()
     return replace(config, seq=STORIES.seq), parameters
 
@@ -92,7 +92,7 @@ def model(name: str) -> tuple[TransformerConfig, Parameters]:
 def check_gradients(
     step: StaticPipeline, parameters: Parameters, text: np.ndarray, turn: bool, angle: float, length: float
 ) -> None:
-    """Cosines of at least 1 - angle, and norms within `length` of 1, for each parameter."""
+    """Expect cosines of at least 1 - angle, and norms within `length` of 1, for each parameter."""
     step.load_fixed()
     step.load()
     scale = TrainingConfig(step.config).loss_scale
@@ -128,7 +128,7 @@ def test_gradients_of_every_parameter(
 def test_gradients_of_a_text_that_the_model_knows(
     device: aneperf.Device, pipeline: type[StaticPipeline]
 ) -> None:
-    """Gradients of its positions cancel, but rounding errors of fp16 do not.
+    """Pick positions whose gradients cancel, but rounding errors of fp16 do not.
 
     PyTorch that rounds to fp16 what kernels round, in the forward pass only, gives cosines from 0.9986 on,
     and from 0.9954 on with exact weights: see docs/training.md.
@@ -175,14 +175,14 @@ class Refrain:
 
 
 def documentation(config: TransformerConfig, folder: Path) -> Data:
-    """The bytes of Python's own documentation."""
+    """Return the bytes of Python's own documentation."""
     text = Path(pytest.importorskip("pydoc_data.topics").__file__).read_bytes()
     np.frombuffer(text, np.uint8).astype("<u2").tofile(folder / "tokens.bin")
     return TokenFile(folder / "tokens.bin", config.vocab, config.seq, seed=0)
 
 
 def torch_losses(config: TrainingConfig, parameters: Parameters, data: Data) -> list[float]:
-    """The loss of every step."""
+    """Return the loss of every step."""
     p = leaves(parameters)
     groups = [
         {"params": [x for x in p.values() if x.ndim > 1], "weight_decay": config.weight_decay},
@@ -206,7 +206,7 @@ def torch_losses(config: TrainingConfig, parameters: Parameters, data: Data) -> 
 
 
 def rate(config: TrainingConfig, update: int) -> float:
-    """Linear warm-up, then PyTorch's cosine to a tenth at the end of the run."""
+    """Warm up linearly, then follow PyTorch's cosine to a tenth at the end of the run."""
     if update < config.warmup:
         return config.learning_rate * (update + 1) / config.warmup
     if config.decay == "constant":

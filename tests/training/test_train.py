@@ -63,7 +63,7 @@ def test_a_result(train: Any, device: aneperf.Device) -> None:
 
 @pytest.mark.thorough
 def test_a_small_model_learns_real_text(train: Any, tmp_path: Path) -> None:
-    """In 60 steps on Python's documentation the loss falls below the entropy of the byte frequencies."""
+    """Train 60 steps on Python's documentation: the loss falls below the entropy of the byte frequencies."""
     text = Path(pytest.importorskip("pydoc_data.topics").__file__).read_bytes()
     path = tmp_path / "tokens.bin"
     np.frombuffer(text, np.uint8).astype("<u2").tofile(path)
@@ -99,7 +99,7 @@ def test_the_report(train: Any) -> None:
 
 
 def test_the_parameters_are_not_in_memory_twice(train: Any) -> None:
-    """Only the shared state has them until the workers end and the result gets its copy."""
+    """Keep parameters only in the shared state until the workers end and the result gets its copy."""
     model = TransformerConfig(**{**vars(MODEL), "vocab": 40_000, "seq": 8})
     held = []
 

@@ -108,7 +108,7 @@ def test_a_hanging_worker_is_replaced(device_name: str, monkeypatch: pytest.Monk
 def test_every_batch_has_a_worker_with_compiles_left(
     device_name: str, pipeline: Pipeline, kernels: int
 ) -> None:
-    """A batch of 12 layers takes 72 or 99 compiles, as published; a process has 100."""
+    """Count compiles: a batch of 12 layers takes 72 or 99, as published; a process has 100."""
     config = TrainingConfig(replace(MODEL, layers=12), pipeline=pipeline, steps=6, accumulation=2)
     with trainer(device_name, config) as run:
         pids, batches = [], []

@@ -228,7 +228,7 @@ def test_without_shared_memory_the_state_is_a_temporary_file(
 
 
 def test_full_shared_memory(device_name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error says what to do, also if the memory fills up after the check."""
+    """Say in the error what to do, also if the memory fills up after the check."""
 
     def no_room(*_: object) -> None:
         raise OSError(28, "No space left on device")

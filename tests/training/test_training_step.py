@@ -44,7 +44,7 @@ def loaded(
     config: TransformerConfig,
     parameters: Parameters,
 ) -> StaticPipeline:
-    """A pipeline with all its kernels compiled."""
+    """Return a pipeline with all its kernels compiled."""
     step = pipeline(device, config, parameters)
     step.load_fixed()
     step.load()

@@ -34,7 +34,7 @@ class Data(Protocol):
 
     @property
     def unigram_entropy(self) -> float:
-        """Entropy of the token frequencies in nats: the least loss of a model that knows only these."""
+        """Return the entropy of the token frequencies in nats, the least loss of a model of these alone."""
         ...
 
     def sequence(self, step: int) -> NDArray[np.int64]:

@@ -144,7 +144,7 @@ class TrainingResult(Displayed):
 
     @property
     def utilization(self) -> float | None:
-        """Ratio of `device_tflops` to `peak_tflops`; None if either is unknown."""
+        """Return the ratio of `device_tflops` to `peak_tflops`; None if either is unknown."""
         rate = self.device_tflops
         return None if rate is None or self.peak_tflops is None else rate / self.peak_tflops
 

@@ -78,14 +78,14 @@ class Maker:
         self.values.append(Value(mil.cast(tensor, "fp16") if dtype == "fp32" else tensor, iv.point(halves)))
 
     def add(self, tensor: mil.Tensor, bounds: Interval) -> None:
-        """Keeps a value, unless it is large."""
+        """Keep a value, unless it is large."""
         assert tensor.shape == bounds.shape
         value = Value(tensor, bounds)
         if value.size <= MOST_ELEMENTS:
             self.values.append(value)
 
     def operand(self) -> Value:
-        """Late values more often, or chains would stay short; none of which little is known."""
+        """Choose late values more often, or chains would stay short; never one of which little is known."""
         known = [value for value in self.values if value.is_known]
         value = known[max(0, len(known) - 1 - self.integer(0, 7))]
         largest = float(value.bounds.size.max())
@@ -102,19 +102,19 @@ class Maker:
         return [value for value in self.values if fits(value.shape) and value.is_known]
 
     def image(self) -> Value:
-        """An operand of four axes."""
+        """Draw an operand of four axes."""
         x = self.operand()
         if x.rank > 4:
             return x.reshaped((x.shape[0] * x.shape[1], *x.shape[2:]))
         return x if x.rank == 4 else x.reshaped((1,) * (4 - x.rank) + x.shape)
 
     def channels(self, most_axes: int) -> Value:
-        """An operand [batch, channels, ...] of three axes to `most_axes`."""
+        """Draw an operand [batch, channels, ...] of three axes to `most_axes`."""
         x = self.operand()
         return x if 3 <= x.rank <= most_axes else x.reshaped((1, x.shape[0], x.size // x.shape[0]))
 
     def pair(self) -> tuple[Value, Value]:
-        """Operands whose shapes broadcast."""
+        """Draw operands whose shapes broadcast."""
         x = self.operand()
 
         def fits(shape: tuple[int, ...]) -> bool:

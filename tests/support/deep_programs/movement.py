@@ -140,7 +140,7 @@ def _crop(m: Maker, name: str) -> None:
 
 
 def _from_blocks(a: NDArray, axes: tuple[int, ...]) -> NDArray:
-    """[N, C, 2 H, 2 W] as [N, C, H, 2, W, 2], of whose axes those before the last two become channels."""
+    """View [N, C, 2 H, 2 W] as [N, C, H, 2, W, 2]; the axes before the last two become channels."""
     n, c, h, w = a.shape
     return a.reshape(n, c, h // 2, 2, w // 2, 2).transpose(axes).reshape(n, 4 * c, h // 2, w // 2)
 

@@ -148,7 +148,7 @@ _COMPRESSED = {
 
 
 def _compressed(m: Maker, name: str) -> None:
-    """A 1x1 convolution whose weight is stored otherwise."""
+    """Add a 1x1 convolution whose weight is stored in another form."""
     x = m.image()
     random = np.random.default_rng(m.integer(0, 1000))
     weight = _COMPRESSED[name](random, (m.integer(1, 4), x.shape[1], 1, 1))

@@ -25,7 +25,7 @@ def real_div(x: Array, y: Array) -> Array:
 
 
 def maximum(x: Array, y: Array) -> Array:
-    """IEEE 754-2019: NaN if either is, and -0 < +0."""
+    """Return NaN if either is, and -0 < +0 (IEEE 754-2019)."""
     return np.where((x == 0) & (y == 0), x + y, np.maximum(x, y))
 
 
@@ -91,20 +91,20 @@ COMPARISONS = ("equal", "greater", "greater_equal", "less", "less_equal", "not_e
 
 @np.errstate(all="ignore")
 def exact(op: str, *operands: NDArray) -> Array:
-    """An operation of the EXACT tables: rounded to fp32 and then to fp16 it is as if rounded once,
+    """Compute an operation of the EXACT tables: rounded to fp32 and then to fp16 it is as if rounded once,
     since fp32 has more than twice the bits."""
     return {**EXACT_BINARY, **EXACT_UNARY, **EXACT_WITH_SCALARS}[op](*doubles(*operands))
 
 
 @np.errstate(all="ignore")
 def floor_div(x: NDArray, y: NDArray) -> Array:
-    """The quotient is rounded to fp32 before it is rounded down."""
+    """Round the quotient to fp32, then down."""
     return np.floor(np.divide(x, y, dtype=np.float32)).astype(np.float64)
 
 
 @np.errstate(all="ignore")
 def round_by_adding_half(x: NDArray) -> Array:
-    """floor(|x| + 0.5) with the sum in fp16, ties away from zero, and the sign of x."""
+    """Compute floor(|x| + 0.5) with the sum in fp16, ties away from zero, and the sign of x."""
     sums = rounded(np.abs(np.asarray(x, np.float64)) + 0.5, ties_away=True)
     return np.copysign(np.floor(sums.astype(np.float64)), x)
 

@@ -65,7 +65,7 @@ def conv_transpose(
     dilations: Sequence[int] = (1, 1),
     groups: int = 1,
 ) -> Expected:
-    """Each element of x adds its multiples of the kernel to the result, which is `extents` large once the
+    """Add each element of x times the kernel to the result, which is `extents` large once the
     padding is cut off."""
     x, weight = doubles(x, weight)
     in_channels, out_channels, *kernel = weight.shape

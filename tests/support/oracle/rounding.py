@@ -25,7 +25,7 @@ class Expected(NamedTuple):
 
 
 def spacing(x: Array) -> Array:
-    """The distance between neighboring fp16 numbers at |x|; that of subnormals is the least normals'."""
+    """Return the distance between fp16 numbers at |x|; that of subnormals is the least normals'."""
     _, exponent = np.frexp(np.where(np.isfinite(x), x, 0.0))
     return np.ldexp(1.0, np.maximum(exponent - 1, -14) - 10)
 
@@ -34,7 +34,7 @@ def spacing(x: Array) -> Array:
 def rounded(
     value: Array, *, ties_away: bool = False, overflow: float = OVERFLOW, has_nan: bool = False
 ) -> Halves:
-    """The nearest fp16; without NaN, what is undefined is +0."""
+    """Return the nearest fp16; an undefined result is +0 instead of NaN."""
     value = np.asarray(value, np.float64)
     step = spacing(value)
     count = np.abs(value) / step
@@ -46,7 +46,7 @@ def rounded(
 
 
 def assert_same(got: Halves, expected: Halves) -> None:
-    """The same bits; a NaN is a NaN."""
+    """Check for the same bits; a NaN is a NaN."""
     assert got.dtype == expected.dtype
     assert got.shape == expected.shape
     canonical = [np.where(np.isnan(a), np.float16(np.nan), a) for a in (got, expected)]

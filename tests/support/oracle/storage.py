@@ -7,7 +7,7 @@ from .rounding import Array
 
 
 def along(parameter: NDArray | float, axis: int | None, rank: int) -> Array:
-    """One element for each index of `axis`, shaped so that it broadcasts."""
+    """Reshape to one element for each index of `axis`, so that it broadcasts."""
     parameter = np.asarray(parameter, np.float64)
     if parameter.ndim == 0:
         return parameter

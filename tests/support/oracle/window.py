@@ -52,7 +52,7 @@ def pool(
 def same_padding(
     extents: Sequence[int], kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int]
 ) -> list[int]:
-    """pad_type "same": ceil(extent / stride) positions, the odd element of padding last."""
+    """Return the padding of pad_type "same": ceil(extent / stride) positions, the odd element last."""
     pad = []
     for extent, taps, stride, dilation in zip(extents, kernel, strides, dilations, strict=True):
         reach = (-(-extent // stride) - 1) * stride + (taps - 1) * dilation + 1
@@ -62,7 +62,7 @@ def same_padding(
 
 
 def bilinear(x: NDArray, points: Sequence[Array]) -> Expected:
-    """The last two axes sampled at `points`, which lie inside them."""
+    """Sample the last two axes at `points`, which lie inside them."""
     x = np.asarray(x, np.float64)
     size = np.abs(x).max((-2, -1), keepdims=True)
     for axis, at in zip((-2, -1), points, strict=True):
@@ -75,7 +75,7 @@ def bilinear(x: NDArray, points: Sequence[Array]) -> Expected:
 
 
 def grid(size: int, count: int, mode: str) -> Array:
-    """Where an axis is sampled, as coremltools documents it."""
+    """Return where an axis is sampled, as coremltools documents it."""
     i = np.arange(count, dtype=np.float64)
     if mode == "DEFAULT":
         return i * size / count
@@ -90,7 +90,7 @@ def grid(size: int, count: int, mode: str) -> Array:
 
 @np.errstate(all="ignore")
 def affine(x: NDArray, matrices: NDArray, height: int, width: int) -> Expected:
-    """The images surrounded by zeros, sampled where the matrices map a grid from -1 to 1."""
+    """Sample the images, surrounded by zeros, where the matrices map a grid from -1 to 1."""
     x, matrices = np.asarray(x, np.float64), np.asarray(matrices, np.float64)
     size = np.abs(x).max((-2, -1), keepdims=True)
     padded = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)))
