@@ -36,7 +36,7 @@ DIALECTS = {
 def write(graph: Graph) -> str:
     """Return the text of `graph`. Raises ArgumentError for a value that MIL text cannot spell."""
     writer = _Writer(graph)
-    info = ", ".join(f"{{{_quoted(key)}, {_quoted(value)}}}" for key, value in graph.dialect.build_info)
+    info = ", ".join(f"{{{quoted(key)}, {quoted(value)}}}" for key, value in graph.dialect.build_info)
     string = writer.type(TensorType("string"))
     lines = [
         f"program({graph.dialect.version})",
@@ -93,7 +93,7 @@ class _Writer:
         return self._literal(tensor.type, tensor.constant)
 
     def _literal(self, type: TensorType, value: Constant) -> str:
-        text = _quoted(value) if isinstance(value, str) else _elements(value.tolist())
+        text = quoted(value) if isinstance(value, str) else elements(value.tolist())
         return f"{self.type(type)}({text})"
 
 
@@ -101,9 +101,10 @@ def _attributes(attributes: Mapping[str, str]) -> str:
     return f"[{', '.join(f'{name} = {value}' for name, value in attributes.items())}]"
 
 
-def _elements(value: Any) -> str:
+def elements(value: Any) -> str:
+    """Return a value, or nested lists of values, as a literal."""
     if isinstance(value, list):
-        return f"[{', '.join(map(_elements, value))}]"
+        return f"[{', '.join(map(elements, value))}]"
     if isinstance(value, bool):
         return "true" if value else "false"
     return _float(value) if isinstance(value, float) else str(value)
@@ -117,7 +118,8 @@ def _float(value: float) -> str:
     return f"{mantissa.rstrip('0').rstrip('.')}p{exponent}"
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
+    """Return a string literal. Raises ArgumentError for a character that MIL text cannot spell."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t")
     if not escaped.isprintable():
         raise ArgumentError(f"{text!r} holds a character that MIL text cannot spell")
