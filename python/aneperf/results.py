@@ -10,11 +10,13 @@ from typing import Any, Literal, get_args
 import msgspec
 import numpy as np
 
+from . import bounds
 from .checks import count
 from .comparison import Comparison
 from .display import Displayed, call_report
 from .errors import ArgumentError, ResultFileError
-from .files import LONGEST_QUOTE, one_line, read_whole, write_whole
+from .files import LONGEST_QUOTE, one_line, read_input, write_whole
+from .kinds import Kind
 
 __all__ = ["MAXIMUM_DURATIONS", "SCHEMA_VERSION", "Environment", "Result", "Row"]
 
@@ -229,7 +231,7 @@ class Result(Displayed, msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     @staticmethod
     def load(path: str | os.PathLike[str]) -> "Result":
         """Read a file that `save` wrote. Raises ResultFileError, naming the place in the file."""
-        text = read_whole(path)
+        text = read_input(path, Kind.RESULT, bounds.JSON_BYTES)
         try:
             version = msgspec.json.decode(text, type=_Header).schema_version
             if version > SCHEMA_VERSION:

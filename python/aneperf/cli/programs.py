@@ -25,11 +25,13 @@ def lint(file: str, chip: str) -> int:
 
     Exits with 1 if an operation fails on the chip.
     """
-    from ..files import read_whole
+    from ..bounds import PROGRAM_BYTES
+    from ..files import read_input
+    from ..kinds import Kind
     from ..linter import lint
 
     try:
-        text = read_whole(file).decode()
+        text = read_input(file, Kind.MIL, PROGRAM_BYTES, ArgumentError).decode()
     except UnicodeDecodeError as error:
         raise ArgumentError(f"{file}: cannot read: {error}") from None
     findings = lint(text, chip)

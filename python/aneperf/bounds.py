@@ -1,0 +1,101 @@
+"""Bounds of sizes that come from files and options, and of the memory that they ask for.
+
+They are far above the largest published models and results, and keep arithmetic and allocations sane: what
+exceeds them is damaged, hostile or a slip of the keyboard. Each is checked before anything is allocated.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+from .errors import AneError, ArgumentError
+
+# Of the sizes of a transformer, by field; the largest published Llama has dim 16,384 and 126 layers.
+MODEL = {
+    "dim": 1 << 16,
+    "hidden": 1 << 18,
+    "layers": 1 << 10,
+    "heads": 1 << 10,
+    "kv_heads": 1 << 10,
+    "head_dim": 1 << 16,
+    "vocab": 1 << 20,
+    "seq": 1 << 20,
+}
+ROPE_THETA = (1.0, 1e12)
+NORM_EPS = (1e-12, 1.0)
+LOSS_SCALE = (2.0**-24, 2.0**24)
+STEPS = 10**8 - 1  # the names of checkpoints have eight digits
+SEED = (1 << 63) - 1  # a result's and a checkpoint's JSON hold no larger integer
+RECORD_BYTES = 1 << 20  # of the JSON of a checkpoint
+JSON_BYTES = 64 << 20  # of a result, and of a tokenizer
+PROGRAM_BYTES = 64 << 20  # of MIL text
+ROWS = 20_000  # of a result
+
+
+def within(name: str, value: float, limits: tuple[float, float]) -> float:
+    """Return `value` if it lies within `limits`. Raises ArgumentError naming the value and the limit."""
+    least, most = limits
+    if not least <= value <= most:
+        raise ArgumentError(f"{name} must be from {least:g} to {most:g}, not {value!r}")
+    return value
+
+
+def check_memory(what: str, needed: int, advice: str, error: type[AneError] = ArgumentError) -> None:
+    """Raise `error` if `what` needs more bytes than the machine can give."""
+    available = available_memory()
+    if available is not None and needed > available:
+        raise error(f"{what} takes {mebibytes(needed)}, and {mebibytes(available)} are free: {advice}")
+
+
+def mebibytes(size: int) -> str:
+    """Return a size in MiB, rounded up."""
+    return f"{-(-size >> 20)} MiB"
+
+
+def available_memory() -> int | None:
+    """Return the bytes that this process can still allocate without ending others, if the system tells."""
+    limits = [limit for limit in (_of_machine(), _of_group(), _of_process()) if limit is not None]
+    return max(0, min(limits)) if limits else None
+
+
+def _of_machine() -> int | None:
+    fields = _table("/proc/meminfo")
+    if "MemAvailable:" in fields:
+        return 1024 * (fields["MemAvailable:"] + fields.get("SwapFree:", 0))
+    with contextlib.suppress(OSError, ValueError):  # macOS: what it has, since it frees and compresses
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return None
+
+
+def _of_group() -> int | None:
+    """Return what the limit of a container leaves."""
+    folder = Path("/sys/fs/cgroup")
+    with contextlib.suppress(OSError, ValueError):
+        most, used = (int((folder / name).read_text()) for name in ("memory.max", "memory.current"))
+        reclaimed = _table(folder / "memory.stat").get("inactive_file", 0)
+        return most - used + reclaimed
+    return None
+
+
+def _of_process() -> int | None:
+    """Return what `ulimit -v` leaves."""
+    with contextlib.suppress(ImportError, OSError, ValueError, KeyError):
+        import resource
+
+        most, _ = resource.getrlimit(resource.RLIMIT_AS)
+        if most != resource.RLIM_INFINITY:
+            return most - 1024 * _table("/proc/self/status")["VmSize:"]
+    return None
+
+
+def _table(path: str | Path) -> dict[str, int]:
+    """Read a system's file of names and numbers."""
+    numbers: dict[str, int] = {}
+    with contextlib.suppress(OSError):
+        for line in Path(path).read_text().splitlines():
+            words = line.split()
+            if len(words) > 1 and words[1].isdigit():
+                numbers[words[0]] = int(words[1])
+    return numbers
