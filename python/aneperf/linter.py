@@ -6,6 +6,7 @@ docs/lint.md lists the rules with their sources.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -16,6 +17,7 @@ from . import _ane_native as native
 from .chips import profile_of
 from .errors import ArgumentError
 from .mil import Graph, Operation, Program, Tensor, parse
+from .mil.files import read_source
 
 Severity = Literal["fails", "wrong numbers", "slow"]
 
@@ -35,17 +37,18 @@ class Finding:
         return f"{where}{self.op} {self.severity}: {self.reason}. {self.remedy}."
 
 
-def lint(program: Program | str, chip: str = "h16") -> list[Finding]:
-    """List every known hazard of `program`, or of MIL text, on a chip such as "M4 Max" or "h16", by line.
+def lint(program: Program | str | os.PathLike[str], chip: str = "h16") -> list[Finding]:
+    """List every known hazard of a program on a chip such as "M4 Max" or "h16", by line.
 
-    The chip "none" has no hazards. Raises CompileError for text that is not MIL, ArgumentError for an unknown
-    chip.
+    A string is MIL text, and a path names what `mil.read` takes. The chip "none" has no hazards. Raises
+    CompileError for text that is not MIL, ArgumentError for an unknown chip, ResultFileError.
     """
-    if not isinstance(program, (Program, str)):
-        raise ArgumentError(f"lint takes a mil.Program or MIL text, not {program!r}")
+    if not isinstance(program, (Program, str, os.PathLike)):
+        raise ArgumentError(f"lint takes a mil.Program, MIL text or a path, not {program!r}")
     generation = profile_of(chip)
     profile = native.chip_profile(generation)
-    graph = parse(program) if isinstance(program, str) else parse(program.text, program.weights)
+    text, weights = _source(program)
+    graph = parse(text, weights)
     if not profile["is_engine"]:
         return []
     context = _Context(graph, generation, profile)
@@ -57,6 +60,16 @@ def lint(program: Program | str, chip: str = "h16") -> list[Finding]:
                     Finding(operation.line, operation.op, *problem) for problem in check(operation, context)
                 )
     return sorted(findings, key=lambda finding: finding.line or 0)
+
+
+def _source(program: Program | str | os.PathLike[str]) -> tuple[str, dict[str, bytes] | None]:
+    """Return the text, and the weights if they are all there."""
+    if isinstance(program, Program):
+        return program.text, program.weights
+    if isinstance(program, str):
+        return program, None
+    source = read_source(program)
+    return source.text, None if source.absent else source.weights
 
 
 class _Context:

@@ -198,7 +198,7 @@ def test_a_chip_is_its_generation() -> None:
 
 
 def test_lint_refuses() -> None:
-    with pytest.raises(aneperf.ArgumentError, match="MIL text, not 7"):
+    with pytest.raises(aneperf.ArgumentError, match="MIL text or a path, not 7"):
         aneperf.lint(7)  # type: ignore[arg-type]
     with pytest.raises(aneperf.ArgumentError, match="no chip is called 'm9'"):
         aneperf.lint(program(mil.relu, W), "m9")

@@ -1,17 +1,17 @@
 """The verbs for programs of your own."""
 
 import sys
+from pathlib import Path
 
 import click
 
-from ..errors import ArgumentError
 from .options import FILE
 from .terminal import FAILED, write
 
 
 @click.command(
     params=[
-        click.Argument(["file"], type=FILE, metavar="FILE.mil"),
+        click.Argument(["file"], type=FILE, metavar="MODEL"),
         click.Option(
             ["--chip"],
             metavar="CHIP",
@@ -23,18 +23,12 @@ from .terminal import FAILED, write
 def lint(file: str, chip: str) -> int:
     """Find what fails, is slow or gives wrong numbers in a MIL program.
 
+    MODEL is a .mil file, a .mlmodelc folder, or, with coremltools, an .mlpackage folder or a .mlmodel file.
     Exits with 1 if an operation fails on the chip.
     """
-    from ..bounds import PROGRAM_BYTES
-    from ..files import read_input
-    from ..kinds import Kind
     from ..linter import lint
 
-    try:
-        text = read_input(file, Kind.MIL, PROGRAM_BYTES, ArgumentError).decode()
-    except UnicodeDecodeError as error:
-        raise ArgumentError(f"{file}: cannot read: {error}") from None
-    findings = lint(text, chip)
+    findings = lint(Path(file), chip)
     for finding in findings:
         place = f"{file}:{finding.line}" if finding.line else f"{file}"
         write(f"{place}: {finding.severity}: {finding.op}: {finding.reason}. {finding.remedy}.", sys.stdout)

@@ -16,6 +16,7 @@ from . import elementwise, movement, product, reduction, storage, window
 from .builder import Builder, Program
 from .call import const
 from .elementwise import *
+from .files import read
 from .graph import BlobReference, Dialect, Graph, Operand, Operation, Tensor
 from .movement import *
 from .product import *
@@ -40,6 +41,7 @@ __all__ = [
     "TensorType",
     "const",
     "parse",
+    "read",
     "read_blob",
     "write",
     "write_blob",
