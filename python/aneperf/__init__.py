@@ -4,6 +4,17 @@ The stub `__init__.pyi` lists the public names. Each is imported when it is firs
 can print its help without numpy.
 """
 
+import sys as _sys
+
+# `python -m aneperf` puts the current folder first, where a file may have the name of any module. Python has
+# found this package by now; while it looks for its __main__, the first argument is "-m".
+if (
+    _sys.argv[:1] == ["-m"]
+    and "aneperf" in _sys.orig_argv
+    and not getattr(_sys.flags, "safe_path", _sys.flags.isolated)
+):
+    del _sys.path[0]
+
 import ast as _ast
 import importlib as _importlib
 

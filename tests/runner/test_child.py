@@ -13,6 +13,7 @@ import aneperf
 from aneperf import CompileBudget
 from aneperf.errors import ArgumentError
 from aneperf.results import Row
+from aneperf.runner.child import module_path
 from aneperf.runner.in_child import each_in_child, run_in_child
 from aneperf.runner.measured import Measured
 from aneperf.runner.progress import Progress
@@ -120,14 +121,35 @@ def test_a_child_that_cannot_start_says_why(monkeypatch: pytest.MonkeyPatch) -> 
     assert failure.startswith("its process ended with exit code 1: ModuleNotFoundError: ")
 
 
+@pytest.mark.parametrize("first", ["", ".", "absolute"])
 def test_a_child_imports_nothing_from_the_current_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str
 ) -> None:
-    for name in ("json", "msgspec", "queue", "aneperf"):
+    for name in ("json", "msgspec", "numpy", "queue", "aneperf"):
         (tmp_path / f"{name}.py").write_text("raise ImportError('of the current folder')")
-    monkeypatch.setattr(sys, "path", [os.path.abspath(entry) for entry in sys.path])
+    absolute = [os.path.abspath(entry) for entry in sys.path]
+    monkeypatch.setattr(sys, "path", [str(tmp_path) if first == "absolute" else first, *absolute])
     monkeypatch.chdir(tmp_path)
     assert run("").failure is None
+
+
+def test_a_child_finds_the_package_in_the_current_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    home = os.path.dirname(os.path.dirname(aneperf.__file__))
+    monkeypatch.setattr(sys, "path", ["", *(entry for entry in sys.path if entry != home)])
+    monkeypatch.chdir(home)
+    assert module_path()[-1] == home
+    assert run("").failure is None
+
+
+def test_a_child_keeps_a_path_whose_current_folder_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    monkeypatch.setattr(sys, "path", ["", *filter(os.path.isabs, sys.path)])
+    assert module_path()[0] == sys.path[1]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])

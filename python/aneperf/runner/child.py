@@ -6,6 +6,7 @@ therefore does not matter, and the messages it sent outlive it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import selectors
 import signal
@@ -16,13 +17,15 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Generic, TypeVar
 
 import msgspec
 
 _Message = TypeVar("_Message")
 
-# The child has its parent's path before it imports anything; `-c` alone would put the current folder first.
+# The child has its parent's path before it imports anything: `-c` puts the current folder first, and Python
+# 3.10 has no -P.
 _START = "import sys; sys.path[:] = sys.argv[3:]; from aneperf.runner.child_process import main; main()"
 _LONGEST = 1 << 26  # bytes of a message; a result with all its durations has some 10 MB
 _STDERR_BYTES = 4096  # read for the last line, which becomes part of a reason
@@ -52,11 +55,10 @@ class Child(Generic[_Message]):
         self._selector = selectors.PollSelector()
         self._selector.register(self._socket, selectors.EVENT_READ)
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  closed with the child
-        path = [entry for entry in sys.path if isinstance(entry, str)]
         with theirs:
             try:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-c", _START, str(theirs.fileno()), target, *path],
+                    [sys.executable, "-c", _START, str(theirs.fileno()), target, *module_path()],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=self._stderr,
@@ -141,6 +143,20 @@ class Child(Generic[_Message]):
         start = max(0, os.fstat(descriptor).st_size - _STDERR_BYTES)
         said = os.pread(descriptor, _STDERR_BYTES, start).decode(errors="replace").strip()
         return ChildLost(f"{ending}: {said.splitlines()[-1].strip()}" if said else ending)
+
+
+def module_path() -> list[str]:
+    """Return this process's `sys.path` for a child, without the current folder where Python put it first.
+
+    A file there may have the name of any module that the child imports.
+    """
+    path = [entry for entry in sys.path if isinstance(entry, str) and entry]
+    with contextlib.suppress(OSError):
+        if path and os.path.samefile(path[0], os.curdir):
+            del path[0]
+    # The package may lie there: then it comes last, where it hides no other module.
+    home = str(Path(__file__).resolve().parents[2])
+    return path if home in path else [*path, home]
 
 
 def _signal_name(number: int) -> str:
