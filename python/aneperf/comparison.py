@@ -8,6 +8,7 @@ from .display import Displayed
 from .measure import Estimate
 
 Verdict = Literal["FASTER", "SLOWER", "SAME", "UNCLEAR", "not comparable"]
+NO_DIRECTION = "no faster or slower in"  # begins the reason of a row whose unit says nothing about speed
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Side:
 
 @dataclass(frozen=True)
 class ComparedRow:
-    """A key that both sides have. `ratio` is above 1 where the first is faster, None where unknown."""
+    """A key that both sides have. `ratio` is above 1 where the judged side is faster, None where unknown."""
 
     key: str
     name: str
@@ -39,14 +40,27 @@ class ComparedRow:
     verdict: Verdict
     reason: str | None
 
+    @property
+    def fails(self) -> bool:
+        """Tell whether a gate must not pass the row."""
+        if self.verdict != "not comparable":
+            return self.verdict == "SLOWER"
+        failed_when_published = self.second.is_range and self.second.median is None
+        return not failed_when_published and not str(self.reason).startswith(NO_DIRECTION)
+
 
 @dataclass(frozen=True)
 class Comparison(Displayed):
-    """The rows that two sides share: prints as a table, renders in a notebook, iterates over its rows."""
+    """The rows that two sides share: prints as a table, renders in a notebook, iterates over its rows.
+
+    Ratios and verdicts are about the `judged` side: the second of two results, which is the changed one, and
+    the result where the other side is published figures.
+    """
 
     probe: str
     first: str
     second: str
+    judged: Literal["first", "second"]
     rows: tuple[ComparedRow, ...]
     only_first: tuple[str, ...]  # names of rows; for a suite, the number of rows of each probe
     only_second: tuple[str, ...]
@@ -68,6 +82,21 @@ class Comparison(Displayed):
             }
             for row in self.rows
         ]
+
+    def failures(self) -> tuple[str, ...]:
+        """Return what a gate must not pass: rows that are slower, that failed, or that one side lacks.
+
+        Published figures are for a few rows only, and lack the others.
+        """
+        found = [
+            f"{row.name} is {row.verdict}" + (f": {row.reason}" if row.reason else "")
+            for row in self.rows
+            if row.fails
+        ]
+        if self.judged == "second":
+            for place, names in (("first", self.only_first), ("second", self.only_second)):
+                found += [f"{name} is only in the {place}" for name in names]
+        return tuple(found)
 
     def __iter__(self) -> Iterator[ComparedRow]:
         return iter(self.rows)

@@ -250,7 +250,7 @@ class Result(Displayed, msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
             ) from error
 
     def compare(self, other: "Result | str") -> "Comparison":
-        """Compare with another result, or with the figures published for a chip, such as "M4 Max".
+        """Judge a later result against this one, or this one against a chip's published figures ("M4 Max").
 
         `aneperf.report.verdicts` states the rules of the verdicts. Raises ArgumentError for an unknown chip,
         and if the two sides have no row in common.

@@ -13,6 +13,7 @@ from support.command import Outcome
 from support.fakes import a_result, a_row, an_environment
 from support.parameters import thorough
 
+TIMES = ("median", "mean", "p05", "p95", "ci_low", "ci_high")
 MAC = an_environment(device="ane", chip="Apple M4 Max", os="macOS 26.3", memory_bytes=128 * 2**30)
 
 
@@ -72,6 +73,20 @@ def test_compare_can_fail(run: Any, chip: str) -> None:
     assert run("compare", chip, "M4 Max").code == 0
     assert run("compare", chip, "M4 Max", "--fail-if-slower").code == 1
     assert run("compare", chip, chip, "--fail-if-slower").code == 0
+
+
+def test_compare_judges_the_changed_file(run: Any, tmp_path: Path) -> None:
+    slow, fast = (
+        saved(tmp_path / f"{ms}.json", a_result(a_row(**dict.fromkeys(TIMES, ms)))) for ms in (2.0, 1.0)
+    )
+    worse = run("compare", fast, slow, "--fail-if-slower")
+    assert worse.code == 1
+    assert re.search("2.00x slower +SLOWER", worse.out)
+    assert worse.err == "aneperf: compare: 128x conv 512ch sp64 is SLOWER\n"
+    assert run("compare", fast, slow).code == 0
+    better = run("compare", slow, fast, "--fail-if-slower")
+    assert (better.code, better.err) == (0, "")
+    assert re.search("2.00x faster +FASTER", better.out)
 
 
 def test_compare_prints_json(run: Any, chip: str) -> None:

@@ -1,3 +1,4 @@
+import re
 from typing import Any
 
 import numpy as np
@@ -33,17 +34,19 @@ def line(first: Row, second: Row, **environments: Any) -> ComparedRow:
 @pytest.mark.parametrize(
     ("first", "second", "verdict", "ratio"),
     [
-        (timed(1.0), timed(2.0), "FASTER", 2.0),
-        (timed(2.0), timed(1.0), "SLOWER", 0.5),
-        (timed(1.0), timed(1.01), "SAME", 1.01),
-        (timed(1.0, 0.004), timed(1.03, 0.004), "SAME", 1.03),  # apart, but by less than runs differ by
-        (timed(1.0, 0.004), timed(1.08, 0.004), "FASTER", 1.08),
-        (timed(1.0, 0.05), timed(1.08, 0.05), "UNCLEAR", 1.08),
+        (timed(1.0), timed(2.0), "SLOWER", 1 / 2),
+        (timed(2.0), timed(1.0), "FASTER", 2),
+        (timed(1.0), timed(1.01), "SAME", 1 / 1.01),
+        (timed(1.0, 0.004), timed(1.03, 0.004), "SAME", 1 / 1.03),  # apart, but by less than runs differ by
+        (timed(1.0, 0.004), timed(1.08, 0.004), "SLOWER", 1 / 1.08),
+        (timed(1.0, 0.05), timed(1.08, 0.05), "UNCLEAR", 1 / 1.08),
         (timed(1.0, 0.05), timed(1.0, 0.05), "UNCLEAR", 1.0),  # too wide to call them the same
-        (timed(1.0, unit="TFLOPS"), timed(2.0, unit="TFLOPS"), "SLOWER", 0.5),
+        (timed(1.0, unit="TFLOPS"), timed(2.0, unit="TFLOPS"), "FASTER", 2),
     ],
 )
-def test_verdicts(first: Row, second: Row, verdict: str, ratio: float) -> None:
+def test_the_verdict_is_on_the_second_of_two_results(
+    first: Row, second: Row, verdict: str, ratio: float
+) -> None:
     found = line(first, second)
     assert found.verdict == verdict
     assert found.ratio is not None
@@ -69,7 +72,7 @@ def test_swapped_sides_swap_the_verdict(seed: int) -> None:
 @pytest.mark.parametrize("doubtful", [{"half": None}, {"flags": ("drift",)}, {"flags": ("few samples",)}])
 def test_doubtful_rows_take_a_larger_factor(doubtful: dict[str, Any]) -> None:
     for factor, verdict in ((1.4, "UNCLEAR"), (2.0, "FASTER"), (0.4, "SLOWER"), (1.0, "UNCLEAR")):
-        found = line(timed(1.0, **doubtful), timed(factor))
+        found = line(timed(factor), timed(1.0, **doubtful))
         assert found.verdict == verdict
         assert found.ratio is not None
         assert found.ratio.ci_low is None
@@ -77,7 +80,7 @@ def test_doubtful_rows_take_a_larger_factor(doubtful: dict[str, Any]) -> None:
 
 
 def test_flags_that_do_not_affect_the_interval_change_nothing() -> None:
-    assert line(timed(1.0, flags=("noisy", "heavy tail", "correlated")), timed(1.4)).verdict == "FASTER"
+    assert line(timed(1.4), timed(1.0, flags=("noisy", "heavy tail", "correlated"))).verdict == "FASTER"
 
 
 def test_without_a_value_there_is_no_ratio() -> None:
@@ -85,6 +88,7 @@ def test_without_a_value_there_is_no_ratio() -> None:
     found = line(timed(1.0), refused)
     assert (found.ratio, found.verdict, found.reason) == (None, "not comparable", "unsupported")
     assert line(timed(0.0), timed(1.0)).reason == "a median of 0"
+    assert line(timed(5e-324, None), timed(1e10, None)).reason == "too far apart for a ratio"
     assert line(timed(1.0), timed(1.0, unit="s")).reason == "ms and s"
     assert line(timed(1.0, unit="MB"), timed(1.0, unit="MB")).reason == "no faster or slower in MB"
 
@@ -121,7 +125,7 @@ def test_the_emulator_is_never_ranked_with_a_chip() -> None:
 
 def test_software_is_compared_with_software() -> None:
     emulator, stand_in = a_result(timed(1.0)), a_result(timed(2.0), environment=STAND_IN)
-    assert [found.verdict for found in emulator.compare(stand_in)] == ["FASTER"]
+    assert [found.verdict for found in emulator.compare(stand_in)] == ["SLOWER"]
 
 
 @pytest.mark.parametrize(
@@ -200,6 +204,61 @@ def test_rows_of_a_suite_are_named_by_their_probes() -> None:
     assert "Only in the first: 2 of latency." in str(comparison)
 
 
+def test_the_table_says_which_side_is_slower() -> None:
+    text = str(a_result(timed(1.0), timed(1.0, depth=32)).compare(a_result(timed(2.0), timed(0.8, depth=32))))
+    assert re.search("2.00x slower +SLOWER", text)
+    assert re.search("1.25x faster +FASTER", text)
+    assert "how many times as fast, or as slow, the second is as the first." in text
+    text = str(a_result(timed(0.76), environment=M4_MAX).compare("M4 Max"))
+    assert re.search("2.00x slower +SLOWER", text)
+    assert "how many times as fast, or as slow, the first is as the second." in text
+
+
+REFUSED, FAILED = (
+    {"status": "unsupported", "reason": "no such op"},
+    {"status": "error", "reason": "wrong output"},
+)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "failures"),
+    [
+        (timed(1.0), timed(0.5), ()),
+        (timed(1.0), timed(1.0), ()),
+        (timed(1.0, 0.3), timed(1.2, 0.3), ()),  # unclear
+        (timed(1.0), timed(2.0), ("is SLOWER",)),
+        (timed(1.0), timed(1.0, **FAILED), ("is not comparable: ok, against error",)),
+        (timed(1.0, **FAILED), timed(1.0), ("is not comparable: error",)),
+        (timed(1.0, **FAILED), timed(1.0, **FAILED), ("is not comparable: error",)),
+        (timed(1.0), timed(1.0, **REFUSED), ("is not comparable: unsupported",)),
+        (timed(1.0), timed(None), ("is not comparable: ok without a median",)),
+        (timed(1.0, unit="MB"), timed(2.0, unit="MB"), ()),
+        (timed(1.0, unit="ms"), timed(1.0, unit="s"), ("is not comparable: ms and s",)),
+    ],
+)
+def test_what_a_gate_does_not_pass(before: Row, after: Row, failures: tuple[str, ...]) -> None:
+    expected = tuple(f"{before.name} {failure}".replace("ok, against ", "") for failure in failures)
+    assert a_result(before).compare(a_result(after)).failures() == expected
+
+
+def test_a_gate_does_not_pass_rows_that_one_side_lacks() -> None:
+    both, one = timed(1.0), timed(1.0, depth=32)
+    assert a_result(both, one).compare(a_result(both)).failures() == (f"{one.name} is only in the first",)
+    assert a_result(both).compare(a_result(both, one)).failures() == (f"{one.name} is only in the second",)
+    refused = timed(1.0, depth=48, **REFUSED)
+    assert a_result(both, refused).compare(a_result(both, refused)).failures() == ()
+
+
+def test_a_gate_with_published_figures_is_on_the_result() -> None:
+    unpublished = timed(1.0, depth=7, key="peak/conv512x7/sp64/fp32-ports")
+    quick, slow = (a_result(timed(ms), unpublished, environment=M4_MAX) for ms in (0.2, 0.7))
+    assert quick.compare("M4 Max").failures() == ()
+    assert slow.compare("M4 Max").failures() == ("128x conv 512ch sp64 is SLOWER",)
+    assert a_result(timed(0.1)).compare("M4 Max").failures() == (
+        "128x conv 512ch sp64 is not comparable: emulator",
+    )
+
+
 def test_refusals() -> None:
     result = a_result(timed(1.0))
     with pytest.raises(ArgumentError, match="this peak result has no row in common with the other side"):
@@ -241,7 +300,7 @@ def test_hostile_names_are_harmless() -> None:
 
 
 def test_dicts_are_flat() -> None:
-    (flat,) = a_result(timed(1.0)).compare(a_result(timed(2.0))).to_dicts()
+    (flat,) = a_result(timed(2.0)).compare(a_result(timed(1.0))).to_dicts()
     assert flat["verdict"] == "FASTER"
     assert not any(isinstance(value, (dict, list, tuple)) for value in flat.values())
     assert isinstance(a_result(timed(1.0)), Result)

@@ -7,7 +7,7 @@ import click
 
 from ..errors import ArgumentError, ResultFileError
 from .options import FILE, OUTPUT, STANDARD_OUTPUT
-from .terminal import FAILED, save, show, to_json, write
+from .terminal import FAILED, save, say, show, to_json, write
 
 _RESULT = click.Argument(["file"], type=FILE, metavar="FILE")
 
@@ -15,23 +15,30 @@ _RESULT = click.Argument(["file"], type=FILE, metavar="FILE")
 @click.command(
     params=[
         _RESULT,
-        click.Argument(["other"], type=FILE, metavar="FILE|CHIP"),
-        click.Option(["--fail-if-slower"], is_flag=True, help="Exit with 1 if a row of FILE is SLOWER."),
+        click.Argument(["other"], type=FILE, metavar="CHANGED|CHIP"),
+        click.Option(
+            ["--fail-if-slower"],
+            is_flag=True,
+            help="Exit with 1 if a row is SLOWER, failed, or is missing on one side.",
+        ),
         OUTPUT,
     ]
 )
 def compare(file: str, other: str, fail_if_slower: bool, output: str | None) -> int:
-    """Compare a result with another one or with published figures.
+    """Compare a result with a later one, or with published figures.
 
-    FILE is a result saved with -o, and CHIP names a chip with published figures, such as 'M4 Max'.
+    FILE and CHANGED are results saved with -o. The verdict is on CHANGED: SLOWER means that it is slower than
+    FILE. CHIP names a chip with published figures, such as 'M4 Max'; then the verdict is on FILE.
     """
     from ..report.comparison_table import lay_out_comparison
     from ..results import Result
 
     comparison = Result.load(file).compare(Result.load(other) if _is_file(other) else other)
     show(lay_out_comparison(comparison), comparison.to_dicts(), output)
-    slower = any(line.verdict == "SLOWER" for line in comparison)
-    return FAILED if slower and fail_if_slower else 0
+    failures = comparison.failures() if fail_if_slower else ()
+    for failure in failures:
+        say(f"compare: {failure}")
+    return FAILED if failures else 0
 
 
 @click.command(

@@ -33,7 +33,7 @@ def _cells(row: ComparedRow, *, with_unit: bool) -> tuple[str, ...]:
         _spread(row.first),
         _value(row.second, with_unit),
         _spread(row.second),
-        UNKNOWN if row.ratio is None else f"{significant(row.ratio.value, 3)}x",
+        UNKNOWN if row.ratio is None else _ratio(row.ratio.value),
         f"{row.verdict}: {row.reason}" if row.verdict == "not comparable" else row.verdict,
     )
 
@@ -41,6 +41,13 @@ def _cells(row: ComparedRow, *, with_unit: bool) -> tuple[str, ...]:
 def _value(side: Side, with_unit: bool) -> str:
     value = significant(side.median, 4)
     return f"{value} {side.unit}" if with_unit and side.unit and side.median is not None else value
+
+
+def _ratio(value: float) -> str:
+    """Write how many times as fast, or as slow, the judged side is."""
+    text = significant(max(value, 1 / value), 3)
+    direction = "" if text == "1.00" else " faster" if value > 1 else " slower"
+    return f"{text}x{direction}"
 
 
 def _spread(side: Side) -> str:
@@ -56,7 +63,8 @@ def _legend(comparison: Comparison) -> list[str]:
     ratios = [row.ratio for row in comparison.rows if row.ratio is not None]
     legend = []
     if ratios:
-        legend.append("Ratio: how many times as fast the first is as the second.")
+        judged, base = ("second", "first") if comparison.judged == "second" else ("first", "second")
+        legend.append(f"Ratio: how many times as fast, or as slow, the {judged} is as the {base}.")
     if any(ratio.ci_low is not None for ratio in ratios):
         legend.append("FASTER, SLOWER: the 95 % intervals do not meet. SAME: the ratio is within 5 % of 1.")
     if any(ratio.ci_low is None for ratio in ratios):

@@ -1,6 +1,7 @@
-"""Verdicts: which of two results is faster, row by row, or how a result compares with published figures.
+"""Verdicts: how a changed result compares with an earlier one, or a result with published figures, by row.
 
-A ratio says how many times as fast the first side is as the second. The verdict is
+The second of two results is judged, or the result where the other side is published figures. A ratio says how
+many times as fast the judged side is as the other. The verdict is
 
 - FASTER or SLOWER if the two 95 % intervals do not meet, and part of the ratio's interval is more than 5 %
   from 1;
@@ -16,12 +17,13 @@ two days by up to 4.2 where a call is short.
 Software, which is the emulator and the stand-in, is compared with software only.
 """
 
+import sys
 from collections import Counter
 from collections.abc import Container, Sequence
 from statistics import median
 
 from ..chips import CAVEATS, SOURCES, Figure, find_chip, published
-from ..comparison import ComparedRow, Comparison, Side, Verdict
+from ..comparison import NO_DIRECTION, ComparedRow, Comparison, Side, Verdict
 from ..errors import ArgumentError
 from ..measure import UNTRUSTED, Estimate, ratio
 from ..results import Result, Row
@@ -33,7 +35,7 @@ _RATES = frozenset({"FLOPS", "GFLOPS", "TFLOPS", "TOPS", "B/s", "MB/s", "GB/s", 
 
 
 def compare_results(result: Result, other: Result | str) -> Comparison:
-    """Compare `result` with another one, or with the figures published for a chip, such as "M4 Max".
+    """Judge `other`, a later result, against `result`; or `result` against a chip's published figures.
 
     Raises ArgumentError for an unknown chip, and if the two sides have no row in common.
     """
@@ -47,16 +49,28 @@ def compare_results(result: Result, other: Result | str) -> Comparison:
     software, against = _software(result), _software(other)
     incomparable = None if (software is None) == (against is None) else software or against
     pairs = [(row, _of_row(row), sides[row.key]) for row in result if row.key in sides]
-    # Two rows without a number for the same reason have nothing to compare.
-    pairs = [pair for pair in pairs if pair[1].median is not None or pair[1].doubt != pair[2].doubt]
+    # Two rows without a number for the same reason have nothing to compare, but an error is always shown.
+    pairs = [
+        (row, first, second)
+        for row, first, second in pairs
+        if first.median is not None or first.doubt != second.doubt or first.doubt == "error"
+    ]
     if not pairs:
         raise ArgumentError(f"this {result.probe} result has no row in common with the other side: {label}")
+    of_results = isinstance(other, Result)
     return Comparison(
         probe=result.probe,
         first=result.environment.label,
         second=label,
+        judged="second" if of_results else "first",
         rows=tuple(
-            ComparedRow(row.key, _name(result, row), first, second, *_judge(first, second, incomparable))
+            ComparedRow(
+                row.key,
+                _name(result, row),
+                first,
+                second,
+                *_judge(*((second, first) if of_results else (first, second)), incomparable),
+            )
             for row, first, second in pairs
         ),
         only_first=_names(result, sides),
@@ -119,26 +133,26 @@ def _names(result: Result, other_side: Container[str]) -> tuple[str, ...]:
     return tuple(f"{count} of {probe}" for probe, count in counts.items())
 
 
-def _judge(
-    first: Side, second: Side, incomparable: str | None
-) -> tuple[Estimate | None, Verdict, str | None]:
+def _judge(judged: Side, base: Side, incomparable: str | None) -> tuple[Estimate | None, Verdict, str | None]:
     if incomparable is not None:
         return None, "not comparable", incomparable
-    doubts = [side.doubt or "" for side in (first, second) if side.median is None]
+    doubts = [side.doubt or "" for side in (base, judged) if side.median is None]
     if doubts:
         return None, "not comparable", ", against ".join(dict.fromkeys(doubts))
-    if first.unit != second.unit:
-        return None, "not comparable", f"{first.unit} and {second.unit}"
-    if first.unit not in _TIMES | _RATES:
-        return None, "not comparable", f"no faster or slower in {first.unit}"
-    if not first.median or not second.median:  # one of the two ratios would be infinite
+    if judged.unit != base.unit:
+        return None, "not comparable", f"{base.unit} and {judged.unit}"
+    if judged.unit not in _TIMES | _RATES:
+        return None, "not comparable", f"{NO_DIRECTION} {judged.unit}"
+    if not judged.median or not base.median:  # one of the two ratios would be infinite
         return None, "not comparable", "a median of 0"
     try:
-        faster = ratio(first, second) if first.unit in _RATES else ratio(second, first)
+        faster = ratio(judged, base) if judged.unit in _RATES else ratio(base, judged)
     except ArgumentError as error:
         return None, "not comparable", str(error)
+    if faster.value < sys.float_info.min:  # its inverse would be infinite
+        return None, "not comparable", "too far apart for a ratio"
     low, high = faster.ci_low or faster.value, faster.ci_high or faster.value
-    if doubt := first.doubt or second.doubt or ("no interval" if faster.ci_low is None else None):
+    if doubt := base.doubt or judged.doubt or ("no interval" if faster.ci_low is None else None):
         verdict = _verdict(low / PUBLISHED_MARGIN, high * PUBLISHED_MARGIN)
         return Estimate(faster.value, None, None), verdict, doubt if verdict == "UNCLEAR" else None
     if low >= 1 / SAME_MARGIN and high <= SAME_MARGIN:
