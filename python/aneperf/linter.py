@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -16,7 +16,7 @@ import numpy as np
 from . import _ane_native as native
 from .chips import profile_of
 from .errors import ArgumentError
-from .mil import Graph, Operation, Program, Tensor, parse
+from .mil import Fp16Program, Graph, Operation, Program, Tensor, parse
 from .mil.files import read_source
 
 Severity = Literal["fails", "wrong numbers", "slow"]
@@ -40,8 +40,9 @@ class Finding:
 def lint(program: Program | str | os.PathLike[str], chip: str = "h16") -> list[Finding]:
     """List every known hazard of a program on a chip such as "M4 Max" or "h16", by line.
 
-    A string is MIL text, and a path names what `mil.read` takes. The chip "none" has no hazards. Raises
-    CompileError for text that is not MIL, ArgumentError for an unknown chip, ResultFileError.
+    A string is MIL text, and a path names what `mil.read` takes. Of a program that `mil.to_fp16` converted,
+    the lines are those before the conversion. The chip "none" has no hazards. Raises CompileError for text
+    that is not MIL, ArgumentError for an unknown chip, ResultFileError.
     """
     if not isinstance(program, (Program, str, os.PathLike)):
         raise ArgumentError(f"lint takes a mil.Program, MIL text or a path, not {program!r}")
@@ -59,6 +60,8 @@ def lint(program: Program | str | os.PathLike[str], chip: str = "h16") -> list[F
                 findings += (
                     Finding(operation.line, operation.op, *problem) for problem in check(operation, context)
                 )
+    if isinstance(program, Fp16Program):
+        findings = [replace(finding, line=program.origins.get(finding.line or 0)) for finding in findings]
     return sorted(findings, key=lambda finding: finding.line or 0)
 
 

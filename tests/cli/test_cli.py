@@ -282,6 +282,24 @@ def test_lint(run: Any, tmp_path: Path) -> None:
     assert "no known problem on none" in run("lint", str(path), "--chip", "none").out
 
 
+def test_lint_of_a_program_as_fp16(run: Any, tmp_path: Path) -> None:
+    path = tmp_path / "p.mil"
+    body = """
+        tensor<fp32, [1, 16]> a = relu(x = x);
+        tensor<fp32, [1, 32]> y = tile(x = a, reps = tensor<int32, [2]>([1, 2]));"""
+    info = '[buildInfo = dict<string, string>({{"coremlc-version", "3505.4.1"}})]'
+    path.write_text(
+        f"program(1.3)\n{info}\n{{\nfunc main<ios18>(tensor<fp32, [1, 16]> x) {{{body}\n}} -> (y);\n}}\n"
+    )
+    outcome = run("lint", str(path), "--fp16")
+    assert outcome.code == 0
+    assert outcome.out.startswith(f"{path}: 2 operations and 0 constants to fp16; 2 casts added and 0 ")
+    assert f"{path}:6: wrong numbers: tile: " in outcome.out
+    assert f"{path}:4: slow: port: " in outcome.out
+    path.write_text("program(1.3")
+    assert "line 1" in run("lint", str(path), "--fp16").err
+
+
 def test_lint_of_what_it_cannot_read(run: Any, tmp_path: Path) -> None:
     path = tmp_path / "p.mil"
     for content, message in ((b"program", "InvalidMILProgram"), (b"\xff\xfe", "cannot read")):

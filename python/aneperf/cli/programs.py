@@ -1,10 +1,12 @@
 """The verbs for programs of your own."""
 
+import contextlib
 import sys
 from pathlib import Path
 
 import click
 
+from ..errors import CompileError
 from .options import FILE
 from .terminal import FAILED, write
 
@@ -18,17 +20,24 @@ from .terminal import FAILED, write
             default="h16",
             help="Chip to check for: M1 to M5, such as 'M4 Max', or h13 to h17.",
         ),
+        click.Option(["--fp16"], is_flag=True, help="Convert what computes in fp32 to fp16 first."),
     ]
 )
-def lint(file: str, chip: str) -> int:
+def lint(file: str, chip: str, fp16: bool) -> int:
     """Find what fails, is slow or gives wrong numbers in a MIL program.
 
     MODEL is a .mil file, a .mlmodelc folder, or, with coremltools, an .mlpackage folder or a .mlmodel file.
     Exits with 1 if an operation fails on the chip.
     """
     from ..linter import lint
+    from ..mil import read, to_fp16
 
-    findings = lint(Path(file), chip)
+    program = None
+    if fp16:
+        with contextlib.suppress(CompileError):  # lint tells why it is no program
+            program = to_fp16(read(file), chip)
+            write(f"{file}: {program.changes}", sys.stdout)
+    findings = lint(program or Path(file), chip)
     for finding in findings:
         place = f"{file}:{finding.line}" if finding.line else f"{file}"
         write(f"{place}: {finding.severity}: {finding.op}: {finding.reason}. {finding.remedy}.", sys.stdout)

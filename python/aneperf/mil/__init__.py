@@ -18,6 +18,7 @@ from .call import const
 from .elementwise import *
 from .files import read
 from .graph import BlobReference, Dialect, Graph, Operand, Operation, Tensor
+from .half import Fp16Changes, Fp16Program, to_fp16
 from .movement import *
 from .product import *
 from .reduction import *
@@ -33,6 +34,8 @@ __all__ = [
     "Builder",
     "DType",
     "Dialect",
+    "Fp16Changes",
+    "Fp16Program",
     "Graph",
     "Operand",
     "Operation",
@@ -43,6 +46,7 @@ __all__ = [
     "parse",
     "read",
     "read_blob",
+    "to_fp16",
     "write",
     "write_blob",
 ]

@@ -50,6 +50,11 @@ def write(graph: Graph) -> str:
     return "\n".join(lines) + "\n"
 
 
+def first_line(graph: Graph) -> int:
+    """Return the line of the first statement in what `write` returns; each statement takes one."""
+    return 5 if graph.dialect.build_info else 4
+
+
 class _Writer:
     def __init__(self, graph: Graph) -> None:
         self._rank0 = graph.dialect.rank0_scalars
