@@ -10,6 +10,7 @@ import contextlib
 import os
 from pathlib import Path
 
+from .checks import number
 from .errors import AneError, ArgumentError
 
 # Of the sizes of a transformer, by field; the largest published Llama has dim 16,384 and 126 layers.
@@ -23,23 +24,30 @@ MODEL = {
     "vocab": 1 << 20,
     "seq": 1 << 20,
 }
-ROPE_THETA = (1.0, 1e12)
-NORM_EPS = (1e-12, 1.0)
-LOSS_SCALE = (2.0**-24, 2.0**24)
+CONSTANTS = {"rope_theta": (1.0, 1e12), "norm_eps": (1e-12, 1.0)}
+
+# Of the options of training.
 STEPS = 10**8 - 1  # the names of checkpoints have eight digits
-SEED = (1 << 63) - 1  # a result's and a checkpoint's JSON hold no larger integer
+SEED = (1 << 63) - 1  # the JSON of results and checkpoints holds no larger integer
+FACTOR = (1e-30, 1e30)  # of what multiplies or divides an fp32 value
+LOSS_SCALE = (2.0**-24, 2.0**127)
+FP16_LARGEST = 65504.0
+TEMPERATURE = (1e-6, 1e6)
+PEAK_TFLOPS = (1e-6, 1e6)
+
+# Of files.
 RECORD_BYTES = 1 << 20  # of the JSON of a checkpoint
 JSON_BYTES = 64 << 20  # of a result, and of a tokenizer
-PROGRAM_BYTES = 64 << 20  # of MIL text
+PROGRAM_BYTES = 256 << 20  # of MIL text, as in the parser
 ROWS = 20_000  # of a result
 
 
-def within(name: str, value: float, limits: tuple[float, float]) -> float:
-    """Return `value` if it lies within `limits`. Raises ArgumentError naming the value and the limit."""
+def within(name: str, value: object, limits: tuple[float, float]) -> float:
+    """Return `value` as a float if it is a number within `limits`. Raises ArgumentError."""
     least, most = limits
-    if not least <= value <= most:
-        raise ArgumentError(f"{name} must be from {least:g} to {most:g}, not {value!r}")
-    return value
+    if not least <= (found := number(value)) <= most:
+        raise ArgumentError(f"{name} must be a number from {least:g} to {most:g}, not {value!r}")
+    return found
 
 
 def check_memory(what: str, needed: int, advice: str, error: type[AneError] = ArgumentError) -> None:

@@ -7,11 +7,21 @@ from numbers import Real
 from .errors import ArgumentError
 
 
+def number(value: object) -> float:
+    """Return a real number as a float, infinite if it is too large, and NaN for what is none."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return math.nan
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
 def positive(name: str, value: object) -> float:
     """Return `value` as a float if it is a positive, finite number."""
-    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value) or value <= 0:
+    if not 0 < (found := number(value)) < math.inf:
         raise ArgumentError(f"{name} must be a positive, finite number, not {value!r}")
-    return float(value)
+    return found
 
 
 def count(name: str, value: object, least: int = 1, most: int | None = None) -> int:

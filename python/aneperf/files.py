@@ -5,12 +5,16 @@ import io
 import os
 import secrets
 import stat
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from .errors import AneError, ResultFileError
 from .kinds import ADVICE, HEAD_BYTES, Kind, kind_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY  # O_NONBLOCK: a pipe must not block
 LONGEST_QUOTE = 400  # characters of an error message that quotes a file
@@ -51,62 +55,81 @@ def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
 class Input:
     """A regular file, open for reading, which was recognized as of the expected kind.
 
-    Reads are of exact lengths: a file that is cut or changed while it is open is an error, not a signal.
+    Reads are of exact lengths. If the file is cut while it is open, they fail; a mapping would get a signal.
     """
 
     def __init__(
         self, path: str | os.PathLike[str], kind: Kind, error: type[AneError] = ResultFileError
     ) -> None:
         self._path, self._error = path, error
-        self._file = self._opened()
+        self._descriptor = self._opened(kind)
+        self._close = weakref.finalize(self, os.close, self._descriptor)
+        self._found = os.fstat(self._descriptor)
+        self.size = self._found.st_size
         try:
-            self._found = os.fstat(self._file.fileno())
-            self.size = self._found.st_size
-            if reason := _strange(self._found.st_mode):
-                raise error(f"{path}: is {reason}, not {kind.value}")
+            self._check_regular(self._found.st_mode, kind)
             self._recognize(kind)
         except BaseException:
-            self._file.close()
+            self._close()
             raise
 
     def __enter__(self) -> "Input":
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._file.close()
+        self._close()
 
     def read(self, offset: int, size: int) -> bytes:
         """Read exactly `size` bytes at `offset`."""
         parts: list[bytes] = []
         while size:
-            try:
-                parts.append(os.pread(self._file.fileno(), size, offset))
-            except OSError as error:
-                raise self._error(f"{self._path}: cannot read: {error.strerror}") from error
-            if not parts[-1]:
-                raise self._error(f"{self._path}: was cut short while it was read: it had {self.size} bytes")
-            size, offset = size - len(parts[-1]), offset + len(parts[-1])
+            with self._reading():
+                parts.append(os.pread(self._descriptor, size, offset))
+            count = self._not_cut(len(parts[-1]))
+            size, offset = size - count, offset + count
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def fill(self, offset: int, array: "NDArray[Any]") -> None:
+        """Read bytes at `offset` until a contiguous array is full."""
+        rest = memoryview(array).cast("B")  # type: ignore[arg-type]  # NumPy lacks the protocol's type
+        while rest:
+            with self._reading():
+                count = os.preadv(self._descriptor, [rest], offset)
+            rest, offset = rest[self._not_cut(count) :], offset + count
 
     def check_unchanged(self) -> None:
         """Check that nobody wrote to the file since it was opened."""
-        found = os.fstat(self._file.fileno())
+        found = os.fstat(self._descriptor)
         if (found.st_size, found.st_mtime_ns) != (self.size, self._found.st_mtime_ns):
             raise self._error(
                 f"{self._path}: was changed while it was in use: "
                 f"it has {found.st_size} bytes now and had {self.size}"
             )
 
-    def _opened(self) -> io.FileIO:
+    def _not_cut(self, count: int) -> int:
+        if not count:
+            raise self._error(f"{self._path}: was cut short while it was read: it had {self.size} bytes")
+        return count
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[None]:
         try:
-            # Opening a device may already do something.
-            if reason := _strange(os.stat(self._path).st_mode):
-                raise self._error(f"{self._path}: is {reason}, not a regular file")
-            return io.FileIO(os.open(self._path, _FLAGS), "rb")
+            yield
         except OSError as error:
             raise self._error(f"{self._path}: cannot read: {error.strerror}") from error
         except ValueError as error:  # a NUL in the path
             raise self._error(f"{self._path!r}: cannot read: {error}") from error
+
+    def _opened(self, kind: Kind) -> int:
+        with self._reading():
+            mode = os.stat(self._path).st_mode
+        self._check_regular(mode, kind)  # first: opening a device may already do something
+        with self._reading():
+            return os.open(self._path, _FLAGS)
+
+    def _check_regular(self, mode: int, kind: Kind) -> None:
+        if reason := _strange(mode):
+            raise self._error(f"{self._path}: is {reason}, not {kind.value}")
 
     def _recognize(self, kind: Kind) -> None:
         if not self.size and kind is not Kind.TEXT:

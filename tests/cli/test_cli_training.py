@@ -142,13 +142,13 @@ def small_file(tmp_path: Path, content: bytes) -> str:
     ("arguments", "message"),
     [
         (["--model", "gpt"], "no model is called 'gpt': choose stories260k, stories15m"),
-        (["--steps", "0"], "steps must be an integer of at least 1, not 0"),
-        (["--lr", "nan"], "learning_rate must be a positive, finite number, not nan"),
-        (["--beta1", "1"], "beta1 must be a finite number of at least 0 and below 1, not 1.0"),
-        (["--seed", "-1"], "seed must be an integer of at least 0, not -1"),
+        (["--steps", "0"], "steps must be an integer from 1 to 99999999, not 0"),
+        (["--lr", "nan"], "learning_rate must be a number from 1e-30 to 1e+30, not nan"),
+        (["--beta1", "1"], "beta1 must be below 1"),
+        (["--seed", "-1"], "seed must be an integer from 0 to 9223372036854775807, not -1"),
         (["--heads", "5"], "5 heads do not divide 32 channels: give --head-dim"),
         (["--heads", "6", "--head-dim", "8", "--kv-heads", "4"], "4 kv_heads do not divide 6 heads"),
-        (["--layers", "0"], "layers must be an integer of at least 1, not 0"),
+        (["--layers", "0"], "layers must be an integer from 1 to 1024, not 0"),
         (["--data", "FILE"], "has 3 bytes, an odd number"),
         (["--weights", "FILE"], "is no llama2.c model"),
         (["--resume"], "resume needs the folder of the checkpoints"),
@@ -286,7 +286,7 @@ def test_generate(run: Any, device_name: str, tmp_path: Path) -> None:
         (["--tokens", "1,x"], "--tokens takes numbers like 1,2,3, not '1,x'"),
         (["--tokens", "64"], "token 64 is not in the vocabulary of 64"),
         (["--tokens", "-1"], "token -1 is not in the vocabulary"),
-        (["--tokens", "1", "--top-p", "0"], "top_p in (0, 1]"),
+        (["--tokens", "1", "--top-p", "0"], "top_p must be above 0 and at most 1"),
         (["--tokens", ",".join("1" * 17)], "sequences of 16 tokens"),
     ],
 )
@@ -298,7 +298,7 @@ def test_what_cannot_be_generated(run: Any, tmp_path: Path, arguments: list[str]
 
 def test_generate_from_what_is_no_model(run: Any, device_name: str, tmp_path: Path) -> None:
     assert_refused(run("generate", str(tmp_path), "--tokens", "1"), "has no checkpoint")
-    assert_refused(run("generate", str(tmp_path / "none"), "--tokens", "1"), "cannot be read")
+    assert_refused(run("generate", str(tmp_path / "none"), "--tokens", "1"), "cannot read")
     assert list(tmp_path.iterdir()) == []
     options = {**RUN, "steps": 1, "as_published": True, "checkpoints": tmp_path / "c"}
     aneperf.train(MODEL, device=device_name, **options)

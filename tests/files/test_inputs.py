@@ -78,7 +78,7 @@ def tensors(folder: Path) -> bytes:
 
 
 def contents(folder: Path) -> dict[Kind, bytes]:
-    """One file of every kind that is recognized."""
+    """Return a file of every kind that is recognized."""
     return {
         Kind.LFS: LFS,
         Kind.ANNEX: b"/annex/objects/SHA256E-s3--00.bin\n",
@@ -168,8 +168,9 @@ def test_what_is_no_regular_file_is_named_without_reading_it(tmp_path: Path, exp
         (Path("/dev/zero"), "a device"),
         (Path("/dev/urandom"), "a device"),
     ):
-        with pytest.raises(ResultFileError, match=rf"{path}: is {what}, not "):
-            read_input(path, expected, 1 << 20)
+        for error in (ResultFileError, ArgumentError):
+            with pytest.raises(error, match=rf"^{path}: is {what}, not "):
+                read_input(path, expected, 1 << 20, error)
 
 
 def test_an_empty_file_is_one_of_text_only(tmp_path: Path) -> None:

@@ -264,11 +264,11 @@ def test_flops_count_every_product() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"dim": 0}, "dim must be an integer of at least 1, not 0"),
-        ({"seq": 2.5}, "seq must be an integer of at least 1, not 2.5"),
+        ({"dim": 0}, "dim must be an integer from 1 to 65536, not 0"),
+        ({"seq": 2.5}, "seq must be an integer from 1 to 1048576, not 2.5"),
         ({"kv_heads": 2}, "2 kv_heads do not divide 3 heads"),
         ({"head_dim": 7}, "head_dim 7 is odd"),
-        ({"norm_eps": 0}, "norm_eps must be a positive, finite number, not 0"),
+        ({"norm_eps": 0}, "norm_eps must be a number from 1e-12 to 1, not 0"),
     ],
 )
 def test_impossible_shapes(change: dict[str, Any], message: str) -> None:

@@ -72,5 +72,5 @@ def test_the_end_of_the_sequence() -> None:
         list(generate(SMALL, parameters, [96], 1))
     with pytest.raises(aneperf.ArgumentError, match="the prompt is empty"):
         list(generate(SMALL, parameters, [], 1))
-    with pytest.raises(aneperf.ArgumentError, match="temperature is at least 0"):
+    with pytest.raises(aneperf.ArgumentError, match="temperature other than 0 must be a number from 1e-06"):
         list(generate(SMALL, parameters, [1], 1, temperature=-1))

@@ -157,9 +157,9 @@ def test_what_a_run_refuses_it_leaves_no_trace_of(train: Any, tmp_path: Path) ->
     files = {name: tmp_path / name for name in ("output", "telemetry", "trace", "checkpoints")}
     for options, message in [
         ({"model": "gpt"}, "no model is called 'gpt': choose stories260k"),
-        ({"steps": 0}, "steps must be an integer of at least 1, not 0"),
-        ({"data": tmp_path / "none"}, "none cannot be read"),
-        ({"weights": tmp_path / "none.bin"}, "none.bin cannot be read"),
+        ({"steps": 0}, "steps must be an integer from 1 to 99999999, not 0"),
+        ({"data": tmp_path / "none"}, "none: cannot read"),
+        ({"weights": tmp_path / "none.bin"}, "none.bin: cannot read"),
         ({"device": "gpu"}, "no device is called 'gpu'"),
         ({"peak_tflops": 0}, "peak_tflops must be a positive"),
         ({"checkpoint_every": 0}, "checkpoint_every must be an integer of at least 1, not 0"),

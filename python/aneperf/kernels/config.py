@@ -5,9 +5,11 @@ Sources: Touvron et al. 2023 (Llama 2), Zhang & Sennrich 2019 (RMSNorm), Su et a
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+import math
+from dataclasses import dataclass
 
-from ..checks import count, positive
+from .. import bounds
+from ..checks import count
 from ..errors import ArgumentError
 
 
@@ -31,9 +33,10 @@ class TransformerConfig:
     norm_eps: float = 1e-5
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            check = positive if field.name in ("rope_theta", "norm_eps") else count
-            check(f"transformer: {field.name}", getattr(self, field.name))
+        for name, most in bounds.MODEL.items():
+            count(f"transformer: {name}", getattr(self, name), most=most)
+        for name, limits in bounds.CONSTANTS.items():
+            bounds.within(f"transformer: {name}", getattr(self, name), limits)
         if self.heads % self.kv_heads:
             raise ArgumentError(f"transformer: {self.kv_heads} kv_heads do not divide {self.heads} heads")
         if self.head_dim % 2:
@@ -73,6 +76,13 @@ def layer_shapes(config: TransformerConfig) -> dict[str, tuple[int, ...]]:
         "w2": (config.dim, config.hidden),
         "w3": (config.hidden, config.dim),
     }
+
+
+def parameter_count(config: TransformerConfig, separate_classifier: bool = False) -> int:
+    """Count the values of all parameters."""
+    layer = sum(map(math.prod, layer_shapes(config).values()))
+    tables = 2 if separate_classifier else 1
+    return tables * config.vocab * config.dim + config.layers * layer + config.dim
 
 
 def parameter_shapes(

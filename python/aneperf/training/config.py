@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
 
-from ..checks import choice, count, positive
+from .. import bounds
+from ..checks import choice, count
 from ..errors import ArgumentError
 from ..kernels import TransformerConfig
 from ..kernels.schedule import Pipeline
@@ -80,15 +81,16 @@ class Hyperparameters:
         choice("pipeline", self.pipeline, get_args(Pipeline))
         choice("decay", self.decay, ("constant", "cosine"))
         for name, least in (("steps", 1), ("accumulation", 1), ("warmup", 0), ("seed", 0)):
-            count(name, getattr(self, name), least)
-        for name in ("learning_rate", "epsilon", "loss_scale", *(("clip",) if self.clip is not None else ())):
-            object.__setattr__(self, name, positive(name, getattr(self, name)))
-        limits = {"beta1": 1.0, "beta2": 1.0, "weight_decay": math.inf, "final_rate": math.inf}
+            count(name, getattr(self, name), least, bounds.SEED if name == "seed" else bounds.STEPS)
+        factors = ("learning_rate", "epsilon", *(("clip",) if self.clip is not None else ()))
+        limits = {"loss_scale": bounds.LOSS_SCALE, **dict.fromkeys(factors, bounds.FACTOR)}
         for name, limit in limits.items():
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < limit:
-                below = "" if limit == math.inf else f" and below {limit:g}"
-                raise ArgumentError(f"{name} must be a finite number of at least 0{below}, not {value!r}")
+            object.__setattr__(self, name, bounds.within(name, getattr(self, name), limit))
+        for name in ("weight_decay", "final_rate"):
+            bounds.within(name, getattr(self, name), (0.0, bounds.FACTOR[1]))
+        for name in ("beta1", "beta2"):
+            if bounds.within(name, getattr(self, name), (0.0, 1.0)) == 1:
+                raise ArgumentError(f"{name} must be below 1")
 
     @property
     def updates(self) -> int:

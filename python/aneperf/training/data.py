@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ArgumentError
-from ..files import one_line, whole_file
+from ..files import Input, one_line, whole_file
+from ..kinds import Kind
 
 LARGEST_VOCAB = 1 << 16  # of uint16
 _TEXT_BLOCK = 1 << 20  # bytes of text in memory at a time
@@ -56,51 +57,53 @@ class SyntheticTokens:
 
 
 class TokenFile:
-    """Little-endian uint16 tokens in a memory-mapped file; each step reads at a uniform random position.
+    """Little-endian uint16 tokens in a file; each step reads at a uniform random position.
 
     Raises ArgumentError for a file that is too short, ends within a token, or has tokens outside the
-    vocabulary.
+    vocabulary. So does each step once the file was changed: what was checked, and what `description` tells,
+    would not be true.
     """
 
     def __init__(self, path: str | os.PathLike[str], vocab: int, seq: int, seed: int) -> None:
-        self._path, self._seq, self._seed = Path(path), seq, seed
-        try:
-            size = self._path.stat().st_size
-            if size % 2:
-                raise ArgumentError(f"{path} has {size} bytes, an odd number: it does not hold uint16 tokens")
-            if size < 2 * (seq + 1):
-                raise ArgumentError(
-                    f"{path} has {size // 2} tokens; sequences of {seq} need at least {seq + 1}"
-                )
-            self._tokens = np.memmap(self._path, "<u2", mode="r")
-        except (OSError, ValueError) as error:
-            raise ArgumentError(f"{path} cannot be read: {error}") from error
+        self._path, self._seq, self._seed = path, seq, seed
+        self._file = Input(path, Kind.TOKENS, ArgumentError)
+        if self._file.size % 2:
+            raise ArgumentError(
+                f"{path} has {self._file.size} bytes, an odd number: it does not hold uint16 tokens"
+            )
+        if len(self) <= seq:
+            raise ArgumentError(f"{path} has {len(self)} tokens; sequences of {seq} need at least {seq + 1}")
         self._scan(vocab)
 
     def __len__(self) -> int:
-        return len(self._tokens)
+        return self._file.size // 2
 
     def sequence(self, step: int) -> NDArray[np.int64]:
         """Read the tokens of a step: [seq + 1]."""
-        begin = int(np.random.default_rng((self._seed, step)).integers(0, len(self._tokens) - self._seq))
-        return self._tokens[begin : begin + self._seq + 1].astype(np.int64)
+        begin = int(np.random.default_rng((self._seed, step)).integers(0, len(self) - self._seq))
+        return self._read(begin, self._seq + 1).astype(np.int64)
+
+    def _read(self, begin: int, count: int) -> NDArray[np.uint16]:
+        tokens = np.frombuffer(self._file.read(2 * begin, 2 * count), "<u2")
+        self._file.check_unchanged()
+        return tokens
 
     def _scan(self, vocab: int) -> None:
         """Check every token, and compute the entropy and the digest."""
         digest, counts = hashlib.sha256(), np.zeros(vocab, np.int64)
-        for begin in range(0, len(self._tokens), _TOKEN_BLOCK):
-            block = self._tokens[begin : begin + _TOKEN_BLOCK]
+        for begin in range(0, len(self), _TOKEN_BLOCK):
+            block = self._read(begin, min(_TOKEN_BLOCK, len(self) - begin))
             digest.update(block.data)
             if block.max() >= vocab:
-                index = begin + int(np.argmax(block >= vocab))
+                index = int(np.argmax(block >= vocab))
                 raise ArgumentError(
-                    f"{self._path}: token {index} is {self._tokens[index]}; "
+                    f"{self._path}: token {begin + index} is {block[index]}; "
                     f"the model's vocabulary has {vocab}"
                 )
             counts += np.bincount(block, minlength=vocab)
-        shares = counts[counts > 0] / len(self._tokens)
+        shares = counts[counts > 0] / len(self)
         self.unigram_entropy = float(-(shares * np.log(shares)).sum())
-        self.description = f"{len(self._tokens)} tokens, SHA-256 {digest.hexdigest()[:16]}"
+        self.description = f"{len(self)} tokens, SHA-256 {digest.hexdigest()[:16]}"
 
 
 def open_data(source: str | os.PathLike[str], vocab: int, seq: int, seed: int) -> Data:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..bounds import TEMPERATURE, check_memory, within
+from ..checks import count
 from ..errors import ArgumentError
 from ..kernels import TransformerConfig
 from ..kernels.config import layer_shapes
@@ -15,20 +18,30 @@ from .models import check_parameters
 
 
 class Decoder:
-    """Reads one token after another, up to `config.seq`, and predicts the next."""
+    """Reads one token after another, up to `config.seq` or `most`, and predicts the next.
 
-    def __init__(self, config: TransformerConfig, parameters: Mapping[str, Floats]) -> None:
+    Raises ArgumentError for parameters that are not those of the model, or not finite.
+    """
+
+    def __init__(
+        self, config: TransformerConfig, parameters: Mapping[str, Floats], most: int | None = None
+    ) -> None:
         check_parameters(config, parameters)
         self.position = 0
         self._config, self._parameters = config, parameters
-        shape = (config.layers, config.seq, config.kv_heads, config.head_dim)
+        self.most = config.seq if most is None else min(most, config.seq)
+        shape = (config.layers, self.most, config.kv_heads, config.head_dim)
+        check_memory(
+            f"generating {self.most} tokens", 2 * 4 * math.prod(shape), "ask for fewer, or shorten the prompt"
+        )
         self._keys, self._values = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
 
+    @np.errstate(over="ignore", invalid="ignore")  # exp overflows where silu is 0
     def read(self, token: int) -> Floats:
         """Read a token and return the logits of the next: [vocab]."""
         config, parameters = self._config, self._parameters
-        if self.position == config.seq:
-            raise ArgumentError(f"the model takes sequences of {config.seq} tokens, and that many were read")
+        if self.position == self.most:
+            raise ArgumentError(f"the model takes sequences of {self.most} tokens, and that many were read")
         if not 0 <= token < config.vocab:
             raise ArgumentError(f"token {token} is not in the vocabulary of {config.vocab}")
         x = parameters["embedding"][token].copy()  # [dim]
@@ -36,9 +49,16 @@ class Decoder:
             weights = {name: parameters[f"layers.{layer}.{name}"] for name in layer_shapes(config)}
             x += self._attention(layer, self._norm(x, weights["rms1"]), weights)
             x += _feed_forward(self._norm(x, weights["rms2"]), weights)
+            self._check(x @ x)  # which the next norm divides by
         self.position += 1
         classifier = parameters.get("classifier", parameters["embedding"])
-        return np.asarray(classifier @ self._norm(x, parameters["norm"]), np.float32)
+        logits = np.asarray(classifier @ self._norm(x, parameters["norm"]), np.float32)
+        self._check(logits)
+        return logits
+
+    def _check(self, x: Floats) -> None:
+        if not np.isfinite(x).all():
+            raise ArgumentError(f"fp32 overflows at token {self.position}: the weights are too large")
 
     def _attention(self, layer: int, x: Floats, weights: Mapping[str, Floats]) -> Floats:
         """Attend from this token to those read so far: x [dim] -> [dim]."""
@@ -90,16 +110,18 @@ def generate(
     """
     if not prompt:
         raise ArgumentError("the prompt is empty: give at least the token that begins a text")
-    if not temperature >= 0 or not 0 < top_p <= 1:
-        raise ArgumentError("temperature is at least 0, and top_p in (0, 1]")
-    random = np.random.default_rng(seed)
-    decoder = Decoder(config, parameters)
+    if temperature != 0:
+        within("a temperature other than 0", temperature, TEMPERATURE)
+    if not 0 < top_p <= 1:
+        raise ArgumentError(f"top_p must be above 0 and at most 1, not {top_p!r}")
+    random = np.random.default_rng(count("seed", seed, least=0))
+    decoder = Decoder(config, parameters, len(prompt) + count("tokens", tokens, least=0))
     for token in prompt:
         logits = decoder.read(int(token))
     for _ in range(tokens):
         token = _choose(logits, temperature, top_p, random)
         yield token
-        if decoder.position == config.seq:
+        if decoder.position == decoder.most:
             return
         logits = decoder.read(token)
 

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import bounds
 from ..checks import count
-from ..errors import ArgumentError
-from ..kernels.config import TransformerConfig, parameter_shapes
+from ..errors import AneError, ArgumentError
+from ..kernels.config import TransformerConfig, parameter_count, parameter_shapes
 
 Parameters = dict[str, NDArray[np.float32]]
 
@@ -65,7 +66,8 @@ def random_parameters(config: TransformerConfig, seed: int = 0) -> Parameters:
     matrices within 1 / sqrt(dim). Those that end a residual branch, wo and w2, are also divided by
     sqrt(2 * layers). Norms are 1.
     """
-    count("seed", seed, least=0)
+    count("seed", seed, least=0, most=bounds.SEED)
+    bounds.check_memory("a model of these sizes", 4 * parameter_count(config), "choose smaller ones")
     parameters: Parameters = {}
     for index, (name, shape) in enumerate(parameter_shapes(config).items()):
         kind = name.rpartition(".")[2]
@@ -81,8 +83,13 @@ def random_parameters(config: TransformerConfig, seed: int = 0) -> Parameters:
     return parameters
 
 
-def check_parameters(config: TransformerConfig, parameters: Mapping[str, NDArray[Any]]) -> None:
-    """Raise ArgumentError unless the names, fp32 dtypes and shapes are exactly those of the model."""
+def check_parameters(
+    config: TransformerConfig, parameters: Mapping[str, NDArray[Any]], largest: float = math.inf
+) -> None:
+    """Raise ArgumentError unless the names, fp32 dtypes and shapes are exactly those of the model.
+
+    Values must be finite, and at most `largest` in magnitude.
+    """
     shapes = parameter_shapes(config, "classifier" in parameters)
     if unknown := parameters.keys() - shapes.keys():
         raise ArgumentError(f"parameter {min(unknown)!r} is not one of a model of {config.layers} layers")
@@ -94,3 +101,25 @@ def check_parameters(config: TransformerConfig, parameters: Mapping[str, NDArray
             raise ArgumentError(
                 f"parameter {name!r} is {array.dtype}{list(array.shape)}, not float32{list(shape)}"
             )
+    check_values(parameters, largest)
+
+
+def check_values(
+    parameters: Mapping[str, NDArray[Any]], largest: float = math.inf, error: type[AneError] = ArgumentError
+) -> None:
+    """Raise `error` unless all values are finite, and at most `largest` in magnitude."""
+    for name, array in parameters.items():
+        greatest = float(np.abs(array).max())
+        if greatest <= min(largest, float(np.finfo(np.float32).max)):
+            continue
+        if bad := int(np.count_nonzero(~np.isfinite(array))):
+            raise error(f"{name} has {_values(bad)} not finite: the model is damaged, or training diverged")
+        bad = int(np.count_nonzero(np.abs(array) > largest))
+        raise error(
+            f"{name} has {_values(bad)} beyond {largest:g}, the largest of fp16, in which the engine holds "
+            f"weights: the largest is {greatest:g}"
+        )
+
+
+def _values(count: int) -> str:
+    return "1 value that is" if count == 1 else f"{count} values that are"

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from .. import _ane_native as native
+from ..bounds import LOSS_SCALE
+from ..errors import AneError
 from .config import TrainingConfig
 from .kernels import Floats
 from .state import RunState
@@ -31,12 +33,18 @@ def update(
     """Update the parameters and moments in `parts` from a batch's sum of gradients.
 
     The gradients are scaled by `state.loss_scale`. If they are not finite, that is halved, and the parameters
-    stay. The state moves on by the batch's `sequences` in either case.
+    stay. The state moves on by the batch's `sequences` in either case. Raises AneError where halving does not
+    help.
     """
     rate, scale = config.rate(state.step // config.accumulation), 1 / (state.loss_scale * sequences)
     norm = scale * math.sqrt(sum(native.sum_of_squares(gradient) for gradient in gradients.values()))
     state.step += sequences
     if not math.isfinite(norm):
+        if state.loss_scale / 2 < LOSS_SCALE[0]:
+            raise AneError(
+                f"the gradient is not finite even at a loss scale of {state.loss_scale:g}: training has "
+                "diverged; resume an earlier checkpoint with a lower learning rate, or with --clip"
+            )
         state.loss_scale /= 2
         return Update(rate, norm, applied=False)
     if config.clip is not None and norm > config.clip:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 
+from ..bounds import FP16_LARGEST
 from ..kernels.config import parameter_shapes
 from ..runner.child import ChildLost
 from .accounting import StepTimes
@@ -43,7 +44,7 @@ class Trainer:
         device: str | None = None,
         state_folder: Path | None = None,
     ) -> None:
-        check_parameters(config.model, parameters)
+        check_parameters(config.model, parameters, FP16_LARGEST)
         self.config = config
         self.state = RunState(config.loss_scale)
         self._data = data
