@@ -18,6 +18,7 @@ from .chips import profile_of
 from .errors import ArgumentError
 from .mil import Fp16Program, Graph, Operation, Program, Tensor, parse
 from .mil.files import read_source
+from .stalls import describe_stall, stalls
 
 Severity = Literal["fails", "wrong numbers", "slow"]
 
@@ -110,7 +111,9 @@ _NONLINEARITIES = {
     *("atan", "elu", "erf", "exp", "exp2", "gelu", "log", "relu", "rsqrt", "sigmoid", "silu", "softmax"),
     *("softplus", "softsign", "sqrt", "tanh"),
 }
+_INTEGER_ENGINES = ("h16", "h17")  # which compute on quantized operands as they are
 _MEBIBYTE = 1 << 20
+_MOST_WEIGHTS = 2 << 30  # bytes, by the compiler's own message
 
 
 def _argument(operation: Operation, name: str) -> Tensor | None:
@@ -196,11 +199,30 @@ def _matmul_by_constant(operation: Operation, context: _Context) -> Iterator[Pro
         yield "slow", reason, "Use conv with tokens along the last axis"
 
 
-def _bank_conflict(operation: Operation, context: _Context) -> Iterator[Problem]:
-    channels = {t.channels for t in (_argument(operation, "x"), *operation.results) if t and t.rank == 4}
-    for count in sorted(channels & {4096, 8192}):
-        reason = f"{count} channels, a power of two, ran at half the speed of {count * 9 // 8} on M4 Max"
-        yield "slow", reason, "Use a multiple of 512 that is not a power of two"
+def _stalled_weights(operation: Operation, context: _Context) -> Iterator[Problem]:
+    weight = _argument(operation, "weight")
+    # Decompressed weights reach the engine in another form, of which nothing is known.
+    if weight is None or not context.is_constant(weight) or context.producer(weight).startswith("constexpr_"):
+        return
+    if stalls(weight.shape):
+        reason = f"{describe_stall(weight.shape)}; on M4 it took twice the time"
+        yield "slow", reason, "Split the output channels into two operations, or change their number"
+
+
+def _product_of_scales(operation: Operation, context: _Context) -> Iterator[Problem]:
+    if context.generation not in _INTEGER_ENGINES:
+        return
+    given = [context.producers.get(tensor) for _, tensor in operation.operands()]
+    given_scales = [_scale(producer) for producer in given if producer and producer.op == "dequantize"]
+    users = [user for user in context.consumers.get(operation.results[0], []) if user.op == "quantize"]
+    if any(_scale(user) != scale for user in users for scale in given_scales):
+        reason = "the scale of its quantized result is used for its dequantized operand on M5 Pro"
+        yield "wrong numbers", reason, "Clip the product to the range of the quantized result"
+
+
+def _scale(operation: Operation) -> bytes | str | None:
+    scale = _argument(operation, "scale")
+    return None if scale is None else scale.constant_data
 
 
 def _wide_kernel(operation: Operation, context: _Context) -> Iterator[Problem]:
@@ -226,7 +248,8 @@ _OPERATION_RULES: tuple[tuple[set[str], _Check], ...] = (
     ({"mul"}, _reduction_times_zero),
     ({"square"}, _square),
     ({"matmul"}, _matmul_by_constant),
-    ({"conv"}, _bank_conflict),
+    ({"conv", "linear"}, _stalled_weights),
+    ({"mul"}, _product_of_scales),
     ({"conv", "conv_transpose"}, _wide_kernel),
     ({"sin", "cos", "topk"}, _absent),
 )
@@ -271,9 +294,14 @@ def _extents(context: _Context) -> Iterator[Finding]:
 def _weights(context: _Context) -> Iterator[Finding]:
     constants = [statement for statement in context.graph.statements if isinstance(statement, Tensor)]
     constants += [t for operation in context.operations for _, t in operation.operands() if not t.name]
-    stored = sum(tensor.type.bytes for tensor in constants if tensor.dtype != "string")
+    blobs = context.graph.blobs
+    sizes = {blobs.get(tensor, tensor): tensor.type.bytes for tensor in constants if tensor.dtype != "string"}
+    stored = sum(sizes.values())
     size = f"{stored / _MEBIBYTE:.0f} MiB of constants"
-    if context.generation == "h15" and stored > 60 * _MEBIBYTE:
+    if stored > _MOST_WEIGHTS:
+        reason = f"{size} in one program; the engine's compiler takes at most 2048 MiB"
+        yield Finding(None, "program", "fails", reason, "Split it into several programs")
+    elif context.generation == "h15" and stored > 60 * _MEBIBYTE:
         reason = f"{size} in one program; more than 60 MiB failed to compile on M3 Max"
         yield Finding(None, "program", "fails", reason, "Split it into several programs")
     elif stored > 32 * _MEBIBYTE:

@@ -123,10 +123,6 @@ CASES: dict[str, tuple[Any, ...]] = {
     "product with itself": (lambda x: mil.relu(mil.mul(x, x)), [(1, 8, 1, 96)], []),
     "matmul by a constant": (lambda x: mil.matmul(x, ones(64, 32)), [W], [("matmul", "slow")]),
     "matmul": (mil.matmul, [(1, 64, 32), (1, 32, 64)], []),
-    "4096 channels": (lambda x: mil.conv(x, ones(4096, 64, 1, 1)), [W], [("conv", "slow")]),
-    "8192 channels": (lambda x: mil.conv(x, ones(32, 8192, 1, 1)), [(1, 8192, 1, 32)], [("conv", "slow")]),
-    "4608 channels": (lambda x: mil.conv(x, ones(4608, 64, 1, 1)), [W], []),
-    "2048 channels": (lambda x: mil.conv(x, ones(2048, 64, 1, 1)), [W], []),
     "kernel of 16": (lambda x: mil.conv(x, ones(32, 64, 1, 16), pad_type="same"), [W], [("conv", "fails")]),
     "transposed kernel of 16": (
         lambda x: mil.conv_transpose(x, ones(64, 32, 1, 16), pad_type="same"),
@@ -146,6 +142,89 @@ CASES: dict[str, tuple[Any, ...]] = {
 def test_rules(case: str) -> None:
     define, shapes, expected = CASES[case]
     assert sorted(findings(define, *shapes)) == sorted(expected)
+
+
+def product(op: str, out: int, rest: tuple[int, ...]) -> str:
+    """Write a product with a weight, in a file that is not there."""
+    weight, ones = f"tensor<fp16, {[out, *rest]}>", "tensor<int32, [2]>([1, 1])"
+    place = 'BLOBFILE(path = string("@model_path/w.bin"), offset = uint64(64))'
+    x, y, more = f"[1, {rest[0]}]", f"[1, {out}]", ""
+    if op == "conv":
+        x, y = f"[1, {rest[0]}, {rest[1]}, 32]", f"[1, {out}, 1, {33 - rest[2]}]"
+        more = f', strides = {ones}, dilations = {ones}, pad_type = string("valid"), groups = int32(1)'
+        more += ", pad = tensor<int32, [4]>([0, 0, 0, 0])"
+    return f"""program(1.3)
+[buildInfo = dict<string, string>({{{{"coremlc-version", "3505.4.1"}}}})]
+{{
+    func main<ios18>(tensor<fp16, {x}> x) {{
+        tensor<fp16, {y}> y = {op}(x = x, weight = {weight}({place}){more});
+    }} -> (y);
+}}
+"""
+
+
+STALLS = {  # with the mebibytes of a core: whether they stall, measured on M4 or by the model of its source
+    (2048, 4096, 1, 1): True,  # 1
+    (2016, 4096, 1, 1): False,  # 1 and 16 KiB less
+    (2032, 4096, 1, 1): True,  # rounded up to 127 channels
+    (4096, 4096, 1, 1): True,  # 2
+    (4096, 14336, 1, 1): True,  # 7
+    (11008, 4096, 1, 1): False,  # 5.375
+    (512, 16384, 1, 1): True,  # 1
+    (3072, 5461, 1, 1): True,  # 2 less 1 KiB
+    (2048, 2048, 1, 1): False,  # 0.5
+    (64, 64, 1, 1): False,  # next to 0
+    (2048, 512, 2, 4): True,  # 1
+    (1, 524288, 1, 1): True,  # 1, of one channel
+}
+
+
+@pytest.mark.parametrize("weight", STALLS)
+@pytest.mark.parametrize("op", ["conv", "linear"])
+def test_weights_that_stall(weight: tuple[int, ...], op: str) -> None:
+    out, *rest = weight
+    if op == "linear":
+        rest = [int(np.prod(rest))]
+    found = [f for f in aneperf.lint(product(op, out, tuple(rest))) if (f.op, f.severity) == (op, "slow")]
+    assert len(found) == STALLS[weight]
+    assert all("for each of 16 cores, near a multiple of 1 MiB, stall" in finding.reason for finding in found)
+
+
+def test_compressed_weights_do_not_stall() -> None:
+    def define(x: mil.Tensor) -> mil.Tensor:
+        return mil.conv(x, mil.constexpr_affine_dequantize(np.ones((2048, 4096, 1, 1), np.int8), 0.5))
+
+    assert ("conv", "slow") not in findings(define, (1, 4096, 1, 32))
+
+
+@pytest.mark.parametrize(("count", "severity"), [(7, "slow"), (9, "fails")])
+def test_more_constants_than_the_compiler_takes(count: int, severity: str) -> None:
+    """Each constant has 256 MiB, in a file that is not there; one is used twice."""
+    one = product("conv", 8192, (16384, 1, 1))
+    line = one.splitlines()[4]
+    copies = (line.replace("y =", f"y{i} =").replace("64)))", f"{128 + i})))") for i in range(count - 1))
+    lines = "\n".join([*copies, line.replace("y =", "again =")])
+    found = [f for f in aneperf.lint(one.replace(line, f"{lines}\n{line}")) if f.op == "program"]
+    assert [(f.severity, f.line) for f in found] == [(severity, None)]
+    assert f"{256 * count} MiB of constants" in found[0].reason
+
+
+def requantized(scale: float, clip: bool = False) -> Callable[[mil.Tensor], mil.Tensor]:
+    """Multiply by an operand quantized with 1/16, and quantize the product with `scale`."""
+
+    def define(x: mil.Tensor) -> mil.Tensor:
+        y = mil.mul(x, mil.dequantize(mil.quantize(mil.relu(x), 1 / 16), 1 / 16))
+        return mil.dequantize(mil.quantize(mil.clip(y, -8, 8) if clip else y, scale), scale)
+
+    return define
+
+
+def test_products_of_dequantized_operands() -> None:
+    for chip in ENGINES:
+        expected = [("mul", "wrong numbers")] if chip in ("h16", "h17") else []
+        assert findings(requantized(1 / 8), W, chip=chip) == expected
+        assert findings(requantized(1 / 16), W, chip=chip) == []
+        assert findings(requantized(1 / 8, clip=True), W, chip=chip) == []
 
 
 @pytest.mark.parametrize("chip", ENGINES)

@@ -61,40 +61,40 @@ def test_floor_and_bandwidth() -> None:
     assert not found.floor_ms.excludes(0.1)
     assert not found.bandwidth_gb_s.excludes(120 * 2**20 / 1e6)
     assert found.bandwidth_gb_s.value == pytest.approx(125.8, rel=0.02)
-    assert found.conflicts == ()
+    assert found.slow == ()
     assert found.tested == (1024, 2048, 4096, 8192)
     assert found.cliff is None
     text = " ".join(found.lines())
     assert "No cliff found: one line explains 21 sizes up to 130.0 MB." in text
-    assert "No stride conflict at 1024, 2048, 4096, 8192 channels." in text
+    assert "No slow size at 1024, 2048, 4096, 8192 channels." in text
 
 
-def test_a_conflict_is_no_cliff() -> None:
+def test_a_slow_size_is_no_cliff() -> None:
     slow = {4096: 2.2, 8192: 2.8}
     found = analysis(scan(lambda channels, mb: (0.1 + mb / 120) * slow.get(channels, 1)))
-    assert [(item.channels, item.below, item.above) for item in found.conflicts] == [
+    assert [(item.channels, item.below, item.above) for item in found.slow] == [
         (4096, 4032, 4160),
         (8192, 8128, 8256),
     ]
-    assert [item.factor for item in found.conflicts] == [
+    assert [item.factor for item in found.slow] == [
         pytest.approx(2.2, rel=0.05),
         pytest.approx(2.8, rel=0.05),
     ]
-    assert all(item.is_certain for item in found.conflicts)
+    assert all(item.is_certain for item in found.slow)
     assert found.cliff is None
     assert not found.bandwidth_gb_s.excludes(125.8)
     assert "4096 ch takes 2." in " ".join(found.lines())
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_cliff_and_conflicts_are_told_apart(seed: int) -> None:
+def test_a_cliff_and_slow_sizes_are_told_apart(seed: int) -> None:
     slow = {2048: 1.5, 4096: 2.2}
 
     def time(channels: int, mb: float) -> float:
         return (0.1 + mb / 120 * (3 if mb > 40 else 1)) * slow.get(channels, 1)
 
     found = analysis(scan(time, seed=seed, noise=0.02))
-    assert [item.channels for item in found.conflicts] == [2048, 4096]
+    assert [item.channels for item in found.slow] == [2048, 4096]
     assert found.cliff is not None
     assert found.cliff.low <= 40 <= found.cliff.high
     assert found.cliff.factor == pytest.approx(3, rel=0.1)
@@ -103,22 +103,23 @@ def test_a_cliff_and_conflicts_are_told_apart(seed: int) -> None:
     assert "Cliff: between" in " ".join(found.lines())
 
 
-def test_noise_is_no_conflict() -> None:
+def test_noise_is_no_slow_size() -> None:
     rows = scan()
     spread = [
         row(4096, 0.7, share=0.6) if item.params["channels"] == 4096 else item for item in rows
     ]  # twice its neighbors, but uncertain
-    assert analysis(spread).conflicts == ()
+    assert analysis(spread).slow == ()
 
 
-def test_the_published_cliff_at_32_mb_is_a_conflict() -> None:
+def test_the_published_cliff_at_32_mb_is_a_slow_size() -> None:
     found = analysis([row(channels, ms, ci_low=None, ci_high=None) for channels, ms in PUBLISHED.items()])
-    (conflict,) = found.conflicts
-    assert (conflict.channels, conflict.is_certain) == (4096, False)
-    assert conflict.factor == pytest.approx(2.16, abs=0.01)
+    (size,) = found.slow
+    assert (size.channels, size.is_certain) == (4096, False)
+    assert size.factor == pytest.approx(2.16, abs=0.01)
     assert found.cliff is None
     assert found.floor_ms.value == pytest.approx(0.132, abs=0.002)
-    assert "perhaps" in str(conflict)
+    assert "perhaps" in str(size)
+    assert ": 2.00 MiB of weights for each of 16 cores, near a multiple of 1 MiB, stall" in str(size)
     assert any("12 times are uncertain" in line for line in found.lines())
 
 
@@ -137,7 +138,7 @@ def test_too_few_sizes_are_said_to_be_few() -> None:
     assert analyze_sram([]) is None
     found = analysis(scan(channels=(256, 512, 1024, 2048)))
     assert "Capacity: 4 sizes are too few to tell." in found.lines()
-    assert "Stride conflicts: unknown without the neighbors of powers of two." in found.lines()
+    assert "Slow sizes: unknown without the neighbors of powers of two." in found.lines()
 
 
 def test_what_is_not_ok_is_left_out() -> None:
@@ -183,7 +184,7 @@ def test_rows_of_the_fine_probe(device: FakeDevice) -> None:
     assert all(str(item.key).endswith("/fp16-ports") for item in result)
 
 
-def test_a_machine_that_slows_down_is_no_cliff_and_no_conflict(device: FakeDevice) -> None:
+def test_a_machine_that_slows_down_is_no_cliff_and_no_slow_size(device: FakeDevice) -> None:
     """Let every call take twice as long after 3 s."""
     for channels in {*(count for count, _ in FINE), *NEIGHBORS}:
         for width in (32, 64):
@@ -195,7 +196,7 @@ def test_a_machine_that_slows_down_is_no_cliff_and_no_conflict(device: FakeDevic
     found = analyze_sram(result)
     assert found is not None
     assert found.cliff is None
-    assert not [item for item in found.conflicts if item.is_certain]
+    assert not [item for item in found.slow if item.is_certain]
 
 
 def test_wrong_and_refused_sizes(device: FakeDevice) -> None:

@@ -42,7 +42,7 @@ def sram(
 
     The sizes are the nine published ones, or thirteen if `fine`; the last of them has 32 positions, and one
     more row has 64. `fine` also measures the neighbors of powers of two, in turns with them: these tell a
-    stride conflict from a capacity. `budget` is in seconds of `clock`, for the whole probe. Keys:
+    stalled transfer from a capacity. `budget` is in seconds of `clock`, for the whole probe. Keys:
     "sram/conv4096x1/sp64/fp32-ports". Notes give the findings of
     `aneperf.probes.sram_analysis.analyze_sram(result)`.
     Raises ArgumentError, DeviceUnavailable.

@@ -1,8 +1,8 @@
-"""Findings of a scan over weight sizes: dispatch floor, bandwidth, stride conflicts, and a cliff.
+"""Findings of a scan over weight sizes: dispatch floor, bandwidth, sizes slow by themselves, and a cliff.
 
-A slow size can have two causes. A stride conflict slows one size and spares the next smaller and larger ones;
-a capacity slows every larger size too. So the conflicts are found first, by their neighbors, and left out of
-the search for a capacity.
+A size can be slow for two reasons. A stalled transfer slows one size and spares its neighbors; a capacity
+slows every larger size too. So the single slow sizes are found first, by their neighbors, and left out of the
+search for a capacity.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,15 +11,16 @@ from dataclasses import dataclass
 from ..measure import Estimate
 from ..measure.line import Change, find_change, fit_line
 from ..results import Result, Row
+from ..stalls import describe_stall, stalls
 
 STRIDE = 64  # channels to a neighbor: its row is 128 bytes longer or shorter
-_CONFLICT, _FAR_CONFLICT = 1.1, 1.5  # times the neighbors' line; less is not worth a name
+_SLOW, _FAR_SLOW = 1.1, 1.5  # times the neighbors' line; less is not worth a name
 _LEAST = 6  # sizes: three on either side of a change
 _GB_MS_PER_MB = 2**20 / 1e6
 
 
 @dataclass(frozen=True)
-class Conflict:
+class SlowSize:
     """A slow width between its nearest neighbors: `factor` is its time over the line between theirs."""
 
     channels: int
@@ -30,7 +31,10 @@ class Conflict:
 
     def __str__(self) -> str:
         doubt = "" if self.is_certain else ", perhaps: closer neighbors would tell"
-        return f"{self.channels} ch takes {self.factor:.2f}x the time of {self.below} and {self.above}{doubt}"
+        weight = (self.channels, self.channels)
+        cause = f": {describe_stall(weight)}" if stalls(weight) else ""
+        neighbors = f"{self.below} and {self.above}"
+        return f"{self.channels} ch takes {self.factor:.2f}x the time of {neighbors}{doubt}{cause}"
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class SramAnalysis:
     floor_ms: Estimate
     bandwidth_gb_s: Estimate
     tested: tuple[int, ...]  # powers of two with both neighbors
-    conflicts: tuple[Conflict, ...]
+    slow: tuple[SlowSize, ...]
     cliff: Change | None
     sizes: int  # in the search for a cliff
     largest_mb: float
@@ -57,12 +61,12 @@ class SramAnalysis:
             f"Dispatch floor: {_interval(self.floor_ms, 'ms')}. Use of weights: "
             f"{_interval(self.bandwidth_gb_s, 'GB/s')}{self._bound()}"
         ]
-        if self.conflicts:
-            said.append(f"Stride conflicts: {'; '.join(map(str, self.conflicts))}.")
+        if self.slow:
+            said.append(f"Slow sizes: {'; '.join(map(str, self.slow))}.")
         elif self.tested:
-            said.append(f"No stride conflict at {', '.join(map(str, self.tested))} channels.")
+            said.append(f"No slow size at {', '.join(map(str, self.tested))} channels.")
         else:
-            said.append("Stride conflicts: unknown without the neighbors of powers of two.")
+            said.append("Slow sizes: unknown without the neighbors of powers of two.")
         if self.cliff:
             place = f"between {self.cliff.low:.1f} and {self.cliff.high:.1f} MB of weights"
             what = "all weights" if self.cliff.jumps else "further weights"
@@ -98,8 +102,8 @@ def analyze_sram(rows: Result | Iterable[Row]) -> SramAnalysis | None:
     powers = [place for place in range(1, len(scan) - 1) if _is_power_of_two(_channels(scan[place]))]
     tested = [place for place in powers if _are_close(scan[place - 1], scan[place + 1])]
     # Far neighbors raise no more than a suspicion, and only if no power of two has close ones.
-    conflicts = [found for place in tested or powers if (found := _conflict(*scan[place - 1 : place + 2]))]
-    spared = {found.channels for found in conflicts}
+    slow = [found for place in tested or powers if (found := _slow_size(*scan[place - 1 : place + 2]))]
+    spared = {found.channels for found in slow}
     calm = [row for row in scan if _channels(row) not in spared]
     if len(calm) < 3:
         return None
@@ -111,7 +115,7 @@ def analyze_sram(rows: Result | Iterable[Row]) -> SramAnalysis | None:
         floor_ms=line.intercept,
         bandwidth_gb_s=_rate(line.slope),
         tested=tuple(_channels(scan[place]) for place in tested),
-        conflicts=tuple(conflicts),
+        slow=tuple(slow),
         cliff=cliff,
         sizes=len(sizes),
         largest_mb=max(sizes),
@@ -120,15 +124,15 @@ def analyze_sram(rows: Result | Iterable[Row]) -> SramAnalysis | None:
     )
 
 
-def _conflict(below: Row, row: Row, above: Row) -> Conflict | None:
+def _slow_size(below: Row, row: Row, above: Row) -> SlowSize | None:
     share = (_size(row) - _size(below)) / (_size(above) - _size(below))
     expected = _time(below) + share * (_time(above) - _time(below))
     factor = _time(row) / expected
     is_close = _are_close(below, above)
     low, high = row.ci_low or _time(row), max(other.ci_high or _time(other) for other in (below, above))
-    if factor < (_CONFLICT if is_close else _FAR_CONFLICT) or low <= high:
+    if factor < (_SLOW if is_close else _FAR_SLOW) or low <= high:
         return None
-    return Conflict(_channels(row), _channels(below), _channels(above), factor, is_close)
+    return SlowSize(_channels(row), _channels(below), _channels(above), factor, is_close)
 
 
 def _are_close(below: Row, above: Row) -> bool:

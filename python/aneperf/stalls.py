@@ -1,0 +1,32 @@
+"""Weights whose transfer to the engine's cores stalls, at about twice its time.
+
+It stalls where the weights of one core, of 16, lie within 16 KiB of a multiple of 1 MiB. Source: pull request
+110 of kasper0406/stablehlo-coreml, measured on M4, after a finding of Eileen Yoon.
+"""
+
+import math
+from collections.abc import Sequence
+
+_CORES = 16
+_MEBIBYTE = 1 << 20
+_WINDOW = 16 << 10  # bytes
+
+
+def bytes_per_core(weight: Sequence[int]) -> int:
+    """Return the bytes of fp16 weights, of shape [out, in, ...], that each core holds."""
+    return 2 * -(-weight[0] // _CORES) * math.prod(weight[1:])
+
+
+def stalls(weight: Sequence[int]) -> bool:
+    """Tell whether the transfer of fp16 weights of a shape stalls."""
+    size = bytes_per_core(weight)
+    nearest = max(1, round(size / _MEBIBYTE)) * _MEBIBYTE
+    return abs(size - nearest) < _WINDOW
+
+
+def describe_stall(weight: Sequence[int]) -> str:
+    """Say why the transfer of weights of a shape stalls."""
+    size = bytes_per_core(weight) / _MEBIBYTE
+    return (
+        f"{size:.2f} MiB of weights for each of {_CORES} cores, near a multiple of 1 MiB, stall on their way"
+    )
