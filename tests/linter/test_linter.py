@@ -227,6 +227,25 @@ def test_products_of_dequantized_operands() -> None:
         assert findings(requantized(1 / 8, clip=True), W, chip=chip) == []
 
 
+def test_products_of_two_dequantized_operands() -> None:
+    def define(scale: float) -> Callable[[mil.Tensor, mil.Tensor], mil.Tensor]:
+        return lambda x, y: mil.mul(
+            mil.dequantize(mil.quantize(x, 0.5), 0.5), mil.dequantize(mil.quantize(y, scale), scale)
+        )
+
+    assert findings(define(2.0), W, W, chip="h17") == [("mul", "wrong numbers")]
+    assert findings(define(0.5), W, W, chip="h17") == []
+
+
+@pytest.mark.parametrize(("shape", "fails"), [((64, 2, 1, 1), True), ((64, 1, 1, 1), False)])
+def test_scales_along_the_inputs_of_a_weight(shape: tuple[int, ...], fails: bool) -> None:
+    def define(x: mil.Tensor) -> mil.Tensor:
+        weight = mil.constexpr_blockwise_shift_scale(np.ones((64, 64, 1, 1), np.int8), ones(*shape))
+        return mil.conv(x, weight)
+
+    assert findings(define, W) == [("conv", "fails")] * fails
+
+
 @pytest.mark.parametrize("chip", ENGINES)
 def test_what_depends_on_the_generation(chip: str) -> None:
     older = {generation: ENGINES.index(chip) < ENGINES.index(generation) for generation in ENGINES}

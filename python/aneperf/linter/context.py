@@ -1,0 +1,52 @@
+"""Hold what rules look at: the program around an operation, and the engine's generation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..mil import Graph, Operation, Tensor
+
+
+class Context:
+    """The program around an operation, and the profile of the engine's generation."""
+
+    def __init__(self, graph: Graph, generation: str, profile: dict[str, Any]) -> None:
+        self.graph = graph
+        self.generation = generation
+        self.profile = profile
+        self.operations = [s for s in graph.statements if isinstance(s, Operation)]
+        self.producers = {result: o for o in self.operations for result in o.results}
+        self.consumers: dict[Tensor, list[Operation]] = {}
+        for operation in self.operations:
+            for _, tensor in operation.operands():
+                self.consumers.setdefault(tensor, []).append(operation)
+        # The results of operations whose operands are all constant are constants too.
+        self.constants = {s for s in graph.statements if isinstance(s, Tensor)} | set(graph.blobs)
+        for operation in self.operations:
+            if all(self.is_constant(tensor) for _, tensor in operation.operands()):
+                self.constants.update(operation.results)
+
+    def is_constant(self, tensor: Tensor) -> bool:
+        """Tell whether the compiler knows the value."""
+        return tensor.constant is not None or tensor in self.constants
+
+    def producer(self, tensor: Tensor) -> str:
+        """Return the name of the operation that computes `tensor`; empty if none does."""
+        operation = self.producers.get(tensor)
+        return "" if operation is None else operation.op
+
+
+def argument(operation: Operation, name: str) -> Tensor | None:
+    """Return an argument that is one tensor."""
+    value = operation.arguments.get(name)
+    return value if isinstance(value, Tensor) else None
+
+
+def integers(operation: Operation, name: str) -> list[int]:
+    """Return the value of an argument of constant integers; empty if it is none."""
+    tensor = argument(operation, name)
+    if tensor is None or tensor.constant is None or isinstance(tensor.constant, str):
+        return []
+    return [int(value) for value in np.ravel(tensor.constant)]

@@ -1,0 +1,164 @@
+"""Rules about one operation. docs/lint.md lists them with their sources."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from ..mil import Operation
+from ..stalls import describe_stall, stalls
+from .context import Context, argument, integers
+from .finding import Severity
+
+Problem = tuple[Severity, str, str]
+_Check = Callable[[Operation, Context], Iterator[Problem]]
+_TO_INTEGERS = {"floor", "ceil", "round"}
+_NONLINEARITIES = {
+    *("atan", "elu", "erf", "exp", "exp2", "gelu", "log", "relu", "rsqrt", "sigmoid", "silu", "softmax"),
+    *("softplus", "softsign", "sqrt", "tanh"),
+}
+_INTEGER_ENGINES = ("h16", "h17")  # which compute on quantized operands as they are
+
+
+def _last_axis_slice(operation: Operation, context: Context) -> Iterator[Problem]:
+    x, limit = argument(operation, "x"), context.profile["slice_limit"]
+    begin = integers(operation, "crop_width" if operation.op == "crop" else "begin")
+    if x is None or not begin or not math.isfinite(limit):
+        return
+    masks = integers(operation, "begin_mask")
+    first = begin[0] if operation.op == "crop" else begin[-1]
+    if (masks and masks[-1]) or first in (0, -x.width):
+        return
+    yield (
+        "wrong numbers",
+        f"it starts inside the last axis: {context.generation} makes magnitudes above {limit:.0f} infinite",
+        "Slice another axis, or keep the values smaller",
+    )
+
+
+def _run_time_weights(operation: Operation, context: Context) -> Iterator[Problem]:
+    x, weight = argument(operation, "x"), argument(operation, "weight")
+    if x is None or weight is None or context.is_constant(weight):
+        return
+    if x.shape[0] > 1:
+        yield "fails", "weights computed at run time need a batch of 1", "Use matmul"
+    else:
+        yield "wrong numbers", "run-time weights are reportedly ignored on M3 Max", "Use matmul"
+
+
+def _tile(operation: Operation, context: Context) -> Iterator[Problem]:
+    reason = "at run time it reportedly corrupts every later evaluation of the process on M3 Max"
+    yield "wrong numbers", reason, "Use concat, or repeat before the input"
+
+
+def _attention_mask(operation: Operation, context: Context) -> Iterator[Problem]:
+    if context.profile["ignores_attention_mask"] and "attn_mask" in operation.arguments:
+        yield "wrong numbers", "attn_mask is ignored", "Add the mask to the scores of a decomposed attention"
+
+
+def _scaled_integers(operation: Operation, context: Context) -> Iterator[Problem]:
+    operands = [tensor for _, tensor in operation.operands()]
+    rounding = {context.producer(tensor) for tensor in operands} & _TO_INTEGERS
+    scalar = any(context.is_constant(tensor) and tensor.type.elements == 1 for tensor in operands)
+    if rounding and scalar:
+        reason = f"a multiplication by a scalar right after {rounding.pop()} is dropped"
+        yield "wrong numbers", reason, "Multiply by a constant of the full shape"
+
+
+def _reduction_times_zero(operation: Operation, context: Context) -> Iterator[Problem]:
+    operands = [tensor for _, tensor in operation.operands()]
+    reduced = any(context.producer(tensor).startswith("reduce_") for tensor in operands)
+    constants = [t.constant for t in operands if t.constant is not None and not isinstance(t.constant, str)]
+    if reduced and any(not np.any(constant) for constant in constants):
+        yield "fails", "a reduction times 0 does not compile", "Omit the product: it is 0"
+
+
+def _square(operation: Operation, context: Context) -> Iterator[Problem]:
+    result = operation.results[0]
+    after = {user.op for user in context.consumers.get(result, [])} & _NONLINEARITIES
+    if after and result.width % 128 > 64:
+        reason = f"square fused with {min(after)} does not compile for a width of {result.width}"
+        yield "fails", reason, "Write mul(x, x)"
+
+
+def _matmul_by_constant(operation: Operation, context: Context) -> Iterator[Problem]:
+    y = argument(operation, "y")
+    if y is not None and context.is_constant(y):
+        reason = "a 1x1 convolution computes the product with a constant matrix about 3 times as fast"
+        yield "slow", reason, "Use conv with tokens along the last axis"
+
+
+def _stalled_weights(operation: Operation, context: Context) -> Iterator[Problem]:
+    weight = argument(operation, "weight")
+    # Decompressed weights reach the engine in another form, of which nothing is known.
+    if weight is None or not context.is_constant(weight) or context.producer(weight).startswith("constexpr_"):
+        return
+    if stalls(weight.shape):
+        reason = f"{describe_stall(weight.shape)}; on M4 it took twice the time"
+        yield "slow", reason, "Split the output channels into two operations, or change their number"
+
+
+def _product_of_scales(operation: Operation, context: Context) -> Iterator[Problem]:
+    if context.generation not in _INTEGER_ENGINES:
+        return
+    given = [context.producers.get(tensor) for _, tensor in operation.operands()]
+    dequantized = [producer for producer in given if producer and producer.op == "dequantize"]
+    users = context.consumers.get(operation.results[0], [])
+    scales = {_scale(each) for each in (*dequantized, *(user for user in users if user.op == "quantize"))}
+    if dequantized and len(scales) > 1:
+        reason = (
+            "a dequantized operand takes the scale of the other one, or of the quantized result, on M5 Pro"
+        )
+        remedy = "Clip the product to the range of its quantized result, or use one scale"
+        yield "wrong numbers", reason, remedy
+
+
+def _grouped_scales(operation: Operation, context: Context) -> Iterator[Problem]:
+    weight = argument(operation, "weight")
+    producer = context.producers.get(weight) if weight else None
+    scale = (
+        argument(producer, "scale") if producer and producer.op.endswith("_blockwise_shift_scale") else None
+    )
+    if scale is not None and any(size > 1 for size in scale.shape[1:]):
+        reason = (
+            "its weight has several scales for one output; the engine's compiler takes one a tensor or output"
+        )
+        yield "fails", reason, "Use one scale for each output channel, or a lookup table"
+
+
+def _scale(operation: Operation) -> bytes | str | None:
+    scale = argument(operation, "scale")
+    return None if scale is None else scale.constant_data
+
+
+def _wide_kernel(operation: Operation, context: Context) -> Iterator[Problem]:
+    weight, most = argument(operation, "weight"), context.profile["max_kernel_width"]
+    if weight is not None and weight.width > most:
+        reason = f"the kernel is {weight.width} wide; {context.generation} takes at most {most}"
+        yield "fails", reason, "Split the kernel, or put it along the height"
+
+
+def _absent(operation: Operation, context: Context) -> Iterator[Problem]:
+    if operation.op == "topk" and not context.profile["has_topk"]:
+        yield "fails", "it came with h14 (M2)", "Compute it on the CPU"
+    if operation.op in ("sin", "cos") and not context.profile["has_sine"]:
+        yield "fails", "it came with h15 (M3)", "Make the values constants, or compute them on the CPU"
+
+
+OPERATION_RULES: tuple[tuple[set[str], _Check], ...] = (
+    ({"slice_by_size", "slice_by_index", "crop"}, _last_axis_slice),
+    ({"conv"}, _run_time_weights),
+    ({"tile"}, _tile),
+    ({"scaled_dot_product_attention"}, _attention_mask),
+    ({"mul"}, _scaled_integers),
+    ({"mul"}, _reduction_times_zero),
+    ({"square"}, _square),
+    ({"matmul"}, _matmul_by_constant),
+    ({"conv", "linear"}, _stalled_weights),
+    ({"mul"}, _product_of_scales),
+    ({"conv", "linear"}, _grouped_scales),
+    ({"conv", "conv_transpose"}, _wide_kernel),
+    ({"sin", "cos", "topk"}, _absent),
+)
