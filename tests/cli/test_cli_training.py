@@ -313,7 +313,7 @@ def test_data(run: Any, tmp_path: Path) -> None:
     printed = run("data", text, "--tokenizer", "bytes", "-o", "-")
     assert (printed.code, printed.out) == (0, "h\0e\0l\0l\0o\0")
     refused = run("data", str(tmp_path / "none"), "--tokenizer", "bytes", "--output", str(output))
-    assert_refused(refused, "none cannot be read")
+    assert_refused(refused, "none: cannot read")
 
 
 def events_of_a_run(device_name: str) -> list[Event]:

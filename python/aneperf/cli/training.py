@@ -14,7 +14,7 @@ from .terminal import write
 _TOKENIZER: dict[str, Any] = {
     "type": FILE,
     "metavar": "FILE|bytes",
-    "help": "A tokenizer's JSON file, or bytes: one token per byte.",
+    "help": "A tokenizer's JSON, SentencePiece model or llama2.c's tokenizer.bin; bytes: a token per byte.",
 }
 
 
@@ -87,13 +87,15 @@ def generate(
     MODEL.bin is a llama2.c model, and FOLDER holds checkpoints. Without --tokenizer, prints token numbers.
     """
     from ..training.checkpoint import load_model
-    from ..training.data import open_tokenizer
     from ..training.generate import generate
+    from ..training.tokenizer import open_tokenizer
 
     if (prompt is None) == (tokens is None):
         raise ArgumentError("generate takes --prompt TEXT with --tokenizer, or --tokens 1,2,3")
     if prompt is not None and tokenizer is None:
         raise ArgumentError("--prompt needs --tokenizer FILE or --tokenizer bytes")
+    if prompt is not None and any("\ud800" <= character <= "\udfff" for character in prompt):
+        raise ArgumentError("--prompt is not UTF-8 text")
     reader = None if tokenizer is None else open_tokenizer(tokenizer)
     begin = _numbers(tokens) if prompt is None else list(reader.encode(prompt, whole=True)) if reader else []
     config, parameters = load_model(model)
@@ -124,7 +126,8 @@ def generate(
 )
 def data(texts: tuple[str, ...], tokenizer: str, output: str) -> None:
     """Convert text files to the tokens that train --data reads."""
-    from ..training.data import open_tokenizer, write_tokens
+    from ..training.data import write_tokens
+    from ..training.tokenizer import open_tokenizer
 
     reader = open_tokenizer(tokenizer)
     if output == STANDARD_OUTPUT:
@@ -144,4 +147,4 @@ def _numbers(text: str | None) -> list[int]:
     try:
         return [int(number) for number in (text or "").split(",")]
     except ValueError:
-        raise ArgumentError(f"--tokens takes numbers like 1,2,3, not {text!r}") from None
+        raise ArgumentError(f"--tokens takes numbers like 1,2,3, not {(text or '')[:60]!r}") from None

@@ -1,4 +1,4 @@
-"""From text to the sequences of steps: tokenizers, files of uint16 tokens, and random tokens.
+"""From text to the sequences of steps: files of uint16 tokens, and random tokens.
 
 A sequence depends on the seed and the step alone. So an interrupted run, or a worker's successor, reads the
 same sequences again.
@@ -10,15 +10,15 @@ import hashlib
 import math
 import os
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ArgumentError
-from ..files import Input, one_line, whole_file
+from ..files import Input, whole_file
 from ..kinds import Kind
+from .tokenizer import Tokenizer
 
 LARGEST_VOCAB = 1 << 16  # of uint16
 _TEXT_BLOCK = 1 << 20  # bytes of text in memory at a time
@@ -113,84 +113,24 @@ def open_data(source: str | os.PathLike[str], vocab: int, seq: int, seed: int) -
     return TokenFile(source, vocab, seq, seed)
 
 
-class Tokenizer(Protocol):
-    """Converts text to tokens and back."""
-
-    vocab: int
-
-    def encode(self, text: str, *, whole: bool) -> Sequence[int]:
-        """Return the tokens of a text; a `whole` text also gets the tokens that begin and end one, if any."""
-        ...
-
-    def decode(self, tokens: Sequence[int]) -> str:
-        """Return the text of tokens."""
-        ...
-
-
-class Bytes:
-    """Makes each byte of UTF-8 a token."""
-
-    vocab = 256
-
-    def encode(self, text: str, *, whole: bool) -> Sequence[int]:
-        """Return the bytes of a text."""
-        return list(text.encode())
-
-    def decode(self, tokens: Sequence[int]) -> str:
-        """Return the text; tokens that are no byte, and bytes that are not UTF-8, become U+FFFD."""
-        return b"".join(bytes([t]) if t < 256 else b"\xff" for t in tokens).decode(errors="replace")
-
-
-class Library:
-    """Reads a tokenizer's JSON file with the tokenizers library."""
-
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        try:
-            from tokenizers import Tokenizer as Reader
-        except ImportError:
-            raise ArgumentError(
-                f"{path} needs the tokenizers library: pip install '.[data]' in a checkout of aneperf"
-            ) from None
-        try:
-            self._tokenizer = Reader.from_file(os.fspath(path))
-        except Exception as error:  # the library raises nothing narrower
-            raise ArgumentError(f"{path} is no tokenizer: {one_line(error)}") from error
-        self._tokenizer.no_padding()
-        self._tokenizer.no_truncation()
-        self.vocab = int(self._tokenizer.get_vocab_size())
-
-    def encode(self, text: str, *, whole: bool) -> Sequence[int]:
-        """Return the tokens of a text; special tokens only in a `whole` one."""
-        return list(self._tokenizer.encode(text, add_special_tokens=whole).ids)
-
-    def decode(self, tokens: Sequence[int]) -> str:
-        """Return the text of tokens, without special tokens."""
-        return str(self._tokenizer.decode(list(tokens)))
-
-
-def open_tokenizer(name: str | os.PathLike[str]) -> Tokenizer:
-    """Open the tokenizer "bytes", or that of a JSON file. Raises ArgumentError."""
-    return Bytes() if name == "bytes" else Library(name)
-
-
 def write_tokens(
     texts: Sequence[str | os.PathLike[str]], tokenizer: Tokenizer, output: str | os.PathLike[str]
 ) -> int:
     """Write the tokens of text files as little-endian uint16, in this order, and return their number.
 
     Text is encoded in chunks of at most 1 MiB that end with a line or a word, to bound the memory. Raises
-    ArgumentError for text that is not UTF-8 and for a vocabulary over 65,536, and ResultFileError where
+    ArgumentError for text that is not UTF-8 and for a token over 65,535, and ResultFileError where
     `output` cannot be written, which is written whole or not at all.
     """
     if tokenizer.vocab > LARGEST_VOCAB:
-        raise ArgumentError(
-            f"the tokenizer has {tokenizer.vocab} tokens; a file of uint16 holds {LARGEST_VOCAB} of them"
-        )
+        raise _too_large(tokenizer.vocab - 1)
     count = 0
     with whole_file(output) as file:
         for text in texts:
-            for chunk in _chunks(Path(text)):
+            for chunk in _chunks(text):
                 tokens = tokenizer.encode(chunk, whole=False)
+                if (greatest := max(tokens, default=0)) >= LARGEST_VOCAB:
+                    raise _too_large(greatest)
                 file.write(np.array(tokens, "<u2").tobytes())
                 count += len(tokens)
         if not count:
@@ -198,22 +138,20 @@ def write_tokens(
     return count
 
 
-def _chunks(path: Path) -> Iterator[str]:
-    position, rest = 0, b""
-    try:
-        if path.exists() and not path.is_file():
-            raise ArgumentError(f"{path} is not a file of text")
-        with path.open("rb") as file:
-            while block := file.read(_TEXT_BLOCK - len(rest)):
-                rest += block
-                if len(rest) == _TEXT_BLOCK:
-                    end = _end_of_words(rest)
-                    yield _decoded(rest[:end], path, position)
-                    position, rest = position + end, rest[end:]
-        if rest:
-            yield _decoded(rest, path, position)
-    except OSError as error:
-        raise ArgumentError(f"{path} cannot be read: {error.strerror}") from error
+def _too_large(token: int) -> ArgumentError:
+    return ArgumentError(
+        f"the tokenizer has token {token}; a file of uint16 holds numbers up to {LARGEST_VOCAB - 1}"
+    )
+
+
+def _chunks(path: str | os.PathLike[str]) -> Iterator[str]:
+    with Input(path, Kind.TEXT, ArgumentError) as file:
+        position = 0
+        while position < file.size:
+            block = file.read(position, min(_TEXT_BLOCK, file.size - position))
+            end = len(block) if position + len(block) == file.size else _end_of_words(block)
+            yield _decoded(block[:end], path, position)
+            position += end
 
 
 def _end_of_words(block: bytes) -> int:
@@ -227,7 +165,7 @@ def _end_of_words(block: bytes) -> int:
     return end - 1 if block[end - 1] >= 0xC0 else len(block)
 
 
-def _decoded(text: bytes, path: Path, position: int) -> str:
+def _decoded(text: bytes, path: str | os.PathLike[str], position: int) -> str:
     try:
         return text.decode()
     except UnicodeDecodeError as error:
