@@ -19,13 +19,13 @@ class Context:
         self.operations = [s for s in graph.statements if isinstance(s, Operation)]
         self.producers = {result: o for o in self.operations for result in o.results}
         self.consumers: dict[Tensor, list[Operation]] = {}
-        for operation in self.operations:
-            for _, tensor in operation.operands():
-                self.consumers.setdefault(tensor, []).append(operation)
         # The results of operations whose operands are all constant are constants too.
         self.constants = {s for s in graph.statements if isinstance(s, Tensor)} | set(graph.blobs)
         for operation in self.operations:
-            if all(self.is_constant(tensor) for _, tensor in operation.operands()):
+            operands = [tensor for _, tensor in operation.operands()]
+            for tensor in operands:
+                self.consumers.setdefault(tensor, []).append(operation)
+            if all(map(self.is_constant, operands)):
                 self.constants.update(operation.results)
 
     def is_constant(self, tensor: Tensor) -> bool:

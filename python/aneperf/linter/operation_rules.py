@@ -147,18 +147,31 @@ def _absent(operation: Operation, context: Context) -> Iterator[Problem]:
         yield "fails", "it came with h15 (M3)", "Make the values constants, or compute them on the CPU"
 
 
-OPERATION_RULES: tuple[tuple[set[str], _Check], ...] = (
-    ({"slice_by_size", "slice_by_index", "crop"}, _last_axis_slice),
-    ({"conv"}, _run_time_weights),
-    ({"tile"}, _tile),
-    ({"scaled_dot_product_attention"}, _attention_mask),
-    ({"mul"}, _scaled_integers),
-    ({"mul"}, _reduction_times_zero),
-    ({"square"}, _square),
-    ({"matmul"}, _matmul_by_constant),
-    ({"conv", "linear"}, _stalled_weights),
-    ({"mul"}, _product_of_scales),
-    ({"conv", "linear"}, _grouped_scales),
-    ({"conv", "conv_transpose"}, _wide_kernel),
-    ({"sin", "cos", "topk"}, _absent),
-)
+OPERATION_RULES: dict[str, tuple[_Check, ...]] = {
+    "slice_by_size": (_last_axis_slice,),
+    "slice_by_index": (_last_axis_slice,),
+    "crop": (_last_axis_slice,),
+    "conv": (
+        _run_time_weights,
+        _stalled_weights,
+        _grouped_scales,
+        _wide_kernel,
+    ),
+    "tile": (_tile,),
+    "scaled_dot_product_attention": (_attention_mask,),
+    "mul": (
+        _scaled_integers,
+        _reduction_times_zero,
+        _product_of_scales,
+    ),
+    "square": (_square,),
+    "matmul": (_matmul_by_constant,),
+    "linear": (
+        _stalled_weights,
+        _grouped_scales,
+    ),
+    "conv_transpose": (_wide_kernel,),
+    "sin": (_absent,),
+    "cos": (_absent,),
+    "topk": (_absent,),
+}

@@ -35,7 +35,10 @@ def _extents(context: Context) -> Iterator[Finding]:
     stored = {t for o in context.operations if o.op.startswith("constexpr_") for _, t in o.operands()}
     constants = [t for t in context.graph.statements if isinstance(t, Tensor) and t not in stored]
     tensors += [(t, "const", t.line) for t in constants]
+    least = min(context.profile["max_spatial_extent"], context.profile["max_extent"])
     for tensor, op, line in tensors:
+        if max(tensor.shape, default=0) <= least:
+            continue
         for index, extent in enumerate(tensor.shape):
             spatial = index >= tensor.rank - 2 and (tensor.rank > 2 or tensor in matrices)
             most = context.profile["max_spatial_extent" if spatial else "max_extent"]
@@ -47,7 +50,7 @@ def _extents(context: Context) -> Iterator[Finding]:
 
 def _weights(context: Context) -> Iterator[Finding]:
     constants = [statement for statement in context.graph.statements if isinstance(statement, Tensor)]
-    constants += [t for operation in context.operations for _, t in operation.operands() if not t.name]
+    constants += [tensor for tensor in context.consumers if not tensor.name]
     blobs = context.graph.blobs
     sizes = {blobs.get(tensor, tensor): tensor.type.bytes for tensor in constants if tensor.dtype != "string"}
     stored = sum(sizes.values())

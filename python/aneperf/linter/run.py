@@ -10,6 +10,7 @@ from ..chips import profile_of
 from ..errors import ArgumentError
 from ..mil import Fp16Program, Program, parse
 from ..mil.files import read_source
+from ..mil.text import without_collection
 from .context import Context
 from .finding import Finding
 from .operation_rules import OPERATION_RULES
@@ -28,14 +29,14 @@ def lint(program: Program | str | os.PathLike[str], chip: str = "h16") -> list[F
     generation = profile_of(chip)
     profile = native.chip_profile(generation)
     text, weights = _source(program)
-    graph = parse(text, weights)
-    if not profile["is_engine"]:
-        return []
-    context = Context(graph, generation, profile)
-    findings = [finding for rule in PROGRAM_RULES for finding in rule(context)]
-    for operation in context.operations:
-        for ops, check in OPERATION_RULES:
-            if operation.op in ops:
+    with without_collection():
+        graph = parse(text, weights)
+        if not profile["is_engine"]:
+            return []
+        context = Context(graph, generation, profile)
+        findings = [finding for rule in PROGRAM_RULES for finding in rule(context)]
+        for operation in context.operations:
+            for check in OPERATION_RULES.get(operation.op, ()):
                 findings += (
                     Finding(operation.line, operation.op, *problem) for problem in check(operation, context)
                 )

@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -138,6 +140,11 @@ def parse(text: str, weights: Mapping[str, bytes] | None = None) -> Graph:
     files are read; without, they stay references, which `write` spells again. Raises CompileError with line
     and column, ArgumentError for a weight file that is missing or does not hold what the text declares.
     """
+    with without_collection():
+        return _parse(text, weights)
+
+
+def _parse(text: str, weights: Mapping[str, bytes] | None) -> Graph:
     program = native.parse(text)
     functions, version = program["functions"], program["version"]
     if len(functions) != 1:
@@ -173,14 +180,30 @@ def parse(text: str, weights: Mapping[str, bytes] | None = None) -> Graph:
     )
 
 
+@contextlib.contextmanager
+def without_collection() -> Iterator[None]:
+    """Pause the search for cycles, which takes most of the time where millions of objects are made."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 def _tensors(
     values: Sequence[Any], weights: Mapping[str, bytes] | None
 ) -> tuple[list[Tensor], dict[Tensor, BlobReference]]:
     """Return the parsed values as tensors, and the places of those that lie in weight files."""
     tensors: list[Tensor] = []
     blobs: dict[Tensor, BlobReference] = {}
+    types: dict[tuple[str, tuple[int, ...]], TensorType] = {}  # a program has few
     for value in values:
-        tensor = Tensor(value["name"], TensorType(value["dtype"], tuple(value["shape"])), line=value["line"])
+        key = value["dtype"], value["shape"]
+        if key not in types:
+            types[key] = TensorType(*key)
+        tensor = Tensor(value["name"], types[key], line=value["line"])
         if value["blob"] is not None:
             blobs[tensor] = BlobReference(*value["blob"])
             tensor.constant = _read(blobs[tensor], tensor, weights)
