@@ -148,6 +148,13 @@ def test_several_values_of_an_argument_are_a_tuple(proto: Any) -> None:
     assert maker.lines("y")[1] == "tensor<fp16, [4]> y = concat(axis = int32(0), values = (x, x));"
 
 
+def test_one_value_of_a_tuple_is_a_tuple(proto: Any) -> None:
+    maker = Maker(proto)
+    maker.input("x", "FLOAT16", 2)
+    maker.operation("stack", "y", 1, 2, values="x")
+    assert maker.lines("y")[1] == "tensor<fp16, [1, 2]> y = stack(values = (x));"
+
+
 def test_flexible_shapes_states_and_blocks_are_spelled(proto: Any) -> None:
     maker = Maker(proto)
     maker.input("x", "FLOAT16", 1, None)

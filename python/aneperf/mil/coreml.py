@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import _ane_native as native
 from .._ane_native import ArgumentError
 from .graph import check_identifier
 from .text import DIALECTS, elements, quoted
@@ -96,6 +97,12 @@ class _Speller:
         self.rank0 = self._opset in ("ios15", "ios16")
         self._names: dict[str, str] = {}
         self._taken: set[str] = set()
+        self._tuples = {
+            (op, name)
+            for op, spec in native.operations().items()
+            for name, parameter in spec.parameters.items()
+            if parameter.role == "tuple"
+        }
 
     def lines(self) -> Iterator[str]:
         """Yield the lines of the function."""
@@ -109,7 +116,8 @@ class _Speller:
         for operation in operations:
             results = ", ".join(map(self._declared, operation.outputs))
             arguments = ", ".join(
-                f"{key} = {self._argument(value)}" for key, value in sorted(operation.inputs.items())
+                f"{key} = {self._argument(value, (operation.type, key) in self._tuples)}"
+                for key, value in sorted(operation.inputs.items())
             )
             attributes = ", ".join(
                 f"{key} = {self._value(value)}" for key, value in sorted(operation.attributes.items())
@@ -125,12 +133,12 @@ class _Speller:
     def _declared(self, value: Message) -> str:
         return f"{self._type(value.type)} {self._named(value.name)}"
 
-    def _argument(self, argument: Message) -> str:
+    def _argument(self, argument: Message, is_tuple: bool) -> str:
         spelled = [
             self._named(each.name) if each.WhichOneof("binding") == "name" else self._value(each.value)
             for each in argument.arguments
         ]
-        return spelled[0] if len(spelled) == 1 else f"({', '.join(spelled)})"
+        return f"({', '.join(spelled)})" if is_tuple or len(spelled) != 1 else spelled[0]
 
     def _named(self, name: str) -> str:
         """Return a name of MIL text for a name of the model, the same at each use."""
