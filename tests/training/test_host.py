@@ -64,10 +64,10 @@ def test_channels_of_surfaces(device: aneperf.Device, shape: tuple[int, int]) ->
 
 def test_channels_that_are_not_there(device: aneperf.Device) -> None:
     s, x = surface(device, 4, 8), normal(1, 2, 8)
-    for first in (-1, 3, 2**62):
+    for first in (-1, 3, 2**62, 2**63 - 1, -(2**63)):
         with pytest.raises(aneperf.SurfaceError, match=r"are not in a surface of \[1, 4, 1, 8\]"):
             host.write_channels(s, first, x)
-    with pytest.raises(aneperf.SurfaceError, match="of 9 positions are not in"):
+    with pytest.raises(aneperf.SurfaceError, match="of 9 positions, are not in"):
         host.read_channels(s, 0, np.zeros((2, 9), np.float32))
     with pytest.raises(aneperf.SurfaceError, match="not made for an fp16 tensor"):
         host.write_channels(device.make_surface(4096), 0, x)
@@ -301,18 +301,43 @@ def bad(call: Callable[[], Any], message: str) -> None:
         call()
 
 
+def unaligned(array: Any) -> Any:
+    """Copy an array to an address that is no multiple of its elements' size."""
+    memory = np.empty(array.nbytes + 1, np.uint8)
+    copy = memory[1 - memory.ctypes.data % 2 :][: array.nbytes].view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    assert not copy.flags.aligned
+    return copy
+
+
+def test_unaligned_arrays_of_integers_and_halves_are_read(device: aneperf.Device) -> None:
+    table, tokens = normal(1, 5, 3), np.array([4, 0, 2])
+    expected, got = np.empty((3, 3), np.float32), np.empty((3, 3), np.float32)
+    host.embed(table, tokens, expected)
+    host.embed(table, unaligned(tokens), got)
+    np.testing.assert_array_equal(got, expected)
+    s, x = surface(device, 4, 8), normal(1, 1, 4, 1, 8).astype(np.float16)
+    s.write(unaligned(x))
+    np.testing.assert_array_equal(s.read(), x)
+
+
 def test_bad_arguments(device: aneperf.Device) -> None:
     x, w = normal(1, 4, 8), normal(2, 4)
-    bad(lambda: host.rms_norm(x, w, EPSILON, x.astype(np.float64)), "out must be a contiguous float32 array")
-    bad(lambda: host.rms_norm(x[:, ::2], w, EPSILON, x), "x must be a contiguous float32 array")
+    bad(
+        lambda: host.rms_norm(x, w, EPSILON, x.astype(np.float64)),
+        "out must be a contiguous, aligned float32 array",
+    )
+    bad(lambda: host.rms_norm(x[:, ::2], w, EPSILON, x), "x must be a contiguous, aligned float32 array")
     bad(lambda: host.rms_norm(x, w[:3], EPSILON, x), r"weight is \[3\], must be \[4\]")
     bad(lambda: host.rms_norm(x, w, 0.0, x), "epsilon must be positive")
     bad(lambda: host.rms_norm([1.0], w, EPSILON, x), "x is <class 'list'>, must be a numpy array")
+    bad(lambda: host.rms_norm(unaligned(x), w, EPSILON, x), "x must be a contiguous, aligned float32 array")
+    bad(lambda: host.rms_norm(x, w, EPSILON, unaligned(x)), "out must be a contiguous, aligned float32 array")
     frozen = x.copy()
     frozen.flags.writeable = False
     bad(
         lambda: host.rms_norm(x, w, EPSILON, frozen),
-        "out must be a contiguous float32 array that can be written",
+        "out must be a contiguous, aligned float32 array that can be written",
     )
     bad(
         lambda: host.embed(x, [0, 4], np.empty((8, 2), np.float32)), r"tokens\[1\] is 4; the vocabulary has 4"

@@ -29,6 +29,9 @@ using OptionalFloatArray = Typed<"NDArray[np.float32] | None">;
 using Tokens = Typed<"Sequence[int] | NDArray[np.integer[Any]]">;
 using Activations = Typed<"NDArray[np.float32] | tuple[Surface, int, int]">;
 
+// Elements at multiples of their size, as C++ reads them.
+constexpr int aligned = py::detail::npy_api::NPY_ARRAY_ALIGNED_;
+
 // The memory of a caller's fp32 array.
 struct Floats {
     float* data;
@@ -49,9 +52,10 @@ Floats floats(const py::object& object, const char* name, const Shape& wanted, b
         throw ArgumentError(std::string(name) + " is " + std::string(py::repr(py::type::of(object))) +
                             ", must be a numpy array");
     const auto array = py::reinterpret_borrow<py::array>(object);
-    if (!array.dtype().equal(py::dtype::of<float>()) || !(array.flags() & py::array::c_style) ||
+    constexpr int needed = py::array::c_style | aligned;
+    if (!array.dtype().equal(py::dtype::of<float>()) || (array.flags() & needed) != needed ||
         (written && !array.writeable()))
-        throw ArgumentError(std::string(name) + " must be a contiguous float32 array" +
+        throw ArgumentError(std::string(name) + " must be a contiguous, aligned float32 array" +
                             (written ? " that can be written" : ""));
     Floats result{const_cast<float*>(static_cast<const float*>(array.data())),
                   Shape(array.shape(), array.shape() + array.ndim())};
@@ -80,7 +84,7 @@ Shape any_shape(const py::object& object) {
 }
 
 std::vector<int32_t> token_ids(const py::object& object, const char* name, int64_t vocab) {
-    const auto array = py::array_t<int64_t, py::array::c_style>::ensure(object);
+    const auto array = py::array_t<int64_t, py::array::c_style | aligned>::ensure(object);
     if (!array || array.ndim() != 1) {
         PyErr_Clear();
         throw ArgumentError(std::string(name) + " must be a one-dimensional array of integers");

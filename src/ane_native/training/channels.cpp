@@ -34,8 +34,8 @@ Channels::Channels(Surface& surface, int64_t first, int64_t count, int64_t posit
         layout->shape[2] != 1)
         throw SurfaceError("the surface was not made for an fp16 tensor [1, channels, 1, positions]");
     if (layout->shape[3] != positions || first < 0 || count < 1 || first > layout->shape[1] - count)
-        throw SurfaceError("channels " + std::to_string(first) + " to " + std::to_string(first + count - 1) +
-                           " of " + std::to_string(positions) + " positions are not in a surface of " +
+        throw SurfaceError(std::to_string(count) + " channels from " + std::to_string(first) + " on, of " +
+                           std::to_string(positions) + " positions, are not in a surface of " +
                            to_string(layout->shape));
     pitch_ = layout->row_pitch();
 }
