@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as nps
 
-from aneperf import mil
+from aneperf import CompileError, mil
 from support import oracle
-from support.programs import any_halves, evaluate, normal_halves
+from support.programs import any_halves, build, evaluate, normal_halves
 
 SEEDS = st.integers(0, 2**32 - 1)
 # Two shapes that broadcast, each missing axes or repeating along them where the other is long.
@@ -211,6 +211,32 @@ def test_comparisons(device, plain, op, shapes, seed):
         np.testing.assert_array_equal(truth, getattr(np, op)(x, y))
         np.testing.assert_array_equal(opposite, 1 - truth)
         x.flat[0] = np.inf if emulator is device else np.nan
+
+
+@pytest.mark.parametrize("op", ["logical_and", "logical_or", "logical_xor"])
+@given(
+    nps.mutually_broadcastable_shapes(num_shapes=2, min_dims=1, max_dims=4, max_side=9).map(
+        lambda shapes: shapes.input_shapes
+    ),
+    SEEDS,
+)
+def test_logical_operations(device, op, shapes, seed):
+    x, y = (normal_halves(seed + i, shape) for i, shape in enumerate(shapes))
+
+    def define(a, b):
+        return mil.cast(getattr(mil, op)(mil.greater(a, 0), mil.less(b, 0.5)), "fp16")
+
+    (got,) = evaluate(device, define, x, y)
+    np.testing.assert_array_equal(got, getattr(np, op)(x > 0, y < 0.5))
+
+
+@pytest.mark.parametrize("op", ["logical_and", "logical_or", "logical_xor"])
+def test_logical_operations_with_a_constant_take_bools_alone(device, op):
+    x, mask = normal_halves(1, (3, 4, 5)), normal_halves(2, (4, 1)) > 0
+    (got,) = evaluate(device, lambda t: mil.cast(getattr(mil, op)(mil.greater(t, 0), mask), "fp16"), x)
+    np.testing.assert_array_equal(got, getattr(np, op)(x > 0, mask))
+    with pytest.raises(CompileError, match=f"{op}: 'y' is fp16, must be bool"):
+        build(lambda t: getattr(mil, op)(mil.greater(t, 0), t), x)
 
 
 @given(nps.mutually_broadcastable_shapes(num_shapes=3, min_dims=1, max_dims=5, max_side=9, min_side=1), SEEDS)

@@ -67,6 +67,106 @@ def test_slice_by_size(device, shape, data, seed):
 
 
 @given(SHAPES, st.data(), SEEDS)
+def test_gather(device, shape, data, seed):
+    axis = data.draw(st.integers(-len(shape), len(shape) - 1))
+    most = 5 - (len(shape) - 1)
+    counts = data.draw(
+        nps.array_shapes(min_dims=1 if len(shape) == 1 else 0, max_dims=min(3, most), max_side=4)
+    )
+    extent = shape[axis]
+    low = -extent if data.draw(st.booleans()) else 0
+    dtype = data.draw(st.sampled_from([np.int32, np.int16, np.uint16] if low == 0 else [np.int32, np.int16]))
+    indices = np.random.default_rng(seed).integers(low, extent, counts).astype(dtype)
+    x = any_halves(seed, shape)
+    check(device, lambda t: mil.gather(t, mil.const(indices, dtype.__name__), axis), x.take(indices, axis), x)
+
+
+@pytest.mark.parametrize(("batch", "axis"), [(1, 1), (1, 2), (2, 2), (2, 3)])
+def test_gather_with_batch_axes(device, batch, axis):
+    x = any_halves(1, (2, 3, 4, 5))
+    indices = np.random.default_rng(2).integers(0, 4 if axis != 1 else 3, (*x.shape[:batch], 6))
+    rows = [x[place].take(indices[place], axis - batch) for place in np.ndindex(*x.shape[:batch])]
+    expected = np.stack(rows).reshape(*x.shape[:batch], *rows[0].shape)
+    check(device, lambda t: mil.gather(t, indices, axis, batch), expected, x)
+
+
+@given(SHAPES, st.data(), SEEDS)
+def test_gather_along_axis(device, shape, data, seed):
+    axis = data.draw(st.integers(-len(shape), len(shape) - 1))
+    taken = list(shape)
+    taken[axis] = data.draw(st.integers(1, 9))
+    indices = np.random.default_rng(seed).integers(-shape[axis], shape[axis], taken)
+    x = any_halves(seed, shape)
+    expected = np.take_along_axis(x, indices, axis)
+    check(device, lambda t: mil.gather_along_axis(t, indices, axis), expected, x)
+
+
+def test_gather_of_a_long_axis(device):
+    x, indices = any_halves(1, (60000, 3)), np.array([59999, 0, 40000, 32768])
+    check(device, lambda t: mil.gather(t, mil.const(indices, "uint16")), x[indices], x)
+
+
+@pytest.mark.parametrize(
+    ("op", "indices", "arguments", "message"),
+    [
+        ("gather", [3], {"axis": 1}, "index 3 is outside an axis of 3 elements"),
+        ("gather", [-4], {"axis": 1}, "index -4 is outside an axis of 3 elements"),
+        ("gather", [0], {"axis": 3}, "axis 3 is outside a tensor of rank 3"),
+        ("gather", np.zeros((1, 1, 1, 1)), {}, "at most 5 axes"),
+        ("gather", [0, 1, 0], {"axis": 1, "batch_dims": 1}, "do not share 1 axes in front of axis 1"),
+        ("gather", [0, 1], {"axis": 0, "batch_dims": 1}, "do not share 1 axes in front of axis 0"),
+        ("gather", [0, 1], {"axis": 0, "batch_dims": -1}, "do not share -1 axes"),
+        ("gather_along_axis", [0, 1], {}, r"must be as x, \[2, 3, 4\], but for axis 0, are \[2\]"),
+        ("gather_along_axis", np.zeros((2, 3, 5)), {"axis": 1}, "indices must be as x"),
+        ("gather_along_axis", np.full((2, 3, 4), 4), {"axis": 2}, "index 4 is outside an axis of 4"),
+    ],
+)
+def test_what_gathers_refuse(op, indices, arguments, message):
+    x = mil.Builder().input("x", (2, 3, 4))
+    with pytest.raises(CompileError, match=message):
+        getattr(mil, op)(x, np.asarray(indices, np.int32), **arguments)
+
+
+@pytest.mark.parametrize("op", ["gather", "gather_along_axis"])
+def test_gathers_take_constant_indices_alone(op):
+    x = mil.Builder().input("x", (2, 3, 4))
+    _, computed = mil.topk(x, 2, 0)
+    with pytest.raises(
+        CompileError, match="by constant indices only; computed ones run on the CPU"
+    ) as caught:
+        getattr(mil, op)(x, computed)
+    assert caught.value.kind == "CompilationFailure"
+
+
+@pytest.mark.parametrize(
+    ("define", "expected"),
+    [
+        (lambda t: mil.transpose(t, [2, 0, 1]), lambda a: a.transpose(2, 0, 1)),
+        (lambda t: mil.reshape(t, (6, -1)), lambda a: a.reshape(6, -1)),
+        (lambda t: mil.tile(t, (2, 1, 3)), lambda a: np.tile(a, (2, 1, 3))),
+        (lambda t: mil.expand_dims(t, [1]), lambda a: a[:, None]),
+        (lambda t: mil.squeeze(mil.expand_dims(t, [1]), [1]), lambda a: a),
+        (lambda t: mil.concat([t, mil.logical_not(t), t], 1), lambda a: np.concatenate([a, ~a, a], 1)),
+        (lambda t: mil.concat([t, t], 2, True), lambda a: a.repeat(2, 2)),
+    ],
+)
+def test_truth_values_move(device, define, expected):
+    x = normal_halves(1, (3, 4, 70))
+    check(
+        device,
+        lambda t: mil.cast(define(mil.greater(t, 0)), "fp16"),
+        expected(x > 0).astype(np.float16),
+        x,
+    )
+
+
+def test_concat_joins_values_of_one_dtype():
+    x = mil.Builder().input("x", (2, 3))
+    with pytest.raises(CompileError, match="value 1 is bool, the first is fp16"):
+        mil.concat([x, mil.greater(x, 0)], 0)
+
+
+@given(SHAPES, st.data(), SEEDS)
 def test_transpose(device, shape, data, seed):
     perm = data.draw(st.permutations(range(len(shape))))
     signed = [axis - len(shape) if data.draw(st.booleans()) else axis for axis in perm]

@@ -17,10 +17,15 @@ def check_product(device, expected, define, *arrays):
     oracle.assert_within(got, expected, overflow=oracle.PRODUCT_OVERFLOW)
 
 
+def biases(seed, count, wanted):
+    """Draw a bias as large as the sums, or none."""
+    return normal_halves(seed + 2, (count,), 4) if wanted else None
+
+
 def check_conv(device, x, weight, pad_type="valid", **arguments):
-    pad = arguments.get("pad", (0, 0, 0, 0))
+    pad = arguments.get("pad")
     if pad_type == "same":
-        ones = (1, 1)
+        ones = (1,) * (x.ndim - 2)
         pad = oracle.same_padding(
             x.shape[2:], weight.shape[2:], arguments.get("strides", ones), arguments.get("dilations", ones)
         )
@@ -28,10 +33,74 @@ def check_conv(device, x, weight, pad_type="valid", **arguments):
     check_product(device, expected, lambda t: mil.conv(t, weight, pad_type=pad_type, **arguments), x)
 
 
-@given(convolutions(st.integers(1, 3), ["valid", "same", "custom"]), SEEDS)
-def test_conv(device, case, seed):
+@given(convolutions(st.integers(1, 3), ["valid", "same", "custom"]), st.booleans(), SEEDS)
+def test_conv_over_one_to_three_axes(device, case, has_bias, seed):
     shape, weight_shape, arguments = case
-    check_conv(device, normal_halves(seed, shape), normal_halves(seed + 1, weight_shape), **arguments)
+    bias = biases(seed, weight_shape[0], has_bias)
+    x, weight = normal_halves(seed, shape), normal_halves(seed + 1, weight_shape)
+    check_conv(device, x, weight, bias=bias, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("shape", "weight_shape", "arguments"),
+    [
+        ((2, 36, 1, 700), (300, 36, 1, 1), {}),
+        ((3, 40, 1, 1), (70, 40, 1, 1), {}),
+        ((2, 24, 33, 35), (36, 2, 3, 3), {"pad_type": "same", "groups": 12}),
+        ((1, 5, 1000), (7, 5, 9), {"pad_type": "same", "strides": (2,)}),
+        ((2, 6, 9, 10, 40), (8, 3, 3, 2, 4), {"groups": 2, "strides": (2, 1, 3), "dilations": (2, 1, 1)}),
+    ],
+)
+def test_a_bias_of_conv_across_tiles(device, shape, weight_shape, arguments):
+    x, weight = normal_halves(1, shape), normal_halves(2, weight_shape, 0.1)
+    check_conv(device, x, weight, bias=normal_halves(3, weight_shape[:1], 3), **arguments)
+
+
+def test_the_bias_is_added_before_the_one_rounding(plain):
+    """Round 2,048 + 1 + 1 once: 2,048 + 1 alone rounds to 2,048."""
+    x, weight = np.array([2048, 1], np.float16).reshape(1, 2, 1), np.ones((1, 2, 1), np.float16)
+    one = np.ones(1, np.float16)
+    for define in (
+        lambda t: mil.conv(t, weight, one),
+        lambda t: mil.conv_transpose(t, weight.reshape(2, 1, 1), one),
+        lambda t: mil.linear(mil.transpose(t, [0, 2, 1]), weight[:, :, 0], one),
+    ):
+        (got,) = evaluate(plain, define, x)
+        assert got.ravel().tolist() == [2050]
+
+
+@given(convolutions(st.just(1), ["valid", "custom"]), SEEDS)
+def test_conv_with_run_time_weights_and_a_bias(device, case, seed):
+    shape, weight_shape, arguments = case
+    x, weight, bias = (normal_halves(seed, s) for s in (shape, weight_shape, weight_shape[:1]))
+    expected = oracle.conv(x, weight, bias=bias, **{k: v for k, v in arguments.items() if k != "pad_type"})
+    check_product(device, expected, lambda t, w: mil.conv(t, w, bias, **arguments), x, weight)
+
+
+@pytest.mark.parametrize(
+    ("shape", "weight_shape", "arguments", "message"),
+    [
+        ((4, 5), (4, 5), {}, r"x must be \[batch, channels, ...\] of 3 to 5 axes, is \[4, 5\]"),
+        ((1, 4, 5), (2, 4, 1, 1), {}, r"weight must be .* as many axes as x, \[1, 4, 5\], is \[2, 4, 1, 1\]"),
+        ((1, 4, 5), (2, 4, 6), {}, r"the kernel \[6\] is larger than the padded input"),
+        ((1, 4, 5), (2, 4, 1), {"strides": (1, 1)}, "strides needs a positive integer for each axis"),
+        ((1, 4, 5), (2, 4, 1), {"dilations": (0,)}, "dilations needs a positive integer for each axis"),
+        (
+            (1, 4, 5, 6),
+            (2, 4, 1, 1),
+            {"pad_type": "custom", "pad": (1, 1)},
+            "pad needs two numbers, each 0 to",
+        ),
+        ((1, 4, 5, 6), (2, 4, 1, 1), {"bias": np.ones(3, np.float16)}, r"bias must be \[2\], is \[3\]"),
+        ((1, 4, 5, 6), (2, 4, 1, 1), {"bias": 1.0}, r"bias must be \[2\], is \[\]"),
+        ((1, 4, 5, 6), (2, 4, 1, 1), {"bias": np.ones(2, np.int32)}, "'bias' is int32, must be fp16"),
+        ((1, 4, 5, 6), (2, 4, 1, 1), {"pad_type": "full"}, 'pad_type must be "valid", "custom" or "same"'),
+    ],
+)
+def test_what_conv_refuses(shape, weight_shape, arguments, message):
+    x = mil.Builder().input("x", shape)
+    with pytest.raises(CompileError, match=message):
+        mil.conv(x, np.ones(weight_shape, np.float16), **arguments)
 
 
 @pytest.mark.parametrize(
@@ -45,7 +114,7 @@ def test_conv(device, case, seed):
         ((2, 24, 33, 35), (36, 1, 3, 3), {"pad_type": "same", "groups": 12, "strides": (2, 2)}),
         ((1, 3, 40, 41), (130, 3, 7, 5), {"pad_type": "custom", "pad": (6, 0, 1, 5), "strides": (3, 2)}),
         ((1, 64, 1, 700), (64, 64, 1, 15), {"pad_type": "same", "dilations": (1, 4)}),
-        ((1, 4, 50, 1), (4, 4, 40, 1), {}),
+        ((1, 4, 50, 1), (4, 4, 31, 1), {}),
         ((1, 8, 1, 9), (8, 8, 1, 1), {"strides": (1, 2)}),
         ((1, 8, 3, 3), (8, 8, 1, 1), {"pad_type": "custom", "pad": (1, 2, 3, 4)}),
     ],
@@ -68,12 +137,13 @@ def test_conv_with_run_time_weights(device, case, seed):
 @st.composite
 def transposed_convolutions(draw):
     """Draw the shapes of x and weight, conv_transpose's arguments, and the result's height and width."""
-    groups = draw(st.integers(1, 3))
+    groups, axes = draw(st.integers(1, 3)), draw(st.sampled_from([2, 2, 1, 3]))
     inputs, outputs = groups * draw(st.integers(1, 4)), draw(st.integers(1, 4))
-    kernel, strides, dilations, extents = draw(pairs(5)), draw(pairs(4)), draw(pairs(3)), draw(pairs(7))
+    most = [5, 4, 3, 7] if axes < 3 else [3, 3, 2, 4]
+    kernel, strides, dilations, extents = (draw(pairs(largest, axes)) for largest in most)
     pad_type = draw(st.sampled_from(["valid", "custom", "same"]))
-    pad, result, whole = [0] * 4, [], []
-    for i in range(2):
+    pad, result, whole = [0] * (2 * axes), [], []
+    for i in range(axes):
         reach = (kernel[i] - 1) * dilations[i] + 1
         full = (extents[i] - 1) * strides[i] + reach
         if pad_type == "custom":
@@ -99,7 +169,7 @@ def transposed_convolutions(draw):
 def check_conv_transpose(device, x, weight, arguments, extents):
     kept = {k: v for k, v in arguments.items() if k not in ("pad_type", "output_shape")}
     if arguments.get("pad_type") == "same":
-        ones = (1, 1)
+        ones = (1,) * len(extents)
         kept["pad"] = oracle.same_padding(
             extents, weight.shape[2:], arguments.get("strides", ones), arguments.get("dilations", ones)
         )
@@ -107,11 +177,22 @@ def check_conv_transpose(device, x, weight, arguments, extents):
     check_product(device, expected, lambda t: mil.conv_transpose(t, weight, **arguments), x)
 
 
-@given(transposed_convolutions(), SEEDS)
-def test_conv_transpose(device, case, seed):
+@given(transposed_convolutions(), st.booleans(), SEEDS)
+def test_conv_transpose_over_one_to_three_axes(device, case, has_bias, seed):
     shape, weight_shape, arguments, extents = case
     x, weight = normal_halves(seed, shape), normal_halves(seed + 1, weight_shape)
-    check_conv_transpose(device, x, weight, arguments, extents)
+    bias = biases(seed, weight_shape[1] * arguments["groups"], has_bias)
+    check_conv_transpose(device, x, weight, {**arguments, "bias": bias}, extents)
+
+
+def test_conv_transpose_is_its_bias_where_no_tap_falls(device):
+    x, weight, bias = (
+        np.ones((1, 1, 2), np.float16),
+        np.ones((1, 2, 1), np.float16),
+        np.array([3, -4], np.float16),
+    )
+    (got,) = evaluate(device, lambda t: mil.conv_transpose(t, weight, bias, strides=(3,)), x)
+    np.testing.assert_array_equal(got[0], [[4, 3, 3, 4], [-3, -4, -4, -3]])
 
 
 @pytest.mark.parametrize(
@@ -150,14 +231,22 @@ def test_conv_transpose_is_the_transpose_of_conv(device):
     ("weight_shape", "arguments", "message"),
     [
         ((3, 2, 1, 1), {}, "weight has 3 input channels, x has 4"),
-        ((4, 2, 1), {}, "weight must be .in, out / groups, kernel height, kernel width."),
+        ((4, 2, 1), {}, "weight must be .in, out / groups, kernel.... with as many axes as x"),
         ((4, 2, 1, 1), {"groups": 3}, "3 groups do not divide 4 input channels"),
         ((4, 2, 1, 1), {"pad_type": "custom", "pad": (3, 2, 0, 0)}, "an axis that is not 1 to"),
         ((4, 2, 1, 1), {"pad": (1, 0, 0, 0)}, 'write "custom" to pad'),
-        ((4, 2, 3, 3), {"strides": (0, 1)}, "strides must be two positive integers"),
+        ((4, 2, 3, 3), {"strides": (0, 1)}, "strides needs a positive integer for each axis"),
         ((4, 2, 3, 3), {"strides": (2**31 - 1, 1)}, "an axis that is not 1 to"),
-        ((4, 2, 3, 3), {"output_shape": (1, 2, 7)}, "output_shape must be .1, 2, height, width."),
-        ((4, 2, 3, 3), {"output_shape": (1, 3, 7, 8)}, "output_shape must be .1, 2, height, width."),
+        (
+            (4, 2, 3, 3),
+            {"output_shape": (1, 2, 7)},
+            "output_shape must be .1, 2, .... with as many axes as x",
+        ),
+        (
+            (4, 2, 3, 3),
+            {"output_shape": (1, 3, 7, 8)},
+            "output_shape must be .1, 2, .... with as many axes as x",
+        ),
         ((4, 2, 3, 3), {"output_shape": (1, 2, 0, 8)}, "an axis that is not 1 to"),
         ((4, 2, 3, 3), {"output_shape": (1, 2, 8, 8)}, r"does not take \[1, 2, 8, 8\] to \[1, 4, 5, 6\]"),
         ((4, 2, 3, 3), {"strides": (2, 2), "output_shape": (1, 2, 10, 13)}, r"does not take"),

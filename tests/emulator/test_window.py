@@ -1,4 +1,4 @@
-"""Windows over height and width: pooling, resizing, affine maps."""
+"""Windows: pooling, resizing, affine maps."""
 
 import math
 
@@ -15,7 +15,6 @@ from support.programs import any_halves, evaluate, normal_halves
 SEEDS = st.integers(0, 2**32 - 1)
 PLANES = nps.array_shapes(min_dims=3, max_dims=5, max_side=7)
 MODES = ["STRICT_ALIGN_CORNERS", "ALIGN_CORNERS", "DEFAULT", "OFFSET_CORNERS", "UNALIGN_CORNERS"]
-PAIR = st.tuples(st.integers(1, 4), st.integers(1, 4))
 
 
 def check(device, define, expected, *arrays):
@@ -25,14 +24,16 @@ def check(device, define, expected, *arrays):
 
 @st.composite
 def pools(draw):
-    """Draw a shape, and the arguments of a pool over it."""
-    shape = tuple(draw(st.lists(st.integers(1, 9), min_size=4, max_size=4)))
-    kernel, strides = draw(PAIR), draw(PAIR)
+    """Draw a shape of one to three axes behind the channels, and the arguments of a pool over it."""
+    axes = draw(st.sampled_from([2, 2, 1, 3]))
+    numbers = st.tuples(*[st.integers(1, 4)] * axes)
+    shape = tuple(draw(st.lists(st.integers(1, 9 if axes < 3 else 5), min_size=2 + axes, max_size=2 + axes)))
+    kernel, strides = draw(numbers), draw(numbers)
     ceil_mode = draw(st.booleans())
     pad = [draw(st.integers(0, k - 1)) for k in kernel for _ in range(2)]
     if ceil_mode:
-        pad[1], pad[3] = pad[0], pad[2]
-    for axis in range(2):
+        pad[1::2] = pad[::2]
+    for axis in range(axes):
         assume(shape[2 + axis] + pad[2 * axis] + pad[2 * axis + 1] >= kernel[axis])
     return shape, kernel, strides, pad, ceil_mode
 
@@ -66,12 +67,16 @@ def test_l2_pool(device, case, seed):
 
 
 @pytest.mark.parametrize("op", ["max_pool", "avg_pool", "l2_pool"])
-def test_pools_of_large_planes_with_same_padding(device, op):
-    x = normal_halves(1, (2, 3, 61, 300))
-    (got,) = evaluate(device, lambda t: getattr(mil, op)(t, (5, 4), (2, 3), "same"), x)
-    pad = oracle.same_padding((61, 300), (5, 4), (2, 3), (1, 1))
-    assert got.shape == (2, 3, 31, 100)
-    oracle.assert_within(got, oracle.pool(op, x, (5, 4), (2, 3), pad))
+@pytest.mark.parametrize(
+    ("shape", "kernel", "strides"),
+    [((61, 300), (5, 4), (2, 3)), ((700,), (5,), (3,)), ((7, 11, 60), (3, 2, 4), (2, 1, 3))],
+)
+def test_pools_of_large_planes_with_same_padding(device, op, shape, kernel, strides):
+    x = normal_halves(1, (2, 3, *shape))
+    (got,) = evaluate(device, lambda t: getattr(mil, op)(t, kernel, strides, "same"), x)
+    pad = oracle.same_padding(shape, kernel, strides, (1,) * len(shape))
+    assert got.shape == (2, 3, *(-(-extent // step) for extent, step in zip(shape, strides, strict=True)))
+    oracle.assert_within(got, oracle.pool(op, x, kernel, strides, pad))
 
 
 def test_max_pool_keeps_nan_and_ignores_padding(plain):
@@ -99,7 +104,8 @@ def test_max_pool_of_zeros_and_nan_at_every_width(plain, width, stride):
         (((5, 1),), "larger than the padded input"),
         (((2, 2), (1, 1), "custom", (2, 0, 0, 0)), "padding must be smaller than the window"),
         (((3, 3), (1, 1), "custom", (1, 0, 0, 0), True), "ceil_mode needs the same padding on both sides"),
-        (((0, 1),), "kernel_sizes must be two positive integers"),
+        (((0, 1),), "kernel_sizes needs a positive integer for each axis"),
+        (((2,),), "kernel_sizes needs a positive integer for each axis"),
         (((1, 1), (1, 1), "valid", (1, 0, 0, 0)), 'write "custom" to pad'),
     ],
 )
@@ -146,6 +152,24 @@ def test_upsample_nearest_neighbor(device, shape, down, across, seed):
     x = any_halves(seed, shape)
     expected = x.repeat(down, -2).repeat(across, -1)
     check(device, lambda t: mil.upsample_nearest_neighbor(t, down, across), expected, x)
+
+
+@pytest.mark.parametrize(
+    ("shape", "factors", "sizes"),
+    [
+        ((1, 2, 4, 6), (1.5, 0.5), (6, 3)),
+        ((3, 5, 10), (1.4, 1.1), (7, 11)),  # no float of 32 bits is 1.4, but 5 times it rounds to 7
+        ((2, 3, 3, 64), (5 / 3, 1.25), (5, 80)),
+    ],
+)
+def test_upsampling_by_fractions(device, shape, factors, sizes):
+    """Sample what a resize samples, where the sizes are whole."""
+    x = normal_halves(1, shape)
+    rows, columns = (np.arange(n) * size // n for n, size in zip(sizes, shape[-2:], strict=True))
+    check(device, lambda t: mil.upsample_nearest_neighbor(t, *factors), x[..., rows, :][..., columns], x)
+    (got,) = evaluate(device, lambda t: mil.upsample_bilinear(t, *factors, False), x)
+    points = [oracle.grid(size, n, "UNALIGN_CORNERS") for n, size in zip(sizes, shape[-2:], strict=True)]
+    oracle.assert_within(got, oracle.bilinear(x, points))
 
 
 @given(PLANES, st.integers(1, 12), st.integers(1, 12), SEEDS)

@@ -61,7 +61,9 @@ def binary(x: mil.Tensor) -> Results:
             return result
         return mil.select(mil.logical_not(result), mil.cast(result, "fp16"), x)
 
-    return tuple(as_fp16(function(x, y)) for function in functions("x", "y"))
+    truths = mil.greater(x, y), mil.less(x, y)
+    logical = (function(*truths) for function in (mil.logical_and, mil.logical_or, mil.logical_xor))
+    return tuple(as_fp16(result) for result in (*(f(x, y) for f in functions("x", "y")), *logical))
 
 
 def reductions(x: mil.Tensor) -> Results:
@@ -88,6 +90,8 @@ def convolutions(x: mil.Tensor) -> Results:
         mil.conv(x, halves(4, 2, 3, 2), strides=(2, 1), pad_type="custom", pad=(1, 1, 0, 1), groups=2),
         mil.conv(x, halves(2, 4, 2, 2), pad_type="same", dilations=(1, 2)),
         mil.linear(x, halves(5, 4), halves(5)),
+        mil.conv(x, halves(3, 4, 1, 1), halves(3)),
+        mil.conv_transpose(mil.reshape(x, (1, 4, -1)), halves(4, 2, 2), halves(2), strides=(2,)),
     )
 
 
@@ -104,6 +108,8 @@ def pools(x: mil.Tensor) -> Results:
         mil.max_pool(x, (2, 2), (2, 2), ceil_mode=True),
         mil.avg_pool(x, (2, 2), pad_type="same", exclude_padding_from_average=True),
         mil.l2_pool(x, (1, 2), pad_type="custom", pad=(0, 0, 1, 0)),
+        mil.max_pool(mil.squeeze(x, [0]), (2,), pad_type="custom", pad=(0, 1)),
+        mil.avg_pool(mil.expand_dims(x, [0]), (2, 1, 3)),
     )
 
 
@@ -135,6 +141,7 @@ def joins(x: mil.Tensor) -> Results:
         mil.concat([x, x], 1, interleave=True),
         mil.stack([first, second], 1),
         mil.tile(x, [1, 2, 1, 2]),
+        mil.cast(mil.transpose(mil.tile(mil.greater(x, 0), [1, 1, 2, 1]), [0, 2, 1, 3]), "fp16"),
     )
 
 
@@ -166,7 +173,12 @@ def images(x: mil.Tensor) -> Results:
 
 def sorted_parts(x: mil.Tensor) -> Results:
     values, indices = mil.topk(x, 2, 1, output_indices_dtype="uint16")
-    return values, mil.cast(indices, "fp16")
+    return (
+        values,
+        mil.cast(indices, "fp16"),
+        mil.gather(x, np.array([[3, -1], [0, 1]]), 1),
+        mil.gather_along_axis(x, np.array([2, 0]).reshape(1, 2, 1, 1).repeat(3, 2).repeat(4, 3), 1),
+    )
 
 
 def quantization(x: mil.Tensor) -> Results:

@@ -75,7 +75,8 @@ def test_a_record_of_the_table() -> None:
         1e-5,
     )
     assert operations()["concat"].parameters["values"].role == "tuple"
-    assert operations()["conv"].parameters["strides"].default == (1, 1)
+    assert operations()["conv"].parameters["pad_type"].default == "valid"
+    assert operations()["conv"].parameters["strides"].default is None
     assert operations()["quantize"].parameters["zero_point"].dtypes == ("int8", "uint8")
 
 

@@ -6,23 +6,26 @@ from hypothesis.extra import numpy as nps
 SEEDS = st.integers(0, 2**32 - 1)
 
 
-def pairs(largest):
-    return st.tuples(st.integers(1, largest), st.integers(1, largest))
+def pairs(largest, count=2):
+    return st.tuples(*[st.integers(1, largest)] * count)
 
 
 @st.composite
 def convolutions(draw, batches, pad_types):
-    """Draw the shapes of x and of the weight, and conv's arguments."""
+    """Draw the shapes of x and of the weight, with up to three axes behind the channels, and conv's
+    options."""
     groups = draw(st.integers(1, 4))
     inputs, outputs = groups * draw(st.integers(1, 5)), groups * draw(st.integers(1, 5))
-    kernel, strides, dilations = draw(pairs(5)), draw(pairs(3)), draw(pairs(3))
+    axes = draw(st.sampled_from([2, 2, 1, 3]))
+    most = 5 if axes < 3 else 3
+    kernel, strides, dilations = draw(pairs(most, axes)), draw(pairs(3, axes)), draw(pairs(3, axes))
     pad_type = draw(st.sampled_from(pad_types))
-    pad = draw(st.tuples(*[st.integers(0, 4)] * 4)) if pad_type == "custom" else (0, 0, 0, 0)
+    pad = draw(st.tuples(*[st.integers(0, 4)] * (2 * axes))) if pad_type == "custom" else (0,) * (2 * axes)
     extents = []
-    for i in range(2):
+    for i in range(axes):
         reach = (kernel[i] - 1) * dilations[i] + 1
         least = 1 if pad_type == "same" else max(1, reach - pad[2 * i] - pad[2 * i + 1])
-        extents.append(least + draw(st.integers(0, 10)))
+        extents.append(least + draw(st.integers(0, 10 if axes < 3 else 4)))
     arguments = {"strides": strides, "pad_type": pad_type, "pad": pad, "dilations": dilations}
     weight_shape = (outputs, inputs // groups, *kernel)
     return (draw(batches), inputs, *extents), weight_shape, {**arguments, "groups": groups}

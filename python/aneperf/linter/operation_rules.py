@@ -135,6 +135,8 @@ def _scale(operation: Operation) -> bytes | str | None:
 
 def _wide_kernel(operation: Operation, context: Context) -> Iterator[Problem]:
     weight, most = argument(operation, "weight"), context.profile["max_kernel_width"]
+    if weight is not None and weight.shape[-2:] == (weight.width,) * 2:
+        most = context.profile["max_square_kernel"]
     if weight is not None and weight.width > most:
         reason = f"the kernel is {weight.width} wide; {context.generation} takes at most {most}"
         yield "fails", reason, "Split the kernel, or put it along the height"

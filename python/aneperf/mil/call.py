@@ -16,6 +16,9 @@ from .types import DType, check_dtype, make_constant
 
 OPERATIONS = native.operations()
 
+# The defaults of windows, for each axis behind batch and channels. The engine's compiler gets them written.
+PER_AXIS = {"strides": (1,), "dilations": (1,), "pad": (0, 0)}
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -52,7 +55,12 @@ def apply(op: str, *, name: str | None = None, **arguments: object) -> tuple[Ten
     Raises CompileError for an operation that the engine does not take, ArgumentError for values that cannot
     be constants, for names in use and for operands of different builders.
     """
-    given = {argument: value for argument, value in arguments.items() if value is not None}
+    axes = len(x.shape) - 2 if isinstance(x := arguments.get("x"), Tensor) else 0
+    given = {
+        argument: default if value is None else value
+        for argument, value in arguments.items()
+        if (default := PER_AXIS.get(argument, ()) * axes) or value is not None
+    }
     operation = Operation(op, _operands(op, given))
     owned = [tensor for _, tensor in operation.operands() if tensor.builder is not None]
     for tensor in owned:

@@ -36,7 +36,10 @@ __all__ = [
     "less_equal",
     "linear_activation",
     "log",
+    "logical_and",
     "logical_not",
+    "logical_or",
+    "logical_xor",
     "maximum",
     "minimum",
     "mul",
@@ -318,8 +321,23 @@ def less_equal(x: Operand, y: Operand, *, name: str | None = None) -> Tensor:
 
 
 @operation
+def logical_and(x: Operand, y: Operand, *, name: str | None = None) -> Tensor:
+    """Return, of bools, where both are true."""
+
+
+@operation
 def logical_not(x: Tensor, *, name: str | None = None) -> Tensor:
     """Return the opposite of the bool x."""
+
+
+@operation
+def logical_or(x: Operand, y: Operand, *, name: str | None = None) -> Tensor:
+    """Return, of bools, where one or both are true. Not measured, but `logical_and` runs on an M4."""
+
+
+@operation
+def logical_xor(x: Operand, y: Operand, *, name: str | None = None) -> Tensor:
+    """Return, of bools, where just one is true. Not measured, but `logical_and` runs on an M4."""
 
 
 @operation

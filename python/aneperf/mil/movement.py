@@ -16,6 +16,8 @@ __all__ = [
     "depth_to_space",
     "expand_dims",
     "flatten2d",
+    "gather",
+    "gather_along_axis",
     "pad",
     "pixel_shuffle",
     "pixel_unshuffle",
@@ -88,6 +90,26 @@ def concat(
 @operation
 def split(x: Tensor, num_splits: int, axis: int, *, name: str | None = None) -> tuple[Tensor, ...]:
     """Cut x into `num_splits` equal parts along `axis`."""
+
+
+@operation
+def gather(
+    x: Tensor, indices: Operand, axis: int = 0, batch_dims: int = 0, *, name: str | None = None
+) -> Tensor:
+    """Take elements along `axis`, whose place the axes of the constant `indices` take.
+
+    Negative indices count from the end. The first `batch_dims` axes of x and indices go together. Computed
+    indices run on the CPU.
+    """
+
+
+@operation
+def gather_along_axis(x: Tensor, indices: Operand, axis: int = 0, *, name: str | None = None) -> Tensor:
+    """Take the element of x that each of the constant `indices` names along `axis`, at its other places.
+
+    indices is as large as x, but for `axis`; negative ones count from the end. The result is as large as
+    indices.
+    """
 
 
 @operation

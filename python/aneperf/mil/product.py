@@ -16,17 +16,20 @@ __all__ = ["conv", "conv_transpose", "einsum", "linear", "matmul", "scaled_dot_p
 def conv(
     x: Tensor,
     weight: Operand,
+    bias: Operand | None = None,
     *,
-    strides: Sequence[int] = (1, 1),
+    strides: Sequence[int] | None = None,
     pad_type: PadType = "valid",
-    pad: Sequence[int] = (0, 0, 0, 0),
-    dilations: Sequence[int] = (1, 1),
+    pad: Sequence[int] | None = None,
+    dilations: Sequence[int] | None = None,
     groups: int = 1,
     name: str | None = None,
 ) -> Tensor:
-    """Convolve x [N, C, H, W] with weight [O, C / groups, kH, kW] to [N, O, H', W'].
+    """Convolve x [N, C, H, W] with weight [O, C / groups, kH, kW] to [N, O, H', W'], plus bias [O].
 
-    `pad` is (top, bottom, left, right) and needs pad_type "custom". The engine takes no bias: add it.
+    x may also be [N, C, L] or [N, C, D, H, W], with a weight of as many axes. `strides` and `dilations` have
+    a number for each axis behind C, by default 1. `pad` is (before, after) for each of them, as in (top,
+    bottom, left, right), and needs pad_type "custom". The bias is a constant.
     """
 
 
@@ -34,21 +37,22 @@ def conv(
 def conv_transpose(
     x: Tensor,
     weight: Operand,
+    bias: Operand | None = None,
     *,
-    strides: Sequence[int] = (1, 1),
+    strides: Sequence[int] | None = None,
     pad_type: PadType = "valid",
-    pad: Sequence[int] = (0, 0, 0, 0),
-    dilations: Sequence[int] = (1, 1),
+    pad: Sequence[int] | None = None,
+    dilations: Sequence[int] | None = None,
     groups: int = 1,
     output_shape: Sequence[int] | None = None,
     name: str | None = None,
 ) -> Tensor:
-    """Apply the transpose of `conv` with the same arguments, which is also its gradient.
+    """Apply the transpose of `conv` with the same arguments, which is also its gradient; add bias [O].
 
-    x is [N, C, H, W], the constant weight [C, O / groups, kH, kW], the result [N, O, H', W']. For "same", H'
-    is H times the stride; otherwise it is (H - 1) times the stride plus the extent of the kernel, minus
-    `pad`. If `conv` maps several sizes to H, as with strides above 1, `output_shape` [N, O, H', W'] may name
-    any of them. The engine takes no bias: add it.
+    x is [N, C, H, W], the constant weight [C, O / groups, kH, kW], the result [N, O, H', W']; or they have
+    an axis less or more. For "same", H' is H times the stride; otherwise it is (H - 1) times the stride plus
+    the extent of the kernel, minus `pad`. If `conv` maps several sizes to H, as with strides above 1,
+    `output_shape` [N, O, H', W'] may name any of them.
     """
 
 

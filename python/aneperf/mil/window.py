@@ -1,8 +1,9 @@
 # mypy: disable-error-code=empty-body
-"""Look through windows over height and width, the last two axes: pooling, resizing, affine maps.
+"""Look through windows: pooling, resizing, affine maps.
 
-A pool's `pad` is (top, bottom, left, right) and needs pad_type "custom". With `ceil_mode` the last window may
-reach past the padding.
+A pool takes x [N, C, L], [N, C, H, W] or [N, C, D, H, W]. `kernel_sizes` and `strides` have a number for each
+axis behind C; strides are 1 by default. `pad` is (before, after) for each of these axes, as in (top, bottom,
+left, right), and needs pad_type "custom". With `ceil_mode` the last window may reach past the padding.
 """
 
 from __future__ import annotations
@@ -34,29 +35,29 @@ SamplingMode = Literal[
 def max_pool(
     x: Tensor,
     kernel_sizes: Sequence[int],
-    strides: Sequence[int] = (1, 1),
+    strides: Sequence[int] | None = None,
     pad_type: PadType = "valid",
-    pad: Sequence[int] = (0, 0, 0, 0),
+    pad: Sequence[int] | None = None,
     ceil_mode: bool = False,
     *,
     name: str | None = None,
 ) -> Tensor:
-    """Return the largest element of each window: x [N, C, H, W] -> [N, C, H', W']."""
+    """Return the largest element of each window."""
 
 
 @operation
 def avg_pool(
     x: Tensor,
     kernel_sizes: Sequence[int],
-    strides: Sequence[int] = (1, 1),
+    strides: Sequence[int] | None = None,
     pad_type: PadType = "valid",
-    pad: Sequence[int] = (0, 0, 0, 0),
+    pad: Sequence[int] | None = None,
     ceil_mode: bool = False,
     exclude_padding_from_average: bool = False,
     *,
     name: str | None = None,
 ) -> Tensor:
-    """Return the mean of each window: x [N, C, H, W] -> [N, C, H', W'].
+    """Return the mean of each window.
 
     Padding counts as zeros unless it is excluded.
     """
@@ -66,20 +67,23 @@ def avg_pool(
 def l2_pool(
     x: Tensor,
     kernel_sizes: Sequence[int],
-    strides: Sequence[int] = (1, 1),
+    strides: Sequence[int] | None = None,
     pad_type: PadType = "valid",
-    pad: Sequence[int] = (0, 0, 0, 0),
+    pad: Sequence[int] | None = None,
     *,
     name: str | None = None,
 ) -> Tensor:
-    """Return the square root of each window's sum of squares: x [N, C, H, W] -> [N, C, H', W']."""
+    """Return the square root of each window's sum of squares."""
 
 
 @operation
 def upsample_nearest_neighbor(
     x: Tensor, scale_factor_height: float = 1, scale_factor_width: float = 1, *, name: str | None = None
 ) -> Tensor:
-    """Repeat each element of the last two axes a whole number of times."""
+    """Scale the last two axes by factors, of which H and W have whole multiples.
+
+    Element i of n comes from element floor(i H / n) of H.
+    """
 
 
 @operation

@@ -147,7 +147,29 @@ def topk(
     return np.take_along_axis(x, places, int(axis)), places
 
 
+def gather(
+    x: Array, indices: Array, axis: Any = 0, batch_dims: Any = 0, validate_indices: Any = False
+) -> Array:
+    """Take elements along an axis; the first `batch_dims` axes of x and indices go together."""
+    batch, axis = int(batch_dims), int(axis) % x.ndim
+    if not batch:
+        return x.take(indices, axis)
+    pairs = zip(x, indices, strict=True)
+    return np.stack([gather(each, index, axis - 1, batch - 1) for each, index in pairs])
+
+
+def gather_along_axis(x: Array, indices: Array, axis: Any = 0, validate_indices: Any = False) -> Array:
+    """Take the element that each index names along an axis."""
+    return np.take_along_axis(x, indices.astype(np.intp), int(axis))
+
+
 OPERATIONS: dict[str, Reference] = {
+    "gather": Reference(gather, {"indices": np.array([[3, 0], [31, 3]]), "axis": 3}, exact=True),
+    "gather_along_axis": Reference(
+        gather_along_axis,
+        {"indices": np.arange(1 * 40 * 4 * 32).reshape(1, 40, 4, 32) * 7 % 32, "axis": 1},
+        exact=True,
+    ),
     "reshape": Reference(reshape, {"shape": [1, 64, 2, 32]}, exact=True),
     "transpose": Reference(transpose, {"perm": [0, 3, 2, 1]}, exact=True),
     "expand_dims": Reference(expand_dims, {"axes": [2]}, exact=True),

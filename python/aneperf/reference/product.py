@@ -4,63 +4,86 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .operation import Reference, weights
 from .reduction import softmax
-from .window import padding, windows
+from .window import padding, per_axis, windows
 
-Array = NDArray[Any]
+Array: TypeAlias = Any  # a numpy array; numpy's own types do not know indices of any length
 
 
 def conv(
-    x: Array, weight: Array, strides: Array, pad_type: str, pad: Array, dilations: Array, groups: Array
+    x: Array,
+    weight: Array,
+    bias: Array | None = None,
+    strides: Array | None = None,
+    pad_type: str = "valid",
+    pad: Array | None = None,
+    dilations: Array | None = None,
+    groups: Any = 1,
 ) -> Array:
-    """Convolve: x [N, C, H, W], weight [O, C / groups, kH, kW] -> [N, O, H', W']."""
+    """Convolve: x [N, C, ...], weight [O, C / groups, kernel...] -> [N, O, ...]."""
     kernel = weight.shape[2:]
-    edges = padding(x.shape[2:], kernel, strides, dilations, pad_type, pad)
-    seen = windows(np.pad(x, ((0, 0), (0, 0), *edges)), kernel, strides, dilations)
-    parts = zip(np.split(seen, int(groups), 1), np.split(weight, int(groups), 0), strict=True)
-    return np.concatenate([np.einsum("nchwij,ocij->nohw", part, factors) for part, factors in parts], 1)
+    steps, apart = per_axis(strides, kernel), per_axis(dilations, kernel)
+    edges = padding(x.shape[2:], kernel, steps, apart, pad_type, pad)
+    seen = windows(np.pad(x, ((0, 0), (0, 0), *edges)), kernel, steps, apart)
+    return _sum_taps(seen, weight, int(groups), False) + _over_channels(bias, x.ndim)
+
+
+def _sum_taps(seen: Array, weight: Array, groups: int, inputs_first: bool) -> Array:
+    """Multiply the windows [N, C, ..., kernel...] of each group with its weights, and add."""
+    axes = range(2, weight.ndim)
+    taps = [axis + len(axes) for axis in axes]
+    factors = np.split(weight, groups, 0)
+    if inputs_first:
+        factors = [part.swapaxes(0, 1) for part in factors]
+    parts = zip(np.split(seen, groups, 1), factors, strict=True)
+    sums = [np.tensordot(part, each, ([1, *taps], [1, *axes])) for part, each in parts]
+    return np.moveaxis(np.concatenate(sums, -1), -1, 1)
+
+
+def _over_channels(bias: Array | None, axes: int) -> Any:
+    return 0 if bias is None else bias.reshape(-1, *[1] * (axes - 2))
 
 
 def conv_transpose(
     x: Array,
     weight: Array,
-    strides: Array,
-    pad_type: str,
-    pad: Array,
-    dilations: Array,
-    groups: Array,
+    bias: Array | None = None,
+    strides: Array | None = None,
+    pad_type: str = "valid",
+    pad: Array | None = None,
+    dilations: Array | None = None,
+    groups: Any = 1,
     output_shape: Array | None = None,
 ) -> Array:
     """Apply the transpose of `conv`: convolve x, with zeros between its elements, with the rotated kernel."""
-    kernel, steps, apart = weight.shape[2:], [int(s) for s in strides], [int(d) for d in dilations]
+    kernel = weight.shape[2:]
+    steps, apart = per_axis(strides, kernel), per_axis(dilations, kernel)
     spread = [(size - 1) * step + 1 for size, step in zip(x.shape[2:], steps, strict=True)]
     reach = [(taps - 1) * gap for taps, gap in zip(kernel, apart, strict=True)]
     if output_shape is not None:
-        extents = [int(size) for size in output_shape[-2:]]
+        extents = [int(size) for size in output_shape[2:]]
     elif pad_type == "same":
         extents = [size * step for size, step in zip(x.shape[2:], steps, strict=True)]
     else:
-        edges = padding(x.shape[2:], kernel, strides, dilations, pad_type, pad)
+        edges = padding(x.shape[2:], kernel, steps, apart, pad_type, pad)
         extents = [a + b - sum(edge) for a, b, edge in zip(spread, reach, edges, strict=True)]
-    edges = padding(extents, kernel, strides, dilations, pad_type, pad)
+    edges = padding(extents, kernel, steps, apart, pad_type, pad)
     # Zeros around x make the result begin behind the padding and have its extents.
     size = [e + before + r for e, (before, _), r in zip(extents, edges, reach, strict=True)]
-    around = np.zeros(
+    around: Array = np.zeros(
         (*x.shape[:2], *(max(s, n + 2 * r) for s, n, r in zip(size, spread, reach, strict=True)))
     )
-    rows, columns = (slice(r, r + n, step) for r, n, step in zip(reach, spread, steps, strict=True))
-    around[:, :, rows, columns] = x
-    (top, _), (left, _) = edges
-    seen = windows(around[:, :, top : size[0], left : size[1]], kernel, (1, 1), dilations)
-    rotated = weight[:, :, ::-1, ::-1]
-    parts = zip(np.split(seen, int(groups), 1), np.split(rotated, int(groups), 0), strict=True)
-    return np.concatenate([np.einsum("nchwij,coij->nohw", part, factors) for part, factors in parts], 1)
+    places = (slice(r, r + n, step) for r, n, step in zip(reach, spread, steps, strict=True))
+    around[(..., *places)] = x
+    kept = (slice(before, end) for (before, _), end in zip(edges, size, strict=True))
+    seen = windows(around[(..., *kept)], kernel, [1] * len(kernel), apart)
+    rotated = np.flip(weight, tuple(range(2, weight.ndim)))
+    return _sum_taps(seen, rotated, int(groups), True) + _over_channels(bias, x.ndim)
 
 
 def einsum(values: Sequence[Array], equation: str) -> Array:
@@ -89,7 +112,9 @@ def scaled_dot_product_attention(
 
 
 OPERATIONS: dict[str, Reference] = {
-    "conv": Reference(conv, {"weight": weights(64, 32, 3, 3, scale=0.06), "pad_type": "same"}),
+    "conv": Reference(
+        conv, {"weight": weights(64, 32, 3, 3, scale=0.06), "bias": weights(64), "pad_type": "same"}
+    ),
     "conv_transpose": Reference(
         conv_transpose, {"weight": weights(32, 16, 3, 3, scale=0.06), "strides": (2, 2), "pad_type": "same"}
     ),

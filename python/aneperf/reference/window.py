@@ -1,4 +1,4 @@
-"""Look through windows over height and width: pooling, resizing, affine maps."""
+"""Look through windows: pooling, resizing, affine maps."""
 
 from __future__ import annotations
 
@@ -12,83 +12,110 @@ from .operation import Reference
 Array: TypeAlias = Any  # a numpy array; numpy's own types make every reduction of one Any
 
 
+def per_axis(numbers: Array | None, kernel: Sequence[int]) -> list[int]:
+    """Return a number for each axis of the kernel, by default 1."""
+    return [1] * len(kernel) if numbers is None else [int(number) for number in numbers]
+
+
 def padding(
     extents: Sequence[int],
     kernel: Sequence[int],
-    strides: Array,
-    dilations: Sequence[int] | Array,
+    strides: Sequence[int],
+    dilations: Sequence[int],
     pad_type: str,
-    pad: Array,
+    pad: Array | None,
 ) -> list[tuple[int, int]]:
-    """Return (before, after) for height and width; "same" gives ceil(extent / stride) positions."""
-    if pad_type == "valid":
-        return [(0, 0), (0, 0)]
-    if pad_type == "custom":
-        return [(int(pad[0]), int(pad[1])), (int(pad[2]), int(pad[3]))]
+    """Return (before, after) for each axis of the kernel; "same" gives ceil(extent / stride) positions."""
+    if pad_type == "custom" and pad is not None:
+        return [(int(before), int(after)) for before, after in zip(pad[::2], pad[1::2], strict=True)]
+    if pad_type != "same":
+        return [(0, 0)] * len(kernel)
     edges = []
     for extent, taps, stride, dilation in zip(extents, kernel, strides, dilations, strict=True):
         reach = (-(-extent // stride) - 1) * stride + (taps - 1) * dilation + 1
-        total = max(0, int(reach - extent))
+        total = max(0, reach - extent)
         edges.append((total // 2, total - total // 2))
     return edges
 
 
-def windows(x: Array, kernel: Sequence[int], strides: Array, dilations: Sequence[int] | Array) -> Array:
-    """View every window of x [N, C, H, W] as [N, C, H', W', kH, kW]."""
-    reach = tuple((taps - 1) * int(step) + 1 for taps, step in zip(kernel, dilations, strict=True))
-    seen = np.lib.stride_tricks.sliding_window_view(x, reach, (2, 3))
-    (down, right), (tall, wide) = map(int, strides), map(int, dilations)
-    return seen[:, :, ::down, ::right, ::tall, ::wide]
+def windows(x: Array, kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int]) -> Array:
+    """View every window of x [N, C, ...] as [N, C, positions..., kernel...]."""
+    reach = tuple((taps - 1) * step + 1 for taps, step in zip(kernel, dilations, strict=True))
+    seen = np.lib.stride_tricks.sliding_window_view(x, reach, tuple(range(2, x.ndim)))
+    return seen[(slice(None), slice(None), *(slice(None, None, step) for step in (*strides, *dilations)))]
 
 
 def _pool(
-    x: Array, kernel_sizes: Array, strides: Array, pad_type: str, pad: Array, ceil_mode: Any, outside: float
+    x: Array,
+    kernel_sizes: Array,
+    strides: Array | None,
+    pad_type: str,
+    pad: Array | None,
+    ceil_mode: Any,
+    outside: float,
 ) -> tuple[Array, Array]:
-    """Return every window, and which elements count: not those past the padding, by `ceil_mode`."""
+    """Return the elements of every window on the last axis, and which of them count.
+
+    Those past the padding, which `ceil_mode` lets a window reach, do not.
+    """
     kernel = [int(size) for size in kernel_sizes]
-    edges = padding(x.shape[2:], kernel, strides, (1, 1), pad_type, pad)
-    extra = [(0, 0), (0, 0)]
+    steps, ones = per_axis(strides, kernel), [1] * len(kernel)
+    edges = padding(x.shape[2:], kernel, steps, ones, pad_type, pad)
+    extra = [(0, 0)] * len(kernel)
     if ceil_mode:
         for axis, (before, after) in enumerate(edges):
             free = x.shape[2 + axis] + before + after - kernel[axis]
-            rest = -free % int(strides[axis])
+            rest = -free % steps[axis]
             starts_inside = free + rest < x.shape[2 + axis] + before
             extra[axis] = (0, rest if starts_inside else 0)
     none = [(0, 0), (0, 0)]
     values = np.pad(x, [*none, *edges], constant_values=outside)
     counted = np.pad(np.ones(values.shape, bool), [*none, *extra])
     values = np.pad(values, [*none, *extra], constant_values=outside)
-    return windows(values, kernel, strides, (1, 1)), windows(counted, kernel, strides, (1, 1))
+    seen = (windows(each, kernel, steps, ones) for each in (values, counted))
+    elements, counts = (each.reshape(*each.shape[: x.ndim], -1) for each in seen)
+    return elements, counts
 
 
 def max_pool(
-    x: Array, kernel_sizes: Array, strides: Array, pad_type: str, pad: Array, ceil_mode: Any
+    x: Array,
+    kernel_sizes: Array,
+    strides: Array | None = None,
+    pad_type: str = "valid",
+    pad: Array | None = None,
+    ceil_mode: Any = False,
 ) -> Array:
     """Return the largest element of each window."""
-    return _pool(x, kernel_sizes, strides, pad_type, pad, ceil_mode, -np.inf)[0].max((-2, -1))
+    return _pool(x, kernel_sizes, strides, pad_type, pad, ceil_mode, -np.inf)[0].max(-1)
 
 
 def avg_pool(
     x: Array,
     kernel_sizes: Array,
-    strides: Array,
-    pad_type: str,
-    pad: Array,
-    ceil_mode: Any,
-    exclude_padding_from_average: Any,
+    strides: Array | None = None,
+    pad_type: str = "valid",
+    pad: Array | None = None,
+    ceil_mode: Any = False,
+    exclude_padding_from_average: Any = False,
 ) -> Array:
     """Return the mean of each window; padding counts as zeros unless it is excluded."""
     seen, counted = _pool(x, kernel_sizes, strides, pad_type, pad, ceil_mode, 0.0)
     if exclude_padding_from_average:
         ones = np.ones_like(x)
         counted = _pool(ones, kernel_sizes, strides, pad_type, pad, ceil_mode, 0.0)[0]
-    return seen.sum((-2, -1)) / counted.sum((-2, -1))
+    return seen.sum(-1) / counted.sum(-1)
 
 
-def l2_pool(x: Array, kernel_sizes: Array, strides: Array, pad_type: str, pad: Array) -> Array:
+def l2_pool(
+    x: Array,
+    kernel_sizes: Array,
+    strides: Array | None = None,
+    pad_type: str = "valid",
+    pad: Array | None = None,
+) -> Array:
     """Return the square root of each window's sum of squares."""
     seen, _ = _pool(x, kernel_sizes, strides, pad_type, pad, False, 0.0)
-    return np.sqrt((seen**2).sum((-2, -1)))
+    return np.sqrt((seen**2).sum(-1))
 
 
 def _nearest(x: Array, height: int, width: int) -> Array:
@@ -122,7 +149,8 @@ def _bilinear(x: Array, height: int, width: int, mode: str) -> Array:
 
 
 def _scaled(x: Array, height: Any, width: Any) -> tuple[int, int]:
-    return int(x.shape[-2] * float(height)), int(x.shape[-1] * float(width))
+    down, across = np.float32(x.shape[-2]) * np.float32(height), np.float32(x.shape[-1]) * np.float32(width)
+    return int(down), int(across)
 
 
 def affine(x: Array, transform_matrix: Array, output_height: Any, output_width: Any, **options: Any) -> Array:

@@ -38,7 +38,11 @@ constexpr ChipProfile h17 = {.name = "h17",
                              .has_topk = true,
                              .max_extent = 65536,
                              .max_spatial_extent = 65536,
-                             .max_kernel_width = 15};
+                             .max_inner_extent = 32768,
+                             .max_kernel_width = 15,
+                             .max_kernel_height = 31,
+                             .max_square_kernel = 16,
+                             .max_pool_width = 8};
 
 constexpr ChipProfile h16 = [] {
     ChipProfile p = h17;
@@ -61,6 +65,7 @@ constexpr ChipProfile h14 = [] {
     p.casts_fp32 = false;
     p.has_sine = false;
     p.max_kernel_width = 13;
+    p.max_square_kernel = 13;
     return p;
 }();
 
@@ -88,7 +93,11 @@ constexpr ChipProfile none = {.name = "none",
                               .has_topk = true,
                               .max_extent = unlimited,
                               .max_spatial_extent = unlimited,
-                              .max_kernel_width = unlimited};
+                              .max_inner_extent = unlimited,
+                              .max_kernel_width = unlimited,
+                              .max_kernel_height = unlimited,
+                              .max_square_kernel = unlimited,
+                              .max_pool_width = unlimited};
 
 constexpr const ChipProfile* profiles[] = {&h13, &h14, &h15, &h16, &h17, &none};
 

@@ -24,9 +24,12 @@ struct ChipProfile {
     bool casts_fp32;                  // so that ports may be fp32
     bool has_sine;                    // sin and cos
     bool has_topk;
-    int64_t max_extent;          // of batch, channels, and the axis of a vector
-    int64_t max_spatial_extent;  // of height and width, and of the matrices of matmul
-    int64_t max_kernel_width;    // of a convolution; the height has no limit
+    int64_t max_extent;                           // of batch, channels, and the axis of a vector
+    int64_t max_spatial_extent;                   // of height and width, and of the matrices of matmul
+    int64_t max_inner_extent;                     // terms of a matmul's sums
+    int64_t max_kernel_width, max_kernel_height;  // of a convolution
+    int64_t max_square_kernel;                    // a kernel as high as wide may be this wide
+    int64_t max_pool_width;                       // of a max_pool's window
 };
 
 // Throws ArgumentError for an unknown name.

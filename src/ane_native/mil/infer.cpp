@@ -84,11 +84,7 @@ std::vector<TensorType> infer(const OpView& op, std::string_view opset) {
                         std::string(opset));
     for (const OpView::Item& item : op.items()) {
         const Parameter* parameter = find_parameter(*spec, item.name);
-        if (!parameter) {
-            if (op.op().starts_with("conv") && item.name == "bias")
-                op.refuse("bias", "the engine takes no bias here: add it with a separate add");
-            op.fail(item.name, "has no argument '" + std::string(item.name) + "'");
-        }
+        if (!parameter) op.fail(item.name, "has no argument '" + std::string(item.name) + "'");
         check_argument(op, item, *parameter);
     }
     for (const Parameter& parameter : spec->parameters)

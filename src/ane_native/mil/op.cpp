@@ -145,6 +145,19 @@ std::vector<float> OpView::numbers(std::string_view argument) const {
     }
 }
 
+std::vector<int64_t> OpView::whole_numbers(std::string_view argument) const {
+    const Value& v = value(argument);
+    if (!v.constant) fail(argument, "'" + std::string(argument) + "' must be a constant");
+    switch (v.type.dtype) {
+        case DType::int8: return convert<int64_t, int8_t>(*v.constant);
+        case DType::uint8: return convert<int64_t, uint8_t>(*v.constant);
+        case DType::int16: return convert<int64_t, int16_t>(*v.constant);
+        case DType::uint16: return convert<int64_t, uint16_t>(*v.constant);
+        case DType::int32: return convert<int64_t, int32_t>(*v.constant);
+        default: fail(argument, "'" + std::string(argument) + "' must be integers");
+    }
+}
+
 float OpView::number(std::string_view argument) const {
     if (const auto* number = otherwise<float>(argument)) return *number;
     const auto all = numbers(argument);

@@ -95,6 +95,8 @@ class OpView {
     // Converts a scalar or tensor of fp16, fp32 or integers to float.
     std::vector<float> numbers(std::string_view argument) const;
     float number(std::string_view argument) const;
+    // Integers of any shape, row by row.
+    std::vector<int64_t> whole_numbers(std::string_view argument) const;
     // Checks an axis against `rank`. A negative one counts from the end.
     int64_t axis(std::string_view argument, int64_t rank) const;
     // The same for a list, which is sorted. Repetitions are refused.

@@ -371,6 +371,7 @@ Typed<"dict[str, Any]"> chip_profile(const Text& chip) {
     result["max_extent"] = profile.max_extent;
     result["max_spatial_extent"] = profile.max_spatial_extent;
     result["max_kernel_width"] = profile.max_kernel_width;
+    result["max_square_kernel"] = profile.max_square_kernel;
     return result;
 }
 

@@ -121,6 +121,13 @@ def _comparison(m: Maker, name: str) -> None:
     m.add(mil.cast(condition, "fp16"), known)
 
 
+_LOGICAL: dict[str, Callable[[Interval, Interval], Interval]] = {
+    "logical_and": lambda x, y: iv.extremes(np.minimum, x, y),
+    "logical_or": lambda x, y: iv.extremes(np.maximum, x, y),
+    "logical_xor": lambda x, y: iv.extremes(lambda a, b: np.abs(a - b), x, y),
+}
+
+
 def _select(m: Maker, name: str) -> None:
     x, y = m.pair()
     comparison = m.choice(_COMPARISONS)
@@ -128,6 +135,9 @@ def _select(m: Maker, name: str) -> None:
     known = _COMPARISONS[comparison](x.bounds, y.bounds)
     if name == "logical_not":
         condition, known = mil.logical_not(condition), iv.opposite(known)
+    elif name in _LOGICAL:
+        other = getattr(mil, name)(condition, mil.less(y.tensor, x.tensor))
+        condition, known = other, _LOGICAL[name](known, iv.less(y.bounds, x.bounds))
     m.add(mil.select(condition, x.tensor, y.tensor), iv.select(known, x.bounds, y.bounds))
 
 
@@ -139,4 +149,5 @@ OPERATIONS: dict[str, Family] = {
     "pow": _pow,
     "select": _select,
     "logical_not": _select,
+    **dict.fromkeys(_LOGICAL, _select),
 }

@@ -215,6 +215,24 @@ def _topk(m: Maker, name: str) -> None:
     _keep(m, x.moved(lambda t: mil.topk(t, count, axis, ascending)[0], point))
 
 
+def _gather(m: Maker, name: str) -> None:
+    x = m.operand()
+    axis = m.integer(0, x.rank - 1)
+    random = np.random.default_rng(m.integer(0, 1000))
+    if name == "gather":
+        taken = random.integers(0, x.shape[axis], m.integer(1, 5))
+        _keep(m, x.moved(lambda t: mil.gather(t, taken, axis), lambda a: a.take(taken, axis)))
+        return
+    indices = random.integers(0, x.shape[axis], x.shape)
+    _keep(
+        m,
+        x.moved(
+            lambda t: mil.gather_along_axis(t, indices, axis),
+            lambda a: np.take_along_axis(a, indices, axis),
+        ),
+    )
+
+
 OPERATIONS: dict[str, Family] = {
     "transpose": _transpose,
     "reshape": _reshape,
@@ -233,4 +251,5 @@ OPERATIONS: dict[str, Family] = {
     "space_to_batch": _space_to_batch,
     "batch_to_space": _batch_to_space,
     "topk": _topk,
+    **dict.fromkeys(("gather", "gather_along_axis"), _gather),
 }

@@ -69,10 +69,11 @@ def _conv(m: Maker, name: str) -> None:
     kernel = (m.integer(1, min(3, height)), m.integer(1, min(3, width)))
     strides, pad = (m.integer(1, 2), 1), (0, 1, 1, 0)
     weight = m.halves((groups * m.integer(1, 3), channels // groups, *kernel), 0.5)
-    tensor = mil.conv(x.tensor, weight, strides=strides, pad_type="custom", pad=pad, groups=groups)
+    bias = m.halves((len(weight),)) if m.boolean() else None
+    tensor = mil.conv(x.tensor, weight, bias, strides=strides, pad_type="custom", pad=pad, groups=groups)
 
     def point(a: NDArray, w: NDArray) -> oracle.Expected:
-        return oracle.conv(a, w, strides=strides, pad=pad, groups=groups)
+        return oracle.conv(a, w, strides=strides, pad=pad, groups=groups, bias=bias)
 
     m.add(tensor, iv.product(point, x.bounds, iv.point(weight)))
 

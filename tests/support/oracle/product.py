@@ -19,8 +19,14 @@ def matmul(x: NDArray, y: NDArray, transpose_x: bool = False, transpose_y: bool 
 
 @np.errstate(all="ignore")
 def linear(x: NDArray, weight: NDArray, bias: NDArray | None = None) -> Expected:
-    value, error = matmul(x, weight, transpose_y=True)
-    offset = np.zeros(weight.shape[0]) if bias is None else np.asarray(bias, np.float64)
+    return _started(*matmul(x, weight, transpose_y=True), bias, -1)
+
+
+def _started(value: NDArray, error: NDArray, bias: NDArray | None, axis: int) -> Expected:
+    """Add the bias along `axis` before the one rounding."""
+    if bias is None:
+        return Expected(value, error)
+    offset = np.asarray(bias, np.float64).reshape(-1, *[1] * (value.ndim - 1 - axis % value.ndim))
     return Expected(value + offset, error + UNIT * (np.abs(value) + np.abs(offset) + error))
 
 
@@ -28,31 +34,30 @@ def linear(x: NDArray, weight: NDArray, bias: NDArray | None = None) -> Expected
 def conv(
     x: NDArray,
     weight: NDArray,
-    strides: Sequence[int] = (1, 1),
-    pad: Sequence[int] = (0, 0, 0, 0),
-    dilations: Sequence[int] = (1, 1),
+    strides: Sequence[int] | None = None,
+    pad: Sequence[int] | None = None,
+    dilations: Sequence[int] | None = None,
     groups: int = 1,
+    bias: NDArray | None = None,
 ) -> Expected:
     x, weight = doubles(x, weight)
-    padded = np.pad(x, ((0, 0), (0, 0), tuple(pad[:2]), tuple(pad[2:])))
     out_channels, in_channels, *kernel = weight.shape
-    positions = [
-        (padded.shape[2 + i] - (kernel[i] - 1) * dilations[i] - 1) // strides[i] + 1 for i in range(2)
-    ]
+    axes = range(len(kernel))
+    strides, dilations, pad = strides or [1] * len(kernel), dilations or [1] * len(kernel), pad or [0] * 6
+    padded = np.pad(x, ((0, 0), (0, 0), *((pad[2 * i], pad[2 * i + 1]) for i in axes)))
+    positions = [(padded.shape[2 + i] - (kernel[i] - 1) * dilations[i] - 1) // strides[i] + 1 for i in axes]
     value = np.zeros((x.shape[0], out_channels, *positions))
     size = np.zeros_like(value)
     for tap in product(*map(range, kernel)):
-        first = [tap[i] * dilations[i] for i in range(2)]
-        rows, columns = (
-            slice(first[i], first[i] + (positions[i] - 1) * strides[i] + 1, strides[i]) for i in range(2)
-        )
+        first = [tap[i] * dilations[i] for i in axes]
+        places = [slice(first[i], first[i] + (positions[i] - 1) * strides[i] + 1, strides[i]) for i in axes]
         for group in range(groups):
             channels = slice(group * in_channels, (group + 1) * in_channels)
             outs = slice(group * out_channels // groups, (group + 1) * out_channels // groups)
-            seen, factors = padded[:, channels, rows, columns], weight[outs, :, tap[0], tap[1]]
-            value[:, outs] += np.einsum("nchw,oc->nohw", seen, factors)
-            size[:, outs] += np.einsum("nchw,oc->nohw", np.abs(seen), np.abs(factors))
-    return Expected(value, in_channels * math.prod(kernel) * UNIT * size)
+            seen, factors = padded[(slice(None), channels, *places)], weight[(outs, slice(None), *tap)]
+            value[:, outs] += np.einsum("nc...,oc->no...", seen, factors)
+            size[:, outs] += np.einsum("nc...,oc->no...", np.abs(seen), np.abs(factors))
+    return _started(value, in_channels * math.prod(kernel) * UNIT * size, bias, 1)
 
 
 @np.errstate(all="ignore")
@@ -60,39 +65,37 @@ def conv_transpose(
     x: NDArray,
     weight: NDArray,
     extents: Sequence[int],
-    strides: Sequence[int] = (1, 1),
-    pad: Sequence[int] = (0, 0, 0, 0),
-    dilations: Sequence[int] = (1, 1),
+    strides: Sequence[int] | None = None,
+    pad: Sequence[int] | None = None,
+    dilations: Sequence[int] | None = None,
     groups: int = 1,
+    bias: NDArray | None = None,
 ) -> Expected:
     """Add each element of x times the kernel to the result, which is `extents` large once the
     padding is cut off."""
     x, weight = doubles(x, weight)
     in_channels, out_channels, *kernel = weight.shape
+    axes = range(len(kernel))
+    strides, dilations, pad = strides or [1] * len(kernel), dilations or [1] * len(kernel), pad or [0] * 6
     whole = [
         max((x.shape[2 + i] - 1) * strides[i] + (kernel[i] - 1) * dilations[i] + 1, pad[2 * i] + extents[i])
-        for i in range(2)
+        for i in axes
     ]
     value = np.zeros((x.shape[0], out_channels * groups, *whole))
     size = np.zeros_like(value)
     for tap in product(*map(range, kernel)):
-        rows, columns = (
-            slice(
-                tap[i] * dilations[i],
-                tap[i] * dilations[i] + (x.shape[2 + i] - 1) * strides[i] + 1,
-                strides[i],
-            )
-            for i in range(2)
-        )
+        first = [tap[i] * dilations[i] for i in axes]
+        places = [slice(first[i], first[i] + (x.shape[2 + i] - 1) * strides[i] + 1, strides[i]) for i in axes]
         for group in range(groups):
             channels = slice(group * in_channels // groups, (group + 1) * in_channels // groups)
             outs = slice(group * out_channels, (group + 1) * out_channels)
-            seen, factors = x[:, channels], weight[channels, :, tap[0], tap[1]]
-            value[:, outs, rows, columns] += np.einsum("nchw,co->nohw", seen, factors)
-            size[:, outs, rows, columns] += np.einsum("nchw,co->nohw", np.abs(seen), np.abs(factors))
-    kept = tuple(slice(pad[2 * i], pad[2 * i] + extents[i]) for i in range(2))
+            seen, factors = x[:, channels], weight[(channels, slice(None), *tap)]
+            at = (slice(None), outs, *places)
+            value[at] += np.einsum("nc...,co->no...", seen, factors)
+            size[at] += np.einsum("nc...,co->no...", np.abs(seen), np.abs(factors))
+    kept = tuple(slice(pad[2 * i], pad[2 * i] + extents[i]) for i in axes)
     terms = in_channels // groups * math.prod(kernel)
-    return Expected(value[(..., *kept)], terms * UNIT * size[(..., *kept)])
+    return _started(value[(..., *kept)], terms * UNIT * size[(..., *kept)], bias, 1)
 
 
 @np.errstate(all="ignore")

@@ -1,4 +1,4 @@
-"""Windows over height and width: pooling, sampling between elements."""
+"""Windows: pooling, sampling between elements."""
 
 import math
 from collections.abc import Sequence
@@ -21,31 +21,33 @@ def pool(
     exclude_padding: bool = False,
 ) -> Expected:
     x = np.asarray(x, np.float64)
+    axes = range(len(kernel))
     positions = []
-    for axis in range(2):
+    for axis in axes:
         extent, before, after = x.shape[2 + axis], pad[2 * axis], pad[2 * axis + 1]
         free = extent + before + after - kernel[axis]
         count = (-(-free // strides[axis]) if ceil_mode else free // strides[axis]) + 1
         positions.append(count - (ceil_mode and (count - 1) * strides[axis] >= extent + before))
     value, error = np.zeros((*x.shape[:2], *positions)), np.zeros((*x.shape[:2], *positions))
-    for row, column in product(*map(range, positions)):
-        first = [row * strides[0] - pad[0], column * strides[1] - pad[2]]
+    for place in product(*map(range, positions)):
+        first = [place[axis] * strides[axis] - pad[2 * axis] for axis in axes]
         inside = [slice(max(0, f), f + k) for f, k in zip(first, kernel, strict=True)]
-        window = x[:, :, inside[0], inside[1]]
+        window = x[(..., *inside)]
         full = math.prod(
             min(f + k, x.shape[2 + axis] + pad[2 * axis + 1]) - f
             for axis, (f, k) in enumerate(zip(first, kernel, strict=True))
         )
-        count = math.prod(window.shape[2:]) if exclude_padding else full
-        size = math.prod(window.shape[2:]) + 2
+        elements = window.reshape(*x.shape[:2], -1)
+        count = elements.shape[2] if exclude_padding else full
+        size = elements.shape[2] + 2
         if op == "max_pool":
-            value[:, :, row, column] = window.max((2, 3))
+            value[(..., *place)] = elements.max(2)
         elif op == "avg_pool":
-            value[:, :, row, column] = window.sum((2, 3)) / count
-            error[:, :, row, column] = size * UNIT * np.abs(window).sum((2, 3)) / count
+            value[(..., *place)] = elements.sum(2) / count
+            error[(..., *place)] = size * UNIT * np.abs(elements).sum(2) / count
         else:
-            value[:, :, row, column] = np.sqrt((window**2).sum((2, 3)))
-            error[:, :, row, column] = size * UNIT * value[:, :, row, column]
+            value[(..., *place)] = np.sqrt((elements**2).sum(2))
+            error[(..., *place)] = size * UNIT * value[(..., *place)]
     return Expected(value, error)
 
 

@@ -16,29 +16,32 @@ namespace {
 template <typename Element>
 void gather_tap(const mil::ConvWindow& w, const Element* channel, int64_t tap, int64_t first, int64_t n,
                 Element zero, Element* line) {
-    const int64_t kernel_row = tap / w.kernel_width, kernel_column = tap % w.kernel_width;
-    int64_t out_row = first / w.out_width, out_column = first % w.out_width;
-    const int64_t offset = kernel_column * w.dilation_width - w.pad_left;
+    const mil::WindowAxis &depth = w.depth(), &height = w.height(), &width = w.width();
+    const int64_t kernel_line = tap / width.kernel;
+    int64_t out_line = first / width.extent, out_column = first % width.extent;
+    const int64_t offset = width.source(0, tap % width.kernel);
     // Output columns whose input column exists.
-    const int64_t begin = std::clamp<int64_t>(ceil_divide(-offset, w.stride_width), 0, w.out_width);
-    const int64_t end = std::clamp(ceil_divide(w.width - offset, w.stride_width), begin, w.out_width);
+    const int64_t begin = std::clamp<int64_t>(ceil_divide(-offset, width.stride), 0, width.extent);
+    const int64_t end = std::clamp(ceil_divide(width.size - offset, width.stride), begin, width.extent);
     while (n > 0) {
-        const int64_t count = std::min(n, w.out_width - out_column);
-        const int64_t row = out_row * w.stride_height + kernel_row * w.dilation_height - w.pad_top;
-        const bool inside = row >= 0 && row < w.height;
+        const int64_t count = std::min(n, width.extent - out_column);
+        const int64_t plane = depth.source(out_line / height.extent, kernel_line / height.kernel),
+                      row = height.source(out_line % height.extent, kernel_line % height.kernel);
+        const bool inside = plane >= 0 && plane < depth.size && row >= 0 && row < height.size;
         const int64_t from = inside ? std::clamp(begin - out_column, int64_t{0}, count) : count;
         const int64_t to = inside ? std::clamp(end - out_column, from, count) : count;
-        const Element* x = channel + row * w.width + offset + out_column * w.stride_width;
+        const Element* x =
+            channel + (plane * height.size + row) * width.size + offset + out_column * width.stride;
         std::fill(line, line + from, zero);
-        if (w.stride_width == 1)
+        if (width.stride == 1)
             std::copy(x + from, x + to, line + from);
         else
-            for (int64_t i = from; i < to; ++i) line[i] = x[i * w.stride_width];
+            for (int64_t i = from; i < to; ++i) line[i] = x[i * width.stride];
         std::fill(line + to, line + count, zero);
         line += count;
         n -= count;
         out_column = 0;
-        ++out_row;
+        ++out_line;
     }
 }
 
@@ -46,11 +49,11 @@ void gather_tap(const mil::ConvWindow& w, const Element* channel, int64_t tap, i
 // matrix.
 void pack_taps(const Kernels& k, const mil::ConvWindow& w, const half* x, const Panel& panel, float* to) {
     half line[widest_tile];
-    const int64_t taps = w.kernel_height * w.kernel_width;
+    const int64_t taps = w.taps();
     for (int64_t i = 0; i < panel.rows; ++i) {
         const int64_t channel = (panel.row + i) / taps, tap = (panel.row + i) % taps;
-        gather_tap(w, x + panel.offset + channel * w.height * w.width, tap, panel.column, panel.columns,
-                   half{0}, line);
+        gather_tap(w, x + panel.offset + channel * w.inputs(), tap, panel.column, panel.columns, half{0},
+                   line);
         k.products->pack(line, 0, 1, static_cast<size_t>(panel.columns),
                          to + i * static_cast<int64_t>(k.products->strip), static_cast<size_t>(panel.rows));
     }
@@ -60,11 +63,11 @@ void pack_taps(const Kernels& k, const mil::ConvWindow& w, const uint8_t* x, con
                uint8_t zero, uint8_t* to) {
     constexpr int64_t at_once = 4;
     uint8_t lines[at_once][widest_tile];
-    const int64_t taps = w.kernel_height * w.kernel_width, rows = w.in_channels / w.groups * taps;
+    const int64_t taps = w.taps(), rows = w.in_channels / w.groups * taps;
     for (int64_t first = 0; first < rows; first += at_once) {
         const int64_t n = std::min(at_once, rows - first);
         for (int64_t i = 0; i < n; ++i)
-            gather_tap(w, x + panel.offset + (first + i) / taps * w.height * w.width, (first + i) % taps,
+            gather_tap(w, x + panel.offset + (first + i) / taps * w.inputs(), (first + i) % taps,
                        panel.column, panel.columns, zero, lines[i]);
         k.integers->pack(lines[0], widest_tile, static_cast<size_t>(n), static_cast<size_t>(panel.columns),
                          panel.flip, to + first * static_cast<int64_t>(k.integers->strip),
@@ -73,15 +76,13 @@ void pack_taps(const Kernels& k, const mil::ConvWindow& w, const uint8_t* x, con
 }
 
 bool is_pointwise(const mil::ConvWindow& w) {
-    return w.kernel_height == 1 && w.kernel_width == 1 && w.stride_height == 1 && w.stride_width == 1 &&
-           w.out_height == w.height && w.out_width == w.width;
+    return std::ranges::all_of(w.axes, [](const mil::WindowAxis& axis) {
+        return axis.kernel == 1 && axis.stride == 1 && axis.extent == axis.size;
+    });
 }
 
 void check_engine_limits(Lowering& l, const mil::OpView& op, const mil::ConvWindow& w) {
-    if (w.kernel_width > l.profile().max_kernel_width)
-        op.refuse("weight", "the kernel is " + std::to_string(w.kernel_width) +
-                                " wide; the engine takes at most " +
-                                std::to_string(l.profile().max_kernel_width));
+    check_kernel(l, op, w);
     if (l.is_constant(op.value("weight"))) return;
     if (w.batch > 1) op.refuse("weight", "run-time weights need a batch of 1: use matmul");
     l.note("conv with run-time weights is reported to ignore them on M3 Max: use matmul");
@@ -89,13 +90,31 @@ void check_engine_limits(Lowering& l, const mil::OpView& op, const mil::ConvWind
 
 }  // namespace
 
+void check_kernel(Lowering& l, const mil::OpView& op, const mil::Window& w) {
+    const int64_t height = w.height().kernel, width = w.width().kernel;
+    const ChipProfile& profile = l.profile();
+    if (height > profile.max_kernel_height)
+        op.refuse("weight", "the kernel is " + std::to_string(height) + " high; the engine takes at most " +
+                                std::to_string(profile.max_kernel_height));
+    if (width > profile.max_kernel_width && !(width == height && width <= profile.max_square_kernel))
+        op.refuse("weight", "the kernel is " + std::to_string(width) + " wide; the engine takes at most " +
+                                std::to_string(profile.max_kernel_width));
+}
+
+std::optional<Buffer> constant_bias(Lowering& l, const mil::OpView& op) {
+    if (!op.has("bias")) return std::nullopt;
+    if (!l.is_constant(op.value("bias")))
+        op.refuse("bias", "'bias' must be a constant: add a run-time one with add");
+    return l.product_floats(op.value("bias"));
+}
+
 void lower_conv(Lowering& l, const mil::OpView& op, Results results) {
     const mil::ConvWindow w = mil::conv_window(op);
     check_engine_limits(l, op, w);
     const int64_t channels = w.in_channels / w.groups, rows = w.out_channels / w.groups;
-    const int64_t taps = channels * w.kernel_height * w.kernel_width, inputs = w.height * w.width;
-    const int64_t positions = w.out_height * w.out_width;
+    const int64_t taps = channels * w.taps(), inputs = w.inputs(), positions = w.positions();
     const bool pointwise = is_pointwise(w);
+    const auto bias = constant_bias(l, op);
     const auto operands = [=](int64_t batch) {
         return std::array{batch % w.groups, batch * channels * inputs};
     };
@@ -107,12 +126,12 @@ void lower_conv(Lowering& l, const mil::OpView& op, Results results) {
                                const Execution& e, const IntegerPanel& panel, uint8_t* to) {
                 pack_taps(e.kernels, w, e.at<uint8_t>(x), panel, zero, to);
             };
-        return add_integer_product(l, product, *integers, {}, *results[0]);
+        return add_integer_product(l, product, *integers, bias, *results[0]);
     }
     const Buffer x = l.product_operand(op.value("x")), weight = l.product_operand(op.value("weight"));
     // A single position: the outputs, not the positions, fill the vectors.
     if (pointwise && positions == 1 && w.groups == 1 && l.is_constant(op.value("weight")))
-        return add_linear(l, x, w.batch, channels, rows, weight, {}, l.result(*results[0]));
+        return add_linear(l, x, w.batch, channels, rows, weight, bias, l.result(*results[0]));
     Product product{w.batch * w.groups,
                     rows,
                     taps,
@@ -121,12 +140,14 @@ void lower_conv(Lowering& l, const mil::OpView& op, Results results) {
                         const auto [matrix, offset] = operands(batch);
                         return std::array{matrix * rows * taps, offset};
                     },
-                    {}};
+                    {},
+                    bias,
+                    true};
     if (!pointwise)
         product.pack = [=](const Execution& e, const Panel& panel, float* to) {
             pack_taps(e.kernels, w, e.at<half>(x), panel, to);
         };
-    add_product(l, product, weight, x, {}, l.result(*results[0]));
+    add_product(l, product, weight, x, l.result(*results[0]));
 }
 
 }  // namespace ane::emulator

@@ -1,4 +1,6 @@
 // Activations, and arithmetic with broadcasting: fp16 in, fp32 math, one rounding to fp16.
+#include <functional>
+
 #include "emulator/lowering.h"
 
 namespace ane::emulator {
@@ -93,6 +95,20 @@ void lower_logical_not(Lowering& l, const mil::OpView& op, Results results) {
             }});
 }
 
+// Truth values are 0 and 1.
+template <typename Combine>
+void lower_logical(Lowering& l, const mil::OpView& op, Results results) {
+    const Shape& shape = results[0]->type.shape;
+    l.step({.count = results[0]->type.elements(),
+            .operands = {l.operand(op.value("x"), shape), l.operand(op.value("y"), shape)},
+            .result = l.result_operand(*results[0]),
+            .compute = [](const Piece& p) {
+                const auto x = p.operand<uint8_t>(0), y = p.operand<uint8_t>(1);
+                for (size_t i = 0; i < p.size(); ++i)
+                    p.to<uint8_t>()[i] = Combine()(x.data[i * x.step], y.data[i * y.step]);
+            }});
+}
+
 void lower_select(Lowering& l, const mil::OpView& op, Results results) {
     const Shape& shape = results[0]->type.shape;
     l.step({.count = results[0]->type.elements(),
@@ -132,7 +148,10 @@ std::span<const LoweringEntry> elementwise_lowerings() {
         {"less_equal", lower_binary<Binary::less_equal>},
         {"linear_activation", lower_unary<Unary::linear_activation>},
         {"log", lower_unary<Unary::log>},
+        {"logical_and", lower_logical<std::bit_and<uint8_t>>},
         {"logical_not", lower_logical_not},
+        {"logical_or", lower_logical<std::bit_or<uint8_t>>},
+        {"logical_xor", lower_logical<std::bit_xor<uint8_t>>},
         {"maximum", lower_binary<Binary::maximum>},
         {"minimum", lower_binary<Binary::minimum>},
         {"mul", lower_binary<Binary::mul>},

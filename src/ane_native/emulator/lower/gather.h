@@ -6,7 +6,8 @@
 
 namespace ane::emulator {
 
-// Elements of x, or `fill`, as the axes tell.
-void add_gather(Lowering& l, Buffer x, const std::vector<mil::AxisSource>& sources, half fill, Buffer y);
+// Elements of x, or `fill`, as the axes tell. An element of x is fp16 or, if `dtype` says so, bool.
+void add_gather(Lowering& l, Buffer x, const std::vector<mil::AxisSource>& sources, half fill, Buffer y,
+                DType dtype = DType::fp16);
 
 }  // namespace ane::emulator

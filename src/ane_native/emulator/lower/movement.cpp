@@ -11,13 +11,15 @@ namespace ane::emulator {
 
 namespace {
 
+int64_t count(const Shape& shape) { return TensorType{DType::fp16, shape}.elements(); }
+
 void lower_view(Lowering& l, const mil::OpView& op, Results results) { l.alias(*results[0], op.value("x")); }
 
 void lower_transpose(Lowering& l, const mil::OpView& op, Results results) {
     const mil::Value& x = op.value("x");
     auto perm = op.integers("perm");
     for (int64_t& axis : perm) axis += axis < 0 ? x.type.rank() : 0;
-    add_transpose(l, l.buffer(x), x.type.shape, perm, l.result(*results[0]));
+    add_transpose(l, l.buffer(x), x.type, perm, l.result(*results[0]));
 }
 
 // Makes values infinite that the older engines' fixed-point copy of a slice cannot hold.
@@ -85,9 +87,11 @@ void add_parts(Lowering& l, const std::vector<Part>& parts, const mil::Value& re
     std::vector<Buffer> reads;
     for (const Part& part : parts) reads.push_back(part.from);
     const Buffer y = l.result(result);
-    l.step(reads, {y}, [=](const Execution& e) {
-        for (const Part& part : parts)
-            copy(e, e.at<half>(part.from), e.at<half>(y) + part.offset, part.loops);
+    with_element(result.type.dtype, [&]<typename Element>(Element) {
+        l.step(reads, {y}, [=](const Execution& e) {
+            for (const Part& part : parts)
+                copy(e, e.at<Element>(part.from), e.at<Element>(y) + part.offset, part.loops);
+        });
     });
 }
 
@@ -133,12 +137,14 @@ half fill_of(Lowering& l, const mil::OpView& op) {
 }
 
 void lower_from_sources(Lowering& l, const mil::OpView& op, Results results) {
-    add_gather(l, l.buffer(op.value("x")), mil::axis_sources(op), fill_of(l, op), l.result(*results[0]));
+    add_gather(l, l.buffer(op.value("x")), mil::axis_sources(op), fill_of(l, op), l.result(*results[0]),
+               op.type("x").dtype);
 }
 
 void lower_block_shuffle(Lowering& l, const mil::OpView& op, Results results) {
     const mil::BlockShuffle shuffle = mil::block_shuffle(op);
-    add_transpose(l, l.buffer(op.value("x")), shuffle.shape, shuffle.permutation, l.result(*results[0]));
+    add_transpose(l, l.buffer(op.value("x")), {DType::fp16, shuffle.shape}, shuffle.permutation,
+                  l.result(*results[0]));
 }
 
 Buffer room(Lowering& l, const Shape& shape) { return l.scratch(TensorType{DType::fp16, shape}.bytes()); }
@@ -147,14 +153,54 @@ void lower_space_to_batch(Lowering& l, const mil::OpView& op, Results results) {
     const auto [axes, shuffle] = mil::batch_shuffle(op);
     const Buffer padded = room(l, results[0]->type.shape);
     add_gather(l, l.buffer(op.value("x")), axes, 0, padded);
-    add_transpose(l, padded, shuffle.shape, shuffle.permutation, l.result(*results[0]));
+    add_transpose(l, padded, {DType::fp16, shuffle.shape}, shuffle.permutation, l.result(*results[0]));
 }
 
 void lower_batch_to_space(Lowering& l, const mil::OpView& op, Results results) {
     const auto [axes, shuffle] = mil::batch_shuffle(op);
     const Buffer whole = room(l, shuffle.result);
-    add_transpose(l, l.buffer(op.value("x")), shuffle.shape, shuffle.permutation, whole);
+    add_transpose(l, l.buffer(op.value("x")), {DType::fp16, shuffle.shape}, shuffle.permutation, whole);
     add_gather(l, whole, axes, 0, l.result(*results[0]));
+}
+
+// Rows of x for each index: x and the indices share `batch_dims` axes, and the indices replace another one.
+void lower_gather(Lowering& l, const mil::OpView& op, Results results) {
+    const mil::Value& value = op.value("x");
+    const Shape& shape = value.type.shape;
+    const int64_t axis = op.axis("axis", value.type.rank()), extent = shape[axis];
+    const auto indices = mil::gather_indices(op, extent);
+    const int64_t batches = count({shape.begin(), shape.begin() + op.integer("batch_dims")}),
+                  length = row_major_strides(shape)[axis];
+    const auto per_batch = static_cast<int64_t>(indices.size()) / batches;
+    const int64_t outer = value.type.elements() / (batches * extent * length);
+    const Buffer x = l.buffer(value), y = l.result(*results[0]);
+    l.step({x}, {y}, [=](const Execution& e) {
+        e.threads.parallel_for(batches * outer, [&](int64_t task, int) {
+            const int64_t* index = indices.data() + task / outer * per_batch;
+            const half* from = e.at<half>(x) + task * extent * length;
+            half* to = e.at<half>(y) + task * per_batch * length;
+            for (int64_t i = 0; i < per_batch; ++i)
+                std::copy_n(from + index[i] * length, length, to + i * length);
+        });
+    });
+}
+
+// One element of x for each index, whose place along `axis` it replaces.
+void lower_gather_along_axis(Lowering& l, const mil::OpView& op, Results results) {
+    const mil::Value& value = op.value("x");
+    const int64_t axis = op.axis("axis", value.type.rank()), extent = value.type.shape[axis];
+    const auto indices = mil::gather_indices(op, extent);
+    const int64_t inner = row_major_strides(value.type.shape)[axis], taken = results[0]->type.shape[axis];
+    const int64_t outer = value.type.elements() / (extent * inner);
+    const Buffer x = l.buffer(value), y = l.result(*results[0]);
+    l.step({x}, {y}, [=](const Execution& e) {
+        e.threads.parallel_for(outer, [&](int64_t task, int) {
+            const int64_t first = task * taken * inner;
+            for (int64_t i = 0; i < taken * inner; ++i)
+                e.at<half>(y)[first + i] = e.at<half>(
+                    x)[(task * extent + indices[static_cast<size_t>(first + i)]) * inner + i % inner];
+        });
+    });
 }
 
 // Grows with the number; zeros are equal, and NaN is larger than everything else.
@@ -210,6 +256,8 @@ std::span<const LoweringEntry> movement_lowerings() {
         {"depth_to_space", lower_block_shuffle},
         {"expand_dims", lower_view},
         {"flatten2d", lower_view},
+        {"gather", lower_gather},
+        {"gather_along_axis", lower_gather_along_axis},
         {"pad", lower_from_sources},
         {"pixel_shuffle", lower_block_shuffle},
         {"pixel_unshuffle", lower_block_shuffle},

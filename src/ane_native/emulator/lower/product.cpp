@@ -63,6 +63,9 @@ bool lower_integer_matmul(Lowering& l, const mil::OpView& op, const mil::MatmulE
 void lower_matmul(Lowering& l, const mil::OpView& op, Results results) {
     const mil::Value &x = op.value("x"), &y = op.value("y");
     const mil::MatmulExtents m = mil::matmul_extents(op);
+    if (m.inner > l.profile().max_inner_extent)
+        op.refuse("x", "the sums have " + std::to_string(m.inner) + " terms; the engine takes at most " +
+                           std::to_string(l.profile().max_inner_extent) + ": multiply in parts and add them");
     if (lower_integer_matmul(l, op, m, results)) return;
     const int64_t size_x = m.rows * m.inner, size_y = m.inner * m.columns;
     Buffer a = l.product_operand(x), b = l.product_operand(y);
@@ -76,7 +79,7 @@ void lower_matmul(Lowering& l, const mil::OpView& op, Results results) {
                               return loops.offsets(batch);
                           },
                           {}};
-    add_product(l, product, a, b, {}, l.result(*results[0]));
+    add_product(l, product, a, b, l.result(*results[0]));
 }
 
 // [..., rows, height, columns] as [..., height, rows, columns], or back.
@@ -94,7 +97,7 @@ Buffer by_height(Lowering& l, const mil::Value& x, Shape& shape) {
     Buffer y = l.product_operand(x);
     if (rows != 1 && height != 1) {
         y = l.scratch(x.type.bytes());
-        add_transpose(l, l.product_operand(x), shape, exchange(shape.size()), y);
+        add_transpose(l, l.product_operand(x), x.type, exchange(shape.size()), y);
     }
     std::swap(rows, height);
     return y;
@@ -115,21 +118,19 @@ void lower_einsum(Lowering& l, const mil::OpView& op, Results results) {
         [loops = batch_loops(m.batch, shape_x, shape_y)](int64_t batch) { return loops.offsets(batch); },
         {}};
     const Buffer z = l.result(*results[0]);
-    if (m.batch.back() == 1 || m.rows == 1) return add_product(l, product, a, b, {}, z);
+    if (m.batch.back() == 1 || m.rows == 1) return add_product(l, product, a, b, z);
     const Buffer products = l.scratch(results[0]->type.bytes());
-    add_product(l, product, a, b, {}, products);
-    add_transpose(l, products, shape_z, exchange(shape_z.size()), z);
+    add_product(l, product, a, b, products);
+    add_transpose(l, products, {DType::fp16, shape_z}, exchange(shape_z.size()), z);
 }
 
 void lower_linear(Lowering& l, const mil::OpView& op, Results results) {
     const mil::Value &x = op.value("x"), &weight = op.value("weight");
-    for (const auto name : {"weight", "bias"})
-        if (op.has(name) && !l.is_constant(op.value(name)))
-            op.refuse(name,
-                      "'" + std::string(name) + "' must be a constant: use matmul for run-time weights");
+    if (!l.is_constant(weight))
+        op.refuse("weight", "'weight' must be a constant: use matmul for run-time weights");
     const int64_t inputs = x.type.shape.back(), outputs = weight.type.shape[0];
     const int64_t rows = x.type.elements() / inputs;
-    const auto bias = op.has("bias") ? std::optional(l.product_floats(op.value("bias"))) : std::nullopt;
+    const auto bias = constant_bias(l, op);
     if (const auto integers = integer_operands(l, x, weight, 0, inputs)) {
         IntegerProduct product{
             1, outputs, inputs, rows, [](int64_t) { return std::array<int64_t, 2>{}; }, inputs, 1};

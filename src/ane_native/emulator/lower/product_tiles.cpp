@@ -69,13 +69,14 @@ class Tiles {
         return left_floats_ + panel_floats_ + (in_one_block() ? block_rows_ : rows_) * columns_;
     }
 
-    void run(const Execution& e, Buffer x, Buffer y, std::optional<Buffer> bias, Buffer z, Buffer scratch,
-             std::optional<Buffer> operand, Rounding rounding) const {
+    void run(const Execution& e, Buffer x, Buffer y, Buffer z, Buffer scratch, std::optional<Buffer> operand,
+             Rounding rounding) const {
         std::array<Packed, ThreadPool::max_size> packed;
         std::fill_n(packed.begin(), e.threads.size(), Packed{-1, -1});
         e.threads.parallel_for(count(), [&](int64_t task, int worker) {
             const int64_t batch = task / row_tiles() / column_tiles();
             const auto [at_x, at_y] = p_.offsets(batch);
+            const int64_t first_row = at_x / p_.inner;
             const Packed wanted{at_y, task / row_tiles() % column_tiles() * columns_};
             const bool has_panel = keeps_panel_ && packed[worker] == wanted;
             packed[worker] = wanted;
@@ -85,9 +86,7 @@ class Tiles {
                      operand ? e.at<float>(*operand) + batch * batch_floats() : nullptr,
                      e.threads.size() * rows_},
                     [&](float* sums, int64_t row, int64_t n) {
-                        if (bias)
-                            e.kernels.binary(Binary::add, sums, e.at<float>(*bias) + wanted.column, sums,
-                                             size(n));
+                        add_bias(e, first_row + row, wanted.column, sums, n);
                         e.kernels.to_half(
                             sums, e.at<half>(z) + (batch * p_.rows + row) * p_.columns + wanted.column,
                             size(n), rounding);
@@ -150,6 +149,16 @@ class Tiles {
         }
     }
 
+    // `n` sums of a row of all of x, from a column on.
+    void add_bias(const Execution& e, int64_t row, int64_t column, float* sums, int64_t n) const {
+        if (!p_.bias) return;
+        const float* bias = e.at<float>(*p_.bias);
+        if (p_.bias_is_of_rows)
+            e.kernels.binary_scalar(Binary::add, sums, bias[row], sums, size(n));
+        else
+            e.kernels.binary(Binary::add, sums, bias + column, sums, size(n));
+    }
+
     void pack(const Execution& e, const half* y, const Panel& part, float* panel) const {
         if (p_.pack) return p_.pack(e, part, panel);
         e.kernels.products->pack(element(y, part), size(p_.columns), size(part.rows), size(part.columns),
@@ -180,8 +189,7 @@ class Tiles {
 
 }  // namespace
 
-void add_product(Lowering& l, const Product& product, Buffer x, Buffer y, std::optional<Buffer> bias,
-                 Buffer z) {
+void add_product(Lowering& l, const Product& product, Buffer x, Buffer y, Buffer z) {
     const Tiles tiles(product, l.kernels());
     const Buffer scratch = l.scratch(l.workers() * tiles.floats() * static_cast<int64_t>(sizeof(float)));
     std::optional<Buffer> operand;
@@ -190,17 +198,17 @@ void add_product(Lowering& l, const Product& product, Buffer x, Buffer y, std::o
         l.step({y}, {*operand}, [=](const Execution& e) { tiles.pack_all(e, y, *operand); });
     }
     std::vector<Buffer> reads = {x, operand.value_or(y)};  // y's memory is free once packed
-    if (bias) reads.push_back(*bias);
+    if (product.bias) reads.push_back(*product.bias);
     l.step(reads, {z, scratch}, [=, rounding = l.profile().product](const Execution& e) {
-        tiles.run(e, x, y, bias, z, scratch, operand, rounding);
+        tiles.run(e, x, y, z, scratch, operand, rounding);
     });
 }
 
 void add_linear(Lowering& l, Buffer x, int64_t rows, int64_t inputs, int64_t outputs, Buffer weight,
                 std::optional<Buffer> bias, Buffer z) {
     const auto offsets = [](int64_t) { return std::array<int64_t, 2>{}; };
-    add_product(l, {1, rows, inputs, outputs, offsets, {}}, x, transposed(l, weight, 1, outputs, inputs),
-                bias, z);
+    add_product(l, {1, rows, inputs, outputs, offsets, {}, bias}, x,
+                transposed(l, weight, 1, outputs, inputs), z);
 }
 
 int64_t panel_floats(int64_t inner, int64_t columns) {

@@ -31,10 +31,10 @@ struct Product {
     int64_t batches, rows, inner, columns;
     std::function<std::array<int64_t, 2>(int64_t batch)> offsets;  // of x and of y
     std::function<void(const Execution& e, const Panel& panel, float* to)> pack;
+    std::optional<Buffer> bias = {};  // fp32: a number for each column, or for each row of all of x
+    bool bias_is_of_rows = false;
 };
-// `bias` is fp32 [columns], or none.
-void add_product(Lowering& l, const Product& product, Buffer x, Buffer y, std::optional<Buffer> bias,
-                 Buffer z);
+void add_product(Lowering& l, const Product& product, Buffer x, Buffer y, Buffer z);
 
 // z [rows, outputs] = x weight^T + bias, the weight being [outputs, inputs].
 void add_linear(Lowering& l, Buffer x, int64_t rows, int64_t inputs, int64_t outputs, Buffer weight,

@@ -150,7 +150,7 @@ void lower_layer_norm(Lowering& l, const mil::OpView& op, Results results) {
         shape.push_back(x.type.shape[operand.permutation[i]]);
         back[operand.permutation[i]] = static_cast<int64_t>(i);
     }
-    add_transpose(l, normalized, shape, back, y);
+    add_transpose(l, normalized, {DType::fp16, shape}, back, y);
 }
 
 // Reduces a row to its first element.

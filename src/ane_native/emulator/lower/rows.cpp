@@ -36,7 +36,7 @@ RowOperand rows_of(Lowering& l, const mil::Value& x, const std::vector<int64_t>&
     operand.permutation.insert(operand.permutation.end(), axes.begin(), axes.end());
     for (int64_t i = 0; i < x.type.rank(); ++i)
         (std::ranges::binary_search(axes, i) ? operand.view.length : operand.view.outer) *= shape[i];
-    add_transpose(l, l.buffer(x), shape, operand.permutation, operand.buffer);
+    add_transpose(l, l.buffer(x), x.type, operand.permutation, operand.buffer);
     return operand;
 }
 

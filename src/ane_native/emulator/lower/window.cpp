@@ -21,10 +21,10 @@ struct Span {
     int64_t first, last, padded;
 };
 
-Span window_span(int64_t position, int64_t stride, int64_t kernel, int64_t pad, int64_t pad_after,
-                 int64_t extent) {
-    const int64_t start = position * stride - pad, end = start + kernel;
-    return {std::max<int64_t>(0, start), std::min(extent, end), std::min(extent + pad_after, end) - start};
+Span window_span(const mil::WindowAxis& axis, int64_t position) {
+    const int64_t start = axis.source(position, 0), end = start + axis.kernel;
+    return {std::max<int64_t>(0, start), std::min(axis.size, end),
+            std::min(axis.size + axis.after, end) - start};
 }
 
 constexpr int64_t few_elements = 8;  // elements that gain nothing from a kernel
@@ -48,10 +48,9 @@ void join(const Kernels& k, float* results, const float* x, int64_t n) {
 }
 
 template <Pool pool>
-void pool_narrow_line(const mil::PoolWindow& w, const float* line, float* results) {
-    for (int64_t column = 0; column < w.out_width; ++column) {
-        const Span span =
-            window_span(column, w.stride_width, w.kernel_width, w.pad_left, w.pad_right, w.width);
+void pool_narrow_line(const mil::WindowAxis& width, const float* line, float* results) {
+    for (int64_t column = 0; column < width.extent; ++column) {
+        const Span span = window_span(width, column);
         for (int64_t x = span.first; x < span.last; ++x)
             results[column] = combine<pool>(results[column], line[x]);
     }
@@ -67,70 +66,79 @@ void take(const float* from, int64_t stride, int64_t n, float* to) {
 
 // For each place in the window, the element there of every window: `taken` has room for those of a row.
 template <Pool pool>
-void pool_line(const Kernels& k, const mil::PoolWindow& w, const float* line, float* taken, float* results) {
-    if (w.out_width < few_elements) return pool_narrow_line<pool>(w, line, results);
-    for (int64_t place = 0; place < w.kernel_width; ++place) {
-        const int64_t offset = place - w.pad_left;
-        const int64_t begin = offset < 0 ? ceil_divide(-offset, w.stride_width) : 0;
-        const int64_t end = std::min(w.out_width, ceil_divide(w.width - offset, w.stride_width));
+void pool_line(const Kernels& k, const mil::WindowAxis& width, const float* line, float* taken,
+               float* results) {
+    if (width.extent < few_elements) return pool_narrow_line<pool>(width, line, results);
+    for (int64_t place = 0; place < width.kernel; ++place) {
+        const int64_t offset = width.source(0, place);
+        const int64_t begin = offset < 0 ? ceil_divide(-offset, width.stride) : 0;
+        const int64_t end = std::min(width.extent, ceil_divide(width.size - offset, width.stride));
         if (begin >= end) continue;
-        const float* elements = line + offset + begin * w.stride_width;
-        if (w.stride_width > 1) {
-            take(elements, w.stride_width, end - begin, taken);
+        const float* elements = line + offset + begin * width.stride;
+        if (width.stride > 1) {
+            take(elements, width.stride, end - begin, taken);
             elements = taken;
         }
         join<pool>(k, results + begin, elements, end - begin);
     }
 }
 
-// One row of results: first the rows of input that its windows see become one, then the places in them.
-// `memory` has room for two rows of input and one of results; `widths` are the columns that each window's
-// average counts.
+// One row of a channel's results: first the rows of input that its windows see become one, then the places in
+// them. `memory` has room for two rows of input and one of results; `widths` are the columns that each
+// window's average counts.
 template <Pool pool>
-void pool_row(const Kernels& k, const mil::PoolWindow& w, bool excludes_padding,
-              const std::vector<float>& widths, const half* plane, int64_t row, float* memory,
-              float* results) {
-    const auto width = static_cast<size_t>(w.width), out_width = static_cast<size_t>(w.out_width);
-    float *line = memory, *next = line + w.width, *taken = next + w.width;
-    const Span rows = window_span(row, w.stride_height, w.kernel_height, w.pad_top, w.pad_bottom, w.height);
-    for (int64_t y = rows.first; y < rows.last; ++y) {
-        float* to = y == rows.first ? line : next;
-        k.to_float(plane + y * w.width, to, width);
-        if (pool == Pool::norm) k.binary(Binary::mul, to, to, to, width);
-        if (to == next) join<pool>(k, line, next, w.width);
-    }
-    std::fill_n(results, w.out_width, pool == Pool::maximum ? -std::numeric_limits<float>::infinity() : 0.0f);
-    pool_line<pool>(k, w, line, taken, results);
-    if (pool == Pool::norm) k.unary(Unary::sqrt, results, {}, results, out_width);
+void pool_row(const Kernels& k, const mil::Window& w, bool excludes_padding, const std::vector<float>& widths,
+              const half* channel, int64_t row, float* memory, float* results) {
+    const mil::WindowAxis &height = w.height(), &width = w.width();
+    const auto size = static_cast<size_t>(width.size), extent = static_cast<size_t>(width.extent);
+    float *line = memory, *next = line + width.size, *taken = next + width.size;
+    const Span planes = window_span(w.depth(), row / height.extent),
+               rows = window_span(height, row % height.extent);
+    float* to = line;
+    for (int64_t z = planes.first; z < planes.last; ++z)
+        for (int64_t y = rows.first; y < rows.last; ++y) {
+            k.to_float(channel + (z * height.size + y) * width.size, to, size);
+            if (pool == Pool::norm) k.binary(Binary::mul, to, to, to, size);
+            if (std::exchange(to, next) == next) join<pool>(k, line, next, width.size);
+        }
+    std::fill_n(results, width.extent,
+                pool == Pool::maximum ? -std::numeric_limits<float>::infinity() : 0.0f);
+    pool_line<pool>(k, width, line, taken, results);
+    if (pool == Pool::norm) k.unary(Unary::sqrt, results, {}, results, extent);
     if (pool != Pool::average) return;
-    const int64_t height = excludes_padding ? rows.last - rows.first : rows.padded;
-    k.binary_scalar(Binary::mul, widths.data(), static_cast<float>(height), taken, out_width);
-    k.binary(Binary::real_div, results, taken, results, out_width);
+    const int64_t count = excludes_padding ? (planes.last - planes.first) * (rows.last - rows.first)
+                                           : planes.padded * rows.padded;
+    k.binary_scalar(Binary::mul, widths.data(), static_cast<float>(count), taken, extent);
+    k.binary(Binary::real_div, results, taken, results, extent);
 }
 
 template <Pool pool>
 void lower_pool(Lowering& l, const mil::OpView& op, Results results) {
-    const mil::PoolWindow w = mil::pool_window(op);
+    const mil::Window w = mil::pool_window(op);
+    const mil::WindowAxis& width = w.width();
+    if (pool == Pool::maximum && width.kernel > l.profile().max_pool_width)
+        op.refuse("kernel_sizes", "the window is " + std::to_string(width.kernel) +
+                                      " wide; the engine takes at most " +
+                                      std::to_string(l.profile().max_pool_width) + ": pool in two steps");
     const bool excludes_padding = op.op() == "avg_pool" && op.boolean("exclude_padding_from_average");
     std::vector<float> widths;
-    for (int64_t column = 0; column < w.out_width; ++column) {
-        const Span span =
-            window_span(column, w.stride_width, w.kernel_width, w.pad_left, w.pad_right, w.width);
+    for (int64_t column = 0; column < width.extent; ++column) {
+        const Span span = window_span(width, column);
         widths.push_back(static_cast<float>(excludes_padding ? span.last - span.first : span.padded));
     }
     const Rounding rounding = l.profile().elementwise;
-    const int64_t worker_floats = 2 * (w.width + w.out_width);
+    const int64_t worker_floats = 2 * (width.size + width.extent);
+    const int64_t inputs = w.inputs(), columns = width.extent, rows = w.positions() / columns;
+    const int64_t all_rows = results[0]->type.elements() / columns;
     const Buffer x = l.buffer(op.value("x")), y = l.result(*results[0]);
     const Buffer scratch = l.scratch(l.workers() * worker_floats * static_cast<int64_t>(sizeof(float)));
     l.step({x}, {y, scratch}, [=](const Execution& e) {
-        e.threads.parallel_for(w.planes * w.out_height, [&](int64_t task, int worker) {
+        e.threads.parallel_for(all_rows, [&](int64_t task, int worker) {
             float* memory = e.at<float>(scratch) + worker * worker_floats;
-            float* pooled = memory + 2 * w.width + w.out_width;
-            const half* plane = e.at<half>(x) + task / w.out_height * w.height * w.width;
-            pool_row<pool>(e.kernels, w, excludes_padding, widths, plane, task % w.out_height, memory,
-                           pooled);
-            e.kernels.to_half(pooled, e.at<half>(y) + task * w.out_width, static_cast<size_t>(w.out_width),
-                              rounding);
+            float* pooled = memory + worker_floats - columns;
+            pool_row<pool>(e.kernels, w, excludes_padding, widths, e.at<half>(x) + task / rows * inputs,
+                           task % rows, memory, pooled);
+            e.kernels.to_half(pooled, e.at<half>(y) + task * columns, static_cast<size_t>(columns), rounding);
         });
     });
 }
@@ -140,11 +148,15 @@ void lower_nearest(Lowering& l, const mil::OpView& op, Results results) {
 }
 
 void lower_upsample_nearest(Lowering& l, const mil::OpView& op, Results results) {
-    for (const auto name : {"scale_factor_height", "scale_factor_width"})
-        if (const float factor = op.number(name); factor != std::floor(factor))
-            op.refuse(name,
-                      "what a fractional factor samples is not documented, so the emulator does not run "
-                      "it: use resize_nearest_neighbor");
+    const Shape& shape = op.type("x").shape;
+    for (const auto& [name, axis] : {std::pair{"scale_factor_height", 2}, {"scale_factor_width", 1}}) {
+        const float scaled = op.number(name) * static_cast<float>(shape[shape.size() - axis]);
+        if (scaled != std::floor(scaled))
+            op.refuse(
+                name,
+                "what a factor samples that does not give a whole number of elements is not documented, "
+                "so the emulator does not run it: use resize_nearest_neighbor");
+    }
     lower_nearest(l, op, results);
 }
 

@@ -74,6 +74,9 @@ std::span<const OpSpec> elementwise_ops() {
             ops.push_back({name, {x, alpha, beta}, infer_with_scalars});
         ops.push_back({"prelu", {x, alpha}, infer_prelu});
         ops.push_back({"logical_not", {{"x", tensor, boolean}}, infer_unary});
+        for (const auto name : {"logical_and", "logical_or", "logical_xor"})
+            ops.push_back(
+                {name, {{"x", tensor, boolean}, {"y", tensor, boolean}}, infer_binary<DType::boolean>});
         ops.push_back(
             {"select", {{"cond", tensor, boolean}, {"a", tensor, half}, {"b", tensor, half}}, infer_select});
         ops.push_back({"gelu", {x, {"mode", constant, text, optional, "EXACT"}}, infer_gelu});

@@ -67,6 +67,10 @@ std::vector<TensorType> infer_concat(const OpView& op) {
     const int64_t axis = op.axis("axis", result.rank());
     for (size_t i = 1; i < values.size(); ++i) {
         Shape shape = values[i]->type.shape;
+        if (values[i]->type.dtype != result.dtype)
+            op.fail("values", "value " + std::to_string(i) + " is " +
+                                  std::string(dtype_name(values[i]->type.dtype)) + ", the first is " +
+                                  std::string(dtype_name(result.dtype)));
         if (static_cast<int64_t>(shape.size()) != result.rank())
             op.fail("values", "value " + std::to_string(i) + " is " + to_string(shape) + ", the first is " +
                                   to_string(values.front()->type.shape));
@@ -121,7 +125,45 @@ std::vector<TensorType> infer_squeeze(const OpView& op) {
 std::vector<TensorType> infer_from_sources(const OpView& op) {
     Shape shape;
     for (const AxisSource& axis : axis_sources(op)) shape.push_back(axis.extent);
+    return {{op.type("x").dtype, shape}};
+}
+
+// What is known of the indices before the weight file is read.
+void check_indices(const OpView& op, int64_t extent) {
+    const auto& constant = op.value("indices").constant;
+    if (!constant)
+        op.refuse("indices",
+                  "the Neural Engine gathers by constant indices only; computed ones run on the CPU (751K, "
+                  "measured on M4)");
+    if (!constant->data.empty()) gather_indices(op, extent);
+}
+
+std::vector<TensorType> infer_gather(const OpView& op) {
+    const Shape &x = op.type("x").shape, &indices = op.type("indices").shape;
+    const int64_t axis = op.axis("axis", op.type("x").rank()), batch = op.integer("batch_dims");
+    if (batch < 0 || batch > axis || batch > op.type("indices").rank() ||
+        !std::equal(x.begin(), x.begin() + batch, indices.begin()))
+        op.fail("batch_dims", "x " + to_string(x) + " and indices " + to_string(indices) + " do not share " +
+                                  std::to_string(batch) + " axes in front of axis " + std::to_string(axis));
+    Shape shape(x.begin(), x.begin() + axis);
+    shape.insert(shape.end(), indices.begin() + batch, indices.end());
+    shape.insert(shape.end(), x.begin() + axis + 1, x.end());
+    if (static_cast<int64_t>(shape.size()) > max_rank)
+        op.fail("indices", "the engine's tensors have at most 5 axes");
+    check_indices(op, x[axis]);
     return {{DType::fp16, shape}};
+}
+
+std::vector<TensorType> infer_gather_along_axis(const OpView& op) {
+    const Shape &x = op.type("x").shape, &indices = op.type("indices").shape;
+    const int64_t axis = op.axis("axis", op.type("x").rank());
+    Shape expected = x;
+    if (indices.size() == x.size()) expected[axis] = indices[axis];
+    if (indices != expected)
+        op.fail("indices", "indices must be as x, " + to_string(x) + ", but for axis " +
+                               std::to_string(axis) + ", are " + to_string(indices));
+    check_indices(op, x[axis]);
+    return {{DType::fp16, indices}};
 }
 
 std::vector<TensorType> infer_block_shuffle(const OpView& op) {
@@ -177,10 +219,16 @@ std::vector<TensorType> infer_topk(const OpView& op) {
 }  // namespace
 
 std::span<const OpSpec> movement_ops() {
+    // The engine moves truth values too, where it is on record (ANEForge, h13 and h14).
+    constexpr DTypes data = half | boolean;
+    constexpr DTypes index = dtypes(DType::int32, DType::uint16, DType::int16, DType::uint8, DType::int8);
     static const Parameter x = {"x", tensor, half}, block = {"block_size", constant, integer};
+    static const Parameter indices = {"indices", tensor, index},
+                           axis = {"axis", constant, integer, optional, 0},
+                           validate = {"validate_indices", constant, boolean, optional, false};
     static const std::vector<OpSpec> table = {
-        {"reshape", {{"x", tensor, half}, {"shape", constant, integer}}, infer_reshape},
-        {"transpose", {{"x", tensor, half}, {"perm", constant, integer}}, infer_transpose},
+        {"reshape", {{"x", tensor, data}, {"shape", constant, integer}}, infer_reshape},
+        {"transpose", {{"x", tensor, data}, {"perm", constant, integer}}, infer_transpose},
         {"slice_by_size",
          {{"x", tensor, half}, {"begin", constant, integer}, {"size", constant, integer}},
          infer_slice_by_size},
@@ -194,7 +242,7 @@ std::span<const OpSpec> movement_ops() {
           {"squeeze_mask", constant, boolean, optional}},
          infer_slice_by_index},
         {"concat",
-         {{"values", tuple, half},
+         {{"values", tuple, data},
           {"axis", constant, integer},
           {"interleave", constant, boolean, optional, false}},
          infer_concat},
@@ -206,10 +254,14 @@ std::span<const OpSpec> movement_ops() {
          infer_split,
          15,
          std::nullopt},
-        {"expand_dims", {{"x", tensor, half}, {"axes", constant, integer}}, infer_expand_dims},
-        {"squeeze", {{"x", tensor, half}, {"axes", constant, integer, optional}}, infer_squeeze},
+        {"expand_dims", {{"x", tensor, data}, {"axes", constant, integer}}, infer_expand_dims},
+        {"squeeze", {{"x", tensor, data}, {"axes", constant, integer, optional}}, infer_squeeze},
         {"reverse", {x, {"axes", constant, integer, optional}}, infer_from_sources},
-        {"tile", {x, {"reps", constant, integer}}, infer_from_sources},
+        {"tile", {{"x", tensor, data}, {"reps", constant, integer}}, infer_from_sources},
+        {"gather",
+         {x, indices, axis, {"batch_dims", constant, integer, optional, 0}, validate},
+         infer_gather},
+        {"gather_along_axis", {x, indices, axis, validate}, infer_gather_along_axis},
         {"pad",
          {x,
           {"pad", constant, integer},

@@ -170,6 +170,17 @@ BatchShuffle batch_shuffle(const OpView& op) {
     return result;
 }
 
+std::vector<int64_t> gather_indices(const OpView& op, int64_t extent) {
+    auto indices = op.whole_numbers("indices");
+    for (int64_t& index : indices) {
+        if (index < -extent || index >= extent)
+            op.fail("indices", "index " + std::to_string(index) + " is outside an axis of " +
+                                   std::to_string(extent) + " elements");
+        if (index < 0) index += extent;
+    }
+    return indices;
+}
+
 TopK top_k(const OpView& op) {
     const Shape& x = op.type("x").shape;
     const TopK t{op.axis("axis", static_cast<int64_t>(x.size())), op.integer("k")};

@@ -42,6 +42,9 @@ struct BatchShuffle {
 };
 BatchShuffle batch_shuffle(const OpView& op);
 
+// gather and gather_along_axis: the constant indices into an axis of `extent` elements, none negative.
+std::vector<int64_t> gather_indices(const OpView& op, int64_t extent);
+
 // topk: along `axis`.
 struct TopK {
     int64_t axis, count;

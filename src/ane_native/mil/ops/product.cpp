@@ -10,14 +10,22 @@ namespace ane::mil {
 
 namespace {
 
+void check_bias(const OpView& op, int64_t channels) {
+    if (op.has("bias") && op.type("bias").shape != Shape{channels})
+        op.fail("bias",
+                "bias must be " + to_string(Shape{channels}) + ", is " + to_string(op.type("bias").shape));
+}
+
 std::vector<TensorType> infer_conv(const OpView& op) {
     const ConvWindow w = conv_window(op);
-    return {{DType::fp16, {w.batch, w.out_channels, w.out_height, w.out_width}}};
+    check_bias(op, w.out_channels);
+    return {{DType::fp16, window_result(op, w, w.out_channels, &WindowAxis::extent)}};
 }
 
 std::vector<TensorType> infer_conv_transpose(const OpView& op) {
     const ConvWindow w = conv_transpose_window(op);
-    return {{DType::fp16, {w.batch, w.in_channels, w.height, w.width}}};
+    check_bias(op, w.in_channels);
+    return {{DType::fp16, window_result(op, w, w.in_channels, &WindowAxis::size)}};
 }
 
 std::vector<TensorType> infer_matmul(const OpView& op) {
@@ -42,9 +50,7 @@ std::vector<TensorType> infer_linear(const OpView& op) {
     if (weight[1] != x.back())
         op.fail("weight", "weight has " + std::to_string(weight[1]) + " input features, x has " +
                               std::to_string(x.back()));
-    if (op.has("bias") && op.type("bias").shape != Shape{weight[0]})
-        op.fail("bias",
-                "bias must be " + to_string(Shape{weight[0]}) + ", is " + to_string(op.type("bias").shape));
+    check_bias(op, weight[0]);
     Shape shape = x;
     shape.back() = weight[0];
     return {{DType::fp16, shape}};
@@ -81,19 +87,21 @@ std::span<const OpSpec> product_ops() {
         {"conv",
          {{"x", tensor, half},
           {"weight", tensor, half},
-          {"strides", constant, integer, optional, std::vector<int64_t>{1, 1}},
+          {"bias", tensor, half, optional},
+          {"strides", constant, integer, optional},
           {"pad_type", constant, text, optional, "valid"},
-          {"pad", constant, integer, optional, std::vector<int64_t>{0, 0, 0, 0}},
-          {"dilations", constant, integer, optional, std::vector<int64_t>{1, 1}},
+          {"pad", constant, integer, optional},
+          {"dilations", constant, integer, optional},
           {"groups", constant, integer, optional, 1}},
          infer_conv},
         {"conv_transpose",
          {{"x", tensor, half},
           {"weight", tensor, half},
-          {"strides", constant, integer, optional, std::vector<int64_t>{1, 1}},
+          {"bias", tensor, half, optional},
+          {"strides", constant, integer, optional},
           {"pad_type", constant, text, optional, "valid"},
-          {"pad", constant, integer, optional, std::vector<int64_t>{0, 0, 0, 0}},
-          {"dilations", constant, integer, optional, std::vector<int64_t>{1, 1}},
+          {"pad", constant, integer, optional},
+          {"dilations", constant, integer, optional},
           {"groups", constant, integer, optional, 1},
           {"output_shape", constant, integer, optional}},
          infer_conv_transpose},

@@ -15,9 +15,9 @@ int64_t target_size(const OpView& op, std::string_view name) {
 }
 
 int64_t scaled_size(const OpView& op, std::string_view name, int64_t size) {
-    const float factor = op.number(name);
-    const double scaled = std::floor(static_cast<double>(factor) * static_cast<double>(size));
-    if (!(scaled >= 1 && scaled <= INT32_MAX))
+    // In fp32, as coremltools: 1.4 times 5 is 7.
+    const float scaled = std::floor(op.number(name) * static_cast<float>(size));
+    if (!(scaled >= 1 && scaled < 0x1p31f))
         op.fail(name, std::string(name) + " times " + std::to_string(size) + " must be 1 to 2147483647");
     return static_cast<int64_t>(scaled);
 }

@@ -10,11 +10,8 @@ namespace {
 constexpr DTypes factor = dtypes(DType::int32, DType::fp32);
 
 std::vector<TensorType> infer_pool(const OpView& op) {
-    const PoolWindow w = pool_window(op);
-    Shape shape = op.type("x").shape;
-    shape[2] = w.out_height;
-    shape[3] = w.out_width;
-    return {{DType::fp16, shape}};
+    const Window w = pool_window(op);
+    return {{DType::fp16, window_result(op, w, op.type("x").shape[1], &WindowAxis::extent)}};
 }
 
 std::vector<TensorType> infer_nearest(const OpView& op) {
@@ -41,16 +38,17 @@ std::vector<TensorType> infer_affine(const OpView& op) {
 std::span<const OpSpec> window_ops() {
     static const std::vector<OpSpec> table = [] {
         const Parameter x = {"x", tensor, half};
-        const std::vector<Parameter>
-            pool = {x,
-                    {"kernel_sizes", constant, integer},
-                    {"strides", constant, integer, optional, std::vector<int64_t>{1, 1}},
-                    {"pad_type", constant, text, optional, "valid"},
-                    {"pad", constant, integer, optional, std::vector<int64_t>{0, 0, 0, 0}}},
-            target = {x, {"target_size_height", constant, integer}, {"target_size_width", constant, integer}},
-            scale = {x,
-                     {"scale_factor_height", constant, factor, optional, 1.0f},
-                     {"scale_factor_width", constant, factor, optional, 1.0f}};
+        const std::vector<Parameter> pool = {x,
+                                             {"kernel_sizes", constant, integer},
+                                             {"strides", constant, integer, optional},
+                                             {"pad_type", constant, text, optional, "valid"},
+                                             {"pad", constant, integer, optional}},
+                                     target = {x,
+                                               {"target_size_height", constant, integer},
+                                               {"target_size_width", constant, integer}},
+                                     scale = {x,
+                                              {"scale_factor_height", constant, factor, optional, 1.0f},
+                                              {"scale_factor_width", constant, factor, optional, 1.0f}};
         const Parameter ceil_mode = {"ceil_mode", constant, boolean, optional, false};
         const auto with = [](std::vector<Parameter> parameters, std::initializer_list<Parameter> more) {
             parameters.insert(parameters.end(), more);
