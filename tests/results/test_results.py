@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aneperf.bounds import ROWS
 from aneperf.errors import AneError, ArgumentError, ResultFileError
 from aneperf.files import check_writable
 from aneperf.measure import summarize
@@ -335,6 +336,16 @@ def test_load_of_anything_is_a_result_or_an_error(
     path.write_bytes(content)
     with pytest.raises(AneError):
         Result.load(path)
+
+
+def test_a_result_of_too_many_rows_is_refused_unread(tmp_path: Path) -> None:
+    path = tmp_path / "many.json"
+    row = b'{"key":"a"},'  # which would be refused, too, but for another reason
+    path.write_bytes(b'{"schema_version":1,"rows":[' + row * (ROWS + 1) + b"]}")
+    with pytest.raises(ResultFileError, match="has more than 2000 rows, the most that a result has"):
+        Result.load(path)
+    most = saved(tmp_path, a_result(*(a_row(depth) for depth in range(1, ROWS + 1))))
+    assert len(Result.load(most)) == ROWS
 
 
 def test_truncation_anywhere_is_found(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from ..files import Input, whole_file
 from ..kernels import TransformerConfig
 from ..kernels.config import layer_shapes, parameter_shapes
 from ..kinds import LLAMA2C_HEADER, LLAMA2C_MAGIC, Kind
-from .models import Parameters, check_parameters
+from .models import Parameters, check_parameters, check_values
 
 _VERSIONED_HEADER = struct.Struct("<4si7iB")  # magic, version, sizes, shared classifier
 _VERSIONED_HEADER_BYTES = 256
@@ -39,7 +39,7 @@ class _Layout(NamedTuple):
 def load_llama2c(path: str | os.PathLike[str]) -> tuple[TransformerConfig, Parameters]:
     """Read a model, of the first format or of version 1.
 
-    Raises ArgumentError for a file of another format or size.
+    Raises ArgumentError for a file of another format or size, and for values that are not finite.
     """
     with Input(path, Kind.LLAMA2C, ArgumentError) as file:
         config, separate, begin, names = _layout(path, file)
@@ -59,6 +59,10 @@ def load_llama2c(path: str | os.PathLike[str]) -> tuple[TransformerConfig, Param
                 parameters[name] = array.astype(np.float32, copy=False)
             begin += 4 * _count(name, shapes, config)
         file.check_unchanged()
+    try:
+        check_values(parameters)
+    except ArgumentError as error:
+        raise ArgumentError(f"{path}: {error}") from None
     return config, {name: parameters[name] for name in shapes}
 
 
