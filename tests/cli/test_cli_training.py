@@ -305,6 +305,35 @@ def test_generate_from_what_is_no_model(run: Any, device_name: str, tmp_path: Pa
     assert_refused(run("generate", str(tmp_path / "c"), "--tokens", "1"), "was trained as published")
 
 
+def test_what_a_model_writes_controls_no_terminal(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = replace(MODEL, vocab=256)
+    save_llama2c(tmp_path / "m.bin", model, random_parameters(model))
+    told = [
+        "generate",
+        str(tmp_path / "m.bin"),
+        "--prompt",
+        "a\x1b[2J\tb\n",
+        "--tokenizer",
+        "bytes",
+        "--count",
+        "1",
+    ]
+    assert run(*told).out.startswith("a\x1b[2J\tb\n")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert run(*told).out.startswith("a\N{REPLACEMENT CHARACTER}[2J\tb\n")
+
+
+def test_a_run_without_any_update_has_failed(run: Any, device_name: str) -> None:
+    outcome = run("train", *SMALL, "--device", device_name, "--loss-scale", "1e38")
+    assert outcome.code == 1
+    assert "Updates skipped, since gradients were not finite: 2." in outcome.out
+    assert outcome.err == (
+        "aneperf: no update was applied: no gradient was finite; check the weights, or lower --loss-scale\n"
+    )
+
+
 def test_data(run: Any, tmp_path: Path) -> None:
     text, output = small_file(tmp_path, b"hello"), tmp_path / "out.bin"
     outcome = run("data", text, text, "--tokenizer", "bytes", "--output", str(output))

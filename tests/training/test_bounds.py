@@ -9,11 +9,13 @@ import pytest
 
 import aneperf
 from aneperf.bounds import LOSS_SCALE
+from aneperf.training.data import SyntheticTokens
 from aneperf.training.generate import Decoder, generate
 from aneperf.training.llama2c import save_llama2c
 from aneperf.training.models import random_parameters
 from aneperf.training.optimizer import update
 from aneperf.training.state import RunState
+from aneperf.training.trainer import Trainer
 from support.training_runs import CONFIG, MODEL
 
 
@@ -82,6 +84,12 @@ def test_generating_from_weights_that_are_not_finite_or_overflow() -> None:
             large = {**parameters, name: 3e38 * np.sign(parameters[name])}
             with pytest.raises(aneperf.ArgumentError, match=r"fp32 overflows at token [01]: the weights are"):
                 list(generate(MODEL, large, [1], 3, temperature=temperature))
+
+
+def test_sequences_whose_scores_do_not_fit_are_refused() -> None:
+    config = replace(CONFIG, model=replace(MODEL, seq=1 << 20))
+    with pytest.raises(aneperf.ArgumentError, match=r"of 1048576 tokens takes \d+ MiB, and \d+ MiB are free"):
+        Trainer(config, random_parameters(config.model), SyntheticTokens(64, 1 << 20, seed=0))
 
 
 def test_generation_keeps_as_many_keys_as_it_needs() -> None:

@@ -35,6 +35,13 @@ def write(content: str | bytes, stream: TextIO | None, *, end: str = "\n") -> No
         raise AneError(f"cannot write the output: {error.strerror}") from error
 
 
+def visible(text: str, stream: TextIO | None) -> str:
+    """Return a stranger's text without what controls a terminal, if `stream` is one."""
+    if stream is None or not stream.isatty():
+        return text
+    return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
 def write_table(table: "Table", stream: TextIO | None) -> None:
     """Write a table, in color in a terminal. Raises as `write` does."""
     from ..report.table import to_rich, to_text

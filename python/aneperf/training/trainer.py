@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 
-from ..bounds import FP16_LARGEST
+from ..bounds import FP16_LARGEST, check_memory
 from ..kernels.config import parameter_shapes
 from ..runner.child import ChildLost
 from .accounting import StepTimes
@@ -45,12 +45,15 @@ class Trainer:
         state_folder: Path | None = None,
     ) -> None:
         check_parameters(config.model, parameters, FP16_LARGEST)
+        seq = config.model.seq
+        scores = 2 * 2 * config.model.score_channels * seq  # fp16, and their gradients
+        check_memory(f"a step with sequences of {seq} tokens", scores, "choose shorter ones (--seq)")
         self.config = config
         self.state = RunState(config.loss_scale)
         self._data = data
         separate = "classifier" in parameters
         shapes = parameter_shapes(config.model, separate)
-        self._shared = SharedState.create(shapes, config.model.seq, state_folder)
+        self._shared = SharedState.create(shapes, seq, state_folder)
         for name, value in parameters.items():
             self._shared.parts["parameters"][name][:] = value
         self._setup = Setup(
