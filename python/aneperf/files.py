@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from .errors import AneError, ResultFileError
-from .kinds import ADVICE, HEAD_BYTES, Kind, kind_of
+from .kinds import HEAD_BYTES, Kind, kind_of, refusal
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -132,12 +132,9 @@ class Input:
             raise self._error(f"{self._path}: is {reason}, not {kind.value}")
 
     def _recognize(self, kind: Kind) -> None:
-        if not self.size and kind is not Kind.TEXT:
-            raise self._error(f"{self._path}: is empty, not {kind.value}")
-        found = kind_of(self.read(0, min(self.size, HEAD_BYTES)), self.size, kind)
-        if found not in (None, kind):
-            advice = f": {ADVICE[found]}" if found in ADVICE else ""
-            raise self._error(f"{self._path}: is {found.value}, not {kind.value}{advice}")
+        head = self.read(0, min(self.size, HEAD_BYTES))
+        if reason := refusal(head, self.size, kind):
+            raise self._error(f"{self._path}: {reason}")
 
 
 def read_input(

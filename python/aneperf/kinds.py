@@ -128,6 +128,17 @@ def kind_of(head: bytes, size: int, expected: Kind | None = None) -> Kind | None
     return expected if expected is not None and _holds(expected, found) else found
 
 
+def refusal(head: bytes, size: int, expected: Kind) -> str | None:
+    """Return what such a file is instead of the expected kind, and what to do; None if it may be that."""
+    if not size and expected is not Kind.TEXT:
+        return f"is empty, not {expected.value}"
+    found = kind_of(head, size, expected)
+    if found in (None, expected):
+        return None
+    advice = f": {ADVICE[found]}" if found in ADVICE else ""
+    return f"is {found.value}, not {expected.value}{advice}"
+
+
 def llama2c_bytes(head: bytes) -> int | None:
     """Return the size of the llama2.c file, in its first format, with this header; None for no header."""
     if len(head) < LLAMA2C_HEADER.size:

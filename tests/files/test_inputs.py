@@ -42,7 +42,7 @@ TOKENS = np.arange(300, dtype="<u2").tobytes()
 
 
 def llama2c() -> bytes:
-    return struct.pack("<7i", 2, 2, 1, 1, 1, 3, 2) + bytes(4 * (6 + 2 * (2 + 4 + 4 + 6) + 2 + 4))
+    return struct.pack("<7i", 2, 4, 1, 1, 1, 3, 2) + bytes(4 * (6 + 2 * (2 + 4 + 4 + 12) + 2 + 4))
 
 
 def llama2c_tokenizer() -> bytes:
@@ -235,3 +235,12 @@ def test_the_kind_of_an_output_that_is_there(tmp_path: Path) -> None:
     for kind, content in contents(tmp_path).items():
         path.write_bytes(content)
         assert file_kind(path) is kind
+
+
+def test_bytes_that_are_no_weight_file_are_named(tmp_path: Path) -> None:
+    for kind, content in {**contents(tmp_path), Kind.TEXT: PROSE}.items():
+        if kind is not Kind.WEIGHTS:
+            with pytest.raises(ArgumentError, match=f"^is {kind.value}, not a weight file of MIL"):
+                mil.read_blob(content, 64, mil.TensorType("fp16", (64,)))
+    with pytest.raises(ArgumentError, match=r"^is empty, not a weight file of MIL"):
+        mil.read_blob(b"", 64, mil.TensorType("fp16", (64,)))
