@@ -39,6 +39,7 @@ PEAK_TFLOPS = (1e-6, 1e6)
 RECORD_BYTES = 1 << 20  # of the JSON of a checkpoint
 JSON_BYTES = 64 << 20  # of a result, and of a tokenizer
 PROGRAM_BYTES = 256 << 20  # of MIL text, as in the parser
+STATEMENTS = 100_000  # of MIL text; large exported models have some 10,000
 ROWS = 2_000  # of a result; the suite has some 300
 
 

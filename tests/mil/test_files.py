@@ -106,7 +106,12 @@ def emptied(path: Path) -> None:
     path.write_bytes(b"")
 
 
+def repeated(path: Path) -> None:
+    path.write_text("program(1.3)\n{" + "tensor<fp16, [1]> x = relu(x = x)[];\n" * 100_001 + "}")
+
+
 BROKEN = {
+    "too many statements": (repeated, "model.mil", "model.mil: has more than 100000 statements"),
     "missing weights": (Path.unlink, "weights/weights.bin", "weights.bin: the weight file is missing"),
     "a link out of the model": (linked, "weights/weights.bin", "leads out of the model's folder"),
     "a linked folder": (linked, "weights", "leads out of the model's folder"),

@@ -12,7 +12,7 @@ from typing import Any, cast
 import msgspec
 
 from .. import _ane_native as native
-from ..bounds import PROGRAM_BYTES, mebibytes
+from ..bounds import PROGRAM_BYTES, STATEMENTS, mebibytes
 from ..errors import AneError, ArgumentError, CompileError, ResultFileError
 from ..files import Input, one_line, read_input
 from ..kinds import Kind
@@ -99,6 +99,8 @@ def _read_model(file: Path) -> Source:
 
 def _read_text(file: Path, may_lack_weights: bool = False) -> Source:
     content = read_input(file, Kind.MIL, PROGRAM_BYTES)
+    if content.count(b";") > STATEMENTS:
+        raise ResultFileError(f"{file}: has more than {STATEMENTS} statements, the most that are read")
     try:
         text = content.decode()
     except UnicodeDecodeError as error:
