@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from .bounds import check_memory
 from .errors import AneError, ResultFileError
 from .kinds import HEAD_BYTES, Kind, kind_of, refusal
 
@@ -144,6 +145,7 @@ def read_input(
     with Input(path, kind, error) as file:
         if file.size > most:
             raise error(f"{path}: cannot read: it has {file.size} bytes, and {kind.value} at most {most}")
+        check_memory(str(path), file.size, "free some", error)
         return file.read(0, file.size)
 
 

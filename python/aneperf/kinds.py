@@ -38,7 +38,7 @@ class Kind(enum.Enum):
     ZIP = "a zip archive"
     TAR = "a tar archive"
     SEVEN_ZIP = "a 7z archive"
-    TORCH = "a pickle of PyTorch"
+    TORCH = "a file of torch.save"
     NUMPY = "a NumPy array"
     GGUF = "a GGUF model"
     GGML = "a GGML model"
@@ -73,6 +73,7 @@ _SIGNATURES = (
     (re.compile(rb"BZh[1-9](1AY&SY|\x17\x72\x45\x38\x50\x90)"), Kind.BZIP2),
     (re.compile(rb"\xfd7zXZ\x00"), Kind.XZ),
     (re.compile(rb"\x28\xb5\x2f\xfd"), Kind.ZSTD),
+    (re.compile(rb"PK\x03\x04.{26,100}data\.pkl", re.S), Kind.TORCH),
     (re.compile(rb"PK(\x03\x04|\x05\x06|\x07\x08)"), Kind.ZIP),
     (re.compile(rb".{257}ustar", re.S), Kind.TAR),
     (re.compile(rb"7z\xbc\xaf\x27\x1c"), Kind.SEVEN_ZIP),
@@ -113,8 +114,9 @@ def kind_of(head: bytes, size: int, expected: Kind | None = None) -> Kind | None
 
     A file that may be `expected` is that.
     """
+    text = _is_text(head)
     for signature, kind in _SIGNATURES:
-        if signature.match(head):
+        if signature.match(head) and (not text or kind in (Kind.LFS, Kind.ANNEX)):
             return kind
     if size > 4 and llama2c_bytes(head) == size:
         return Kind.LLAMA2C
@@ -124,7 +126,7 @@ def kind_of(head: bytes, size: int, expected: Kind | None = None) -> Kind | None
         return Kind.SENTENCEPIECE
     if _is_llama2c_tokenizer(head, size):
         return Kind.LLAMA2C_TOKENIZER
-    found = _kind_of_text(head, size, expected)
+    found = _kind_of_text(head, size, expected) if text else None
     return expected if expected is not None and _holds(expected, found) else found
 
 
@@ -155,8 +157,6 @@ def llama2c_bytes(head: bytes) -> int | None:
 
 
 def _kind_of_text(head: bytes, size: int, expected: Kind | None) -> Kind | None:
-    if re.search(rb"[^\t\n\r\x1b -~\x80-\xff]", head):
-        return None
     for signature, kind in _TEXT_SIGNATURES:
         if signature.match(head):
             return kind
@@ -165,13 +165,18 @@ def _kind_of_text(head: bytes, size: int, expected: Kind | None) -> Kind | None:
         if expected in found:
             return expected
         return next((kind for _, kind in _JSON_SIGNATURES if kind in found), Kind.JSON)
-    if size < _LEAST_TEXT:
-        return None
+    return Kind.TEXT if size >= _LEAST_TEXT else None
+
+
+def _is_text(head: bytes) -> bool:
+    """Tell if the bytes are UTF-8 without control characters, of which the last one may be cut."""
+    if re.search(rb"[^\t\n\r\x1b -~\x80-\xff]", head):
+        return False
     try:
-        head[:-3].decode()  # the last character may be cut
+        head.decode()
     except UnicodeDecodeError as error:
-        return Kind.TEXT if error.start > len(head) - 7 else None
-    return Kind.TEXT
+        return error.reason == "unexpected end of data"
+    return True
 
 
 def _holds(expected: Kind, found: Kind | None) -> bool:

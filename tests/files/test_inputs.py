@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from aneperf import mil
+from aneperf import bounds, mil
 from aneperf.errors import AneError, ArgumentError, ResultFileError
 from aneperf.files import Input, file_kind, read_input
 from aneperf.kinds import Kind
@@ -61,9 +61,9 @@ def weights() -> bytes:
 
 def archive(write: str) -> bytes:
     content = io.BytesIO()
-    if write == "zip":
+    if write != "tar":
         with zipfile.ZipFile(content, "w") as zipped:
-            zipped.writestr("a", "b")
+            zipped.writestr("archive/data.pkl" if write == "torch" else "a", "b")
     else:
         with tarfile.open(fileobj=content, mode="w") as tarred:
             tarred.addfile(tarfile.TarInfo("a"))
@@ -91,7 +91,10 @@ def contents(folder: Path) -> dict[Kind, bytes]:
         Kind.TAR: archive("tar"),
         Kind.UTF16: "a result".encode("utf-16"),
         Kind.NUMPY: b"\x93NUMPY\x01\x00",
-        Kind.TORCH: b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.",
+        Kind.TORCH: archive("torch"),
+        Kind.PDF: b"%PDF-1.4\n%\xe2\xe3\xcf\xd3\n",
+        Kind.HDF5: b"\x89HDF\r\n\x1a\n\0",
+        Kind.COREML: b"\x08\x07\x12\x08\x0a\x06\x0a\x01x\x1a\x01\0",
         Kind.GGUF: b"GGUF\x03\x00\x00\x00",
         Kind.RESULT: a_result().to_json(),
         Kind.CHECKPOINT: b'{\n  "format": 1,\n  "step": 8,\n  "applied_updates": 2\n}\n',
@@ -141,6 +144,19 @@ def test_prose_is_no_binary_file_and_tokens_are_no_prose(tmp_path: Path) -> None
         assert read_input(tmp_path / "tokens", kind, 1 << 20) == TOKENS
     for kind in (Kind.TEXT, Kind.MIL, Kind.RESULT):
         assert read_input(tmp_path / "story", kind, 1 << 20) == PROSE
+
+
+@pytest.mark.parametrize("word", ["GGUF", "%PDF-1.7", "24ka", "BZh91AY&SY", "7z", "lmgg"])
+def test_text_that_begins_like_a_binary_file_is_text(tmp_path: Path, word: str) -> None:
+    (tmp_path / "story").write_text(f"{word} is a format, " + "é" * 3000)  # of which one is cut
+    read_input(tmp_path / "story", Kind.TEXT, 1 << 20)
+
+
+def test_a_file_that_does_not_fit_into_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_bytes(TOKENS)
+    monkeypatch.setattr(bounds, "available_memory", lambda: len(TOKENS) - 1)
+    with pytest.raises(ResultFileError, match="file takes 1 MiB, and 1 MiB are free: free some"):
+        read_input(tmp_path / "file", Kind.TOKENS, 1 << 20)
 
 
 def test_any_two_tokens_may_begin_a_file(tmp_path: Path) -> None:
