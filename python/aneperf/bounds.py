@@ -95,8 +95,13 @@ def _of_process() -> int | None:
 
         most, _ = resource.getrlimit(resource.RLIMIT_AS)
         if most != resource.RLIM_INFINITY:
-            return most - 1024 * _table("/proc/self/status")["VmSize:"]
+            return most - address_space()
     return None
+
+
+def address_space() -> int:
+    """Return the bytes of this process's address space. Raises KeyError where the system does not tell."""
+    return 1024 * _table("/proc/self/status")["VmSize:"]
 
 
 def _table(path: str | Path) -> dict[str, int]:

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import aneperf
+from aneperf.training import tokenizer_library
 from aneperf.training.data import write_tokens
 from aneperf.training.llama2c_tokenizer import Llama2cTokenizer
 from aneperf.training.tokenizer import open_tokenizer
@@ -248,7 +249,14 @@ def test_a_library_that_is_missing_is_named(folder: Path, monkeypatch: pytest.Mo
     (folder / "without" / "tokenizers.py").write_text("raise ImportError(name='tokenizers')")
     monkeypatch.syspath_prepend(str(folder / "without"))
     (folder / "w.json").write_text(json.dumps(described(WORDS)))
-    with pytest.raises(aneperf.ArgumentError, match=r"w.json needs the tokenizers library: .*'\.\[data\]'"):
+    with pytest.raises(aneperf.ArgumentError, match=r"w.json: needs tokenizers: .*'\.\[data\]'"):
+        open_tokenizer(folder / "w.json")
+
+
+def test_a_library_that_does_not_end_is_not_waited_for(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tokenizer_library, "_LIMIT_S", 0.0)
+    (folder / "w.json").write_text(json.dumps(described(WORDS)))
+    with pytest.raises(aneperf.ArgumentError, match=r"w.json: is no tokenizer: no answer in 0 s"):
         open_tokenizer(folder / "w.json")
 
 

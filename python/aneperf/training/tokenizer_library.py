@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from ..bounds import JSON_BYTES
+from ..bounds import JSON_BYTES, address_space
 from ..errors import ArgumentError
 from ..files import LONGEST_QUOTE, one_line, read_input
 from ..kinds import Kind
@@ -21,7 +21,7 @@ from ..runner.child import Child, ChildLost
 from ..runner.child_process import Parent
 
 _LIMIT_S = 60.0  # for any answer: about a second is usual for 1 MiB of text
-_MEMORY_BYTES = 2 << 30  # a vocabulary of 256,000 tokens takes some 0.5 GiB
+_MEMORY_BYTES = 2 << 30  # more than at its start; a vocabulary of 256,000 tokens takes some 0.5 GiB
 
 
 class Load(msgspec.Struct, frozen=True, tag="load"):
@@ -110,7 +110,7 @@ class LibraryTokenizer:
             raise ArgumentError(f"{self._path}: {failure}: no answer in {_LIMIT_S:g} s") from None
         if isinstance(answer, Refused):
             reason = one_line(answer.reason, LONGEST_QUOTE)
-            raise ArgumentError(f"{self._path}{' ' if answer.missing else f': {failure}: '}{reason}")
+            raise ArgumentError(f"{self._path}: {reason if answer.missing else f'{failure}: {reason}'}")
         return answer
 
 
@@ -130,7 +130,7 @@ def serve(parent: Parent) -> None:
                 parent.send(Decoded(tokenizer.decode(question.tokens)))
         except ImportError as error:
             install = "pip install '.[data]' in a checkout of aneperf"
-            parent.send(Refused(f"needs the {error.name} library: {install}", missing=True))
+            parent.send(Refused(f"needs {error.name or 'a library'}: {install}", missing=True))
         except (
             BaseException
         ) as error:  # a panic of tokenizers is no Exception, and it raises nothing narrower
@@ -138,11 +138,12 @@ def serve(parent: Parent) -> None:
 
 
 def _limit() -> None:
-    with contextlib.suppress(ImportError, OSError, ValueError):
+    with contextlib.suppress(ImportError, OSError, ValueError, KeyError):
         import resource
 
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
+        most = address_space() + _MEMORY_BYTES
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
 
 class _Tokenizers:
