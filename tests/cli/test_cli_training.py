@@ -202,8 +202,10 @@ def test_other_shapes(tmp_path: Path) -> None:
     assert _reshaped(None, path, {"seq": 24}) == replace(MODEL, seq=24)
 
 
-@pytest.mark.skipif(os.name != "posix", reason="needs signals")
-def test_ctrl_c_in_a_terminal(device_name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_training_in_good_order(
+    device_name: str, tmp_path: Path, number: signal.Signals
+) -> None:
     """Send the signal to the whole group, workers too."""
     command = [sys.executable, "-m", "aneperf", "train", *SHAPE, "--steps", "1000000", "--accumulation", "3"]
     command += ["--device", device_name, "--checkpoints", str(tmp_path / "c"), "--trace", str(tmp_path / "t")]
@@ -215,14 +217,27 @@ def test_ctrl_c_in_a_terminal(device_name: str, tmp_path: Path) -> None:
             if line.startswith("[batch"):
                 break
         time.sleep(0.1)
-        os.killpg(process.pid, signal.SIGINT)
+        os.killpg(process.pid, number)
         out, err = process.communicate(timeout=120)
-    assert process.returncode == 130
-    assert err == "aneperf: interrupted\n"
+    assert process.returncode == 128 + number
+    assert err == f"aneperf: interrupted{'' if number == signal.SIGINT else f' by {number.name}'}\n"
     end = re.search(r"Interrupted: the result ends with step (\d+)", out)
     assert end
     assert (tmp_path / "c" / f"step-{int(end[1]):08d}").is_dir()
     json.loads((tmp_path / "t").read_text())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["c", "t"]
+
+
+def test_a_signal_leaves_no_temporary_file(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(self: object, text: str, *, whole: bool) -> list[int]:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return list(text.encode())
+
+    monkeypatch.setattr("aneperf.training.data.Bytes.encode", interrupted)
+    (tmp_path / "text").write_text("hello")
+    outcome = run(*("data", str(tmp_path / "text"), "--tokenizer", "bytes", "-o", str(tmp_path / "tokens")))
+    assert (outcome.code, outcome.out, outcome.err) == (143, "", "aneperf: interrupted by SIGTERM\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["text"]
 
 
 def test_an_output_that_fails_loses_no_other(

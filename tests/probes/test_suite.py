@@ -182,9 +182,11 @@ cli.main()
 """
 
 
-def start(names: str, *arguments: str, **variables: str) -> "subprocess.Popen[str]":
+def start(
+    names: str, *arguments: str, code: str = ON_MADE_UP_PROBES, **variables: str
+) -> "subprocess.Popen[str]":
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **variables}
-    command = [sys.executable, "-c", ON_MADE_UP_PROBES, names, "suite", "--device", "emulator", *arguments]
+    command = [sys.executable, "-c", code, names, "suite", "--device", "emulator", *arguments]
     return subprocess.Popen(
         command,
         env=environment,
@@ -196,16 +198,21 @@ def start(names: str, *arguments: str, **variables: str) -> "subprocess.Popen[st
 
 
 @pytest.mark.parametrize(
-    ("whole_group", "times"),
+    ("number", "whole_group", "times"),
     [
-        (True, 5),
-        (False, 1),
-        pytest.param(True, 1, marks=pytest.mark.thorough),
-        pytest.param(False, 5, marks=pytest.mark.thorough),
+        (signal.SIGINT, True, 5),
+        (signal.SIGTERM, False, 1),
+        (signal.SIGHUP, True, 2),
+        pytest.param(signal.SIGINT, True, 1, marks=pytest.mark.thorough),
+        pytest.param(signal.SIGINT, False, 5, marks=pytest.mark.thorough),
+        pytest.param(signal.SIGTERM, True, 2, marks=pytest.mark.thorough),
+        pytest.param(signal.SIGHUP, False, 1, marks=pytest.mark.thorough),
     ],
 )
-def test_ctrl_c_leaves_the_finished_rows(tmp_path: Path, whole_group: bool, times: int) -> None:
-    """Send the signal to all processes, as a terminal does, or to the command alone; also twice."""
+def test_a_signal_leaves_the_finished_rows(
+    tmp_path: Path, number: signal.Signals, whole_group: bool, times: int
+) -> None:
+    """Send the signal to all processes, as a terminal does, or to the command alone; also repeatedly."""
     mark, saved = tmp_path / "mark", tmp_path / "suite.json"
     process = start("good,hangs,also_good", "-o", str(saved), CHILD_PROBES_MARK=str(mark))
     end = time.monotonic() + 60
@@ -214,20 +221,49 @@ def test_ctrl_c_leaves_the_finished_rows(tmp_path: Path, whole_group: bool, time
         assert time.monotonic() < end
         time.sleep(0.01)
     for _ in range(times):
-        (os.killpg if whole_group else os.kill)(process.pid, signal.SIGINT)
+        (os.killpg if whole_group else os.kill)(process.pid, number)
         time.sleep(0.02)
     out, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 128 + number
     assert err.splitlines() == [
         "aneperf: 1 of 3: good",
         "aneperf: 2 of 3: hangs",
-        "aneperf: interrupted",
+        f"aneperf: interrupted{'' if number == signal.SIGINT else f' by {number.name}'}",
     ]
     result = Result.load(saved)
     assert keys(result) == [*GOOD, ("made-up/hangs/1", "ok")]
     assert result.notes == ("Interrupted: only the finished rows are here.",)
     assert "Interrupted: only the finished rows are here." in out
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mark", "suite.json"]
+
+
+def test_a_closed_terminal_leaves_the_finished_rows(tmp_path: Path) -> None:
+    """Draw progress on a terminal, which then closes: it sends SIGHUP, and writing to it fails."""
+    mark, saved = tmp_path / "mark", tmp_path / "suite.json"
+    controller, terminal = os.openpty()
+    in_terminal = (
+        f"import os, sys\nterminal = os.open({os.ttyname(terminal)!r}, os.O_RDWR)\n"
+        "for stream in range(3):\n    os.dup2(terminal, stream)\n"
+        f"os.execv(sys.executable, [sys.executable, '-c', {ON_MADE_UP_PROBES!r}, *sys.argv[1:]])\n"
+    )
+    process = start(
+        *("good,hangs,also_good", "-o", str(saved)),
+        code=in_terminal,
+        CHILD_PROBES_MARK=str(mark),
+        TERM="xterm",
+    )
+    end = time.monotonic() + 60
+    while not mark.exists():
+        assert process.poll() is None
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    drawn = os.read(controller, 1000)
+    os.close(terminal)
+    os.close(controller)
+    process.communicate(timeout=60)
+    assert b"good" in drawn
+    assert process.returncode == 128 + signal.SIGHUP
+    assert keys(Result.load(saved)) == [*GOOD, ("made-up/hangs/1", "ok")]
 
 
 def test_a_suite_with_a_crash_is_saved_and_is_exit_code_1(tmp_path: Path) -> None:

@@ -110,6 +110,30 @@ def test_a_child_that_hangs_is_killed(
         os.kill(int(mark.read_text()), 0)
 
 
+@pytest.mark.parametrize("how", ["flood", "trickle"])
+def test_a_child_that_sends_without_pause_is_killed(monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    """Let it send whole messages, or a message that does not end."""
+    leap, pids = leaping(monkeypatch), []
+
+    def late(step: Progress) -> None:
+        if step.done == 2 and not pids:
+            pids.append(leap(600.0))
+
+    outcome = run(how, progress=late, time_limit=60.0)
+    assert outcome.failure == "killed: it ran longer than its 60 s"
+    assert [row.key for row in outcome.rows] == ["made-up/0", "made-up/1"]
+
+
+def test_a_result_that_came_before_the_kill_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    leap = leaping(monkeypatch)
+
+    def late(step: Progress) -> None:
+        if step.doing == "":
+            leap(600.0)
+
+    assert len(run("", progress=late, time_limit=60.0).result) == 3
+
+
 def test_a_child_without_a_trace_still_has_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("aneperf.runner.child._GRACE_S", 0.1)
     assert run("close").failure == "it closed its connection and did not end"

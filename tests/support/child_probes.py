@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import stat
 import sys
 import threading
 import time
@@ -23,6 +24,13 @@ def finish(rows: list[Row]) -> Result:
 
 def row(name: str, **fields: Any) -> Row:
     return Row(**{"key": f"made-up/{name}", "status": "ok", **fields})
+
+
+def _is_socket(descriptor: int) -> bool:
+    try:
+        return stat.S_ISSOCK(os.fstat(descriptor).st_mode)
+    except OSError:
+        return False
 
 
 def behave(how: str) -> None:
@@ -56,6 +64,10 @@ def behave(how: str) -> None:
             with suppress(OSError):
                 os.write(descriptor, b"\xff garbage\n")
         time.sleep(600)
+    if how == "trickle":
+        (connection,) = (number for number in range(3, 20) if _is_socket(number))
+        while True:
+            os.write(connection, b"{")
     if how == "close":
         for descriptor in range(3, 20):
             with suppress(OSError):
@@ -75,6 +87,8 @@ def misbehave(
         progress(Progress(index + 1, after + 1, str(index + 1), rows[-1]))
     if mark:
         Path(mark).write_text(str(os.getpid()))
+    while how == "flood":
+        progress(Progress(after, after + 1, "flooding"))
     behave(how)
     rows.append(row("last", metrics={"soft": device.compile_budget.soft, "used": device.compiles_used}))
     progress(Progress(after + 1, after + 1, "", rows[-1]))

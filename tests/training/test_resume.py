@@ -212,7 +212,11 @@ def test_ctrl_c_before_the_first_update(train: Any, tmp_path: Path) -> None:
     assert len(aneperf.Result.load(path)) == 0
 
 
-def test_a_second_ctrl_c_ends_the_run_at_once(train: Any, tmp_path: Path) -> None:
+def test_a_second_ctrl_c_ends_the_run_at_once(
+    train: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aneperf.signals.REPEAT_S", 0.0)
+
     def twice(event: Event) -> None:
         if isinstance(event, StepDone) and event.step == 4:
             os.kill(os.getpid(), signal.SIGINT)

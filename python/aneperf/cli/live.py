@@ -22,7 +22,7 @@ from ..training.events import (
     StepDone,
     WorkerReplaced,
 )
-from .terminal import write
+from .terminal import terminal, write
 
 _SPARKS = "▁▂▃▄▅▆▇█"
 _COLORS = ("green", "cyan", "magenta", "yellow", "blue", "red", "white")
@@ -44,7 +44,9 @@ class View(Protocol):
 
 def view(stream: TextIO | None) -> View:
     """Return a live view for a terminal, lines for a file or a pipe."""
-    return LiveView(Console(file=stream)) if stream is not None and stream.isatty() else Lines(stream)
+    if stream is None or not stream.isatty():
+        return Lines(stream)
+    return LiveView(Console(file=terminal(stream)))
 
 
 class Lines:

@@ -9,10 +9,11 @@ from click.shell_completion import shell_complete
 from .. import __version__
 from ..errors import AneError
 from ..probes.registry import PROBES, SUITE
+from ..signals import at_first_signal, raise_interrupted, signal_of
 from .probes import info, probe_verb
 from .programs import lint
 from .results import compare, export, validate
-from .terminal import INTERRUPTED, PIPE_CLOSED, REFUSED, say, write
+from .terminal import PIPE_CLOSED, REFUSED, end_interrupted, say, write
 from .training import data, generate, train
 
 _BY_WEIGHT = sorted(PROBES.values(), key=lambda probe: -probe.share)
@@ -95,19 +96,28 @@ def app(context: click.Context) -> None:
 def main() -> None:
     """Run the command and exit.
 
-    The exit code is 0; 1 for rows in error; 2 if the command cannot do what was asked; 130 after Ctrl-C; 141
-    if the reader of the output has gone.
+    The exit code is 0; 1 for rows in error; 2 if the command cannot do what was asked; 130 after Ctrl-C, 143
+    after SIGTERM, 129 after SIGHUP; 141 if the reader of the output has gone.
     """
+    # The number of a closed stream would go to the next file, and what a library prints there into that file.
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
     # A closed stream is None, and print() would take standard output in standard error's place.
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
-    code = _run()
-    try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except OSError:  # the interpreter must not try again
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    with at_first_signal(raise_interrupted) as signals:
+        code = _run()
+        try:
+            if sys.stdout is not None:
+                sys.stdout.flush()
+        except OSError:  # the interpreter must not try again
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if signals.has_come:
+            signals.ignore_more()
     sys.exit(code)
 
 
@@ -126,9 +136,8 @@ def _run() -> int:
         say(f"{message[:1].lower()}{message[1:]}{stop} Try 'aneperf{verb} --help'.")
     except BrokenPipeError:
         return PIPE_CLOSED
-    except KeyboardInterrupt:
-        say("interrupted")
-        return INTERRUPTED
+    except KeyboardInterrupt as error:
+        return end_interrupted(signal_of(error))
     except (AneError, OSError, MemoryError) as error:
         say(str(error) or type(error).__name__)
     return REFUSED

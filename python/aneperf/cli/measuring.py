@@ -1,11 +1,9 @@
 """How the command runs a probe: progress, Ctrl-C, table, file and exit code."""
 
-import contextlib
 import signal
 import sys
-from collections.abc import Iterator, Mapping
-from types import FrameType
-from typing import Any, NoReturn
+from collections.abc import Mapping
+from typing import Any
 
 import rich.progress
 from rich.console import Console
@@ -19,8 +17,9 @@ from ..probes.registry import SUITE, Probe
 from ..report.result_table import lay_out_result
 from ..results import Result, Row
 from ..runner.progress import Progress
+from ..signals import Interrupted, at_first_signal, signal_of
 from .options import STANDARD_OUTPUT
-from .terminal import FAILED, INTERRUPTED, save, say, write_table
+from .terminal import FAILED, end_interrupted, save, say, terminal, write_table
 
 
 def measure(
@@ -28,7 +27,7 @@ def measure(
 ) -> int:
     """Run a probe, print its table, save its result to `output` and return the exit code.
 
-    Ctrl-C keeps the finished rows.
+    Ctrl-C, SIGTERM and SIGHUP keep the finished rows.
     """
     to_stdout = output == STANDARD_OUTPUT
     if output is not None and not to_stdout:
@@ -36,8 +35,9 @@ def measure(
     elif sys.stdout is None:
         raise AneError("standard output is closed: there is nowhere to write the result")
     opened = devices.open(device, chip=chip)
-    with _one_interrupt():
-        result, interrupted = _measure(probe, arguments, opened)
+    measurement = _Measurement(probe)
+    with at_first_signal(measurement.stop):
+        result = measurement.run(arguments, opened)
         try:
             if output is not None:
                 save(result.to_json().decode().rstrip("\n"), output)
@@ -46,67 +46,71 @@ def measure(
                 write_table(lay_out_result(result), sys.stdout)
             elif sys.stderr is not None:
                 write_table(lay_out_result(result), sys.stderr)
-        if interrupted:
-            say("interrupted")
-            return INTERRUPTED
-        statuses = {row.status for row in result}
-        return FAILED if "error" in statuses or "ok" not in statuses else 0
+    if measurement.stopped_by is not None:
+        return end_interrupted(measurement.stopped_by)
+    statuses = {row.status for row in result}
+    return FAILED if "error" in statuses or "ok" not in statuses else 0
 
 
-def _measure(probe: Probe, arguments: Mapping[str, Any], device: Device) -> tuple[Result, bool]:
-    """Return the result, and whether Ctrl-C cut it short.
+class _Measurement:
+    """A run of a probe, which a signal may cut short. What it finished is written all the same."""
 
-    A bar shows the progress in a terminal; elsewhere, for the suite, a line for each probe that begins.
-    """
-    rows: list[Row] = []
-    with _progress_bar() as bar:
-        task = bar.add_task("", total=None)
-        told = -1
+    def __init__(self, probe: Probe) -> None:
+        self.stopped_by: signal.Signals | None = None
+        self._probe = probe
+        self._rows: list[Row] = []
+        self._is_running = False
 
-        def report(step: Progress) -> None:
-            nonlocal told
-            if step.row is not None:
-                rows.append(step.row)  # before anything that takes time: an interrupt must not lose it
-            if probe is SUITE and bar.disable and told < step.done < step.total:
-                told = step.done
-                say(f"{step.done + 1} of {step.total}: {step.doing}")
-            bar.update(task, completed=step.done, total=step.total, description=step.doing, refresh=True)
+    def stop(self, number: signal.Signals) -> None:
+        """End the probe at once; afterwards, let the result be written."""
+        self.stopped_by = number
+        if self._is_running:
+            raise Interrupted(number)
 
-        try:
-            return probe.run(device, progress=report, **arguments), False
-        except KeyboardInterrupt:
-            note = "Interrupted: only the finished rows are here."
-            environment = devices.info(device)
-            return Result(probe=probe.name, environment=environment, rows=tuple(rows), notes=(note,)), True
+    def run(self, arguments: Mapping[str, Any], device: Device) -> Result:
+        """Return the result, or that of the finished rows.
 
+        A bar shows the progress in a terminal; elsewhere, for the suite, a line for each probe that begins.
+        """
+        with _progress_bar() as bar:
+            task = bar.add_task("", total=None)
+            told = -1
 
-@contextlib.contextmanager
-def _one_interrupt() -> Iterator[None]:
-    """Let only the first Ctrl-C interrupt; a later one must not undo what the first one keeps."""
-    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield  # a background job ignores it, and another handler has its reason
-        return
+            def report(step: Progress) -> None:
+                nonlocal told
+                if step.row is not None:
+                    self._rows.append(step.row)  # before anything that takes time
+                if self._probe is SUITE and bar.disable and told < step.done < step.total:
+                    told = step.done
+                    say(f"{step.done + 1} of {step.total}: {step.doing}")
+                bar.update(task, completed=step.done, total=step.total, description=step.doing, refresh=True)
 
-    def interrupt(number: int, frame: FrameType | None) -> NoReturn:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGINT, interrupt)
-    try:
-        yield
-    finally:
-        if signal.getsignal(signal.SIGINT) is interrupt:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+            try:
+                self._is_running = self.stopped_by is None
+                if self._is_running:
+                    result = self._probe.run(device, progress=report, **arguments)
+                    self._is_running = False
+                    return result
+            except KeyboardInterrupt as error:
+                self._is_running = False
+                self.stopped_by = signal_of(error)
+            return Result(
+                probe=self._probe.name,
+                environment=devices.info(device),
+                rows=tuple(self._rows),
+                notes=("Interrupted: only the finished rows are here.",),
+            )
 
 
 def _progress_bar() -> rich.progress.Progress:
     """Return a bar that only a terminal on standard error shows."""
+    stream = sys.stderr
     return rich.progress.Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        console=Console(stderr=True),
+        console=Console(stderr=True) if stream is None else Console(file=terminal(stream)),
         transient=True,
-        disable=sys.stderr is None or not sys.stderr.isatty(),
+        disable=stream is None or not stream.isatty(),
     )

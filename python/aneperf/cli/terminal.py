@@ -1,8 +1,12 @@
 """The output of the command: tables and JSON on standard output, messages on standard error."""
 
 import contextlib
+import errno
+import os
+import signal
+import stat
 import sys
-from typing import TYPE_CHECKING, TextIO
+from typing import IO, TYPE_CHECKING, Any, TextIO, cast
 
 from ..errors import AneError
 from .options import STANDARD_OUTPUT
@@ -12,14 +16,14 @@ if TYPE_CHECKING:
 
 FAILED = 1
 REFUSED = 2
-INTERRUPTED = 130  # 128 + SIGINT
-PIPE_CLOSED = 141  # 128 + SIGPIPE
+PIPE_CLOSED = 128 + signal.SIGPIPE
 
 
 def write(content: str | bytes, stream: TextIO | None, *, end: str = "\n") -> None:
     """Write a text and `end`, or bytes alone, at once: a failure is an error here.
 
-    Raises AneError, and BrokenPipeError where the reader of a pipe is gone.
+    A terminal that is gone takes everything. Raises AneError, and BrokenPipeError where the reader of a pipe
+    is gone.
     """
     if stream is None:
         raise AneError("cannot write the output: standard output is closed")
@@ -32,7 +36,50 @@ def write(content: str | bytes, stream: TextIO | None, *, end: str = "\n") -> No
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise AneError(f"cannot write the output: {error.strerror}") from error
+        if not _leave_terminal(error, stream):
+            raise AneError(f"cannot write the output: {error.strerror}") from error
+
+
+class Terminal:
+    """A terminal's stream, which the run outlives: what is written after the terminal has gone is lost."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write a text."""
+        try:
+            return self._stream.write(text)
+        except OSError as error:
+            if not _leave_terminal(error, self._stream):
+                raise
+            return len(text)
+
+    def flush(self) -> None:
+        """Pass everything on."""
+        try:
+            self._stream.flush()
+        except OSError as error:
+            if not _leave_terminal(error, self._stream):
+                raise
+
+
+def terminal(stream: TextIO) -> IO[str]:
+    """Return the stream of a terminal for the library that draws on it."""
+    return cast("IO[str]", Terminal(stream))
+
+
+def _leave_terminal(error: OSError, stream: TextIO) -> bool:
+    """Direct a stream whose terminal is gone to nowhere, and tell if that is the case."""
+    if error.errno != errno.EIO or not stat.S_ISCHR(os.fstat(stream.fileno()).st_mode):
+        return False
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+    return True
 
 
 def visible(text: str, stream: TextIO | None) -> str:
@@ -90,5 +137,11 @@ def say(message: str) -> None:
     from ..files import one_line
 
     if sys.stderr is not None:
-        with contextlib.suppress(OSError):
-            print(f"aneperf: {one_line(message)}", file=sys.stderr)
+        with contextlib.suppress(OSError, AneError):
+            write(f"aneperf: {one_line(message)}", sys.stderr)
+
+
+def end_interrupted(number: signal.Signals) -> int:
+    """Say which signal ended the command, and return the exit code, as shells count: 128 and its number."""
+    say("interrupted" if number == signal.SIGINT else f"interrupted by {number.name}")
+    return 128 + number

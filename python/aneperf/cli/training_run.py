@@ -22,7 +22,7 @@ from ..training.result import TrainingResult
 from ..training.run import TrainOptions, train
 from .live import Lines, View, view
 from .options import CHIP, DEVICE, FILE, OUTPUT, STANDARD_OUTPUT
-from .terminal import FAILED, INTERRUPTED, say, write_table
+from .terminal import FAILED, end_interrupted, say, write_table
 from .terminal import save as save_text
 
 _SIZES = {
@@ -133,9 +133,8 @@ def run(
             **given,
         )
     _write_outputs(result, output, save, plot)
-    if result.interrupted:
-        say("interrupted")
-        return INTERRUPTED
+    if result.stopped_by is not None:
+        return end_interrupted(result.stopped_by)
     if result.batches and not any(batch.applied for batch in result.batches):
         say("no update was applied: no gradient was finite; check the weights, or lower --loss-scale")
         return FAILED

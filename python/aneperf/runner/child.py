@@ -7,6 +7,7 @@ therefore does not matter, and the messages it sent outlive it.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import selectors
 import signal
@@ -34,6 +35,14 @@ _LONGEST_WAIT_S = 1e6  # at a time; poll() counts milliseconds in 32 bits
 _GRACE_S = 10.0  # for a child that has closed its connection to end
 
 
+def above_standard_streams(descriptor: int) -> int:
+    """Return a duplicate that a child can inherit. The caller closes it.
+
+    Where standard streams are closed, other files get their numbers, which name a child's own streams.
+    """
+    return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3)
+
+
 class ChildLost(Exception):
     """The child has ended, or cannot be understood; the text is the reason."""
 
@@ -56,18 +65,21 @@ class Child(Generic[_Message]):
         self._selector.register(self._socket, selectors.EVENT_READ)
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  closed with the child
         with theirs:
+            inherited = above_standard_streams(theirs.fileno())
             try:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-c", _START, str(theirs.fileno()), target, *module_path()],
+                    [sys.executable, "-c", _START, str(inherited), target, *module_path()],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=self._stderr,
-                    pass_fds=(theirs.fileno(), *descriptors),
+                    pass_fds=(inherited, *descriptors),
                 )
             except BaseException:
                 self._socket.close()
                 self._stderr.close()
                 raise
+            finally:
+                os.close(inherited)
 
     def __enter__(self) -> Child[_Message]:
         return self
@@ -95,7 +107,7 @@ class Child(Generic[_Message]):
             # Waiting first, then reading: an interrupt of a read would lose what it read.
             if self._selector.select(min(max(0.0, left_s), _LONGEST_WAIT_S)):
                 self._read()
-            elif left_s <= 0:
+            if left_s <= 0 and not self._lines:  # also of a message that does not come to its end
                 raise TimeoutError
         line = self._lines.popleft()
         try:

@@ -15,6 +15,7 @@ from typing import NoReturn, TypeVar
 import msgspec
 
 from ..results import plain_number
+from ..signals import STOPS
 
 _Message = TypeVar("_Message")
 
@@ -45,7 +46,8 @@ class Parent:
 
 def main() -> NoReturn:
     """Call the function that the command line names, with the parent, and end the process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, who ends its children
+    for number in STOPS:  # which reach the parent too, who ends its children
+        signal.signal(number, signal.SIG_IGN)
     descriptor, target = sys.argv[1:3]
     del sys.argv[1:]
     code = 0

@@ -201,36 +201,41 @@ class _Conversation:
         deadline = heard + time_limit
         while True:
             try:
+                if time.monotonic() >= deadline:  # also for a child that sends without pause
+                    raise TimeoutError
                 message = self._child.receive(min(deadline, heard + quiet_limit) - time.monotonic())
             except TimeoutError:
                 ran = time.monotonic() >= deadline
                 limit = (
                     f"ran longer than its {time_limit:g} s" if ran else f"was silent for {quiet_limit:g} s"
                 )
-                self.cut_short()
-                return self.outcome(f"killed: it {limit}")
+                return self.cut_short() or self.outcome(f"killed: it {limit}")
             heard = time.monotonic()
-            if message.result is not None:
-                return Outcome(message.result.rows, message.result)
-            if message.exception is not None:
-                return self.outcome(message.text, message.exception)
-            self._hear(message)
+            if (end := self._hear(message)) is not None:
+                return end
 
-    def cut_short(self) -> None:
-        """Kill the child, and hear what it had said by then."""
+    def cut_short(self) -> Outcome | None:
+        """Kill the child, and hear what it had said by then, which may be its end."""
         self._child.kill()
+        deadline = time.monotonic() + _GRACE_S
         with contextlib.suppress(ChildLost, TimeoutError):
-            while True:
-                self._hear(self._child.receive(_GRACE_S))
+            while (left_s := deadline - time.monotonic()) > 0:
+                if (end := self._hear(self._child.receive(left_s))) is not None:
+                    return end
+        return None
 
     def outcome(self, failure: str, exception: str | None = None) -> Outcome:
         """Describe a child that gave no result."""
         return Outcome(tuple(self._rows), failure=failure, exception=exception, doing=self._doing)
 
-    def _hear(self, message: Message) -> None:
-        if message.progress is None:
-            return
-        self._doing = message.progress.doing
-        if message.progress.row is not None:
-            self._rows.append(message.progress.row)
-        self._report(message.progress)
+    def _hear(self, message: Message) -> Outcome | None:
+        if message.result is not None:
+            return Outcome(message.result.rows, message.result)
+        if message.exception is not None:
+            return self.outcome(message.text, message.exception)
+        if message.progress is not None:
+            self._doing = message.progress.doing
+            if message.progress.row is not None:
+                self._rows.append(message.progress.row)
+            self._report(message.progress)
+        return None

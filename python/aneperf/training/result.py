@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,7 +78,7 @@ class TrainingResult(Displayed):
     lost: list[str] = field(default_factory=list)  # why workers were replaced
     checkpoint: Path | None = None  # the last
     checkpoint_ms: float = 0.0  # of all checkpoints
-    interrupted: bool = False
+    stopped_by: signal.Signals | None = None  # what ended the run before its last step
     steps_lost: int = 0  # done after the last update
 
     @classmethod
@@ -106,6 +107,11 @@ class TrainingResult(Displayed):
         elif isinstance(event, CheckpointSaved):
             self.checkpoint = event.folder
             self.checkpoint_ms += event.ms
+
+    @property
+    def interrupted(self) -> bool:
+        """Tell whether a signal ended the run before its last step."""
+        return self.stopped_by is not None
 
     @property
     def end_step(self) -> int:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, fields, replace
 from functools import wraps
 from inspect import cleandoc, signature
 from pathlib import Path
-from types import FrameType
 from typing import ParamSpec
 
 from .. import device as devices
@@ -22,6 +20,7 @@ from ..errors import AneError
 from ..files import check_writable
 from ..kernels import TransformerConfig
 from ..results import Environment
+from ..signals import at_first_signal
 from .checkpoint import CheckpointError, Record, RunCheckpoints, load_model
 from .config import Hyperparameters, TrainingConfig, option
 from .data import open_data
@@ -125,9 +124,10 @@ def train(options: TrainOptions) -> TrainingResult:
     Worker processes own the device; this process never opens a program. A resumed run computes the same bits
     as one that never stopped. `progress` is called with every event of `aneperf.training.events`.
 
-    Ctrl-C ends the run at its last update, saves a checkpoint if it has a folder for them, and returns the
-    result so far with `interrupted` set; a second Ctrl-C raises KeyboardInterrupt. Raises ArgumentError,
-    CheckpointError, ResultFileError, and TrainingError where the device or its workers fail.
+    Ctrl-C, SIGTERM or SIGHUP ends the run at its last update, saves a checkpoint if it has a folder for them,
+    and returns the result so far with `stopped_by` set; a second signal, half a second later, has its usual
+    effect. Raises ArgumentError, CheckpointError, ResultFileError, and TrainingError where the device or its
+    workers fail.
     """
     checkpoints = RunCheckpoints(options.checkpoints, options.keep, options.checkpoint_every, options.resume)
     model, parameters = _model(options, checkpoints.record)
@@ -192,7 +192,7 @@ def _run(
     result: TrainingResult,
     observers: list[Observer],
 ) -> None:
-    """Train to the end or to Ctrl-C; tell every event, and save checkpoints, also when training fails."""
+    """Train to the end or to a signal; tell every event, and save checkpoints, also when training fails."""
     start, steps_in_batch = time.monotonic(), 0
 
     def tell(event: Event) -> None:
@@ -205,7 +205,12 @@ def _run(
         return CheckpointSaved(trainer.state.step, folder, loss, begin, time.monotonic_ns())
 
     tell(started)
-    with _stop_at_interrupt(trainer, result):
+
+    def stop(number: signal.Signals) -> None:
+        result.stopped_by = number
+        trainer.stop()
+
+    with at_first_signal(stop):
         try:
             for event in trainer.run():
                 tell(event)
@@ -224,27 +229,6 @@ def _run(
         if checkpoints.is_behind(trainer.state) and result.batches:
             tell(save())
     result.seconds, result.steps_lost = time.monotonic() - start, steps_in_batch
-
-
-@contextlib.contextmanager
-def _stop_at_interrupt(trainer: Trainer, result: TrainingResult) -> Iterator[None]:
-    """Let the first Ctrl-C stop the run after its last update; the second has its normal effect."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread receives Ctrl-C
-        return
-    before = signal.getsignal(signal.SIGINT)
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGINT, before if before is not None else signal.SIG_DFL)
-        result.interrupted = True
-        trainer.stop()
-
-    if before is not signal.SIG_IGN:
-        signal.signal(signal.SIGINT, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before if before is not None else signal.SIG_DFL)
 
 
 def _model(options: TrainOptions, record: Record | None) -> tuple[TransformerConfig, Parameters | None]:

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import ArgumentError
+from ..runner.child import above_standard_streams
 from .models import Parameters
 
 _SHARED_MEMORY = Path("/dev/shm")
@@ -71,7 +72,7 @@ class SharedState:
                     "name a folder for it with state_folder (--state-folder)"
                 )
             with tempfile.TemporaryFile(dir=place, prefix="aneperf-") as file:
-                descriptor = os.dup(file.fileno())
+                descriptor = above_standard_streams(file.fileno())
             try:
                 _allocate(descriptor, needed)
                 return cls(shapes, seq, descriptor)
