@@ -22,6 +22,9 @@ class Kind(enum.Enum):
     SAFETENSORS = "a safetensors file"
     LLAMA2C = "a llama2.c model"
     TOKENS = "a file of tokens"
+    ENVIRONMENT = "a description of a device"
+    COMPARISON = "a comparison of results"
+    COMMUNITY = "an entry of the community's list"
     TOKENIZER = "a tokenizer's JSON"
     LLAMA2C_TOKENIZER = "a tokenizer.bin of llama2.c"
     SENTENCEPIECE = "a SentencePiece model"
@@ -46,6 +49,11 @@ class Kind(enum.Enum):
     PDF = "a PDF document"
     PNG = "a PNG image"
     JPEG = "a JPEG image"
+    SVG = "an SVG image"
+    POSTSCRIPT = "PostScript"
+    TIFF = "a TIFF image"
+    WEBP = "a WebP image"
+    PICTURE = "a picture"  # of a format without a signature
     ELF = "an ELF binary"
     MACH_O = "a Mach-O binary"
     COREML = "a Core ML model as protobuf"
@@ -62,8 +70,11 @@ ADVICE = {
 }
 
 # Text may be of any kind that is text, and JSON of any layout.
-_JSON_KINDS = {Kind.RESULT, Kind.CHECKPOINT, Kind.TELEMETRY, Kind.TRACE, Kind.TOKENIZER, Kind.JSON}
-_TEXT_KINDS = {*_JSON_KINDS, Kind.TEXT, Kind.MIL, Kind.HTML}
+_JSON_KINDS = {
+    *(Kind.RESULT, Kind.CHECKPOINT, Kind.TELEMETRY, Kind.TRACE, Kind.TOKENIZER, Kind.JSON),
+    *(Kind.ENVIRONMENT, Kind.COMPARISON, Kind.COMMUNITY),
+}
+_TEXT_KINDS = {*_JSON_KINDS, Kind.TEXT, Kind.MIL, Kind.HTML, Kind.SVG, Kind.POSTSCRIPT}
 
 # Signatures are long, because a file of tokens may begin with any two of them.
 _SIGNATURES = (
@@ -85,6 +96,8 @@ _SIGNATURES = (
     (re.compile(rb"%PDF-"), Kind.PDF),
     (re.compile(rb"\x89PNG\r\n\x1a\n"), Kind.PNG),
     (re.compile(rb"\xff\xd8\xff[\xdb\xe0-\xef]..(JFIF|Exif|\x00)", re.S), Kind.JPEG),
+    (re.compile(rb"(II\*\x00|MM\x00\*)"), Kind.TIFF),
+    (re.compile(rb"RIFF.{4}WEBP", re.S), Kind.WEBP),
     (re.compile(rb"\x7fELF[\x01\x02]"), Kind.ELF),
     (re.compile(rb"[\xce\xcf]\xfa\xed\xfe|\xca\xfe\xba\xbe\x00\x00\x00"), Kind.MACH_O),
     (re.compile(LLAMA2C_MAGIC), Kind.LLAMA2C),
@@ -94,16 +107,22 @@ _SIGNATURES = (
 )
 _BLANK = rb"(\xef\xbb\xbf)?\s*"
 _TEXT_SIGNATURES = (
+    (re.compile(_BLANK + rb"(<\?xml[^>]*>\s*)?(<!DOCTYPE svg|<svg)", re.I), Kind.SVG),
+    (re.compile(rb"%!PS"), Kind.POSTSCRIPT),
     (re.compile(_BLANK + rb"<(!doctype|html|head|body|\?xml|!--)", re.I), Kind.HTML),
     (re.compile(_BLANK + rb"program\s*\("), Kind.MIL),
 )
+_START = rb"\A" + _BLANK
 _JSON_SIGNATURES = (
     (re.compile(rb'"schema_version"\s*:'), Kind.RESULT),
     (re.compile(rb'"applied_updates"\s*:'), Kind.CHECKPOINT),
     (re.compile(rb'"traceEvents"\s*:'), Kind.TRACE),
     (re.compile(rb'"(added_tokens|pre_tokenizer)"\s*:'), Kind.TOKENIZER),
+    (re.compile(_START + rb'\{\s*"aneperf"\s*:'), Kind.ENVIRONMENT),
+    (re.compile(_START + rb'\[\s*\{\s*"key"\s*:.*"verdict"\s*:', re.S), Kind.COMPARISON),
+    (re.compile(_START + rb'\{\s*"chip"\s*:.*"contributor"\s*:', re.S), Kind.COMMUNITY),
     (
-        re.compile(_BLANK + rb'\{"type":"(run|worker|step|times|batch|perf|update|checkpoint)",'),
+        re.compile(_START + rb'\{"type":"(run|worker|step|times|batch|perf|update|checkpoint)",'),
         Kind.TELEMETRY,
     ),
 )

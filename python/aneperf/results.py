@@ -15,8 +15,9 @@ from .checks import count
 from .comparison import Comparison
 from .display import Displayed, call_report
 from .errors import ArgumentError, ResultFileError
-from .files import LONGEST_QUOTE, one_line, read_input, write_whole
+from .files import LONGEST_QUOTE, one_line, read_input
 from .kinds import Kind
+from .outputs import write_whole
 
 __all__ = ["MAXIMUM_DURATIONS", "SCHEMA_VERSION", "Environment", "Result", "Row"]
 
@@ -226,7 +227,7 @@ class Result(Displayed, msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
             text = self.to_json()
         except ResultFileError as error:
             raise ResultFileError(f"{path}: {error}") from error
-        write_whole(path, text)
+        write_whole(path, Kind.RESULT, text)
 
     @staticmethod
     def load(path: str | os.PathLike[str]) -> "Result":

@@ -140,7 +140,7 @@ def test_export(run: Any, chip: str, tmp_path: Path) -> None:
             ["validate", "CHANGED"],
             "changed.json: row 'peak/conv512x128/sp64/fp32-ports': median is 9.871, but",
         ),
-        (["validate", "/dev/zero"], "/dev/zero: cannot read: it is not a regular file"),
+        (["validate", "/dev/zero"], "/dev/zero: is a device"),
         (["validate"], "validate takes a file, or --schema"),
         (["validate", "EMULATED", "--schema"], "validate takes a file, or --schema"),
         (["export", "EMULATED"], "export needs a form: --community"),

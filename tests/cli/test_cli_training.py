@@ -157,7 +157,7 @@ def small_file(tmp_path: Path, content: bytes) -> str:
         (["--device", "gpu"], "no device is called 'gpu'"),
         (["-o", "NEW/x"], "does not exist: create it first"),
         (["--trace", "NEW/x"], "does not exist: create it first"),
-        (["--telemetry", "NEW/x"], "cannot write"),
+        (["--telemetry", "NEW/x"], "does not exist: create it first"),
         (["--save", "NEW/x"], "does not exist: create it first"),
         (["--state-folder", "NEW"], "no room for"),
         (["--trace", "-"], "--trace needs the name of a file: only -o takes - for standard output"),
@@ -233,7 +233,7 @@ def test_a_signal_leaves_no_temporary_file(run: Any, tmp_path: Path, monkeypatch
         os.kill(os.getpid(), signal.SIGTERM)
         return list(text.encode())
 
-    monkeypatch.setattr("aneperf.training.data.Bytes.encode", interrupted)
+    monkeypatch.setattr("aneperf.training.tokenizer.Bytes.encode", interrupted)
     (tmp_path / "text").write_text("hello")
     outcome = run(*("data", str(tmp_path / "text"), "--tokenizer", "bytes", "-o", str(tmp_path / "tokens")))
     assert (outcome.code, outcome.out, outcome.err) == (143, "", "aneperf: interrupted by SIGTERM\n")
@@ -243,7 +243,7 @@ def test_a_signal_leaves_no_temporary_file(run: Any, tmp_path: Path, monkeypatch
 def test_an_output_that_fails_loses_no_other(
     run: Any, device_name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def refuse(text: str, output: Path) -> None:
+    def refuse(text: str, output: Path, kind: object) -> None:
         raise aneperf.ResultFileError(f"{output}: cannot write: No space left on device")
 
     monkeypatch.setattr("aneperf.cli.training_run.save_text", refuse)

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from aneperf.bounds import ROWS
 from aneperf.errors import AneError, ArgumentError, ResultFileError
-from aneperf.files import check_writable
+from aneperf.kinds import Kind
 from aneperf.measure import summarize
+from aneperf.outputs import check_output
 from aneperf.results import Result, Row
 from support.fakes import a_result, a_row, an_environment
 
@@ -221,7 +222,9 @@ def test_save_writes_through_a_symbolic_link(tmp_path: Path) -> None:
     assert Result.load(tmp_path / "real.json") == a_result()
 
 
-@pytest.mark.parametrize("write", [a_result().save, check_writable], ids=["save", "check_writable"])
+@pytest.mark.parametrize(
+    "write", [a_result().save, lambda path: check_output(path, Kind.RESULT)], ids=["save", "check_output"]
+)
 def test_refuses_bad_targets(tmp_path: Path, write: Any) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "file").write_text("")
@@ -238,8 +241,8 @@ def test_refuses_bad_targets(tmp_path: Path, write: Any) -> None:
     assert sorted(os.listdir(tmp_path)) == ["file", "pipe"]
 
 
-def test_check_writable_leaves_nothing(tmp_path: Path) -> None:
-    check_writable(tmp_path / "r.json")
+def test_check_output_leaves_nothing(tmp_path: Path) -> None:
+    check_output(tmp_path / "r.json", Kind.RESULT)
     assert os.listdir(tmp_path) == []
 
 

@@ -16,13 +16,15 @@ from aneperf.training.models import Parameters, random_parameters
 from aneperf.training.state import RunState
 
 MODEL = TransformerConfig(dim=16, hidden=24, layers=2, heads=4, kv_heads=2, head_dim=4, vocab=20, seq=8)
-CONFIG = TrainingConfig(MODEL, clip=1.0)
+CONFIG = TrainingConfig(MODEL, clip=1.0, accumulation=2)
 
 
 def parts(seed: int = 0) -> dict[str, Parameters]:
-    return {
+    made = {
         part: random_parameters(MODEL, seed + i) for i, part in enumerate(("parameters", "mean", "variance"))
     }
+    made["variance"] = {name: np.abs(value) for name, value in made["variance"].items()}
+    return made
 
 
 def save(checkpoints: Checkpoints, step: int, loss: float = 1.0) -> Path:

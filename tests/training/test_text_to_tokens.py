@@ -100,7 +100,7 @@ def test_a_tokenizer_of_the_library(tmp_path: Path, words: Path) -> None:
 
 def test_what_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     output = tmp_path / "out.bin"
-    output.write_bytes(b"before")
+    output.write_bytes(bytes(range(100)))
     (tmp_path / "latin").write_bytes(b"abc\n" * 3 + b"caf\xe9 noir")
     (tmp_path / "empty").write_bytes(b"")
     monkeypatch.setattr(module, "_TEXT_BLOCK", 8)
@@ -112,7 +112,7 @@ def test_what_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     ]:
         with pytest.raises(aneperf.ArgumentError, match=message):
             write_tokens([tmp_path / text for text in texts], Bytes(), output)
-        assert output.read_bytes() == b"before"
+        assert output.read_bytes() == bytes(range(100))
     large = Bytes()
     large.vocab = 70_000
     with pytest.raises(

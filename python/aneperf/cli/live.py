@@ -18,11 +18,12 @@ from ..training.events import (
     CheckpointSaved,
     Event,
     KernelsCompiled,
+    LogStopped,
     RunStarted,
     StepDone,
     WorkerReplaced,
 )
-from .terminal import terminal, write
+from .terminal import say, terminal, write
 
 _SPARKS = "▁▂▃▄▅▆▇█"
 _COLORS = ("green", "cyan", "magenta", "yellow", "blue", "red", "white")
@@ -94,6 +95,8 @@ class Lines:
             self._say(f"[worker lost at step {event.step}: {event.reason}]")
         elif isinstance(event, CheckpointSaved):
             self._say(f"[ckpt saved, step {event.step}, loss={event.loss:.4f}]")
+        elif isinstance(event, LogStopped):
+            say(f"{event.reason}; the run continues without it")
 
     def _begin(self, began: RunStarted) -> None:
         config, model = began.config, began.config.model
@@ -159,6 +162,8 @@ class LiveView:
             self._doing = f"starting a worker after one was lost: {event.reason}"
         elif isinstance(event, CheckpointSaved):
             self._saved = event
+        elif isinstance(event, LogStopped):
+            self._live.console.print(f"{event.reason}; the run continues without it", markup=False)
 
     def render(self) -> Group:
         """Return what the terminal shows now."""

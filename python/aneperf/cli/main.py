@@ -96,8 +96,8 @@ def app(context: click.Context) -> None:
 def main() -> None:
     """Run the command and exit.
 
-    The exit code is 0; 1 for rows in error; 2 if the command cannot do what was asked; 130 after Ctrl-C, 143
-    after SIGTERM, 129 after SIGHUP; 141 if the reader of the output has gone.
+    The exit code is 0; 1 for rows in error, or training without an update; 2 if the command cannot do what
+    was asked; 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP; 141 if the reader of the output is gone.
     """
     # The number of a closed stream would go to the next file, and what a library prints there into that file.
     for number in range(3):

@@ -12,7 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from .. import device as devices
 from .._ane_native import Device
 from ..errors import AneError
-from ..files import check_writable
+from ..kinds import Kind
+from ..outputs import check_output
 from ..probes.registry import SUITE, Probe
 from ..report.result_table import lay_out_result
 from ..results import Result, Row
@@ -31,7 +32,7 @@ def measure(
     """
     to_stdout = output == STANDARD_OUTPUT
     if output is not None and not to_stdout:
-        check_writable(output)
+        check_output(output, Kind.RESULT)
     elif sys.stdout is None:
         raise AneError("standard output is closed: there is nowhere to write the result")
     opened = devices.open(device, chip=chip)
@@ -40,7 +41,7 @@ def measure(
         result = measurement.run(arguments, opened)
         try:
             if output is not None:
-                save(result.to_json().decode().rstrip("\n"), output)
+                save(result.to_json().decode().rstrip("\n"), output, Kind.RESULT)
         finally:  # a measurement is long: if one output fails, the other is still written
             if not to_stdout:
                 write_table(lay_out_result(result), sys.stdout)

@@ -12,11 +12,12 @@ from .options import CHIP, DEVICE, OUTPUT
 def info(device: str | None, chip: str | None, output: str | None) -> None:
     """Show the device and this machine."""
     from .. import device as devices
+    from ..kinds import Kind
     from ..report.result_table import lay_out_environment
     from .terminal import show
 
     environment = devices.info(devices.open(device, chip=chip))
-    show(lay_out_environment(environment), environment, output)
+    show(lay_out_environment(environment), environment, output, Kind.ENVIRONMENT)
 
 
 def probe_verb(probe: registry.Probe) -> click.Command:

@@ -30,11 +30,12 @@ def compare(file: str, other: str, fail_if_slower: bool, output: str | None) -> 
     FILE and CHANGED are results saved with -o. The verdict is on CHANGED: SLOWER means that it is slower than
     FILE. CHIP names a chip with published figures, such as 'M4 Max'; then the verdict is on FILE.
     """
+    from ..kinds import Kind
     from ..report.comparison_table import lay_out_comparison
     from ..results import Result
 
     comparison = Result.load(file).compare(Result.load(other) if _is_file(other) else other)
-    show(lay_out_comparison(comparison), comparison.to_dicts(), output)
+    show(lay_out_comparison(comparison), comparison.to_dicts(), output, Kind.COMPARISON)
     failures = comparison.failures() if fail_if_slower else ()
     for failure in failures:
         say(f"compare: {failure}")
@@ -81,6 +82,7 @@ def validate(file: str | None, schema: bool) -> None:
 )
 def export(file: str, community: bool, contributor: str | None, output: str | None) -> None:
     """Export a result for maderix/ANE's community list."""
+    from ..kinds import Kind
     from ..report.community import community_entry
     from ..results import Result
 
@@ -90,7 +92,7 @@ def export(file: str, community: bool, contributor: str | None, output: str | No
         entry = to_json(community_entry(Result.load(file), contributor=contributor))
     except ArgumentError as error:
         raise ArgumentError(f"{file}: {error}") from error
-    save(entry, output or STANDARD_OUTPUT)
+    save(entry, output or STANDARD_OUTPUT, Kind.COMMUNITY)
 
 
 def _is_file(name: str) -> bool:

@@ -12,6 +12,7 @@ from ..errors import AneError
 from .options import STANDARD_OUTPUT
 
 if TYPE_CHECKING:
+    from ..kinds import Kind
     from ..report.table import Table
 
 FAILED = 1
@@ -104,20 +105,20 @@ def write_table(table: "Table", stream: TextIO | None) -> None:
     write(capture.get(), stream, end="")
 
 
-def save(text: str, output: str) -> None:
+def save(text: str, output: str, kind: "Kind") -> None:
     """Write a text to a file, or to standard output for `-`. Raises ResultFileError, or as `write` does."""
     if output == STANDARD_OUTPUT:
         write(text, sys.stdout)
     else:
-        from ..files import write_whole
+        from ..outputs import write_whole
 
-        write_whole(output, f"{text}\n".encode())
+        write_whole(output, kind, f"{text}\n".encode())
 
 
-def show(table: "Table", data: object, output: str | None) -> None:
+def show(table: "Table", data: object, output: str | None, kind: "Kind") -> None:
     """Print a table, and save its data as JSON to `output`; `-` prints the JSON instead of the table."""
     if output is not None:
-        save(to_json(data), output)
+        save(to_json(data), output, kind)
     if output != STANDARD_OUTPUT:
         write_table(table, sys.stdout)
 

@@ -126,6 +126,8 @@ def generate(
 )
 def data(texts: tuple[str, ...], tokenizer: str, output: str) -> None:
     """Convert text files to the tokens that train --data reads."""
+    from ..kinds import Kind
+    from ..outputs import check_output
     from ..training.data import write_tokens
     from ..training.tokenizer import open_tokenizer
 
@@ -139,6 +141,7 @@ def data(texts: tuple[str, ...], tokenizer: str, output: str) -> None:
             write_tokens(texts, reader, tokens)
             write(tokens.read_bytes(), sys.stdout)
         return
+    check_output(output, Kind.TOKENS, {"--tokenizer": tokenizer})
     count = write_tokens(texts, reader, output)
     write(f"{output}: {count} tokens of a vocabulary of {reader.vocab}", sys.stdout)
 

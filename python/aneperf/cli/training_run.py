@@ -2,19 +2,23 @@
 
 import contextlib
 import sys
+import tempfile
 from collections import defaultdict
 from dataclasses import Field, fields, replace
+from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import click
 
 from .. import device as devices
-from ..errors import AneError, ArgumentError
-from ..files import check_writable
+from ..errors import AneError, ArgumentError, ResultFileError
 from ..kernels import TransformerConfig
+from ..kinds import Kind
+from ..outputs import check_outputs
 from ..report.plots import check_plot
 from ..report.training_table import lay_out_training
 from ..training.checkpoint import load_model
+from ..training.data import SYNTHETIC
 from ..training.events import Event, RunStarted
 from ..training.llama2c import check_shape
 from ..training.models import model_config
@@ -22,7 +26,7 @@ from ..training.result import TrainingResult
 from ..training.run import TrainOptions, train
 from .live import Lines, View, view
 from .options import CHIP, DEVICE, FILE, OUTPUT, STANDARD_OUTPUT
-from .terminal import FAILED, end_interrupted, say, write_table
+from .terminal import FAILED, REFUSED, end_interrupted, say, write_table
 from .terminal import save as save_text
 
 _SIZES = {
@@ -109,7 +113,7 @@ def run(
     keeps = any((output, given["checkpoints"], *files.values()))
     if sys.stdout is None and not keeps:
         raise AneError("standard output is closed: there is nowhere to write the result")
-    _check_files(files, None if to_stdout else output)
+    _check_files(files, None if to_stdout else output, given)
     sizes = {name: size for name in _SIZES if (size := given.pop(name)) is not None}
     shown: View
     with view(sys.stderr if to_stdout else sys.stdout) as shown:
@@ -120,10 +124,12 @@ def run(
                 check_shape(event.config.model)
             try:
                 shown.record(event)
-            except BrokenPipeError:
+            except (BrokenPipeError, AneError) as error:
                 if not keeps:
                     raise
-                shown = Lines(None)  # the reader is gone, but not what the run is for
+                shown = Lines(None)  # the reader is gone, or the disk is full, but not what the run is for
+                if isinstance(error, AneError):
+                    say(str(error))
 
         result = train(
             _reshaped(model, given["weights"], sizes) if sizes else model,
@@ -135,22 +141,33 @@ def run(
     _write_outputs(result, output, save, plot)
     if result.stopped_by is not None:
         return end_interrupted(result.stopped_by)
-    if result.batches and not any(batch.applied for batch in result.batches):
+    if result.logs_stopped:
+        return REFUSED  # a file that was asked for is not whole
+    if result.learned_nothing:
         say("no update was applied: no gradient was finite; check the weights, or lower --loss-scale")
         return FAILED
     return 0
 
 
-def _check_files(files: dict[str, str | None], output: str | None) -> None:
+def _check_files(files: dict[str, str | None], output: str | None, given: dict[str, Any]) -> None:
     """Check that the files can be written, before a long run. Raises ArgumentError, ResultFileError."""
     for name, path in files.items():
         if path == STANDARD_OUTPUT:
             raise ArgumentError(f"--{name} needs the name of a file: only -o takes - for standard output")
-    for destination in (output, files["plot"], files["save"]):
-        if destination is not None:
-            check_writable(destination)
-    if (plot := files["plot"]) is not None:
-        check_plot(plot)
+    plot = files["plot"]
+    check_outputs(
+        {
+            "-o": (output, Kind.RESULT),
+            "--telemetry": (files["telemetry"], Kind.TELEMETRY),
+            "--trace": (files["trace"], Kind.TRACE),
+            "--save": (files["save"], Kind.LLAMA2C),
+            "--plot": (plot, Kind.PICTURE if plot is None else check_plot(plot)[1]),
+        },
+        {
+            "--data": None if given["data"] == SYNTHETIC else given["data"],
+            "--weights": given["weights"],
+        },
+    )
 
 
 def _write_outputs(result: TrainingResult, output: str | None, save: str | None, plot: str | None) -> None:
@@ -162,9 +179,25 @@ def _write_outputs(result: TrainingResult, output: str | None, save: str | None,
         if plot is not None:
             outputs.callback(result.plot, plot)
         if save is not None:
-            outputs.callback(result.save_llama2c, save)
+            outputs.callback(_save_model, result, save)
         if output is not None:
-            outputs.callback(save_text, result.to_result().to_json().decode().rstrip("\n"), output)
+            outputs.callback(
+                save_text, result.to_result().to_json().decode().rstrip("\n"), output, Kind.RESULT
+            )
+
+
+def _save_model(result: TrainingResult, path: str) -> None:
+    """Write the model; where that fails, to another folder, since training costs more than the file."""
+    try:
+        result.save_llama2c(path)
+    except ResultFileError as error:
+        spare = Path(tempfile.mkdtemp(prefix="aneperf-model-")) / "model.bin"
+        try:
+            result.save_llama2c(spare)
+        except ResultFileError:
+            spare.parent.rmdir()
+            raise error from None
+        raise ResultFileError(f"{error}; the model was saved as {spare}") from error
 
 
 def _reshaped(model: str | None, weights: str | None, sizes: dict[str, int]) -> TransformerConfig:

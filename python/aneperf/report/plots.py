@@ -9,10 +9,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import ArgumentError
-from ..files import whole_file
+from ..kinds import Kind
+from ..outputs import whole_file
 
 if TYPE_CHECKING:
     from ..training.result import TrainingResult
+
+_KINDS = {
+    "png": Kind.PNG,
+    "pdf": Kind.PDF,
+    "svg": Kind.SVG,
+    "svgz": Kind.GZIP,
+    **dict.fromkeys(("jpg", "jpeg"), Kind.JPEG),
+    **dict.fromkeys(("tif", "tiff"), Kind.TIFF),
+    **dict.fromkeys(("ps", "eps"), Kind.POSTSCRIPT),
+    "webp": Kind.WEBP,
+}
 
 
 def draw_losses(result: TrainingResult, path: str | os.PathLike[str]) -> None:
@@ -20,7 +32,7 @@ def draw_losses(result: TrainingResult, path: str | os.PathLike[str]) -> None:
 
     The file's name chooses the format, PNG if it names none. Raises as `check_plot` does.
     """
-    picture_format = check_plot(path)
+    picture_format, kind = check_plot(path)
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 4.5), layout="constrained")
@@ -36,12 +48,15 @@ def draw_losses(result: TrainingResult, path: str | os.PathLike[str]) -> None:
     axes.set_title(f"{result.model}, {result.config.pipeline}\n{result.environment.label}", fontsize=9)
     axes.legend()
     axes.grid(alpha=0.3)
-    with whole_file(path) as file:
+    with whole_file(path, kind) as file:
         figure.savefig(file, format=picture_format, dpi=150)
 
 
-def check_plot(path: str | os.PathLike[str]) -> str:
-    """Return the format that the file's name chooses. Raise ArgumentError if no plot can be drawn in it."""
+def check_plot(path: str | os.PathLike[str]) -> tuple[str, Kind]:
+    """Return the format that the file's name chooses, and its kind.
+
+    Raises ArgumentError if no plot can be drawn in it.
+    """
     try:
         from matplotlib.backend_bases import FigureCanvasBase
     except ImportError as error:
@@ -50,4 +65,4 @@ def check_plot(path: str | os.PathLike[str]) -> str:
     known = FigureCanvasBase.get_supported_filetypes()
     if chosen not in known:
         raise ArgumentError(f"{path}: not a picture format: choose from {', '.join(sorted(known))}")
-    return chosen
+    return chosen, _KINDS.get(chosen, Kind.PICTURE)

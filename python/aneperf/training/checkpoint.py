@@ -14,44 +14,32 @@ import secrets
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 import msgspec
-from safetensors import SafetensorError, safe_open
+import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
+from ..bounds import check_memory
 from ..checks import count
-from ..errors import AneError, ArgumentError
+from ..errors import ArgumentError
+from ..files import Input, one_line
 from ..kernels import TransformerConfig
-from ..kernels.config import parameter_shapes
-from .config import TrainingConfig, differences
+from ..kernels.config import parameter_count, parameter_shapes
+from ..kinds import Kind
+from .config import TrainingConfig
 from .kernels import Floats
 from .llama2c import load_llama2c
-from .models import Parameters
+from .models import Parameters, check_values
+from .record import CheckpointError, Record
 from .state import RunState
 
-FORMAT = 1
 _ARRAYS, _RECORD = "arrays.safetensors", "checkpoint.json"
 _SAVED_PARTS = ("parameters", "mean", "variance")
 _NAME = re.compile(r"step-(\d{8})")
 _UNFINISHED = re.compile(r"\.step-\d{8}-[0-9a-f]{8}")
-
-
-class CheckpointError(AneError):
-    """A checkpoint cannot be read or written; the message says which, and what to do."""
-
-
-class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The JSON of a checkpoint."""
-
-    format: int
-    step: int
-    applied_updates: int
-    loss_scale: float
-    loss: float | None  # mean of the last batch; None if it is not finite
-    separate_classifier: bool
-    config: TrainingConfig
-    data: str  # description of the source; a run resumes with the same one only
-    sha256: str  # of the arrays' file
+_BLOCK = 1 << 24  # bytes to hash at a time
 
 
 class Checkpoints:
@@ -73,8 +61,10 @@ class Checkpoints:
     ) -> Path:
         """Write a checkpoint, delete those that are not to be kept, and return its folder.
 
-        Also deletes later checkpoints, left by an abandoned continuation.
+        Also deletes later checkpoints, left by an abandoned continuation. Raises CheckpointError, also for
+        values that are not finite: no run could resume them.
         """
+        _check_values(parts, f"the state of step {state.step} cannot be saved")
         target = self.folder / f"step-{state.step:08d}"
         temporary = self.folder / f".{target.name}-{secrets.token_hex(4)}"
         try:
@@ -84,8 +74,8 @@ class Checkpoints:
                 shutil.rmtree(target)
             temporary.rename(target)
             _flush(self.folder)
-        except OSError as error:
-            raise CheckpointError(f"{target} cannot be written: {error}") from error
+        except (OSError, SafetensorError) as error:
+            raise CheckpointError(f"{target} cannot be written: {one_line(error)}") from error
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
         self._delete_others(state.step)
@@ -111,7 +101,7 @@ class Checkpoints:
         if step not in steps:
             raise CheckpointError(f"{self.folder} has no checkpoint of step {step}: it has {steps}")
         try:
-            return _read(self.folder / f"step-{step:08d}")
+            return _read(self.folder / f"step-{step:08d}", step)
         except CheckpointError as error:
             earlier = [other for other in steps if other < step]
             advice = f"; the one before is of step {earlier[-1]}" if earlier else "; there is none before it"
@@ -126,88 +116,12 @@ class Checkpoints:
         losses: dict[int, float] = {}
         for step in steps:
             with contextlib.suppress(CheckpointError):
-                loss = _record(self.folder / f"step-{step:08d}").loss
+                loss = Record.load(self.folder / f"step-{step:08d}" / _RECORD, step).loss
                 losses[step] = math.inf if loss is None else loss
         best = min(losses, key=lambda step: losses[step], default=None)
         for step in steps[: -self._keep]:
             if step != best:
                 shutil.rmtree(self.folder / f"step-{step:08d}", ignore_errors=True)
-
-
-class RunCheckpoints:
-    """The checkpoint that a run resumes from, if any, and those that it saves."""
-
-    def __init__(
-        self, folder: str | os.PathLike[str] | None, keep: int, every: int, resume: bool | int
-    ) -> None:
-        if folder is None and resume is not False:
-            raise ArgumentError("resume needs the folder of the checkpoints")
-        self._checkpoints = None if folder is None else Checkpoints(folder, keep)
-        self._every, self._data = count("checkpoint_every", every), ""
-        self.record: Record | None = None
-        self.parts: Mapping[str, Parameters] = {}
-        if self._checkpoints is not None and resume is not False:
-            self.record, self.parts = self._checkpoints.load(None if resume is True else resume)
-        elif self._checkpoints is not None and (steps := self._checkpoints.steps()):
-            raise ArgumentError(
-                f"{folder} has checkpoints, the last of step {steps[-1]}: resume, or name another folder"
-            )
-        self.step = self._last = 0 if self.record is None else self.record.step
-
-    @property
-    def loss(self) -> float | None:
-        """Return the loss that the resumed checkpoint records."""
-        return None if self.record is None else self.record.loss
-
-    def check(self, config: TrainingConfig, data: str) -> None:
-        """Raise CheckpointError unless the run continues that of the checkpoint."""
-        self._data = data
-        record = self.record
-        if record is None:
-            return
-        found = differences(config, record.config)
-        if data != record.data:
-            found.append(f"data is {data!r}, was {record.data!r}")
-        if found:
-            raise CheckpointError(
-                f"the checkpoint of step {record.step} is of another run: {'; '.join(found)}"
-            )
-        if record.step >= config.steps:
-            raise CheckpointError(
-                f"the checkpoint of step {record.step} has the {config.steps} steps of this run: ask for more"
-            )
-        if record.step % config.accumulation:
-            raise CheckpointError(
-                f"the checkpoint of step {record.step} ends within a batch of {config.accumulation} steps, "
-                "and a resumed run begins with a whole one: resume an earlier one, or begin from its weights"
-            )
-
-    def restore(self, state: RunState, parts: Mapping[str, Parameters]) -> None:
-        """Copy everything but the parameters from the checkpoint, and free it."""
-        if self.record is None:
-            return
-        state.step, state.applied_updates = self.record.step, self.record.applied_updates
-        state.loss_scale = self.record.loss_scale
-        for part in ("mean", "variance"):
-            for name, value in self.parts[part].items():
-                parts[part][name][:] = value
-        self.parts = {}
-
-    def is_due(self, batch: int) -> bool:
-        """Tell if a checkpoint follows this batch, counted from 0."""
-        return self._checkpoints is not None and (batch + 1) % self._every == 0
-
-    def is_behind(self, state: RunState) -> bool:
-        """Tell if the run has steps that no checkpoint has."""
-        return self._checkpoints is not None and self._last < state.step
-
-    def save(
-        self, config: TrainingConfig, state: RunState, parts: Mapping[str, Parameters], loss: float
-    ) -> Path:
-        """Save the state after the last update, and return the checkpoint's folder."""
-        assert self._checkpoints is not None
-        self._last = state.step
-        return self._checkpoints.save(config, state, parts, loss, self._data)
 
 
 def load_model(path: str | os.PathLike[str]) -> tuple[TransformerConfig, Parameters]:
@@ -235,9 +149,10 @@ def _write(
 ) -> None:
     arrays, record = folder / _ARRAYS, folder / _RECORD
     save_file({f"{part}/{name}": a for part in _SAVED_PARTS for name, a in parts[part].items()}, arrays)
-    text = msgspec.json.encode(
+    with Input(arrays, Kind.SAFETENSORS, CheckpointError) as file:
+        digest = _digest(file)
+    record.write_bytes(
         Record(
-            format=FORMAT,
             step=state.step,
             applied_updates=state.applied_updates,
             loss_scale=state.loss_scale,
@@ -245,54 +160,80 @@ def _write(
             separate_classifier="classifier" in parts["parameters"],
             config=config,
             data=data,
-            sha256=_digest(arrays),
-        )
+            sha256=digest,
+        ).to_json()
     )
-    record.write_bytes(msgspec.json.format(text) + b"\n")
+    shutil.copymode(record, arrays)  # which safetensors creates for its owner alone
     for path in (arrays, record, folder):
         _flush(path)
 
 
-def _record(folder: Path) -> Record:
-    path = folder / _RECORD
-    try:
-        text = path.read_bytes()
-        version = msgspec.json.decode(text, type=_Format).format
-        if version > FORMAT:
-            raise CheckpointError(f"{path} is of format {version}; this aneperf reads {FORMAT}: upgrade it")
-        return msgspec.json.decode(text, type=Record)
-    except (OSError, msgspec.DecodeError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} is damaged: {error}") from error
-
-
-def _read(folder: Path) -> tuple[Record, dict[str, Parameters]]:
-    record, path = _record(folder), folder / _ARRAYS
-    try:
-        if _digest(path) != record.sha256:
-            raise CheckpointError(f"{path} is damaged: its checksum is not the one in {_RECORD}")
-        shapes = parameter_shapes(record.config.model, record.separate_classifier)
-        with safe_open(path, "np") as file:
-            parts = {
-                part: {name: file.get_tensor(f"{part}/{name}") for name in shapes} for part in _SAVED_PARTS
-            }
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path} is damaged: {error}") from error
-    for part, arrays in parts.items():
-        for name, array in arrays.items():
-            if array.dtype != "float32" or array.shape != shapes[name]:
-                raise CheckpointError(f"{path}: {part}/{name} is {array.dtype}{list(array.shape)}")
+def _read(folder: Path, step: int) -> tuple[Record, dict[str, Parameters]]:
+    record, path = Record.load(folder / _RECORD, step), folder / _ARRAYS
+    with Input(path, Kind.SAFETENSORS, CheckpointError) as file:
+        tensors, start = _tensors(path, file, record)
+        if _digest(file) != record.sha256:
+            raise CheckpointError(f"{path}: is damaged: its checksum is not the one in {_RECORD}")
+        parts: dict[str, Parameters] = {part: {} for part in _SAVED_PARTS}
+        for part, name, tensor in tensors:
+            array = parts[part][name] = np.empty(tensor.shape, "<f4")
+            file.fill(start + tensor.data_offsets[0], array)
+    _check_values(parts, f"{path}: no run can resume it")
     return record, parts
 
 
-class _Format(msgspec.Struct):
-    format: int
+class _Tensor(msgspec.Struct, forbid_unknown_fields=True):
+    """An entry of the header of a safetensors file."""
+
+    dtype: Literal["F32"]
+    shape: tuple[int, ...]
+    data_offsets: tuple[int, int]
 
 
-def _digest(path: Path) -> str:
+def _tensors(path: Path, file: Input, record: Record) -> tuple[list[tuple[str, str, _Tensor]], int]:
+    """Return part, name and entry of every array, and where the arrays begin.
+
+    The file's size is compared with the model's before anything of these sizes is allocated.
+    """
+    model, separate = record.config.model, record.separate_classifier
+    data = 4 * len(_SAVED_PARTS) * parameter_count(model, separate)
+    start = file.size - data
+    if start < 8 or int.from_bytes(file.read(0, 8), "little") != start - 8:
+        raise CheckpointError(
+            f"{path}: is damaged: it has {file.size} bytes, of which the arrays of its model take {data}"
+        )
+    check_memory(f"{path}", data, "free some, or use a larger machine", CheckpointError)
+    shapes = parameter_shapes(model, separate)
+    try:
+        found = msgspec.json.decode(file.read(8, start - 8), type=dict[str, _Tensor])
+        if len(found) != len(_SAVED_PARTS) * len(shapes):
+            raise ValueError(f"it has {len(found)} arrays for {len(shapes)} parameters")
+        tensors = [(part, name, found[f"{part}/{name}"]) for part in _SAVED_PARTS for name in shapes]
+    except (msgspec.MsgspecError, ValueError, KeyError, RecursionError) as error:
+        raise CheckpointError(f"{path}: is damaged: {one_line(error)}") from error
+    for part, name, tensor in tensors:
+        begin, end = tensor.data_offsets
+        if tensor.shape != shapes[name] or begin < 0 or end - begin != 4 * math.prod(tensor.shape):
+            raise CheckpointError(f"{path}: {part}/{name} is {list(tensor.shape)}, not {list(shapes[name])}")
+    return tensors, start
+
+
+def _check_values(parts: Mapping[str, Mapping[str, Floats]], where: str) -> None:
+    """Check that a run can go on from these arrays."""
+    try:
+        for part in _SAVED_PARTS:
+            check_values(parts[part], error=CheckpointError)
+        for name, variance in parts["variance"].items():
+            if float(variance.min()) < 0:
+                raise CheckpointError(f"the variance of {name} has values below 0")
+    except CheckpointError as error:
+        raise CheckpointError(f"{where}: {error}") from None
+
+
+def _digest(file: Input) -> str:
     digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 24):
-            digest.update(block)
+    for begin in range(0, file.size, _BLOCK):
+        digest.update(file.read(begin, min(_BLOCK, file.size - begin)))
     return digest.hexdigest()
 
 

@@ -16,10 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ArgumentError
-from ..files import Input, whole_file
+from ..files import Input
 from ..kinds import Kind
+from ..outputs import check_output, whole_file
 from .tokenizer import Tokenizer
 
+SYNTHETIC = "synthetic"  # the source of random tokens
 LARGEST_VOCAB = 1 << 16  # of uint16
 _TEXT_BLOCK = 1 << 20  # bytes of text in memory at a time
 _TOKEN_BLOCK = 1 << 22  # tokens to check at a time
@@ -108,7 +110,7 @@ class TokenFile:
 
 def open_data(source: str | os.PathLike[str], vocab: int, seq: int, seed: int) -> Data:
     """Open a token file, or the source "synthetic"."""
-    if source == "synthetic":
+    if source == SYNTHETIC:
         return SyntheticTokens(vocab, seq, seed)
     return TokenFile(source, vocab, seq, seed)
 
@@ -125,7 +127,8 @@ def write_tokens(
     if tokenizer.vocab > LARGEST_VOCAB:
         raise _too_large(tokenizer.vocab - 1)
     count = 0
-    with whole_file(output) as file:
+    check_output(output, Kind.TOKENS, {f"text {number}": text for number, text in enumerate(texts, 1)})
+    with whole_file(output, Kind.TOKENS) as file:
         for text in texts:
             for chunk in _chunks(text):
                 tokens = tokenizer.encode(chunk, whole=False)

@@ -108,5 +108,12 @@ class CheckpointSaved:
         return (self.end - self.begin) * _MS
 
 
-Event = RunStarted | KernelsCompiled | StepDone | BatchDone | WorkerReplaced | CheckpointSaved
+@dataclass(frozen=True)
+class LogStopped:
+    """The telemetry or the trace ended before the run, which continues without it."""
+
+    reason: str
+
+
+Event = RunStarted | KernelsCompiled | StepDone | BatchDone | WorkerReplaced | CheckpointSaved | LogStopped
 Observer = Callable[[Event], None]

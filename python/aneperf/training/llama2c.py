@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 
 from ..bounds import CONSTANTS, check_memory
 from ..errors import ArgumentError
-from ..files import Input, whole_file
+from ..files import Input
 from ..kernels import TransformerConfig
 from ..kernels.config import layer_shapes, parameter_shapes
 from ..kinds import LLAMA2C_HEADER, LLAMA2C_MAGIC, Kind
+from ..outputs import whole_file
 from .models import Parameters, check_parameters, check_values
 
 _VERSIONED_HEADER = struct.Struct("<4si7iB")  # magic, version, sizes, shared classifier
@@ -78,7 +79,7 @@ def save_llama2c(
     separate = "classifier" in parameters
     dim, hidden, layers, heads, kv_heads, vocab, seq = _sizes(config)
     header = LLAMA2C_HEADER.pack(dim, hidden, layers, heads, kv_heads, -vocab if separate else vocab, seq)
-    with whole_file(path) as file:
+    with whole_file(path, Kind.LLAMA2C) as file:
         file.write(header)
         for name in _first_order(config, separate):
             array = _rotary_tables(config) if name == _ROTARY else parameters[name]

@@ -38,7 +38,6 @@ def update(
     """
     rate, scale = config.rate(state.step // config.accumulation), 1 / (state.loss_scale * sequences)
     norm = scale * math.sqrt(sum(native.sum_of_squares(gradient) for gradient in gradients.values()))
-    state.step += sequences
     if not math.isfinite(norm):
         if state.loss_scale / 2 < LOSS_SCALE[0]:
             raise AneError(
@@ -46,7 +45,9 @@ def update(
                 "diverged; resume an earlier checkpoint with a lower learning rate, or with --clip"
             )
         state.loss_scale /= 2
+        state.step += sequences
         return Update(rate, norm, applied=False)
+    state.step += sequences
     if config.clip is not None and norm > config.clip:
         scale *= config.clip / norm
     state.applied_updates += 1

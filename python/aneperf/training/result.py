@@ -14,7 +14,7 @@ from ..measure import summarize
 from ..results import MAXIMUM_DURATIONS, Environment, Result, Row
 from .accounting import COMPONENTS, StepFlops, StepTimes, step_flops
 from .config import TrainingConfig
-from .events import BatchDone, CheckpointSaved, Event, KernelsCompiled, RunStarted, WorkerReplaced
+from .events import BatchDone, CheckpointSaved, Event, KernelsCompiled, LogStopped, RunStarted, WorkerReplaced
 from .llama2c import save_llama2c
 from .models import Parameters
 
@@ -80,6 +80,7 @@ class TrainingResult(Displayed):
     checkpoint_ms: float = 0.0  # of all checkpoints
     stopped_by: signal.Signals | None = None  # what ended the run before its last step
     steps_lost: int = 0  # done after the last update
+    logs_stopped: list[str] = field(default_factory=list)  # why logs ended before the run
 
     @classmethod
     def of(cls, started: RunStarted, peak_tflops: float | None) -> TrainingResult:
@@ -104,6 +105,8 @@ class TrainingResult(Displayed):
             self.workers += event.prepared is not None
         elif isinstance(event, WorkerReplaced):
             self.lost.append(event.reason)
+        elif isinstance(event, LogStopped):
+            self.logs_stopped.append(event.reason)
         elif isinstance(event, CheckpointSaved):
             self.checkpoint = event.folder
             self.checkpoint_ms += event.ms
@@ -112,6 +115,11 @@ class TrainingResult(Displayed):
     def interrupted(self) -> bool:
         """Tell whether a signal ended the run before its last step."""
         return self.stopped_by is not None
+
+    @property
+    def learned_nothing(self) -> bool:
+        """Tell whether there were updates, and all of them were skipped."""
+        return bool(self.batches) and not any(batch.applied for batch in self.batches)
 
     @property
     def end_step(self) -> int:
@@ -174,6 +182,9 @@ class TrainingResult(Displayed):
             notes.append(f"Workers lost, whose steps were repeated: {len(self.lost)}; {self.lost[-1]}.")
         if skipped := sum(not batch.applied for batch in self.batches):
             notes.append(f"Updates skipped, since gradients were not finite: {skipped}.")
+        if self.learned_nothing:
+            notes.append("No update was applied: the model is as it was.")
+        notes += [f"The run continued without its log: {reason}." for reason in self.logs_stopped]
         if self.config.as_published:
             notes.append("As published: without rotary positions.")
         return notes

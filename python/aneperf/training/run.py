@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import KW_ONLY, dataclass, fields, replace
 from functools import wraps
 from inspect import cleandoc, signature
@@ -15,18 +16,23 @@ from typing import ParamSpec
 
 from .. import device as devices
 from .._ane_native import ArgumentError, Device
-from ..checks import positive
-from ..errors import AneError
-from ..files import check_writable
+from ..bounds import PEAK_TFLOPS, within
 from ..kernels import TransformerConfig
+from ..kernels.config import parameter_count
+from ..kinds import Kind
+from ..outputs import check_outputs
 from ..results import Environment
 from ..signals import at_first_signal
-from .checkpoint import CheckpointError, Record, RunCheckpoints, load_model
+from .checkpoint import load_model
 from .config import Hyperparameters, TrainingConfig, option
-from .data import open_data
+from .data import SYNTHETIC, open_data
 from .events import BatchDone, CheckpointSaved, Event, Observer, RunStarted, StepDone
+from .logs import Logs
 from .models import PRESETS, Parameters, model_config, model_name, random_parameters
+from .record import CheckpointError, Record
 from .result import TrainingResult
+from .run_checkpoints import RunCheckpoints
+from .state import bytes_needed, check_room
 from .telemetry import Telemetry
 from .trace import Trace
 from .trainer import Trainer
@@ -85,7 +91,7 @@ class TrainOptions(Hyperparameters):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.peak_tflops is not None:
-            positive("peak_tflops", self.peak_tflops)
+            within("peak_tflops", self.peak_tflops, PEAK_TFLOPS)
 
     def config(self, model: TransformerConfig) -> TrainingConfig:
         """Return the configuration of a run with these hyperparameters."""
@@ -129,14 +135,34 @@ def train(options: TrainOptions) -> TrainingResult:
     effect. Raises ArgumentError, CheckpointError, ResultFileError, and TrainingError where the device or its
     workers fail.
     """
-    checkpoints = RunCheckpoints(options.checkpoints, options.keep, options.checkpoint_every, options.resume)
+    check_outputs(
+        {
+            "output": (options.output, Kind.RESULT),
+            "telemetry": (options.telemetry, Kind.TELEMETRY),
+            "trace": (options.trace, Kind.TRACE),
+        },
+        {"data": None if options.data == SYNTHETIC else options.data, "weights": options.weights},
+    )
+    with RunCheckpoints(
+        options.checkpoints,
+        options.keep,
+        options.checkpoint_every,
+        options.resume,
+        elsewhere=_other_folders(options),
+    ) as checkpoints:
+        return _train(options, checkpoints)
+
+
+def _train(options: TrainOptions, checkpoints: RunCheckpoints) -> TrainingResult:
     model, parameters = _model(options, checkpoints.record)
     config = options.config(model)
+    if checkpoints.record is not None:
+        parameters = checkpoints.parts["parameters"]
+    folder = None if options.state_folder is None else Path(options.state_folder)
+    separate = parameters is not None and "classifier" in parameters
+    check_room(bytes_needed(parameter_count(model, separate), model.seq), folder)
     data = open_data(options.data, model.vocab, model.seq, options.seed)
     checkpoints.check(config, data.description)
-    for path in (options.output, options.trace):
-        if path is not None:
-            check_writable(path)
     environment, device = _described(options.device)
     started = RunStarted(
         model=model_name(model),
@@ -149,19 +175,32 @@ def train(options: TrainOptions) -> TrainingResult:
     )
     result = TrainingResult.of(started, options.peak_tflops)
     if parameters is None:
-        parameters = checkpoints.parts.get("parameters") or random_parameters(model, options.seed)
-    with contextlib.ExitStack() as files:
-        folder = None if options.state_folder is None else Path(options.state_folder)
-        trainer = files.enter_context(Trainer(config, parameters, data, device=device, state_folder=folder))
+        parameters = random_parameters(model, options.seed)
+    with Trainer(config, parameters, data, device=device, state_folder=folder) as trainer:
         del parameters  # the trainer has a copy, and a large model does not fit in memory twice
         checkpoints.restore(trainer.state, trainer.parts)
-        observers = _observers(options, result, files, resumed=checkpoints.record is not None)
-        _run(trainer, started, checkpoints, result, observers)
+
+        def stop(number: signal.Signals) -> None:
+            result.stopped_by = number
+            trainer.stop()
+
+        with (
+            at_first_signal(stop),
+            _recorded(options, result, resumed=checkpoints.record is not None) as tell,
+        ):
+            _run(trainer, started, checkpoints, result, tell)
         trainer.end_workers()
         result.parameters = {name: value.copy() for name, value in trainer.parts["parameters"].items()}
     if options.output is not None:
         result.save(options.output)
     return result
+
+
+def _other_folders(options: TrainOptions) -> list[Path]:
+    """List the folders that may take a checkpoint if its own folder takes no more."""
+    files = [Path(path) for path in (options.output, options.telemetry, options.trace) if path is not None]
+    chosen = [] if options.state_folder is None else [Path(options.state_folder)]
+    return [*chosen, *(file.parent for file in files), Path(tempfile.gettempdir())]
 
 
 def _described(device: Device | str | None) -> tuple[Environment, str]:
@@ -170,19 +209,27 @@ def _described(device: Device | str | None) -> tuple[Environment, str]:
     return devices.info(opened), devices.name_of(opened)
 
 
-def _observers(
-    options: TrainOptions, result: TrainingResult, files: contextlib.ExitStack, *, resumed: bool
-) -> list[Observer]:
-    """Open what records the run; `files` closes it."""
-    observers: list[Observer] = [result.record]
-    if options.telemetry is not None:
-        lines = Telemetry(options.telemetry, peak_tflops=options.peak_tflops, append=resumed)
-        observers.append(files.enter_context(lines).record)
-    if options.trace is not None:
-        observers.append(files.enter_context(Trace(options.trace)).record)
-    if options.progress is not None:
-        observers.append(options.progress)
-    return observers
+@contextlib.contextmanager
+def _recorded(options: TrainOptions, result: TrainingResult, *, resumed: bool) -> Iterator[Observer]:
+    """Return what tells an event to everything that records or shows the run."""
+
+    def tell_others(event: Event) -> None:
+        result.record(event)
+        if options.progress is not None:
+            options.progress(event)
+
+    with Logs(tell_others) as logs:
+        if options.telemetry is not None:
+            telemetry = Telemetry(options.telemetry, peak_tflops=options.peak_tflops, append=resumed)
+            logs.add(options.telemetry, telemetry)
+        if options.trace is not None:
+            logs.add(options.trace, Trace(options.trace))
+
+        def tell(event: Event) -> None:
+            logs.record(event)
+            tell_others(event)
+
+        yield tell
 
 
 def _run(
@@ -190,14 +237,10 @@ def _run(
     started: RunStarted,
     checkpoints: RunCheckpoints,
     result: TrainingResult,
-    observers: list[Observer],
+    tell: Observer,
 ) -> None:
     """Train to the end or to a signal; tell every event, and save checkpoints, also when training fails."""
     start, steps_in_batch = time.monotonic(), 0
-
-    def tell(event: Event) -> None:
-        for observer in observers:
-            observer(event)
 
     def save() -> CheckpointSaved:
         begin, loss = time.monotonic_ns(), result.batches[-1].mean_loss
@@ -205,29 +248,23 @@ def _run(
         return CheckpointSaved(trainer.state.step, folder, loss, begin, time.monotonic_ns())
 
     tell(started)
-
-    def stop(number: signal.Signals) -> None:
-        result.stopped_by = number
-        trainer.stop()
-
-    with at_first_signal(stop):
-        try:
-            for event in trainer.run():
-                tell(event)
-                if isinstance(event, StepDone):
-                    steps_in_batch += 1
-                elif isinstance(event, BatchDone):
-                    steps_in_batch = 0
-                    if checkpoints.is_due(event.batch):
-                        tell(save())
-        except AneError:
-            # Whatever failed, the state is that of the last update.
-            if checkpoints.is_behind(trainer.state) and result.batches:
-                with contextlib.suppress(CheckpointError):
-                    save()
-            raise
+    try:
+        for event in trainer.run():
+            tell(event)
+            if isinstance(event, StepDone):
+                steps_in_batch += 1
+            elif isinstance(event, BatchDone):
+                steps_in_batch = 0
+                if checkpoints.is_due(event.batch):
+                    tell(save())
+    except Exception:
+        # Whatever failed, the state is that of the last update.
         if checkpoints.is_behind(trainer.state) and result.batches:
-            tell(save())
+            with contextlib.suppress(CheckpointError):
+                save()
+        raise
+    if checkpoints.is_behind(trainer.state) and result.batches:
+        tell(save())
     result.seconds, result.steps_lost = time.monotonic() - start, steps_in_batch
 
 

@@ -16,11 +16,13 @@ from pathlib import Path
 
 import numpy as np
 
+from ..bounds import check_memory, mebibytes
 from ..errors import ArgumentError
 from ..runner.child import above_standard_streams
 from .models import Parameters
 
 _SHARED_MEMORY = Path("/dev/shm")
+_ADVICE = "name a folder for it with state_folder (--state-folder)"
 
 # The parameters, the optimizer's moments, and two sets of gradients: a step reads the sum so far from one and
 # writes the new sum to the other, so that an interrupted step can be repeated.
@@ -41,7 +43,7 @@ class SharedState:
 
     def __init__(self, shapes: Mapping[str, tuple[int, ...]], seq: int, descriptor: int) -> None:
         self.descriptor = descriptor
-        self._memory = mmap.mmap(descriptor, bytes_needed(shapes, seq))
+        self._memory = mmap.mmap(descriptor, bytes_needed(_values(shapes), seq))
         self.tokens = np.frombuffer(self._memory, np.int32)[-(seq + 1) :]
         values = np.frombuffer(self._memory, np.float32)
         self.parts: dict[str, Parameters] = {}
@@ -61,16 +63,9 @@ class SharedState:
 
         Raises ArgumentError before anything is written if the state does not fit.
         """
-        needed = bytes_needed(shapes, seq)
-        size = f"{-(-needed >> 20)} MiB"
-        place = folder if folder is not None else _default_folder()
+        needed = bytes_needed(_values(shapes), seq)
+        place = check_room(needed, folder)
         try:
-            free = os.statvfs(place).f_bavail * os.statvfs(place).f_frsize
-            if free < needed:
-                raise ArgumentError(
-                    f"the state of training takes {size}, and {place} has {free >> 20} MiB free: "
-                    "name a folder for it with state_folder (--state-folder)"
-                )
             with tempfile.TemporaryFile(dir=place, prefix="aneperf-") as file:
                 descriptor = above_standard_streams(file.fileno())
             try:
@@ -81,8 +76,7 @@ class SharedState:
                 raise
         except OSError as error:
             raise ArgumentError(
-                f"no room for {size} of training state in {place}: {error}; name a folder for it "
-                "with state_folder (--state-folder)"
+                f"no room for {mebibytes(needed)} of training state in {place}: {error}; {_ADVICE}"
             ) from error
 
     def close(self) -> None:
@@ -92,9 +86,33 @@ class SharedState:
         os.close(self.descriptor)
 
 
-def bytes_needed(shapes: Mapping[str, tuple[int, ...]], seq: int) -> int:
-    """Return the size of the state of a model with these parameters and sequences of `seq` tokens."""
-    return 4 * (len(PARTS) * sum(map(math.prod, shapes.values())) + seq + 1)
+def bytes_needed(values: int, seq: int) -> int:
+    """Return the size of the state of a model of so many values and sequences of `seq` tokens."""
+    return 4 * (len(PARTS) * values + seq + 1)
+
+
+def check_room(needed: int, folder: Path | None) -> Path:
+    """Return the folder for a state of this size. Raises ArgumentError if it has no room."""
+    place = folder if folder is not None else _default_folder()
+    try:
+        found = os.statvfs(place)
+    except OSError as error:
+        raise ArgumentError(
+            f"no room for {mebibytes(needed)} of training state in {place}: {error}; {_ADVICE}"
+        ) from error
+    free = found.f_bavail * found.f_frsize
+    if free < needed:
+        raise ArgumentError(
+            f"the state of training takes {mebibytes(needed)}, and {place} has {free >> 20} MiB free: "
+            f"{_ADVICE}"
+        )
+    if place == _SHARED_MEMORY:
+        check_memory("the state of training", needed, _ADVICE)
+    return place
+
+
+def _values(shapes: Mapping[str, tuple[int, ...]]) -> int:
+    return sum(map(math.prod, shapes.values()))
 
 
 def _default_folder() -> Path:

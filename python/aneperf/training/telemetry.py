@@ -10,13 +10,14 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-from types import TracebackType
 from typing import Any
 
 import msgspec
 
 from .._ane_native import __version__
 from ..errors import ResultFileError
+from ..kinds import Kind
+from ..outputs import open_log
 from .accounting import StepTimes, published_times, step_flops
 from .events import BatchDone, CheckpointSaved, Event, KernelsCompiled, RunStarted, StepDone, WorkerReplaced
 
@@ -26,19 +27,12 @@ class Telemetry:
 
     def __init__(self, path: str | os.PathLike[str], *, peak_tflops: float | None, append: bool) -> None:
         self._path, self._peak = path, peak_tflops
-        try:
-            self._file = open(path, "ab" if append else "wb")  # noqa: SIM115  see __exit__
-        except (OSError, ValueError) as error:
-            raise ResultFileError(f"{path}: cannot write: {error}") from error
+        self._file = open_log(path, Kind.TELEMETRY, append=append)
         self._times: list[StepTimes] = []  # of the batch so far
         self._compiles = self._device_flops = 0
 
-    def __enter__(self) -> Telemetry:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self, *, keep: bool) -> None:
+        """Close the file, whose lines stay."""
         with contextlib.suppress(OSError):  # every line is flushed, and its failure was raised
             self._file.close()
 
@@ -58,7 +52,7 @@ class Telemetry:
             self._write(
                 "checkpoint",
                 step=event.step,
-                folder=str(event.folder),
+                folder=os.fsencode(event.folder).decode(errors="replace"),
                 loss=_number(event.loss, 6),
                 ms=round(event.ms, 1),
             )

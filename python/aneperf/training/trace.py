@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-from types import TracebackType
 from typing import Any
 
 import msgspec
 
-from ..files import whole_file
+from ..kinds import Kind
+from ..outputs import whole_file
 from .accounting import Span
 from .events import BatchDone, CheckpointSaved, Event, KernelsCompiled, RunStarted, StepDone, WorkerReplaced
 from .worker import Compiled
@@ -18,32 +18,32 @@ ROWS = ("device", "CPU", "dW queue", "optimizer", "compile", "worker start", "ch
 _US_PER_NS = 1e-3
 
 
+class _Unwanted(Exception):
+    """Ends the writing of a trace that is not to be kept."""
+
+
 class Trace:
     """A trace file, which appears when the run ends or fails. Raises ResultFileError."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._whole = whole_file(path)
         self._origin = time.monotonic_ns()
         self._about: dict[str, Any] = {}
-
-    def __enter__(self) -> Trace:
-        self._file = self._whole.__enter__()
-        self._file.write(b'{"displayTimeUnit":"ms","traceEvents":[\n')
         names: list[tuple[str, int, dict[str, Any]]] = [("process_name", 0, {"name": "aneperf train"})]
         names += [("thread_name", row, {"name": name}) for row, name in enumerate(ROWS)]
         names += [("thread_sort_index", row, {"sort_index": row}) for row in range(len(ROWS))]
         events = [{"name": name, "ph": "M", "pid": 0, "tid": row, "args": args} for name, row, args in names]
+        self._whole = whole_file(path, Kind.TRACE)
+        self._file = self._whole.__enter__()
+        self._file.write(b'{"displayTimeUnit":"ms","traceEvents":[\n')
         self._file.write(b",\n".join(map(msgspec.json.encode, events)))
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        # The trace of a failed run is of interest too. KeyboardInterrupt and SystemExit do not wait for it.
-        if kind is None or issubclass(kind, Exception):
-            self._file.write(b'\n],"otherData":' + msgspec.json.encode(self._about) + b"}\n")
-            kind = error = trace = None
-        self._whole.__exit__(kind, error, trace)
+    def close(self, *, keep: bool) -> None:
+        """End the file, or leave none. Raises ResultFileError."""
+        if not keep:
+            self._whole.__exit__(_Unwanted, _Unwanted(), None)
+            return
+        self._file.write(b'\n],"otherData":' + msgspec.json.encode(self._about) + b"}\n")
+        self._whole.__exit__(None, None, None)
 
     def record(self, event: Event) -> None:
         """Write an event's spans."""

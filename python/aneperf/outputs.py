@@ -1,0 +1,152 @@
+"""Write files: whole or not at all, never over an input of the run, nor over a file of another kind."""
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+from .errors import ArgumentError, ResultFileError
+from .files import file_kind
+from .kinds import Kind
+
+AnyPath = str | os.PathLike[str]
+
+
+def check_output(path: AnyPath, kind: Kind, inputs: Mapping[str, AnyPath | None] | None = None) -> None:
+    """Check that a file of a kind can be written to `path`, before long work.
+
+    `inputs` are the files that the work reads, by name. Raises ArgumentError for one of them, also under
+    another name, and ResultFileError.
+    """
+    target = _target(path)
+    _check_other(path, target, inputs or {}, "read")
+    _check_kind(path, target, kind)
+    with _beside(target):
+        pass
+
+
+def check_outputs(
+    outputs: Mapping[str, tuple[AnyPath | None, Kind]], inputs: Mapping[str, AnyPath | None]
+) -> None:
+    """Check every output by name, as `check_output` does, and that no two are one file."""
+    before: dict[str, AnyPath] = {}
+    for name, (path, kind) in outputs.items():
+        if path is not None:
+            check_output(path, kind, inputs)
+            _check_other(path, _target(path), before, "written")
+            before[name] = path
+
+
+@contextlib.contextmanager
+def whole_file(path: AnyPath, kind: Kind) -> Iterator[BinaryIO]:
+    """Open a file that replaces the one at `path` on leaving the block without an error.
+
+    Raises ResultFileError.
+    """
+    target = _target(path)
+    _check_kind(path, target, kind)
+    with _beside(target) as temporary:
+        try:
+            with temporary.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(target)
+        except OSError as error:
+            raise ResultFileError(f"{target}: cannot write: {error.strerror}") from error
+
+
+def write_whole(path: AnyPath, kind: Kind, content: bytes) -> None:
+    """Replace the file at `path` by `content`, atomically. Raises ResultFileError."""
+    with whole_file(path, kind) as file:
+        file.write(content)
+
+
+def open_log(path: AnyPath, kind: Kind, *, append: bool) -> BinaryIO:
+    """Open a file of lines that grows as they come: a new one, or at the end of one that is there.
+
+    A last line that a full disk cut short is ended first. Raises ResultFileError.
+    """
+    target = _target(path)
+    _check_kind(path, target, kind)
+    try:
+        file = target.open("ab+" if append else "wb")
+        if append and file.tell():
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":
+                file.write(b"\n")
+    except OSError as error:
+        raise ResultFileError(f"{target}: cannot write: {error.strerror}") from error
+    return file
+
+
+def _target(path: AnyPath) -> Path:
+    """Resolve symbolic links, and refuse folders, devices and missing folders."""
+    try:
+        target = Path(os.path.realpath(path))
+        if not target.parent.is_dir():
+            raise ResultFileError(f"{path}: the folder {target.parent} does not exist: create it first")
+        if target.is_dir():
+            raise ResultFileError(f"{path}: is a folder: give the name of a file")
+        if target.exists() and not target.is_file():
+            raise ResultFileError(f"{path}: is not a regular file: files are written by replacing them")
+    except (OSError, ValueError) as error:
+        raise ResultFileError(f"{path!r}: not a usable path: {error}") from error
+    return target
+
+
+def _check_other(path: AnyPath, target: Path, others: Mapping[str, AnyPath | None], use: str) -> None:
+    for name, other in others.items():
+        if other is not None and _is_same(target, Path(os.path.realpath(other))):
+            raise ArgumentError(f"{path}: is also {use}, as {name}: name another file")
+
+
+def _check_kind(path: AnyPath, target: Path, kind: Kind) -> None:
+    """Refuse to replace what is there, unless it is of this kind or empty."""
+    try:
+        if not target.exists() or not target.stat().st_size:
+            return
+        if not os.access(target, os.W_OK):
+            raise ResultFileError(f"{path}: cannot write: it is read-only")
+    except OSError as error:
+        raise ResultFileError(f"{path}: cannot write: {error.strerror}") from error
+    found = file_kind(target)
+    if found is not kind and not (found is None and kind is Kind.TOKENS and _is_binary(target)):
+        what = "of another kind" if found is None else found.value
+        raise ResultFileError(
+            f"{path}: is there and is {what}, not {kind.value}: name another file, or delete this one first"
+        )
+
+
+def _is_binary(path: Path) -> bool:
+    """Tell if a file may hold tokens, which have no signature: it is not text."""
+    with path.open("rb") as file:
+        head = file.read(64)
+    try:
+        return not "".join(head[:-3].decode().split()).isprintable()  # the last character may be cut
+    except UnicodeDecodeError:
+        return True
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    try:
+        return one == other or one.samefile(other)  # also by a hard link
+    except OSError:
+        return False
+
+
+@contextlib.contextmanager
+def _beside(target: Path) -> Iterator[Path]:
+    """Create a file beside `target`, which is not there after the block."""
+    temporary = target.with_name(f".aneperf-{secrets.token_hex(8)}.tmp")
+    try:
+        try:
+            temporary.touch(exist_ok=False)
+        except OSError as error:
+            raise ResultFileError(f"{target}: cannot write there: {error.strerror}") from error
+        yield temporary
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)

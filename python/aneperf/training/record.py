@@ -1,0 +1,92 @@
+"""The record of a checkpoint: everything but its arrays, as JSON that ends with a checksum of itself."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from pathlib import Path
+
+import msgspec
+
+from .. import bounds
+from ..checks import count
+from ..errors import AneError, ArgumentError
+from ..files import LONGEST_QUOTE, one_line, read_input
+from ..kinds import Kind
+from .config import TrainingConfig
+
+FORMAT = 2  # 1 had no checksum
+_ENDING = re.compile(rb'(.*),\n  "checksum": "([0-9a-f]{64})"\n}\n', re.S)
+_SHA256 = re.compile("[0-9a-f]{64}")
+_LONGEST_DESCRIPTION = 1000
+
+
+class CheckpointError(AneError):
+    """A checkpoint cannot be read or written; the message says which, and what to do."""
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The JSON of a checkpoint. Raises ArgumentError for numbers that no run can have."""
+
+    format: int = FORMAT
+    step: int
+    applied_updates: int
+    loss_scale: float
+    loss: float | None  # mean of the last batch; None if it is not finite
+    separate_classifier: bool
+    config: TrainingConfig
+    data: str  # description of the source; a run resumes with the same one only
+    sha256: str  # of the arrays' file
+
+    def __post_init__(self) -> None:
+        count("step", self.step, 1, min(self.config.steps, bounds.STEPS))
+        count("applied_updates", self.applied_updates, 0, -(-self.step // self.config.accumulation))
+        bounds.within("loss_scale", self.loss_scale, (bounds.LOSS_SCALE[0], self.config.loss_scale))
+        if self.loss is not None:
+            bounds.within("loss", self.loss, (0.0, math.inf))
+        if len(self.data) > _LONGEST_DESCRIPTION or not self.data.isprintable():
+            raise ArgumentError("data must be a line that describes the source")
+        if not _SHA256.fullmatch(self.sha256):
+            raise ArgumentError(f"sha256 must be 64 hexadecimal digits, not {self.sha256!r}")
+
+    def to_json(self) -> bytes:
+        """Return the text of the record's file."""
+        text = msgspec.json.format(msgspec.json.encode(self), indent=2).removesuffix(b"\n}")
+        return text + b',\n  "checksum": "' + _checksum(text) + b'"\n}\n'
+
+    @staticmethod
+    def load(path: Path, step: int) -> Record:
+        """Read the record of a step. Raises CheckpointError."""
+        text = read_input(path, Kind.CHECKPOINT, bounds.RECORD_BYTES, CheckpointError)
+        try:
+            written = msgspec.json.decode(text, type=_Format).format
+            if written != FORMAT:
+                raise CheckpointError(
+                    f"{path}: is of format {written}, and this aneperf reads {FORMAT}: "
+                    "resume with the aneperf that wrote it"
+                )
+            ending = _ENDING.fullmatch(text)
+            if ending is None or _checksum(ending[1]) != ending[2]:
+                raise CheckpointError(f"{path}: is damaged: its checksum is not that of its text")
+            json.loads(ending[1] + b"}", object_pairs_hook=_refuse_doubled)
+            record = msgspec.json.decode(ending[1] + b"}", type=Record)
+        except (msgspec.DecodeError, ValueError, RecursionError) as error:
+            raise CheckpointError(f"{path}: is damaged: {one_line(error, LONGEST_QUOTE)}") from error
+        if record.step != step:
+            raise CheckpointError(f"{path}: is of step {record.step}, in the folder of step {step}")
+        return record
+
+
+class _Format(msgspec.Struct):
+    format: int
+
+
+def _checksum(text: bytes) -> bytes:
+    return hashlib.sha256(text).hexdigest().encode()
+
+
+def _refuse_doubled(pairs: list[tuple[str, object]]) -> None:
+    if len(dict(pairs)) < len(pairs):
+        raise ValueError("a key stands twice in it")
