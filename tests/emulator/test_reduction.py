@@ -36,6 +36,16 @@ def test_reductions(device, op, case, keep_dims, seed, scale):
     check_reduction(device, op, normal_halves(seed, shape, scale), axes, keep_dims)
 
 
+def test_without_axes_every_axis_is_meant(device):
+    x = normal_halves(1, (2, 3, 40))
+    for op in REDUCTIONS + NORMS:
+        (got,) = evaluate(device, getattr(mil, op), x)
+        (expected,) = evaluate(device, lambda t, op=op: getattr(mil, op)(t, [0, 1, 2]), x)
+        oracle.assert_same(got, expected)
+    (got,) = evaluate(device, mil.layer_norm, x)
+    oracle.assert_within(got, oracle.layer_norm(x, (0, 1, 2), None, None, 1e-5))
+
+
 @pytest.mark.parametrize("op", ["reduce_max", "reduce_min"])
 @given(shapes_and_axes(), SEEDS)
 def test_extremes_are_exact(device, op, case, seed):

@@ -60,10 +60,21 @@ def test_avg_pool(device, case, seed, exclude):
 @given(pools(), SEEDS)
 def test_l2_pool(device, case, seed):
     shape, kernel, strides, pad, ceil_mode = case
-    assume(not ceil_mode)
     x = normal_halves(seed, shape, 100)
-    (got,) = evaluate(device, lambda t: mil.l2_pool(t, kernel, strides, "custom", pad), x)
-    oracle.assert_within(got, oracle.pool("l2_pool", x, kernel, strides, pad))
+    (got,) = evaluate(device, lambda t: mil.l2_pool(t, kernel, strides, "custom", pad, ceil_mode), x)
+    oracle.assert_within(got, oracle.pool("l2_pool", x, kernel, strides, pad, ceil_mode))
+
+
+@pytest.mark.parametrize(("pad_type", "pad"), [("same", (0, 1)), ("same_lower", (1, 0))])
+def test_the_odd_element_of_same_padding(device, pad_type, pad):
+    x, weight = normal_halves(1, (1, 2, 6)), normal_halves(2, (3, 2, 2))
+    for define in (
+        lambda t, *p: mil.max_pool(t, (2,), None, *p),
+        lambda t, kind, *p: mil.conv(t, weight, pad_type=kind, pad=p[0] if p else None),
+    ):
+        (got,) = evaluate(device, lambda t, define=define: define(t, pad_type), x)
+        (expected,) = evaluate(device, lambda t, define=define: define(t, "custom", pad), x)
+        oracle.assert_same(got, expected)
 
 
 @pytest.mark.parametrize("op", ["max_pool", "avg_pool", "l2_pool"])
@@ -158,12 +169,18 @@ def test_upsample_nearest_neighbor(device, shape, down, across, seed):
     ("shape", "factors", "sizes"),
     [
         ((1, 2, 4, 6), (1.5, 0.5), (6, 3)),
+        ((1, 5, 7), (1.5, 1.5), (7, 10)),
+        (
+            (1, 5, 7),
+            (float.fromhex("0x1.6667b6p+0"), float.fromhex("0x1.492582p+0")),
+            (7, 9),
+        ),  # by coremltools
         ((3, 5, 10), (1.4, 1.1), (7, 11)),  # no float of 32 bits is 1.4, but 5 times it rounds to 7
         ((2, 3, 3, 64), (5 / 3, 1.25), (5, 80)),
     ],
 )
 def test_upsampling_by_fractions(device, shape, factors, sizes):
-    """Sample what a resize samples, where the sizes are whole."""
+    """Sample what a resize to these sizes samples."""
     x = normal_halves(1, shape)
     rows, columns = (np.arange(n) * size // n for n, size in zip(sizes, shape[-2:], strict=True))
     check(device, lambda t: mil.upsample_nearest_neighbor(t, *factors), x[..., rows, :][..., columns], x)

@@ -17,6 +17,9 @@ from support.programs import build, normal_halves
 from support.programs import evaluate as run
 
 X = normal_halves(0, (2, 6, 9, 10))
+LINE, SOLID, SOLID_BACK, BIAS = (
+    normal_halves(i, shape) for i, shape in enumerate([(4, 3, 5), (4, 6, 2, 3, 1), (6, 2, 2, 3, 2), (4,)])
+)
 
 
 def reference(define: Any, *arrays: NDArray[Any]) -> NDArray[Any]:
@@ -49,6 +52,28 @@ ORACLE = {
     "conv groups": (
         lambda x: mil.conv(x, WEIGHT[:, :2], groups=3),
         lambda x: oracle.conv(x, WEIGHT[:, :2], groups=3),
+    ),
+    "conv over one axis": (
+        lambda x: mil.conv(mil.reshape(x, (2, 6, 90)), LINE, BIAS, strides=(3,), groups=2),
+        lambda x: oracle.conv(x.reshape(2, 6, 90), LINE, (3,), groups=2, bias=BIAS),
+    ),
+    "conv over three axes": (
+        lambda x: mil.conv(
+            mil.reshape(x, (1, 6, 2, 9, 10)), SOLID, BIAS, pad_type="custom", pad=(1, 0, 0, 2, 1, 1)
+        ),
+        lambda x: oracle.conv(x.reshape(1, 6, 2, 9, 10), SOLID, pad=(1, 0, 0, 2, 1, 1), bias=BIAS),
+    ),
+    "conv_transpose over three axes": (
+        lambda x: mil.conv_transpose(
+            mil.reshape(x, (1, 6, 2, 9, 10)), SOLID_BACK, BIAS, strides=(2, 1, 3), groups=2
+        ),
+        lambda x: oracle.conv_transpose(
+            x.reshape(1, 6, 2, 9, 10), SOLID_BACK, (4, 11, 29), (2, 1, 3), groups=2, bias=BIAS
+        ),
+    ),
+    "avg_pool over three axes": (
+        lambda x: mil.avg_pool(mil.reshape(x, (1, 6, 2, 9, 10)), (2, 3, 2), (1, 2, 2)),
+        lambda x: oracle.pool("avg_pool", x.reshape(1, 6, 2, 9, 10), (2, 3, 2), (1, 2, 2), [0] * 6),
     ),
     "conv_transpose": (
         lambda x: mil.conv_transpose(
@@ -194,6 +219,30 @@ def test_a_kernel_of_many_operations() -> None:
     x = stack.input()
     y = evaluate(stack.build(), x=x)["y"]
     np.testing.assert_allclose(y.reshape(16, 32)[:, [0, 7]], stack.reference([0, 7]), rtol=1e-12, atol=1e-12)
+
+
+def test_arguments_that_a_text_leaves_out_have_mil_s_defaults(plain: aneperf.Device) -> None:
+    text = """program(1.3)
+[buildInfo = dict<string, string>({{"coremlc-version", "3520.5.1"}})]
+{
+    func main<ios18>(tensor<fp16, [1, 2, 6]> x, tensor<fp16, [4, 2, 3]> w) {
+        tensor<fp16, [1, 4, 4]> c = conv(x = x, weight = w)[name = string("c")];
+        tensor<int32, [1]> two = const()[name = string("two"), val = tensor<int32, [1]>([2])];
+        tensor<fp16, [1, 4, 3]> p = avg_pool(x = c, kernel_sizes = two)[name = string("p")];
+        tensor<fp16, [1, 4, 3]> s = softmax(x = p)[name = string("s")];
+        tensor<fp16, [1, 4, 3]> n = layer_norm(x = s)[name = string("n")];
+        tensor<fp16, [1, 4, 3]> g = gelu(x = n)[name = string("g")];
+        tensor<fp16, [2, 4, 3]> k = concat(values = (g, s), axis = int32(0))[name = string("k")];
+        fp16 r = reduce_max(x = k)[name = string("r")];
+        tensor<fp16, [2, 4, 3]> y = sub(x = k, y = r)[name = string("y")];
+    } -> (y);
+}"""
+    rng = np.random.default_rng(1)
+    inputs = {name: rng.standard_normal(shape) for name, shape in (("x", (1, 2, 6)), ("w", (4, 2, 3)))}
+    halves = {name: array.astype(np.float16) for name, array in inputs.items()}
+    expected = evaluate(mil.Program({}, {}, text, {}), **halves)["y"]
+    got = plain.compile(text).run(**halves)["y"]
+    np.testing.assert_allclose(got, expected, atol=0.01)
 
 
 def test_a_wrong_weight_changes_the_reference() -> None:

@@ -50,9 +50,9 @@ def conv_transpose(
     """Apply the transpose of `conv` with the same arguments, which is also its gradient; add bias [O].
 
     x is [N, C, H, W], the constant weight [C, O / groups, kH, kW], the result [N, O, H', W']; or they have
-    an axis less or more. For "same", H' is H times the stride; otherwise it is (H - 1) times the stride plus
-    the extent of the kernel, minus `pad`. If `conv` maps several sizes to H, as with strides above 1,
-    `output_shape` [N, O, H', W'] may name any of them.
+    an axis less or more. For "same" and "same_lower", H' is H times the stride; otherwise it is (H - 1) times
+    the stride plus the extent of the kernel, minus `pad`. If `conv` maps several sizes to H, as with strides
+    above 1, `output_shape` [N, O, H', W'] may name any of them.
     """
 
 

@@ -1,5 +1,8 @@
 # mypy: disable-error-code=empty-body
-"""Reduce and normalize along axes: reductions, softmax, norms. Negative axes count from the end."""
+"""Reduce and normalize along axes: reductions, softmax, norms.
+
+Negative axes count from the end. Without `axes`, an operation is along every axis.
+"""
 
 from __future__ import annotations
 
@@ -33,56 +36,64 @@ def softmax(x: Tensor, axis: int = -1, *, name: str | None = None) -> Tensor:
 
 
 @operation
-def reduce_sum(x: Tensor, axes: Sequence[int], keep_dims: bool = True, *, name: str | None = None) -> Tensor:
+def reduce_sum(
+    x: Tensor, axes: Sequence[int] | None = None, keep_dims: bool = True, *, name: str | None = None
+) -> Tensor:
     """Sum x over `axes`, which stay with size 1 unless `keep_dims` is false."""
 
 
 @operation
-def reduce_mean(x: Tensor, axes: Sequence[int], keep_dims: bool = True, *, name: str | None = None) -> Tensor:
+def reduce_mean(
+    x: Tensor, axes: Sequence[int] | None = None, keep_dims: bool = True, *, name: str | None = None
+) -> Tensor:
     """Average x over `axes`, which stay with size 1 unless `keep_dims` is false."""
 
 
 @operation
-def reduce_max(x: Tensor, axes: Sequence[int], keep_dims: bool = True, *, name: str | None = None) -> Tensor:
+def reduce_max(
+    x: Tensor, axes: Sequence[int] | None = None, keep_dims: bool = True, *, name: str | None = None
+) -> Tensor:
     """Return the maximum of x over `axes`, which stay with size 1 unless `keep_dims` is false."""
 
 
 @operation
-def reduce_min(x: Tensor, axes: Sequence[int], keep_dims: bool = True, *, name: str | None = None) -> Tensor:
+def reduce_min(
+    x: Tensor, axes: Sequence[int] | None = None, keep_dims: bool = True, *, name: str | None = None
+) -> Tensor:
     """Return the minimum of x over `axes`, which stay with size 1 unless `keep_dims` is false."""
 
 
 @operation
 def reduce_l1_norm(
-    x: Tensor, axes: Sequence[int], keep_dims: bool = True, *, name: str | None = None
+    x: Tensor, axes: Sequence[int] | None = None, keep_dims: bool = True, *, name: str | None = None
 ) -> Tensor:
     """Sum |x| over `axes`, which stay with size 1 unless `keep_dims` is false."""
 
 
 @operation
 def reduce_l2_norm(
-    x: Tensor, axes: Sequence[int], keep_dims: bool = True, *, name: str | None = None
+    x: Tensor, axes: Sequence[int] | None = None, keep_dims: bool = True, *, name: str | None = None
 ) -> Tensor:
     """Return sqrt(sum(x^2)) over `axes`, which stay with size 1 unless `keep_dims` is false."""
 
 
 @operation
 def reduce_log_sum(
-    x: Tensor, axes: Sequence[int], keep_dims: bool = True, *, name: str | None = None
+    x: Tensor, axes: Sequence[int] | None = None, keep_dims: bool = True, *, name: str | None = None
 ) -> Tensor:
     """Return log(sum(x)) over `axes`, which stay with size 1 unless `keep_dims` is false."""
 
 
 @operation
 def reduce_log_sum_exp(
-    x: Tensor, axes: Sequence[int], keep_dims: bool = True, *, name: str | None = None
+    x: Tensor, axes: Sequence[int] | None = None, keep_dims: bool = True, *, name: str | None = None
 ) -> Tensor:
     """Return log(sum(exp(x))) over `axes`, which stay with size 1 unless `keep_dims` is false."""
 
 
 @operation
 def reduce_sum_square(
-    x: Tensor, axes: Sequence[int], keep_dims: bool = True, *, name: str | None = None
+    x: Tensor, axes: Sequence[int] | None = None, keep_dims: bool = True, *, name: str | None = None
 ) -> Tensor:
     """Sum x^2 over `axes`, which stay with size 1 unless `keep_dims` is false."""
 
@@ -90,7 +101,7 @@ def reduce_sum_square(
 @operation
 def layer_norm(
     x: Tensor,
-    axes: Sequence[int],
+    axes: Sequence[int] | None = None,
     gamma: Operand | None = None,
     beta: Operand | None = None,
     epsilon: float = 1e-5,

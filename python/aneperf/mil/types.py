@@ -17,7 +17,7 @@ DType = Literal[
     "bool", "string", "uint4", "uint1",
 ]  # fmt: skip
 
-PadType = Literal["valid", "custom", "same"]
+PadType = Literal["valid", "custom", "same", "same_lower"]
 
 _NUMPY: dict[str, np.dtype[Any]] = {
     "fp16": np.dtype("<f2"),

@@ -70,6 +70,7 @@ def l2_pool(
     strides: Sequence[int] | None = None,
     pad_type: PadType = "valid",
     pad: Sequence[int] | None = None,
+    ceil_mode: bool = False,
     *,
     name: str | None = None,
 ) -> Tensor:

@@ -6,12 +6,15 @@ like. Integers and booleans keep their types.
 
 from __future__ import annotations
 
+import functools
+import inspect
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import mil
+from .._ane_native import operations
 from ..errors import ArgumentError
 from . import elementwise, movement, product, reduction, storage, window
 from .operation import Reference
@@ -58,10 +61,18 @@ def evaluate(program: mil.Program, **inputs: NDArray[Any]) -> dict[str, NDArray[
         if isinstance(statement, mil.Tensor):
             continue
         arguments = {name: value(argument) for name, argument in statement.arguments.items()}
-        found = OPERATIONS[statement.op].compute(**arguments)
+        found = OPERATIONS[statement.op].compute(**{**_defaults(statement.op), **arguments})
         results = found if isinstance(found, (tuple, list)) else (found,)
         values.update(zip(statement.results, results, strict=True))
     return {tensor.name: values[tensor].astype(np.float64) for tensor in graph.outputs}
+
+
+@functools.cache
+def _defaults(op: str) -> dict[str, Any]:
+    """Return the values of arguments that MIL text may leave out."""
+    taken = inspect.signature(OPERATIONS[op].compute).parameters
+    parameters = operations()[op].parameters.values()
+    return {p.name: p.default for p in parameters if p.default is not None and p.name in taken}
 
 
 def _widened(array: NDArray[Any]) -> NDArray[Any]:

@@ -67,7 +67,7 @@ def conv_transpose(
     reach = [(taps - 1) * gap for taps, gap in zip(kernel, apart, strict=True)]
     if output_shape is not None:
         extents = [int(size) for size in output_shape[2:]]
-    elif pad_type == "same":
+    elif pad_type.startswith("same"):
         extents = [size * step for size, step in zip(x.shape[2:], steps, strict=True)]
     else:
         edges = padding(x.shape[2:], kernel, steps, apart, pad_type, pad)

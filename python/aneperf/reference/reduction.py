@@ -15,8 +15,8 @@ Array: TypeAlias = Any  # a numpy array; numpy's own types make every reduction 
 def _reduction(reduce: Callable[[Array, tuple[int, ...]], Array]) -> Callable[..., Array]:
     """Make an operation of `reduce`, which keeps the axes, that drops them unless `keep_dims` is true."""
 
-    def operation(x: Array, axes: Sequence[int], keep_dims: Any) -> Array:
-        along = tuple(int(axis) for axis in axes)
+    def operation(x: Array, axes: Sequence[int] | None = None, keep_dims: Any = False) -> Array:
+        along = tuple(range(x.ndim) if axes is None else map(int, axes))
         result = reduce(x, along)
         return result if keep_dims else result.squeeze(along)
 
@@ -46,9 +46,14 @@ def _affine(x: Array, gamma: Array | None, beta: Array | None, shape: Sequence[i
 
 
 def layer_norm(
-    x: Array, axes: Sequence[int], epsilon: Any, gamma: Array | None = None, beta: Array | None = None
+    x: Array,
+    axes: Sequence[int] | None = None,
+    epsilon: Any = 1e-5,
+    gamma: Array | None = None,
+    beta: Array | None = None,
 ) -> Array:
     """Return (x - mean) / sqrt(variance + epsilon) over `axes`, times gamma, plus beta."""
+    axes = range(x.ndim) if axes is None else axes
     along = {int(axis) % x.ndim for axis in axes}
     shape = [size if axis in along else 1 for axis, size in enumerate(x.shape)]
     return _affine(_normal(x, axes, epsilon), gamma, beta, shape)

@@ -28,13 +28,14 @@ def padding(
     """Return (before, after) for each axis of the kernel; "same" gives ceil(extent / stride) positions."""
     if pad_type == "custom" and pad is not None:
         return [(int(before), int(after)) for before, after in zip(pad[::2], pad[1::2], strict=True)]
-    if pad_type != "same":
+    if not pad_type.startswith("same"):
         return [(0, 0)] * len(kernel)
     edges = []
     for extent, taps, stride, dilation in zip(extents, kernel, strides, dilations, strict=True):
         reach = (-(-extent // stride) - 1) * stride + (taps - 1) * dilation + 1
         total = max(0, reach - extent)
-        edges.append((total // 2, total - total // 2))
+        less, more = total // 2, total - total // 2
+        edges.append((less, more) if pad_type == "same" else (more, less))
     return edges
 
 
@@ -112,9 +113,10 @@ def l2_pool(
     strides: Array | None = None,
     pad_type: str = "valid",
     pad: Array | None = None,
+    ceil_mode: Any = False,
 ) -> Array:
     """Return the square root of each window's sum of squares."""
-    seen, _ = _pool(x, kernel_sizes, strides, pad_type, pad, False, 0.0)
+    seen, _ = _pool(x, kernel_sizes, strides, pad_type, pad, ceil_mode, 0.0)
     return np.sqrt((seen**2).sum(-1))
 
 

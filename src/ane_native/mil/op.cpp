@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 
 namespace ane::mil {
 
@@ -174,7 +175,9 @@ int64_t OpView::axis(std::string_view argument, int64_t rank) const {
 }
 
 std::vector<int64_t> OpView::axes(std::string_view argument, int64_t rank) const {
-    auto result = integers(argument);
+    std::vector<int64_t> result(static_cast<size_t>(rank));
+    std::iota(result.begin(), result.end(), 0);
+    if (has(argument)) result = integers(argument);
     for (int64_t& axis : result) {
         if (axis < -rank || axis >= rank)
             fail(argument,

@@ -99,7 +99,7 @@ class OpView {
     std::vector<int64_t> whole_numbers(std::string_view argument) const;
     // Checks an axis against `rank`. A negative one counts from the end.
     int64_t axis(std::string_view argument, int64_t rank) const;
-    // The same for a list, which is sorted. Repetitions are refused.
+    // The same for a list, which is sorted; every axis if it is absent. Repetitions are refused.
     std::vector<int64_t> axes(std::string_view argument, int64_t rank) const;
 
     // Throws InvalidMILProgram at the argument, or at the operation if it has no such argument.

@@ -147,17 +147,24 @@ void lower_nearest(Lowering& l, const mil::OpView& op, Results results) {
     add_gather(l, l.buffer(op.value("x")), mil::nearest_sources(op), 0, l.result(*results[0]));
 }
 
+// Whether the factor samples what the ratio of the sizes does. coremltools writes factors a little too large.
+bool samples_alike(float factor, int64_t size, int64_t extent) {
+    constexpr float little = 0.01f;
+    for (int64_t i = 0; i < extent; ++i)
+        if (static_cast<int64_t>((static_cast<float>(i) + little) / factor) != i * size / extent)
+            return false;
+    return true;
+}
+
 void lower_upsample_nearest(Lowering& l, const mil::OpView& op, Results results) {
-    const Shape& shape = op.type("x").shape;
-    for (const auto& [name, axis] : {std::pair{"scale_factor_height", 2}, {"scale_factor_width", 1}}) {
-        const float scaled = op.number(name) * static_cast<float>(shape[shape.size() - axis]);
-        if (scaled != std::floor(scaled))
-            op.refuse(
-                name,
-                "what a factor samples that does not give a whole number of elements is not documented, "
-                "so the emulator does not run it: use resize_nearest_neighbor");
-    }
-    lower_nearest(l, op, results);
+    const auto sources = mil::nearest_sources(op);
+    for (const auto& [name, axis] : {std::pair{"scale_factor_height", 2}, {"scale_factor_width", 1}})
+        if (const auto& source = sources[sources.size() - axis];
+            !samples_alike(op.number(name), source.size, source.extent))
+            op.refuse(name,
+                      "whether the factor or the ratio of the sizes counts, where they differ, is not "
+                      "documented, so the emulator does not run it: use resize_nearest_neighbor");
+    add_gather(l, l.buffer(op.value("x")), sources, 0, l.result(*results[0]));
 }
 
 // The neighbors of one sample, and how far it lies from the first to the second.

@@ -21,11 +21,8 @@ namespace {
 
 std::vector<AxisSource> reversed(const OpView& op, const Shape& x) {
     auto axes = identical(x);
-    const auto rank = static_cast<int64_t>(x.size());
-    for (int64_t i = 0; i < rank; ++i)
-        if (!op.has("axes")) axes[i].kind = Kind::reversed;
-    if (op.has("axes"))
-        for (const int64_t axis : op.axes("axes", rank)) axes[axis].kind = Kind::reversed;
+    for (const int64_t axis : op.axes("axes", static_cast<int64_t>(x.size())))
+        axes[axis].kind = Kind::reversed;
     return axes;
 }
 

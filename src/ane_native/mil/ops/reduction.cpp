@@ -88,14 +88,14 @@ std::span<const OpSpec> reduction_ops() {
                                 "reduce_max", "reduce_mean", "reduce_min", "reduce_sum", "reduce_sum_square"})
             ops.push_back({name,
                            {{"x", tensor, half},
-                            {"axes", constant, integer},
+                            {"axes", constant, integer, optional},
                             {"keep_dims", constant, boolean, optional, false}},
                            infer_reduce});
         ops.push_back(
-            {"softmax", {{"x", tensor, half}, {"axis", constant, integer, required, -1}}, infer_softmax});
+            {"softmax", {{"x", tensor, half}, {"axis", constant, integer, optional, -1}}, infer_softmax});
         ops.push_back({"layer_norm",
                        {{"x", tensor, half},
-                        {"axes", constant, integer},
+                        {"axes", constant, integer, optional},
                         {"gamma", constant, half, optional},
                         {"beta", constant, half, optional},
                         {"epsilon", constant, half, optional, 1e-5f}},

@@ -42,23 +42,22 @@ std::span<const OpSpec> window_ops() {
                                              {"kernel_sizes", constant, integer},
                                              {"strides", constant, integer, optional},
                                              {"pad_type", constant, text, optional, "valid"},
-                                             {"pad", constant, integer, optional}},
+                                             {"pad", constant, integer, optional},
+                                             {"ceil_mode", constant, boolean, optional, false}},
                                      target = {x,
                                                {"target_size_height", constant, integer},
                                                {"target_size_width", constant, integer}},
                                      scale = {x,
                                               {"scale_factor_height", constant, factor, optional, 1.0f},
                                               {"scale_factor_width", constant, factor, optional, 1.0f}};
-        const Parameter ceil_mode = {"ceil_mode", constant, boolean, optional, false};
         const auto with = [](std::vector<Parameter> parameters, std::initializer_list<Parameter> more) {
             parameters.insert(parameters.end(), more);
             return parameters;
         };
         return std::vector<OpSpec>{
             {"l2_pool", pool, infer_pool},
-            {"max_pool", with(pool, {ceil_mode}), infer_pool},
-            {"avg_pool",
-             with(pool, {ceil_mode, {"exclude_padding_from_average", constant, boolean, optional, false}}),
+            {"max_pool", pool, infer_pool},
+            {"avg_pool", with(pool, {{"exclude_padding_from_average", constant, boolean, optional, false}}),
              infer_pool},
             {"resize_nearest_neighbor", target, infer_nearest},
             {"upsample_nearest_neighbor", scale, infer_nearest},

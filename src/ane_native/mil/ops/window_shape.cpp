@@ -34,8 +34,10 @@ Window window(const OpView& op, const Shape& x, const Shape& sizes, const std::v
         op.fail("pad", "pad needs two numbers, each 0 to 65536, for each axis behind the channels of " +
                            to_string(x));
     const std::string pad_type = op.text("pad_type");
-    if (pad_type != "valid" && pad_type != "custom" && pad_type != "same")
-        op.fail("pad_type", R"(pad_type must be "valid", "custom" or "same", is ")" + pad_type + '"');
+    const bool is_same = pad_type.starts_with("same");  // as many positions as the stride fits in
+    if (pad_type != "valid" && pad_type != "custom" && pad_type != "same" && pad_type != "same_lower")
+        op.fail("pad_type",
+                R"(pad_type must be "valid", "custom", "same" or "same_lower", is ")" + pad_type + '"');
     if (pad_type == "valid" && std::ranges::any_of(pad, [](int64_t p) { return p != 0; }))
         op.fail("pad", R"(pad_type "valid" has no padding: write "custom" to pad)");
 
@@ -43,10 +45,10 @@ Window window(const OpView& op, const Shape& x, const Shape& sizes, const std::v
     for (size_t i = 0; i < count; ++i) {
         WindowAxis& axis = result.axes[result.axes.size() - count + i];
         axis = {sizes[i], 1, kernel[i], strides[i], dilations[i], pad[2 * i], pad[2 * i + 1]};
-        if (pad_type != "same") continue;
+        if (!is_same) continue;
         const int64_t positions = (axis.size + axis.stride - 1) / axis.stride;
         const int64_t total = std::max<int64_t>(0, (positions - 1) * axis.stride + axis.reach() - axis.size);
-        axis.before = total / 2;
+        axis.before = (total + (pad_type == "same" ? 0 : 1)) / 2;
         axis.after = total - axis.before;
     }
     return result;
@@ -119,7 +121,7 @@ ConvWindow conv_transpose_window(const OpView& op) {
                                         to_string(given));
         result = given;
     }
-    const bool is_computed = !is_given && op.text("pad_type") != "same";
+    const bool is_computed = !is_given && !op.text("pad_type").starts_with("same");
     ConvWindow w{window(op, x, spatial(result), spatial(weight)), x[0], result[1], x[1], groups};
     for (size_t i = 2; i < x.size(); ++i) {
         WindowAxis& axis = w.axes[w.axes.size() - x.size() + i];
@@ -143,7 +145,7 @@ Window pool_window(const OpView& op) {
     check_axes(op, x);
     const auto kernel = steps(op, "kernel_sizes", x);
     Window w = window(op, x, spatial(x), kernel);
-    const bool rounds_up = op.op() != "l2_pool" && op.boolean("ceil_mode");
+    const bool rounds_up = op.boolean("ceil_mode");
     for (WindowAxis& axis : w.axes) {
         if (rounds_up && axis.before != axis.after)
             op.fail("pad", "ceil_mode needs the same padding on both sides");
