@@ -94,22 +94,23 @@ def _read_model(file: Path) -> Source:
         text = spell_model(content)
     except AneError as error:
         raise ResultFileError(f"{file}: {error}") from None
-    return _with_weights(text, file.parent)
+    return _with_weights(text, file)
 
 
 def _read_text(file: Path, may_lack_weights: bool = False) -> Source:
     content = read_input(file, Kind.MIL, PROGRAM_BYTES)
-    if content.count(b";") > STATEMENTS:
-        raise ResultFileError(f"{file}: has more than {STATEMENTS} statements, the most that are read")
     try:
         text = content.decode()
     except UnicodeDecodeError as error:
         raise ResultFileError(f"{file}: cannot read: {error}") from None
-    return _with_weights(text, file.parent, may_lack_weights)
+    return _with_weights(text, file, may_lack_weights)
 
 
-def _with_weights(text: str, folder: Path, may_lack_weights: bool = False) -> Source:
-    """Read the weight files that the text names, if it can be parsed."""
+def _with_weights(text: str, file: Path, may_lack_weights: bool = False) -> Source:
+    """Read the weight files that the text of `file` names, if it can be parsed."""
+    if text.count(";") > STATEMENTS:
+        raise ResultFileError(f"{file}: has more than {STATEMENTS} statements, the most that are read")
+    folder = file.parent
     weights: dict[str, bytes] = {}
     free = _WEIGHT_BYTES
     for name in _weight_paths(text):
@@ -119,12 +120,12 @@ def _with_weights(text: str, folder: Path, may_lack_weights: bool = False) -> So
             if may_lack_weights:
                 return Source(text, {}, reason)
             raise ResultFileError(reason)
-        with Input(place, Kind.WEIGHTS) as file:
-            free -= file.size
+        with Input(place, Kind.WEIGHTS) as opened:
+            free -= opened.size
             if free < 0:
                 reason = f"{folder}: the weight files take more than {mebibytes(_WEIGHT_BYTES)}"
                 return Source(text, {}, reason)
-            weights[name] = file.read(0, file.size)
+            weights[name] = opened.read(0, opened.size)
     return Source(text, weights)
 
 
