@@ -23,7 +23,9 @@ from aneperf.training.accounting import COMPONENTS
 from aneperf.training.events import CheckpointSaved, Event, WorkerReplaced
 from aneperf.training.llama2c import load_llama2c, save_llama2c
 from aneperf.training.models import PRESETS, random_parameters
+from support import environment
 from support.command import Outcome
+from support.parameters import thorough
 from support.training_runs import MODEL, RUN
 
 SHAPE = [
@@ -238,6 +240,39 @@ def test_a_signal_leaves_no_temporary_file(run: Any, tmp_path: Path, monkeypatch
     outcome = run(*("data", str(tmp_path / "text"), "--tokenizer", "bytes", "-o", str(tmp_path / "tokens")))
     assert (outcome.code, outcome.out, outcome.err) == (143, "", "aneperf: interrupted by SIGTERM\n")
     assert [path.name for path in tmp_path.iterdir()] == ["text"]
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        "command <&- >&-",
+        "function <&- >&- 2>&-",
+        *thorough("command <&- 2>&-", "command >&- 2>&-", "command <&- >&- 2>&-"),
+        *thorough("function <&- >&-", "function <&- 2>&-", "function >&- 2>&-"),
+    ],
+)
+def test_closed_standard_streams(device_name: str, tmp_path: Path, how: str) -> None:
+    way, _, closed = how.partition(" ")
+    folder = tmp_path / "c"
+    if way == "command":
+        command = ["-m", "aneperf", "train", *SMALL, "--device", device_name, "--checkpoints", str(folder)]
+    else:
+        code = (
+            "import aneperf\nfrom support.training_runs import MODEL\n"
+            f"folder, device = {str(folder)!r}, {device_name!r}\n"
+            "aneperf.train(MODEL, device=device, steps=6, accumulation=3, checkpoints=folder)"
+        )
+        command = ["-c", code]
+    ended = subprocess.run(
+        ["sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, *command],
+        check=False,
+        capture_output=True,
+        timeout=120,
+        env=environment(),
+    )
+    assert ended.returncode == 0
+    assert b"Traceback" not in ended.stderr
+    assert sorted(path.name for path in folder.iterdir()) == ["step-00000003", "step-00000006"]
 
 
 def test_an_output_that_fails_loses_no_other(

@@ -104,6 +104,23 @@ def test_twenty_kills_at_any_moment_leave_no_trace(device_name: str) -> None:
             np.testing.assert_array_equal(value, weights[name])
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no signal 40")
+def test_a_signal_without_a_name_is_told_by_its_number(device_name: str) -> None:
+    expected, _ = undisturbed(device_name)
+    losses, reasons = [], []
+    with trainer(device_name) as run:
+        for event in run.run():
+            if isinstance(event, StepDone):
+                losses.append(event.loss)
+                pid = worker_pid(run)
+                if event.step == 3 and pid is not None:
+                    os.kill(pid, 40)
+            elif isinstance(event, WorkerReplaced):
+                reasons.append(event.reason)
+    assert losses == expected
+    assert reasons == ["its process was killed by signal 40"]
+
+
 def test_the_next_worker_dies_before_its_turn(device_name: str) -> None:
     expected, _ = undisturbed(device_name, DEEP)
     with trainer(device_name, DEEP) as run:

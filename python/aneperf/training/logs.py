@@ -9,7 +9,6 @@ from types import TracebackType
 from typing import Protocol
 
 from ..errors import ResultFileError
-from ..files import one_line
 from .events import Event, LogStopped
 
 
@@ -62,5 +61,6 @@ class Logs:
 
     def _stop(self, path: str, error: OSError | ResultFileError) -> None:
         del self._logs[path]
-        known = isinstance(error, ResultFileError)
-        self._tell(LogStopped(str(error) if known else f"{path}: cannot write: {one_line(error)}"))
+        if isinstance(error, OSError):
+            error = ResultFileError(f"{path}: cannot write: {error.strerror or error}")
+        self._tell(LogStopped(str(error)))
