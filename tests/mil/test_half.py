@@ -184,6 +184,13 @@ def test_lines_lead_back_to_the_program(tmp_path: Path) -> None:
     assert found == {"{": 4, "x_fp16": 8, "c": 6, "s_fp16": 8, "s": 8}
 
 
+def test_control_flow_is_not_converted(tmp_path: Path) -> None:
+    """Its blocks would be lost."""
+    body = "tensor<fp32, [1, 8]> y = cond(pred = x);"
+    with pytest.raises(ArgumentError, match="line 5: cond: programs with control flow cannot be converted"):
+        mil.to_fp16(read(tmp_path, body))
+
+
 def test_what_is_no_program_is_refused() -> None:
     with pytest.raises(ArgumentError, match=r"to_fp16 takes a mil\.Program, not 'p\.mil': mil\.read makes"):
         mil.to_fp16("p.mil")  # type: ignore[arg-type]

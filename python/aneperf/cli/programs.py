@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from ..errors import CompileError
+from ..errors import ArgumentError, CompileError
 from .options import FILE
 from .terminal import FAILED, write
 
@@ -34,7 +34,7 @@ def lint(file: str, chip: str, fp16: bool) -> int:
 
     program = None
     if fp16:
-        with contextlib.suppress(CompileError):  # lint tells why it is no program
+        with contextlib.suppress(ArgumentError, CompileError):  # lint says why
             program = to_fp16(read(file), chip)
             write(f"{file}: {program.changes}", sys.stdout)
     findings = lint(program or Path(file), chip)

@@ -23,6 +23,7 @@ from .types import DType, TensorType
 from .weights import write_weights
 
 _LARGEST, _SMALLEST = 65504.0, 2.0**-24
+_WITH_BLOCKS = ("cond", "while_loop")
 _SHOWN = 3  # names of constants in a report
 
 
@@ -65,7 +66,7 @@ def to_fp16(program: Program, chip: str = "h16") -> Fp16Program:
     """Return the program with its fp32 operations and constants in fp16.
 
     Ports of fp32 stay, with a cast inside, if the engine of `chip` casts; else they become fp16. Raises
-    CompileError and ArgumentError as `parse` does.
+    CompileError and ArgumentError as `parse` does, and ArgumentError for control flow.
     """
     if not isinstance(program, Program):
         raise ArgumentError(f"to_fp16 takes a mil.Program, not {program!r}: mil.read makes one of a file")
@@ -129,6 +130,8 @@ class _Conversion:
         return port
 
     def _operation(self, old: Operation) -> None:
+        if old.op in _WITH_BLOCKS:  # which a parsed operation does not hold
+            raise ArgumentError(f"line {old.line}: {old.op}: programs with control flow cannot be converted")
         first = old.results[0]
         if old.op == "constexpr_cast" and first.dtype == "fp32":
             source = old.arguments["source_val"]
