@@ -1,6 +1,7 @@
 """Damage files at random and read them: a reader returns, or raises AneError, in seconds and little memory.
 
     python tests/fuzz/readers.py READER [SECONDS]
+    python tests/fuzz/readers.py READER INPUT    reads a file again
 
 Inputs that reach new lines of the package are damaged further. What breaks a reader is left in build/fuzz.
 """
@@ -10,6 +11,7 @@ import json
 import random
 import re
 import resource
+import shutil
 import signal
 import struct
 import sys
@@ -94,7 +96,7 @@ def checkpoint_files(folder: Path) -> list[bytes]:
 def read_checkpoint(path: Path) -> None:
     """Read a checkpoint whose checksums were made to agree, most of the time."""
     text, _, arrays = path.read_bytes().partition(b"\0")
-    if hash(text) % 8:
+    if len(text) % 8:
         digest = hashlib.sha256(arrays).hexdigest().encode()
         text = re.sub(rb'("sha256": )"[0-9a-f]{64}"', rb'\1"' + digest + b'"', text)
         body, mark, _ = text.rpartition(b',\n  "checksum": "')
@@ -217,5 +219,14 @@ def fuzz(name: str, seconds: float) -> int:
     return len(broken)
 
 
+def main(name: str, argument: str = "60") -> int:
+    """Fuzz a reader for some seconds, or let it read a file."""
+    if not Path(argument).is_file():
+        return min(1, fuzz(name, float(argument)))
+    with tempfile.TemporaryDirectory() as folder:
+        READERS[name][1](Path(shutil.copy(argument, folder)))
+    return 0
+
+
 if __name__ == "__main__":
-    sys.exit(min(1, fuzz(sys.argv[1], float(sys.argv[2]) if len(sys.argv) > 2 else 60.0)))
+    sys.exit(main(*sys.argv[1:]))
