@@ -147,7 +147,7 @@ COMPILE_ERRORS: dict[str, tuple[BadCall, str]] = {
     "cast": (lambda b, x: mil.cast(x, "int32"), "cast"),
     "gelu mode": (lambda b, x: mil.gelu(x, "FAST"), "mode must be"),  # type: ignore[arg-type]
     "attribute that is computed": (lambda b, x: mil.softmax(x, mil.relu(x)), "constant"),  # type: ignore[arg-type]
-    "required argument None": (lambda b, x: mil.softmax(x, None), "'axis' is missing"),  # type: ignore[arg-type]
+    "required argument None": (lambda b, x: mil.tile(x, None), "'reps' is missing"),  # type: ignore[arg-type]
     "quantized data of floats": (lambda b, x: mil.constexpr_affine_dequantize(weight(8, 8), 1.0), "int8"),
     "too many axes": (lambda b, x: mil.expand_dims(x, [0, 1]), "5 axes"),
 }
