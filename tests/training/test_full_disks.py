@@ -171,8 +171,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_small_disk(device_name: str, tmp_path: Path, small_disk: Path) -> None:
     """Let checkpoints, telemetry and trace fill a disk of their own."""
     code = (
-        "import aneperf\nfrom support.parameters import thorough
-from support.training_runs import MODEL, RUN\n"
+        "import aneperf\nfrom support.training_runs import MODEL, RUN\n"
         f"disk, device = {str(small_disk)!r}, {device_name!r}\n"
         "aneperf.train(MODEL, device=device, checkpoints=disk + '/c', telemetry=disk + '/t', **RUN)\n"
     )
