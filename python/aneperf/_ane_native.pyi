@@ -253,6 +253,38 @@ class OpSpec:
     def results(self) -> int | None:
         """Return the number of results, or None if the arguments decide."""
 
+@final
+class Refusal:
+    """One reason why a program does not compile."""
+
+    @property
+    def line(self) -> int:
+        """Return the line, from 1; 0 if it concerns the whole program."""
+    @property
+    def column(self) -> int:
+        """Return the column in bytes, from 1; 0 if it concerns the whole program."""
+    @property
+    def kind(self) -> str:
+        """Return "InvalidMILProgram", "CompilationFailure" or "InvalidWeights"."""
+    @property
+    def op(self) -> str:
+        """Return the operation, "const", "port" or "program"."""
+    @property
+    def message(self) -> str:
+        """Return the reason, without kind and place."""
+
+def check(
+    text: str,
+    weights: Mapping[str, Any] | None = None,
+    profile: str = "none",
+    lenient_weights: bool = False,
+) -> list[Refusal]:
+    """List all that compile refuses, in the order of the text.
+
+    After a refused statement the check goes on at the next one. Without `weights`, weight files
+    are not read, and a program that has any is not tried on `profile`.
+    """
+
 def operations() -> dict[str, OpSpec]:
     """Return the operations that the engine takes, by name."""
 

@@ -12,6 +12,7 @@
 #include "device.h"
 #include "mil/blob.h"
 #include "mil/graph.h"
+#include "mil/op.h"
 
 namespace ane {
 
@@ -350,6 +351,7 @@ class NeuralEngine final : public Device {
     std::shared_ptr<Program> compile_program(const std::string& mil_text, const Weights& weights,
                                              const CompileOptions& options) override {
         mil::Module parsed = mil::parse(mil_text);
+        mil::check_static(parsed);
         std::vector<std::string> notes;
         mil::read_weights(parsed, weights, options.lenient_weights, notes);
         check_weight_paths(weights);

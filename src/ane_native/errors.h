@@ -36,9 +36,13 @@ struct Location {
 class CompileError : public Error {
    public:
     CompileError(std::string kind, const std::string& what, Location where = {})
-        : Error("[compile] " + kind + ": " + place(where) + what), kind(std::move(kind)), where(where) {}
+        : Error("[compile] " + kind + ": " + place(where) + what),
+          kind(std::move(kind)),
+          message(what),
+          where(where) {}
 
     std::string kind;
+    std::string message;  // without kind and place
     Location where;
 
    private:

@@ -17,8 +17,9 @@ struct DTypeInfo {
 
 // In the order of DType.
 constexpr DTypeInfo dtypes[] = {{"fp16", 16},   {"fp32", 32},  {"int8", 8},    {"uint8", 8},   {"int16", 16},
-                                {"uint16", 16}, {"int32", 32}, {"uint32", 32}, {"uint64", 64}, {"uint4", 4},
-                                {"uint1", 1},   {"bool", 8},   {"string", 0}};
+                                {"uint16", 16}, {"int32", 32}, {"uint32", 32}, {"uint64", 64}, {"int4", 4},
+                                {"uint6", 6},   {"uint4", 4},  {"uint3", 3},   {"uint2", 2},   {"uint1", 1},
+                                {"bool", 8},    {"string", 0}};
 static_assert(std::size(dtypes) == static_cast<size_t>(DType::string) + 1);
 
 const DTypeInfo& dtype_info(DType dtype) { return dtypes[static_cast<size_t>(dtype)]; }
@@ -40,6 +41,10 @@ std::optional<DType> dtype_from_name(std::string_view name) {
 }
 
 int dtype_bits(DType dtype) { return dtype_info(dtype).bits; }
+
+bool is_signed_integer(DType dtype) {
+    return dtype == DType::int4 || dtype == DType::int8 || dtype == DType::int16 || dtype == DType::int32;
+}
 
 std::vector<int64_t> row_major_strides(const Shape& shape) {
     std::vector<int64_t> strides(shape.size(), 1);
@@ -68,7 +73,8 @@ std::string to_string(const TensorType& type) {
 
 std::string to_string(const Shape& shape) {
     std::string text = "[";
-    for (size_t i = 0; i < shape.size(); ++i) text += (i ? ", " : "") + std::to_string(shape[i]);
+    for (size_t i = 0; i < shape.size(); ++i)
+        text += (i ? ", " : "") + (shape[i] == flexible ? "?" : std::to_string(shape[i]));
     return text + "]";
 }
 

@@ -20,7 +20,11 @@ enum class DType : uint8_t {
     int32,
     uint32,
     uint64,
+    int4,
+    uint6,
     uint4,
+    uint3,
+    uint2,
     uint1,
     boolean,
     string
@@ -30,6 +34,7 @@ std::string_view dtype_name(DType dtype);
 std::optional<DType> dtype_from_name(std::string_view name);
 // Bits of one element in memory; 0 for string.
 int dtype_bits(DType dtype);
+bool is_signed_integer(DType dtype);
 
 // One IEEE binary16 value. cpu/simd/ converts many at once.
 float half_to_float(uint16_t bits);
@@ -38,6 +43,9 @@ using Shape = std::vector<int64_t>;
 
 // Row-major strides, in elements.
 std::vector<int64_t> row_major_strides(const Shape& shape);
+
+// The extent of an axis that a text leaves open. No value has it.
+inline constexpr int64_t flexible = -1;
 
 // numpy's rule; nullopt where the shapes do not go together.
 std::optional<Shape> broadcast(const Shape& a, const Shape& b);
@@ -55,6 +63,7 @@ struct TensorType {
 };
 
 // "tensor<fp16, [1, 64, 1, 32]>", or "fp16" for a scalar.
+// An axis whose extent the text leaves open is "?".
 std::string to_string(const TensorType& type);
 std::string to_string(const Shape& shape);
 

@@ -134,11 +134,16 @@ def added(device, x, weight):
 BLOCKS = st.lists(st.tuples(st.integers(1, 3), st.integers(1, 4)), min_size=1, max_size=4)
 
 
-@given(BLOCKS, st.sampled_from(["uint4", "uint8", "int8"]), st.sampled_from([None, "fp16", "data"]), SEEDS)
+@given(
+    BLOCKS,
+    st.sampled_from(["int4", "uint4", "uint8", "int8"]),
+    st.sampled_from([None, "fp16", "data"]),
+    SEEDS,
+)
 def test_weights_in_blocks(device, blocks, dtype, offset_dtype, seed):
     random = np.random.default_rng(seed)
     shape, counts = tuple(a * b for a, b in blocks), tuple(a for a, _ in blocks)
-    low, high = (0, 16) if dtype == "uint4" else (np.iinfo(dtype).min, np.iinfo(dtype).max + 1)
+    low, high = {"int4": (-8, 8), "uint4": (0, 16), "uint8": (0, 256), "int8": (-128, 128)}[dtype]
     data, scale = random.integers(low, high, shape), normal_halves(seed, counts)
     offset, stored = np.zeros(counts), None
     if offset_dtype == "fp16":
@@ -154,14 +159,14 @@ def test_weights_in_blocks(device, blocks, dtype, offset_dtype, seed):
     oracle.assert_same(added(device, x, weight), oracle.rounded(oracle.exact("add", x, true)))
 
 
-@given(BLOCKS, st.sampled_from(["uint1", "uint4", "uint8"]), st.sampled_from([1, 2, 3]), st.data(), SEEDS)
-def test_weights_from_tables(device, blocks, dtype, vector, data, seed):
+@given(BLOCKS, st.sampled_from([1, 2, 3, 4, 6, 8]), st.sampled_from([1, 2, 3]), st.data(), SEEDS)
+def test_weights_from_tables(device, blocks, bits, vector, data, seed):
     shape, counts = tuple(a * b for a, b in blocks), tuple(a for a, _ in blocks)
-    entries = {"uint1": 2, "uint4": 16, "uint8": 256}[dtype]
+    entries = 2**bits
     axis = data.draw(st.integers(-len(shape), len(shape) - 1))
     indices = np.random.default_rng(seed).integers(0, entries, shape)
     lut = normal_halves(seed, (*counts, entries, vector))
-    weight = mil.constexpr_lut_to_dense(mil.const(indices, dtype), lut, axis)
+    weight = mil.constexpr_lut_to_dense(mil.const(indices, f"uint{bits}"), lut, axis)
     true = np.empty((*shape, vector), np.float16)
     for place in np.ndindex(*shape):
         block = tuple(i * count // side for i, count, side in zip(place, counts, shape, strict=True))

@@ -101,7 +101,7 @@ ARGUMENT_ERRORS: dict[str, tuple[BadCall, str]] = {
     "values tensor": (lambda b, x: mil.concat(x, 1), "is not a list of tensors"),  # type: ignore[arg-type]
     "values empty": (lambda b, x: mil.concat([], 1), "\\[\\] is not a list of tensors"),
     "zero point range": (lambda b, x: mil.quantize(x, 1.0, 200), "200 is outside int8"),
-    "zero point dtype": (lambda b, x: mil.quantize(x, 1.0, 0, "int4"), "unknown dtype 'int4'"),  # type: ignore[arg-type]
+    "zero point dtype": (lambda b, x: mil.quantize(x, 1.0, 0, "int5"), "unknown dtype 'int5'"),  # type: ignore[arg-type]
     "const dtype": (lambda b, x: mil.const(1.0, "float"), "unknown dtype 'float'"),  # type: ignore[arg-type]
     "const string as number": (lambda b, x: mil.const("1", "int32"), "is a string, not int32"),
     "const number as string": (lambda b, x: mil.const(1, "string"), "is not a string"),

@@ -142,9 +142,10 @@ REFUSED = {
     "resize": "write it as resize_bilinear or resize_nearest_neighbor",
     "shape": "shapes are static on the Neural Engine: write them as constants",
     "where": "the Neural Engine's compiler does not accept where: use select",
-    "while_loop": "the Neural Engine runs no control flow, lists or state",
+    "while_loop": "the Neural Engine runs no control flow or lists",
+    "read_state": "this route to the Neural Engine has no state",
     "random_normal": "the Neural Engine's compiler accepts no random operations in MIL",
-    "list_length": "the Neural Engine runs no control flow, lists or state",
+    "list_length": "the Neural Engine runs no control flow or lists",
     "resample": "the Neural Engine runs this operation (751K, measured on M4), but",
     "softplus_parametric": "no measurement tells whether the Neural Engine runs this operation",
 }

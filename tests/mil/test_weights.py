@@ -113,7 +113,7 @@ def test_chunks_are_found_by_offset_alone(device: aneperf.Device, count: int) ->
 
 
 MALFORMED_FILES: list[tuple[dict[str, int], str]] = [
-    ({"length": 0}, "a file of 0 bytes has no room for its 64-byte header"),
+    ({"length": 0}, f"{PATH}: the file is empty"),
     ({"length": 63}, "a file of 63 bytes has no room for its 64-byte header"),
     ({"version": 1}, "file version 1, where 2 is expected"),
     ({"version": 0x02000000}, "file version 33554432, where 2 is expected"),
@@ -144,7 +144,7 @@ def test_malformed_file(device: aneperf.Device, fields: dict[str, int], message:
     with pytest.raises(CompileError) as caught:
         device.compile(fp16_program(), {PATH: weight_file(FP16.tobytes(), **fields)})
     assert caught.value.kind == "InvalidWeights"
-    assert f"{PATH} at 64: " in str(caught.value)
+    assert PATH in str(caught.value)
     assert message in str(caught.value)
     assert (caught.value.line, caught.value.column) == (5, 9 + len("tensor<fp16, [32, 32, 1, 1]> "))
 
@@ -265,3 +265,36 @@ def test_unusable_weight_path(path: str, message: str) -> None:
     with pytest.raises(ArgumentError) as caught:
         native.check_weight_path(path)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 12345\n",
+            "a Git LFS pointer: fetch the file with git lfs pull",
+        ),
+        (b"<!DOCTYPE html>\n<html><head>" + b" " * 100, "an HTML page: download the file itself"),
+        (b"\xef\xbb\xbf\n <HTML>", "an HTML page"),
+        (b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "an XML document"),
+        (b"\x1f\x8b\x08\x00" + bytes(100), "compressed with gzip: decompress it"),
+        (b"PK\x03\x04" + bytes(range(100)), "a zip archive: extract the weight file from it"),
+        (b"BZh91AY&SY" + bytes(100), "compressed with bzip2"),
+        (b"\xfd7zXZ\x00" + bytes(100), "compressed with xz"),
+        (b"\x28\xb5\x2f\xfd" + b"\x24" * 100, "compressed with zstd"),
+        (b"\x93NUMPY\x01\x00v\x00" + b" " * 100, "a NumPy array"),
+        (struct.pack("<Q", 100) + b'{"w":{}}' + b" " * 100, "a safetensors file"),
+        (b"GGUF\x03\x00\x00\x00" + bytes(100), "a GGUF model"),
+        (b"program(1.3)\n[buildInfo = " + b" " * 100, "MIL text"),
+    ],
+)
+def test_a_file_of_another_kind_is_named(device: aneperf.Device, content: bytes, kind: str) -> None:
+    with pytest.raises(CompileError) as caught:
+        device.compile(fp16_program(), {PATH: content}, lenient_weights=True)
+    assert caught.value.kind == "InvalidWeights"
+    assert f"{PATH}: not a weight file, but {kind}" in str(caught.value)
+
+
+def test_an_empty_file_is_named(device: aneperf.Device) -> None:
+    with pytest.raises(CompileError, match="the file is empty"):
+        device.compile(fp16_program(), {PATH: b""})

@@ -135,6 +135,8 @@ def _operand(where: str, value: Any, parameter: native.Parameter, like: object) 
 
 def _dtype(parameter: native.Parameter, like: object) -> DType | None:
     """Choose the dtype of a constant for `parameter`. None leaves it to the value."""
+    if parameter.name == "mask":  # packed in bytes only if given as such
+        return "uint1"
     if len(parameter.dtypes) == 1:
         return parameter.dtypes[0]
     if like is not None and check_dtype(like) in parameter.dtypes:

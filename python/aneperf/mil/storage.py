@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from .call import operation
@@ -74,21 +75,32 @@ def constexpr_affine_dequantize(
 
 @operation
 def constexpr_lut_to_dense(
-    indices: Operand, lut: Operand, vector_axis: int | None = None, *, name: str | None = None
+    indices: Operand,
+    lut: Operand,
+    vector_axis: int | None = None,
+    shape: Sequence[int] | None = None,
+    *,
+    name: str | None = None,
 ) -> Tensor:
     """Make a weight stored as indices into tables, in fp16. For use in any builder.
 
-    `indices` is a uint8 array, or a constant of uint1, uint4 or uint8. `lut` [B..., E, V] holds a table for
-    each block of indices, where B divides their shape. A table has E = 2, 16 or 256 entries of V elements,
-    which lie along `vector_axis`. Needs opset ios18.
+    `indices` is a uint8 array, or a constant of uint1, uint2, uint3, uint4, uint6 or uint8. `lut`
+    [B..., E, V] holds a table for each block of indices, where B divides their shape. A table has
+    E = 2^bits entries of V elements, which lie along `vector_axis`. Needs opset ios18.
+
+    Opsets before have one table, `lut` [E], and `indices` is the vector of bytes that holds the packed
+    indices of a weight of `shape`.
     """
 
 
 @operation
-def constexpr_sparse_to_dense(nonzero_data: Operand, mask: Operand, *, name: str | None = None) -> Tensor:
-    """Make a weight stored as its elements where `mask` is 1, in order; others are 0. For use in any builder.
+def constexpr_sparse_to_dense(
+    nonzero_data: Operand, mask: Operand, shape: Sequence[int] | None = None, *, name: str | None = None
+) -> Tensor:
+    """Make a weight stored as its elements where `mask` is 1, in order; others are 0. For any builder.
 
-    `nonzero_data` is a vector of fp16, int8 or uint8. Needs opset ios18.
+    `nonzero_data` is a vector of fp16, int8 or uint8. Needs opset ios18. Opsets before take the weight's
+    `shape`, and as mask a constant uint8 vector of the packed bits.
     """
 
 
@@ -98,6 +110,6 @@ def constexpr_blockwise_shift_scale(
 ) -> Tensor:
     """Make a weight stored in 4 or 8 bits: (data - offset) scale, in fp16. For use in any builder.
 
-    `data` is an int8 or uint8 array, or a constant of uint4. Each element of scale and offset belongs to a
-    block of data, whose shape theirs divides. Needs opset ios18.
+    `data` is an int8 or uint8 array, or a constant of int4 or uint4. Each element of scale and offset belongs
+    to a block of data, whose shape theirs divides. Needs opset ios18.
     """

@@ -11,8 +11,6 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from .. import _ane_native as native
 from .._ane_native import ArgumentError
 from .graph import Argument, BlobReference, Dialect, Graph, Operation, Tensor
@@ -119,8 +117,8 @@ def elements(value: Any) -> str:
 
 def _float(value: float) -> str:
     """Return the exact C99 hexadecimal form, as printf's %a writes it: 0.125 is 0x1p-3."""
-    if not math.isfinite(value):  # which only fp16 can spell, by its bits
-        return f"{np.float16(value).view(np.uint16):#06x}"
+    if not math.isfinite(value):
+        return str(value)  # inf, -inf or nan
     mantissa, _, exponent = value.hex().partition("p")
     return f"{mantissa.rstrip('0').rstrip('.')}p{exponent}"
 

@@ -14,7 +14,7 @@ from .._ane_native import ArgumentError
 
 DType = Literal[
     "fp16", "fp32", "int8", "uint8", "int16", "uint16", "int32", "uint32", "uint64",
-    "bool", "string", "uint4", "uint1",
+    "bool", "string", "int4", "uint6", "uint4", "uint3", "uint2", "uint1",
 ]  # fmt: skip
 
 PadType = Literal["valid", "custom", "same", "same_lower"]
@@ -30,10 +30,14 @@ _NUMPY: dict[str, np.dtype[Any]] = {
     "uint32": np.dtype("<u4"),
     "uint64": np.dtype("<u8"),
     "bool": np.dtype("?"),
+    "int4": np.dtype("i1"),
+    "uint6": np.dtype("u1"),
     "uint4": np.dtype("u1"),
+    "uint3": np.dtype("u1"),
+    "uint2": np.dtype("u1"),
     "uint1": np.dtype("u1"),
 }
-_BITS = {"uint4": 4, "uint1": 1}
+_BITS = {"int4": 4, "uint6": 6, "uint4": 4, "uint3": 3, "uint2": 2, "uint1": 1}
 # The dtypes of numpy arrays by default: the engine computes in fp16 and has no int64.
 _DEFAULTS: dict[np.dtype[Any], DType] = {
     **{_NUMPY[name]: name for name in get_args(DType) if name in _NUMPY and name not in _BITS},
@@ -50,7 +54,7 @@ def check_dtype(dtype: object) -> DType:
 
 
 def numpy_dtype(dtype: DType) -> np.dtype[Any]:
-    """Return the numpy type that holds `dtype`. uint8 holds uint4 and uint1, one element each."""
+    """Return the numpy type that holds `dtype`. An element of fewer than 8 bits takes a byte of its own."""
     if dtype == "string":
         raise ArgumentError("a string has no numpy dtype")
     return _NUMPY[check_dtype(dtype)]
@@ -59,6 +63,13 @@ def numpy_dtype(dtype: DType) -> np.dtype[Any]:
 def dtype_bits(dtype: DType) -> int:
     """Return the bits of one packed element."""
     return _BITS.get(dtype) or 8 * numpy_dtype(dtype).itemsize
+
+
+def integer_range(dtype: DType) -> tuple[int, int]:
+    """Return the least and the greatest integer of `dtype`."""
+    bits = dtype_bits(dtype)
+    low = -(1 << bits - 1) if numpy_dtype(dtype).kind == "i" else 0
+    return low, low + (1 << bits) - 1
 
 
 @dataclass(frozen=True)
@@ -90,7 +101,7 @@ class TensorType:
 
     @property
     def bytes(self) -> int:
-        """Return the packed size. uint4 and uint1 are rounded up to whole bytes."""
+        """Return the packed size, rounded up to whole bytes."""
         return -(-self.elements * dtype_bits(self.dtype) // 8)
 
     def __str__(self) -> str:
@@ -163,33 +174,32 @@ def _round(array: NDArray[Any], dtype: DType, where: str) -> NDArray[Any]:
 
 def _narrow(array: NDArray[Any], dtype: DType, where: str) -> NDArray[Any]:
     if dtype != "bool":
-        limits = np.iinfo(numpy_dtype(dtype))
-        high = 2 ** _BITS[dtype] - 1 if dtype in _BITS else int(limits.max)
-        inside = (array >= limits.min) & (array <= high)
+        low, high = integer_range(dtype)
+        inside = (array >= low) & (array <= high)
         if not inside.all():
-            limit = f"{dtype}, which holds {limits.min} to {high}"
+            limit = f"{dtype}, which holds {low} to {high}"
             raise ArgumentError(f"{where}: {_offender(array, inside)} is outside {limit}")
     return array.astype(numpy_dtype(dtype))
 
 
 def pack(array: NDArray[Any], dtype: DType) -> bytes:
-    """Return row-major, little-endian bytes: two uint4 each, low nibble first; eight uint1, low bit first."""
+    """Return row-major, little-endian bytes. Elements of fewer than 8 bits are packed, low bit first."""
     flat = np.ascontiguousarray(array, numpy_dtype(dtype)).reshape(-1)
-    if dtype == "uint1":
-        flat = np.packbits(flat, bitorder="little")
-    elif dtype == "uint4":
-        flat = np.append(flat, flat[:0] if flat.size % 2 == 0 else np.uint8(0))
-        flat = flat[0::2] | flat[1::2] << 4
-    return flat.tobytes()
+    if dtype not in _BITS:
+        return flat.tobytes()
+    bits = np.unpackbits(flat.view(np.uint8)[:, None], axis=1, count=_BITS[dtype], bitorder="little")
+    return np.packbits(bits, bitorder="little").tobytes()
 
 
 def unpack(data: bytes, type: TensorType) -> NDArray[Any]:
     """Return the array that `pack` wrote. Raises ArgumentError if the size is not the type's."""
     if len(data) != type.bytes:
         raise ArgumentError(f"{len(data)} bytes given for {type}, which takes {type.bytes}")
-    flat = np.frombuffer(data, numpy_dtype(type.dtype))
-    if type.dtype == "uint1":
-        flat = np.unpackbits(flat, count=type.elements, bitorder="little")
-    elif type.dtype == "uint4":
-        flat = np.stack([flat & 15, flat >> 4], axis=1).reshape(-1)[: type.elements]
-    return flat.reshape(type.shape)
+    dtype = numpy_dtype(type.dtype)
+    if type.dtype not in _BITS:
+        return np.frombuffer(data, dtype).reshape(type.shape)
+    width = _BITS[type.dtype]
+    stored = np.frombuffer(data, np.uint8)
+    bits = np.unpackbits(stored, count=type.elements * width, bitorder="little").reshape(-1, width)
+    flat: NDArray[Any] = np.packbits(bits, axis=1, bitorder="little").reshape(type.shape)
+    return (flat << 8 - width).view(dtype) >> 8 - width if dtype.kind == "i" else flat  # spreads the sign

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from .._ane_native import ArgumentError
 from ..kinds import HEAD_BYTES, Kind, refusal
 from .graph import BlobReference, Operation, Tensor
-from .types import DType, TensorType, check_dtype, dtype_bits, numpy_dtype, pack, unpack
+from .types import DType, TensorType, check_dtype, dtype_bits, integer_range, numpy_dtype, pack, unpack
 
 _ALIGNMENT = 64
 CODES: dict[DType, int] = {
@@ -25,8 +25,12 @@ CODES: dict[DType, int] = {
     "int8": 4,
     "int16": 6,
     "uint16": 7,
+    "int4": 8,
     "uint1": 9,
+    "uint2": 10,
     "uint4": 11,
+    "uint3": 12,
+    "uint6": 13,
     "int32": 14,
     "uint32": 15,
 }
@@ -49,7 +53,8 @@ class BlobWriter:
     def add(self, array: NDArray[Any], dtype: DType | None = None) -> int:
         """Append a chunk and return the offset of its header, which BLOBFILE names.
 
-        Elements are stored as they are; uint4 and uint1 take an array of integers in range and must be named.
+        Elements are stored as they are. A dtype of fewer than 8 bits takes an array of integers in range and
+        must be named.
         """
         given = np.asarray(array)
         dtype = dtype or _BY_NUMPY.get(given.dtype.newbyteorder("="))
@@ -61,8 +66,10 @@ class BlobWriter:
         if dtype_bits(dtype) >= 8:
             if given.dtype.newbyteorder("=") != numpy_dtype(dtype):
                 raise ArgumentError(f"the array is {given.dtype}, not {dtype}; convert it first")
-        elif given.dtype.kind not in "iu" or given.min() < 0 or given.max() >= 1 << dtype_bits(dtype):
-            raise ArgumentError(f"{dtype} takes integers from 0 to {(1 << dtype_bits(dtype)) - 1}")
+        else:
+            low, high = integer_range(dtype)
+            if given.dtype.kind not in "iu" or given.min() < low or given.max() > high:
+                raise ArgumentError(f"{dtype} takes integers from {low} to {high}")
         payload = pack(given, dtype)
         offset = self._size
         padding = 8 * len(payload) - given.size * dtype_bits(dtype)

@@ -6,6 +6,7 @@
 #include <new>
 #include <set>
 
+#include "check.h"
 #include "cpu/machine.h"
 #include "device.h"
 #include "lowering.h"
@@ -170,37 +171,6 @@ std::vector<Port> ports(const mil::Function& function, const std::vector<mil::Va
     return result;
 }
 
-// `spatial`: the last two axes are height and width, or a matrix.
-void check_extents(const mil::Value& value, bool spatial, const ChipProfile& profile) {
-    const Shape& shape = value.type.shape;
-    for (size_t i = 0; i < shape.size(); ++i) {
-        const bool is_spatial = spatial && i + 2 >= shape.size();
-        const int64_t most = is_spatial ? profile.max_spatial_extent : profile.max_extent;
-        if (shape[i] > most)
-            throw CompileError("CompilationFailure",
-                               "'" + value.name + "' is " + to_string(value.type) + "; " +
-                                   (is_spatial ? "a height, width or matrix axis of " : "an axis of ") +
-                                   std::string(profile.name) + " has at most " + std::to_string(most) +
-                                   " elements",
-                               value.where);
-    }
-}
-
-void check_extents(const mil::Function& function, const ChipProfile& profile) {
-    std::vector<bool> is_stored(function.values.size(),
-                                false);  // a compressed weight: not what it stands for
-    for (const mil::Operation& operation : function.operations)
-        for (const mil::Argument& argument : operation.arguments)
-            for (const mil::ValueId id : argument.values) {
-                if (operation.op.starts_with("constexpr_")) is_stored[id] = true;
-                if (operation.op == "matmul") check_extents(function.values[id], true, profile);
-            }
-    for (size_t id = 0; id < function.values.size(); ++id) {
-        const mil::Value& value = function.values[id];
-        if (!is_stored[id]) check_extents(value, value.type.rank() > 2, profile);
-    }
-}
-
 class Emulator final : public Device {
    public:
     Emulator(const std::string& chip, CompileBudget budget)
@@ -237,7 +207,8 @@ class Emulator final : public Device {
         mil::check(program);
         std::vector<std::string> notes;
         const mil::Function& function = program.functions.front();
-        check_extents(function, profile_);
+        mil::Refusals refusals(mil::Refusals::Mode::throw_first);
+        check_extents(function, profile_, refusals);
         mil::read_weights(program, weights, options.lenient_weights, notes);
         auto inputs = ports(function, function.inputs), outputs = ports(function, function.outputs);
         Lowering lowering(function, profile_, kernels_, threads_);

@@ -216,6 +216,15 @@ void Lowering::add_output(const Port& port) {
     plan_.steps.push_back({{packed}, {surface}, {}, store(packed, port.layout, surface)});
 }
 
+void Lowering::check(const std::vector<bool>& sound, mil::Refusals& refusals) {
+    for (const mil::ValueId id : function_.inputs) result(function_.values[id]);
+    for (size_t i = 0; i < sound.size(); ++i) {
+        const mil::Operation& operation = function_.operations[i];
+        if (sound[i] && refusals.attempt(operation.op, [&] { lower(operation); })) continue;
+        for (const mil::ValueId id : operation.results) result(function_.values[id]);
+    }
+}
+
 Plan Lowering::plan(std::span<const Port> inputs, std::span<const Port> outputs,
                     std::vector<std::string>& notes) {
     for (const Port& port : inputs) add_input(port);

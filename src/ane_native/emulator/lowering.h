@@ -62,6 +62,8 @@ class Lowering {
     Operand result_operand(const mil::Value& value);
     void note(std::string text);  // once, however often it is said
 
+    // Lowers the operations that are sound, to find those that the profile refuses.
+    void check(const std::vector<bool>& sound, mil::Refusals& refusals);
     Plan plan(std::span<const Port> inputs, std::span<const Port> outputs, std::vector<std::string>& notes);
 
    private:

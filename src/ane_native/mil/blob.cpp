@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
+#include <initializer_list>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string_view>
@@ -43,8 +45,12 @@ std::optional<uint32_t> dtype_code(DType dtype) {
         case DType::int8: return 4;
         case DType::int16: return 6;
         case DType::uint16: return 7;
+        case DType::int4: return 8;
         case DType::uint1: return 9;
+        case DType::uint2: return 10;
         case DType::uint4: return 11;
+        case DType::uint3: return 12;
+        case DType::uint6: return 13;
         case DType::int32: return 14;
         case DType::uint32: return 15;
         case DType::uint64:
@@ -52,6 +58,31 @@ std::optional<uint32_t> dtype_code(DType dtype) {
         case DType::string: break;
     }
     return std::nullopt;
+}
+
+// What a file without the header of a weight file is instead; empty if nothing gives it away.
+std::string_view other_kind(std::span<const std::byte> file) {
+    constexpr size_t head_bytes = 512;
+    std::string head(reinterpret_cast<const char*>(file.data()), std::min(file.size(), head_bytes));
+    if (head.starts_with("version https://git-lfs.github.com/spec/"))
+        return "a Git LFS pointer: fetch the file with git lfs pull";
+    for (const auto& [magic, kind] : std::initializer_list<std::pair<std::string_view, std::string_view>>{
+             {"\x1f\x8b", "compressed with gzip: decompress it"},
+             {"PK\x03\x04", "a zip archive: extract the weight file from it"},
+             {"BZh", "compressed with bzip2: decompress it"},
+             {"\xfd\x37zXZ", "compressed with xz: decompress it"},
+             {"\x28\xb5\x2f\xfd", "compressed with zstd: decompress it"},
+             {"\x93NUMPY", "a NumPy array: give a weight file"},
+             {"GGUF", "a GGUF model: give a weight file"},
+             {"program(", "MIL text: give the weight file beside it"}})
+        if (head.starts_with(magic)) return kind;
+    if (head.size() > 8 && head[8] == '{') return "a safetensors file: give a weight file";
+    head.erase(0, std::min(head.find_first_not_of(" \t\r\n\xef\xbb\xbf"), head.size()));
+    std::ranges::transform(head, head.begin(),
+                           [](char c) { return c >= 'A' && c <= 'Z' ? char(c | 0x20) : c; });
+    if (head.starts_with("<!doctype html") || head.starts_with("<html"))
+        return "an HTML page: download the file itself";
+    return head.starts_with("<?xml") ? "an XML document: download the file itself" : "";
 }
 
 // Why `path` cannot name a weight file; empty if it can.
@@ -93,18 +124,39 @@ std::string path_message(std::string_view path, std::string_view fault) {
     return "weight path " + quote(path) + ": " + std::string(fault);
 }
 
+// Checks the file that a constant names, whatever its chunks are.
+void check_file(const Value& value, const Weights& weights) {
+    const std::string& path = value.constant->blob->path;
+    const auto refuse = [&](const std::string& what) {
+        throw CompileError("InvalidWeights", what, value.where);
+    };
+    if (const auto fault = path_fault(path); !fault.empty()) refuse(path_message(path, fault));
+    const auto found = weights.find(path);
+    if (found == weights.end()) return refuse(path + ": no such weight file; " + present(weights));
+    const auto file = found->second;
+    if (file.empty()) refuse(path + ": the file is empty");
+    const bool has_version = file.size() >= 8 && read_at<uint32_t>(file, 4) == file_version;
+    if (const auto kind = other_kind(file); !has_version && !kind.empty())
+        refuse(path + ": not a weight file, but " + std::string(kind));
+    if (file.size() < header_bytes)
+        refuse(path + ": a file of " + std::to_string(file.size()) +
+               " bytes has no room for its 64-byte header");
+    if (!has_version)
+        refuse(path + ": file version " + std::to_string(read_at<uint32_t>(file, 4)) +
+               ", where 2 is expected at byte 4");
+}
+
 // Reads the chunk of one constant.
 class ChunkReader {
    public:
-    ChunkReader(const Value& value, const Weights& weights, bool lenient)
-        : value_(value), blob_(*value.constant->blob), lenient_(lenient), file_(open(weights)) {}
+    ChunkReader(const Value& value, std::span<const std::byte> file, bool lenient)
+        : value_(value), blob_(*value.constant->blob), lenient_(lenient), file_(file) {}
 
     std::span<const std::byte> read();
     // Notes about what was read leniently.
     std::string note() const { return note_.empty() ? note_ : place() + note_; }
 
    private:
-    std::span<const std::byte> open(const Weights& weights) const;
     void check_dtype(uint32_t code);
     uint64_t payload_offset(const ChunkHeader& header);
 
@@ -121,20 +173,8 @@ class ChunkReader {
     std::string note_;
 };
 
-std::span<const std::byte> ChunkReader::open(const Weights& weights) const {
-    if (const auto fault = path_fault(blob_.path); !fault.empty())
-        throw CompileError("InvalidWeights", path_message(blob_.path, fault), value_.where);
-    const auto found = weights.find(blob_.path);
-    if (found == weights.end()) refuse("no such weight file; " + present(weights));
-    return found->second;
-}
-
 std::span<const std::byte> ChunkReader::read() {
     const std::string file_size = "a file of " + std::to_string(file_.size()) + " bytes";
-    if (file_.size() < header_bytes) refuse(file_size + " has no room for its 64-byte header");
-    const auto version = read_at<uint32_t>(file_, 4);
-    if (version != file_version)
-        refuse("file version " + std::to_string(version) + ", where 2 is expected at byte 4");
     if (blob_.offset < header_bytes)
         refuse("the offset lies in the 64-byte file header; the first chunk header is at 64 or later");
     if (blob_.offset > file_.size() || file_.size() - blob_.offset < header_bytes)
@@ -187,17 +227,34 @@ uint64_t ChunkReader::payload_offset(const ChunkHeader& header) {
 
 }  // namespace
 
-void read_weights(Module& module, const Weights& weights, bool lenient, std::vector<std::string>& notes) {
+void read_weights(Module& module, const Weights& weights, bool lenient, std::vector<std::string>& notes,
+                  Refusals& refusals) {
+    std::map<std::string_view, std::optional<std::span<const std::byte>>> files;  // nothing if it is refused
+    const auto open = [&](const Value& value) {
+        const auto [known, is_new] = files.try_emplace(value.constant->blob->path);
+        if (is_new && refusals.attempt("const", [&] { check_file(value, weights); }))
+            known->second = weights.find(value.constant->blob->path)->second;
+        return known->second;
+    };
     for (Function& function : module.functions) {
         for (Value& value : function.values) {
             if (!value.constant || !value.constant->blob) continue;
-            ChunkReader chunk(value, weights, lenient);
-            auto constant = std::make_shared<Constant>(*value.constant);
-            constant->data = chunk.read();
-            if (std::string note = chunk.note(); !note.empty()) notes.push_back(std::move(note));
-            value.constant = std::move(constant);
+            const auto file = open(value);
+            if (!file) continue;
+            refusals.attempt("const", [&] {
+                ChunkReader chunk(value, *file, lenient);
+                auto constant = std::make_shared<Constant>(*value.constant);
+                constant->data = chunk.read();
+                if (std::string note = chunk.note(); !note.empty()) notes.push_back(std::move(note));
+                value.constant = std::move(constant);
+            });
         }
     }
+}
+
+void read_weights(Module& module, const Weights& weights, bool lenient, std::vector<std::string>& notes) {
+    Refusals refusals(Refusals::Mode::throw_first);
+    read_weights(module, weights, lenient, notes, refusals);
 }
 
 void check_weight_path(const std::string& path) {

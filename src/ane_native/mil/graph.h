@@ -1,6 +1,7 @@
 // A MIL program as data: what the parser produces, the checker types and the emulator compiles.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -10,6 +11,7 @@
 #include <vector>
 
 #include "errors.h"
+#include "refusals.h"
 #include "tensor_type.h"
 
 namespace ane::mil {
@@ -23,7 +25,7 @@ struct BlobReference {
 // A constant tensor, row-major and little-endian. Until its weight file is read, a blob has no data.
 struct Constant {
     std::shared_ptr<const void> owner;  // keeps `data` alive where the constant owns it
-    std::span<const std::byte> data;    // uint4: two elements a byte, low nibble first; bool: one byte each
+    std::span<const std::byte> data;    // bool: a byte each; fewer bits: packed, the lowest bits first
     std::string text;                   // the value of a string
     std::optional<BlobReference> blob;
 };
@@ -31,10 +33,14 @@ struct Constant {
 using ValueId = int32_t;
 
 struct Value {
-    std::string name;  // empty for a literal written as an argument
-    TensorType type;
-    Location where;
-    std::shared_ptr<const Constant> constant;  // null for a computed value
+    std::string name = {};  // empty for a literal written as an argument
+    TensorType type = {};
+    Location where = {};
+    std::shared_ptr<const Constant> constant = {};  // null for a computed value
+    std::string_view container = {};  // "state", "list", "tuple" or "dict", and no tensor; usually empty
+    bool is_unknown = false;          // its definition was refused, so nothing is said about it
+
+    bool is_flexible() const { return std::ranges::find(type.shape, flexible) != type.shape.end(); }
 };
 
 struct Argument {
@@ -49,7 +55,8 @@ struct Operation {
     std::string op;
     std::vector<Argument> arguments;  // in the order of the text
     std::vector<ValueId> results;
-    Location where;  // of the op's name
+    Location where;           // of the op's name
+    bool has_blocks = false;  // the bodies of control flow, which are skipped
 };
 
 struct Function {
@@ -68,7 +75,10 @@ struct Module {
     std::vector<Function> functions;
 };
 
-// Parses text: syntax, names and literals. Types are as declared, not yet checked. Throws CompileError.
+// Parses text: syntax, names and literals. Types are as declared, not yet checked. Where `refusals` lists, a
+// refused statement is left out, and the names that it defines are unknown values.
+Module parse(std::string_view text, Refusals& refusals);
+// Throws CompileError.
 Module parse(std::string_view text);
 
 }  // namespace ane::mil

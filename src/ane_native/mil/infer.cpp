@@ -1,6 +1,5 @@
 // Checks an operation's arguments against its entry in the table of operations.
 #include <algorithm>
-#include <charconv>
 #include <unordered_map>
 
 #include "op.h"
@@ -19,6 +18,13 @@ std::string names(DTypes set) {
     return result;
 }
 
+// A scalar such as alpha of leaky_relu may be fp32 beside fp16 tensors; lowerings read it with
+// OpView::number. The constants of a compressed weight give the weight its type.
+bool may_be_fp32(const OpView& op, const Parameter& parameter) {
+    return parameter.role == Role::constant && !op.op().starts_with("constexpr_") &&
+           parameter.dtypes >> static_cast<unsigned>(DType::fp16) & 1;
+}
+
 void check_argument(const OpView& op, const OpView::Item& item, const Parameter& parameter) {
     const std::string name(parameter.name);
     if (item.is_tuple != (parameter.role == Role::tuple))
@@ -33,18 +39,13 @@ void check_argument(const OpView& op, const OpView::Item& item, const Parameter&
         if (parameter.role == Role::constant && !value->constant)
             op.fail(name, "'" + name + "' must be a constant");
         if (parameter.dtypes >> static_cast<unsigned>(value->type.dtype) & 1) continue;
+        if (may_be_fp32(op, parameter) && value->type == TensorType{DType::fp32, {}}) continue;
         std::string what = "'" + name + "' is " + std::string(dtype_name(value->type.dtype)) + ", must be " +
                            names(parameter.dtypes);
         if (value->type.dtype == DType::fp32 && !value->constant)
             what += ": the engine computes in fp16, cast first";
         op.fail(name, what);
     }
-}
-
-int opset_number(std::string_view opset) {
-    int number = 0;
-    if (opset.starts_with("ios")) std::from_chars(opset.data() + 3, opset.data() + opset.size(), number);
-    return number;
 }
 
 }  // namespace
@@ -72,25 +73,28 @@ const Parameter* find_parameter(const OpSpec& spec, std::string_view name) {
     return found == spec.parameters.end() ? nullptr : &*found;
 }
 
-std::vector<TensorType> infer(const OpView& op, std::string_view opset) {
-    const OpSpec* spec = find_op(op.op());
+void check_call(const OpView& op) {
+    const OpSpec* spec = op.spec();
     if (!spec) {
         const std::string_view reason = refusal(op.op());
         if (!reason.empty()) op.refuse("", std::string(reason));
         op.fail("", "there is no such operation in MIL");
     }
-    if (opset_number(opset) < spec->ios)
-        op.fail("", "needs opset ios" + std::to_string(spec->ios) + ", this function declares " +
-                        std::string(opset));
+    op.need_opset(spec->ios);
     for (const OpView::Item& item : op.items()) {
-        const Parameter* parameter = find_parameter(*spec, item.name);
-        if (!parameter) op.fail(item.name, "has no argument '" + std::string(item.name) + "'");
-        check_argument(op, item, *parameter);
+        if (!find_parameter(*spec, item.name))
+            op.fail(item.name, "has no argument '" + std::string(item.name) + "'");
     }
     for (const Parameter& parameter : spec->parameters)
         if (parameter.presence == Presence::required && !op.has(parameter.name))
             op.fail("", "argument '" + std::string(parameter.name) + "' is missing");
-    return spec->infer(op);
+}
+
+std::vector<TensorType> infer(const OpView& op) {
+    check_call(op);
+    for (const OpView::Item& item : op.items())
+        check_argument(op, item, *find_parameter(*op.spec(), item.name));
+    return op.spec()->infer(op);
 }
 
 }  // namespace ane::mil

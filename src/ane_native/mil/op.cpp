@@ -1,6 +1,7 @@
 #include "op.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cstring>
 #include <numeric>
 
@@ -24,7 +25,7 @@ std::vector<Out> convert(const Constant& constant) {
 }  // namespace
 
 OpView::OpView(const Function& function, const Operation& operation)
-    : op_(operation.op), spec_(find_op(operation.op)), where_(operation.where) {
+    : op_(operation.op), opset_(function.opset), spec_(find_op(operation.op)), where_(operation.where) {
     for (const Argument& argument : operation.arguments) {
         Item item{argument.name, {}, argument.is_tuple, argument.where};
         for (const ValueId id : argument.values) item.values.push_back(&function.values[id]);
@@ -54,6 +55,14 @@ void OpView::fail(std::string_view argument, const std::string& what) const {
 
 void OpView::refuse(std::string_view argument, const std::string& what) const {
     throw CompileError("CompilationFailure", std::string(op_) + ": " + what, place(argument));
+}
+
+void OpView::need_opset(int ios) const {
+    int declared = 0;
+    if (opset_.starts_with("ios"))
+        std::from_chars(opset_.data() + 3, opset_.data() + opset_.size(), declared);
+    if (declared < ios)
+        fail("", "needs opset ios" + std::to_string(ios) + ", this function declares " + std::string(opset_));
 }
 
 const Value& OpView::value(std::string_view argument) const {
@@ -124,7 +133,7 @@ std::vector<bool> OpView::booleans(std::string_view argument, size_t count) cons
 std::string OpView::text(std::string_view argument) const {
     if (const auto* word = otherwise<std::string_view>(argument)) return std::string(*word);
     const Value& v = value(argument);
-    if (!v.constant || v.type.dtype != DType::string)
+    if (!v.constant || v.type.dtype != DType::string || v.type.rank() > 0)
         fail(argument, "'" + std::string(argument) + "' must be a string constant");
     return v.constant->text;
 }

@@ -75,11 +75,14 @@ class OpView {
         Location where;
     };
 
-    OpView(std::string_view op, Location where, std::vector<Item> items)
-        : op_(op), spec_(find_op(op)), where_(where), items_(std::move(items)) {}
+    OpView(std::string_view op, std::string_view opset, std::vector<Item> items)
+        : op_(op), opset_(opset), spec_(find_op(op)), items_(std::move(items)) {}
     OpView(const Function& function, const Operation& operation);
 
     std::string_view op() const { return op_; }
+    const OpSpec* spec() const { return spec_; }
+    // Refuses what an opset before this one does not have.
+    void need_opset(int ios) const;
     const std::vector<Item>& items() const { return items_; }
     bool has(std::string_view argument) const { return find(argument) != nullptr; }
     const Value& value(std::string_view argument) const;
@@ -116,15 +119,25 @@ class OpView {
     Location place(std::string_view argument) const;
 
     std::string_view op_;
+    std::string_view opset_;
     const OpSpec* spec_;
     Location where_;
     std::vector<Item> items_;
 };
 
+// Checks that MIL and the engine have an operation with these arguments, whatever their types are. Throws
+// CompileError.
+void check_call(const OpView& operation);
 // Checks one operation against the table and returns its result types. Throws CompileError.
-std::vector<TensorType> infer(const OpView& operation, std::string_view opset);
+std::vector<TensorType> infer(const OpView& operation);
 
-// Checks a whole module: version, names, ports, operations, declared types. Throws CompileError.
+// Refuses what no device takes: axes without an extent, state, lists, blocks.
+void check_static(const Module& module, Refusals& refusals);
+void check_static(const Module& module);
+// Checks a whole module: version, names, ports, operations, declared types. Returns which operations of the
+// first function are known to be sound. A value of a refused operation is taken as it is declared.
+std::vector<bool> check(const Module& module, Refusals& refusals);
+// Throws CompileError.
 void check(const Module& module);
 
 }  // namespace ane::mil

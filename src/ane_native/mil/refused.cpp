@@ -14,7 +14,9 @@ constexpr std::string_view not_on_engine =
     "the Neural Engine's compiler does not accept this operation (751K, measured on M4)";
 constexpr std::string_view not_for_aneforge =
     "the Neural Engine's compiler does not accept this operation (ANEForge, measured on M5 Pro)";
-constexpr std::string_view control_flow = "the Neural Engine runs no control flow, lists or state";
+constexpr std::string_view control_flow = "the Neural Engine runs no control flow or lists";
+constexpr std::string_view no_state =
+    "this route to the Neural Engine has no state: make it an input and an output of the program";
 constexpr std::string_view no_random = "the Neural Engine's compiler accepts no random operations in MIL";
 constexpr std::string_view not_measured =
     "no measurement tells whether the Neural Engine runs this operation";
@@ -56,16 +58,16 @@ constexpr std::pair<std::string_view, std::string_view> refused[] = {
     {"tan", not_on_engine},
     {"where", "the Neural Engine's compiler does not accept where: use select"},
     {"cond", control_flow},
-    {"coreml_update_state", control_flow},
+    {"coreml_update_state", no_state},
     {"list_gather", control_flow},
     {"list_length", control_flow},
     {"list_read", control_flow},
     {"list_scatter", control_flow},
     {"list_write", control_flow},
     {"make_list", control_flow},
-    {"read_state", control_flow},
+    {"read_state", no_state},
     {"while_loop", control_flow},
-    {"write_state", control_flow},
+    {"write_state", no_state},
     {"random_bernoulli", no_random},
     {"random_categorical", no_random},
     {"random_normal", no_random},

@@ -30,6 +30,7 @@ struct Typed : py::object {
 
 using Int = Typed<"int">;
 using Text = Typed<"str">;
+using Files = Typed<"Mapping[str, Any] | None">;
 using Ints = Typed<"Sequence[int]">;
 using IntTuple = Typed<"tuple[int, ...]">;
 

@@ -10,6 +10,7 @@
 #include <numeric>
 
 #include "bindings.h"
+#include "exported_weights.h"
 
 namespace ane::python {
 
@@ -18,7 +19,6 @@ namespace {
 using AnyArray = Typed<"NDArray[Any]">;
 using Durations = Typed<"NDArray[np.int64]">;
 using Surfaces = Typed<"Mapping[str, Surface]">;
-using Files = Typed<"Mapping[str, Any] | None">;
 
 py::dtype numpy_dtype(DType dtype) {
     switch (dtype) {
@@ -186,38 +186,6 @@ struct DeviceProgram {
         for (const auto& [name, surface] : outputs) results[name.c_str()] = read(*surface, {});
         return results;
     }
-};
-
-// The bytes of weight files, exported by Python objects for as long as a compile reads them.
-class ExportedWeights {
-   public:
-    explicit ExportedWeights(const py::object& object) {
-        if (object.is_none()) return;
-        if (!py::isinstance<py::dict>(object)) throw ArgumentError("weights must be a dict of bytes by path");
-        for (const auto& [path, data] : py::reinterpret_borrow<py::dict>(object)) {
-            const std::string name = to_text(path, "a weight's path");
-            Py_buffer view;
-            if (PyObject_GetBuffer(data.ptr(), &view, PyBUF_C_CONTIGUOUS) != 0) {
-                PyErr_Clear();
-                throw ArgumentError("weight '" + name + "' is " + std::string(py::repr(py::type::of(data))) +
-                                    ", must be a contiguous bytes-like object");
-            }
-            views_.push_back(std::unique_ptr<Py_buffer, Release>(new Py_buffer(view)));
-            weights_[name] = {static_cast<const std::byte*>(view.buf), static_cast<size_t>(view.len)};
-        }
-    }
-
-    const Weights& weights() const { return weights_; }
-
-   private:
-    struct Release {
-        void operator()(Py_buffer* view) const {
-            PyBuffer_Release(view);
-            delete view;
-        }
-    };
-    std::vector<std::unique_ptr<Py_buffer, Release>> views_;
-    Weights weights_;
 };
 
 // The largest quality of service that engines are known to take.

@@ -7,6 +7,8 @@
 #include <memory>
 
 #include "bindings.h"
+#include "emulator/check.h"
+#include "exported_weights.h"
 #include "mil/blob.h"
 #include "mil/graph.h"
 #include "mil/op.h"
@@ -59,6 +61,7 @@ Typed<"dict[str, Any]"> parse(const Text& text) {
         const std::string copy = to_text(text, "text");
         const py::gil_scoped_release release;
         program = mil::parse(copy);
+        mil::check_static(program);
     }
     py::list build_info, functions;
     for (const auto& [key, value] : program.build_info) build_info.append(py::make_tuple(key, value));
@@ -134,12 +137,55 @@ Typed<"list[tuple[str, tuple[int, ...]]]"> infer(const Text& op, const Typed<"Ma
         }
         items.push_back(std::move(item));
     }
-    const std::string op_name = to_text(op, "op");
+    const std::string op_name = to_text(op, "op"), opset_name = to_text(opset, "opset");
     py::list results;
-    for (const TensorType& type :
-         mil::infer(mil::OpView(op_name, {}, std::move(items)), to_text(opset, "opset")))
+    for (const TensorType& type : mil::infer(mil::OpView(op_name, opset_name, std::move(items))))
         results.append(py::make_tuple(std::string(dtype_name(type.dtype)), shape_tuple(type.shape)));
     return results;
+}
+
+Typed<"list[Refusal]"> check(const Text& text, const Files& weights, const Text& profile_name,
+                             bool lenient_weights) {
+    const emulator::ChipProfile& profile = emulator::chip_profile(to_text(profile_name, "profile"));
+    const std::string copy = to_text(text, "text");
+    const ExportedWeights exported(weights);
+    std::vector<mil::Refusal> refusals;
+    {
+        const py::gil_scoped_release release;
+        refusals = emulator::list_refusals(copy, weights.is_none() ? nullptr : &exported.weights(), profile,
+                                           lenient_weights);
+    }
+    py::list result;
+    for (mil::Refusal& refusal : refusals) result.append(std::move(refusal));
+    return result;
+}
+
+void bind_check(py::module_& module) {
+    py::class_<mil::Refusal>(module, "Refusal", "One reason why a program does not compile.")
+        .def_property_readonly(
+            "line", [](const mil::Refusal& r) { return r.error.where.line; },
+            "Return the line, from 1; 0 if it concerns the whole program.")
+        .def_property_readonly(
+            "column", [](const mil::Refusal& r) { return r.error.where.column; },
+            "Return the column in bytes, from 1; 0 if it concerns the whole program.")
+        .def_property_readonly(
+            "kind", [](const mil::Refusal& r) { return r.error.kind; },
+            "Return \"InvalidMILProgram\", \"CompilationFailure\" or \"InvalidWeights\".")
+        .def_property_readonly(
+            "op", [](const mil::Refusal& r) { return r.op; },
+            "Return the operation, \"const\", \"port\" or \"program\".")
+        .def_property_readonly(
+            "message", [](const mil::Refusal& r) { return r.error.message; },
+            "Return the reason, without kind and place.")
+        .def("__repr__", [](const mil::Refusal& r) {
+            return "<Refusal line " + std::to_string(r.error.where.line) + ": " + r.error.message + ">";
+        });
+    module.def(
+        "check", &check, py::arg("text"), py::arg("weights") = py::none(), py::arg("profile") = "none",
+        py::arg("lenient_weights") = false,
+        "List all that compile refuses, in the order of the text.\n\n"
+        "After a refused statement the check goes on at the next one. Without `weights`, weight files\n"
+        "are not read, and a program that has any is not tried on `profile`.");
 }
 
 Typed<"Literal['tensor', 'constant', 'tuple']"> role_name(const mil::Parameter& parameter) {
@@ -233,6 +279,7 @@ void bind_operations(py::module_& module) {
 
 void bind_mil(py::module_& module) {
     bind_operations(module);
+    bind_check(module);
     module.def("infer", &infer, py::arg("op"), py::arg("arguments"), py::arg("opset") = "ios18",
                "Check an operation and return its results' (dtype, shape).\n\n"
                "An argument is a tensor (dtype, shape), a constant (dtype, shape, bytes or str), or a list "

@@ -127,17 +127,18 @@ void lower_constexpr_affine(Lowering& l, const mil::OpView& op, Results results)
     add_dequantize(l, op, op.value("quantized_data"), results);
 }
 
-// Elements [first, first + n) of packed integers of up to 8 bits.
-void unpack(DType dtype, const std::byte* data, int64_t first, int64_t n, uint8_t* to) {
+// Elements [first, first + n) of integers of `width` bits, packed with the lowest bits first.
+void unpack(int width, const std::byte* data, int64_t first, int64_t n, uint8_t* to) {
     const auto* bytes = reinterpret_cast<const uint8_t*>(data);
-    switch (dtype) {
-        case DType::uint1:
-            for (int64_t i = first; i < first + n; ++i) *to++ = bytes[i / 8] >> (i % 8) & 1;
-            break;
-        case DType::uint4:
-            for (int64_t i = first; i < first + n; ++i) *to++ = bytes[i / 2] >> (i % 2 * 4) & 15;
-            break;
-        default: std::copy_n(bytes + first, n, to);
+    if (width == 8) {
+        std::copy_n(bytes + first, n, to);
+        return;
+    }
+    const unsigned ones = (1u << width) - 1;
+    for (int64_t bit = first * width; bit < (first + n) * width; bit += width) {
+        unsigned element = bytes[bit / 8] >> (bit % 8);
+        if (bit % 8 + width > 8) element |= static_cast<unsigned>(bytes[bit / 8 + 1]) << (8 - bit % 8);
+        *to++ = static_cast<uint8_t>(element & ones);
     }
 }
 
@@ -145,12 +146,12 @@ void unpack(DType dtype, const std::byte* data, int64_t first, int64_t n, uint8_
 void to_floats(const Kernels& k, DType dtype, const std::byte* data, int64_t first, int64_t n, float* to) {
     if (dtype == DType::fp16)
         return k.to_float(reinterpret_cast<const half*>(data) + first, to, static_cast<size_t>(n));
+    const int width = dtype_bits(dtype);
     uint8_t bytes[tile];
-    unpack(dtype, data, first, n, bytes);
-    if (dtype == DType::int8)
-        std::transform(bytes, bytes + n, to, [](uint8_t byte) { return static_cast<int8_t>(byte); });
-    else
-        std::copy_n(bytes, n, to);
+    unpack(width, data, first, n, bytes);
+    const int sign = is_signed_integer(dtype) ? 1 << (width - 1) : 0;
+    std::transform(bytes, bytes + n, to,
+                   [=](uint8_t byte) { return static_cast<float>((byte ^ sign) - sign); });
 }
 
 // Loops over the elements of `shape` and the elements of `blocks` that they belong to, side by side. Along
@@ -187,20 +188,29 @@ void for_each_chunk(const Execution& e, const LoopNest<2>& nest, const Work& wor
 }
 
 void lower_lut(Lowering& l, const mil::OpView& op, Results results) {
-    const TensorType &type = op.type("indices"), &lut_type = op.type("lut");
-    const int64_t rank = type.rank(), entries = lut_type.shape[rank], vector = lut_type.shape[rank + 1];
-    const Shape blocks(lut_type.shape.begin(), lut_type.shape.end() - 2);
+    // With a shape there is one table, of scalars, and the indices are packed in bytes.
+    const bool is_packed = op.has("shape");
+    const Shape shape = is_packed ? op.integers("shape") : op.type("indices").shape;
+    const int64_t rank = static_cast<int64_t>(shape.size());
+    Shape tables = op.type("lut").shape;
+    if (is_packed) {
+        tables.insert(tables.begin(), static_cast<size_t>(rank), 1);
+        tables.push_back(1);
+    }
+    const int64_t entries = tables[rank], vector = tables[rank + 1];
+    const int width = std::countr_zero(static_cast<uint64_t>(entries));
+    const Shape blocks(tables.begin(), tables.end() - 2);
     const int64_t axis = vector > 1 || op.has("vector_axis") ? op.axis("vector_axis", rank) : rank - 1;
     // Along the vector axis the elements of one index follow each other.
-    const int64_t inner = row_major_strides(type.shape)[axis];
-    const LoopNest<2> nest = block_loops(type.shape, blocks);
+    const int64_t inner = row_major_strides(shape)[axis];
+    const LoopNest<2> nest = block_loops(shape, blocks);
     const Buffer indices = l.buffer(op.value("indices")), lut = l.buffer(op.value("lut")),
                  y = l.result(*results[0]);
-    l.step({indices, lut}, {y}, [=, dtype = type.dtype](const Execution& e) {
+    l.step({indices, lut}, {y}, [=](const Execution& e) {
         const int64_t step = nest.inner().strides[1] * entries * vector;
         for_each_chunk(e, nest, [&](const std::array<int64_t, 2>& at, int64_t n) {
             uint8_t index[tile];
-            unpack(dtype, e.at<std::byte>(indices), at[0], n, index);
+            unpack(width, e.at<std::byte>(indices), at[0], n, index);
             const half* table = e.at<half>(lut) + at[1] * entries * vector;
             half* to = e.at<half>(y);
             if (vector == 1)
@@ -229,7 +239,7 @@ int64_t expand(const uint8_t* mask, int64_t count, const T* data, int64_t given,
 }
 
 void lower_sparse(Lowering& l, const mil::OpView& op, Results results) {
-    const int64_t count = op.type("mask").elements(), given = op.type("nonzero_data").elements();
+    const int64_t count = results[0]->type.elements(), given = op.type("nonzero_data").elements();
     const bool is_half = results[0]->type.dtype == DType::fp16;
     const Buffer mask = l.buffer(op.value("mask")), data = l.buffer(op.value("nonzero_data"));
     const Buffer y = l.result(*results[0]);

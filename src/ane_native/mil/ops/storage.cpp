@@ -1,4 +1,7 @@
 // Element types and compressed weights: casts, quantization, constexpr operations.
+#include <algorithm>
+#include <bit>
+
 #include "table.h"
 
 namespace ane::mil {
@@ -6,7 +9,11 @@ namespace ane::mil {
 namespace {
 
 constexpr DTypes eight_bits = dtypes(DType::int8, DType::uint8);
-constexpr DTypes quantized = dtypes(DType::uint4, DType::int8, DType::uint8);
+constexpr DTypes quantized = dtypes(DType::int4, DType::uint4, DType::int8, DType::uint8);
+constexpr DTypes index =
+    dtypes(DType::uint1, DType::uint2, DType::uint3, DType::uint4, DType::uint6, DType::uint8);
+
+constexpr DTypes extents = dtypes(DType::uint32);
 
 // Each axis of `blocks` divides that of `shape`.
 bool divides(const Shape& blocks, const Shape& shape) {
@@ -16,7 +23,34 @@ bool divides(const Shape& blocks, const Shape& shape) {
     return true;
 }
 
+// The form before ios18: `packed`, a vector of bytes, holds elements of `bits` for the argument `shape`.
+TensorType infer_packed(const OpView& op, std::string_view packed, int bits, DType dtype) {
+    TensorType result{dtype, op.integers("shape")};
+    if (result.rank() > 5 || std::ranges::any_of(result.shape, [](int64_t extent) { return extent < 1; }))
+        op.fail("shape", "shape must have at most 5 axes of at least 1, is " + to_string(result.shape));
+    constexpr int64_t most_bytes = int64_t{1} << 40;
+    if (result.bytes() > most_bytes) op.fail("shape", to_string(result) + " is larger than 2^40 bytes");
+    const TensorType expected{DType::uint8, {(result.elements() * bits + 7) / 8}};
+    if (op.type(packed) != expected)
+        op.fail(packed, "'" + std::string(packed) + "' is " + to_string(op.type(packed)) + ", but " +
+                            to_string(result.shape) + " of " + std::to_string(bits) +
+                            (bits == 1 ? " bit takes " : " bits take ") + to_string(expected));
+    return result;
+}
+
+std::vector<TensorType> infer_packed_lut(const OpView& op) {
+    const TensorType& lut = op.type("lut");
+    const int64_t entries = lut.rank() == 1 ? lut.shape[0] : 0;
+    if (entries != 2 && entries != 4 && entries != 16 && entries != 64 && entries != 256)
+        op.fail("lut", "with a shape, lut must be a vector of 2, 4, 16, 64 or 256 entries, is " +
+                           to_string(lut.shape));
+    if (op.has("vector_axis")) op.fail("vector_axis", "a lookup table with a shape has no vector_axis");
+    return {infer_packed(op, "indices", std::countr_zero(static_cast<uint64_t>(entries)), lut.dtype)};
+}
+
 std::vector<TensorType> infer_lut(const OpView& op) {
+    if (op.has("shape")) return infer_packed_lut(op);
+    op.need_opset(18);
     const TensorType &indices = op.type("indices"), &lut = op.type("lut");
     const int64_t rank = indices.rank(), entries = int64_t{1} << dtype_bits(indices.dtype);
     if (lut.rank() != rank + 2)
@@ -31,14 +65,18 @@ std::vector<TensorType> infer_lut(const OpView& op) {
     Shape shape = indices.shape;
     if (lut.shape[rank + 1] > 1 || op.has("vector_axis"))
         shape[op.axis("vector_axis", rank)] *= lut.shape[rank + 1];
-    return {{DType::fp16, shape}};
+    return {{lut.dtype, shape}};
 }
 
 std::vector<TensorType> infer_sparse(const OpView& op) {
     if (op.type("nonzero_data").rank() != 1)
         op.fail("nonzero_data",
                 "nonzero_data must have one axis, is " + to_string(op.type("nonzero_data").shape));
-    return {{op.type("nonzero_data").dtype, op.type("mask").shape}};
+    const DType dtype = op.type("nonzero_data").dtype;
+    if (op.has("shape")) return {infer_packed(op, "mask", 1, dtype)};
+    op.need_opset(18);
+    if (op.type("mask").dtype != DType::uint1) op.fail("mask", "without a shape, mask must be uint1");
+    return {{dtype, op.type("mask").shape}};
 }
 
 std::vector<TensorType> infer_blockwise(const OpView& op) {
@@ -76,6 +114,8 @@ void check_per_channel(const OpView& op, std::string_view argument, const Tensor
 
 // A scale in a weight file is checked when the file is read.
 void check_scale(const OpView& op, const TensorType& x) {
+    // It gives the type of the result.
+    if (op.type("scale").dtype != DType::fp16) op.fail("scale", "'scale' is fp32, must be fp16");
     check_per_channel(op, "scale", x);
     if (op.value("scale").constant->blob) return;
     for (const float scale : op.numbers("scale"))
@@ -136,16 +176,18 @@ std::vector<TensorType> infer_cast(const OpView& op) {
 std::span<const OpSpec> storage_ops() {
     static const std::vector<OpSpec> table = {
         {"constexpr_lut_to_dense",
-         {{"indices", constant, dtypes(DType::uint1, DType::uint4, DType::uint8)},
+         {{"indices", constant, index},
           {"lut", constant, half},
-          {"vector_axis", constant, integer, optional}},
+          {"vector_axis", constant, integer, optional},
+          {"shape", constant, extents, optional}},
          infer_lut,
-         18},
+         16},
         {"constexpr_sparse_to_dense",
          {{"nonzero_data", constant, dtypes(DType::fp16, DType::int8, DType::uint8)},
-          {"mask", constant, dtypes(DType::uint1)}},
+          {"mask", constant, dtypes(DType::uint1, DType::uint8)},
+          {"shape", constant, extents, optional}},
          infer_sparse,
-         18},
+         16},
         {"constexpr_blockwise_shift_scale",
          {{"data", constant, quantized},
           {"scale", constant, half},

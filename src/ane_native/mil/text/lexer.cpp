@@ -1,5 +1,7 @@
 #include "lexer.h"
 
+#include <algorithm>
+
 namespace ane::mil {
 
 namespace {
@@ -117,67 +119,121 @@ Lexer::Lexer(std::string_view text) : text_(text) {
                        " bytes, where at most 256 MiB are read: large constants belong in a weight file");
     if (text.starts_with("\xEF\xBB\xBF"))
         refuse({1, 1}, "a byte order mark: write the text as UTF-8 without one");
-    token_ = read();
+}
+
+const Token& Lexer::peek() {
+    if (!token_) {
+        skip_space();
+        ahead_ = now_;
+        token_ = read();
+    }
+    return *token_;
 }
 
 Token Lexer::take() {
-    const Token taken = token_;
-    token_ = read();
+    const Token taken = peek();
+    token_.reset();
     return taken;
 }
 
 bool Lexer::accept(std::string_view text) {
     if (!at(text)) return false;
-    token_ = read();
+    token_.reset();
     return true;
+}
+
+bool Lexer::begins_call() {
+    if (peek().kind != TokenKind::identifier) return false;
+    const size_t next = text_.find_first_not_of(" \t\r\n", now_.at);
+    return next != std::string_view::npos && text_[next] == '(';
+}
+
+bool Lexer::begins_line() {
+    peek();
+    const std::string_view before = text_.substr(ahead_.line_start, ahead_.at - ahead_.line_start);
+    return before.find_first_not_of(" \t\r") == std::string_view::npos;
+}
+
+void Lexer::skip_group() {
+    int depth = 0;
+    do {
+        const Token token = take();
+        if (token.kind == TokenKind::end) refuse_token(token, "a closing bracket");
+        if (token.kind != TokenKind::punctuation) continue;
+        if (std::string_view("([{").find(token.text) != std::string_view::npos) ++depth;
+        if (std::string_view(")]}").find(token.text) != std::string_view::npos) --depth;
+    } while (depth > 0);
+}
+
+bool Lexer::seek(const Mark& from, const std::function<bool(std::string_view)>& is_wanted) {
+    token_.reset();
+    now_ = from;
+    for (;;) {
+        skip_space();
+        if (remaining() == 0) return false;
+        size_t length = is_letter(ahead(0)) ? word_length() : 1;
+        if (ahead(0) == '"') {  // up to the end of the line if it is not closed
+            while (ahead(length) != '"' && ahead(length) != '\n' && length < remaining())
+                length += ahead(length) == '\\' && ahead(length + 1) != '\n' ? 2 : 1;
+            length = std::min(length + (ahead(length) == '"'), remaining());
+        }
+        if (is_wanted(text_.substr(now_.at, length))) return true;
+        now_.at += length;
+    }
 }
 
 void Lexer::expect(std::string_view text, const char* purpose, std::string_view of) {
     if (accept(text)) return;
     std::string expected = quote(text) + " " + purpose;
     if (!of.empty()) expected.append(" ").append(quote(of));
-    refuse_token(token_, expected);
+    refuse_token(peek(), expected);
 }
 
 Token Lexer::identifier(const char* what) {
-    if (token_.kind != TokenKind::identifier) refuse_token(token_, what);
+    if (peek().kind != TokenKind::identifier) refuse_token(peek(), what);
     return take();
 }
 
 Token Lexer::read() {
-    skip_space();
     if (remaining() == 0) return advance(TokenKind::end, 0);
     const char c = ahead(0);
     if (is_letter(c)) return identifier();
     if (is_digit(c) || (c == '-' && is_digit(ahead(1)))) return number();
+    for (const std::string_view word : {"-inf", "-nan"})
+        if (text_.substr(now_.at, 4) == word && !is_word(ahead(4))) return advance(TokenKind::decimal, 4);
     if (c == '"') return string();
     if (c == '-' && ahead(1) == '>') return advance(TokenKind::punctuation, 2);
-    if (c != '\0' && std::string_view("()[]{}<>,;=").find(c) != std::string_view::npos)
+    if (c != '\0' && std::string_view("()[]{}<>,;=?").find(c) != std::string_view::npos)
         return advance(TokenKind::punctuation, 1);
     refuse_character();
 }
 
 Token Lexer::advance(TokenKind kind, size_t length) {
-    const Token token{kind, text_.substr(at_, length), here()};
-    at_ += length;
+    const Token token{kind, text_.substr(now_.at, length), here()};
+    now_.at += length;
     return token;
 }
 
 void Lexer::skip_space() {
-    for (; at_ < text_.size(); ++at_) {
-        const char c = text_[at_];
-        if (c == '\n') {
-            ++line_;
-            line_start_ = at_ + 1;
-        } else if (c != ' ' && c != '\t' && c != '\r') {
+    while (remaining() > 0) {
+        const char c = ahead(0);
+        if (c == '\n')
+            advance_line();
+        else if (c == ' ' || c == '\t' || c == '\r')
+            ++now_.at;
+        else
             return;
-        }
     }
 }
 
-Token Lexer::identifier() {
+size_t Lexer::word_length() const {
     size_t length = 1;
     while (is_word(ahead(length))) ++length;
+    return length;
+}
+
+Token Lexer::identifier() {
+    const size_t length = word_length();
     if (length > max_identifier)
         refuse(here(), "a name of " + std::to_string(length) + " characters; at most 1024");
     return advance(TokenKind::identifier, length);
@@ -185,20 +241,20 @@ Token Lexer::identifier() {
 
 Token Lexer::number() {
     size_t length = 0;
-    const TokenKind kind = scan_number(text_.substr(at_), length);
+    const TokenKind kind = scan_number(text_.substr(now_.at), length);
     if (kind != TokenKind::end) return advance(kind, length);
     while (is_word(ahead(length)) || ahead(length) == '.') ++length;
-    refuse(here(), "malformed number " + quote(text_.substr(at_, length)) +
+    refuse(here(), "malformed number " + quote(text_.substr(now_.at, length)) +
                        ": write 1, -1.5, 1e-5, a hexadecimal float 0x1.8p-3, or an fp16 bit pattern 0x3c00");
 }
 
 Token Lexer::string() {
-    const size_t start = at_;
+    const size_t start = now_.at;
     const Location where = here();
-    for (++at_; ahead(0) != '"';) {
+    for (++now_.at; ahead(0) != '"';) {
         const char c = ahead(0);
         if (remaining() == 0) refuse(where, "unexpected end of text: this string has no closing '\"'");
-        if (at_ - start > max_string) refuse(where, "a string of more than 64 KiB");
+        if (now_.at - start > max_string) refuse(where, "a string of more than 64 KiB");
         if (is_control(c))
             refuse(here(),
                    "control character 0x" + hex_byte(c) + " in a string: " +
@@ -207,15 +263,15 @@ Token Lexer::string() {
             const char escaped = ahead(1);
             if (escaped != '"' && escaped != '\\' && escaped != 'n' && escaped != 't')
                 refuse(here(), "unknown escape in a string: only \\\", \\\\, \\n and \\t are known");
-            at_ += 2;
+            now_.at += 2;
         } else {
-            const size_t length = utf8_length(text_.substr(at_, 4));
+            const size_t length = utf8_length(text_.substr(now_.at, 4));
             if (length == 0) refuse(here(), "byte 0x" + hex_byte(c) + " in a string is not valid UTF-8");
-            at_ += length;
+            now_.at += length;
         }
     }
-    ++at_;
-    return {TokenKind::string, text_.substr(start, at_ - start), where};
+    ++now_.at;
+    return {TokenKind::string, text_.substr(start, now_.at - start), where};
 }
 
 void Lexer::refuse_character() const {

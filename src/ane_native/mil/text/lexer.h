@@ -3,6 +3,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -38,13 +40,19 @@ std::string unescape(const Token& string);
 
 inline bool is_control(char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }
 
-// Reads tokens one ahead. Every error is a CompileError with its place.
+// Reads tokens one ahead, and only when asked for. Every error is a CompileError with its place.
 class Lexer {
    public:
+    // A place to go back to.
+    struct Mark {
+        size_t at = 0, line_start = 0;
+        int line = 1;
+    };
+
     explicit Lexer(std::string_view text);
 
-    const Token& peek() const { return token_; }
-    bool at(std::string_view text) const { return token_.text == text; }
+    const Token& peek();
+    bool at(std::string_view text) { return peek().text == text; }
     // Returns the token ahead and moves on.
     Token take();
     // Moves past `text` if it is ahead.
@@ -52,8 +60,20 @@ class Lexer {
     // Moves past `text`, or refuses what is there: "expected ')' to close the inputs of 'main', found ';'".
     void expect(std::string_view text, const char* purpose, std::string_view of = {});
     Token identifier(const char* what);
+    // Whether a name and "(" are ahead.
+    bool begins_call();
+    // Whether the token ahead is the first one of its line.
+    bool begins_line();
+    // Moves past brackets, and what is inside, if an opening one is ahead; otherwise past one token.
+    void skip_group();
     // Bytes not yet read.
-    size_t remaining() const { return text_.size() - at_; }
+    size_t remaining() const { return text_.size() - now_.at; }
+
+    // The place of the token ahead.
+    Mark mark() const { return token_ ? ahead_ : now_; }
+    // Goes back to `from`, then on to the first word, string or character that `is_wanted`, whatever errors
+    // lie between. Returns false if that is the end of the text.
+    bool seek(const Mark& from, const std::function<bool(std::string_view)>& is_wanted);
 
    private:
     Token read();
@@ -61,16 +81,17 @@ class Lexer {
     Token string();
     Token identifier();
     void skip_space();
+    void advance_line() { now_ = {now_.at + 1, now_.at + 1, now_.line + 1}; }
+    size_t word_length() const;
     [[noreturn]] void refuse_character() const;
-    char ahead(size_t distance) const { return remaining() > distance ? text_[at_ + distance] : '\0'; }
-    Location here() const { return {line_, static_cast<int>(at_ - line_start_) + 1}; }
+    char ahead(size_t distance) const { return remaining() > distance ? text_[now_.at + distance] : '\0'; }
+    Location here() const { return {now_.line, static_cast<int>(now_.at - now_.line_start) + 1}; }
     Token advance(TokenKind kind, size_t length);
 
     std::string_view text_;
-    size_t at_ = 0;
-    size_t line_start_ = 0;
-    int line_ = 1;
-    Token token_;
+    Mark now_;                    // behind the token ahead if it has been read
+    std::optional<Token> token_;  // the token ahead
+    Mark ahead_;                  // its place
 };
 
 }  // namespace ane::mil

@@ -12,18 +12,26 @@ namespace {
 constexpr size_t max_literal_rank = 7;  // of a lookup table; what is computed has 5 at most
 constexpr uint64_t max_dim = (uint64_t{1} << 31) - 1;
 constexpr int64_t max_tensor_bytes = int64_t{1} << 40;
+// Element types of MIL that no operation of the engine takes.
+constexpr std::string_view not_on_engine[] = {"bf16", "fp64", "fp8e4m3fn", "fp8e5m2", "int64"};
+constexpr std::string_view containers[] = {"state", "list", "tuple", "dict"};
 
 DType element_type(const Token& name) {
     if (const auto dtype = dtype_from_name(name.text)) return *dtype;
+    if (std::ranges::find(not_on_engine, name.text) != std::end(not_on_engine))
+        throw CompileError("CompilationFailure",
+                           "the engine has no " + std::string(name.text) + ": convert to fp16 or int32",
+                           name.where);
     refuse(name.where,
            "unknown type " + quote(name.text) +
                ": the types are tensor<TYPE, [...]>, fp16, fp32, int8, uint8, int16, uint16, int32, "
-               "uint32, uint64, uint4, uint1, bool and string");
+               "uint32, uint64, int4, uint6, uint4, uint3, uint2, uint1, bool and string");
 }
 
 int64_t read_dim(Lexer& text) {
+    if (text.accept("?")) return flexible;
     const Token token = text.take();
-    if (token.kind != TokenKind::integer) refuse_token(token, "a dimension, an integer from 1");
+    if (token.kind != TokenKind::integer) refuse_token(token, "a dimension, an integer from 1 or ?");
     const uint64_t dim = token.text[0] == '-' ? 0 : element_bits(token, DType::uint64);
     if (dim < 1 || dim > max_dim)
         refuse(token.where, "dimension " + quote(token.text) + " is not in 1 to " + std::to_string(max_dim));
@@ -31,7 +39,6 @@ int64_t read_dim(Lexer& text) {
 }
 
 TensorType read_type(Lexer& text, const Token& head) {
-    if (head.text == "dict") refuse(head.where, "a dict is known only as the program's buildInfo");
     if (head.text != "tensor") return {element_type(head), {}};
     TensorType type;
     text.expect("<", "after 'tensor'");
@@ -46,9 +53,8 @@ TensorType read_type(Lexer& text, const Token& head) {
     }
     text.expect("]", "to close the shape");
     text.expect(">", "to close the tensor type");
-    if (type.dtype == DType::string && type.rank() > 0)
-        refuse(head.where, to_string(type) + ": strings have rank 0, tensor<string, []>");
-    if (type.bytes() > max_tensor_bytes) refuse(head.where, to_string(type) + " is larger than 2^40 bytes");
+    if (std::ranges::find(type.shape, flexible) == type.shape.end() && type.bytes() > max_tensor_bytes)
+        refuse(head.where, to_string(type) + " is larger than 2^40 bytes");
     return type;
 }
 
@@ -100,6 +106,9 @@ std::shared_ptr<const Constant> read_value(Lexer& text, const TensorType& type) 
         const Token word = text.take();
         if (type.dtype == DType::string) refuse(word.where, "a string cannot come from a weight file");
         constant.blob = read_blob_reference(text);
+    } else if (type.dtype == DType::string && type.rank() > 0) {  // labels, which no operation here takes
+        if (!text.at("[")) refuse_token(text.peek(), "'[' to open the strings");
+        text.skip_group();
     } else if (type.dtype == DType::string) {
         const Token string = text.take();
         if (string.kind != TokenKind::string) refuse_token(string, "a string in double quotes");
@@ -117,6 +126,20 @@ std::shared_ptr<const Constant> read_value(Lexer& text, const TensorType& type) 
 
 }  // namespace
 
+DeclaredType read_declared_type(Lexer& text) {
+    const Token head = text.identifier("a type");
+    const auto container = std::ranges::find(containers, head.text);
+    if (container == std::end(containers)) return {read_type(text, head), {}};
+    if (!text.at("<")) refuse_token(text.peek(), "'<' after " + quote(head.text));
+    int depth = 0;
+    do {
+        const Token token = text.take();
+        if (token.kind == TokenKind::end || token.text == ";") refuse_token(token, "'>' to close a type");
+        depth += token.text == "<" ? 1 : token.text == ">" ? -1 : 0;
+    } while (depth > 0);
+    return {{}, *container};
+}
+
 TensorType read_type(Lexer& text) { return read_type(text, text.identifier("a type")); }
 
 Literal read_literal(Lexer& text) {
@@ -129,6 +152,8 @@ Literal read_literal(Lexer& text) {
 
 Literal read_literal(Lexer& text, const Token& head) {
     Literal literal{read_type(text, head), head.where, nullptr};
+    if (std::ranges::find(literal.type.shape, flexible) != literal.type.shape.end())
+        refuse(head.where, "the shape of a literal has no '?', but this is " + to_string(literal.type));
     text.expect("(", "to open the value of a literal");
     literal.constant = read_value(text, literal.type);
     text.expect(")", "to close the value of a literal");

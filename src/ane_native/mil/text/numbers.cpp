@@ -28,6 +28,9 @@ struct Format {
 
     // Every number of the format, and every midpoint between two, is a multiple of 2^-resolution().
     int resolution() const { return fraction_bits - min_exponent + 1; }
+    uint32_t infinity() const {
+        return static_cast<uint32_t>(max_exponent - min_exponent + 2) << fraction_bits;
+    }
 };
 
 constexpr Format binary16{10, -14, 15, "65504"};
@@ -62,9 +65,7 @@ std::optional<uint32_t> round_to(const Format& format, const Magnitude& x) {
     // field.
     const uint64_t bits =
         (static_cast<uint64_t>(binade - format.min_exponent) << format.fraction_bits) + kept;
-    const auto infinity = static_cast<uint64_t>(format.max_exponent - format.min_exponent + 2)
-                          << format.fraction_bits;
-    return bits < infinity ? std::optional(static_cast<uint32_t>(bits)) : std::nullopt;
+    return bits < format.infinity() ? std::optional(static_cast<uint32_t>(bits)) : std::nullopt;
 }
 
 // An unsigned integer of at most 1024 bits.
@@ -169,12 +170,19 @@ Magnitude read_hex_float(std::string_view text) {
     return x;
 }
 
+bool is_special(std::string_view text) { return text == "inf" || text == "nan"; }
+
+std::optional<uint32_t> magnitude_bits(const Token& literal, std::string_view text, const Format& format) {
+    if (text == "inf") return format.infinity();
+    if (text == "nan") return format.infinity() | 1u << (format.fraction_bits - 1);
+    if (literal.kind == TokenKind::hex_float) return round_to(format, read_hex_float(text));
+    return round_to(format, read_decimal(text, format.resolution()));
+}
+
 uint32_t float_bits(const Token& literal, const Format& format, DType dtype) {
     const bool negative = literal.text[0] == '-';
-    const std::string_view text = literal.text.substr(negative ? 1 : 0);
     const std::optional<uint32_t> bits =
-        round_to(format, literal.kind == TokenKind::hex_float ? read_hex_float(text)
-                                                              : read_decimal(text, format.resolution()));
+        magnitude_bits(literal, literal.text.substr(negative ? 1 : 0), format);
     if (!bits)
         refuse(literal.where, quote(literal.text) + " is outside " + std::string(dtype_name(dtype)) +
                                   ", whose largest value is " + format.largest);
@@ -194,7 +202,7 @@ uint32_t fp16_word(const Token& literal) {
 
 uint64_t integer_bits(const Token& literal, DType dtype) {
     const int width = dtype_bits(dtype);
-    const bool is_signed = dtype == DType::int8 || dtype == DType::int16 || dtype == DType::int32;
+    const bool is_signed = is_signed_integer(dtype);
     const uint64_t all_ones = std::numeric_limits<uint64_t>::max() >> (64 - width);
     const uint64_t largest = is_signed ? all_ones >> 1 : all_ones;
     const uint64_t most_negative = is_signed ? largest + 1 : 0;  // as a magnitude
@@ -228,7 +236,8 @@ uint64_t element_bits(const Token& literal, DType dtype) {
         if (literal.text == "false") return 0;
         refuse_literal(literal, dtype);
     }
-    if (!is_number(literal)) refuse_literal(literal, dtype);
+    const bool is_float = dtype == DType::fp16 || dtype == DType::fp32;
+    if (!is_number(literal) && !(is_float && is_special(literal.text))) refuse_literal(literal, dtype);
     if (dtype == DType::fp16)
         return literal.kind == TokenKind::hex_word ? fp16_word(literal)
                                                    : float_bits(literal, binary16, dtype);
@@ -251,10 +260,11 @@ void PackedElements::append(const Token& literal) {
     const uint64_t bits = element_bits(literal, dtype_);
     const int width = dtype_bits(dtype_);
     for (int i = 0; i < width / 8; ++i) data_.push_back(static_cast<std::byte>(bits >> 8 * i));
-    if (width < 8) {
+    if (width < 8) {  // an element of 3 or 6 bits may lie in two bytes
         const int offset = static_cast<int>(count_ * width % 8);
         if (offset == 0) data_.push_back({});
         data_.back() |= static_cast<std::byte>(bits << offset);
+        if (offset + width > 8) data_.push_back(static_cast<std::byte>(bits >> (8 - offset)));
     }
     ++count_;
 }
