@@ -252,6 +252,58 @@ def from_a_file(weights: list[tuple[str, str]]) -> str:
     )
 
 
+def apples(attributes: str, statements: str, inputs: str = "tensor<fp16, [1, 4, 3, 4]> x") -> str:
+    """Return a program in forms that Apple's tools write and the builder does not."""
+    return (
+        "program(1.0)\n[buildInfo = dict<tensor<string, []>, tensor<string, []>>"
+        '({{"coremlc-version", "3500.32.1"}})]\n'
+        f"{{\nfunc main<ios17>({inputs}) {attributes}{{\n{statements}\n}} -> (y);\n}}\n"
+    )
+
+
+APPLES = {
+    "flexible": apples(
+        "[FlexibleShapeInformation = tuple<tuple<string, dict<string, tensor<int32, [?]>>>, "
+        'tuple<string, dict<string, list<tensor<int32, [2]>, ?>>>>((("DefaultShapes", {{"x", [1, 4]}}), '
+        '("RangeDims", {{"x", [[1, 1], [4, 8]]}})))] ',
+        "tensor<fp16, [1, ?]> y = relu(x = x);",
+        "tensor<fp16, [1, ?]> x",
+    ),
+    "state": apples(
+        "",
+        "tensor<fp16, [4]> s = read_state(input = c); tensor<fp16, [4]> y = add(x = s, y = x); "
+        "write_state(data = y, input = c);",
+        "tensor<fp16, [4]> x, state<tensor<fp16, [4]>> c",
+    ),
+    "blocks": apples(
+        "",
+        "tensor<fp16, [1, 4, 3, 4]> y = cond(pred = x) { tensor<fp16, [4]> p = exp(x = x); -> (p) } "
+        "{ -> (x) };\nlist<tensor<fp16, [4]>, ?> l = make_list(init_length = int32(1));",
+    ),
+    "special": apples(
+        "",
+        "tensor<fp16, [4]> m = const()[val = tensor<fp16, [4]>([-inf, 0, inf, nan])];\n"
+        "tensor<fp16, [1, 4, 3, 4]> z = add(x = x, y = m);\n"
+        "tensor<fp16, [1, 4, 3, 4]> y = leaky_relu(alpha = fp32(0x1p-2), x = z);",
+    ),
+    "packed": apples(
+        "",
+        "tensor<fp16, [4, 1, 1]> w = constexpr_lut_to_dense()[indices = tensor<uint8, [2]>([7, 4]), "
+        "lut = tensor<fp16, [4]>([1, 2, 3, 4]), shape = tensor<uint32, [3]>([4, 1, 1])];\n"
+        "tensor<fp16, [4, 1, 1]> v = constexpr_sparse_to_dense()[mask = tensor<uint8, [1]>([9]), "
+        "nonzero_data = tensor<fp16, [2]>([1, 2]), shape = tensor<uint32, [3]>([4, 1, 1])];\n"
+        "tensor<fp16, [1, 4, 3, 4]> z = add(x = x, y = w);\n"
+        "tensor<fp16, [1, 4, 3, 4]> y = mul(x = z, y = v);",
+    ),
+    "nibbles": apples(
+        "",
+        "tensor<fp16, [4, 1, 1]> w = constexpr_blockwise_shift_scale(data = tensor<int4, [4, 1, 1]>"
+        "([[[-8]], [[7]], [[1]], [[0]]]), scale = tensor<fp16, [4, 1, 1]>([[[1]], [[2]], [[3]], [[4]]]));\n"
+        "tensor<fp16, [1, 4, 3, 4]> y = add(x = x, y = w);",
+    ).replace("ios17", "ios18"),
+}
+
+
 def texts() -> dict[str, str]:
     programs = {name: built(define) for name, define in GROUPS.items()}
     programs["ios16"] = built(norms, "ios16")
@@ -262,7 +314,7 @@ def texts() -> dict[str, str]:
             ("tensor<fp16, [4, 1, 1]>", "add(x = x, y = w1)"),
         ]
     )
-    return programs
+    return programs | APPLES
 
 
 def weight_files() -> dict[str, bytes]:
@@ -275,6 +327,10 @@ def weight_files() -> dict[str, bytes]:
         [(integers % 16, "uint4"), (halves(1, 1, 1, 1, 16, 1), None)],
         [(halves(7), None), (mask, "uint1")],
         [(integers, None), (halves(6, 2, 1, 1), None)],
+        [(integers.astype(np.int8) % 16 - 8, "int4"), (halves(6, 1, 1, 1), None)],
+        [(integers % 8, "uint3"), (halves(1, 1, 1, 1, 8, 1), None)],
+        [(np.arange(18, dtype=np.uint8), None), (halves(64), None)],
+        [(halves(7), None), (np.packbits(mask, bitorder="little"), None)],
         [(five.astype(np.int32), None), (five.astype(np.uint16), None), (five.astype(np.float32), None)],
     ]
     files = {}

@@ -37,6 +37,20 @@ constexpr std::array bodies = {
     Body{{{{"tensor<uint8, [6, 4, 1, 1]>", 128}, {"tensor<fp16, [6, 2, 1, 1]>", 128}}},
          "tensor<fp16, [6, 4, 1, 1]> w = constexpr_blockwise_shift_scale(data = w0, scale = w1);"
          "tensor<fp16, [1, 6, 1, 8]> y = conv(x = x, weight = w);"},
+    Body{{{{"tensor<int4, [6, 4, 1, 1]>", 128}, {"tensor<fp16, [6, 1, 1, 1]>", 128}}},
+         "tensor<fp16, [6, 4, 1, 1]> w = constexpr_blockwise_shift_scale(data = w0, scale = w1);"
+         "tensor<fp16, [1, 6, 1, 8]> y = conv(x = x, weight = w);"},
+    Body{{{{"tensor<uint3, [6, 4, 1, 1]>", 128}, {"tensor<fp16, [1, 1, 1, 1, 8, 1]>", 128}}},
+         "tensor<fp16, [6, 4, 1, 1]> w = constexpr_lut_to_dense(indices = w0, lut = w1);"
+         "tensor<fp16, [1, 6, 1, 8]> y = conv(x = x, weight = w);"},
+    Body{{{{"tensor<uint8, [18]>", 128}, {"tensor<fp16, [64]>", 192}}},
+         "tensor<fp16, [6, 4, 1, 1]> w = constexpr_lut_to_dense()"
+         "[indices = w0, lut = w1, shape = tensor<uint32, [4]>([6, 4, 1, 1])];"
+         "tensor<fp16, [1, 6, 1, 8]> y = conv(x = x, weight = w);"},
+    Body{{{{"tensor<fp16, [7]>", 128}, {"tensor<uint8, [3]>", 128}}},
+         "tensor<fp16, [6, 4, 1, 1]> w = constexpr_sparse_to_dense()"
+         "[nonzero_data = w0, mask = w1, shape = tensor<uint32, [4]>([6, 4, 1, 1])];"
+         "tensor<fp16, [1, 6, 1, 8]> y = conv(x = x, weight = w);"},
     Body{{{{"tensor<int32, [5]>", 128}, {"tensor<uint16, [5]>", 128}, {"tensor<fp32, [5]>", 128}}},
          "tensor<fp16, [1, 4, 1, 8]> y = relu(x = x);"},
 };

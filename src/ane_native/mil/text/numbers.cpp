@@ -68,7 +68,8 @@ std::optional<uint32_t> round_to(const Format& format, const Magnitude& x) {
     return bits < format.infinity() ? std::optional(static_cast<uint32_t>(bits)) : std::nullopt;
 }
 
-// An unsigned integer of at most 1024 bits.
+// An unsigned integer of at most 1024 bits. std::from_chars would round twice on the way to fp16, and has no
+// floats in the C++ library of systems before macOS 26.
 class Wide {
    public:
     bool zero() const { return size_ == 0; }
