@@ -165,6 +165,7 @@ def small_file(tmp_path: Path, content: bytes) -> str:
         (["--trace", "-"], "--trace needs the name of a file: only -o takes - for standard output"),
         (["--plot", "losses.xyz"], "losses.xyz: not a picture format: choose from"),
         (["--save", "model.bin", "--head-dim", "4"], "4 of 4 are not 32"),
+        (["--save", "model.bin", "--as-published"], "cannot run a model that was trained as published"),
     ],
 )
 def test_what_cannot_be_trained(

@@ -161,6 +161,13 @@ def test_the_model_can_be_kept_and_trained_further(train: Any, tmp_path: Path, t
         train(model=other, weights=path)
 
 
+def test_a_model_without_positions_is_not_saved_for_llama2c(train: Any, tmp_path: Path) -> None:
+    result = train(steps=1, as_published=True)
+    with pytest.raises(aneperf.ArgumentError, match="cannot run a model that was trained as published"):
+        result.save_llama2c(tmp_path / "model.bin")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_plot(train: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("matplotlib")
     result = train()

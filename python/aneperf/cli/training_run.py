@@ -20,7 +20,7 @@ from ..report.training_table import lay_out_training
 from ..training.checkpoint import load_model
 from ..training.data import SYNTHETIC
 from ..training.events import Event, RunStarted
-from ..training.llama2c import check_shape
+from ..training.llama2c import check_trained
 from ..training.models import model_config
 from ..training.result import TrainingResult
 from ..training.run import TrainOptions, train
@@ -121,7 +121,7 @@ def run(
         def progress(event: Event) -> None:
             nonlocal shown
             if isinstance(event, RunStarted) and save is not None:
-                check_shape(event.config.model)
+                check_trained(event.config)
             try:
                 shown.record(event)
             except (BrokenPipeError, AneError) as error:

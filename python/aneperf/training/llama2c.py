@@ -23,6 +23,7 @@ from ..kernels import TransformerConfig
 from ..kernels.config import layer_shapes, parameter_shapes
 from ..kinds import LLAMA2C_HEADER, LLAMA2C_MAGIC, Kind
 from ..outputs import whole_file
+from .config import TrainingConfig
 from .models import Parameters, check_parameters, check_values
 
 _VERSIONED_HEADER = struct.Struct("<4si7iB")  # magic, version, sizes, shared classifier
@@ -84,6 +85,15 @@ def save_llama2c(
         for name in _first_order(config, separate):
             array = _rotary_tables(config) if name == _ROTARY else parameters[name]
             file.write(np.ascontiguousarray(array, "<f4").data)
+
+
+def check_trained(config: TrainingConfig) -> None:
+    """Raise ArgumentError unless the format can hold what a run trains."""
+    if config.as_published:
+        raise ArgumentError(
+            "llama2.c has rotary positions: it cannot run a model that was trained as published"
+        )
+    check_shape(config.model)
 
 
 def check_shape(config: TransformerConfig) -> None:

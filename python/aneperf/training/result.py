@@ -15,7 +15,7 @@ from ..results import MAXIMUM_DURATIONS, Environment, Result, Row
 from .accounting import COMPONENTS, StepFlops, StepTimes, step_flops
 from .config import TrainingConfig
 from .events import BatchDone, CheckpointSaved, Event, KernelsCompiled, LogStopped, RunStarted, WorkerReplaced
-from .llama2c import save_llama2c
+from .llama2c import check_trained, save_llama2c
 from .models import Parameters
 
 _NS_PER_MS = 1e6
@@ -202,7 +202,8 @@ class TrainingResult(Displayed):
         self.to_result().save(path)
 
     def save_llama2c(self, path: str | os.PathLike[str]) -> None:
-        """Write the model for llama2.c. Raises ArgumentError if its format cannot hold the shape."""
+        """Write the model for llama2.c. Raises ArgumentError if its format cannot hold the model."""
+        check_trained(self.config)
         save_llama2c(path, self.config.model, self.parameters)
 
     def plot(self, path: str | os.PathLike[str]) -> None:
