@@ -277,7 +277,7 @@ def test_lint(run: Any, tmp_path: Path) -> None:
     for chip in ("h13", "M1", "m1 max"):
         outcome = run("lint", str(path), "--chip", chip)
         assert outcome.code == 1
-        assert ": fails: sin: it came with h15 (M3)." in outcome.out
+        assert ":7:41: fails: sin: " in outcome.out
     assert run("lint", str(path), "--chip", "M9").err.startswith("aneperf: no chip is called 'M9': choose ")
     assert "no known problem on none" in run("lint", str(path), "--chip", "none").out
 
@@ -297,16 +297,17 @@ def test_lint_of_a_program_as_fp16(run: Any, tmp_path: Path) -> None:
     assert f"{path}:6: wrong numbers: tile: " in outcome.out
     assert f"{path}:4: slow: port: " in outcome.out
     path.write_text("program(1.3")
-    assert "line 1" in run("lint", str(path), "--fp16").err
+    outcome = run("lint", str(path), "--fp16")
+    assert outcome.code == 1
+    assert outcome.out.startswith(f"{path}:1:12: fails: program: ")
 
 
 def test_lint_of_what_it_cannot_read(run: Any, tmp_path: Path) -> None:
     path = tmp_path / "p.mil"
-    for content, message in ((b"program", "InvalidMILProgram"), (b"\xff\xfe", "cannot read")):
-        path.write_bytes(content)
-        outcome = run("lint", str(path))
-        assert outcome.code == 2
-        assert message in outcome.err
+    path.write_bytes(b"\xff\xfe")
+    outcome = run("lint", str(path))
+    assert outcome.code == 2
+    assert "cannot read" in outcome.err
     assert run("lint", str(tmp_path / "none.mil")).code == 2
 
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -132,7 +133,7 @@ CASES: dict[str, tuple[Any, ...]] = {
     "kernel of 15": (lambda x: mil.conv(x, ones(32, 64, 1, 15), pad_type="same"), [W], []),
     "width of 33": (mil.relu, [(1, 8, 1, 33)], [("port", "slow")] * 2),
     "axis of 65536": (mil.relu, [(1, 65536, 1, 32)], []),
-    "axis of 65537": (mil.relu, [(1, 65537, 1, 32)], [("port", "fails"), ("relu", "fails")]),
+    "axis of 65537": (mil.relu, [(1, 65537, 1, 32)], [("port", "fails")] * 2),
     "32 MiB": (lambda x: mil.add(x, ones(1, 4, 4096, 1024)), [(1, 1, 1, 1024)], []),
     "64 MiB": (lambda x: mil.add(x, ones(1, 8, 4096, 1024)), [(1, 1, 1, 1024)], [("program", "slow")]),
 }
@@ -251,9 +252,9 @@ def test_what_depends_on_the_generation(chip: str) -> None:
     older = {generation: ENGINES.index(chip) < ENGINES.index(generation) for generation in ENGINES}
     assert findings(mil.sin, W, chip=chip) == [("sin", "fails")] * older["h15"]
     assert findings(lambda x: mil.topk(x, 32)[0], W, chip=chip) == [("topk", "fails")] * older["h14"]
-    ports = [("port", "fails" if older["h15"] else "slow")]
+    ports = [("port", "fails"), ("cast", "fails")] if older["h15"] else [("port", "slow")]
     assert findings(lambda x: mil.cast(x, "fp16"), W, chip=chip, dtype="fp32") == ports
-    wide = [("port", "fails"), ("relu", "fails")] * older["h16"]
+    wide = [("port", "fails"), ("port", "fails")] * older["h16"]
     assert findings(mil.relu, (1, 1, 1, 16416), chip=chip) == wide
     assert findings(mil.relu, (1, 1, 1, 16384), chip=chip) == []
     heavy = [("program", "fails" if chip == "h15" else "slow")]
@@ -300,8 +301,66 @@ def test_lint_refuses() -> None:
         aneperf.lint(7)  # type: ignore[arg-type]
     with pytest.raises(aneperf.ArgumentError, match="no chip is called 'm9'"):
         aneperf.lint(program(mil.relu, W), "m9")
-    with pytest.raises(aneperf.CompileError):
-        aneperf.lint("program(1.3)")
+
+
+REFUSED = """program(1.3)
+[buildInfo = dict<string, string>({{"coremlc-version", "3505.4.1"}})]
+{
+    func main<ios18>(tensor<fp16, [1, 8, 1, 32]> x) {
+        tensor<fp16, [1, 8, 1, 32]> a = cumsum(x = x, axis = int32(1), exclusive = bool(false));
+        tensor<fp16, [1, 8, 1, 32]> b = frobnicate(x = a);
+        tensor<fp16, [7, 7]> c = relu(x = x);
+        tensor<fp16, [1, 8, 1, 64]> d = tile(x = x, reps = tensor<int32, [4]>([1, 1, 1, 2]));
+        tensor<fp16, [1, 8, 1, 64]> e = gelu(x = d, mode = string("SOFT");
+        tensor<fp16, [1, 8, 1, 64]> y = relu(x = d);
+    } -> (y);
+}
+"""
+
+
+def test_all_that_the_compiler_refuses_is_listed(emulator: aneperf.Device) -> None:
+    found = aneperf.lint(REFUSED)
+    assert [(f.line, f.column, f.op) for f in found] == [
+        (5, 41, "cumsum"),
+        (6, 41, "frobnicate"),
+        (7, 30, "relu"),
+        (9, 74, "gelu"),
+    ]
+    assert {f.severity for f in found} == {"fails"}
+    assert str(found[1]) == "line 6, column 41: frobnicate fails: there is no such operation in MIL."
+    with pytest.raises(aneperf.CompileError, match="line 9, column 74"):
+        emulator.compile(REFUSED)
+
+
+def test_hazards_are_listed_beside_refusals() -> None:
+    """Text that can be parsed is looked at by the rules too."""
+    text = REFUSED.replace('"SOFT")', '"SOFT"))')
+    found = [(f.line, f.op, f.severity) for f in aneperf.lint(text)]
+    assert (8, "tile", "wrong numbers") in found
+    assert (5, "cumsum", "fails") in found
+    assert (9, "gelu", "fails") in found
+
+
+@pytest.mark.parametrize("text", ["", "program(1.3)", "once upon a time", "program(1.3)\n{\n}\n"])
+def test_text_that_is_no_program_fails(text: str) -> None:
+    (finding,) = aneperf.lint(text)
+    assert (finding.op, finding.severity) == ("program", "fails")
+
+
+def test_what_is_known_twice_is_said_once() -> None:
+    (finding,) = aneperf.lint(program(mil.sin, W), "h13")
+    assert (finding.line, finding.op, finding.column is None) == (5, "sin", False)
+
+
+def test_weights_that_are_not_what_the_text_says_fail() -> None:
+    builder = mil.Builder()
+    builder.output("y", mil.conv(builder.input("x", W), ones(64, 64, 1, 1)))
+    built = builder.build()
+    (path,) = built.weights
+    for weights, message in (({}, "no such weight file"), ({path: b"junk" * 99}, "version")):
+        (finding,) = aneperf.lint(replace(built, weights=weights))
+        assert (finding.op, finding.severity) == ("const", "fails")
+        assert message in finding.reason
 
 
 def test_every_failure_that_lint_foresees_is_one_on_the_emulator() -> None:

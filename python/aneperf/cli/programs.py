@@ -39,8 +39,8 @@ def lint(file: str, chip: str, fp16: bool) -> int:
             write(f"{file}: {program.changes}", sys.stdout)
     findings = lint(program or Path(file), chip)
     for finding in findings:
-        place = f"{file}:{finding.line}" if finding.line else f"{file}"
-        write(f"{place}: {finding.severity}: {finding.op}: {finding.reason}. {finding.remedy}.", sys.stdout)
+        place = ":".join(str(part) for part in (file, finding.line, finding.column) if part)
+        write(f"{place}: {finding.severity}: {finding.op}: {finding.advice}", sys.stdout)
     if not findings:
         write(f"{file}: no known problem on {chip}", sys.stdout)
     return FAILED if any(finding.severity == "fails" for finding in findings) else 0

@@ -8,14 +8,20 @@ Severity = Literal["fails", "wrong numbers", "slow"]
 
 @dataclass(frozen=True)
 class Finding:
-    """A hazard of one construct, at a line of the program's text; None if it concerns the whole program."""
+    """A hazard of one construct, at a place in the program's text; line None if it concerns all of it."""
 
     line: int | None
     op: str  # the operation, "port", "const" or "program"
     severity: Severity
     reason: str
-    remedy: str
+    remedy: str = ""  # empty if the reason says it, as the compiler's do
+    column: int | None = None
 
     def __str__(self) -> str:
-        where = "" if self.line is None else f"line {self.line}: "
-        return f"{where}{self.op} {self.severity}: {self.reason}. {self.remedy}."
+        places = [f"{name} {at}" for name, at in (("line", self.line), ("column", self.column)) if at]
+        return f"{', '.join(places)}{': ' if places else ''}{self.op} {self.severity}: {self.advice}"
+
+    @property
+    def advice(self) -> str:
+        """Return the reason and the remedy, as sentences."""
+        return f"{self.reason}. {self.remedy}." if self.remedy else f"{self.reason}."

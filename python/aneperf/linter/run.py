@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 
 from .. import _ane_native as native
 from ..chips import profile_of
-from ..errors import ArgumentError
+from ..errors import ArgumentError, CompileError
 from ..mil import Fp16Program, Program, parse
 from ..mil.files import read_source
 from ..mil.text import without_collection
@@ -18,31 +19,52 @@ from .program_rules import PROGRAM_RULES
 
 
 def lint(program: Program | str | os.PathLike[str], chip: str = "h16") -> list[Finding]:
-    """List every known hazard of a program on a chip such as "M4 Max" or "h16", by line.
+    """List what the compiler of a chip such as "M4 Max" or "h16" refuses, and every known hazard, by line.
 
     A string is MIL text, and a path names what `mil.read` takes. Of a program that `mil.to_fp16` converted,
-    the lines are those before the conversion. The chip "none" has no hazards. Raises CompileError for text
-    that is not MIL, ArgumentError for an unknown chip, ResultFileError.
+    the lines are those before the conversion. The chip "none" has no hazards beyond what it refuses. Weight
+    files that are not there are not checked. Raises ArgumentError for an unknown chip, ResultFileError.
     """
     if not isinstance(program, (Program, str, os.PathLike)):
         raise ArgumentError(f"lint takes a mil.Program, MIL text or a path, not {program!r}")
     generation = profile_of(chip)
-    profile = native.chip_profile(generation)
     text, weights = _source(program)
+    findings = [_refused(refusal) for refusal in native.check(text, weights, generation)]
+    lines = {finding.line for finding in findings}
+    findings += (
+        finding
+        for finding in _hazards(text, weights, generation)
+        if finding.severity != "fails" or finding.line is None or finding.line not in lines
+    )
+    if isinstance(program, Fp16Program):
+        findings = [
+            replace(finding, line=program.origins.get(finding.line or 0), column=None) for finding in findings
+        ]
+    return sorted(findings, key=lambda finding: (finding.line or 0, finding.column or 0))
+
+
+def _refused(refusal: native.Refusal) -> Finding:
+    reason = refusal.message.removeprefix(f"{refusal.op}: ")
+    return Finding(refusal.line or None, refusal.op, "fails", reason, column=refusal.column or None)
+
+
+def _hazards(text: str, weights: dict[str, bytes] | None, generation: str) -> Iterator[Finding]:
+    """Yield what the rules find in a program that can be parsed."""
+    profile = native.chip_profile(generation)
+    if not profile["is_engine"]:
+        return
     with without_collection():
-        graph = parse(text, weights)
-        if not profile["is_engine"]:
-            return []
+        try:
+            graph = parse(text, weights)
+        except (CompileError, ArgumentError):  # which the compiler's findings tell
+            return
         context = Context(graph, generation, profile)
-        findings = [finding for rule in PROGRAM_RULES for finding in rule(context)]
+        for rule in PROGRAM_RULES:
+            yield from rule(context)
         for operation in context.operations:
             for check in OPERATION_RULES.get(operation.op, ()):
-                findings += (
-                    Finding(operation.line, operation.op, *problem) for problem in check(operation, context)
-                )
-    if isinstance(program, Fp16Program):
-        findings = [replace(finding, line=program.origins.get(finding.line or 0)) for finding in findings]
-    return sorted(findings, key=lambda finding: finding.line or 0)
+                for problem in check(operation, context):
+                    yield Finding(operation.line, operation.op, *problem)
 
 
 def _source(program: Program | str | os.PathLike[str]) -> tuple[str, dict[str, bytes] | None]:
