@@ -2,7 +2,6 @@
 
 import logging
 import warnings
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -208,29 +207,61 @@ def test_a_truncated_model_is_one_line(proto: Any) -> None:
             assert text.startswith("program(")
 
 
-def test_a_package_of_coremltools_runs(proto: Any, tmp_path: Path, plain: aneperf.Device) -> None:
+@pytest.fixture(scope="module", params=["fp16", "fp32"])
+def package(proto: Any, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Return a precision, and a package that coremltools made with it: relu(x @ WEIGHT.T)."""
+    path = tmp_path_factory.mktemp("model") / "m.mlpackage"
     logging.disable(logging.WARNING)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import coremltools
         from coremltools.converters.mil import Builder
+        from coremltools.converters.mil.mil import types
 
-        weight = np.random.default_rng(0).standard_normal((8, 16)).astype(np.float16)
+        dtype = getattr(types, request.param)
+        precision = getattr(coremltools.precision, {"fp16": "FLOAT16", "fp32": "FLOAT32"}[request.param])
 
         @Builder.program(
-            input_specs=[Builder.TensorSpec((1, 16), dtype=coremltools.converters.mil.mil.types.fp16)],
-            opset_version=coremltools.target.iOS18,
+            input_specs=[Builder.TensorSpec((1, 16), dtype=dtype)], opset_version=coremltools.target.iOS18
         )
         def program(x: Any) -> Any:
+            weight = WEIGHT.astype(f"float{request.param[2:]}")
             return Builder.relu(x=Builder.matmul(x=x, y=weight, transpose_y=True), name="y")
 
-        model = coremltools.convert(
-            program, minimum_deployment_target=coremltools.target.iOS18, skip_model_load=True
-        )
-        model.save(str(tmp_path / "m.mlpackage"))
+        coremltools.convert(
+            program,
+            minimum_deployment_target=coremltools.target.iOS18,
+            compute_precision=precision,
+            skip_model_load=True,
+        ).save(str(path))
     logging.disable(logging.NOTSET)
+    return request.param, path
+
+
+WEIGHT = np.random.default_rng(0).standard_normal((8, 16)).astype(np.float16)
+
+
+def test_a_package_of_coremltools_runs(package: Any, emulator: aneperf.Device) -> None:
+    precision, path = package
+    program = mil.read(path)
+    if precision == "fp32":
+        with pytest.raises(aneperf.CompileError, match="fp32"):
+            program.compile(emulator)
+        program = mil.to_fp16(program)
+        assert program.changes.operations == 2
+        assert program.inputs["x"].dtype == "fp32"
     x = np.random.default_rng(1).standard_normal((1, 16)).astype(np.float16)
-    (y,) = mil.read(tmp_path / "m.mlpackage").compile(plain).run(x=x).values()
-    expected = np.maximum(x.astype(np.float64) @ weight.T.astype(np.float64), 0)
+    (y,) = program.compile(emulator).run(x=x.astype(f"float{precision[2:]}")).values()
+    expected = np.maximum(x.astype(np.float64) @ WEIGHT.T.astype(np.float64), 0)
     np.testing.assert_allclose(y, expected, atol=2**-8)
     assert y.max() > 1
+
+
+def test_lint_takes_a_package(package: Any, run: Any) -> None:
+    precision, path = package
+    outcome = run("lint", str(path))
+    assert outcome.code == (precision == "fp32")
+    assert (": fails: matmul: " in outcome.out) == (precision == "fp32")
+    outcome = run("lint", str(path), "--fp16")
+    assert outcome.code == 0
+    assert outcome.err == ""
