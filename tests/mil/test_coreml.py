@@ -80,9 +80,9 @@ def half(*values: float) -> bytes:
 
 
 CONSTANTS = {
-    "half": ("bytes", half(1, -0.5), "FLOAT16", (2,), "tensor<fp16, [2]>([0x1p+0, -0x1p-1])"),
+    "half": ("bytes", half(1, -np.inf), "FLOAT16", (2,), "tensor<fp16, [2]>([0x1p+0, -inf])"),
     "half scalar": ("bytes", half(0.1), "FLOAT16", (), "fp16(0x1.998p-4)"),
-    "float": ("floats", [0.1, -2.0], "FLOAT32", (2, 1), "tensor<fp32, [2, 1]>([[0x1.99999ap-4], [-0x1p+1]])"),
+    "float": ("floats", [0.1, np.nan], "FLOAT32", (2, 1), "tensor<fp32, [2, 1]>([[0x1.99999ap-4], [nan]])"),
     "integer": ("ints", [-3], "INT32", (), "int32(-3)"),
     "integers": ("ints", [1, 2, 3, 4], "INT32", (2, 2), "tensor<int32, [2, 2]>([[1, 2], [3, 4]])"),
     "bytes": ("bytes", b"\xff\x01", "INT8", (2,), "tensor<int8, [2]>([-1, 1])"),
