@@ -163,7 +163,7 @@ def test_what_a_run_refuses_it_leaves_no_trace_of(train: Any, tmp_path: Path) ->
         ({"device": "gpu"}, "no device is called 'gpu'"),
         ({"peak_tflops": 0}, "peak_tflops must be a number from 1e-06"),
         ({"checkpoint_every": 0}, "checkpoint_every must be an integer from 1 to 99999999, not 0"),
-        ({"keep": 0}, "keep must be an integer of at least 1, not 0"),
+        ({"keep": 0}, "keep must be an integer from 1 to 99999999, not 0"),
         ({"state_folder": tmp_path / "none"}, "no room for"),
         ({"resume": True}, "checkpoints has no checkpoint"),
     ]:
@@ -234,6 +234,16 @@ def test_training_in_a_thread(train: Any, whole: Any) -> None:
     thread.start()
     thread.join(300)
     assert results[0].losses == whole.losses
+
+
+def test_data_that_is_cut_keeps_the_last_update(train: Any, tmp_path: Path, tokens: Path) -> None:
+    def progress(event: Event) -> None:
+        if isinstance(event, BatchDone) and event.batch == 1:
+            os.truncate(tokens, 10)
+
+    with pytest.raises(aneperf.AneError, match=r"tokens\.bin: was c"):
+        train(checkpoints=tmp_path / "c", checkpoint_every=100, data=tokens, progress=progress)
+    assert Checkpoints(tmp_path / "c").steps() == [6]
 
 
 def test_what_fails_keeps_the_last_update(

@@ -172,3 +172,15 @@ def test_a_trace_of_a_run_that_ends_early(device_name: str, tmp_path: Path, endi
     names = [event["name"] for event in json.loads(path.read_text())["traceEvents"]]
     assert "step 4" in names
     assert [file.name for file in tmp_path.iterdir()] == ["trace.json"]
+
+
+def test_a_folder_whose_name_is_not_utf_8(device_name: str, tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"ck\xff")
+    try:
+        folder.mkdir()
+    except OSError:
+        pytest.skip("this file system takes only UTF-8")
+    path = tmp_path / "run.jsonl"
+    aneperf.train(MODEL, device=device_name, telemetry=path, checkpoints=folder, **{**RUN, "steps": 3})
+    (saved,) = (line for line in lines(path) if line["type"] == "checkpoint")
+    assert saved["folder"].endswith("/ck\ufffd/step-00000003")

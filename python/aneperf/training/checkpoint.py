@@ -21,7 +21,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
-from ..bounds import check_memory
+from ..bounds import STEPS, check_memory
 from ..checks import count
 from ..errors import ArgumentError
 from ..files import Input, one_line
@@ -47,7 +47,7 @@ class Checkpoints:
 
     def __init__(self, folder: str | os.PathLike[str], keep: int = 2) -> None:
         self.folder = Path(folder)
-        self._keep = count("keep", keep)
+        self._keep = count("keep", keep, most=STEPS)
         if self.folder.exists() and not self.folder.is_dir():
             raise CheckpointError(f"{self.folder} is not a folder")
 
