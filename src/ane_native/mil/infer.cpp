@@ -58,12 +58,12 @@ std::span<const Family> families() {
 }
 
 const OpSpec* find_op(std::string_view name) {
-    static const auto by_name = [] {
+    static const auto& by_name = *new auto([] {
         std::unordered_map<std::string_view, const OpSpec*> map;
         for (const Family& family : families())
             for (const OpSpec& spec : family.operations) map[spec.name] = &spec;
         return map;
-    }();
+    }());
     const auto found = by_name.find(name);
     return found == by_name.end() ? nullptr : found->second;
 }

@@ -48,6 +48,7 @@ struct Family {
     std::string_view name;
     std::span<const OpSpec> operations;
 };
+// The tables are never destroyed: a thread may still compile while the process ends.
 std::span<const Family> families();
 std::span<const OpSpec> elementwise_ops();
 std::span<const OpSpec> product_ops();

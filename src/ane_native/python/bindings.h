@@ -2,6 +2,7 @@
 #pragma once
 
 #include <pybind11/pybind11.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdint>
@@ -33,6 +34,26 @@ using Text = Typed<"str">;
 using Files = Typed<"Mapping[str, Any] | None">;
 using Ints = Typed<"Sequence[int]">;
 using IntTuple = Typed<"tuple[int, ...]">;
+
+// Lets other Python threads run while it lives. While the interpreter ends, it ends every thread that wants
+// the lock back, by an exception that no destructor may pass on: such a thread stays here until the process
+// is gone.
+class WithoutGil {
+   public:
+    WithoutGil() : state_(PyEval_SaveThread()) {}
+    ~WithoutGil() {
+        try {
+            PyEval_RestoreThread(state_);
+        } catch (...) {
+            for (;;) pause();
+        }
+    }
+    WithoutGil(const WithoutGil&) = delete;
+    WithoutGil& operator=(const WithoutGil&) = delete;
+
+   private:
+    PyThreadState* state_;
+};
 
 void bind_errors(py::module_& module);
 void bind_device(py::module_& module);

@@ -62,7 +62,7 @@ void write(Surface& surface, const AnyArray& object, const std::optional<Layout>
     const py::array contiguous = py::array::ensure(array, py::array::c_style);
     if (!contiguous) throw SurfaceError("no memory to make the array contiguous");
     const auto* from = static_cast<const std::byte*>(contiguous.data());
-    const py::gil_scoped_release release;
+    const WithoutGil without_gil;
     const Surface::Lock lock(surface, Surface::Access::write);
     copy_rows(layout, from, layout.row_bytes(), lock.data(), layout.row_pitch());
 }
@@ -71,7 +71,7 @@ AnyArray read(Surface& surface, const std::optional<Layout>& given) {
     const Layout layout = layout_for(surface, given);
     py::array result(numpy_dtype(layout.dtype), layout.shape);
     auto* to = static_cast<std::byte*>(result.mutable_data());
-    const py::gil_scoped_release release;
+    const WithoutGil without_gil;
     const Surface::Lock lock(surface, Surface::Access::read);
     copy_rows(layout, lock.data(), layout.row_pitch(), to, layout.row_bytes());
     return result;
@@ -117,7 +117,7 @@ Durations time(Request& request, const Int& count_object) {
     while (done < count) {
         std::vector<int64_t> part;
         {
-            const py::gil_scoped_release release;
+            const WithoutGil without_gil;
             part = request.time(std::min(chunk, count - done));
         }
         std::ranges::copy(part, to + done);
@@ -141,18 +141,18 @@ struct DeviceProgram {
 
     std::vector<Counter> counters(const Surfaces& inputs, const Surfaces& outputs) const {
         const Bindings sources = to_bindings(inputs, "inputs"), results = to_bindings(outputs, "outputs");
-        const py::gil_scoped_release release;
+        const WithoutGil without_gil;
         return program->counters(sources, results);
     }
 
     void evaluate(const Surfaces& inputs, const Surfaces& outputs) const {
         const auto request = bind(inputs, outputs);
-        const py::gil_scoped_release release;
+        const WithoutGil without_gil;
         request->evaluate();
     }
 
     void unload() const {
-        const py::gil_scoped_release release;
+        const WithoutGil without_gil;
         program->unload();
     }
 
@@ -179,7 +179,7 @@ struct DeviceProgram {
         for (const Port& port : program->outputs()) outputs[port.name] = device->make_surface(port.layout);
         {
             const auto request = program->bind(inputs, outputs);
-            const py::gil_scoped_release release;
+            const WithoutGil without_gil;
             request->evaluate();
         }
         py::dict results;
@@ -198,7 +198,7 @@ DeviceProgram compile(const std::shared_ptr<Device>& device, const Text& text, c
     if (qos < 0 || qos > max_qos)
         throw ArgumentError("qos is " + std::to_string(qos) + ", must be in 0.." + std::to_string(max_qos));
     const ExportedWeights exported(weights);
-    const py::gil_scoped_release release;
+    const WithoutGil without_gil;
     return {device->compile(mil_text, exported.weights(), {lenient_weights, static_cast<unsigned>(qos)}),
             device};
 }
@@ -259,7 +259,7 @@ void bind_layouts(py::module_& module) {
 void bind_programs(py::module_& module) {
     py::class_<Request>(module, "Request",
                         "A program with its surfaces bound: built once, evaluated many times.")
-        .def("evaluate", &Request::evaluate, py::call_guard<py::gil_scoped_release>(),
+        .def("evaluate", &Request::evaluate, py::call_guard<WithoutGil>(),
              "Run once and return when the outputs are written. Raises EvaluateError.")
         .def("time", &time, py::arg("count"),
              "Run `count` times and return each call's duration in nanoseconds.");
@@ -315,7 +315,7 @@ void bind_programs(py::module_& module) {
             "reload",
             [](const DeviceProgram& p, const Files& weights) {
                 const ExportedWeights exported(weights);
-                const py::gil_scoped_release release;
+                const WithoutGil without_gil;
                 p.program->reload(exported.weights());
             },
             py::arg("weights") = py::none(),
@@ -386,7 +386,7 @@ void bind_device(py::module_& module) {
         "open_emulator",
         [](const Text& chip, CompileBudget budget) { return open_emulator(to_text(chip, "chip"), budget); },
         py::arg("chip") = "h16", py::arg("budget") = CompileBudget{},
-        "Open the emulator with a chip's profile (\"h13\" to \"h17\"), or \"none\" for plain fp16 "
+        "Open the emulator with a chip's profile (\"h13\" to \"h19\"), or \"none\" for plain fp16 "
         "arithmetic.");
     module.def("chip_profile", &chip_profile, py::arg("chip"),
                "Return what the emulator's profile of a chip refuses or computes differently. Raises "

@@ -60,6 +60,8 @@ void translate(std::exception_ptr thrown) {
         raise(types.evaluate, error, attributes);
     } catch (const Error& error) {
         raise(types.base, error);
+    } catch (const py::cast_error&) {  // pybind11's own is a RuntimeError with advice for its developers
+        PyErr_SetString(PyExc_TypeError, "an object has no value: it was made by __new__ alone");
     }
 }
 

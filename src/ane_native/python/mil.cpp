@@ -59,7 +59,7 @@ Typed<"dict[str, Any]"> parse(const Text& text) {
     mil::Module program;
     {
         const std::string copy = to_text(text, "text");
-        const py::gil_scoped_release release;
+        const WithoutGil without_gil;
         program = mil::parse(copy);
         mil::check_static(program);
     }

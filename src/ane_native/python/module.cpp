@@ -49,13 +49,41 @@ IntTuple shape_tuple(const Shape& shape) {
     return result;
 }
 
+// `__new__` makes an object without a value, for which pybind11 would take memory as it comes.
+static void refuse_objects_without_value(const py::module_& module) {
+    for (const auto& [name, object] : py::dict(module.attr("__dict__"))) {
+        if (!PyType_Check(object.ptr())) continue;
+        if (auto* type = py::detail::get_type_info(reinterpret_cast<PyTypeObject*>(object.ptr())))
+            type->operator_new = [](size_t) -> void* {
+                throw py::type_error("an object has no value: it was made by __new__ alone");
+            };
+    }
+}
+
 }  // namespace ane::python
 
-PYBIND11_MODULE(_ane_native, module) {
+// pybind11 takes the lock of the main interpreter, for which an import in a subinterpreter would wait for
+// ever. Thus our entry runs before pybind11's. Since Python 3.13 it runs in the main interpreter, and the
+// module's body in the subinterpreter.
+constexpr const char* only_main = "aneperf runs in the main interpreter only: start a process instead";
+
+static bool in_main_interpreter() { return PyInterpreterState_Get() == PyInterpreterState_Main(); }
+
+#define PyInit__ane_native pybind11_entry
+PYBIND11_MODULE(_ane_native, module, pybind11::multiple_interpreters::not_supported()) {
+    if (!in_main_interpreter()) throw pybind11::import_error(only_main);
     module.doc() = "The native core: devices, programs, surfaces, and the MIL checker.";
     module.attr("__version__") = ANEPERF_VERSION;
     ane::python::bind_errors(module);
     ane::python::bind_device(module);
     ane::python::bind_mil(module);
     ane::python::bind_training(module);
+    ane::python::refuse_objects_without_value(module);
+}
+#undef PyInit__ane_native
+
+extern "C" PYBIND11_EXPORT PyObject* PyInit__ane_native() {
+    if (in_main_interpreter()) return pybind11_entry();
+    PyErr_SetString(PyExc_ImportError, only_main);
+    return nullptr;
 }

@@ -103,14 +103,14 @@ std::vector<int32_t> token_ids(const py::object& object, const char* name, int64
 void write_channels(Surface& surface, int64_t first, const FloatArray& object) {
     const Floats x = input(object, "x", {any, any});
     const Channels to(surface, first, x.shape[0], x.shape[1]);
-    const py::gil_scoped_release release;
+    const WithoutGil without_gil;
     write(to, x.data);
 }
 
 void read_channels(Surface& surface, int64_t first, const FloatArray& object) {
     const Floats y = output(object, "out", {any, any});
     const Channels from(surface, first, y.shape[0], y.shape[1]);
-    const py::gil_scoped_release release;
+    const WithoutGil without_gil;
     read(from, y.data);
 }
 
@@ -118,7 +118,7 @@ void add_channels(Surface& surface, int64_t first, const FloatArray& x_object, c
     const Floats y = output(object, "out", {any, any});
     const Floats x = input(x_object, "x", y.shape);
     const Channels from(surface, first, y.shape[0], y.shape[1]);
-    const py::gil_scoped_release release;
+    const WithoutGil without_gil;
     read_and_add(from, x.data, y.data);
 }
 
@@ -127,7 +127,7 @@ void copy_channels(Surface& from, int64_t from_first, Surface& to, int64_t to_fi
         throw SurfaceError("the surface was not made for an fp16 tensor [1, channels, 1, positions]");
     const int64_t positions = from.layout()->shape.back();
     const Channels source(from, from_first, count, positions), target(to, to_first, count, positions);
-    const py::gil_scoped_release release;
+    const WithoutGil without_gil;
     copy(source, target);
 }
 
@@ -141,7 +141,7 @@ void norm(const FloatArray& x_object, const FloatArray& weight_object, double ep
     const Floats x = input(x_object, "x", {any, any});
     const Floats weight = input(weight_object, "weight", {x.shape[0]}), y = output(object, "out", x.shape);
     const NormShape shape = norm_shape(x, epsilon);
-    const py::gil_scoped_release release;
+    const WithoutGil without_gil;
     rms_norm(shape, x.data, weight.data, y.data);
 }
 
@@ -152,7 +152,7 @@ void norm_backward(const FloatArray& dy_object, const FloatArray& x_object, cons
     float* dx = dx_object.is_none() ? nullptr : output(dx_object, "dx", x.shape).data;
     const Floats dweight = output(dweight_object, "dweight", weight.shape);
     const NormShape shape = norm_shape(x, epsilon);
-    const py::gil_scoped_release release;
+    const WithoutGil without_gil;
     rms_norm_backward(shape, dy.data, x.data, weight.data, dx, dweight.data);
 }
 
@@ -160,7 +160,7 @@ void embedding(const FloatArray& table_object, const Tokens& tokens_object, cons
     const Floats table = input(table_object, "table", {any, any});
     const auto tokens = token_ids(tokens_object, "tokens", table.shape[0]);
     const Floats y = output(object, "out", {table.shape[1], static_cast<int64_t>(tokens.size())});
-    const py::gil_scoped_release release;
+    const WithoutGil without_gil;
     embed(table.data, tokens.data(), table.shape[1], y.shape[1], y.data);
 }
 
@@ -168,7 +168,7 @@ void embedding_backward(const FloatArray& dy_object, const Tokens& tokens_object
     const Floats dtable = output(object, "dtable", {any, any});
     const auto tokens = token_ids(tokens_object, "tokens", dtable.shape[0]);
     const Floats dy = input(dy_object, "dy", {dtable.shape[1], static_cast<int64_t>(tokens.size())});
-    const py::gil_scoped_release release;
+    const WithoutGil without_gil;
     embed_backward(dy.data, tokens.data(), dtable.shape[1], dy.shape[1], dtable.data);
 }
 
@@ -183,7 +183,7 @@ std::vector<int32_t> target_ids(const py::object& object, const Floats& x) {
 double loss(const FloatArray& object, const Tokens& targets_object, double scale) {
     const Floats logits = output(object, "logits", {any, any});
     const auto targets = target_ids(targets_object, logits);
-    const py::gil_scoped_release release;
+    const WithoutGil without_gil;
     return cross_entropy(logits.data, targets.data(), logits.shape[0], logits.shape[1],
                          static_cast<float>(scale));
 }
@@ -193,7 +193,7 @@ double loss_of_probabilities(const FloatArray& object, Surface& surface, int64_t
     const Floats probabilities = output(object, "probabilities", {any, any});
     const auto targets = target_ids(targets_object, probabilities);
     const Channels logits(surface, first, probabilities.shape[0], probabilities.shape[1]);
-    const py::gil_scoped_release release;
+    const WithoutGil without_gil;
     return cross_entropy_of_probabilities(probabilities.data, logits, targets.data(),
                                           static_cast<float>(scale));
 }
@@ -217,13 +217,13 @@ void adam_step(const FloatArray& parameter_object, const FloatArray& gradient_ob
                                  static_cast<float>(1 / (1 - std::pow(beta1, static_cast<double>(step)))),
                                  static_cast<float>(1 / (1 - std::pow(beta2, static_cast<double>(step)))),
                                  static_cast<float>(gradient_scale)};
-    const py::gil_scoped_release release;
+    const WithoutGil without_gil;
     adam(settings, gradient.data, parameter.data, mean.data, variance.data, parameter.count);
 }
 
 double squares(const FloatArray& object) {
     const Floats x = input(object, "x", any_shape(object));
-    const py::gil_scoped_release release;
+    const WithoutGil without_gil;
     return sum_of_squares(x.data, x.count);
 }
 
@@ -234,7 +234,7 @@ void multiply(const FloatArray& a_object, const FloatArray& b_object, const Floa
     const Floats a = input(a_object, "a", transpose_a ? Shape{any, m} : Shape{m, any});
     const int64_t k = a.shape[transpose_a ? 0 : 1];
     const Floats b = input(b_object, "b", transpose_b ? Shape{n, k} : Shape{k, n});
-    const py::gil_scoped_release release;
+    const WithoutGil without_gil;
     cpu::product(transpose_a ? cpu::Transpose::yes : cpu::Transpose::no,
                  transpose_b ? cpu::Transpose::yes : cpu::Transpose::no, m, n, k, a.data, b.data, nullptr,
                  c.data);
@@ -262,7 +262,7 @@ class GradientQueue {
     void wait() {
         const int64_t added = released_ + static_cast<int64_t>(held_.size());
         {
-            const py::gil_scoped_release release;
+            const WithoutGil without_gil;
             queue_->wait();
         }
         for (; released_ < added; ++released_) held_.pop_front();
@@ -276,7 +276,7 @@ class GradientQueue {
     }
 
     ~GradientQueue() {
-        const py::gil_scoped_release release;
+        const WithoutGil without_gil;
         queue_.reset();
     }
 

@@ -54,7 +54,7 @@ std::vector<TensorType> infer_select(const OpView& op) {
 }  // namespace
 
 std::span<const OpSpec> elementwise_ops() {
-    static const std::vector<OpSpec> table = [] {
+    static const auto& table = *new std::vector<OpSpec>([] {
         const Parameter x = {"x", tensor, half}, y = {"y", tensor, half}, alpha = {"alpha", constant, half},
                         beta = {"beta", constant, half};
         std::vector<OpSpec> ops;
@@ -81,7 +81,7 @@ std::span<const OpSpec> elementwise_ops() {
             {"select", {{"cond", tensor, boolean}, {"a", tensor, half}, {"b", tensor, half}}, infer_select});
         ops.push_back({"gelu", {x, {"mode", constant, text, optional, "EXACT"}}, infer_gelu});
         return ops;
-    }();
+    }());
     return table;
 }
 

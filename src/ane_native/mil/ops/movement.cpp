@@ -222,11 +222,10 @@ std::span<const OpSpec> movement_ops() {
     // The engine moves truth values too, where it is on record (ANEForge, h13 and h14).
     constexpr DTypes data = half | boolean;
     constexpr DTypes index = dtypes(DType::int32, DType::uint16, DType::int16, DType::uint8, DType::int8);
-    static const Parameter x = {"x", tensor, half}, block = {"block_size", constant, integer};
-    static const Parameter indices = {"indices", tensor, index},
-                           axis = {"axis", constant, integer, optional, 0},
-                           validate = {"validate_indices", constant, boolean, optional, false};
-    static const std::vector<OpSpec> table = {
+    const Parameter x = {"x", tensor, half}, block = {"block_size", constant, integer};
+    const Parameter indices = {"indices", tensor, index}, axis = {"axis", constant, integer, optional, 0},
+                    validate = {"validate_indices", constant, boolean, optional, false};
+    static const auto& table = *new std::vector<OpSpec>{
         {"reshape", {{"x", tensor, data}, {"shape", constant, integer}}, infer_reshape},
         {"transpose", {{"x", tensor, data}, {"perm", constant, integer}}, infer_transpose},
         {"slice_by_size",

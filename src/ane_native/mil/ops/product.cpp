@@ -83,7 +83,7 @@ std::vector<TensorType> infer_attention(const OpView& op) {
 }  // namespace
 
 std::span<const OpSpec> product_ops() {
-    static const std::vector<OpSpec> table = {
+    static const auto& table = *new std::vector<OpSpec>{
         {"conv",
          {{"x", tensor, half},
           {"weight", tensor, half},

@@ -82,7 +82,7 @@ std::vector<TensorType> infer_local_response_norm(const OpView& op) {
 }  // namespace
 
 std::span<const OpSpec> reduction_ops() {
-    static const std::vector<OpSpec> table = [] {
+    static const auto& table = *new std::vector<OpSpec>([] {
         std::vector<OpSpec> ops;
         for (const auto name : {"reduce_l1_norm", "reduce_l2_norm", "reduce_log_sum", "reduce_log_sum_exp",
                                 "reduce_max", "reduce_mean", "reduce_min", "reduce_sum", "reduce_sum_square"})
@@ -116,7 +116,7 @@ std::span<const OpSpec> reduction_ops() {
                         {"k", constant, half, optional, 1.0f}},
                        infer_local_response_norm});
         return ops;
-    }();
+    }());
     return table;
 }
 

@@ -174,7 +174,7 @@ std::vector<TensorType> infer_cast(const OpView& op) {
 }  // namespace
 
 std::span<const OpSpec> storage_ops() {
-    static const std::vector<OpSpec> table = {
+    static const auto& table = *new std::vector<OpSpec>{
         {"constexpr_lut_to_dense",
          {{"indices", constant, index},
           {"lut", constant, half},

@@ -36,7 +36,7 @@ std::vector<TensorType> infer_affine(const OpView& op) {
 }  // namespace
 
 std::span<const OpSpec> window_ops() {
-    static const std::vector<OpSpec> table = [] {
+    static const auto& table = *new std::vector<OpSpec>([] {
         const Parameter x = {"x", tensor, half};
         const std::vector<Parameter> pool = {x,
                                              {"kernel_sizes", constant, integer},
@@ -79,7 +79,7 @@ std::span<const OpSpec> window_ops() {
               {"align_corners", constant, boolean, required, true}},
              infer_affine},
         };
-    }();
+    }());
     return table;
 }
 
