@@ -86,8 +86,8 @@ def test_chips_are_found_by_any_spelling(name: str) -> None:
     ("name", "message"),
     [
         ("M4 Mac", "no chip is called 'M4 Mac': choose from M4 Max,"),
-        ("M9", "choose from M5, M4, M3, M2, M1"),
-        ("Snapdragon", "choose from M1, M1 Pro, .*M5 Max$"),
+        ("M9", "choose from M6, M5, M4, M3, M2, M1"),
+        ("Exynos", "choose from M1, M1 Pro, .*M5 Max, M6, A19 Pro, A20 Pro$"),
         ("", "no chip is called ''"),
         (7, "a chip is a name such as 'M4 Max', not 7"),
     ],
@@ -103,9 +103,9 @@ def test_every_chip_and_generation_has_a_profile_that_the_emulator_knows() -> No
             assert profile_of(name) == chip.generation
         assert native.chip_profile(chip.generation)["is_engine"]
     assert profile_of("none") == "none"
-    with pytest.raises(ArgumentError, match=r"no chip is called 'h18': choose from h"):
-        profile_of("h18")
-    with pytest.raises(ArgumentError, match=r"choose from M1, .*M5 Max, h13, .*, none$"):
+    with pytest.raises(ArgumentError, match=r"no chip is called 'h12': choose from h"):
+        profile_of("h12")
+    with pytest.raises(ArgumentError, match=r"choose from M1, .*M5 Max, M6, .*h13, .*, h19, none$"):
         profile_of("zzz")
 
 
@@ -116,9 +116,21 @@ def test_a_chip_without_figures() -> None:
 
 def test_generations_follow_the_names() -> None:
     for chip in CHIPS:
-        assert chip.generation == f"h{int(chip.name[1]) + 12}"
+        if chip.name.startswith("M"):
+            assert chip.generation == f"h{int(chip.name[1]) + 12}"
         assert chip.subtype is None or chip.subtype.startswith(chip.generation)
-        assert chip.cores == (32 if "Ultra" in chip.name else 16)
+        two_engines = "Ultra" in chip.name or chip.name in ("M6", "A20 Pro")
+        assert chip.cores == (32 if two_engines else 16)
+
+
+@pytest.mark.parametrize(
+    ("name", "profile"), [("M6", "h18"), ("h18g", "h18"), ("A19 Pro", "h18"), ("H19", "h19")]
+)
+def test_the_newest_chips_are_known_by_name(name: str, profile: str) -> None:
+    assert profile_of(name) == profile
+    assert find_chip("apple m6").claimed_tops is None  # nobody published one
+    with pytest.raises(ArgumentError, match="no figures are published for M6"):
+        published("M6")
 
 
 def a_line(**changes: str) -> str:

@@ -8,7 +8,7 @@ from aneperf import CompileError, mil
 from support import oracle
 from support.programs import NO_BUDGET, build, evaluate, normal_halves
 
-ENGINES = ("h13", "h14", "h15", "h16", "h17")
+ENGINES = ("h13", "h14", "h15", "h16", "h17", "h18", "h19")
 PROFILES = (*ENGINES, "none")
 INFINITY = np.float16(np.inf)
 
@@ -44,7 +44,7 @@ def test_the_profile_names_itself(profile, chip):
 
 
 def test_an_unknown_profile_lists_those_there_are():
-    with pytest.raises(aneperf.ArgumentError, match="'h12': choose from h17, h16, h15, h14, h13"):
+    with pytest.raises(aneperf.ArgumentError, match="'h12': choose from h19, h18, h17, h16, h15, h14"):
         aneperf.open("emulator", chip="h12")
 
 

@@ -18,12 +18,13 @@ running means, shares and speed-ups computed from other figures, claims without 
 without a Neural Engine.
 """
 
-from .catalog import CHIPS, Chip, find_chip, profile_of
+from .catalog import CHIPS, PROFILES, Chip, find_chip, profile_of
 from .published import CAVEATS, SOURCES, Figure, published, read_figures
 
 __all__ = [
     "CAVEATS",
     "CHIPS",
+    "PROFILES",
     "SOURCES",
     "Chip",
     "Figure",

@@ -19,7 +19,7 @@ class Chip:
     name: str
     generation: str  # of the engine: "h16"; M(n) had h(n + 12) wherever it was read out
     subtype: str | None  # the engine's own name, such as "h16g"; None if nobody published it
-    cores: int  # of the engine, from a table in Apple's framework rather than from the hardware
+    cores: int  # of all its engines, from a table in Apple's framework rather than from the hardware
     claimed_tops: float | None
     claim: str  # who claims it, and for which data type
 
@@ -43,13 +43,16 @@ CHIPS: tuple[Chip, ...] = (
     Chip("M5", "h17", "h17g", 16, None, "not disclosed"),
     Chip("M5 Pro", "h17", None, 16, None, "not disclosed"),
     Chip("M5 Max", "h17", "h17g", 16, None, "not disclosed"),
+    Chip("M6", "h18", "h18g", 32, None, "none found"),
+    Chip("A19 Pro", "h18", "h18", 16, None, "none found"),
+    Chip("A20 Pro", "h19", "h19", 32, None, "none found"),
 )
+PROFILES = (*dict.fromkeys(chip.generation for chip in CHIPS), "none")
 
 
 _PROFILES: dict[str, str] = {
     **{chip.name: chip.generation for chip in CHIPS},
-    **{chip.generation: chip.generation for chip in CHIPS},
-    "none": "none",
+    **{profile: profile for profile in PROFILES},
 }
 _SUBTYPES = {chip.subtype: chip.generation for chip in CHIPS if chip.subtype}
 

@@ -20,8 +20,8 @@ constexpr cpu::Rounding engine_reduction = {.ties_away = true, .nan_is_zero = tr
 
 constexpr float infinite = std::numeric_limits<float>::infinity();
 
-// The newest generation. The older ones are described by what they lack. Where a fact was measured on some
-// generations only, those in between follow the nearest one (README.md lists the facts).
+// The newest generation that was measured. The older ones are described by what they lack. Where a fact was
+// measured on some generations only, those in between follow the nearest one (README.md lists the facts).
 constexpr ChipProfile h17 = {.name = "h17",
                              .has_nan = false,
                              .elementwise = engine,
@@ -77,6 +77,19 @@ constexpr ChipProfile h13 = [] {
     return p;
 }();
 
+// Nothing is known yet that sets these apart from h17.
+constexpr ChipProfile h18 = [] {
+    ChipProfile p = h17;
+    p.name = "h18";
+    return p;
+}();
+
+constexpr ChipProfile h19 = [] {
+    ChipProfile p = h18;
+    p.name = "h19";
+    return p;
+}();
+
 constexpr ChipProfile none = {.name = "none",
                               .has_nan = true,
                               .elementwise = ieee,
@@ -99,7 +112,7 @@ constexpr ChipProfile none = {.name = "none",
                               .max_square_kernel = unlimited,
                               .max_pool_width = unlimited};
 
-constexpr const ChipProfile* profiles[] = {&h13, &h14, &h15, &h16, &h17, &none};
+constexpr const ChipProfile* profiles[] = {&h13, &h14, &h15, &h16, &h17, &h18, &h19, &none};
 
 static_assert(std::ranges::all_of(profiles, [](const ChipProfile* p) { return p->elementwise.is_plain(); }),
               "the kernels for fp16 round plainly");
@@ -111,8 +124,8 @@ const ChipProfile& chip_profile(std::string_view name) {
         if (profile->name == name) return *profile;
     throw ArgumentError(
         "there is no chip profile \"" + std::string(name) +
-        "\"; choose h13 (M1), h14 (M2), h15 (M3), h16 (M4) or h17 (M5), or none for plain fp16 "
-        "arithmetic without the engine's limits");
+        "\"; choose h13 (M1), h14 (M2), h15 (M3), h16 (M4), h17 (M5), h18 (M6) or h19 (A20 Pro), or none for "
+        "plain fp16 arithmetic without the engine's limits");
 }
 
 }  // namespace ane::emulator
