@@ -2,7 +2,9 @@
 
 import contextlib
 import errno
+import json
 import os
+import re
 import signal
 import stat
 import sys
@@ -18,21 +20,31 @@ if TYPE_CHECKING:
 FAILED = 1
 REFUSED = 2
 PIPE_CLOSED = 128 + signal.SIGPIPE
+_CONTROLS = {
+    code: "\N{REPLACEMENT CHARACTER}"
+    for code in (*range(0x20), *range(0x7F, 0xA0))
+    if chr(code) not in "\n\t"
+}
 
 
 def write(content: str | bytes, stream: TextIO | None, *, end: str = "\n") -> None:
     """Write a text and `end`, or bytes alone, at once: a failure is an error here.
 
-    A terminal that is gone takes everything. Raises AneError, and BrokenPipeError where the reader of a pipe
-    is gone.
+    Control characters of a text are replaced: it may quote a stranger's file, and they drive a terminal. A
+    terminal that is gone takes everything. Raises AneError, and BrokenPipeError where the reader of a pipe is
+    gone.
     """
+    _put(content.translate(_CONTROLS) + end if isinstance(content, str) else content, stream)
+
+
+def _put(content: str | bytes, stream: TextIO | None) -> None:
     if stream is None:
         raise AneError("cannot write the output: standard output is closed")
     try:
         if isinstance(content, bytes):
             stream.buffer.write(content)
         else:
-            stream.write(content + end)
+            stream.write(content)
         stream.flush()
     except BrokenPipeError:
         raise
@@ -83,11 +95,11 @@ def _leave_terminal(error: OSError, stream: TextIO) -> bool:
     return True
 
 
-def visible(text: str, stream: TextIO | None) -> str:
-    """Return a stranger's text without what controls a terminal, if `stream` is one."""
-    if stream is None or not stream.isatty():
-        return text
-    return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
+def write_model_text(text: str, stream: TextIO | None, *, end: str = "\n") -> None:
+    """Write what a model says: as it is, but to a terminal without what controls it. Raises as `write` does."""
+    if stream is not None and stream.isatty():
+        text = "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
+    _put(text + end, stream)
 
 
 def write_table(table: "Table", stream: TextIO | None) -> None:
@@ -102,7 +114,7 @@ def write_table(table: "Table", stream: TextIO | None) -> None:
     console = Console(file=stream)
     with console.capture() as capture:
         console.print(to_rich(table))
-    write(capture.get(), stream, end="")
+    _put(capture.get(), stream)  # with control characters: the colors
 
 
 def save(text: str, output: str, kind: "Kind") -> None:
@@ -128,9 +140,16 @@ def to_json(data: object) -> str:
     import msgspec
 
     try:
-        return msgspec.json.format(msgspec.json.encode(data), indent=2).decode()
+        text = msgspec.json.format(msgspec.json.encode(data), indent=2).decode()
     except ValueError as error:
         raise AneError(f"JSON cannot hold this: {error}") from error
+    # JSON itself escapes control characters up to U+001F only.
+    return re.sub(r"[^\n -~]", lambda found: _escaped(found[0]), text)
+
+
+def _escaped(character: str) -> str:
+    """Write a character as JSON does, unless it is printable."""
+    return character if character.isprintable() else json.dumps(character)[1:-1]
 
 
 def say(message: str) -> None:

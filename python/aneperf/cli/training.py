@@ -9,7 +9,7 @@ import click
 
 from ..errors import ArgumentError
 from .options import FILE, STANDARD_OUTPUT
-from .terminal import visible, write
+from .terminal import write, write_model_text
 
 _TOKENIZER: dict[str, Any] = {
     "type": FILE,
@@ -105,10 +105,10 @@ def generate(
         if reader is not None:
             text = reader.decode(known)
             if not text.endswith("\N{REPLACEMENT CHARACTER}"):  # which the next token may complete
-                write(visible(text.removeprefix(shown), sys.stdout), sys.stdout, end="")
+                write_model_text(text.removeprefix(shown), sys.stdout, end="")
                 shown = text
     rest = ",".join(map(str, known)) if reader is None else reader.decode(known).removeprefix(shown)
-    write(visible(rest, sys.stdout), sys.stdout)
+    write_model_text(rest, sys.stdout)
 
 
 @click.command(

@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 from ..errors import ArgumentError
+from ..files import one_line
 from ..kernels.conv_stack import PUBLISHED
 from ..results import Result, Row
 
@@ -29,13 +30,14 @@ def community_entry(result: Result, *, contributor: str | None = None) -> dict[s
     environment = result.environment
     if environment.is_software:
         raise ArgumentError(
-            f"measured on the {environment.device}: the community's list holds Neural Engines only"
+            f"measured on the {one_line(environment.device)}: the community's list holds Neural Engines only"
         )
     rows = {row.key: row for row in result if row.status == "ok"}
     measured = {name: _range(rows.get(key)) for name, key in _TRAINING.items()}
     peak = _peak(result)
     if peak is None and all(value == UNAVAILABLE for value in measured.values()):
-        raise ArgumentError(f"this {result.probe} result has neither a training step nor a published stack")
+        probe = one_line(result.probe)
+        raise ArgumentError(f"this {probe} result has neither a training step nor a published stack")
     version = re.search(r"\d+(\.\d+)*", environment.os)
     memory = environment.memory_bytes
     return {

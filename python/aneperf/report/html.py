@@ -2,12 +2,12 @@
 
 from html import escape
 
-from .table import Table
+from .table import Table, printable
 
 
 def to_html(table: Table) -> str:
     """Convert a table to an HTML fragment. Every text is escaped."""
-    title, *others = (escape(line) for line in table.heading)
+    title, *others = map(_escaped, table.heading)
     parts = ["<div>", f"<p><strong>{title}</strong></p>", *(f"<p>{line}</p>" for line in others)]
     parts += [*map(to_html, table.parts), "<table>"]
     if table.header:
@@ -18,12 +18,16 @@ def to_html(table: Table) -> str:
         for index, row in enumerate(table.rows)
     ]
     parts.append("</tbody></table>")
-    parts += [f"<p>{escape(line)}</p>" for line in table.lines]
+    parts += [f"<p>{_escaped(line)}</p>" for line in table.lines]
     parts.append("</div>")
     return "\n".join(parts)
 
 
 def _row(tag: str, cells: tuple[str, ...], align: tuple[str, ...], style: str = "") -> str:
     pairs = zip(cells, align, strict=True)
-    drawn = "".join(f'<{tag} style="text-align: {side}">{escape(cell)}</{tag}>' for cell, side in pairs)
+    drawn = "".join(f'<{tag} style="text-align: {side}">{_escaped(cell)}</{tag}>' for cell, side in pairs)
     return f'<tr style="{style}">{drawn}</tr>' if style else f"<tr>{drawn}</tr>"
+
+
+def _escaped(text: str) -> str:
+    return escape(printable(text))

@@ -87,7 +87,12 @@ def _width(table: Table) -> int:
 
 def _text(content: str, style: str = "") -> Text:
     """Make text without markup or control characters: it may come from an untrusted file."""
-    return Text("".join(map(_printable, content)), style)
+    return Text(printable(content), style)
+
+
+def printable(text: str) -> str:
+    """Replace line breaks by spaces, and what drives a terminal or reverses a line by a mark."""
+    return "".join(map(_printable, text))
 
 
 def _printable(character: str) -> str:
