@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from aneperf.measure import Statistics, measure, summarize
+from aneperf.measure import SETTLED_SPAN_S, Statistics, measure, summarize
 
 MEMORIES = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98)
 DEVIATION = 0.02
@@ -48,7 +48,7 @@ def measured(trace: np.ndarray, budget_s: float) -> Statistics:
         now += float(durations.sum()) * 1e-9
         return durations
 
-    return measure(run, budget_s=budget_s, clock=lambda: now).statistics
+    return measure(run, budget_s=budget_s, span_s=SETTLED_SPAN_S, clock=lambda: now).statistics
 
 
 def main() -> None:

@@ -14,6 +14,7 @@ from .checks import count
 from .chips import profile_of
 from .errors import ArgumentError, DeviceUnavailable
 from .machine import describe_machine
+from .measure import load_average
 from .results import Environment
 
 DEFAULT_CHIP = "h16"
@@ -85,6 +86,7 @@ def info(device: Device | str | None = None) -> Environment:
         properties=properties,
         device_note=_notes.get(device),
         numpy=np.__version__,
+        load=load_average(),
         started=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         **describe_machine(),
     )

@@ -135,6 +135,7 @@ class Environment(Displayed, msgspec.Struct, frozen=True, kw_only=True, forbid_u
     numpy: str
     power: str = "unavailable"
     thermal: str = "unavailable"
+    load: float | None = None  # runnable threads of the whole machine, over the minute before
     variables: dict[str, str] = {}  # environment variables that change speed
     started: str  # ISO 8601, UTC
 
@@ -150,11 +151,11 @@ class Environment(Displayed, msgspec.Struct, frozen=True, kw_only=True, forbid_u
 
     @property
     def label(self) -> str:
-        """Say in one line what was measured."""
+        """Say in one printable line what was measured."""
         if not self.is_software:
-            return f"Apple Neural Engine, {self.chip}"
+            return one_line(f"Apple Neural Engine, {self.chip}")
         what = "software emulator" if self.device == "emulator" else "stand-in for Apple's framework"
-        return f"{what} on {self.cpu}; not a Neural Engine measurement"
+        return one_line(f"{what} on {self.cpu}; not a Neural Engine measurement")
 
     def to_dict(self) -> dict[str, Any]:
         """Return every field by name, as in a result file."""

@@ -1,16 +1,22 @@
-"""The JSON Schema of a result file, and a check that a result's numbers are consistent."""
+"""The JSON Schema of a result file, and a check of all its numbers that follow from others."""
 
+import datetime
 import json
 import math
+import re
 
 import msgspec
 import numpy as np
 
+from .chips import PROFILES
 from .errors import ResultFileError
-from .measure import summarize
-from .results import MAXIMUM_DURATIONS, SCHEMA_VERSION, Result, Row
+from .files import one_line
+from .measure import PREEMPTED, analyze, is_preempted, summarize
+from .results import SCHEMA_VERSION, Environment, Result, Row
 
-_CHECKED = ("median", "mean", "p05", "p95")
+_DEVICES = ("ane", "emulator", "stand-in")
+_UNITS = ("ms", "x", "TFLOPS")  # "x" of a ratio
+_STACK = re.compile(r"/conv(\d+)x(\d+)/sp(\d+)(?:x(\d+))?(?:/|$)")
 _MS_PER_NS = 1e-6
 
 
@@ -23,34 +29,117 @@ def result_schema() -> str:
 
 
 def check_numbers(result: Result) -> None:
-    """Check each row's statistics against its durations, and its rate against its median.
+    """Check that a file's facts are of a kind that aneperf writes, and all numbers that follow from others.
 
-    Raises ResultFileError.
+    The durations of a row's calls determine its statistics, intervals and flags; its key determines its work;
+    work and times determine its rates. Raises ResultFileError.
     """
-    for row in result:
-        if row.status == "ok" and row.unit == "ms" and row.n and row.durations_ns:
-            _check_row(row)
-        if row.status == "ok" and row.unit == "ms" and row.median:
-            _check_rate(row, row.median)
+    try:
+        _check_environment(result.environment)
+        for row in result:
+            try:
+                _check_row(row)
+            except _Wrong as wrong:
+                raise _Wrong(f"row {row.key!r}: {wrong}") from None
+    except _Wrong as wrong:
+        raise ResultFileError(one_line(wrong)) from None
 
 
-def _check_rate(row: Row, median: float) -> None:
-    stated, work = row.metrics.get("tflops"), row.metrics.get("gflop")
-    if stated is not None and work is not None and not math.isclose(stated, work / median, rel_tol=1e-6):
-        raise ResultFileError(
-            f"row {row.key!r}: tflops is {stated!r}, but {work:.6g} GFLOP in {median:.6g} ms are "
-            f"{work / median:.6g}"
-        )
+class _Wrong(Exception):
+    """A number or a fact that cannot be; the text says which and why."""
+
+
+def _check_environment(environment: Environment) -> None:
+    if environment.device not in _DEVICES:
+        raise _Wrong(f"device is {environment.device!r}: it is one of {', '.join(_DEVICES)}")
+    if environment.device != "emulator" and "simd" in environment.properties:
+        raise _Wrong(f"device is {environment.device!r}, but its properties are not of such a device")
+    if environment.device == "ane" and not environment.os.startswith("macOS "):
+        raise _Wrong(f"device is 'ane' on {environment.os!r}: a Neural Engine is measured on macOS")
+    if environment.device == "emulator" and environment.chip not in PROFILES:
+        raise _Wrong(f"chip is {environment.chip!r}: the emulator has {', '.join(PROFILES)}")
+    for name in ("aneperf", "python", "numpy"):
+        if not re.match(r"\d+(\.\d+)+", getattr(environment, name)):
+            raise _Wrong(f"{name} is {getattr(environment, name)!r}, no version")
+    try:
+        is_aware = datetime.datetime.fromisoformat(environment.started).tzinfo is not None
+    except ValueError:
+        is_aware = False
+    if not is_aware:
+        raise _Wrong(f"started is {environment.started!r}, no time of ISO 8601 with its zone")
 
 
 def _check_row(row: Row) -> None:
-    warm_up = row.warm_up or 0
-    if warm_up + (row.n or 0) > MAXIMUM_DURATIONS:
-        return  # not all durations were kept
-    found = summarize(np.array(row.durations_ns[warm_up:]) * _MS_PER_NS)
-    for name in _CHECKED:
-        stated, computed = getattr(row, name), getattr(found, name)
-        if stated is not None and not math.isclose(stated, computed, rel_tol=1e-6, abs_tol=1e-9):
-            raise ResultFileError(
-                f"row {row.key!r}: {name} is {stated!r}, but its durations give {computed:.6g}"
-            )
+    if row.unit not in (None, *_UNITS):
+        raise _Wrong(f"unit is {row.unit!r}: it is one of {', '.join(_UNITS)}")
+    probe = row.key.partition("/")[0]
+    is_part = "start_s" in row.params  # an interval of a load, whose durations stand in the row of all of it
+    if row.durations_ns:
+        if row.unit != "ms":
+            raise _Wrong(f"unit is {row.unit!r}, but a row with durations is in ms")
+        _check_durations(row, sampled=probe != "training")
+    elif row.n is not None and row.unit == "ms" and probe != "limits" and not is_part:
+        raise _Wrong(f"it has {row.n} calls, but no durations")
+    elif row.published_mean is not None or row.flags:
+        raise _Wrong("without durations it has neither flags nor a published mean")
+    if row.unit == "ms" and row.n and row.median is None:
+        raise _Wrong(f"it has {row.n} calls, but no median")
+    _check_work(row, row.mean if is_part else row.median)
+    low, value, high = (row.metrics.get(name, 0.0) for name in ("ratio_low", "ratio", "ratio_high"))
+    if high and not low <= value <= high:
+        raise _Wrong(f"ratio is {value!r}, outside its interval from {low!r} to {high!r}")
+
+
+def _check_durations(row: Row, *, sampled: bool) -> None:
+    """Compare with what `measure.analyze` finds, or for rows of training with their statistics alone."""
+    durations = np.array(row.durations_ns, dtype=np.int64)
+    is_whole = len(durations) == (row.warm_up or 0) + (row.n or 0)  # a long trace is kept in part
+    found: dict[str, object] = {}
+    if sampled:
+        sample = analyze(durations)
+        flags = row.flags
+        if is_whole:
+            found |= {**sample.statistics.fields(), "warm_up": sample.warm_up}
+            flags = (*sample.flags, PREEMPTED) if is_preempted(row.metrics) else sample.flags
+        found |= {"published_mean": sample.published_mean, "flags": flags}
+        if row.status == "ok" and row.error is None:
+            raise _Wrong("error is missing: every timed output is checked")
+        if row.status == "ok" and row.error == 0 and "ports" in row.params:
+            raise _Wrong("error is 0, but no convolution in fp16 is exact")
+        if "first_ms" in row.metrics:
+            found["first_ms"] = float(durations[0]) * _MS_PER_NS
+    elif is_whole:
+        found |= summarize(durations[row.warm_up or 0 :] * _MS_PER_NS).fields()
+    for name, value in found.items():
+        stated = row.metrics[name] if name in row.metrics else getattr(row, name)
+        if not _agree(stated, value):
+            raise _Wrong(f"{name} is {stated!r}, but its durations give {value!r}")
+
+
+def _check_work(row: Row, time_ms: float | None) -> None:
+    """Check the work against the key, and the rates against work and times."""
+    work = row.metrics.get("gflop")
+    if found := _STACK.search(row.key):
+        channels, depth, *area = (int(number or 1) for number in found.groups())
+        nominal = 2 * depth * channels**2 * math.prod(area) / 1e9
+        if work is not None and not _agree(work, nominal):
+            raise _Wrong(f"gflop is {work!r}, but the key says {nominal!r}")
+        work = nominal
+        for name, value in zip(("channels", "depth"), (channels, depth), strict=True):
+            if row.params.get(name, value) != value:
+                raise _Wrong(f"{name} is {row.params[name]!r}, but the key says {value}")
+    if work is None or row.unit != "ms":
+        return
+    times = {"tflops": time_ms, "tflops_low": row.ci_high, "tflops_high": row.ci_low}
+    for name, time in times.items():
+        stated = row.metrics.get(name)
+        if stated is not None and not _agree(stated, work / time if time else None):
+            rate = f"{work / time:.6g}" if time else "unknown"
+            raise _Wrong(f"{name} is {stated!r}, but {work:.6g} GFLOP in {time or 0:.6g} ms are {rate}")
+
+
+def _agree(stated: object, found: object) -> bool:
+    """Compare numbers but for rounding; None agrees with None."""
+    if isinstance(stated, (int, float)) and isinstance(found, (int, float)):
+        return math.isclose(stated, found, rel_tol=1e-6, abs_tol=1e-9)
+    return stated == found

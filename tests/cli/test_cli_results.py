@@ -10,7 +10,7 @@ import pytest
 
 from aneperf.results import Result
 from support.command import Outcome
-from support.fakes import a_result, a_row, an_environment
+from support.fakes import a_measured_row, a_result, a_row, an_environment
 from support.parameters import thorough
 
 TIMES = ("median", "mean", "p05", "p95", "ci_low", "ci_high")
@@ -106,8 +106,8 @@ def test_a_pipe_gets_whole_lines_whatever_the_terminal(emulated: str, columns: s
     assert "\x1b" not in outcome.stdout
 
 
-def test_validate(run: Any, emulated: str) -> None:
-    outcome = run("validate", emulated)
+def test_validate(run: Any, tmp_path: Path) -> None:
+    outcome = run("validate", saved(tmp_path / "whole.json", a_result(a_measured_row())))
     assert outcome.code == 0
     assert (
         "a result of aneperf 0.1.0, schema version 1: peak, 1 rows (1 ok); software emulator" in outcome.out
@@ -129,7 +129,7 @@ def test_export(run: Any, chip: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["compare", "EMULATED", "M9"], "no chip is called 'M9': choose from M5, "),
+        (["compare", "EMULATED", "M9"], "no chip is called 'M9': choose from M6, "),
         (["compare", "EMULATED", "M2 Pro"], "no figures are published for M2 Pro: choose from M1 Max, "),
         (["compare", "EMULATED", "gone.json"], "gone.json: cannot read: No such file or directory"),
         (["compare", "gone.json", "M4"], "gone.json: cannot read: No such file or directory"),
@@ -179,3 +179,60 @@ def test_a_refused_export_leaves_the_old_file(run: Any, emulated: str, tmp_path:
     (tmp_path / "e.json").write_text("old")
     assert run("export", "--community", emulated, "--output", str(tmp_path / "e.json")).code == 2
     assert (tmp_path / "e.json").read_text() == "old"
+
+
+ESCAPES = "\x1b[2J\x1b]0;owned\x07\x9b31m\u202e\r\nnext line\x7f"
+
+
+def strings_replaced(tree: Any, by: str, keep: tuple[str, ...]) -> Any:
+    """Return a tree of JSON with `by` after every text, but for those of the fields in `keep`."""
+    if isinstance(tree, dict):
+        return {
+            name: value if name in keep else strings_replaced(value, by, keep) for name, value in tree.items()
+        }
+    if isinstance(tree, list):
+        return [strings_replaced(value, by, keep) for value in tree]
+    return tree + by if isinstance(tree, str) else tree
+
+
+@pytest.fixture
+def hostile(tmp_path: Path) -> str:
+    """Write a result whose every text that a file may choose holds terminal escapes and line breaks."""
+    failed = a_row(32, status="error", reason="why", n=None, published_mean=None)
+    flagged = a_measured_row(10, params={"config": "128x conv 512ch sp64", "ports": "fp32"})
+    whole = a_result(flagged, failed, environment=MAC, notes=("note",))
+    kept = ("status", "device", "unit", "flags", "started")  # which validate compares
+    tree = strings_replaced(json.loads(whole.to_json()), ESCAPES, kept)
+    tree["rows"][0]["key"] = flagged.key
+    (tmp_path / "hostile.json").write_text(json.dumps(tree))
+    return str(tmp_path / "hostile.json")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["validate"], ["compare"], ["compare", "M4 Max"], ["compare", "M4 Max", "-o", "-"], ["export"]],
+)
+def test_no_escape_of_a_file_reaches_the_terminal(run: Any, hostile: str, arguments: list[str]) -> None:
+    verb, *rest = arguments
+    if verb == "export":
+        rest = ["--community", "--contributor", ESCAPES]
+    if arguments == ["compare"]:
+        rest = [hostile, "--fail-if-slower"]
+    outcome = run(verb, hostile, *rest)
+    shown = outcome.out + outcome.err
+    assert shown
+    assert all(character == "\n" or character.isprintable() for character in shown)
+
+
+def test_no_escape_of_a_file_reaches_a_page(hostile: str) -> None:
+    result = Result.load(hostile)
+    for shown in (result, result.compare("M4 Max"), result.environment):
+        for text in (str(shown), shown._repr_html_()):
+            assert all(character == "\n" or character.isprintable() for character in text)
+
+
+def test_json_keeps_the_characters_that_it_escapes(run: Any, hostile: str, chip: str) -> None:
+    (line,) = json.loads(run("compare", hostile, "M4 Max", "-o", "-").out)
+    assert line["key"] == "peak/conv512x128/sp64/fp32-ports"
+    entry = json.loads(run("export", chip, "--community", "--contributor", ESCAPES + "\U000e0041").out)
+    assert entry["contributor"] == ESCAPES + "\U000e0041"

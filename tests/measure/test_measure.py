@@ -3,11 +3,14 @@ import math
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from aneperf.errors import ArgumentError
 from aneperf.measure import (
     ENOUGH,
     MAXIMUM_CALLS,
+    SETTLED_SPAN_S,
+    SETTLING_S,
     Sample,
     analyze,
     measure,
@@ -21,12 +24,39 @@ def test_measure_stops_once_precise() -> None:
     clock = FakeClock()
     sample = measure(replay(noise(6, 1 * MS, 0.05), clock), budget_s=60, clock=clock)
     assert sample.flags == ()
-    assert 0.25 <= clock.now < 2
+    assert SETTLING_S <= clock.now < 2
     width = sample.statistics.relative_half_width
     assert width is not None
     assert width <= 0.02
     assert sample.published_mean is not None
     assert sample.statistics.n == len(sample.durations) - sample.warm_up
+
+
+def test_a_settled_device_takes_less_time() -> None:
+    clock = FakeClock()
+    sample = measure(replay(noise(6, 1 * MS, 0.05), clock), budget_s=60, span_s=SETTLED_SPAN_S, clock=clock)
+    assert SETTLED_SPAN_S <= clock.now < SETTLING_S
+    assert sample.flags == ()
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(("slow_s", "ramp_s"), [(0.3, 0.0), (0.45, 0.35), (0.1, 0.05), (0.0, 0.8)])
+def test_a_clock_that_starts_slow_is_waited_for(seed: int, slow_s: float, ramp_s: float) -> None:
+    """Follow 751K's plane engine of an M6: 2.6 times slow for 0.45 s, settled at 0.8 s."""
+    clock, random = FakeClock(), np.random.default_rng(seed)
+
+    def run(count: int) -> NDArray[np.int64]:
+        durations = []
+        for _ in range(count):
+            ramped = (clock.now - slow_s) / ramp_s if ramp_s else math.inf
+            share = 1.0 if clock.now < slow_s else max(0.0, 1 - ramped)
+            durations.append(round((0.466 + 0.727 * share) * (1 + 0.004 * random.standard_normal()) * MS))
+            clock.now += durations[-1] * 1e-9
+        return np.array(durations, dtype=np.int64)
+
+    sample = measure(run, budget_s=1.5, clock=clock)
+    assert sample.statistics.median == pytest.approx(0.466, rel=0.01)
+    assert "cold start" not in sample.flags
 
 
 def test_measure_makes_a_hundred_calls_if_it_can() -> None:

@@ -2,14 +2,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from aneperf.errors import ResultFileError
-from aneperf.measure import summarize
-from aneperf.results import Result, Row
+from aneperf.measure import PREEMPTED
+from aneperf.results import Result
 from aneperf.schema import check_numbers, result_schema
-from support.fakes import a_result, a_row
+from support.fakes import a_measured_row, a_result, a_row, an_environment
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "result.schema.json"
 
@@ -32,33 +31,97 @@ def test_the_schema_names_every_field_that_a_file_holds() -> None:
         assert set(definitions[name]["required"]) <= set(written)
 
 
-def a_measured_row(calls: int = 300, **changes: Any) -> Row:
-    durations = (31_000_000, *np.random.default_rng(0).integers(9_000_000, 11_000_000, calls).tolist())
-    times = summarize(np.array(durations[1:]) * 1e-6)
-    rates = {"gflop": 4.0, "tflops": 4.0 / times.median}
-    return a_row(**{**times.fields(), "metrics": rates, "durations_ns": durations[:10_000], **changes})
-
-
 def test_consistent_numbers_pass() -> None:
-    check_numbers(a_result(a_measured_row(), a_row(32)))
+    check_numbers(a_result(a_measured_row()))
     check_numbers(a_result(a_measured_row(calls=12_000)))  # not all of its calls are kept
-    check_numbers(a_result(a_measured_row(unit="us", median=9_900.0, ci_low=None, ci_high=None, p95=None)))
+    check_numbers(a_result(a_row(status="unsupported", reason="why", n=None, published_mean=None)))
+    check_numbers(a_result(a_measured_row(status="error", reason="wrong output", error=None)))
+    seen = {"calls_s": 1.0, "preemptions": 90.0}
+    flagged = (*a_measured_row().flags, PREEMPTED)
+    check_numbers(a_result(a_measured_row(metrics=seen, flags=flagged)))
 
 
-@pytest.mark.parametrize("name", ["median", "mean", "p05", "p95"])
-def test_inconsistent_statistics_are_refused(name: str) -> None:
-    row = a_measured_row()
-    changed = a_measured_row(**{name: getattr(row, name) * 1.001, "ci_low": None, "ci_high": None})
+@pytest.mark.parametrize("calls", [3, 20, 300])
+@pytest.mark.parametrize("name", ["median", "mean", "p05", "p95", "published_mean"])
+def test_a_changed_statistic_is_refused(name: str, calls: int) -> None:
+    row = a_measured_row(calls)
+    if (right := getattr(row, name)) is None:
+        right = 9.9
+    interval = {} if name == "published_mean" else {"ci_low": None, "ci_high": None}
+    changed = a_measured_row(calls, **{name: right * 1.001, **interval})
     with pytest.raises(ResultFileError, match=rf"sp64/fp32-ports': {name} is .*, but its durations give"):
         check_numbers(a_result(changed))
 
 
-def test_an_inconsistent_rate_is_refused() -> None:
-    row = a_measured_row(12_000)
-    work = {"gflop": 4.0, "tflops": 4.0 / row.median}
-    check_numbers(a_result(a_measured_row(12_000, metrics=work)))
-    with pytest.raises(ResultFileError, match=r"tflops is .*, but 4 GFLOP in .* ms are"):
-        check_numbers(a_result(a_measured_row(12_000, metrics={**work, "tflops": 99.0})))
+MEASURED = a_measured_row()
+HALVED = {name: getattr(MEASURED, name) / 2 for name in ("median", "mean", "p05", "p95", "ci_low", "ci_high")}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"ci_low": MEASURED.median, "ci_high": MEASURED.median}, "ci_low is"),
+        ({"ci_high": 10.9}, "ci_high is"),
+        ({"ci_low": None, "ci_high": None}, "ci_low is None"),
+        ({"flags": ("drift",)}, r"flags is \('drift',\), but its durations give \(\)"),
+        ({"flags": (PREEMPTED,)}, r"flags is \('preempted',\), but"),
+        ({"metrics": {"calls_s": 1.0, "preemptions": 90.0}}, r"but its durations give \('preempted',\)"),
+        ({"error": 0.0}, "error is 0, but no convolution in fp16 is exact"),
+        ({"error": None}, "error is missing"),
+        ({"warm_up": 2, "n": 299}, "n is 299|warm_up is 2"),
+        ({"metrics": {"tflops": 99.0}}, "tflops is 99.0, but 4.29497 GFLOP in .* ms are"),
+        ({"metrics": {"tflops_high": 1e9}}, "tflops_high is 1000000000.0, but"),
+        ({"metrics": {"tflops_low": 0.1}}, "tflops_low is 0.1, but"),
+        (
+            {"metrics": {name: 2 * MEASURED.metrics[name] for name in ("gflop", "tflops")}},
+            "gflop is 8.58.*, but the key says 4.29",
+        ),
+        ({"metrics": {"first_ms": 30.0}}, "first_ms is 30.0, but its durations give 31.0"),
+        ({"durations_ns": (), **HALVED}, "it has 300 calls, but no durations"),
+        ({"durations_ns": (), **HALVED, "n": None}, "neither flags nor a published mean"),
+        ({"unit": "s"}, "unit is 's': it is one of ms"),
+        ({"unit": "x"}, "unit is 'x', but a row with durations is in ms"),
+        ({"params": {"channels": 256}}, "channels is 256, but the key says 512"),
+        ({"metrics": {"ratio": 2.0, "ratio_low": 2.5, "ratio_high": 3.0}}, "ratio is 2.0, outside"),
+    ],
+)
+def test_a_doctored_row_is_refused(changes: dict[str, Any], message: str) -> None:
+    params = {"ports": "fp32", "channels": 512, "depth": 128}
+    check_numbers(a_result(a_measured_row(params=params)))
+    with pytest.raises(ResultFileError, match=message):
+        check_numbers(a_result(a_measured_row(**{"params": params, **changes})))
+
+
+def test_a_flag_that_was_removed_is_refused() -> None:
+    few = a_measured_row(10)
+    assert few.flags == ("few samples", "noisy")
+    check_numbers(a_result(few))
+    with pytest.raises(ResultFileError, match=r"flags is \('noisy',\), but .* 'noisy'\)"):
+        check_numbers(a_result(a_measured_row(10, flags=("noisy",))))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"device": "gpu"}, "device is 'gpu': it is one of ane, emulator, stand-in"),
+        ({"device": "ane"}, "a Neural Engine is measured on macOS"),
+        ({"device": "ane", "os": "macOS 27.0", "properties": {"simd": "avx2"}}, "properties are not of such"),
+        ({"chip": "Apple M4"}, "chip is 'Apple M4': the emulator has h13, "),
+        ({"started": "not a date"}, "started is 'not a date', no time of ISO 8601"),
+        ({"started": "2026-01-02T03:04:05"}, "with its zone"),
+        ({"python": "snake"}, "python is 'snake', no version"),
+        ({"aneperf": ""}, "aneperf is '', no version"),
+    ],
+)
+def test_a_doctored_environment_is_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ResultFileError, match=message):
+        check_numbers(a_result(a_measured_row(), environment=an_environment(**changes)))
+
+
+def test_a_refusal_quotes_a_file_in_one_printable_line() -> None:
+    with pytest.raises(ResultFileError) as refusal:
+        check_numbers(a_result(a_row(key="\x1b[2J\n\u202e", unit="\x9b\n")))
+    assert str(refusal.value).isprintable()
 
 
 def test_quotes_of_an_untrusted_file_are_one_short_line(tmp_path: Path) -> None:

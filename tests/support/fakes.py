@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from aneperf import CompileBudget
 from aneperf.errors import EvaluateError
 from aneperf.kernels import ConvStack, QuantizedStack
+from aneperf.measure import analyze
 from aneperf.results import Environment, Result, Row
 
 
@@ -209,6 +210,25 @@ def a_row(depth: int = 128, **changes: Any) -> Row:
         },
     }
     return Row(**{**fields, **changes})
+
+
+def a_measured_row(calls: int = 300, **changes: Any) -> Row:
+    """Return a row as a probe makes it: everything in it follows from its durations and its key."""
+    random = np.random.default_rng(0)
+    sample = analyze(np.array([31_000_000, *random.integers(9_000_000, 11_000_000, calls)]))
+    times = sample.statistics
+    work = 2 * 128 * 512**2 * 64 / 1e9
+    rates = {"tflops": times.median, "tflops_low": times.ci_high, "tflops_high": times.ci_low}
+    metrics = {"gflop": work, **{name: work / ms for name, ms in rates.items() if ms}, "first_ms": 31.0}
+    fields = {
+        **times.fields(),
+        "warm_up": sample.warm_up,
+        "published_mean": sample.published_mean,
+        "flags": sample.flags,
+        "durations_ns": tuple(sample.durations[:10_000].tolist()),
+        "metrics": {**metrics, **changes.pop("metrics", {})},
+    }
+    return a_row(**{**fields, **changes})
 
 
 def a_result(*rows: Row, **changes: Any) -> Result:

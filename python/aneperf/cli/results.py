@@ -50,6 +50,7 @@ def compare(file: str, other: str, fail_if_slower: bool, output: str | None) -> 
 )
 def validate(file: str | None, schema: bool) -> None:
     """Check a result file: schema, completeness, consistent numbers."""
+    from ..files import one_line
     from ..results import Result
     from ..schema import check_numbers, result_schema
 
@@ -65,11 +66,11 @@ def validate(file: str | None, schema: bool) -> None:
         raise ResultFileError(f"{file}: {error}") from error
     statuses = [row.status for row in result]
     counts = ", ".join(f"{statuses.count(status)} {status}" for status in dict.fromkeys(statuses)) or "none"
-    write(
+    found = (
         f"{file}: a result of aneperf {result.environment.aneperf}, schema version {result.schema_version}: "
-        f"{result.probe}, {len(result)} rows ({counts}); {result.environment.label}",
-        sys.stdout,
+        f"{result.probe}, {len(result)} rows ({counts}); {result.environment.label}"
     )
+    write(one_line(found), sys.stdout)
 
 
 @click.command(

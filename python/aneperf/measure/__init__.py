@@ -6,7 +6,7 @@ Python is therefore never inside a measurement; everything here works on those d
 
 from .estimate import Estimate, ratio
 from .interleaved import Interleaved, measure_interleaved
-from .loop import BATCH_S, MAXIMUM_CALLS, MINIMUM_CALLS, MINIMUM_SPAN_S, measure
+from .loop import BATCH_S, MAXIMUM_CALLS, MINIMUM_CALLS, SETTLED_SPAN_S, SETTLING_S, measure
 from .statistics import CONFIDENCE, ENOUGH, Statistics, effective_count, interval_rank, summarize
 from .trace import (
     FEW_SAMPLES,
@@ -17,6 +17,7 @@ from .trace import (
     analyze,
     find_warm_up,
 )
+from .watch import PREEMPTED, Watch, is_preempted, load_average
 
 __all__ = [
     "BATCH_S",
@@ -25,18 +26,23 @@ __all__ = [
     "FEW_SAMPLES",
     "MAXIMUM_CALLS",
     "MINIMUM_CALLS",
-    "MINIMUM_SPAN_S",
+    "PREEMPTED",
     "PUBLISHED_CALLS",
     "PUBLISHED_WARM_UP",
+    "SETTLED_SPAN_S",
+    "SETTLING_S",
     "UNTRUSTED",
     "Estimate",
     "Interleaved",
     "Sample",
     "Statistics",
+    "Watch",
     "analyze",
     "effective_count",
     "find_warm_up",
     "interval_rank",
+    "is_preempted",
+    "load_average",
     "measure",
     "measure_interleaved",
     "ratio",

@@ -16,7 +16,7 @@ from .loop import (
     LOOK_GROWTH,
     MAXIMUM_CALLS,
     MINIMUM_CALLS,
-    MINIMUM_SPAN_S,
+    SETTLING_S,
     Run,
     batch_of,
 )
@@ -44,13 +44,14 @@ def measure_interleaved(
     *,
     budget_s: float,
     relative_half_width: float = 0.02,
+    span_s: float = SETTLING_S,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Interleaved:
     """Time two or more `run(count)` in turns: all in a round, in the opposite order in the next.
 
     `budget_s` is for all of them. Stop when the 95 % interval of every ratio lies within
-    +-`relative_half_width` of it, over at least 20 rounds and a quarter of a second; or when the budget is
-    spent, but not before one warm-up round and three more.
+    +-`relative_half_width` of it, over at least 20 rounds and `span_s`; or when the budget is spent, but
+    not before one warm-up round and three more.
     Raises ArgumentError, and what a run raises.
     """
     positive("budget_s", budget_s)
@@ -71,7 +72,7 @@ def measure_interleaved(
         spent = elapsed_s + round_s > budget_s or len(rounds) * sum(counts) >= MAXIMUM_CALLS
         if len(rounds) >= next_look or spent:
             found = _compare(rounds, relative_half_width)
-            precise = found.rounds >= LEAST_FOR_CORRELATION and elapsed_s >= MINIMUM_SPAN_S
+            precise = found.rounds >= LEAST_FOR_CORRELATION and elapsed_s >= span_s
             precise &= all(_width(ratio) <= relative_half_width for ratio in found.ratios)
             if (spent or precise) and len(rounds) > MINIMUM_CALLS:
                 return found

@@ -16,9 +16,10 @@ Run = Callable[[int], NDArray[np.int64]]  # makes a number of calls and returns 
 
 # A batch is one native call. Its overhead is some microseconds: 75 ms hide it, and leave Ctrl-C prompt.
 BATCH_S = 0.075
-# A machine's clocks and other load change over tenths of a second. A median of a shorter span may be precise,
-# but the next run would not repeat it.
-MINIMUM_SPAN_S = 0.25
+# Clocks and other load change over tenths of a second. A median of a shorter span may be precise, but the
+# next run would not repeat it. A CPU's clock is up after the first calls. An engine's is not: an M6's plane
+# engine is 2.6 times slow for 0.45 s and settles at 0.8 s (751K's study of it on GitHub).
+SETTLED_SPAN_S, SETTLING_S = 0.25, 1.0
 MINIMUM_CALLS = 3  # after the warm-up call, however small the budget
 MAXIMUM_CALLS = 1_000_000  # 8 MB of durations, and far more than any interval here needs
 BATCH_GROWTH = 10  # calls that were quick by chance must not ask for a huge batch
@@ -33,13 +34,14 @@ def measure(
     *,
     budget_s: float,
     relative_half_width: float = 0.02,
+    span_s: float = SETTLING_S,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Sample:
     """Time `run(count)`, which makes `count` calls and returns each one's duration [count] in ns.
 
     Stop when the 95 % interval of the median lies within +-`relative_half_width`, the calls are worth 100
-    independent ones and a quarter of a second has passed; or when `budget_s` is spent, but not before one
-    warm-up call and three more.
+    independent ones and `span_s` has passed, in which a device's clock settles; or when `budget_s` is spent,
+    but not before one warm-up call and three more.
 
     docs/measurement.md has simulations of correlated calls: an interval misses the median in at most 5 % of
     runs, also of those that the budget ends. Short runs of strongly correlated calls mostly get no interval.
@@ -48,6 +50,7 @@ def measure(
     """
     positive("budget_s", budget_s)
     positive("relative_half_width", relative_half_width)
+    positive("span_s", span_s)
     start = clock()
     batches: list[NDArray[np.int64]] = []
     calls = next_look = 0
@@ -61,7 +64,7 @@ def measure(
         fitting = min(int((budget_s - elapsed_s) / typical_s), MAXIMUM_CALLS - calls)
         if calls >= next_look or fitting < 1:
             sample = analyze(np.concatenate(batches), relative_half_width=relative_half_width)
-            enough = fitting < 1 or _is_precise(sample, elapsed_s, relative_half_width)
+            enough = fitting < 1 or (elapsed_s >= span_s and _is_precise(sample, relative_half_width))
             if enough and sample.statistics.n >= MINIMUM_CALLS:
                 return sample
             next_look = math.ceil(LOOK_GROWTH * calls)
@@ -76,11 +79,6 @@ def batch_of(run: Run, count: int) -> NDArray[np.int64]:
     return batch
 
 
-def _is_precise(sample: Sample, elapsed_s: float, relative_half_width: float) -> bool:
+def _is_precise(sample: Sample, relative_half_width: float) -> bool:
     width = sample.statistics.relative_half_width
-    return (
-        width is not None
-        and width <= relative_half_width
-        and sample.statistics.effective >= ENOUGH
-        and elapsed_s >= MINIMUM_SPAN_S
-    )
+    return width is not None and width <= relative_half_width and sample.statistics.effective >= ENOUGH

@@ -93,8 +93,9 @@ def _time_against(base: Loaded, device: Device, case: Case, share_s: float, cloc
     try:
         with Loaded(device, case, clock) as loaded:
             turns = measure_interleaved(
-                [base.request.time, loaded.request.time],
+                [base.run, loaded.run],
                 budget_s=max(MINIMUM_SHARE_S, share_s - (clock() - start)),
+                span_s=loaded.span_s,
                 clock=clock,
             )
             measured = loaded.judge(turns.samples[1])

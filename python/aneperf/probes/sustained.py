@@ -94,7 +94,7 @@ class _Load:
         try:
             while True:
                 began = self._clock() - start
-                batch = loaded.request.time(count)
+                batch = loaded.run(count)
                 self._durations.append(batch)
                 self._ends.append(np.asarray(began + np.cumsum(batch) * 1e-9))
                 elapsed = self._clock() - start

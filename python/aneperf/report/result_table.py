@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from ..measure import PREEMPTED
 from ..results import STATUSES, Environment, Result, Row
 from .columns import COLUMNS, GENERAL, RANKED
 from .table import Table
@@ -25,6 +26,8 @@ def lay_out_result(result: Result) -> Table:
     lines = _reasons(result.rows)
     if any(row.ci_low is not None for row in result.rows):
         lines.append("±: the larger half of the 95 % interval of the median.")
+    if any(PREEMPTED in row.flags for row in result.rows):
+        lines.append("preempted: other work took the CPU during the calls. Measure on an idle machine.")
     return Table(
         heading=heading(f"aneperf {result.probe}", result.environment),
         header=tuple(column.title for column in columns),
@@ -92,6 +95,7 @@ def lay_out_environment(environment: Environment) -> Table:
         "numpy": environment.numpy,
         "power": environment.power,
         "thermal": environment.thermal,
+        "load": None if environment.load is None else f"{environment.load:.2f}",
         **environment.variables,
         "time": environment.started,
     }

@@ -10,9 +10,10 @@ many times as fast the judged side is as the other. The verdict is
 - UNCLEAR otherwise.
 
 If a side has no interval, or one that its flags make doubtful, FASTER and SLOWER need a factor of more than
-1.5, and nothing is SAME. Published figures never have an interval. If there are several, the factor counts
-from the lowest or the highest of them: sessions of one day on one M4 Max differ by up to 1.41, and those of
-two days by up to 4.2 where a call is short.
+1.5, and nothing is SAME. If other work took the CPU from a side ("preempted"), it is UNCLEAR. Published
+figures never have an interval. If there are several, the factor counts from the lowest or the highest of
+them: sessions of one day on one M4 Max differ by up to 1.41, and those of two days by up to 4.2 where a call
+is short.
 
 Software, which is the emulator and the stand-in, is compared with software only.
 """
@@ -25,7 +26,8 @@ from statistics import median
 from ..chips import CAVEATS, SOURCES, Figure, find_chip, published
 from ..comparison import NO_DIRECTION, ComparedRow, Comparison, Side, Verdict
 from ..errors import ArgumentError
-from ..measure import UNTRUSTED, Estimate, ratio
+from ..files import one_line
+from ..measure import PREEMPTED, UNTRUSTED, Estimate, ratio
 from ..results import Result, Row
 
 SAME_MARGIN = 1.05
@@ -56,7 +58,9 @@ def compare_results(result: Result, other: Result | str) -> Comparison:
         if first.median is not None or first.doubt != second.doubt or first.doubt == "error"
     ]
     if not pairs:
-        raise ArgumentError(f"this {result.probe} result has no row in common with the other side: {label}")
+        raise ArgumentError(
+            f"this {one_line(result.probe)} result has no row in common with the other side: {label}"
+        )
     of_results = isinstance(other, Result)
     return Comparison(
         probe=result.probe,
@@ -99,7 +103,7 @@ def _of_row(row: Row) -> Side:
     if row.status != "ok" or row.median is None:
         doubt = row.status if row.status != "ok" else "ok without a median"
         return Side(None, None, None, row.unit, 1, False, doubt)
-    doubts = [flag for flag in row.flags if flag in UNTRUSTED]
+    doubts = [flag for flag in row.flags if flag in UNTRUSTED or flag == PREEMPTED]
     if row.ci_low is None or row.ci_high is None:
         doubts.append("no interval")
     return Side(row.median, row.ci_low, row.ci_high, row.unit, 1, False, ", ".join(doubts) or None)
@@ -151,6 +155,8 @@ def _judge(judged: Side, base: Side, incomparable: str | None) -> tuple[Estimate
         return None, "not comparable", str(error)
     if faster.value < sys.float_info.min:  # its inverse would be infinite
         return None, "not comparable", "too far apart for a ratio"
+    if PREEMPTED in (base.doubt or "") + (judged.doubt or ""):
+        return Estimate(faster.value, None, None), "UNCLEAR", PREEMPTED
     low, high = faster.ci_low or faster.value, faster.ci_high or faster.value
     if doubt := base.doubt or judged.doubt or ("no interval" if faster.ci_low is None else None):
         verdict = _verdict(low / PUBLISHED_MARGIN, high * PUBLISHED_MARGIN)

@@ -3,10 +3,21 @@
 import math
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 
 from .._ane_native import Device, Program, Request, Surface
 from ..errors import REFUSALS
-from ..measure import Estimate, Sample, measure, measure_interleaved
+from ..measure import (
+    PREEMPTED,
+    SETTLED_SPAN_S,
+    SETTLING_S,
+    Estimate,
+    Sample,
+    Watch,
+    is_preempted,
+    measure,
+    measure_interleaved,
+)
 from .case import Case
 from .measured import Measured, refused
 
@@ -60,7 +71,7 @@ def _time_loaded(
 
 def _time_alone(loaded: "Loaded", budget_s: float, clock: Clock) -> Measured:
     try:
-        return loaded.judge(measure(loaded.request.time, budget_s=budget_s, clock=clock))
+        return loaded.judge(measure(loaded.run, budget_s=budget_s, span_s=loaded.span_s, clock=clock))
     except REFUSALS as failure:
         return refused(failure)
 
@@ -69,7 +80,9 @@ def _time_in_turns(
     loaded: Sequence["Loaded"], budget_s: float, clock: Clock
 ) -> tuple[list[Measured], Estimate]:
     backwards = loaded[::-1]  # ratios are to the first run
-    turns = measure_interleaved([one.request.time for one in backwards], budget_s=budget_s, clock=clock)
+    turns = measure_interleaved(
+        [one.run for one in backwards], budget_s=budget_s, span_s=loaded[0].span_s, clock=clock
+    )
     measured = [one.judge(sample) for one, sample in zip(backwards, turns.samples, strict=True)]
     return measured[::-1], turns.ratios[-1]
 
@@ -88,12 +101,12 @@ class Loaded:
             source: Surface = device.make_surface(input_port)
             self._result: Surface = device.make_surface(output_port)
             source.write(case.kernel.input())
-            self.request: Request = self._program.bind(
-                {input_port.name: source}, {output_port.name: self._result}
-            )
+            request: Request = self._program.bind({input_port.name: source}, {output_port.name: self._result})
         except BaseException:
             self._program.unload()
             raise
+        self.run = Watch(request.time)
+        self.span_s = SETTLING_S if device.info()["kind"] == "ane" else SETTLED_SPAN_S
 
     def __enter__(self) -> "Loaded":
         return self
@@ -104,15 +117,18 @@ class Loaded:
     def judge(self, sample: Sample) -> Measured:
         """Check the output that the sample's last call left, and give its rates if it is right."""
         kernel = self._case.kernel
+        seen = self.run.take()
+        if is_preempted(seen):
+            sample = replace(sample, flags=(*sample.flags, PREEMPTED))
         error = kernel.check(self._result.read())
         if not math.isfinite(error):
-            return Measured("error", "the output is not finite", sample=sample)
+            return Measured("error", "the output is not finite", sample=sample, metrics=seen)
         if error > kernel.tolerance:
             reason = (
                 f"wrong output: relative error {error:.2g}, where rounding explains {kernel.tolerance:.2g}"
             )
-            return Measured("error", reason, sample=sample, error=error)
-        return Measured("ok", sample=sample, error=error, metrics=self._metrics(sample))
+            return Measured("error", reason, sample=sample, error=error, metrics=seen)
+        return Measured("ok", sample=sample, error=error, metrics={**self._metrics(sample), **seen})
 
     def _metrics(self, sample: Sample) -> dict[str, float]:
         times, stats = sample.statistics, self._program.stats

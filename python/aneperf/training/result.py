@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..display import Displayed, call_report
 from ..measure import summarize
 from ..results import MAXIMUM_DURATIONS, Environment, Result, Row
@@ -229,14 +231,15 @@ class TrainingResult(Displayed):
 
     def _row(self, name: str, values: Sequence[float], unit: str = "ms") -> Row:
         suffix = "/as-published" if self.config.as_published else ""
-        ns = tuple(round(value * _NS_PER_MS) for value in values[:MAXIMUM_DURATIONS])
-        fields: dict[str, Any] = summarize(values).fields()
+        ns = [round(value * _NS_PER_MS) for value in values] if unit == "ms" else []
+        # Of the rounded durations, so that a reader of the file finds the same.
+        fields: dict[str, Any] = summarize(np.array(ns) / _NS_PER_MS if ns else values).fields()
         return Row(
             key=f"training/{self.config.pipeline}/{self.model}/{name}{suffix}",
             status="ok",
             params={"config": name, "batch": self.config.accumulation},
             unit=unit,
             warm_up=0,
-            durations_ns=ns if unit == "ms" else (),
+            durations_ns=tuple(ns[:MAXIMUM_DURATIONS]),
             **fields,
         )
