@@ -12,7 +12,7 @@ import aneperf
 from aneperf import mil
 from aneperf.linter import lint as lint_function
 
-ENGINES = ("h13", "h14", "h15", "h16", "h17")
+ENGINES = ("h13", "h14", "h15", "h16", "h17", "h18", "h19")
 
 
 def program(define: Callable[..., Any], *shapes: tuple[int, ...], dtype: Any = "fp16") -> mil.Program:
@@ -45,6 +45,18 @@ def test_a_clean_program_has_no_findings() -> None:
 
     for chip in (*ENGINES, "none"):
         assert findings(layer, W, chip=chip) == []
+
+
+@pytest.mark.parametrize(
+    ("chip", "depth", "crashes"), [("M6", 386, False), ("M6", 387, True), ("M5", 387, False)]
+)
+def test_long_chains_crash_the_compiler_for_m6(chip: str, depth: int, crashes: bool) -> None:
+    def chain(x: mil.Tensor) -> mil.Tensor:
+        for _ in range(depth):
+            x = mil.conv(x, np.ones((1, 1, 1, 1), np.float16))
+        return x
+
+    assert findings(chain, (1, 1, 1, 32), chip=chip) == ([("conv", "fails")] if crashes else [])
 
 
 def test_the_stored_form_of_compressed_weights_is_not_checked() -> None:
@@ -222,7 +234,7 @@ def requantized(scale: float, clip: bool = False) -> Callable[[mil.Tensor], mil.
 
 def test_products_of_dequantized_operands() -> None:
     for chip in ENGINES:
-        expected = [("mul", "wrong numbers")] if chip in ("h16", "h17") else []
+        expected = [("mul", "wrong numbers")] if chip in ("h16", "h17", "h18", "h19") else []
         assert findings(requantized(1 / 8), W, chip=chip) == expected
         assert findings(requantized(1 / 16), W, chip=chip) == []
         assert findings(requantized(1 / 8, clip=True), W, chip=chip) == []

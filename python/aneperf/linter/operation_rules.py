@@ -19,7 +19,7 @@ _NONLINEARITIES = {
     *("atan", "elu", "erf", "exp", "exp2", "gelu", "log", "relu", "rsqrt", "sigmoid", "silu", "softmax"),
     *("softplus", "softsign", "sqrt", "tanh"),
 }
-_INTEGER_ENGINES = ("h16", "h17")  # which compute on quantized operands as they are
+_INTEGER_ENGINES = ("h16", "h17", "h18", "h19")  # which compute on quantized operands as they are
 
 
 def _last_axis_slice(operation: Operation, context: Context) -> Iterator[Problem]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from ..mil import Tensor
-from .context import Context
+from .context import Context, argument
 from .finding import Finding
 
 _MEBIBYTE = 1 << 20
+_CRASHING_CHAIN = 387  # convolutions
 _MOST_WEIGHTS = 2 << 30  # bytes, by the compiler's own message
 
 
@@ -66,4 +67,19 @@ def _weights(context: Context) -> Iterator[Finding]:
         yield Finding(None, "program", "slow", reason, "Split it into several programs")
 
 
-PROGRAM_RULES: tuple[Callable[[Context], Iterator[Finding]], ...] = (_ports, _extents, _weights)
+def _chains(context: Context) -> Iterator[Finding]:
+    if context.generation != "h18":
+        return
+    lengths: dict[Tensor | None, int] = {}
+    for operation in context.operations:
+        if operation.op == "conv":
+            length = lengths[operation.results[0]] = lengths.get(argument(operation, "x"), 0) + 1
+            if length == _CRASHING_CHAIN:
+                reason = (
+                    f"it is number {length} in a chain of convolutions, at which the compiler for M6 crashes "
+                    "or hangs; that for A19 Pro takes 512"
+                )
+                yield Finding(operation.line, "conv", "fails", reason, "Split it into several programs")
+
+
+PROGRAM_RULES: tuple[Callable[[Context], Iterator[Finding]], ...] = (_ports, _extents, _weights, _chains)
