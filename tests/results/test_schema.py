@@ -92,6 +92,14 @@ def test_a_doctored_row_is_refused(changes: dict[str, Any], message: str) -> Non
         check_numbers(a_result(a_measured_row(**{"params": params, **changes})))
 
 
+def test_a_median_beyond_most_durations_that_were_kept_is_refused() -> None:
+    for median in (5.0, 15.0):
+        changes: dict[str, Any] = dict.fromkeys(("p05", "p95", "ci_low", "ci_high", "mean"))
+        row = a_measured_row(12_000, median=median, **changes)
+        with pytest.raises(ResultFileError, match=r"median is .*, on the wrong side of most durations"):
+            check_numbers(a_result(row))
+
+
 def test_a_flag_that_was_removed_is_refused() -> None:
     few = a_measured_row(10)
     assert few.flags == ("few samples", "noisy")
