@@ -96,7 +96,10 @@ def _leave_terminal(error: OSError, stream: TextIO) -> bool:
 
 
 def write_model_text(text: str, stream: TextIO | None, *, end: str = "\n") -> None:
-    """Write what a model says: as it is, but to a terminal without what controls it. Raises as `write` does."""
+    """Write what a model says: as it is, but to a terminal without what controls it.
+
+    Raises as `write` does.
+    """
     if stream is not None and stream.isatty():
         text = "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
     _put(text + end, stream)
