@@ -108,6 +108,13 @@ def test_an_fp32_tensor_is_no_scalar(emulator: aneperf.Device) -> None:
     assert "fp32" in message or "int8" in message
 
 
+def test_a_tuple_of_one_value_needs_no_parentheses(emulator: aneperf.Device) -> None:
+    x = np.linspace(-2, 2, 32, dtype=np.float16).reshape(1, 4, 1, 8)
+    for values in ("x", "(x)"):
+        text = program(f"{X} y = concat(axis = int32(1), interleave = bool(false), values = {values});")
+        np.testing.assert_array_equal(emulator.compile(text).run(x=x)["y"], x)
+
+
 @pytest.mark.parametrize("axis", range(4))
 def test_a_flexible_axis_is_refused_by_name(emulator: aneperf.Device, axis: int) -> None:
     shape: list[object] = [1, 4, 1, 8]

@@ -129,8 +129,10 @@ void Checker::check_results(const Operation& operation, const std::vector<Tensor
 }
 
 void check_operation_form(const Function& function, const Operation& operation) {
-    const std::string_view reason = refusal(operation.op);
-    if (!reason.empty()) return;  // check() says it
+    const bool is_tensors =
+        std::ranges::none_of(operation.results, [&](ValueId id) { return is_opaque(function.values[id]); });
+    if (is_tensors && !operation.has_blocks && !operation.results.empty()) return;
+    if (!refusal(operation.op).empty()) return;  // check() says it
     if (operation.has_blocks) fail(operation.op + ": only control flow has blocks", operation.where);
     if (operation.results.empty()) fail(operation.op + ": has no result", operation.where);
     for (const Argument& argument : operation.arguments)

@@ -27,10 +27,9 @@ bool may_be_fp32(const OpView& op, const Parameter& parameter) {
 
 void check_argument(const OpView& op, const OpView::Item& item, const Parameter& parameter) {
     const std::string name(parameter.name);
-    if (item.is_tuple != (parameter.role == Role::tuple))
-        op.fail(
-            name,
-            "'" + name + (item.is_tuple ? "' takes one value, not a tuple" : "' takes a tuple: (a, b, ...)"));
+    // A tuple of one value may be written without its parentheses.
+    if (item.is_tuple && parameter.role != Role::tuple)
+        op.fail(name, "'" + name + "' takes one value, not a tuple");
     for (const Value* value : item.values) {
         // A lookup table has two axes more than its weight; nothing computes on it.
         if (value->type.rank() > 5 && parameter.name != "lut")
