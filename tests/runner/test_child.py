@@ -125,13 +125,14 @@ def test_a_child_that_sends_without_pause_is_killed(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_result_that_came_before_the_kill_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    leap = leaping(monkeypatch)
+    leap, mark = leaping(monkeypatch), tmp_path / "pid"
 
     def late(step: Progress) -> None:
         if step.doing == "":
+            wait_for(lambda: not is_running(int(mark.read_text())))  # then it has sent everything
             leap(600.0)
 
-    assert len(run("", progress=late, time_limit=60.0).result) == 3
+    assert len(run("", progress=late, time_limit=60.0, mark=str(mark)).result) == 3
 
 
 def test_a_child_without_a_trace_still_has_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
