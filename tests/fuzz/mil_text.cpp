@@ -1,6 +1,9 @@
-// The input is a MIL program. It is refused with a CompileError, or compiles and evaluates.
+// The input is a MIL program. It is refused with a CompileError, or compiles and evaluates. What is refused
+// at its first fault has faults where all are listed.
+#include <cstdlib>
 #include <cstring>
 
+#include "mil/op.h"
 #include "run.h"
 
 namespace {
@@ -16,6 +19,25 @@ std::vector<std::byte> any_weights() {
     return file;
 }
 
+bool has_refusals(const std::string& text) {
+    ane::mil::Refusals refusals(ane::mil::Refusals::Mode::list_all);
+    const ane::mil::Module module = ane::mil::parse(text, refusals);
+    ane::mil::check(module, refusals);
+    return !refusals.list().empty();
+}
+
+bool is_small(const std::string& text) {
+    const bool is_refused = has_refusals(text);
+    try {
+        const bool small = ane::fuzz::is_small(text);
+        if (is_refused) std::abort();
+        return small;
+    } catch (const ane::CompileError&) {
+        if (!is_refused) std::abort();
+        throw;
+    }
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
@@ -25,7 +47,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     // Both the engine's arithmetic and the plain one's, whichever the text's length falls to.
     ane::Device& device = ane::fuzz::emulator(size % 2 ? "h13" : "none");
     try {
-        if (!ane::fuzz::is_small(text)) return 0;
+        if (!is_small(text)) return 0;
         const auto program = device.compile(text, weights, {.lenient_weights = true});
         ane::fuzz::evaluate(*program, device);
     } catch (const ane::CompileError&) {

@@ -22,17 +22,22 @@ CODES = {
     "int8": 4,
     "int16": 6,
     "uint16": 7,
+    "int4": 8,
     "uint1": 9,
+    "uint2": 10,
     "uint4": 11,
+    "uint3": 12,
+    "uint6": 13,
     "int32": 14,
     "uint32": 15,
 }
-NUMPY = {"fp16": "f2", "fp32": "f4", "uint1": "u1", "uint4": "u1"}
+BITS = {"int4": 4, "uint1": 1, "uint2": 2, "uint3": 3, "uint4": 4, "uint6": 6}
+NUMPY = {"fp16": "f2", "fp32": "f4", **dict.fromkeys(BITS, "u1"), "int4": "i1"}
 
 
 def elements_of(dtype: str, shape: Any) -> st.SearchStrategy[NDArray[Any]]:
-    top = {"uint1": 1, "uint4": 15}.get(dtype)
-    bounded = None if top is None else st.integers(0, top)
+    low = -8 if dtype == "int4" else 0
+    bounded = st.integers(low, low + 2 ** BITS[dtype] - 1) if dtype in BITS else None
     return npst.arrays(np.dtype(NUMPY.get(dtype, dtype)), shape, elements=bounded)
 
 
@@ -56,10 +61,10 @@ def read_chunk(data: bytes, offset: int) -> tuple[int, bytes, int]:
 
 
 def decode(payload: bytes, dtype: str, count: int) -> NDArray[Any]:
-    if dtype == "uint4":
-        return np.array([payload[i // 2] >> 4 * (i % 2) & 15 for i in range(count)], "u1")
-    if dtype == "uint1":
-        return np.array([payload[i // 8] >> i % 8 & 1 for i in range(count)], "u1")
+    if bits := BITS.get(dtype):
+        whole = int.from_bytes(payload, "little")  # the lowest bits come first
+        found = [whole >> bits * i & 2**bits - 1 for i in range(count)]
+        return np.array([n - 16 if dtype == "int4" and n > 7 else n for n in found], NUMPY[dtype])
     return np.frombuffer(payload, np.dtype(NUMPY.get(dtype, dtype)).newbyteorder("<"))
 
 
@@ -77,7 +82,7 @@ def test_an_independent_reader_finds_every_element(items: list[tuple[Any, NDArra
     for (dtype, array), offset in zip(items, offsets, strict=True):
         code, payload, padding = read_chunk(data, offset)
         assert code == CODES[dtype]
-        bits = {"uint4": 4, "uint1": 1}.get(dtype, 8 * array.itemsize)
+        bits = BITS.get(dtype, 8 * array.itemsize)
         assert 8 * len(payload) == array.size * bits + padding
         assert 0 <= padding < 8
         assert decode(payload, dtype, array.size).tobytes() == array.tobytes()
@@ -200,9 +205,13 @@ def test_coremltools_reads_the_same(tmp_path: Any) -> None:
         "uint32": random.integers(0, 2**32, 7, np.uint32),
         "uint4": random.integers(0, 16, 33, np.uint8),
         "uint1": random.integers(0, 2, 77, np.uint8),
+        "uint2": random.integers(0, 4, 77, np.uint8),
+        "uint3": random.integers(0, 8, 77, np.uint8),
+        "uint6": random.integers(0, 64, 77, np.uint8),
+        "int4": random.integers(-8, 8, 77, np.int8),
     }
     writer = BlobWriter()
-    sub_byte = ("uint4", "uint1")
+    sub_byte = ("int4", "uint6", "uint4", "uint3", "uint2", "uint1")
     offsets = {n: writer.add(a, n if n in sub_byte else None) for n, a in arrays.items()}  # type: ignore[arg-type]
     path = tmp_path / "weights.bin"
     path.write_bytes(writer.bytes())
