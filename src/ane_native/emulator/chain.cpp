@@ -20,7 +20,7 @@ constexpr size_t most_operands = 3;
 
 // Calls visit with an unsigned integer of that size.
 template <typename Visit>
-void with_element(int64_t bytes, const Visit& visit) {
+void with_width(int64_t bytes, const Visit& visit) {
     switch (bytes) {
         case 1: return visit(uint8_t{});
         case 2: return visit(uint16_t{});
@@ -31,7 +31,7 @@ void with_element(int64_t bytes, const Visit& visit) {
 // Elements `begin` to `begin + n` of an operand, one after the other.
 void gather(const Operand& operand, const std::byte* memory, int64_t begin, int64_t n, std::byte* tile) {
     const int64_t stride = operand.walk.stride();
-    with_element(operand.element_bytes, [&]<typename T>(T) {
+    with_width(operand.element_bytes, [&]<typename T>(T) {
         const auto* x = reinterpret_cast<const T*>(memory);
         auto* y = reinterpret_cast<T*>(tile);
         operand.walk.visit_runs(begin, n, [&](int64_t offset, int64_t done, int64_t count) {
@@ -48,7 +48,7 @@ void gather(const Operand& operand, const std::byte* memory, int64_t begin, int6
 // The other way, for a result that is not packed.
 void scatter(const Operand& result, const std::byte* tile, int64_t begin, int64_t n, std::byte* memory) {
     const int64_t stride = result.walk.stride();
-    with_element(result.element_bytes, [&]<typename T>(T) {
+    with_width(result.element_bytes, [&]<typename T>(T) {
         const auto* x = reinterpret_cast<const T*>(tile);
         auto* y = reinterpret_cast<T*>(memory);
         result.walk.visit_runs(begin, n, [&](int64_t offset, int64_t done, int64_t count) {

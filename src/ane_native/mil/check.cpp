@@ -12,7 +12,7 @@ namespace {
     throw CompileError("InvalidMILProgram", what, where);
 }
 
-[[noreturn]] void refuse(const std::string& what, Location where) {
+[[noreturn]] void refuse_tensor(const std::string& what, Location where) {
     throw CompileError("CompilationFailure", what, where);
 }
 
@@ -40,14 +40,14 @@ void check_port(const Value& value) {
 
 void check_is_tensor(const Value& value) {
     if (value.container == "state")
-        refuse("'" + value.name + "' is a state: " + std::string(refusal("read_state")), value.where);
+        refuse_tensor("'" + value.name + "' is a state: " + std::string(refusal("read_state")), value.where);
     if (!value.container.empty())
-        refuse("'" + value.name + "' is a " + std::string(value.container) +
+        refuse_tensor("'" + value.name + "' is a " + std::string(value.container) +
                    ": the engine computes on tensors only",
                value.where);
     const auto axis = std::ranges::find(value.type.shape, flexible) - value.type.shape.begin();
     if (axis < value.type.rank())
-        refuse("axis " + std::to_string(axis) + " of " + value.name +
+        refuse_tensor("axis " + std::to_string(axis) + " of " + value.name +
                    " is flexible: the engine compiles fixed shapes only",
                value.where);
 }
