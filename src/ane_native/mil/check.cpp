@@ -43,13 +43,13 @@ void check_is_tensor(const Value& value) {
         refuse_tensor("'" + value.name + "' is a state: " + std::string(refusal("read_state")), value.where);
     if (!value.container.empty())
         refuse_tensor("'" + value.name + "' is a " + std::string(value.container) +
-                   ": the engine computes on tensors only",
-               value.where);
+                          ": the engine computes on tensors only",
+                      value.where);
     const auto axis = std::ranges::find(value.type.shape, flexible) - value.type.shape.begin();
     if (axis < value.type.rank())
         refuse_tensor("axis " + std::to_string(axis) + " of " + value.name +
-                   " is flexible: the engine compiles fixed shapes only",
-               value.where);
+                          " is flexible: the engine compiles fixed shapes only",
+                      value.where);
 }
 
 // True if nothing can be said about what computes with the value.
