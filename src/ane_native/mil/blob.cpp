@@ -229,7 +229,7 @@ uint64_t ChunkReader::payload_offset(const ChunkHeader& header) {
 
 void read_weights(Module& module, const Weights& weights, bool lenient, std::vector<std::string>& notes,
                   Refusals& refusals) {
-    std::map<std::string_view, std::optional<std::span<const std::byte>>> files;  // nothing if it is refused
+    std::map<std::string, std::optional<std::span<const std::byte>>> files;  // nothing if it is refused
     const auto open = [&](const Value& value) {
         const auto [known, is_new] = files.try_emplace(value.constant->blob->path);
         if (is_new && refusals.attempt("const", [&] { check_file(value, weights); }))
