@@ -28,15 +28,24 @@ def check_output(path: AnyPath, kind: Kind, inputs: Mapping[str, AnyPath | None]
 
 
 def check_outputs(
-    outputs: Mapping[str, tuple[AnyPath | None, Kind]], inputs: Mapping[str, AnyPath | None]
+    outputs: Mapping[str, tuple[AnyPath | None, Kind]],
+    inputs: Mapping[str, AnyPath | None],
+    checkpoints: AnyPath | None = None,
 ) -> None:
-    """Check every output by name, as `check_output` does, and that no two are one file."""
+    """Check every output by name, as `check_output` does, and that no two are one file.
+
+    None may take the place of the folder `checkpoints`, which the work may create, or lie in a checkpoint,
+    which it may delete.
+    """
     before: dict[str, AnyPath] = {}
     for name, (path, kind) in outputs.items():
         if path is not None:
             check_output(path, kind, inputs)
-            _check_other(path, _target(path), before, "written")
+            target = _target(path)
+            _check_other(path, target, before, "written")
             before[name] = path
+            if checkpoints is not None:
+                _check_beside_checkpoints(path, target, Path(os.path.realpath(checkpoints)))
 
 
 @contextlib.contextmanager
@@ -101,6 +110,11 @@ def _check_other(path: AnyPath, target: Path, others: Mapping[str, AnyPath | Non
     for name, other in others.items():
         if other is not None and _is_same(target, Path(os.path.realpath(other))):
             raise ArgumentError(f"{path}: is also {use}, as {name}: name another file")
+
+
+def _check_beside_checkpoints(path: AnyPath, target: Path, folder: Path) -> None:
+    if target in (folder, *folder.parents) or folder in target.parent.parents:
+        raise ArgumentError(f"{path}: is a place for checkpoints: name a file outside of {folder}")
 
 
 def _check_kind(path: AnyPath, target: Path, kind: Kind) -> None:

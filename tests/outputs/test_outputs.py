@@ -97,6 +97,18 @@ def test_two_outputs_are_two_files(tmp_path: Path) -> None:
     check_outputs({"--trace": (path, Kind.TRACE), "-o": (None, Kind.RESULT)}, {})
 
 
+@pytest.mark.parametrize(
+    ("path", "checkpoints"),
+    [("ck", "ck"), ("ck", "ck/today/first"), ("link", "ck"), ("there/step-00000004/out", "there")],
+)
+def test_an_output_takes_no_place_of_checkpoints(tmp_path: Path, path: str, checkpoints: str) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "ck")
+    (tmp_path / "there" / "step-00000004").mkdir(parents=True)
+    with pytest.raises(ArgumentError, match=f"{path}: is a place for checkpoints: name a file outside of"):
+        check_outputs({"-o": (tmp_path / path, Kind.RESULT)}, {}, tmp_path / checkpoints)
+    check_outputs({"-o": (tmp_path / "there" / "out", Kind.RESULT)}, {}, tmp_path / "there")
+
+
 def test_a_read_only_file_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "r.json"
     a_result().save(path)

@@ -167,6 +167,7 @@ def _check_files(files: dict[str, str | None], output: str | None, given: dict[s
             "--data": None if given["data"] == SYNTHETIC else given["data"],
             "--weights": given["weights"],
         },
+        given["checkpoints"],
     )
 
 

@@ -178,6 +178,7 @@ def _read(folder: Path, step: int) -> tuple[Record, dict[str, Parameters]]:
         for part, name, tensor in tensors:
             array = parts[part][name] = np.empty(tensor.shape, "<f4")
             file.fill(start + tensor.data_offsets[0], array)
+        file.check_unchanged()
     _check_values(parts, f"{path}: no run can resume it")
     return record, parts
 

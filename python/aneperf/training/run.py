@@ -142,6 +142,7 @@ def train(options: TrainOptions) -> TrainingResult:
             "trace": (options.trace, Kind.TRACE),
         },
         {"data": None if options.data == SYNTHETIC else options.data, "weights": options.weights},
+        options.checkpoints,
     )
     with RunCheckpoints(
         options.checkpoints,
