@@ -54,8 +54,9 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "thorough: a slow test, which only --thorough runs")
     settings.load_profile("thorough" if config.getoption("--thorough") else "default")
-    # A shell's background jobs ignore SIGINT, and so would the processes that tests interrupt.
+    # Background jobs ignore SIGINT, and nohup's SIGHUP, and so would the processes that tests interrupt.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
