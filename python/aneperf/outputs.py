@@ -101,6 +101,8 @@ def _target(path: AnyPath) -> Path:
             raise ResultFileError(f"{path}: is a folder: give the name of a file")
         if target.exists() and not target.is_file():
             raise ResultFileError(f"{path}: is not a regular file: files are written by replacing them")
+        if target.is_symlink():
+            raise ResultFileError(f"{path}: is a loop of symbolic links")
     except (OSError, ValueError) as error:
         raise ResultFileError(f"{path!r}: not a usable path: {error}") from error
     return target
@@ -127,21 +129,11 @@ def _check_kind(path: AnyPath, target: Path, kind: Kind) -> None:
     except OSError as error:
         raise ResultFileError(f"{path}: cannot write: {error.strerror}") from error
     found = file_kind(target)
-    if found is not kind and not (found is None and kind is Kind.TOKENS and _is_binary(target)):
-        what = "of another kind" if found is None else found.value
+    if found is not kind:  # a file of tokens has no signature, and may be anything
+        what = "of an unknown kind" if found is None else found.value
         raise ResultFileError(
             f"{path}: is there and is {what}, not {kind.value}: name another file, or delete this one first"
         )
-
-
-def _is_binary(path: Path) -> bool:
-    """Tell if a file may hold tokens, which have no signature: it is not text."""
-    with path.open("rb") as file:
-        head = file.read(64)
-    try:
-        return not "".join(head[:-3].decode().split()).isprintable()  # the last character may be cut
-    except UnicodeDecodeError:
-        return True
 
 
 def _is_same(one: Path, other: Path) -> bool:

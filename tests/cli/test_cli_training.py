@@ -392,8 +392,10 @@ def test_data(run: Any, tmp_path: Path) -> None:
     assert np.fromfile(output, "<u2").tolist() == list(b"hellohello")
     printed = run("data", text, "--tokenizer", "bytes", "-o", "-")
     assert (printed.code, printed.out) == (0, "h\0e\0l\0l\0o\0")
-    refused = run("data", str(tmp_path / "none"), "--tokenizer", "bytes", "--output", str(output))
+    refused = run("data", str(tmp_path / "none"), "--tokenizer", "bytes", "--output", str(tmp_path / "new"))
     assert_refused(refused, "none: cannot read")
+    again = run("data", text, "--tokenizer", "bytes", "--output", str(output))
+    assert_refused(again, "out.bin: is there and is of an unknown kind, not a file of tokens: name another")
 
 
 def events_of_a_run(device_name: str) -> list[Event]:

@@ -1,7 +1,9 @@
 """The native module and the interpreter's own life: its end, handles without a value, subinterpreters."""
 
+import copy
 import inspect
 import os
+import pickle
 import subprocess
 import sys
 
@@ -113,6 +115,19 @@ def use(empty: object, name: str) -> None:
             except TypeError as error:
                 if "incompatible function arguments" not in str(error):
                     raise
+
+
+@pytest.mark.parametrize("kind", HANDLES, ids=lambda kind: kind.__name__)
+def test_a_handle_is_neither_pickled_nor_copied(kind: type) -> None:
+    handles = [kind.__new__(kind)]
+    handles += [native.open_emulator()] if kind is native.Device else []
+    for handle in handles:
+        for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+            with pytest.raises(TypeError, match=f"cannot pickle or copy {kind.__name__}"):
+                pickle.dumps(handle, protocol)
+        for duplicate in (copy.copy, copy.deepcopy, kind.__reduce__):
+            with pytest.raises(TypeError, match="cannot pickle or copy"):
+                duplicate(handle)
 
 
 def test_a_handle_without_a_value_is_no_argument() -> None:

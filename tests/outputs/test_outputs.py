@@ -22,7 +22,7 @@ OTHERS: dict[str, bytes] = {
     "JSON": b'{"name": "package", "version": "1.0"}\n',
     "a zip archive": b"PK\x03\x04" + bytes(60),
     "a PNG image": b"\x89PNG\r\n\x1a\n" + bytes(60),
-    "of another kind": b"\x00\x01\x02\x03" * 20,
+    "of an unknown kind": b"\x00\x01\x02\x03" * 20,
 }
 WRITERS = [
     Kind.RESULT,
@@ -53,14 +53,20 @@ def test_a_file_of_another_kind_is_refused_and_kept(tmp_path: Path, kind: Kind, 
     assert os.listdir(tmp_path) == ["file"]
 
 
-def test_tokens_replace_no_text_however_short(tmp_path: Path) -> None:
+def test_tokens_replace_no_file_for_they_have_no_signature(tmp_path: Path) -> None:
     path = tmp_path / "file"
-    for content in (b"hello", OTHERS["text"], OTHERS["JSON"], OTHERS["a PNG image"]):
+    for content in (b"hello", *OTHERS.values(), np.arange(100, dtype="<u2").tobytes()):
         path.write_bytes(content)
         with pytest.raises(ResultFileError, match="is there and is "):
             check_output(path, Kind.TOKENS)
-    np.arange(100, dtype="<u2").tofile(path)
-    check_output(path, Kind.TOKENS)
+
+
+def test_a_loop_of_links_is_no_output(tmp_path: Path) -> None:
+    (tmp_path / "one").symlink_to("other")
+    (tmp_path / "other").symlink_to("one")
+    with pytest.raises(ResultFileError, match=r"one'?: (is a loop of symbolic links|not a usable path)"):
+        check_output(tmp_path / "one", Kind.RESULT)
+    assert (tmp_path / "one").is_symlink()
 
 
 def test_an_empty_file_and_one_of_the_same_kind_are_replaced(tmp_path: Path) -> None:

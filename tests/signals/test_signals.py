@@ -1,11 +1,11 @@
 """Signals that end a process: the first, its repetitions, a second, and those that are someone else's."""
 
+import math
 import os
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 
 import pytest
 
@@ -13,17 +13,11 @@ from aneperf.signals import STOPS, Interrupted, at_first_signal, raise_interrupt
 from support import environment
 
 
-@pytest.fixture(autouse=True)
-def _handlers() -> Iterator[None]:
-    """Restore the handlers of the process that runs the tests."""
-    before = {number: signal.getsignal(number) for number in STOPS}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
-
-
 @pytest.mark.parametrize("number", STOPS)
-def test_the_first_signal_is_acted_on_and_its_repetitions_are_not(number: signal.Signals) -> None:
+def test_the_first_signal_is_acted_on_and_its_repetitions_are_not(
+    number: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aneperf.signals.REPEAT_S", math.inf)
     before = [signal.getsignal(one) for one in STOPS]
     came: list[signal.Signals] = []
     with at_first_signal(came.append) as signals:
@@ -60,7 +54,8 @@ def test_a_signal_can_be_an_exception(number: signal.Signals) -> None:
     assert signal_of(KeyboardInterrupt()) == signal.SIGINT
 
 
-def test_an_inner_block_acts_and_the_outer_one_knows() -> None:
+def test_an_inner_block_acts_and_the_outer_one_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aneperf.signals.REPEAT_S", math.inf)
     came: list[str] = []
     with at_first_signal(lambda number: came.append("outer")) as outer:
         with at_first_signal(lambda number: came.append("inner")):

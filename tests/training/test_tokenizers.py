@@ -216,7 +216,7 @@ def test_what_makes_the_library_fail_is_an_error_in_one_line(folder: Path, run: 
 
 def test_a_vocabulary_ends_with_its_greatest_number(folder: Path) -> None:
     pytest.importorskip("tokenizers")
-    path = folder / "sparse.json"
+    path, output = folder / "sparse.json", folder / "sparse.bin"
     (folder / "text").write_text("a\n")
     for greatest in (70_000, 65_536, 65_535):
         path.write_text(json.dumps(described({**WORDS, "vocab": {"[UNK]": 0, "a": greatest}})))
@@ -224,9 +224,9 @@ def test_a_vocabulary_ends_with_its_greatest_number(folder: Path) -> None:
         assert tokenizer.vocab == greatest + 1
         if greatest > 65_535:
             with pytest.raises(aneperf.ArgumentError, match=f"has token {greatest}; a file of uint16 holds"):
-                write_tokens([folder / "text"], tokenizer, folder / "out")
-    write_tokens([folder / "text"], tokenizer, folder / "out")
-    assert 0 in np.fromfile(folder / "out", "<u2")
+                write_tokens([folder / "text"], tokenizer, output)
+    write_tokens([folder / "text"], tokenizer, output)
+    assert 0 in np.fromfile(output, "<u2")
 
 
 def test_what_is_no_tokenizer_is_named(folder: Path) -> None:

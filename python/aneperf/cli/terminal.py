@@ -30,9 +30,9 @@ _CONTROLS = {
 def write(content: str | bytes, stream: TextIO | None, *, end: str = "\n") -> None:
     """Write a text and `end`, or bytes alone, at once: a failure is an error here.
 
-    Control characters of a text are replaced: it may quote a stranger's file, and they drive a terminal. A
-    terminal that is gone takes everything. Raises AneError, and BrokenPipeError where the reader of a pipe is
-    gone.
+    Control characters of a text are replaced: it may quote a file from elsewhere, and they drive a terminal.
+    A terminal that is gone takes everything. Raises AneError, and BrokenPipeError where the reader of a pipe
+    is gone.
     """
     _put(content.translate(_CONTROLS) + end if isinstance(content, str) else content, stream)
 

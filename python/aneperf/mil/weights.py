@@ -95,8 +95,8 @@ def write_blob(arrays: Iterable[NDArray[Any]]) -> tuple[bytes, list[int]]:
 def read_blob(data: bytes, offset: int, type: TensorType) -> NDArray[Any]:
     """Return the array of the chunk at `offset`. Raises ArgumentError unless it is a `type`."""
     if len(data) < _FILE_HEADER.size or _FILE_HEADER.unpack_from(data)[1] != _VERSION:
-        stranger = refusal(bytes(data[:HEAD_BYTES]), len(data), Kind.WEIGHTS)
-        raise ArgumentError(stranger or "not a weight file of version 2")
+        reason = refusal(bytes(data[:HEAD_BYTES]), len(data), Kind.WEIGHTS)
+        raise ArgumentError(reason or "not a weight file of version 2")
     if not _FILE_HEADER.size <= offset <= len(data) - _CHUNK_HEADER.size:
         raise ArgumentError(f"no chunk header fits at offset {offset} of a weight file of {len(data)} bytes")
     sentinel, code, size, start, _ = cast(tuple[int, ...], _CHUNK_HEADER.unpack_from(data, offset))

@@ -87,7 +87,7 @@ class SharedState:
 
 
 def bytes_needed(values: int, seq: int) -> int:
-    """Return the size of the state of a model of so many values and sequences of `seq` tokens."""
+    """Return the bytes of the state of a model with `values` parameters and sequences of `seq` tokens."""
     return 4 * (len(PARTS) * values + seq + 1)
 
 

@@ -49,14 +49,24 @@ IntTuple shape_tuple(const Shape& shape) {
     return result;
 }
 
-// `__new__` makes an object without a value, for which pybind11 would take memory as it comes.
+// `__new__` makes an object without a value, for which pybind11 would take memory as it comes. So do the old
+// protocols of pickle, which make an object of pybind11's base.
 static void refuse_objects_without_value(const py::module_& module) {
     for (const auto& [name, object] : py::dict(module.attr("__dict__"))) {
         if (!PyType_Check(object.ptr())) continue;
-        if (auto* type = py::detail::get_type_info(reinterpret_cast<PyTypeObject*>(object.ptr())))
-            type->operator_new = [](size_t) -> void* {
-                throw py::type_error("an object has no value: it was made by __new__ alone");
-            };
+        auto* type = py::detail::get_type_info(reinterpret_cast<PyTypeObject*>(object.ptr()));
+        if (!type) continue;
+        type->operator_new = [](size_t) -> void* {
+            throw py::type_error("an object has no value: it was made by __new__ alone");
+        };
+        for (const char* method : {"__reduce__", "__reduce_ex__"})
+            object.attr(method) = py::cpp_function(
+                [](const py::object& self, const py::args&) {
+                    throw py::type_error("cannot pickle or copy " +
+                                         std::string(py::str(py::type::of(self).attr("__name__"))) +
+                                         ": it belongs to its process");
+                },
+                py::name(method), py::is_method(object));
     }
 }
 
