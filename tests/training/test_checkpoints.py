@@ -126,7 +126,7 @@ def test_a_damaged_checkpoint_is_refused_and_the_one_before_offered(tmp_path: Pa
         checkpoints.load()
     assert checkpoints.load(10)[0].step == 10
     damage(tmp_path / "step-00000010", how)
-    with pytest.raises(CheckpointError, match="there is no earlier checkpoint"):
+    with pytest.raises(CheckpointError, match="no earlier one is there"):
         checkpoints.load(10)
 
 

@@ -104,8 +104,8 @@ class Checkpoints:
             return _read(self.folder / f"step-{step:08d}", step)
         except CheckpointError as error:
             earlier = [other for other in steps if other < step]
-            advice = f"; the one before is of step {earlier[-1]}" if earlier else "; there is no earlier checkpoint"
-            raise CheckpointError(f"{error}{advice}") from error
+            advice = f"the one before is of step {earlier[-1]}" if earlier else "no earlier one is there"
+            raise CheckpointError(f"{error}; {advice}") from error
 
     def _delete_others(self, last: int) -> None:
         for path in self.folder.iterdir():
