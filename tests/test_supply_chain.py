@@ -1,4 +1,4 @@
-"""What continuous integration and a release may do, and that all they run is pinned."""
+"""Continuous integration and releases have least permissions, and all that they run is pinned."""
 
 import re
 from pathlib import Path

@@ -13,7 +13,7 @@ from pathlib import Path
 from .checks import number
 from .errors import AneError, ArgumentError
 
-# Of the sizes of a transformer, by field; the largest published Llama has dim 16,384 and 126 layers.
+# Sizes of a transformer, by field. The largest published Llama has dim 16,384 and 126 layers.
 MODEL = {
     "dim": 1 << 16,
     "hidden": 1 << 18,
@@ -26,7 +26,7 @@ MODEL = {
 }
 CONSTANTS = {"rope_theta": (1.0, 1e12), "norm_eps": (1e-12, 1.0)}
 
-# Of the options of training.
+# Options of training.
 STEPS = 10**8 - 1  # the names of checkpoints have eight digits
 SEED = (1 << 63) - 1  # the JSON of results and checkpoints holds no larger integer
 FACTOR = (1e-30, 1e30)  # of what multiplies or divides an fp32 value
@@ -35,7 +35,7 @@ FP16_LARGEST = 65504.0
 TEMPERATURE = (1e-6, 1e6)
 PEAK_TFLOPS = (1e-6, 1e6)
 
-# Of files.
+# Files.
 RECORD_BYTES = 1 << 20  # of the JSON of a checkpoint
 JSON_BYTES = 64 << 20  # of a result, and of a tokenizer
 PROGRAM_BYTES = 256 << 20  # of MIL text, as in the parser

@@ -1,4 +1,4 @@
-"""What other work takes from the calls is seen, and flagged."""
+"""Calls that other work disturbs are seen, and flagged."""
 
 import resource
 from types import SimpleNamespace

@@ -107,7 +107,7 @@ def test_an_output_keeps_its_name_when_its_cast_goes(tmp_path: Path, emulator: a
     body = ["tensor<fp16, [1, 8]> a = relu(x = x);", cast("b", "a", "fp32"), cast("y", "b", "fp16")]
     one = mil.to_fp16(read(tmp_path, "\n".join(body), ports))
     assert statements(one) == ["tensor<fp16, [1, 8]> y = relu(x = x)"]
-    # What is an output already, or an input, keeps its own name.
+    # An output or an input keeps its own name.
     for extra, outputs in (("", "a, y"), (cast("z", "x", "fp32") + cast("v", "z", "fp16"), "v, y")):
         two = mil.to_fp16(read(tmp_path, "\n".join([*body, extra]), ports, outputs))
         found = two.compile(emulator).run(x=X.astype(np.float16))

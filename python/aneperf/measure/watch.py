@@ -1,4 +1,4 @@
-"""What the operating system says of this process while its calls are timed: whether others took the CPU."""
+"""Watch whether other processes take the CPU while calls are timed, as the operating system counts it."""
 
 import os
 import resource

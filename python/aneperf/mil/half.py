@@ -29,7 +29,7 @@ _SHOWN = 3  # names of constants in a report
 
 @dataclass
 class Fp16Changes:
-    """What a conversion changed. Constants are named, with the number of their values."""
+    """Changes of a conversion. Constants are named, with the number of their values."""
 
     operations: int = 0  # that computed in fp32
     constants: int = 0

@@ -38,7 +38,7 @@ class Llama2cTokenizer:
         self._read(read_input(path, Kind.LLAMA2C_TOKENIZER, JSON_BYTES, ArgumentError))
         self.vocab = len(self._pieces)
         self._ids = {piece: id for id, piece in reversed(list(enumerate(self._pieces)))}
-        # Unless a token goes on after a word's end, no merge crosses it: the same word has the same tokens.
+        # No merge crosses the end of a word that no token extends beyond, so equal words have equal tokens.
         crossing = any(re.search(rb"[^ ] ", piece) for piece in self._ids)
         self._unit = re.compile(r".+" if crossing else r" *[^ ]+| +", re.DOTALL)
         self._known: dict[str, list[int]] = {}

@@ -232,7 +232,7 @@ class TrainingResult(Displayed):
     def _row(self, name: str, values: Sequence[float], unit: str = "ms") -> Row:
         suffix = "/as-published" if self.config.as_published else ""
         ns = [round(value * _NS_PER_MS) for value in values] if unit == "ms" else []
-        # Of the rounded durations, so that a reader of the file finds the same.
+        # Compute from the rounded durations, so that a reader of the file finds the same.
         fields: dict[str, Any] = summarize(np.array(ns) / _NS_PER_MS if ns else values).fields()
         return Row(
             key=f"training/{self.config.pipeline}/{self.model}/{name}{suffix}",

@@ -1,4 +1,4 @@
-// What a generation of the engine refuses.
+// Checks a program against the limits of a generation of the engine.
 #pragma once
 
 #include <string_view>

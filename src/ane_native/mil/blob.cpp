@@ -60,7 +60,7 @@ std::optional<uint32_t> dtype_code(DType dtype) {
     return std::nullopt;
 }
 
-// What a file without the header of a weight file is instead; empty if nothing gives it away.
+// Names the kind of a file that has no weight file's header; empty if its bytes do not tell.
 std::string_view other_kind(std::span<const std::byte> file) {
     constexpr size_t head_bytes = 512;
     std::string head(reinterpret_cast<const char*>(file.data()), std::min(file.size(), head_bytes));

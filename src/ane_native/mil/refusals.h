@@ -1,4 +1,4 @@
-// What a program is refused for: the first reason is thrown, or all are listed.
+// Reasons to refuse a program: the first is thrown, or all are listed.
 #pragma once
 
 #include <string>

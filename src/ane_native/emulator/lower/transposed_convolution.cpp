@@ -61,7 +61,7 @@ struct PhaseBlock {
     }
 };
 
-// What one tap brings to `n` places from number `first` on: 0 where x ends.
+// Values of one tap at `n` places from number `first` on: 0 outside of x.
 void gather(const mil::ConvWindow& w, const PhaseBlock& part, const half* channel, int64_t tap, int64_t first,
             int64_t n, half* line) {
     const auto across = static_cast<int64_t>(part.columns.offsets.size()),

@@ -147,7 +147,7 @@ void lower_nearest(Lowering& l, const mil::OpView& op, Results results) {
     add_gather(l, l.buffer(op.value("x")), mil::nearest_sources(op), 0, l.result(*results[0]));
 }
 
-// Whether the factor samples what the ratio of the sizes does. coremltools writes factors a little too large.
+// Returns true if the factor samples as the ratio of the sizes does: coremltools rounds factors up.
 bool samples_alike(float factor, int64_t size, int64_t extent) {
     constexpr float little = 0.01f;
     for (int64_t i = 0; i < extent; ++i)

@@ -128,7 +128,7 @@ std::vector<TensorType> infer_from_sources(const OpView& op) {
     return {{op.type("x").dtype, shape}};
 }
 
-// What is known of the indices before the weight file is read.
+// Checks the type of the indices, before the weight file is read.
 void check_indices(const OpView& op, int64_t extent) {
     const auto& constant = op.value("indices").constant;
     if (!constant)
