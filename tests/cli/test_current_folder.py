@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from support.parameters import thorough
+
 MODULES = ["ast", "enum", "json", "msgspec", "numpy", "queue", "random", "re", "socket", "struct", "tempfile"]
 SHAPE = "--dim 32 --hidden 64 --heads 2 --layers 1 --seq 16 --vocab 64"
 COMPAT, LIMITS, SUITE = "compat --budget 0.2", "limits --budget 0.2", "suite --only compat --budget 1"
@@ -43,7 +45,7 @@ def test_python_m_runs_no_file_of_the_current_folder(folder: Path, verb: str) ->
     check(["-m", "aneperf", *verb.split()], folder)
 
 
-@pytest.mark.parametrize("verb", [LIMITS, SUITE, TRAIN])
+@pytest.mark.parametrize("verb", [*thorough(LIMITS), SUITE, TRAIN])
 def test_the_script_runs_no_package_of_the_current_folder(folder: Path, tmp_path: Path, verb: str) -> None:
     script = tmp_path / "command.py"
     script.write_text("from aneperf.cli.main import main\nmain()\n")

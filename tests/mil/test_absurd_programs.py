@@ -23,6 +23,7 @@ def test_a_chain_of_100000_operations(emulator):
     np.testing.assert_array_equal(program.run(x=x)[f"y{MANY - 1}"], np.maximum(x, 0))
 
 
+@pytest.mark.thorough
 def test_a_value_that_100000_operations_read(emulator):
     """Keep all values alive at once: the last adds them up in reverse."""
     sums = "\n".join(

@@ -283,6 +283,7 @@ def test_error_reads_like_a_compilers() -> None:
     )
 
 
+@pytest.mark.thorough
 def test_too_many_statements() -> None:
     body = "\n".join(f"fp16 v{i}=f();" for i in range(1_000_001))
     error = refused(program(body))
