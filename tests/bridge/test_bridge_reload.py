@@ -37,7 +37,7 @@ def test_a_reload_writes_the_files_twice_and_compiles_nothing(ane, standin):
         program.reload(OTHER.weights)
     for files in seen:
         assert files["model.mil"] == PROGRAM.text.encode()
-        assert files["weights/weight_0.bin"] == OTHER.weights[PATH]
+        assert files["weights/weight.bin"] == OTHER.weights[PATH]
     assert len(seen) == 2
     assert standin.compiles == compiles
     assert standin.alive().loaded_models == 1

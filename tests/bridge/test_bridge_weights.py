@@ -20,7 +20,7 @@ def test_hostile_names_are_refused_before_anything_is_written(standin, tmp_path)
     files, unused, used, (tree, is_untouched) = map(json.loads, output.splitlines())
     # The folder is full when the compiler runs, and gone afterwards.
     folder = files[0].removesuffix(".lock")
-    assert files == [f"{folder}.lock", f"{folder}/model.mil", f"{folder}/weights/weight_0.bin"]
+    assert files == [f"{folder}.lock", f"{folder}/model.mil", f"{folder}/weights/weight.bin"]
     assert tree == [".", "one", "one/two", "one/two/three", folder.rpartition("/")[0]]
 
     for path, (error, message) in zip(HOSTILE, unused, strict=True):
@@ -76,6 +76,6 @@ def test_weights_are_told_apart(ane, emulator):
     x = b.input("x", X.shape)
     for i, weight in enumerate(WEIGHTS):
         b.output(f"y{i}", mil.conv(x, weight))
-    for program in (b.build(), b.build(weight_files="single"), *map(product, WEIGHTS)):
+    for program in (b.build(), b.build(weight_files="separate"), *map(product, WEIGHTS)):
         assert_same(program.compile(ane).run(x=X), program.compile(emulator).run(x=X))
     assert product(WEIGHTS[1]).text == PROGRAM.text

@@ -181,10 +181,10 @@ def test_an_infinite_scale_is_one_of_fp16(emulator):
         return mil.linear(activation, constant), mil.linear(mil.add(activation, 0.0), constant)
 
     program = build(define, x.port())
-    (path,) = (name for name in program.weights if "scale" in name)
-    blob = bytearray(program.weights[path])
-    blob[-2:] = np.float16(np.inf).tobytes()
-    program = dataclasses.replace(program, weights={**program.weights, path: bytes(blob)})
+    ((path, blob),) = program.weights.items()
+    assert blob.count(scale.tobytes()) == 1
+    poisoned = np.append(scale[:-1], np.float16(np.inf))
+    program = dataclasses.replace(program, weights={path: blob.replace(scale.tobytes(), poisoned.tobytes())})
     integers, halves = run(program.compile(emulator), x.port())
     oracle.assert_same(integers, halves)
 

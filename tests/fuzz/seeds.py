@@ -234,7 +234,7 @@ def built(define: Callable[[mil.Tensor], Results], dialect: Any = "ios18", dtype
     for i, result in enumerate(define(mil.cast(x, "fp16") if dtype == "fp32" else x)):
         b.output(f"y{i}", result)
     # The fuzz target has one weight file.
-    return re.sub(r"weight_\d+\.bin", "weight.bin", b.build(dialect=dialect).text)
+    return re.sub(r"weight_\d+\.bin", "weight.bin", b.build(dialect, "separate").text)
 
 
 def from_a_file(weights: list[tuple[str, str]]) -> str:

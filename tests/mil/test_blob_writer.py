@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from numpy.typing import NDArray
 
+from aneperf import mil
 from aneperf.errors import ArgumentError
-from aneperf.mil import BlobWriter, TensorType, read_blob, write_blob
+from aneperf.kernels import ConvStack
+from aneperf.mil import BlobWriter, TensorType, read_blob, weights, write_blob
 
 # coremltools, mlmodel/src/MILBlob/Blob/BlobDataType.hpp
 CODES = {
@@ -189,6 +191,37 @@ def test_read_blob_refuses_damaged_files(data: bytes, offset: int, message: str)
         read_blob(data, offset, TensorType("fp16", (8,)))
 
 
+@pytest.mark.parametrize("copies", [True, False])
+def test_an_array_may_be_changed_after_it_was_copied(copies: bool) -> None:
+    writer, array = BlobWriter(), np.arange(8, dtype=np.float16)
+    offset = writer.add(array, copy=copies)
+    array[:] = 9
+    assert (read_chunk(writer.bytes(), offset)[1] == array.tobytes()) == (not copies)
+
+
+def test_payloads_begin_where_offsets_of_32_bits_reach(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights, "_OFFSETS", 320)
+    writer = BlobWriter()
+    assert writer.add(np.zeros(64, np.uint8)) == 64
+    assert writer.add(np.zeros(640, np.uint8)) == 192  # its payload begins at 256
+    before = writer.bytes()
+    with pytest.raises(ArgumentError, match=r"begin at byte 960 .* below 320: make several programs"):
+        writer.add(np.zeros(1, np.uint8))
+    assert writer.bytes() == before
+
+
+def test_a_program_with_more_weights_than_offsets_reach_is_not_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert weights._OFFSETS == 2**32
+    monkeypatch.setattr(weights, "_OFFSETS", 320)
+    builder = mil.Builder()
+    y = builder.input("x", (1, 8, 1, 8))
+    for layer in range(2):
+        y = mil.conv(y, np.full((8, 8, 1, 1), layer + 1.0))
+    builder.output("y", y)
+    with pytest.raises(ArgumentError, match="would begin at byte 320 of the weight file"):
+        builder.build()
+
+
 def test_coremltools_reads_the_same(tmp_path: Any) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -219,3 +252,11 @@ def test_coremltools_reads_the_same(tmp_path: Any) -> None:
     for name, array in arrays.items():
         found = np.asarray(getattr(reader, f"read_{name}_data")(offsets[name]))
         assert found.tobytes() == array.tobytes(), name
+    program = ConvStack(channels=8, depth=5).build()
+    path.write_bytes(program.weights[weights.WEIGHT_FILE])
+    reader = storage._BlobStorageReader(str(path))
+    graph = mil.parse(program.text, program.weights)
+    for tensor, blob in graph.blobs.items():
+        found = np.asarray(reader.read_fp16_data(blob.offset))
+        assert found.tobytes() == np.asarray(tensor.constant).tobytes()
+    assert len(graph.blobs) == 5

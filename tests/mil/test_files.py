@@ -23,7 +23,7 @@ X = np.random.default_rng(0).standard_normal(SHAPE).astype(np.float16)
 def program() -> mil.Program:
     b = mil.Builder()
     b.output("y", mil.conv(b.input("x", SHAPE), WEIGHT))
-    return b.build(weight_files="single")
+    return b.build()
 
 
 def save(folder: Path, program: mil.Program) -> Path:
@@ -56,7 +56,7 @@ def test_a_compiled_model_is_the_program_it_was(folder: Path, name: str, emulato
 def test_only_the_weights_that_the_text_names_are_read(folder: Path) -> None:
     (folder / "weights" / "other.bin").write_bytes(b"not a weight file")
     os.mkfifo(folder / "pipe")
-    assert list(mil.read(folder).weights) == ["@model_path/weights/weights.bin"]
+    assert list(mil.read(folder).weights) == ["@model_path/weights/weight.bin"]
 
 
 def test_lint_takes_what_read_takes(folder: Path, run: Any) -> None:
@@ -77,7 +77,7 @@ def test_a_text_alone_is_checked_without_its_weights(folder: Path) -> None:
     text = folder.with_name("p.mil")
     shutil.move(folder / "model.mil", text)
     assert aneperf.lint(text) == []
-    with pytest.raises(ResultFileError, match=r"weights/weights\.bin: the weight file is missing$"):
+    with pytest.raises(ResultFileError, match=r"weights/weight\.bin: the weight file is missing$"):
         mil.read(text)
 
 
@@ -112,13 +112,13 @@ def repeated(path: Path) -> None:
 
 BROKEN = {
     "too many statements": (repeated, "model.mil", "model.mil: has more than 100000 statements"),
-    "missing weights": (Path.unlink, "weights/weights.bin", "weights.bin: the weight file is missing"),
-    "a link out of the model": (linked, "weights/weights.bin", "leads out of the model's folder"),
+    "missing weights": (Path.unlink, "weights/weight.bin", "weight.bin: the weight file is missing"),
+    "a link out of the model": (linked, "weights/weight.bin", "leads out of the model's folder"),
     "a linked folder": (linked, "weights", "leads out of the model's folder"),
-    "a loop of links": (looped, "weights/weights.bin", "weights.bin"),
-    "a pipe for weights": (piped, "weights/weights.bin", "is a pipe"),
-    "a pointer for weights": (pointed, "weights/weights.bin", "is a Git LFS pointer.*git lfs pull"),
-    "empty weights": (emptied, "weights/weights.bin", "is empty"),
+    "a loop of links": (looped, "weights/weight.bin", "weight.bin"),
+    "a pipe for weights": (piped, "weights/weight.bin", "is a pipe"),
+    "a pointer for weights": (pointed, "weights/weight.bin", "is a Git LFS pointer.*git lfs pull"),
+    "empty weights": (emptied, "weights/weight.bin", "is empty"),
     "a pointer for text": (pointed, "model.mil", "model.mil: is a Git LFS pointer"),
     "a pipe for text": (piped, "model.mil", "model.mil: is a pipe"),
     "no text": (Path.unlink, "model.mil", "is a folder without model.mil .* or Manifest.json"),
@@ -141,7 +141,7 @@ def test_a_broken_model_is_named_in_one_line(folder: Path, case: str, run: Any) 
 def test_a_path_out_of_the_folder_is_not_followed(folder: Path, path: str, emulator: aneperf.Device) -> None:
     (folder.parent / "secret.bin").write_bytes(next(iter(program().weights.values())))
     text = folder / "model.mil"
-    text.write_text(text.read_text().replace("@model_path/weights/weights.bin", path))
+    text.write_text(text.read_text().replace("@model_path/weights/weight.bin", path))
     found = mil.read(folder)
     assert found.weights == {}
     with pytest.raises(aneperf.CompileError, match="weight path"):
@@ -149,7 +149,7 @@ def test_a_path_out_of_the_folder_is_not_followed(folder: Path, path: str, emula
 
 
 def test_weights_may_be_links_within_the_model(folder: Path) -> None:
-    weights = folder / "weights" / "weights.bin"
+    weights = folder / "weights" / "weight.bin"
     shutil.move(weights, folder / "blob")
     weights.symlink_to(folder / "blob")
     assert mil.read(folder).weights == program().weights

@@ -27,7 +27,7 @@ program(1.3)
         fp16 y_0 = const()[name = string("y_0"), val = fp16(0x1p-3)];
         tensor<fp16, [1, 4, 1, 8]> mul_0 = mul(x = x, y = y_0)[name = string("mul_0")];
         tensor<fp16, [8, 4, 1, 1]> weight_0 = const()[name = string("weight_0"), \
-val = tensor<fp16, [8, 4, 1, 1]>(BLOBFILE(path = string("@model_path/weights/weight_0.bin"), \
+val = tensor<fp16, [8, 4, 1, 1]>(BLOBFILE(path = string("@model_path/weights/weight.bin"), \
 offset = uint64(64)))];
         tensor<int32, [2]> strides_0 = const()[name = string("strides_0"), val = tensor<int32, [2]>([1, 1])];
         string pad_type_0 = const()[name = string("pad_type_0"), val = string("valid")];
@@ -52,7 +52,7 @@ program(1.0)
         tensor<fp16, []> y_0 = const()[name = tensor<string, []>("y_0"), val = tensor<fp16, []>(0x1p-3)];
         tensor<fp16, [1, 4, 1, 8]> mul_0 = mul(x = x, y = y_0)[name = tensor<string, []>("mul_0")];
         tensor<fp16, [8, 4, 1, 1]> weight_0 = const()[name = tensor<string, []>("weight_0"), \
-val = tensor<fp16, [8, 4, 1, 1]>(BLOBFILE(path = tensor<string, []>("@model_path/weights/weight_0.bin"), \
+val = tensor<fp16, [8, 4, 1, 1]>(BLOBFILE(path = tensor<string, []>("@model_path/weights/weight.bin"), \
 offset = tensor<uint64, []>(64)))];
         tensor<int32, [2]> strides_0 = const()[name = tensor<string, []>("strides_0"), \
 val = tensor<int32, [2]>([1, 1])];
@@ -225,7 +225,7 @@ def weighted() -> mil.Program:
 
 def test_weights_that_are_missing_or_wrong() -> None:
     program = weighted()
-    path = "@model_path/weights/weight_0.bin"
+    path = "@model_path/weights/weight.bin"
     with pytest.raises(ArgumentError, match=r"weight_0.*hold no file"):
         mil.parse(program.text, {})
     with pytest.raises(ArgumentError, match=r"weight_0.*not a weight file"):

@@ -59,4 +59,4 @@ HOSTILE = {
     f"{PATH}/w.bin": "in its place",
 }
 # Names that MIL text can spell, and that are refused for themselves.
-NAMED = [path for path in HOSTILE if path.isprintable() and "\\" not in path and "weight_0" not in path]
+NAMED = [path for path in HOSTILE if path.isprintable() and "\\" not in path and "weight.bin" not in path]

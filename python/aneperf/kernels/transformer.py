@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from .. import mil
 from ..errors import ArgumentError
-from ..mil.weights import write_blob
+from ..mil.weights import WEIGHT_FILE, BlobWriter
 from .config import TransformerConfig
 
 _MASKED = -65504.0  # the lowest fp16, added to the scores of masked positions
@@ -21,37 +21,40 @@ _MASKED = -65504.0  # the lowest fp16, added to the scores of masked positions
 class Kernel:
     """A program with one input "x" and one output "y", fp16 [1, channels, 1, seq].
 
-    `inputs` and `outputs` say how the channels are divided, in order. `weights` are the baked parameters,
-    files "@model_path/weights/NAME.bin". `flops` counts matrix products, a multiply-add as two.
+    `inputs` and `outputs` say how the channels are divided, in order. `flops` counts matrix products, a
+    multiply-add as two. `constants` are what the weight file holds, in order; those that are not in `tables`
+    are weights, which `bake` replaces.
     """
 
     name: str
     inputs: Mapping[str, int]
     outputs: Mapping[str, int]
-    weights: tuple[str, ...]
     flops: int
     program: mil.Program
+    constants: Mapping[str, mil.TensorType]
+    tables: Mapping[str, NDArray[np.float16]] = field(repr=False, compare=False)
+
+    @property
+    def weights(self) -> tuple[str, ...]:
+        """Return the names of the baked parameters."""
+        return tuple(name for name in self.constants if name not in self.tables)
 
     def without_weights(self) -> Kernel:
-        """Return the kernel without the memory of its weights: a template to bake."""
-        baked = {f"@model_path/weights/{name}.bin" for name in self.weights}
-        files = {path: blob for path, blob in self.program.weights.items() if path not in baked}
-        return replace(self, program=replace(self.program, weights=files))
+        """Return the kernel without the memory of its weight file: a template to bake."""
+        return replace(self, program=replace(self.program, weights={}))
 
     def bake(self, **weights: NDArray[np.float16]) -> mil.Program:
-        """Return the program with other weights: fp16, each with the size it was built with."""
-        files = dict(self.program.weights)
-        for name, array in weights.items():
-            path = f"@model_path/weights/{name}.bin"
-            if name not in self.weights:
-                raise ArgumentError(
-                    f"{self.name} has no weight {name!r}; it has {', '.join(self.weights) or 'none'}"
-                )
-            blob, _ = write_blob([array])
-            if path in files and len(blob) != len(files[path]):
+        """Return the program with other weights: all of them, fp16, each with the size it was built with."""
+        if weights.keys() != set(self.weights):
+            has, given = (", ".join(names) or "none" for names in (self.weights, weights))
+            raise ArgumentError(f"{self.name} has the weights {has}; given: {given}")
+        writer = BlobWriter()
+        for name, type in self.constants.items():
+            array = self.tables[name] if name in self.tables else weights[name]
+            if array.size != type.elements:
                 raise ArgumentError(f"{self.name}: weight {name!r} {list(array.shape)} has another size")
-            files[path] = blob
-        return replace(self.program, weights=files)
+            writer.add(array, type.dtype, copy=False)
+        return replace(self.program, weights={WEIGHT_FILE: writer.bytes()} if self.constants else {})
 
 
 class KernelBuilder:
@@ -65,7 +68,6 @@ class KernelBuilder:
         self.as_published = as_published
         self.inputs = inputs
         self._flops = 0
-        self._weights: list[str] = []
         self._builder = mil.Builder()
         self._x = self._builder.input("x", (1, sum(inputs.values()), 1, config.seq))
         self._tables: dict[str, mil.Tensor] = {}
@@ -85,7 +87,9 @@ class KernelBuilder:
         self._builder.output("y", parts[0] if len(parts) == 1 else mil.concat(parts, axis=1))
         channels = {part: tensor.shape[1] for part, tensor in outputs.items()}
         program = self._builder.build()
-        return Kernel(name, self.inputs, channels, tuple(self._weights), self._flops, program)
+        constants = {tensor.name: tensor.type for tensor in self._builder.stored()}
+        tables = {table: np.asarray(tensor.constant) for table, tensor in self._tables.items()}
+        return Kernel(name, self.inputs, channels, self._flops, program, constants, tables)
 
     def project(self, x: mil.Tensor, weight: NDArray[Any], name: str) -> mil.Tensor:
         """Multiply weight [O, I] with x [1, I, 1, S] -> [1, O, 1, S]; the weight is stored as `name`."""
@@ -180,8 +184,9 @@ class KernelBuilder:
         return product
 
     def _weight(self, values: NDArray[Any], name: str) -> mil.Tensor:
-        self._weights.append(name)
-        return mil.const(values, "fp16", name=name)
+        weight = mil.const(values, "fp16", name=name)
+        weight.in_file = True  # where `bake` replaces it
+        return weight
 
     def _rotation(self, heads: int) -> tuple[mil.Tensor, mil.Tensor]:
         """Return cosines and sines [1, heads * head_dim / 2, 1, S]."""

@@ -12,7 +12,7 @@ from .._ane_native import ArgumentError
 from .graph import Argument, Graph, Operation, Tensor, check_identifier
 from .text import DIALECTS, write
 from .types import DType, TensorType
-from .weights import goes_to_file, write_weights
+from .weights import goes_to_file, stored, write_weights
 
 _PORT_DTYPES = ("fp16", "fp32")
 
@@ -88,15 +88,16 @@ class Builder:
     def build(
         self,
         dialect: Literal["ios18", "ios16"] | None = None,
-        weight_files: Literal["separate", "single"] = "separate",
+        weight_files: Literal["single", "separate"] = "single",
     ) -> Program:
-        """Return the program as text and weight files: a file for each weight, or one for all.
+        """Return the program as text and weight files: one for all weights, or one for each.
 
+        macOS 27 refuses several files.
         The dialect defaults to the builder's opset; every operation must exist in it.
         """
         chosen = self.opset if dialect is None else dialect
         _check_choice("dialect", chosen, DIALECTS)
-        _check_choice("weight_files", weight_files, ("separate", "single"))
+        _check_choice("weight_files", weight_files, ("single", "separate"))
         if not self._outputs:
             raise ArgumentError("the program has no outputs; name at least one with output(name, tensor)")
         if chosen != self.opset:
@@ -111,6 +112,10 @@ class Builder:
             write(Graph(DIALECTS[chosen], inputs, statements, outputs, blobs)),
             weights,
         )
+
+    def stored(self) -> list[Tensor]:
+        """List the constants that `build` puts into the weight file, in their order there."""
+        return [tensor for _, tensor in stored(self._statements)]
 
     def append(
         self, operation: Operation, types: Sequence[TensorType], name: str | None
@@ -147,7 +152,7 @@ class Builder:
             base = argument if tensor.expression is None else tensor.expression.op
             names = [tensor.name] if tensor.name else self._free_names(base, 1)
             self._claim(names, "a constant")
-            local = Tensor(names[0], tensor.type, self, tensor.constant)
+            local = Tensor(names[0], tensor.type, self, tensor.constant, in_file=tensor.in_file)
             self._defined[key] = local
             self._statements.append(
                 local

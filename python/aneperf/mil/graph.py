@@ -51,6 +51,7 @@ class Tensor:
     constant: Constant | None = None
     expression: Operation | None = None
     line: int | None = None  # in the parsed text
+    in_file: bool = False  # a constant that goes to a weight file even if it is short
 
     # Adds the operation of an operator. Set by call.py, which builds on this module.
     binary: ClassVar[Callable[[str, Operand, Operand], Tensor]]

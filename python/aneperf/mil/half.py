@@ -73,7 +73,7 @@ def to_fp16(program: Program, chip: str = "h16") -> Fp16Program:
     keeps_ports = bool(native.chip_profile(profile_of(chip))["casts_fp32"])
     conversion = _Conversion(parse(program.text, program.weights), keeps_ports)
     graph = conversion.convert()
-    weights, blobs = write_weights(graph.statements, single_file=True)
+    weights, blobs = write_weights(graph.statements)
     lines = [*(port.line for port in graph.inputs[:1]), *conversion.lines]
     origins = {first_line(graph) - 1 + i: line for i, line in enumerate(lines) if line is not None}
     return Fp16Program(

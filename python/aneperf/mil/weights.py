@@ -1,5 +1,6 @@
 """Write and read weight files: a 64-byte file header, then chunks of a 64-byte header and a payload.
 
+All constants of a program share one file: macOS 27 refuses a program with several (source: Epistates/pmetal).
 Layout: coremltools, mlmodel/src/MILBlob/Blob/StorageFormat.hpp and BlobDataType.hpp. All little-endian.
 """
 
@@ -17,7 +18,9 @@ from ..kinds import HEAD_BYTES, Kind, refusal
 from .graph import BlobReference, Operation, Tensor
 from .types import DType, TensorType, check_dtype, dtype_bits, integer_range, numpy_dtype, pack, unpack
 
+WEIGHT_FILE = "@model_path/weights/weight.bin"
 _ALIGNMENT = 64
+_OFFSETS = 2**32  # payload offsets act as 32 bits (source: notes of a Qwen port, M5 Max)
 CODES: dict[DType, int] = {
     "fp16": 1,
     "fp32": 2,
@@ -46,15 +49,15 @@ class BlobWriter:
     """A weight file under construction."""
 
     def __init__(self) -> None:
-        self._parts: list[bytes] = []
+        self._parts: list[bytes | memoryview] = []
         self._size = _FILE_HEADER.size
         self._count = 0
 
-    def add(self, array: NDArray[Any], dtype: DType | None = None) -> int:
+    def add(self, array: NDArray[Any], dtype: DType | None = None, *, copy: bool = True) -> int:
         """Append a chunk and return the offset of its header, which BLOBFILE names.
 
         Elements are stored as they are. A dtype of fewer than 8 bits takes an array of integers in range and
-        must be named.
+        must be named. Without `copy`, `bytes` reads the array, which must not change before.
         """
         given = np.asarray(array)
         dtype = dtype or _BY_NUMPY.get(given.dtype.newbyteorder("="))
@@ -70,10 +73,15 @@ class BlobWriter:
             low, high = integer_range(dtype)
             if given.dtype.kind not in "iu" or given.min() < low or given.max() > high:
                 raise ArgumentError(f"{dtype} takes integers from {low} to {high}")
-        payload = pack(given, dtype)
+        payload = pack(given, dtype) if copy or dtype_bits(dtype) < 8 else _view(given, dtype)
         offset = self._size
         padding = 8 * len(payload) - given.size * dtype_bits(dtype)
         start = offset + _CHUNK_HEADER.size
+        if start >= _OFFSETS:
+            raise ArgumentError(
+                f"a constant would begin at byte {start} of the weight file, and the engine reads offsets "
+                f"below {_OFFSETS}: make several programs of it, or store its weights in fewer bits"
+            )
         header = _CHUNK_HEADER.pack(_SENTINEL, CODES[dtype], len(payload), start, padding)
         self._parts += [header, payload, bytes(-len(payload) % _ALIGNMENT)]
         self._size += sum(map(len, self._parts[-3:]))
@@ -85,10 +93,15 @@ class BlobWriter:
         return b"".join([_FILE_HEADER.pack(self._count, _VERSION), *self._parts])
 
 
+def _view(array: NDArray[Any], dtype: DType) -> memoryview:
+    """Return what `pack` returns for a dtype of whole bytes, without a copy where the array is in order."""
+    return np.ascontiguousarray(array, numpy_dtype(dtype)).data.cast("B")
+
+
 def write_blob(arrays: Iterable[NDArray[Any]]) -> tuple[bytes, list[int]]:
     """Return a weight file of `arrays` and the offset of each chunk."""
     writer = BlobWriter()
-    offsets = [writer.add(array) for array in arrays]
+    offsets = [writer.add(array, copy=False) for array in arrays]
     return writer.bytes(), offsets
 
 
@@ -115,35 +128,38 @@ def read_blob(data: bytes, offset: int, type: TensorType) -> NDArray[Any]:
 
 def goes_to_file(tensor: Tensor) -> bool:
     """Return whether a constant is stored in a weight file; short ones stay legible in the text."""
-    return tensor.dtype in CODES and tensor.type.elements > _INLINE_ELEMENTS
+    return tensor.dtype in CODES and (tensor.in_file or tensor.type.elements > _INLINE_ELEMENTS)
 
 
 def write_weights(
-    statements: Iterable[Tensor | Operation], single_file: bool = False
+    statements: Iterable[Tensor | Operation], single_file: bool = True
 ) -> tuple[dict[str, bytes], dict[Tensor, BlobReference]]:
-    """Return weight files by path, one for each stored constant or one for all, and the place of each."""
+    """Return weight files by path, one for all stored constants or one for each, and the place of each.
+
+    Constants lie in the order of their statements, so that equal programs have equal files.
+    """
     contents: dict[str, list[Tensor]] = {}
     stems: set[str] = set()
-    for stem, tensor in _stored(statements):
+    for stem, tensor in stored(statements):
         # Apple's file systems do not tell W.bin from w.bin.
         while stem.lower() in stems:
             stem += "_"
         stems.add(stem.lower())
-        path = f"@model_path/weights/{'weights' if single_file else stem}.bin"
+        path = WEIGHT_FILE if single_file else f"@model_path/weights/{stem}.bin"
         contents.setdefault(path, []).append(tensor)
     files: dict[str, bytes] = {}
     blobs: dict[Tensor, BlobReference] = {}
     for path, tensors in contents.items():
         writer = BlobWriter()
         for tensor in tensors:
-            offset = writer.add(cast(NDArray[Any], tensor.constant), tensor.dtype)
+            offset = writer.add(cast(NDArray[Any], tensor.constant), tensor.dtype, copy=False)
             blobs[tensor] = BlobReference(path, offset)
         files[path] = writer.bytes()
     return files, blobs
 
 
-def _stored(statements: Iterable[Tensor | Operation]) -> Iterator[tuple[str, Tensor]]:
-    """Yield the constants that go to weight files, each with a name for its file."""
+def stored(statements: Iterable[Tensor | Operation]) -> Iterator[tuple[str, Tensor]]:
+    """Yield the constants that go to weight files, each with a name, in order."""
     for statement in statements:
         if isinstance(statement, Tensor):
             if goes_to_file(statement):

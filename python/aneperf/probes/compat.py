@@ -150,7 +150,7 @@ ITEMS: dict[str, Callable[[], Question]] = {
     ),
     "ports/inputs of unequal size": lambda: _several([("b", 64), ("a", 32)], ["y"]),
     "weights/a file each": lambda: _convolution(weight_files="separate"),
-    "weights/chunks of one file": lambda: _convolution(weight_files="single"),
+    "weights/chunks of one file": _convolution,
     "weights/published header": _published_header,
     "semantics/attention mask": _attention_mask,
     **{f"op/{name}": partial(_operation, name) for name in CASES},
