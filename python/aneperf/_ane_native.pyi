@@ -208,7 +208,7 @@ def open_neural_engine(budget: CompileBudget = ...) -> Device:
     """Open the Apple Neural Engine. Raises DeviceUnavailable where there is none."""
 
 def open_emulator(chip: str = "h16", budget: CompileBudget = ...) -> Device:
-    """Open the emulator with a chip's profile ("h13" to "h19"), or "none" for plain fp16 arithmetic."""
+    """Open the emulator with a chip's profile, such as "h18g", or "none" for plain fp16 arithmetic."""
 
 def chip_profile(chip: str) -> dict[str, Any]:
     """Return what the emulator's profile of a chip refuses or computes differently. Raises ArgumentError."""

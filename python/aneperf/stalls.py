@@ -30,3 +30,13 @@ def describe_stall(weight: Sequence[int]) -> str:
     return (
         f"{size:.2f} MiB of weights for each of {_CORES} cores, near a multiple of 1 MiB, stall on their way"
     )
+
+
+def parts_without_stall(weight: Sequence[int]) -> int | None:
+    """Return the least number of even parts of the input channels none of which stalls; None above 8."""
+    outputs, inputs, *kernel = weight
+    for parts in range(2, min(8, inputs) + 1):
+        sizes = {inputs // parts, -(-inputs // parts)}
+        if not any(stalls((outputs, size, *kernel)) for size in sizes):
+            return parts
+    return None

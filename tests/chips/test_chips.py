@@ -3,7 +3,17 @@ import re
 import pytest
 
 from aneperf import _ane_native as native
-from aneperf.chips import CAVEATS, CHIPS, SOURCES, find_chip, profile_of, published, read_figures
+from aneperf.chips import (
+    CAVEATS,
+    CHIPS,
+    PROFILES,
+    SOURCES,
+    chips_of,
+    find_chip,
+    profile_of,
+    published,
+    read_figures,
+)
 from aneperf.errors import ArgumentError
 from aneperf.kernels.conv_stack import PUBLISHED
 from aneperf.probes.peak import peak as peak_probe
@@ -87,7 +97,9 @@ def test_chips_are_found_by_any_spelling(name: str) -> None:
     [
         ("M4 Mac", "no chip is called 'M4 Mac': choose from M4 Max,"),
         ("M9", "choose from M6, M5, M4, M3, M2, M1"),
-        ("Exynos", "choose from M1, M1 Pro, .*M5 Max, M6, A19 Pro, A20 Pro$"),
+        ("Exynos", "choose from M1, M1 Pro, .*M5 Max, M6, A17 Pro, .*A20, A20 Pro$"),
+        ("h16", "'h16' is an engine, not one chip: choose from M4, M4 Pro, M4 Max, A17 Pro$"),
+        ("H13g", "'H13g' is an engine, not one chip: choose from M1, M1 Pro, M1 Max, M1 Ultra$"),
         ("", "no chip is called ''"),
         (7, "a chip is a name such as 'M4 Max', not 7"),
     ],
@@ -97,15 +109,16 @@ def test_unknown_chips(name: str, message: str) -> None:
         find_chip(name)
 
 
-def test_every_chip_and_generation_has_a_profile_that_the_emulator_knows() -> None:
+def test_every_chip_and_engine_has_a_profile_that_the_emulator_knows() -> None:
     for chip in CHIPS:
-        for name in (chip.name, chip.generation, chip.subtype or chip.name.lower()):
-            assert profile_of(name) == chip.generation
-        assert native.chip_profile(chip.generation)["is_engine"]
-    assert profile_of("none") == "none"
+        for name in (chip.name, chip.profile, chip.subtype or chip.name.lower()):
+            assert profile_of(name) == chip.profile
+        assert chip in chips_of(chip.profile)
+    for profile in PROFILES:
+        assert native.chip_profile(profile)["is_engine"] == (profile != "none")
     with pytest.raises(ArgumentError, match=r"no chip is called 'h12': choose from h"):
         profile_of("h12")
-    with pytest.raises(ArgumentError, match=r"choose from M1, .*M5 Max, M6, .*h13, .*, h19, none$"):
+    with pytest.raises(ArgumentError, match=r"choose from M1, .*M5 Max, M6, .*h13, .*, h18g, h19, none$"):
         profile_of("zzz")
 
 
@@ -116,21 +129,57 @@ def test_a_chip_without_figures() -> None:
 
 def test_generations_follow_the_names() -> None:
     for chip in CHIPS:
-        if chip.name.startswith("M"):
-            assert chip.generation == f"h{int(chip.name[1]) + 12}"
-        assert chip.subtype is None or chip.subtype.startswith(chip.generation)
+        series, number = chip.name[0], int(re.findall(r"\d+", chip.name)[0])
+        assert chip.profile.rstrip("g") == f"h{number + 12 if series == 'M' else number - 1}"
+        assert chip.subtype is None or chip.subtype.startswith(chip.profile)
         two_engines = "Ultra" in chip.name or chip.name in ("M6", "A20 Pro")
-        assert chip.cores == (32 if two_engines else 16)
+        assert chip.engines in (None, 2 if two_engines else 1)
+        assert chip.cores == (None if chip.engines is None else 16 * chip.engines)
 
 
 @pytest.mark.parametrize(
-    ("name", "profile"), [("M6", "h18"), ("h18g", "h18"), ("A19 Pro", "h18"), ("H19", "h19")]
+    ("name", "chip", "profile"),
+    [
+        ("M6", "M6", "h18g"),
+        ("apple m6", "M6", "h18g"),
+        ("h18g", "M6", "h18g"),
+        ("H18", "A19 Pro", "h18"),
+        ("a19 pro", "A19 Pro", "h18"),
+        ("h19", "A20 Pro", "h19"),
+        ("A20Pro", "A20 Pro", "h19"),
+        ("A18 Pro", "A18 Pro", "h17"),
+        ("A17 Pro", "A17 Pro", "h16"),
+        ("h16g", "M4", "h16"),
+    ],
 )
-def test_the_newest_chips_are_known_by_name(name: str, profile: str) -> None:
+def test_chips_are_known_by_their_names_and_their_engines(name: str, chip: str, profile: str) -> None:
+    assert find_chip(name).name == chip
     assert profile_of(name) == profile
-    assert find_chip("apple m6").claimed_tops is None  # nobody published one
+
+
+def test_a_comparison_takes_every_name() -> None:
     with pytest.raises(ArgumentError, match="no figures are published for M6"):
-        published("M6")
+        published("h18g")
+    assert published("h16g") == published("M4")
+
+
+@pytest.mark.parametrize("name", ["M4", "M6", "A19 Pro", "A20 Pro"])
+def test_computed_peaks_follow_from_clock_and_cores(name: str) -> None:
+    chip = find_chip(name)
+    computed = {peak.dtype: peak.tops for peak in chip.peaks if peak.status == "computed"}
+    assert chip.cores
+    assert chip.clock_mhz
+    for dtype, per_cycle in (("fp16", 256), ("int8", 512)):
+        assert computed[dtype] == pytest.approx(2 * chip.cores * per_cycle * chip.clock_mhz / 1e6, rel=0.003)
+
+
+def test_only_winograd_passes_the_computed_peak() -> None:
+    for chip in CHIPS:
+        computed = {peak.dtype: peak.tops for peak in chip.peaks if peak.status == "computed"}
+        for peak in chip.peaks:
+            assert peak.status != "measured" or peak.is_winograd or peak.tops < computed[peak.dtype]
+        # A chip whose engine nobody read out has no figures but its maker's.
+        assert chip.engines or not chip.peaks
 
 
 def a_line(**changes: str) -> str:

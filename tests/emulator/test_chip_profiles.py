@@ -8,7 +8,7 @@ from aneperf import CompileError, mil
 from support import oracle
 from support.programs import NO_BUDGET, build, evaluate, normal_halves
 
-ENGINES = ("h13", "h14", "h15", "h16", "h17", "h18", "h19")
+ENGINES = ("h13", "h14", "h15", "h16", "h17", "h18", "h18g", "h19")
 PROFILES = (*ENGINES, "none")
 INFINITY = np.float16(np.inf)
 

@@ -153,7 +153,7 @@ def sums_of_integers_differ(device, x_axis=None, weight_axis=0, scale=0.1):
     return not np.array_equal(integers, halves)
 
 
-@pytest.mark.parametrize("chip", ["h13", "h14", "h15", "h16", "h17", "h18", "h19", "none"])
+@pytest.mark.parametrize("chip", ["h13", "h14", "h15", "h16", "h17", "h18", "h18g", "h19", "none"])
 def test_which_profiles_multiply_integers(chip):
     device = aneperf.open(f"emulator:{chip}", compile_budget=NO_BUDGET)
     assert sums_of_integers_differ(device) == (chip not in ("h13", "h14", "h15"))

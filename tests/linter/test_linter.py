@@ -12,13 +12,13 @@ import aneperf
 from aneperf import mil
 from aneperf.linter import lint as lint_function
 
-ENGINES = ("h13", "h14", "h15", "h16", "h17", "h18", "h19")
+ENGINES = ("h13", "h14", "h15", "h16", "h17", "h18", "h18g", "h19")
 
 
 def program(define: Callable[..., Any], *shapes: tuple[int, ...], dtype: Any = "fp16") -> mil.Program:
     builder = mil.Builder()
     builder.output("y", define(*(builder.input(f"x{i}", shape, dtype) for i, shape in enumerate(shapes))))
-    return builder.build()
+    return builder.build(weight_files="single")
 
 
 def findings(
@@ -47,16 +47,67 @@ def test_a_clean_program_has_no_findings() -> None:
         assert findings(layer, W, chip=chip) == []
 
 
-@pytest.mark.parametrize(
-    ("chip", "depth", "crashes"), [("M6", 386, False), ("M6", 387, True), ("M5", 387, False)]
-)
-def test_long_chains_crash_the_compiler_for_m6(chip: str, depth: int, crashes: bool) -> None:
-    def chain(x: mil.Tensor) -> mil.Tensor:
-        for _ in range(depth):
-            x = mil.conv(x, np.ones((1, 1, 1, 1), np.float16))
-        return x
+def chain(depth: int, channels: int, between: str = "") -> str:
+    """Write a chain of 1x1 convolutions with one weight, and an operation between them."""
+    x, ones = f"tensor<fp16, [1, {channels}, 1, 32]>", "tensor<int32, [2]>([1, 1])"
+    fixed = f"strides = {ones}, dilations = {ones}, groups = int32(1), pad = tensor<int32, [4]>([0, 0, 0, 0])"
+    lines, last = [], "x"
+    for i in range(depth):
+        lines.append(f'{x} y{i} = conv(x = {last}, weight = w, pad_type = string("valid"), {fixed});')
+        last = f"y{i}"
+        if between:
+            lines.append(f"{x} z{i} = {between}(x = y{i});")
+            last = f"z{i}"
+    return f"""program(1.3)
+[buildInfo = dict<string, string>({{{{"coremlc-version", "3505.4.1"}}}})]
+{{
+    func main<ios18>({x} x, tensor<fp16, [{channels}, {channels}, 1, 1]> w) {{
+        {" ".join(lines)}
+    }} -> ({last});
+}}
+"""
 
-    assert findings(chain, (1, 1, 1, 32), chip=chip) == ([("conv", "fails")] if crashes else [])
+
+@pytest.mark.parametrize(
+    ("chip", "channels", "between", "longest"),
+    [
+        ("M6", 64, "relu", 386),
+        ("h18g", 512, "", 384),
+        ("M6", 1024, "", 767),
+        ("A20 Pro", 64, "", 386),
+    ],
+)
+def test_long_chains_fail_on_two_engines(chip: str, channels: int, between: str, longest: int) -> None:
+    found = aneperf.lint(chain(longest + 1, channels, between), chip)
+    (reason,) = [each.reason for each in found if each.severity == "fails"]
+    assert f"number {longest + 1} in a chain" in reason
+
+
+def test_long_chains_do_not_fail_on_one_engine() -> None:
+    assert not [each for each in aneperf.lint(chain(400, 64), "A19 Pro") if each.severity == "fails"]
+
+
+def test_convolutions_beside_each_other_are_no_chain() -> None:
+    def define(x: mil.Tensor) -> mil.Tensor:
+        return mil.concat([mil.conv(x, np.ones((1, 1, 1, 1), np.float16)) for _ in range(388)], 1)
+
+    assert findings(define, (1, 1, 1, 32), chip="M6") == []
+
+
+def test_several_weight_files_fail_on_macos_27() -> None:
+    builder = mil.Builder()
+    x = builder.input("x", (1, 64, 1, 64))
+    for _ in range(2):
+        x = mil.conv(x, ones(64, 64, 1, 1))
+    builder.output("y", x)
+    for files in ("single", "separate"):
+        for written in (builder.build(weight_files=files), builder.build(weight_files=files).text):
+            found = aneperf.lint(written, "M4")
+            assert [(each.op, each.severity) for each in found] == [("program", "fails")] * (
+                files != "single"
+            )
+    assert "in 2 weight files; macOS 27" in found[0].reason
+    assert "one file" in found[0].remedy
 
 
 def test_the_stored_form_of_compressed_weights_is_not_checked() -> None:
@@ -142,7 +193,24 @@ CASES: dict[str, tuple[Any, ...]] = {
         [W],
         [("conv_transpose", "fails")],
     ),
-    "kernel of 15": (lambda x: mil.conv(x, ones(32, 64, 1, 15), pad_type="same"), [W], []),
+    "kernel of 15": (
+        lambda x: mil.conv(x, ones(32, 64, 1, 15), pad_type="same"),
+        [W],
+        [("conv", "slow")],
+    ),
+    "kernel of 8": (lambda x: mil.conv(x, ones(32, 64, 1, 8), pad_type="same"), [W], []),
+    "kernel of 31 x 8": (lambda x: mil.conv(x, ones(2, 64, 31, 8), pad_type="same"), [W], []),
+    "kernel of 16 x 16": (
+        lambda x: mil.conv(x, ones(1, 64, 16, 16), pad_type="same"),
+        [W],
+        [("conv", "slow")],
+    ),
+    "1-D kernel of 9": (
+        lambda x: mil.conv(x, ones(32, 64, 9), pad_type="same"),
+        [(1, 64, 64)],
+        [("conv", "slow")],
+    ),
+    "window of 9": (lambda x: mil.max_pool(x, (1, 9), pad_type="same"), [W], [("max_pool", "fails")]),
     "width of 33": (mil.relu, [(1, 8, 1, 33)], [("port", "slow")] * 2),
     "axis of 65536": (mil.relu, [(1, 65536, 1, 32)], []),
     "axis of 65537": (mil.relu, [(1, 65537, 1, 32)], [("port", "fails")] * 2),
@@ -166,11 +234,14 @@ def product(op: str, out: int, rest: tuple[int, ...]) -> str:
         x, y = f"[1, {rest[0]}, {rest[1]}, 32]", f"[1, {out}, 1, {33 - rest[2]}]"
         more = f', strides = {ones}, dilations = {ones}, pad_type = string("valid"), groups = int32(1)'
         more += ", pad = tensor<int32, [4]>([0, 0, 0, 0])"
+    if op == "matmul":
+        weight = f"tensor<fp16, {[*rest, out]}>"
+        more = ", transpose_x = bool(false), transpose_y = bool(false)"
     return f"""program(1.3)
 [buildInfo = dict<string, string>({{{{"coremlc-version", "3505.4.1"}}}})]
 {{
     func main<ios18>(tensor<fp16, {x}> x) {{
-        tensor<fp16, {y}> y = {op}(x = x, weight = {weight}({place}){more});
+        tensor<fp16, {y}> y = {op}(x = x, {"y" if op == "matmul" else "weight"} = {weight}({place}){more});
     }} -> (y);
 }}
 """
@@ -188,19 +259,28 @@ STALLS = {  # with the mebibytes of a core: whether they stall, measured on M4 o
     (2048, 2048, 1, 1): False,  # 0.5
     (64, 64, 1, 1): False,  # next to 0
     (2048, 512, 2, 4): True,  # 1
-    (1, 524288, 1, 1): True,  # 1, of one channel
+    (241, 32768, 1, 1): True,  # 1, rounded up to 16 channels
 }
 
 
 @pytest.mark.parametrize("weight", STALLS)
-@pytest.mark.parametrize("op", ["conv", "linear"])
+@pytest.mark.parametrize("op", ["conv", "linear", "matmul"])
 def test_weights_that_stall(weight: tuple[int, ...], op: str) -> None:
     out, *rest = weight
-    if op == "linear":
+    if op != "conv":
         rest = [int(np.prod(rest))]
-    found = [f for f in aneperf.lint(product(op, out, tuple(rest))) if (f.op, f.severity) == (op, "slow")]
+    found = aneperf.lint(product(op, out, tuple(rest)))
+    found = [f for f in found if (f.op, f.severity) == (op, "slow") and "1x1 conv" not in f.reason]
     assert len(found) == STALLS[weight]
     assert all("for each of 16 cores, near a multiple of 1 MiB, stall" in finding.reason for finding in found)
+
+
+@pytest.mark.parametrize(("inputs", "parts"), [(4096, 2), (8192, 3), (28672, 2)])
+def test_the_remedy_for_a_stall_does_not_stall(inputs: int, parts: int) -> None:
+    (found,) = [f for f in aneperf.lint(product("linear", 2048, (inputs,))) if f.op == "linear"]
+    assert f"Split the input channels into {parts} and add" in found.remedy
+    for size in {inputs // parts, -(-inputs // parts)}:
+        assert not [f for f in aneperf.lint(product("linear", 2048, (size,))) if f.op == "linear"]
 
 
 def test_compressed_weights_do_not_stall() -> None:
@@ -234,7 +314,7 @@ def requantized(scale: float, clip: bool = False) -> Callable[[mil.Tensor], mil.
 
 def test_products_of_dequantized_operands() -> None:
     for chip in ENGINES:
-        expected = [("mul", "wrong numbers")] if chip in ("h16", "h17", "h18", "h19") else []
+        expected = [("mul", "wrong numbers")] if chip in ENGINES[3:] else []
         assert findings(requantized(1 / 8), W, chip=chip) == expected
         assert findings(requantized(1 / 16), W, chip=chip) == []
         assert findings(requantized(1 / 8, clip=True), W, chip=chip) == []
@@ -271,7 +351,7 @@ def test_what_depends_on_the_generation(chip: str) -> None:
     assert findings(mil.relu, (1, 1, 1, 16384), chip=chip) == []
     heavy = [("program", "fails" if chip == "h15" else "slow")]
     assert findings(lambda x: mil.add(x, ones(1, 8, 4096, 1024)), (1, 1, 1, 1024), chip=chip) == heavy
-    kernel = [("conv", "fails")] * older["h15"]
+    kernel = [("conv", "fails" if older["h15"] else "slow")]
     define = lambda x: mil.conv(x, ones(32, 64, 1, 15), pad_type="same")  # noqa: E731
     assert findings(define, W, chip=chip) == kernel
 

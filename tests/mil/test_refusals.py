@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from aneperf import CompileError, mil
+from aneperf import _ane_native as native
 from support import oracle
 from support.programs import build, evaluate, normal_halves
 
@@ -69,7 +70,10 @@ def test_windows_of_max_pool_are_at_most_8_wide(emulator, plain):
     for kernel in ((8, 8), (9, 1)):
         evaluate(emulator, lambda t, kernel=kernel: mil.max_pool(t, kernel), x)
     message = refusal(emulator, lambda t: mil.max_pool(t, (1, 9)), x.shape)
-    assert "the window is 9 wide; the engine takes at most 8: pool in two steps" in message
+    assert (
+        "the window is 9 wide; the engine takes at most 8 (751K, measured on M4): pool in two steps"
+        in message
+    )
     evaluate(emulator, lambda t: mil.avg_pool(t, (14, 14)), x)
     evaluate(plain, lambda t: mil.max_pool(t, (9, 9)), x)
 
@@ -81,10 +85,49 @@ def test_sums_of_matmul_have_at_most_32768_terms(emulator, plain):
     x = np.full((32768,), 2.0**-8, np.float16)
     assert evaluate(emulator, define(32768), x)[0].item() == 0.5
     message = refusal(emulator, define(32769), (32769,))
-    assert (
-        "the sums have 32769 terms; the engine takes at most 32768: multiply in parts and add them" in message
-    )
+    assert "the sums have 32769 terms; the engine takes at most 32768 (751K, measured on M4" in message
     evaluate(plain, define(32769), np.zeros((32769,), np.float16))
+
+
+PRODUCTS = {  # of 4 terms or more, by the input that has them
+    "linear": (lambda t: mil.linear(t, np.ones((2, t.shape[-1]), np.float16)), lambda n: (1, n)),
+    "einsum": (
+        lambda t: mil.einsum([t, np.ones((1, t.shape[-1], 1, 2), np.float16)]),
+        lambda n: (1, 1, 1, n),
+    ),
+    "scaled_dot_product_attention": (
+        lambda t: mil.scaled_dot_product_attention(mil.slice_by_size(t, [0, 0, 0], [1, 1, 2]), t, t),
+        lambda n: (1, n, 2),
+    ),
+    "scaled_dot_product_attention of long features": (
+        lambda t: mil.scaled_dot_product_attention(t, t, mil.slice_by_size(t, [0, 0, 0], [1, 2, 2])),
+        lambda n: (1, 2, n),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", PRODUCTS)
+def test_sums_of_other_products_have_the_limit_of_matmul(emulator, plain, case):
+    define, shape = PRODUCTS[case]
+    evaluate(emulator, define, np.zeros(shape(32768), np.float16))
+    message = refusal(emulator, define, shape(32769))
+    assert f"{case.split()[0]}: the sums have 32769 terms; the engine takes at most 32768" in message
+    evaluate(plain, define, np.zeros(shape(32769), np.float16))
+
+
+def test_limits_are_told_where_weight_files_are_missing(emulator):
+    """List them without lowering: kernel, window, sum, and what the generation lacks."""
+
+    def define(x):
+        y = mil.conv(x, normal_halves(1, (8, 8, 1, 16)), pad_type="same")
+        y = mil.max_pool(y, (1, 9), pad_type="same")
+        return mil.sin(mil.linear(mil.reshape(y, (1, 40000)), normal_halves(2, (64, 40000))))
+
+    program = build(define, np.zeros((1, 8, 50, 100), np.float16))
+    assert program.weights
+    for weights in (None, dict(program.weights)):
+        refused = native.check(program.text, weights, "h13")
+        assert [each.op for each in refused] == ["conv", "max_pool", "linear", "sin"]
 
 
 @pytest.mark.parametrize(

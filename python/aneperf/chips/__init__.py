@@ -18,7 +18,7 @@ running means, shares and speed-ups computed from other figures, claims without 
 without a Neural Engine.
 """
 
-from .catalog import CHIPS, PROFILES, Chip, find_chip, profile_of
+from .catalog import CHIPS, PROFILES, Chip, Peak, chips_of, find_chip, profile_of
 from .published import CAVEATS, SOURCES, Figure, published, read_figures
 
 __all__ = [
@@ -28,6 +28,8 @@ __all__ = [
     "SOURCES",
     "Chip",
     "Figure",
+    "Peak",
+    "chips_of",
     "find_chip",
     "profile_of",
     "published",

@@ -10,7 +10,7 @@ DEVICE = click.Option(
     metavar="NAME",
     help="ane, emulator or emulator:CHIP; by default ane where there is one.",
 )
-CHIP = click.Option(["--chip"], metavar="CHIP", help="Chip to emulate, such as M4, 'M4 Max' or h16.")
+CHIP = click.Option(["--chip"], metavar="CHIP", help="Chip to emulate, such as M4, 'A19 Pro' or h18g.")
 OUTPUT = click.Option(
     ["-o", "--output"], type=FILE, metavar="FILE", help="Save the result as JSON; - prints it."
 )

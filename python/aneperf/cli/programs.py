@@ -18,7 +18,7 @@ from .terminal import FAILED, write
             ["--chip"],
             metavar="CHIP",
             default="h16",
-            help="Chip to check for: M1 to M6, such as 'M4 Max', or h13 to h19.",
+            help="Chip to check for, such as M6, 'M4 Max', 'A19 Pro' or h18g.",
         ),
         click.Option(["--fp16"], is_flag=True, help="Convert what computes in fp32 to fp16 first."),
     ]

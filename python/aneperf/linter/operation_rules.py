@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from ..mil import Operation
-from ..stalls import describe_stall, stalls
+from ..stalls import describe_stall, parts_without_stall, stalls
 from .context import Context, argument, integers
 from .finding import Severity
 
@@ -19,7 +19,8 @@ _NONLINEARITIES = {
     *("atan", "elu", "erf", "exp", "exp2", "gelu", "log", "relu", "rsqrt", "sigmoid", "silu", "softmax"),
     *("softplus", "softsign", "sqrt", "tanh"),
 }
-_INTEGER_ENGINES = ("h16", "h17", "h18", "h19")  # which compute on quantized operands as they are
+_REWRITTEN_WIDTHS = range(9, 17)  # of kernels, which the compiler rewrites with strides of 2
+_INTEGER_ENGINES = ("h16", "h17", "h18", "h18g", "h19")  # which compute on quantized operands as they are
 
 
 def _last_axis_slice(operation: Operation, context: Context) -> Iterator[Problem]:
@@ -91,13 +92,23 @@ def _matmul_by_constant(operation: Operation, context: Context) -> Iterator[Prob
 
 
 def _stalled_weights(operation: Operation, context: Context) -> Iterator[Problem]:
-    weight = argument(operation, "weight")
-    # Decompressed weights reach the engine in another form, of which nothing is known.
+    weight = argument(operation, "y" if operation.op == "matmul" else "weight")
+    # Decompressed weights reach the engine in another form, and those of groups lie on fewer cores.
     if weight is None or not context.is_constant(weight) or context.producer(weight).startswith("constexpr_"):
         return
-    if stalls(weight.shape):
-        reason = f"{describe_stall(weight.shape)}; on M4 it took twice the time"
-        yield "slow", reason, "Split the output channels into two operations, or change their number"
+    if integers(operation, "groups") not in ([], [1]):
+        return
+    shape = weight.shape
+    if operation.op == "matmul":
+        if weight.rank != 2 or any(integers(operation, "transpose_x")):
+            return
+        shape = shape if any(integers(operation, "transpose_y")) else shape[::-1]
+    if stalls(shape):
+        reason = f"{describe_stall(shape)}; on M4 it took twice the time"
+        remedy = "Split the input channels and add the products, or change their number"
+        if parts := parts_without_stall(shape):
+            remedy = f"Split the input channels into {parts} and add the products, or change their number"
+        yield "slow", reason, remedy
 
 
 def _product_of_scales(operation: Operation, context: Context) -> Iterator[Problem]:
@@ -133,20 +144,14 @@ def _scale(operation: Operation) -> bytes | str | None:
     return None if scale is None else scale.constant_data
 
 
-def _wide_kernel(operation: Operation, context: Context) -> Iterator[Problem]:
-    weight, most = argument(operation, "weight"), context.profile["max_kernel_width"]
-    if weight is not None and weight.shape[-2:] == (weight.width,) * 2:
-        most = context.profile["max_square_kernel"]
-    if weight is not None and weight.width > most:
-        reason = f"the kernel is {weight.width} wide; {context.generation} takes at most {most}"
-        yield "fails", reason, "Split the kernel, or put it along the height"
-
-
-def _absent(operation: Operation, context: Context) -> Iterator[Problem]:
-    if operation.op == "topk" and not context.profile["has_topk"]:
-        yield "fails", "it came with h14 (M2)", "Compute it on the CPU"
-    if operation.op in ("sin", "cos") and not context.profile["has_sine"]:
-        yield "fails", "it came with h15 (M3)", "Make the values constants, or compute them on the CPU"
+def _rewritten_kernel(operation: Operation, context: Context) -> Iterator[Problem]:
+    weight = argument(operation, "weight")
+    if weight is None or weight.rank < 3 or weight.width not in _REWRITTEN_WIDTHS:
+        return
+    reason = "a kernel that is 9 or more wide is computed in parts, with about twice the weights, on M6"
+    if weight.shape[-2:] == (16, 16):
+        reason += "; for 16 x 16 the compiler took 220 s and 12 GB on M4"
+    yield "slow", reason, "Use several narrower kernels"
 
 
 OPERATION_RULES: dict[str, tuple[_Check, ...]] = {
@@ -157,7 +162,7 @@ OPERATION_RULES: dict[str, tuple[_Check, ...]] = {
         _run_time_weights,
         _stalled_weights,
         _grouped_scales,
-        _wide_kernel,
+        _rewritten_kernel,
     ),
     "tile": (_tile,),
     "scaled_dot_product_attention": (_attention_mask,),
@@ -167,13 +172,13 @@ OPERATION_RULES: dict[str, tuple[_Check, ...]] = {
         _product_of_scales,
     ),
     "square": (_square,),
-    "matmul": (_matmul_by_constant,),
+    "matmul": (
+        _matmul_by_constant,
+        _stalled_weights,
+    ),
     "linear": (
         _stalled_weights,
         _grouped_scales,
     ),
-    "conv_transpose": (_wide_kernel,),
-    "sin": (_absent,),
-    "cos": (_absent,),
-    "topk": (_absent,),
+    "conv_transpose": (_rewritten_kernel,),
 }

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from ..mil import Tensor
+from ..mil import Operation, Tensor
 from .context import Context, argument
 from .finding import Finding
 
 _MEBIBYTE = 1 << 20
-_CRASHING_CHAIN = 387  # convolutions
+_TWO_ENGINES = ("h18g", "h19")  # the compiler does the same for both
+_CONVOLUTIONS = ("conv", "conv_transpose", "linear")
+_CRASHING_LENGTHS = ((1024, 768), (512, 385), (0, 387))  # from so many channels on, for so many convolutions
 _MOST_WEIGHTS = 2 << 30  # bytes, by the compiler's own message
 
 
@@ -26,27 +28,6 @@ def _ports(context: Context) -> Iterator[Finding]:
             reason = f"rows of {tensor.name!r} are {tensor.width} wide and padded to a multiple of 64 bytes"
             remedy = f"Use a multiple of {whole}"
             yield Finding(tensor.line, "port", "slow", reason, remedy)
-
-
-def _extents(context: Context) -> Iterator[Finding]:
-    matrices = {t for o in context.operations if o.op == "matmul" for _, t in o.operands()}
-    results = [(t, o.op, o.line) for o in context.operations for t in o.results]
-    tensors = [*((t, "port", t.line) for t in context.graph.inputs), *results]
-    # The engine sees a compressed weight only after decompression.
-    stored = {t for o in context.operations if o.op.startswith("constexpr_") for _, t in o.operands()}
-    constants = [t for t in context.graph.statements if isinstance(t, Tensor) and t not in stored]
-    tensors += [(t, "const", t.line) for t in constants]
-    least = min(context.profile["max_spatial_extent"], context.profile["max_extent"])
-    for tensor, op, line in tensors:
-        if max(tensor.shape, default=0) <= least:
-            continue
-        for index, extent in enumerate(tensor.shape):
-            spatial = index >= tensor.rank - 2 and (tensor.rank > 2 or tensor in matrices)
-            most = context.profile["max_spatial_extent" if spatial else "max_extent"]
-            if extent > most:
-                kind = "a height, width or matrix axis" if spatial else "an axis"
-                limit = f"{kind} of {context.generation} has at most {most} elements"
-                yield Finding(line, op, "fails", f"{tensor.name!r} is {tensor.type}; {limit}", "Split it")
 
 
 def _weights(context: Context) -> Iterator[Finding]:
@@ -67,19 +48,38 @@ def _weights(context: Context) -> Iterator[Finding]:
         yield Finding(None, "program", "slow", reason, "Split it into several programs")
 
 
+def _files(context: Context) -> Iterator[Finding]:
+    paths = {place.path for place in context.graph.blobs.values()}
+    if len(paths) > 1:
+        reason = (
+            f"its constants are in {len(paths)} weight files; macOS 27 compares the files' hashes in two "
+            'orders, and refuses all programs with more than one ("verifyBundleAtPath: hash mismatch")'
+        )
+        remedy = "Put all constants into one file, as aneperf.mil does and, on macOS 27, the bridge"
+        yield Finding(None, "program", "fails", reason, remedy)
+
+
 def _chains(context: Context) -> Iterator[Finding]:
-    if context.generation != "h18":
+    """Find the first convolution at which the compiler for two engines fails, whatever lies between them."""
+    if context.generation not in _TWO_ENGINES:
         return
-    lengths: dict[Tensor | None, int] = {}
+    lengths: dict[Tensor, int] = {}
     for operation in context.operations:
-        if operation.op == "conv":
-            length = lengths[operation.results[0]] = lengths.get(argument(operation, "x"), 0) + 1
-            if length == _CRASHING_CHAIN:
-                reason = (
-                    f"it is number {length} in a chain of convolutions, at which the compiler for M6 crashes "
-                    "or hangs; that for A19 Pro takes 512"
-                )
-                yield Finding(operation.line, "conv", "fails", reason, "Split it into several programs")
+        before = max((lengths.get(tensor, 0) for _, tensor in operation.operands()), default=0)
+        length = before + (operation.op in _CONVOLUTIONS)
+        lengths.update(dict.fromkeys(operation.results, length))
+        if length > before and length == _crashing_length(operation):
+            reason = (
+                f"it is number {length} in a chain of convolutions: on M6 the compiler crashes or hangs, and "
+                "then blocks every process, or Core ML silently takes the CPU"
+            )
+            yield Finding(operation.line, operation.op, "fails", reason, "Split it into several programs")
 
 
-PROGRAM_RULES: tuple[Callable[[Context], Iterator[Finding]], ...] = (_ports, _extents, _weights, _chains)
+def _crashing_length(convolution: Operation) -> int:
+    weight = argument(convolution, "weight")
+    channels = weight.shape[0] if weight else 0
+    return next(length for least, length in _CRASHING_LENGTHS if channels >= least)
+
+
+PROGRAM_RULES: tuple[Callable[[Context], Iterator[Finding]], ...] = (_ports, _files, _weights, _chains)

@@ -30,11 +30,11 @@ def lint(program: Program | str | os.PathLike[str], chip: str = "h16") -> list[F
     generation = profile_of(chip)
     text, weights = _source(program)
     findings = [_refused(refusal) for refusal in native.check(text, weights, generation)]
-    lines = {finding.line for finding in findings}
+    refused = {(finding.line, finding.op) for finding in findings}
     findings += (
         finding
         for finding in _hazards(text, weights, generation)
-        if finding.severity != "fails" or finding.line is None or finding.line not in lines
+        if finding.severity == "wrong numbers" or (finding.line, finding.op) not in refused
     )
     if isinstance(program, Fp16Program):
         findings = [

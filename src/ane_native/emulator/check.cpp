@@ -7,7 +7,8 @@
 
 #include "lowering.h"
 #include "mil/blob.h"
-#include "mil/op.h"
+#include "mil/ops/product_shape.h"
+#include "mil/ops/window_shape.h"
 
 namespace ane::emulator {
 
@@ -29,6 +30,70 @@ void check_extents(const mil::Value& value, bool spatial, const ChipProfile& pro
     }
 }
 
+void check_kernel(const mil::OpView& op, const mil::Window& w, const ChipProfile& profile) {
+    const int64_t height = w.height().kernel, width = w.width().kernel;
+    if (height > profile.max_kernel_height)
+        op.refuse("weight", "the kernel is " + std::to_string(height) + " high; the engine takes at most " +
+                                std::to_string(profile.max_kernel_height) + " (751K, measured on M4)");
+    if (width > profile.max_kernel_width && !(width == height && width <= profile.max_square_kernel))
+        op.refuse("weight", "the kernel is " + std::to_string(width) + " wide; the engine takes at most " +
+                                std::to_string(profile.max_kernel_width) +
+                                " (measured: ANEForge on M1, 751K on M4)");
+}
+
+void check_max_pool(const mil::OpView& op, const ChipProfile& profile) {
+    const int64_t width = mil::pool_window(op).width().kernel;
+    if (width > profile.max_pool_width)
+        op.refuse("kernel_sizes",
+                  "the window is " + std::to_string(width) + " wide; the engine takes at most " +
+                      std::to_string(profile.max_pool_width) + " (751K, measured on M4): pool in two steps");
+}
+
+// Measured for matmul. The other products are the same sums, and follow it.
+void check_terms(const mil::OpView& op, std::string_view argument, int64_t terms,
+                 const ChipProfile& profile) {
+    if (terms > profile.max_inner_extent)
+        op.refuse(argument, "the sums have " + std::to_string(terms) + " terms; the engine takes at most " +
+                                std::to_string(profile.max_inner_extent) +
+                                " (751K, measured on M4 for matmul): multiply in parts and add them");
+}
+
+void check_attention(const mil::OpView& op, const ChipProfile& profile) {
+    const Shape& value = op.type("value").shape;
+    check_terms(op, "query", op.type("query").shape.back(), profile);
+    check_terms(op, "value", value[value.size() - 2], profile);
+}
+
+void check_sine(const mil::OpView& op, const ChipProfile& profile) {
+    if (!profile.has_sine)
+        op.refuse("", std::string(profile.name) + " has no sin and cos, which came with h15 (M3)");
+}
+
+void check_topk(const mil::OpView& op, const ChipProfile& profile) {
+    if (!profile.has_topk)
+        op.refuse("", std::string(profile.name) + " has no topk, which came with h14 (M2)");
+}
+
+struct Limit {
+    std::string_view op;
+    void (*check)(const mil::OpView&, const ChipProfile&);
+};
+
+constexpr Limit limits[] = {
+    {"conv", [](const auto& op, const auto& p) { check_kernel(op, mil::conv_window(op), p); }},
+    {"conv_transpose",
+     [](const auto& op, const auto& p) { check_kernel(op, mil::conv_transpose_window(op), p); }},
+    {"cos", check_sine},
+    {"einsum",
+     [](const auto& op, const auto& p) { check_terms(op, "values", mil::einsum_extents(op).inner, p); }},
+    {"linear", [](const auto& op, const auto& p) { check_terms(op, "x", op.type("x").shape.back(), p); }},
+    {"matmul", [](const auto& op, const auto& p) { check_terms(op, "x", mil::matmul_extents(op).inner, p); }},
+    {"max_pool", check_max_pool},
+    {"scaled_dot_product_attention", check_attention},
+    {"sin", check_sine},
+    {"topk", check_topk},
+};
+
 bool reads_weights(const mil::Function& function) {
     return std::ranges::any_of(function.values, [](const mil::Value& value) {
         return value.constant && value.constant->blob && value.constant->data.empty();
@@ -48,7 +113,8 @@ void check_lowering(const mil::Function& function, const std::vector<bool>& soun
 
 }  // namespace
 
-void check_extents(const mil::Function& function, const ChipProfile& profile, mil::Refusals& refusals) {
+void check_limits(const mil::Function& function, const std::vector<bool>& sound, const ChipProfile& profile,
+                  mil::Refusals& refusals) {
     const size_t count = function.values.size();
     std::vector<bool> is_stored(count);  // a compressed weight: not what it stands for
     std::vector<bool> is_matrix(count);
@@ -64,6 +130,12 @@ void check_extents(const mil::Function& function, const ChipProfile& profile, mi
         refusals.attempt(value.constant ? "const" : "port",
                          [&] { check_extents(value, is_matrix[id] || value.type.rank() > 2, profile); });
     }
+    for (size_t i = 0; i < function.operations.size(); ++i) {
+        const mil::Operation& operation = function.operations[i];
+        const auto limit = std::ranges::find(limits, operation.op, &Limit::op);
+        if (sound[i] && limit != std::end(limits))
+            refusals.attempt(operation.op, [&] { limit->check(mil::OpView(function, operation), profile); });
+    }
 }
 
 std::vector<mil::Refusal> list_refusals(std::string_view text, const Weights* weights,
@@ -73,7 +145,7 @@ std::vector<mil::Refusal> list_refusals(std::string_view text, const Weights* we
     if (!module.functions.empty()) {
         const mil::Function& function = module.functions.front();
         const std::vector<bool> sound = mil::check(module, refusals);
-        check_extents(function, profile, refusals);
+        check_limits(function, sound, profile, refusals);
         std::vector<std::string> notes;
         if (weights) mil::read_weights(module, *weights, lenient_weights, notes, refusals);
         if (!reads_weights(function)) check_lowering(function, sound, profile, refusals);

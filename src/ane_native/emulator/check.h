@@ -10,8 +10,10 @@
 
 namespace ane::emulator {
 
-// Refuses tensors with more elements along an axis than the engine takes.
-void check_extents(const mil::Function& function, const ChipProfile& profile, mil::Refusals& refusals);
+// Refuses tensors, kernels, windows and sums that are larger than the engine takes, and operations that it
+// lacks. `sound` tells which operations are well formed. Weight files need not have been read.
+void check_limits(const mil::Function& function, const std::vector<bool>& sound, const ChipProfile& profile,
+                  mil::Refusals& refusals);
 
 // Lists, in the order of the text, all that compile() would refuse one by one. Without `weights`, weight
 // files are not read, and a program that has any is not lowered for the profile.

@@ -204,11 +204,11 @@ class Emulator final : public Device {
                                              const CompileOptions& options) override {
         const auto start = std::chrono::steady_clock::now();
         mil::Module program = mil::parse(mil_text);
-        mil::check(program);
+        mil::Refusals refusals(mil::Refusals::Mode::throw_first);
+        const std::vector<bool> sound = mil::check(program, refusals);
         std::vector<std::string> notes;
         const mil::Function& function = program.functions.front();
-        mil::Refusals refusals(mil::Refusals::Mode::throw_first);
-        check_extents(function, profile_, refusals);
+        check_limits(function, sound, profile_, refusals);
         mil::read_weights(program, weights, options.lenient_weights, notes);
         auto inputs = ports(function, function.inputs), outputs = ports(function, function.outputs);
         Lowering lowering(function, profile_, kernels_, threads_);

@@ -77,15 +77,22 @@ constexpr ChipProfile h13 = [] {
     return p;
 }();
 
-// Nothing is known yet that sets these apart from h17.
+// Nothing is known yet that sets these apart from h17, but that h18g and h19 have two engines and one design
+// (the compiler's tables for them are equal byte for byte: 751K/...-Study-M6, notes/ane_naming.md).
 constexpr ChipProfile h18 = [] {
     ChipProfile p = h17;
     p.name = "h18";
     return p;
 }();
 
-constexpr ChipProfile h19 = [] {
+constexpr ChipProfile h18g = [] {
     ChipProfile p = h18;
+    p.name = "h18g";
+    return p;
+}();
+
+constexpr ChipProfile h19 = [] {
+    ChipProfile p = h18g;
     p.name = "h19";
     return p;
 }();
@@ -112,7 +119,7 @@ constexpr ChipProfile none = {.name = "none",
                               .max_square_kernel = unlimited,
                               .max_pool_width = unlimited};
 
-constexpr const ChipProfile* profiles[] = {&h13, &h14, &h15, &h16, &h17, &h18, &h19, &none};
+constexpr const ChipProfile* profiles[] = {&h13, &h14, &h15, &h16, &h17, &h18, &h18g, &h19, &none};
 
 static_assert(std::ranges::all_of(profiles, [](const ChipProfile* p) { return p->elementwise.is_plain(); }),
               "the kernels for fp16 round plainly");
@@ -124,8 +131,8 @@ const ChipProfile& chip_profile(std::string_view name) {
         if (profile->name == name) return *profile;
     throw ArgumentError(
         "there is no chip profile \"" + std::string(name) +
-        "\"; choose h13 (M1), h14 (M2), h15 (M3), h16 (M4), h17 (M5), h18 (M6) or h19 (A20 Pro), or none for "
-        "plain fp16 arithmetic without the engine's limits");
+        "\"; choose h13 (M1), h14 (M2), h15 (M3), h16 (M4), h17 (M5), h18 (A19 Pro), h18g (M6) or h19 (A20 "
+        "Pro), or none for plain fp16 arithmetic without the engine's limits");
 }
 
 }  // namespace ane::emulator

@@ -334,12 +334,6 @@ Typed<"dict[str, Any]"> chip_profile(const Text& chip) {
     result["ignores_attention_mask"] = profile.ignores_attention_mask;
     result["slice_limit"] = profile.slice_limit;
     result["casts_fp32"] = profile.casts_fp32;
-    result["has_sine"] = profile.has_sine;
-    result["has_topk"] = profile.has_topk;
-    result["max_extent"] = profile.max_extent;
-    result["max_spatial_extent"] = profile.max_spatial_extent;
-    result["max_kernel_width"] = profile.max_kernel_width;
-    result["max_square_kernel"] = profile.max_square_kernel;
     return result;
 }
 
@@ -386,7 +380,7 @@ void bind_device(py::module_& module) {
         "open_emulator",
         [](const Text& chip, CompileBudget budget) { return open_emulator(to_text(chip, "chip"), budget); },
         py::arg("chip") = "h16", py::arg("budget") = CompileBudget{},
-        "Open the emulator with a chip's profile (\"h13\" to \"h19\"), or \"none\" for plain fp16 "
+        "Open the emulator with a chip's profile, such as \"h18g\", or \"none\" for plain fp16 "
         "arithmetic.");
     module.def("chip_profile", &chip_profile, py::arg("chip"),
                "Return what the emulator's profile of a chip refuses or computes differently. Raises "

@@ -82,24 +82,12 @@ bool is_pointwise(const mil::ConvWindow& w) {
 }
 
 void check_engine_limits(Lowering& l, const mil::OpView& op, const mil::ConvWindow& w) {
-    check_kernel(l, op, w);
     if (l.is_constant(op.value("weight"))) return;
     if (w.batch > 1) op.refuse("weight", "run-time weights need a batch of 1: use matmul");
     l.note("conv with run-time weights is reported to ignore them on M3 Max: use matmul");
 }
 
 }  // namespace
-
-void check_kernel(Lowering& l, const mil::OpView& op, const mil::Window& w) {
-    const int64_t height = w.height().kernel, width = w.width().kernel;
-    const ChipProfile& profile = l.profile();
-    if (height > profile.max_kernel_height)
-        op.refuse("weight", "the kernel is " + std::to_string(height) + " high; the engine takes at most " +
-                                std::to_string(profile.max_kernel_height));
-    if (width > profile.max_kernel_width && !(width == height && width <= profile.max_square_kernel))
-        op.refuse("weight", "the kernel is " + std::to_string(width) + " wide; the engine takes at most " +
-                                std::to_string(profile.max_kernel_width));
-}
 
 std::optional<Buffer> constant_bias(Lowering& l, const mil::OpView& op) {
     if (!op.has("bias")) return std::nullopt;

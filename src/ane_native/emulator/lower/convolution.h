@@ -11,9 +11,6 @@ namespace ane::emulator {
 void lower_conv(Lowering& l, const mil::OpView& op, Results results);
 void lower_conv_transpose(Lowering& l, const mil::OpView& op, Results results);
 
-// Refuses a kernel that the engine does not take.
-void check_kernel(Lowering& l, const mil::OpView& op, const mil::Window& w);
-
 // The argument 'bias' as fp32, or none. Refuses one that is computed at run time.
 std::optional<Buffer> constant_bias(Lowering& l, const mil::OpView& op);
 

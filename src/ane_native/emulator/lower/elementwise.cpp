@@ -25,13 +25,6 @@ void lower_unary(Lowering& l, const mil::OpView& op, Results results) {
     add_unary(l, op, results, kind, {scalar(op.has("epsilon") ? "epsilon" : "alpha"), scalar("beta")});
 }
 
-template <Unary kind>
-void lower_sine(Lowering& l, const mil::OpView& op, Results results) {
-    if (!l.profile().has_sine)
-        op.refuse("", std::string(l.profile().name) + " has no sin and cos, which came with h15 (M3)");
-    add_unary(l, op, results, kind, {});
-}
-
 void lower_gelu(Lowering& l, const mil::OpView& op, Results results) {
     const std::string mode = op.text("mode");
     add_unary(l, op, results,
@@ -131,7 +124,7 @@ std::span<const LoweringEntry> elementwise_lowerings() {
         {"ceil", lower_unary<Unary::ceil>},
         {"clamped_relu", lower_unary<Unary::clamped_relu>},
         {"clip", lower_unary<Unary::clip>},
-        {"cos", lower_sine<Unary::cos>},
+        {"cos", lower_unary<Unary::cos>},
         {"elu", lower_unary<Unary::elu>},
         {"equal", lower_binary<Binary::equal>},
         {"erf", lower_unary<Unary::erf>},
@@ -169,7 +162,7 @@ std::span<const LoweringEntry> elementwise_lowerings() {
         {"sigmoid_hard", lower_unary<Unary::sigmoid_hard>},
         {"sign", lower_unary<Unary::sign>},
         {"silu", lower_unary<Unary::silu>},
-        {"sin", lower_sine<Unary::sin>},
+        {"sin", lower_unary<Unary::sin>},
         {"softplus", lower_softplus},
         {"softsign", lower_unary<Unary::softsign>},
         {"sqrt", lower_unary<Unary::sqrt>},

@@ -211,8 +211,6 @@ uint32_t order(half bits) {
 }
 
 void lower_topk(Lowering& l, const mil::OpView& op, Results results) {
-    if (!l.profile().has_topk)
-        op.refuse("", std::string(l.profile().name) + " has no topk, which came with h14 (M2)");
     const mil::TopK t = mil::top_k(op);
     const mil::Value& value = op.value("x");
     const int64_t length = value.type.shape[t.axis], inner = row_major_strides(value.type.shape)[t.axis];

@@ -63,9 +63,6 @@ bool lower_integer_matmul(Lowering& l, const mil::OpView& op, const mil::MatmulE
 void lower_matmul(Lowering& l, const mil::OpView& op, Results results) {
     const mil::Value &x = op.value("x"), &y = op.value("y");
     const mil::MatmulExtents m = mil::matmul_extents(op);
-    if (m.inner > l.profile().max_inner_extent)
-        op.refuse("x", "the sums have " + std::to_string(m.inner) + " terms; the engine takes at most " +
-                           std::to_string(l.profile().max_inner_extent) + ": multiply in parts and add them");
     if (lower_integer_matmul(l, op, m, results)) return;
     const int64_t size_x = m.rows * m.inner, size_y = m.inner * m.columns;
     Buffer a = l.product_operand(x), b = l.product_operand(y);

@@ -191,7 +191,6 @@ void add_interleave(Lowering& l, const mil::ConvWindow& w, const std::vector<Pha
 
 void lower_conv_transpose(Lowering& l, const mil::OpView& op, Results results) {
     const mil::ConvWindow w = mil::conv_transpose_window(op);
-    check_kernel(l, op, w);
     if (!l.is_constant(op.value("weight")))
         op.refuse("weight", "'weight' must be a constant: use matmul for run-time weights");
     const auto bias = constant_bias(l, op);

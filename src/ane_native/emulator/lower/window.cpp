@@ -116,10 +116,6 @@ template <Pool pool>
 void lower_pool(Lowering& l, const mil::OpView& op, Results results) {
     const mil::Window w = mil::pool_window(op);
     const mil::WindowAxis& width = w.width();
-    if (pool == Pool::maximum && width.kernel > l.profile().max_pool_width)
-        op.refuse("kernel_sizes", "the window is " + std::to_string(width.kernel) +
-                                      " wide; the engine takes at most " +
-                                      std::to_string(l.profile().max_pool_width) + ": pool in two steps");
     const bool excludes_padding = op.op() == "avg_pool" && op.boolean("exclude_padding_from_average");
     std::vector<float> widths;
     for (int64_t column = 0; column < width.extent; ++column) {
