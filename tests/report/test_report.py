@@ -229,6 +229,25 @@ def test_environment_table() -> None:
         assert fact in rows
 
 
+def test_environment_table_tells_published_facts_of_a_chip() -> None:
+    rows = dict(lay_out_environment(an_environment(device="ane", chip="Apple M6")).rows)
+    assert rows["M6: engines"] == "2, as published"
+    assert rows["M6: clock"] == "2580 MHz at most, as published"
+    assert rows["M6: peak computed"].startswith("42.3 TFLOPS of fp16 (32 cores of 256 products a cycle")
+    assert "31 TFLOPS of fp16 with Winograd's transform (751K, on one engine)" in rows["M6: peak measured"]
+    assert "profile of" not in rows
+
+    rows = dict(lay_out_environment(an_environment(device="emulator", chip="h18g")).rows)
+    assert rows["profile of"] == "M6"
+    assert rows["M6: engines"] == "2, as published"
+
+    rows = dict(lay_out_environment(an_environment(device="emulator", chip="h16")).rows)
+    assert rows["profile of"] == "M4, M4 Pro, M4 Max, A17 Pro"
+    for chip in ("h16", "none", "Apple M9", "Apple A17 Pro"):
+        rows = dict(lay_out_environment(an_environment(device="ane", chip=chip)).rows)
+        assert not [name for name in rows if ":" in name]
+
+
 @pytest.mark.parametrize("flags", [("few samples", "noisy"), ("cold start", "few samples", "drift", "noisy")])
 def test_remarks_fold_and_are_never_cut(flags: tuple[str, ...]) -> None:
     # The other columns leave these remarks one character too few in 80.

@@ -7,6 +7,7 @@ import msgspec
 
 from ..measure import PREEMPTED
 from ..results import STATUSES, Environment, Result, Row
+from .chip_facts import published_facts
 from .columns import COLUMNS, GENERAL, RANKED
 from .table import Table
 
@@ -86,6 +87,7 @@ def lay_out_environment(environment: Environment) -> Table:
         "chip": environment.chip,
         **({} if environment.subtype is None else {"subtype": environment.subtype}),
         **environment.properties,
+        **published_facts(environment),
         "os": environment.os,
         "os build": environment.os_build,
         "cpu": environment.cpu,
