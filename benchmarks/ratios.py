@@ -175,7 +175,7 @@ def compile_costs(environment: dict[str, str], rounds: int) -> list[Row]:
     note = f"{first['parameters'] / 1e6:.1f} M parameters in {first['file_bytes'] / 1e6:.0f} MB of fp16 files"
     stages: dict[str, tuple[float | None, str]] = {
         "compile": (1.0, note),
-        "bake": (None, "new weights into the files"),
+        "bake": (None, "new weights into the file"),
         "weights": (None, "fp32 to fp16, and transposed for the backward kernels"),
         "build": (None, "graph, text and files, once"),
     }
