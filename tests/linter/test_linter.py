@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import aneperf
-from aneperf import mil
+from aneperf import CompileError, mil
 from aneperf.linter import lint as lint_function
 
 ENGINES = ("h13", "h14", "h15", "h16", "h17", "h18", "h18g", "h19")
@@ -297,9 +297,16 @@ def test_more_constants_than_the_compiler_takes(count: int, severity: str) -> No
     line = one.splitlines()[4]
     copies = (line.replace("y =", f"y{i} =").replace("64)))", f"{128 + i})))") for i in range(count - 1))
     lines = "\n".join([*copies, line.replace("y =", "again =")])
-    found = [f for f in aneperf.lint(one.replace(line, f"{lines}\n{line}")) if f.op == "program"]
+    text = one.replace(line, f"{lines}\n{line}")
+    found = [f for f in aneperf.lint(text) if f.op == "program"]
     assert [(f.severity, f.line) for f in found] == [(severity, None)]
     assert f"{256 * count} MiB of constants" in found[0].reason
+    # The compiler says so before it reads a file.
+    refusal = "MiB of constants in one program" if severity == "fails" else "w.bin"
+    with pytest.raises(CompileError, match=refusal):
+        aneperf.open("emulator").compile(text)
+    with pytest.raises(CompileError, match=r"w\.bin"):
+        aneperf.open("emulator:none").compile(text)
 
 
 def requantized(scale: float, clip: bool = False) -> Callable[[mil.Tensor], mil.Tensor]:

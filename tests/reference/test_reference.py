@@ -221,6 +221,19 @@ def test_a_kernel_of_many_operations() -> None:
     np.testing.assert_allclose(y.reshape(16, 32)[:, [0, 7]], stack.reference([0, 7]), rtol=1e-12, atol=1e-12)
 
 
+def test_truth_values_move_as_on_the_emulator(emulator: aneperf.Device) -> None:
+    builder = mil.Builder()
+    x = builder.input("x", (1, 4, 2, 6))
+    truth = mil.tile(mil.transpose(mil.greater(x, 0.0), [0, 2, 1, 3]), [1, 1, 3, 1])
+    truth = mil.concat([mil.squeeze(truth, [0]), mil.reshape(mil.less(x, -1.0), (2, 4, 6))], 1)
+    builder.output("y", mil.cast(mil.expand_dims(truth, [0]), "fp16"))
+    program = builder.build()
+    inputs = {"x": np.random.default_rng(1).standard_normal((1, 4, 2, 6)).astype(np.float16)}
+    expected = evaluate(program, **inputs)["y"]
+    assert 0 < expected.sum() < expected.size
+    np.testing.assert_array_equal(program.compile(emulator).run(**inputs)["y"], expected)
+
+
 def test_arguments_that_a_text_leaves_out_have_mil_s_defaults(plain: aneperf.Device) -> None:
     text = """program(1.3)
 [buildInfo = dict<string, string>({{"coremlc-version", "3520.5.1"}})]

@@ -180,5 +180,4 @@ OPERATION_RULES: dict[str, tuple[_Check, ...]] = {
         _stalled_weights,
         _grouped_scales,
     ),
-    "conv_transpose": (_rewritten_kernel,),
 }

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <new>
+#include <set>
 #include <string>
 #include <tuple>
+#include <utility>
 
 #include "lowering.h"
 #include "mil/blob.h"
@@ -94,6 +96,24 @@ constexpr Limit limits[] = {
     {"topk", check_topk},
 };
 
+// A weight that several constants name counts once.
+void check_constants(const mil::Function& function, const ChipProfile& profile) {
+    std::set<std::pair<std::string_view, uint64_t>> places;
+    int64_t bytes = 0;
+    for (const mil::Value& value : function.values) {
+        if (!value.constant) continue;
+        const auto& blob = value.constant->blob;
+        if (!blob || places.emplace(blob->path, blob->offset).second) bytes += value.type.bytes();
+    }
+    if (bytes > profile.max_constant_bytes)
+        throw CompileError("CompilationFailure",
+                           std::to_string(bytes >> 20) +
+                               " MiB of constants in one program; the engine's compiler takes at most " +
+                               std::to_string(profile.max_constant_bytes >> 20) +
+                               " (by its message in coremltools pull request 2593): split it into several "
+                               "programs");
+}
+
 bool reads_weights(const mil::Function& function) {
     return std::ranges::any_of(function.values, [](const mil::Value& value) {
         return value.constant && value.constant->blob && value.constant->data.empty();
@@ -130,6 +150,7 @@ void check_limits(const mil::Function& function, const std::vector<bool>& sound,
         refusals.attempt(value.constant ? "const" : "port",
                          [&] { check_extents(value, is_matrix[id] || value.type.rank() > 2, profile); });
     }
+    refusals.attempt("program", [&] { check_constants(function, profile); });
     for (size_t i = 0; i < function.operations.size(); ++i) {
         const mil::Operation& operation = function.operations[i];
         const auto limit = std::ranges::find(limits, operation.op, &Limit::op);

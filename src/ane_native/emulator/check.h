@@ -10,8 +10,8 @@
 
 namespace ane::emulator {
 
-// Refuses tensors, kernels, windows and sums that are larger than the engine takes, and operations that it
-// lacks. `sound` tells which operations are well formed. Weight files need not have been read.
+// Refuses tensors, kernels, windows, sums and constants that are larger than the engine takes, and operations
+// that it lacks. `sound` tells which operations are well formed. Weight files need not have been read.
 void check_limits(const mil::Function& function, const std::vector<bool>& sound, const ChipProfile& profile,
                   mil::Refusals& refusals);
 

@@ -42,7 +42,8 @@ constexpr ChipProfile h17 = {.name = "h17",
                              .max_kernel_width = 15,
                              .max_kernel_height = 31,
                              .max_square_kernel = 16,
-                             .max_pool_width = 8};
+                             .max_pool_width = 8,
+                             .max_constant_bytes = int64_t{1} << 31};
 
 constexpr ChipProfile h16 = [] {
     ChipProfile p = h17;
@@ -117,7 +118,8 @@ constexpr ChipProfile none = {.name = "none",
                               .max_kernel_width = unlimited,
                               .max_kernel_height = unlimited,
                               .max_square_kernel = unlimited,
-                              .max_pool_width = unlimited};
+                              .max_pool_width = unlimited,
+                              .max_constant_bytes = unlimited};
 
 constexpr const ChipProfile* profiles[] = {&h13, &h14, &h15, &h16, &h17, &h18, &h18g, &h19, &none};
 

@@ -30,6 +30,7 @@ struct ChipProfile {
     int64_t max_kernel_width, max_kernel_height;  // of a convolution
     int64_t max_square_kernel;                    // a kernel as high as wide may be this wide
     int64_t max_pool_width;                       // of a max_pool's window
+    int64_t max_constant_bytes;                   // of a program
 };
 
 // Throws ArgumentError for an unknown name.
