@@ -167,15 +167,15 @@ def test_a_missing_weight_file_is_refused_once_and_each_bad_chunk() -> None:
     assert [r.kind for r in native.check(program.text, cut)] == ["InvalidWeights"] * 2
 
 
-def test_the_profiles_refusals_are_listed_where_the_program_is_lowered() -> None:
+def test_the_profiles_limits_are_listed_with_and_without_weight_files() -> None:
     wide = np.ones((2, 2, 1, 16), np.float16)
     program = build(
         lambda t: mil.sin(mil.conv(mil.conv(t, wide, pad_type="same"), wide, pad_type="same")),
         normal_halves(1, (1, 2, 1, 20)),
     )
-    assert [r.op for r in native.check(program.text, program.weights, "h14")] == ["conv", "conv", "sin"]
-    assert native.check(program.text, program.weights, "none") == []
-    assert native.check(program.text, None, "h14") == []
+    for weights in (dict(program.weights), None):
+        assert [r.op for r in native.check(program.text, weights, "h14")] == ["conv", "conv", "sin"]
+        assert native.check(program.text, weights, "none") == []
 
 
 def test_the_first_refusal_is_the_one_that_compile_raises(emulator: aneperf.Device) -> None:
