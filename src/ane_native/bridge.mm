@@ -359,6 +359,7 @@ class NeuralEngine final : public Device {
         auto inputs = ports_of(function, function.inputs), outputs = ports_of(function, function.outputs);
         std::shared_ptr<Program> program;
         in_pool(compile_failure, [&] {
+            check_disk(weights);
             NSDictionary* files = weight_files(weights);
             NSData* text = [NSData dataWithBytes:mil_text.data() length:mil_text.size()];
             id descriptor = [framework_.descriptors modelWithMILText:text weights:files optionsPlist:nil];

@@ -32,7 +32,7 @@ struct Location {
 };
 
 // The program was refused. `kind` is the engine's word for it: InvalidMILProgram, CompilationFailure,
-// or InvalidWeights.
+// or InvalidWeights; LoadFailure and DiskFailure are ours.
 class CompileError : public Error {
    public:
     CompileError(std::string kind, const std::string& what, Location where = {})

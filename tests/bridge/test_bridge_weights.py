@@ -47,7 +47,7 @@ def test_unusual_names_work(ane, emulator, path):
 
 def test_a_file_that_cannot_be_written_is_a_compile_error(standin):
     message, alive = standin.child("fail_to_write()").splitlines()
-    assert message.startswith("[compile] CompilationFailure: cannot write /")
+    assert message.startswith("[compile] DiskFailure: cannot write /")
     assert f"/{'a' * 300}: " in message
     assert alive == "0 0 0 0 0"
 

@@ -1,7 +1,6 @@
 """Disks that fill up during a run: its logs end, its state is saved, nothing half-written stays."""
 
 import errno
-import os
 import resource
 import subprocess
 import sys
@@ -22,6 +21,8 @@ from aneperf.training.record import CheckpointError
 from support import environment
 from support.parameters import thorough
 from support.training_runs import MODEL, RUN
+
+pytest_plugins = ["support.disks"]
 
 SHAPE = [
     f"--{name.replace('_', '-')}={getattr(MODEL, name)}"
@@ -152,20 +153,6 @@ def test_a_model_that_cannot_be_saved_is_saved_elsewhere(
     )
     assert "Total steps: 2" in outcome.out
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """Return a folder on a disk of 400 KiB."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(folder)]
-    if sys.platform != "linux" or os.geteuid() != 0:
-        pytest.skip("only root can mount a small disk, and on Linux")
-    if subprocess.run(command, check=False, capture_output=True).returncode:
-        pytest.skip("a small disk cannot be mounted here")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
 
 
 def test_a_small_disk(device_name: str, tmp_path: Path, small_disk: Path) -> None:

@@ -65,6 +65,6 @@ def refused(refusal: Exception) -> Measured:
     """Describe a program that the device refused: skipped for want of compiles, unsupported, or an error."""
     if isinstance(refusal, CompileBudgetError):
         return Measured("skipped", str(refusal))
-    if isinstance(refusal, CompileError):
+    if isinstance(refusal, CompileError) and refusal.kind != "DiskFailure":
         return Measured("unsupported", str(refusal))
     return Measured("error", str(refusal))

@@ -4,9 +4,11 @@
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdio>
 #include <mutex>
 #include <set>
 #include <string>
@@ -38,6 +40,32 @@ inline void check_weight_paths(const Weights& weights) {
     for (const auto& [path, bytes] : weights)
         for (size_t slash = path.find('/'); slash != path.npos; slash = path.find('/', slash + 1))
             if (files.contains(folded(path.substr(0, slash)))) refuse(path);
+}
+
+inline std::string gigabytes(double bytes) {
+    char text[32];
+    std::snprintf(text, sizeof text, "%.1f GB", bytes / 1e9);
+    return text;
+}
+
+// Throws CompileError unless the disk of the models' folders has room for a compile of these weights: their
+// files, the compiled program, and what the compiler swaps, which for h18g was 2.4 GB a layer
+// (751K/Apple-Neural-Engine-Microarchitecture-Study-M6). Small programs need no check.
+inline void check_disk(const Weights& weights) {
+    constexpr double small = 1e9, reserve = 10e9;
+    double size = 0;
+    for (const auto& [path, bytes] : weights) size += static_cast<double>(bytes.size());
+    NSString* folder = NSTemporaryDirectory();
+    struct statvfs disk = {};
+    if (size <= small || [folder length] == 0 || statvfs([folder fileSystemRepresentation], &disk) != 0)
+        return;
+    const double needed = 2 * size + reserve,
+                 available = static_cast<double>(disk.f_bavail) * static_cast<double>(disk.f_frsize);
+    if (available < needed)
+        throw CompileError("DiskFailure", "a compile of " + gigabytes(size) + " of weights needs " +
+                                              gigabytes(needed) + " of disk at " + text_of(folder) +
+                                              ", where " + gigabytes(available) +
+                                              " are free: make room there");
 }
 
 // Held while a model's folder is filled, read or removed: programs of equal text and weights share one, here
@@ -118,8 +146,7 @@ class ModelFolder {
                                                         attributes:nil
                                                              error:&error] ||
             ![data writeToFile:file options:NSDataWritingAtomic error:&error])
-            throw CompileError("CompilationFailure",
-                               "cannot write " + text_of(file) + ": " + describe(error));
+            throw CompileError("DiskFailure", "cannot write " + text_of(file) + ": " + describe(error));
     }
 
     NSString* path_;

@@ -1,6 +1,8 @@
 #import "model.h"
 
 #include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "../system/faults.h"
@@ -128,6 +130,16 @@ static void forget_folder(NSString* folder) {
     return readable && [[NSData dataWithContentsOfFile:file] isEqual:[descriptor milText]];
 }
 
+// ANE_STANDIN_HANG=compile or load: such a call never returns; with =compile:N the first N compiles, or loads
+// after them, do.
+static void hang_if_asked(const char* call) {
+    const char* const asked = getenv("ANE_STANDIN_HANG");
+    const size_t length = strlen(call);
+    if (!asked || strncmp(asked, call, length) != 0) return;
+    if (asked[length] == ':' && ane_compiles_claimed() <= atol(asked + length + 1)) return;
+    for (;;) pause();
+}
+
 // The folder must have been filled by the caller, as every published one does. (MX, DE, IM)
 - (BOOL)compileWithQoS:(unsigned)qos options:(NSDictionary*)options error:(NSError**)error {
     (void)qos, (void)options;
@@ -138,6 +150,7 @@ static void forget_folder(NSString* folder) {
     if (![self folderHoldsText])
         return ane_fail_compile(error,
                                 @"InvalidMILProgram: the model's folder has no model.mil with its text");
+    hang_if_asked("compile");
     pthread_mutex_lock(&in_use);
     const BOOL compiled = [self compileFilesWithError:error];
     pthread_mutex_unlock(&in_use);
@@ -160,6 +173,7 @@ static void forget_folder(NSString* folder) {
 - (BOOL)loadWithQoS:(unsigned)qos options:(NSDictionary*)options error:(NSError**)error {
     (void)qos, (void)options;
     usleep((useconds_t)(1000 * ane_fault_value(ANE_FAULT_SLOW_LOAD)));
+    hang_if_asked("load");
     pthread_mutex_lock(&in_use);
     const BOOL loaded = [self loadProgramWithError:error];
     pthread_mutex_unlock(&in_use);
