@@ -26,6 +26,8 @@ MODEL = {
 }
 CONSTANTS = {"rope_theta": (1.0, 1e12), "norm_eps": (1e-12, 1.0)}
 
+COMPILE_TIMEOUT = (0.1, 86_400.0)  # seconds
+
 # Options of training.
 STEPS = 10**8 - 1  # the names of checkpoints have eight digits
 SEED = (1 << 63) - 1  # the JSON of results and checkpoints holds no larger integer

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ._ane_native import CompileBudget, Device, __version__, open_emulator, open_neural_engine
+from .bounds import COMPILE_TIMEOUT, within
 from .checks import count
 from .chips import profile_of
 from .errors import ArgumentError, DeviceUnavailable
@@ -18,14 +19,20 @@ from .measure import load_average
 from .results import Environment
 
 DEFAULT_CHIP = "h16"
+DEFAULT_COMPILE_TIMEOUT = 120.0  # seconds
 STAND_IN = "aneperf stand-in"  # the system's name in the framework of tests/ane_framework
 
 # Why open() returned the emulator although the machine should have a Neural Engine.
 _notes: "weakref.WeakKeyDictionary[Device, str]" = weakref.WeakKeyDictionary()
+_compile_timeouts: "weakref.WeakKeyDictionary[Device, float]" = weakref.WeakKeyDictionary()
 
 
 def open(
-    device: str | None = None, *, chip: str | None = None, compile_budget: CompileBudget | int | None = None
+    device: str | None = None,
+    *,
+    chip: str | None = None,
+    compile_budget: CompileBudget | int | None = None,
+    compile_timeout: float | None = None,
 ) -> Device:
     """Open a device: "ane", "emulator" or "emulator:CHIP".
 
@@ -33,8 +40,24 @@ def open(
     Apple-silicon Mac, or else the emulator. `chip` is what the emulator imitates, such as "M4 Max" or "h16"
     (by default ANEPERF_CHIP, or h16), and asks for the emulator if `device` is None, whatever ANEPERF_DEVICE
     says. An integer `compile_budget` is the soft limit.
+
+    `compile_timeout` is how many seconds a compile or load may take in the child processes that probes and
+    training start for this device (by default ANEPERF_COMPILE_TIMEOUT, or 120). It cannot end a compile in
+    this process.
     Raises ArgumentError, and DeviceUnavailable if the device asked for does not exist here.
     """
+    timeout = _compile_timeout(compile_timeout)
+    opened = _open(device, chip, compile_budget)
+    _compile_timeouts[opened] = timeout
+    return opened
+
+
+def compile_timeout_of(device: Device) -> float:
+    """Return the seconds that a compile may take in a child process."""
+    return _compile_timeouts.get(device, DEFAULT_COMPILE_TIMEOUT)
+
+
+def _open(device: str | None, chip: str | None, compile_budget: CompileBudget | int | None) -> Device:
     variable = "ANEPERF_DEVICE" if device is None and chip is None else None
     with _blaming(variable):
         kind, chip = _choose(os.environ.get(variable) or None if variable else device, chip)
@@ -121,6 +144,18 @@ def _blaming(variable: str | None) -> Iterator[None]:
         if variable is None or "ANEPERF_" in str(error):
             raise
         raise ArgumentError(f"{variable}={os.environ.get(variable)}: {error}") from error
+
+
+def _compile_timeout(seconds: float | None) -> float:
+    variable = "ANEPERF_COMPILE_TIMEOUT" if seconds is None else None
+    asked: object = seconds
+    if variable is not None and not (asked := os.environ.get(variable)):
+        return DEFAULT_COMPILE_TIMEOUT
+    if isinstance(asked, str):
+        with contextlib.suppress(ValueError):
+            asked = float(asked)
+    with _blaming(variable):
+        return within("compile_timeout", asked, COMPILE_TIMEOUT)
 
 
 def _budget(budget: CompileBudget | int | None, kind: str) -> CompileBudget:

@@ -17,6 +17,7 @@ from aneperf.probes import suite as suite_module
 from aneperf.probes.registry import PROBES, VERBS, Probe
 from aneperf.probes.sweep import DEPTH
 from aneperf.results import Result
+from aneperf.runner.in_child import BLOCKED, NOT_TRIED
 from aneperf.runner.progress import Progress
 from support import child_probes
 from support.fakes import FakeClock, FakeDevice, leaping
@@ -71,17 +72,29 @@ def test_a_crash_and_chatter_are_survived(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_hang_is_survived(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(suite_module, "_PATIENCE_S", 60.0)
-    monkeypatch.setattr(suite_module, "_PATIENCE", 0.0)
+    monkeypatch.setattr("aneperf.runner.in_child._PATIENCE_S", 60.0)
+    monkeypatch.setattr("aneperf.runner.in_child._PATIENCE", 0.0)
     leap = leaping(monkeypatch)
 
     def at_the_hang(step: Progress) -> None:
         if step.doing == "hangs: hanging":
-            leap(59.9)
+            leap(179.9)
 
     result = suite(monkeypatch, table("hangs", "good"), progress=at_the_hang)
     assert keys(result) == [("made-up/hangs/1", "ok"), ("hangs/unfinished", "error"), *GOOD]
-    assert result.rows[1].reason == "killed: it ran longer than its 60 s at hanging"
+    assert result.rows[1].reason == "killed: it ran longer than its 180 s at hanging"
+
+
+def test_when_no_compile_ends_the_rest_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aneperf.runner.in_child.after_expiry", lambda *_: (BLOCKED, True))
+    device = aneperf.open("emulator", compile_timeout=0.5)
+    monkeypatch.setattr(suite_module, "PROBES", table("never_compiles", "good"))
+    result = aneperf.suite(device, budget=600.0)
+    assert [(row.key, row.status, row.reason) for row in result] == [
+        ("made-up/finished", "ok", None),
+        ("never_compiles/unfinished", "error", f"at 2x conv: {BLOCKED}"),
+        ("good/unfinished", "skipped", NOT_TRIED),
+    ]
 
 
 def test_rows_are_not_lost_for_their_names(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,16 +5,21 @@ import signal
 import socket
 import stat
 import sys
+import tempfile
 import threading
 import time
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from aneperf import CompileBudgetError, Device, EvaluateError
 from aneperf.probes.sweep import measure_stacks
 from aneperf.results import Result, Row
+from aneperf.runner.child_process import Parent
 from aneperf.runner.progress import Progress, ProgressCallback
+from aneperf.training import worker
+from aneperf.training.kernels import LoadedKernel
 from support.fakes import TickingClock, an_environment
 
 
@@ -136,6 +141,41 @@ def hangs(device: Device, *, budget: float, progress: ProgressCallback) -> Resul
         Path(mark).write_text("hanging")
     time.sleep(600)
     raise AssertionError
+
+
+_TEXT = "program(1.3) { func main<ios18>(tensor<fp16, [1, 64, 1, 64]> x) {} -> (x); }"
+
+
+def never_returns(*arguments: Any, **options: Any) -> None:
+    """Stand in for a call of the framework; the files of its model lie in the temporary folder."""
+    Path(tempfile.gettempdir(), "model.mil").write_text("program")
+    if mark := os.environ.get("CHILD_PROBES_MARK"):
+        Path(mark).write_text(str(os.getpid()))
+    time.sleep(600)
+
+
+def never_compiles(
+    device: Any, *, progress: ProgressCallback, items: list[str] | None = None, budget: float | None = None
+) -> Result:
+    """Finish a row, then ask for a compile that never returns."""
+    progress(Progress(1, 2, "2x conv", row("finished")))
+    device._device = SimpleNamespace(compile=never_returns)
+    device.compile(_TEXT, {"@model_path/weights/w.bin": bytes(2_500_000)})
+    raise AssertionError
+
+
+def serve_and_hang_once(parent: Parent) -> None:
+    """Serve as a worker of training; the compile of the first one's third kernel never returns."""
+    load, loaded = LoadedKernel.load, []
+
+    def load_or_hang(self: LoadedKernel, *arguments: Any) -> None:
+        loaded.append(self)
+        if len(loaded) == 3 and not Path(os.environ["CHILD_PROBES_MARK"]).exists():
+            self._device._device = SimpleNamespace(compile=never_returns)  # type: ignore[attr-defined]
+        load(self, *arguments)
+
+    LoadedKernel.load = load_or_hang  # type: ignore[method-assign]
+    worker.serve(parent)
 
 
 def fails(device: Device, *, budget: float, progress: ProgressCallback) -> Result:

@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -178,7 +179,10 @@ for event in run.run():
     workers = [int(pid) for pid in ended.stdout.split()]
     assert len(workers) >= (1 if when == "starting" else 2)
     assert all(gone(pid) for pid in workers)
-    assert list(tmp_path.iterdir()) == []
+    deadline = time.monotonic() + 60  # for a worker that was starting
+    while remains := list(tmp_path.iterdir()):
+        assert time.monotonic() < deadline, remains
+        time.sleep(0.02)
     assert not {path for path in shared.iterdir() if "aneperf" in path.name} - before
 
 
@@ -209,6 +213,33 @@ def test_a_worker_that_stops_while_it_compiles_is_replaced(
         assert gone(stopped[0])
         for name, value in run.parts["parameters"].items():
             np.testing.assert_array_equal(value, weights[name])
+
+
+@pytest.mark.parametrize("blocked", [False, True])
+def test_a_compile_that_never_returns(
+    device_name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, blocked: bool
+) -> None:
+    """Repeat it in another worker, unless nothing else compiles."""
+    monkeypatch.setattr("aneperf.training.worker._SERVE", "support.child_probes:serve_and_hang_once")
+    monkeypatch.setattr("aneperf.training.trainer.after_expiry", lambda lost, _: (str(lost), blocked))
+    monkeypatch.setenv("CHILD_PROBES_MARK", str(tmp_path / "mark"))
+    reason = (
+        r"the compile of a program of x fp16\[1, \d+, 1, 16\] and \S+ MB of weights did not end within \S+ s"
+    )
+    losses, reasons = [], []
+    with trainer(device_name, compile_timeout=2.0) as run:
+        try:
+            for event in run.run():
+                if isinstance(event, StepDone):
+                    losses.append(event.loss)
+                elif isinstance(event, WorkerReplaced):
+                    reasons.append(event.reason)
+        except TrainingError as error:
+            reasons.append(str(error))
+    assert losses == ([] if blocked else undisturbed(device_name)[0])
+    (found,) = reasons
+    assert re.fullmatch(f"step 0: {reason}" if blocked else reason, found)
+    assert gone(int((tmp_path / "mark").read_text()))
 
 
 def test_two_runs_at_once(device_name: str) -> None:
@@ -279,7 +310,7 @@ def impostor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         monkeypatch.setattr(sys, "executable", str(script))
         with open(os.devnull) as nothing:
             setup = Setup(MODEL, False, None, "static", False, nothing.fileno())
-            workers.append(WorkerProcess(setup))
+            workers.append(WorkerProcess(setup, 60.0))
         return workers[-1]
 
     workers: list[WorkerProcess] = []

@@ -2,29 +2,32 @@
 
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import msgspec
 import rich.progress
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 
 from .. import device as devices
 from .._ane_native import Device
-from ..errors import AneError
+from ..checks import positive
+from ..errors import AneError, ArgumentError, DeviceUnavailable
 from ..kinds import Kind
 from ..outputs import check_output
 from ..probes.registry import SUITE, Probe
 from ..report.result_table import lay_out_result
 from ..results import Result, Row
-from ..runner.progress import Progress
+from ..runner.in_child import run_in_child, time_limit_of
+from ..runner.progress import Progress, ProgressCallback
 from ..signals import Interrupted, at_first_signal, signal_of
 from .options import STANDARD_OUTPUT
 from .terminal import FAILED, end_interrupted, save, say, terminal, write_table
 
 
 def measure(
-    probe: Probe, arguments: Mapping[str, Any], device: str | None, chip: str | None, output: str | None
+    probe: Probe, arguments: Mapping[str, Any], open_device: Callable[[], Device], output: str | None
 ) -> int:
     """Run a probe, print its table, save its result to `output` and return the exit code.
 
@@ -35,7 +38,7 @@ def measure(
         check_output(output, Kind.RESULT)
     elif sys.stdout is None:
         raise AneError("standard output is closed: there is nowhere to write the result")
-    opened = devices.open(device, chip=chip)
+    opened = open_device()
     measurement = _Measurement(probe)
     with at_first_signal(measurement.stop):
         result = measurement.run(arguments, opened)
@@ -51,6 +54,10 @@ def measure(
         return end_interrupted(measurement.stopped_by)
     statuses = {row.status for row in result}
     return FAILED if "error" in statuses or "ok" not in statuses else 0
+
+
+# A child's errors that say that a verb cannot do what was asked; others are a row's.
+_REFUSED = (ArgumentError.__name__, DeviceUnavailable.__name__)
 
 
 class _Measurement:
@@ -89,7 +96,7 @@ class _Measurement:
             try:
                 self._is_running = self.stopped_by is None
                 if self._is_running:
-                    result = self._probe.run(device, progress=report, **arguments)
+                    result = _run(self._probe, device, report, arguments)
                     self._is_running = False
                     return result
             except KeyboardInterrupt as error:
@@ -101,6 +108,23 @@ class _Measurement:
                 rows=tuple(self._rows),
                 notes=("Interrupted: only the finished rows are here.",),
             )
+
+
+def _run(probe: Probe, device: Device, report: ProgressCallback, arguments: Mapping[str, Any]) -> Result:
+    """Run a probe where a signal can always end it.
+
+    A call of the engine's framework may never return, and a thread in it hears no signal. So a child makes
+    the calls: one of the probe's own, or of this function's.
+    """
+    if not probe.in_child or device.info()["kind"] != "ane":
+        return probe.run(device, progress=report, **arguments)
+    times = [positive(name, value) for name, value in arguments.items() if isinstance(value, float)]
+    limit = time_limit_of(max(times), device)
+    outcome = run_in_child(probe.load(), device, time_limit=limit, progress=report, **arguments)
+    if outcome.exception in _REFUSED:
+        raise AneError(outcome.failure)
+    environment = devices.info(device)
+    return msgspec.structs.replace(outcome.as_result(probe.name, environment), environment=environment)
 
 
 def _progress_bar() -> rich.progress.Progress:

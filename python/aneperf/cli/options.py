@@ -11,6 +11,12 @@ DEVICE = click.Option(
     help="ane, emulator or emulator:CHIP; by default ane where there is one.",
 )
 CHIP = click.Option(["--chip"], metavar="CHIP", help="Chip to emulate, such as M4, 'A19 Pro' or h18g.")
+COMPILE_TIMEOUT = click.Option(
+    ["--compile-timeout"],
+    type=float,
+    metavar="SECONDS",
+    help="Give up a compile or load on the engine after this time; 120 by default.",
+)
 OUTPUT = click.Option(
     ["-o", "--output"], type=FILE, metavar="FILE", help="Save the result as JSON; - prints it."
 )

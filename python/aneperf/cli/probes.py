@@ -1,11 +1,12 @@
 """The verbs that measure: `info`, and one for each probe of the registry."""
 
+from functools import partial
 from typing import Any
 
 import click
 
 from ..probes import registry
-from .options import CHIP, DEVICE, OUTPUT
+from .options import CHIP, COMPILE_TIMEOUT, DEVICE, OUTPUT
 
 
 @click.command(params=[DEVICE, CHIP, OUTPUT])
@@ -23,15 +24,19 @@ def info(device: str | None, chip: str | None, output: str | None) -> None:
 def probe_verb(probe: registry.Probe) -> click.Command:
     """Return the verb of a probe."""
 
-    def run(device: str | None, chip: str | None, output: str | None, **given: Any) -> int:
+    def run(
+        device: str | None, chip: str | None, compile_timeout: float | None, output: str | None, **given: Any
+    ) -> int:
+        from .. import device as devices
         from .measuring import measure
 
-        return measure(probe, probe.arguments(given), device, chip, output)
+        open_device = partial(devices.open, device, chip=chip, compile_timeout=compile_timeout)
+        return measure(probe, probe.arguments(given), open_device, output)
 
     return click.Command(
         probe.name,
         callback=run,
-        params=[*map(_option, probe.verb_options), DEVICE, CHIP, OUTPUT],
+        params=[*map(_option, probe.verb_options), DEVICE, CHIP, COMPILE_TIMEOUT, OUTPUT],
         help=f"{probe.summary}\n\n{probe.details}",
     )
 

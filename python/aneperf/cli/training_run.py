@@ -25,7 +25,7 @@ from ..training.models import model_config
 from ..training.result import TrainingResult
 from ..training.run import TrainOptions, train
 from .live import Lines, View, view
-from .options import CHIP, DEVICE, FILE, OUTPUT, STANDARD_OUTPUT
+from .options import CHIP, COMPILE_TIMEOUT, DEVICE, FILE, OUTPUT, STANDARD_OUTPUT
 from .terminal import FAILED, REFUSED, end_interrupted, say, write_table
 from .terminal import save as save_text
 
@@ -40,7 +40,7 @@ _SIZES = {
     "seq": "Tokens in a sequence",
 }
 _BY_HAND = {
-    "device": [DEVICE, CHIP],
+    "device": [DEVICE, CHIP, COMPILE_TIMEOUT],
     "resume": [
         click.Option(["--resume"], is_flag=True, help="Resume from the last checkpoint."),
         click.Option(["--resume-step"], type=int, metavar="STEP", help="Resume from this step's checkpoint."),
@@ -100,6 +100,7 @@ def run(
     model: str | None,
     device: str | None,
     chip: str | None,
+    compile_timeout: float | None,
     resume: bool,
     resume_step: int | None,
     output: str | None,
@@ -133,7 +134,7 @@ def run(
 
         result = train(
             _reshaped(model, given["weights"], sizes) if sizes else model,
-            device=devices.open(device, chip=chip),
+            device=devices.open(device, chip=chip, compile_timeout=compile_timeout),
             resume=resume if resume_step is None else resume_step,
             progress=progress,
             **given,

@@ -12,11 +12,11 @@ import numpy as np
 from .. import mil
 from .._ane_native import CompileBudget, Device, Program
 from ..checks import count, positive
-from ..device import info, opened
+from ..device import compile_timeout_of, info, opened
 from ..errors import REFUSALS, EvaluateError
 from ..measure import summarize
 from ..results import Result, Row
-from ..runner.in_child import Outcome, run_in_child
+from ..runner.in_child import NOT_TRIED, Outcome, run_in_child
 from ..runner.measured import Measured
 from ..runner.progress import Progress, ProgressCallback, silent
 from .limits_overlap import measure_overlap
@@ -25,7 +25,7 @@ from .registry import default_budget
 _MOST = 256  # twice the largest limit that anyone reports
 _CHANNELS = 64
 _NO_LIMIT = 10**9
-_QUIET_S = 60.0
+_QUIET_S = 60.0  # besides a compile
 _ROWS = 5
 _SHARES = {"kept": 0.3, "released": 0.3, "overlap": 0.4}  # of the budget
 
@@ -54,7 +54,7 @@ def limits(
         notes += () if outcome.result is None else outcome.result.notes
         parts.finish(_counted(part, outcome))
     outcome = parts.run("overlap", overlap)
-    parts.finish(list(outcome.rows) or [_row("overlap", Measured("error", outcome.failure))])
+    parts.finish(list(outcome.rows) or [_row("overlap", Measured(outcome.status_of_lost, outcome.failure))])
     return Result(probe="limits", environment=environment, rows=tuple(parts.rows), notes=notes)
 
 
@@ -66,24 +66,29 @@ class _Parts:
         self.rows: list[Row] = []
         self._budget = budget
         self._report = report
+        self._blocked = False
         # The emulator has the engine's limit, as part of what it emulates. The engine shows its own.
         hard = CompileBudget().hard if device.info()["kind"] == "emulator" else _NO_LIMIT
         self._compile_budget = CompileBudget(_NO_LIMIT, hard)
 
     def run(self, part: str, function: Callable[..., Result], **arguments: Any) -> Outcome:
-        """Run a part, and report what it is doing."""
+        """Run a part, unless no compile ends any more, and report what it is doing."""
         self._report(Progress(len(self.rows), _ROWS, part))
-        share = _SHARES[part] * self._budget
-        return run_in_child(
+        if self._blocked:
+            return Outcome((), failure=NOT_TRIED)
+        share, quiet_limit = _SHARES[part] * self._budget, _QUIET_S + compile_timeout_of(self.device)
+        outcome = run_in_child(
             function,
             self.device,
-            time_limit=share + _QUIET_S,
-            quiet_limit=_QUIET_S,
+            time_limit=share + quiet_limit,
+            quiet_limit=quiet_limit,
             compile_budget=self._compile_budget,
             progress=lambda at: self._report(Progress(len(self.rows), _ROWS, f"{part}: {at.doing}")),
             budget=share,
             **arguments,
         )
+        self._blocked = outcome.blocked
+        return outcome
 
     def finish(self, rows: list[Row]) -> None:
         """Add rows and report each."""
@@ -102,8 +107,8 @@ def _counted(part: str, outcome: Outcome) -> list[Row]:
         return list(outcome.rows)
     timed = ("compile time", "load time") if part == "kept" else ()
     lost = [_row(name, Measured("error", f"lost with the process: {outcome.failure}")) for name in timed]
-    if not outcome.doing.isdecimal():
-        return [_row(part, Measured("error", outcome.failure)), *lost]
+    if not outcome.doing.isdecimal() or outcome.expired:
+        return [_row(part, Measured(outcome.status_of_lost, outcome.failure)), *lost]
     ending = f"the process did not survive the next: {outcome.failure}"
     return [_row(part, _programs(int(outcome.doing), ending)), *lost]
 

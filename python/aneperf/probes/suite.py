@@ -10,13 +10,9 @@ from ..checks import positive
 from ..device import info, opened
 from ..errors import ArgumentError
 from ..results import Environment, Result, Row
-from ..runner.in_child import run_in_child
+from ..runner.in_child import NOT_TRIED, is_blocked, run_in_child, time_limit_of
 from ..runner.progress import NO_TIME, Progress, ProgressCallback, silent
 from .registry import PROBES, Probe, default_budget
-
-# A child process is killed after this many times its budget, and these seconds more.
-_PATIENCE = 2.0
-_PATIENCE_S = 180.0
 
 
 def suite(
@@ -32,7 +28,8 @@ def suite(
 
     `budget` is in seconds, for all of them: each probe gets its share of what is left. Probes that could use
     up the process's compiles, crash or hang run in child processes, which are killed after more than twice
-    their time. A probe that fails loses its own rows only, and a row in error tells why. Rows keep the keys
+    their time. A probe that fails loses its own rows only, and a row in error tells why. After a compile that
+    did not end, a small program tells whether others do; if not, the rest is skipped. Rows keep the keys
     of the probes' own results. Notes begin with the probe's name.
     Raises ArgumentError, DeviceUnavailable.
     """
@@ -42,9 +39,11 @@ def suite(
     environment, report = info(device), progress or silent
     rows: dict[str, Row] = {}
     notes: list[str] = []
+    skipped = ""
     for done, probe in enumerate(probes):
         weights = [other.share for other in probes[done:]]
         share = max(0.0, end - clock()) * weights[0] / sum(weights)
+        skipped = skipped or ("" if share else NO_TIME)
         report(Progress(done, len(probes), probe.name))
         reported: set[str] = set()
 
@@ -53,7 +52,12 @@ def suite(
                 seen.add(progress.row.key)
             report(Progress(at, len(probes), f"{of.name}: {progress.doing}".rstrip(": "), progress.row))
 
-        result = _run(probe, device, environment, share, pass_on)
+        result = (
+            _skipped(probe, environment, skipped)
+            if skipped
+            else _run(probe, device, environment, share, pass_on)
+        )
+        skipped = skipped or (NOT_TRIED if is_blocked(result.rows) else "")
         for row in result.rows:
             unique = row if row.key not in rows else _renamed(row, probe, rows)
             rows[unique.key] = unique
@@ -84,14 +88,9 @@ def _run(
     probe: Probe, device: Device, environment: Environment, share: float, progress: ProgressCallback
 ) -> Result:
     """Return a probe's result, also if it fails."""
-    if share <= 0:
-        row = Row(key=f"{probe.name}/unfinished", status="skipped", reason=NO_TIME)
-        return Result(probe=probe.name, environment=environment, rows=(row,))
     if probe.in_child:
-        limit = _PATIENCE * share + _PATIENCE_S
-        outcome = run_in_child(
-            probe.load(), device, time_limit=limit, quiet_limit=limit, progress=progress, budget=share
-        )
+        limit = time_limit_of(share, device)
+        outcome = run_in_child(probe.load(), device, time_limit=limit, progress=progress, budget=share)
         return outcome.as_result(probe.name, environment)
     finished: list[Row] = []
 
@@ -105,6 +104,11 @@ def _run(
         reason = f"{type(failure).__name__}: {failure}"
         lost = Row(key=f"{probe.name}/unfinished", status="error", reason=reason)
         return Result(probe=probe.name, environment=environment, rows=(*finished, lost))
+
+
+def _skipped(probe: Probe, environment: Environment, reason: str) -> Result:
+    row = Row(key=f"{probe.name}/unfinished", status="skipped", reason=reason)
+    return Result(probe=probe.name, environment=environment, rows=(row,))
 
 
 def _renamed(row: Row, probe: Probe, taken: Mapping[str, Row]) -> Row:

@@ -2,14 +2,20 @@
 
 Parent and child exchange messages over a pair of sockets, a line of JSON each. What the child prints
 therefore does not matter, and the messages it sent outlive it.
+
+Nothing in the engine's framework, its daemon or its compiler has a deadline: a compile may never return, and
+nothing unblocks its thread. So a child announces its compiles, and the parent gives them a deadline.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import math
 import os
+import secrets
 import selectors
+import shutil
 import signal
 import socket
 import subprocess
@@ -23,11 +29,17 @@ from typing import Generic, TypeVar
 
 import msgspec
 
+from ..files import one_line
+from .child_process import COMPILING, INTERRUPT, Compile
+
 _Message = TypeVar("_Message")
 
 # The child has its parent's path before it imports anything: `-c` puts the current folder first, and Python
-# 3.10 has no -P.
-_START = "import sys; sys.path[:] = sys.argv[3:]; from aneperf.runner.child_process import main; main()"
+# 3.10 has no -P. It makes its temporary folder itself: if this process dies meanwhile, the child removes it.
+_START = (
+    "import os, sys; os.mkdir(os.environ['TMPDIR'], 0o700); sys.path[:] = sys.argv[3:]; "
+    "from aneperf.runner.child_process import main; main()"
+)
 _LONGEST = 1 << 26  # bytes of a message; a result with all its durations has some 10 MB
 _STDERR_BYTES = 4096  # read for the last line, which becomes part of a reason
 _SEND_S = 60.0  # a child that is well reads at once
@@ -47,16 +59,33 @@ class ChildLost(Exception):
     """The child has ended, or cannot be understood; the text is the reason."""
 
 
+class CompileExpired(ChildLost):
+    """A compile or load in the child has not ended by its deadline. Kill the child."""
+
+    def __init__(self, program: str, seconds: float) -> None:
+        self.program = one_line(program, 200)
+        self.seconds = seconds
+        super().__init__(f"the compile of {self.program} did not end within {seconds:g} s")
+
+
 class Child(Generic[_Message]):
     """A child that runs `target`, a function's "module:name", and sends what `decoder` reads.
 
-    The child ends when this process does. Raises OSError if it cannot be started.
+    The child has a temporary folder of its own, for the files of its models, and ends when this process does.
+    Raises OSError if it cannot be started.
     """
 
     def __init__(
-        self, target: str, decoder: msgspec.json.Decoder[_Message], *, descriptors: Sequence[int] = ()
+        self,
+        target: str,
+        decoder: msgspec.json.Decoder[_Message],
+        *,
+        compile_timeout: float = math.inf,
+        descriptors: Sequence[int] = (),
     ) -> None:
         self._decoder = decoder
+        self._compile_timeout = compile_timeout
+        self._compiles: dict[int, Compile] = {}  # those that have begun and not ended
         self._lines: deque[bytes] = deque()
         self._rest = bytearray()  # of a line that is not complete
         self._socket, theirs = socket.socketpair()
@@ -64,19 +93,22 @@ class Child(Generic[_Message]):
         self._selector = selectors.PollSelector()
         self._selector.register(self._socket, selectors.EVENT_READ)
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  closed with the child
+        # A killed process leaves its models' folders behind.
+        self._folder = os.path.join(tempfile.gettempdir(), f"aneperf-{secrets.token_hex(8)}")
+        temporary = dict.fromkeys(("TMPDIR", "TMP", "TEMP"), self._folder)
         with theirs:
             inherited = above_standard_streams(theirs.fileno())
             try:
                 self._process = subprocess.Popen(
                     [sys.executable, "-c", _START, str(inherited), target, *module_path()],
+                    env={**os.environ, **temporary},
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=self._stderr,
                     pass_fds=(inherited, *descriptors),
                 )
             except BaseException:
-                self._socket.close()
-                self._stderr.close()
+                self._free()
                 raise
             finally:
                 os.close(inherited)
@@ -100,13 +132,16 @@ class Child(Generic[_Message]):
             raise self._lost() from None
 
     def receive(self, timeout_s: float) -> _Message:
-        """Return the next message. Raises TimeoutError after `timeout_s`, and ChildLost."""
+        """Return the next message. Raises TimeoutError after `timeout_s`, CompileExpired, and ChildLost."""
         deadline = time.monotonic() + timeout_s
         while not self._lines:
-            left_s = deadline - time.monotonic()
+            now = time.monotonic()
+            left_s, compile_left_s = deadline - now, self._compile_deadline() - now
             # Waiting first, then reading: an interrupt of a read would lose what it read.
-            if self._selector.select(min(max(0.0, left_s), _LONGEST_WAIT_S)):
+            if self._selector.select(min(max(0.0, min(left_s, compile_left_s)), _LONGEST_WAIT_S)):
                 self._read()
+            elif compile_left_s <= 0:  # and everything that the child said before is heard
+                raise CompileExpired(self._first_compile().program or "", self._compile_timeout)
             if left_s <= 0 and not self._lines:  # also of a message that does not come to its end
                 raise TimeoutError
         line = self._lines.popleft()
@@ -115,16 +150,35 @@ class Child(Generic[_Message]):
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             raise ChildLost(f"it sent what cannot be read: {error}") from None
 
+    def interrupt(self) -> None:
+        """Raise KeyboardInterrupt in the child, which may still say something then."""
+        self._process.send_signal(INTERRUPT)
+
     def kill(self) -> None:
         """End the process; any thread may call this. What the child sent before can still be received."""
         self._process.kill()
 
     def stop(self) -> None:
         """End the process and free what it took."""
+        # Before and after: if this process is killed here, nothing is left either.
+        shutil.rmtree(self._folder, ignore_errors=True)
         self._process.kill()
-        self._process.wait()
+        # One that is stuck in the kernel ends only when its call returns.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_GRACE_S)
+        self._free()
+
+    def _free(self) -> None:
         self._socket.close()
         self._stderr.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _first_compile(self) -> Compile:
+        return min(self._compiles.values(), key=lambda compile: compile.begin)
+
+    def _compile_deadline(self) -> float:
+        """Return when the first of the compiles that run must have ended, in seconds of time.monotonic."""
+        return self._first_compile().begin * 1e-9 + self._compile_timeout if self._compiles else math.inf
 
     def _read(self) -> None:
         try:
@@ -138,9 +192,24 @@ class Child(Generic[_Message]):
             lines[0] = bytes(self._rest) + lines[0]
             self._rest.clear()
         self._rest += rest
-        self._lines.extend(lines)
+        for line in lines:
+            if line.startswith(COMPILING):
+                self._note(line[len(COMPILING) :])
+            else:
+                self._lines.append(line)
         if len(self._rest) > _LONGEST:
             raise ChildLost(f"it sent a message of more than {_LONGEST} bytes")
+
+    def _note(self, line: bytes) -> None:
+        """Note that a compile begins or has ended."""
+        try:
+            compile = msgspec.json.decode(line, type=Compile)
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+            raise ChildLost(f"it sent what cannot be read: {error}") from None
+        if compile.program is None:
+            self._compiles.pop(compile.number, None)
+        else:
+            self._compiles[compile.number] = compile
 
     def _lost(self) -> ChildLost:
         """Describe the end of the process, with the last line of its standard error."""

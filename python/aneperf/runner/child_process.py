@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 import queue
+import shutil
 import signal
 import socket
 import sys
 import threading
+import time
 import traceback
+from collections.abc import Iterator
 from pkgutil import resolve_name
 from typing import NoReturn, TypeVar
 
@@ -19,12 +24,25 @@ from ..signals import STOPS
 
 _Message = TypeVar("_Message")
 
+INTERRUPT = signal.SIGUSR1  # from the parent
+COMPILING = b"!"  # before a line that is a Compile; messages are objects of JSON
+
+
+class Compile(msgspec.Struct, frozen=True, array_like=True):
+    """Tells the parent that a compile begins, or, without a `program`, that it has ended."""
+
+    number: int
+    program: str | None
+    begin: int  # ns of time.monotonic_ns, the same clock in both processes
+
 
 class Parent:
     """The parent, as the child sees it. When the parent is gone, this process ends at once."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
+        self._sending = threading.Lock()
+        self._compiles = itertools.count()
         self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         threading.Thread(target=self._listen, daemon=True).start()
 
@@ -34,13 +52,28 @@ class Parent:
 
     def send(self, message: msgspec.Struct) -> None:
         """Send a message."""
-        self._connection.sendall(msgspec.json.encode(message, enc_hook=plain_number) + b"\n")
+        self._send(msgspec.json.encode(message, enc_hook=plain_number))
+
+    @contextlib.contextmanager
+    def compiling(self, program: str) -> Iterator[None]:
+        """Let the parent watch the time of a compile, which has a deadline."""
+        number = next(self._compiles)
+        self._send(COMPILING + msgspec.json.encode(Compile(number, program, time.monotonic_ns())))
+        try:
+            yield
+        finally:
+            self._send(COMPILING + msgspec.json.encode(Compile(number, None, 0)))
+
+    def _send(self, line: bytes) -> None:
+        with self._sending:  # threads compile at once
+            self._connection.sendall(line + b"\n")
 
     def _listen(self) -> None:
         try:
             for line in self._connection.makefile("rb"):
                 self._lines.put(line)
         finally:  # also of a connection that is reset, as by a parent killed before it read everything
+            shutil.rmtree(os.environ["TMPDIR"], ignore_errors=True)  # this process's own: see Child
             os._exit(1)
 
 
@@ -48,6 +81,7 @@ def main() -> NoReturn:
     """Call the function that the command line names, with the parent, and end the process."""
     for number in STOPS:  # which reach the parent too, who ends its children
         signal.signal(number, signal.SIG_IGN)
+    signal.signal(INTERRUPT, signal.default_int_handler)
     descriptor, target = sys.argv[1:3]
     del sys.argv[1:]
     code = 0

@@ -2,26 +2,38 @@
 
 import contextlib
 import math
+import secrets
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pkgutil import resolve_name
 from typing import Any
 
 import msgspec
 
+from .. import mil
 from .._ane_native import CompileBudget, Device
 from ..checks import positive
-from ..device import name_of, opened
+from ..device import compile_timeout_of, info, name_of, opened
 from ..device import open as open_device
 from ..errors import AneError, ArgumentError, CompileBudgetError
 from ..results import Environment, Result, Row, Status
-from .child import Child, ChildLost
+from .child import Child, ChildLost, CompileExpired
 from .child_process import Parent
 from .measured import Measured
 from .progress import NO_TIME, Progress, ProgressCallback, silent
+from .watched import watched
 
-_GRACE_S = 1.0  # for the end of a child that was killed
+# In the reason of every row that was lost or not tried because no compile ends any more.
+BLOCKED = "the engine's service is blocked"
+NOT_TRIED = f"not tried: {BLOCKED}"
+
+_GRACE_S = 1.0  # for the end of a child that was interrupted or killed
+# A probe's process is killed after this many times its budget, and these seconds and those of a compile more.
+_PATIENCE = 2.0
+_PATIENCE_S = 180.0
+_CHECK_S = 30.0  # for the compile of a small program, which takes less than one
+_START_S = 60.0  # for the start of a child, and the rest of the check
 
 
 class Task(msgspec.Struct, frozen=True):
@@ -30,6 +42,7 @@ class Task(msgspec.Struct, frozen=True):
     function: str  # "module:name"
     device: str
     compile_budget: tuple[int, int]
+    compile_timeout: float
     arguments: dict[str, Any]
 
 
@@ -51,12 +64,14 @@ class Outcome:
     failure: str | None = None
     exception: str | None = None  # the name of the exception that ended the call, if one did
     doing: str = ""  # at the end
+    expired: CompileExpired | None = None  # a compile that did not end
+    blocked: bool = False  # and no other one ends any more
 
     def as_result(self, probe: str, environment: Environment) -> Result:
         """Return the child's result; or its finished rows, and one more with the reason of the failure."""
         if self.result is not None:
             return self.result
-        at = f" at {self.doing}" if self.doing else ""
+        at = f" at {self.doing}" if self.doing and not self.expired else ""
         lost = Row(key=f"{probe}/unfinished", status=self.status_of_lost, reason=f"{self.failure}{at}")
         rows = [row for row in self.rows if row.key != lost.key]
         return Result(probe=probe, environment=environment, rows=(*rows, lost))
@@ -69,7 +84,7 @@ class Outcome:
     @property
     def status_of_lost(self) -> Status:
         """Return the status of a row that the child did not finish."""
-        return "skipped" if self.ran_out_of_compiles else "error"
+        return "skipped" if self.ran_out_of_compiles or self.failure == NOT_TRIED else "error"
 
 
 def run_in_child(
@@ -86,26 +101,81 @@ def run_in_child(
 
     `function` must stand at a module's top level, and JSON must hold the `arguments`. The child opens a
     device of the same kind, with `compile_budget` or that of `device`, and no compiles used. It is killed
-    after `time_limit` seconds, after `quiet_limit` without a report, and when this call is interrupted. A
-    failure of the child is an outcome. Raises ArgumentError or OSError for a child that cannot be started.
+    after `time_limit` seconds, after `quiet_limit` without a report, after a compile's `compile_timeout`,
+    which is the device's, and when this call is interrupted. A failure of the child is an outcome; after a
+    compile that did not end, it tells whether a small program still compiles.
+    Raises ArgumentError or OSError for a child that cannot be started.
     """
     positive("time_limit", time_limit)
     device = opened(device)
     limits = device.compile_budget if compile_budget is None else compile_budget
-    task = Task(_address(function), name_of(device), (limits.soft, limits.hard), arguments)
+    timeout = compile_timeout_of(device)
+    task = Task(_address(function), name_of(device), (limits.soft, limits.hard), timeout, arguments)
+    outcome = _run(task, time_limit, quiet_limit, progress)
+    if outcome.expired is None:
+        return outcome
+    failure, blocked = after_expiry(outcome.expired, task.device)
+    at = f"at {outcome.doing}: " if outcome.doing else ""
+    return replace(outcome, failure=f"{at}{failure}", blocked=blocked)
+
+
+def time_limit_of(budget: float, device: Device) -> float:
+    """Return the time after which a probe with this budget hangs, in seconds."""
+    return _PATIENCE * budget + _PATIENCE_S + compile_timeout_of(device)
+
+
+def after_expiry(expired: CompileExpired, device: str) -> tuple[str, bool]:
+    """Return what to tell of a compile that did not end, and whether all compiles are blocked now.
+
+    Call it when the process is dead: it compiles a small program in another one.
+    """
+    if device != "ane":
+        return f"{expired} and was killed: give it more time (--compile-timeout)", False
+    limit = min(_CHECK_S, expired.seconds)
+    task = Task(_address(check_compiles), device, (2, 2), limit, {})
+    failed = _run(task, limit + _START_S, math.inf, None).result is None
+    found = (
+        f"A small program does not compile either: {BLOCKED}, for every process, until you run"
+        if failed
+        else "A small program still compiles; if other programs hang, run"
+    )
+    return (
+        f"{expired} and was killed. {found}: sudo killall aned; sudo killall -9 ANECompilerService (it may "
+        "go on, and fill the disk). A large program may need more time: --compile-timeout"
+    ), failed
+
+
+def is_blocked(rows: Iterable[Row]) -> bool:
+    """Tell whether a row says that no compile ends any more."""
+    return any(BLOCKED in (row.reason or "") for row in rows)
+
+
+def check_compiles(device: Device, *, progress: ProgressCallback) -> Result:
+    """Compile and run a small program which no cache has."""
+    b = mil.Builder()
+    b.output("y", mil.mul(b.input("x", (1, 32, 1, 32)), 1 + secrets.randbelow(1024) / 1024))
+    with b.build().compile(device):
+        return Result(probe="check", environment=info(device), rows=())
+
+
+def _run(task: Task, time_limit: float, quiet_limit: float, progress: ProgressCallback | None) -> Outcome:
+    """Run a task in a child. Raises ArgumentError, OSError."""
     try:
         msgspec.json.encode(task)
     except (TypeError, ValueError, msgspec.MsgspecError) as error:
         raise ArgumentError(f"{task.function}: an argument is not what JSON holds: {error}") from error
-    with Child(_address(run_task), msgspec.json.Decoder(Message)) as child:
+    decoder = msgspec.json.Decoder(Message)
+    with Child(_address(run_task), decoder, compile_timeout=task.compile_timeout) as child:
         conversation = _Conversation(child, progress)
         try:
             child.send(task)
             return conversation.follow(time_limit, quiet_limit)
+        except CompileExpired as expired:
+            return replace(conversation.outcome(str(expired)), expired=expired)
         except ChildLost as lost:
             return conversation.outcome(str(lost))
         except KeyboardInterrupt:
-            conversation.cut_short()
+            conversation.interrupt()
             raise
 
 
@@ -114,9 +184,15 @@ def run_task(parent: Parent) -> None:
     try:
         task = parent.receive(msgspec.json.Decoder(Task))
         function: Callable[..., Result] = resolve_name(task.function)
-        device = open_device(task.device, compile_budget=CompileBudget(*task.compile_budget))
+        device = open_device(
+            task.device,
+            compile_budget=CompileBudget(*task.compile_budget),
+            compile_timeout=task.compile_timeout,
+        )
         result = function(
-            device, progress=lambda report: parent.send(Message(progress=report)), **task.arguments
+            watched(device, parent),
+            progress=lambda report: parent.send(Message(progress=report)),
+            **task.arguments,
         )
         parent.send(Message(result=result))
     except BaseException as error:
@@ -141,10 +217,12 @@ def each_in_child(
 
     `function(device, items=..., budget=..., progress=...)` makes a row for each item in order. It raises
     CompileBudgetError when its compiles run out; another child then takes the rest. A child that dies, or
-    spends more than `item_limit` seconds on an item, loses this item only. The row of an item that was lost,
-    or for which no time is left, is `lost(item, measured)`.
+    spends more than `item_limit` seconds on an item besides a compile, loses this item only. The row of an
+    item that was lost, or for which no time is left, is `lost(item, measured)`; so are the rows that are left
+    when no compile ends any more.
     """
     start, device = clock(), opened(device)
+    item_limit += compile_timeout_of(device)
     report = progress or silent
     rows: list[Row] = []
     while len(rows) < len(items):
@@ -174,6 +252,8 @@ def each_in_child(
         reason = outcome.failure or "the child gave no row for it"
         rows.append(lost(items[len(rows)], Measured(outcome.status_of_lost, reason)))
         report(Progress(len(rows), len(items), "", rows[-1]))
+        if outcome.blocked:
+            rows += [lost(item, Measured("skipped", NOT_TRIED)) for item in items[len(rows) :]]
     return rows
 
 
@@ -209,18 +289,27 @@ class _Conversation:
                 limit = (
                     f"ran longer than its {time_limit:g} s" if ran else f"was silent for {quiet_limit:g} s"
                 )
-                return self.cut_short() or self.outcome(f"killed: it {limit}")
+                return self.kill() or self.outcome(f"killed: it {limit}")
             heard = time.monotonic()
             if (end := self._hear(message)) is not None:
                 return end
 
-    def cut_short(self) -> Outcome | None:
+    def interrupt(self) -> None:
+        """Ask the child to end, kill it if it does not, and hear what it still says."""
+        self._child.interrupt()
+        end, deadline = None, time.monotonic() + _GRACE_S
+        with contextlib.suppress(ChildLost, TimeoutError):
+            while end is None and (left_s := deadline - time.monotonic()) > 0:
+                end = self._hear(self._child.receive(left_s))
+        if end is None:
+            self.kill()
+
+    def kill(self) -> Outcome | None:
         """Kill the child, and hear what it had said by then, which may be its end."""
         self._child.kill()
-        deadline = time.monotonic() + _GRACE_S
         with contextlib.suppress(ChildLost, TimeoutError):
-            while (left_s := deadline - time.monotonic()) > 0:
-                if (end := self._hear(self._child.receive(left_s))) is not None:
+            while True:
+                if (end := self._hear(self._child.receive(_GRACE_S))) is not None:
                     return end
         return None
 

@@ -127,7 +127,8 @@ def _takes(
 def train(options: TrainOptions) -> TrainingResult:
     """Train a model: a preset, a shape, or the model of a file of weights or a checkpoint.
 
-    Worker processes own the device; this process never opens a program. A resumed run computes the same bits
+    Worker processes own the device; this process never opens a program. A worker that spends more than the
+    device's `compile_timeout` on a kernel is killed; see `aneperf.open`. A resumed run computes the same bits
     as one that never stopped. `progress` is called with every event of `aneperf.training.events`.
 
     Ctrl-C, SIGTERM or SIGHUP ends the run at its last update, saves a checkpoint if it has a folder for them,
@@ -164,7 +165,7 @@ def _train(options: TrainOptions, checkpoints: RunCheckpoints) -> TrainingResult
     check_room(bytes_needed(parameter_count(model, separate), model.seq), folder)
     data = open_data(options.data, model.vocab, model.seq, options.seed)
     checkpoints.check(config, data.description)
-    environment, device = _described(options.device)
+    environment, device, compile_timeout = _described(options.device)
     started = RunStarted(
         model=model_name(model),
         config=config,
@@ -177,7 +178,9 @@ def _train(options: TrainOptions, checkpoints: RunCheckpoints) -> TrainingResult
     result = TrainingResult.of(started, options.peak_tflops)
     if parameters is None:
         parameters = random_parameters(model, options.seed)
-    with Trainer(config, parameters, data, device=device, state_folder=folder) as trainer:
+    with Trainer(
+        config, parameters, data, device=device, state_folder=folder, compile_timeout=compile_timeout
+    ) as trainer:
         del parameters  # the trainer has a copy, and a large model does not fit in memory twice
         checkpoints.restore(trainer.state, trainer.parts)
 
@@ -204,10 +207,10 @@ def _other_folders(options: TrainOptions) -> list[Path]:
     return [*chosen, *(file.parent for file in files), Path(tempfile.gettempdir())]
 
 
-def _described(device: Device | str | None) -> tuple[Environment, str]:
-    """Return a device's description and its name. The device itself is closed: the workers own it."""
+def _described(device: Device | str | None) -> tuple[Environment, str, float]:
+    """Return a device's description, name and timeout. The device itself is closed: the workers own it."""
     opened = devices.opened(device)
-    return devices.info(opened), devices.name_of(opened)
+    return devices.info(opened), devices.name_of(opened), devices.compile_timeout_of(opened)
 
 
 @contextlib.contextmanager

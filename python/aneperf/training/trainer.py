@@ -10,8 +10,10 @@ from pathlib import Path
 from types import TracebackType
 
 from ..bounds import FP16_LARGEST, check_memory
+from ..device import DEFAULT_COMPILE_TIMEOUT
 from ..kernels.config import parameter_shapes
-from ..runner.child import ChildLost
+from ..runner.child import ChildLost, CompileExpired
+from ..runner.in_child import after_expiry
 from .accounting import StepTimes
 from .config import TrainingConfig
 from .data import Data
@@ -43,6 +45,7 @@ class Trainer:
         *,
         device: str | None = None,
         state_folder: Path | None = None,
+        compile_timeout: float = DEFAULT_COMPILE_TIMEOUT,
     ) -> None:
         check_parameters(config.model, parameters, FP16_LARGEST)
         seq = config.model.seq
@@ -59,6 +62,7 @@ class Trainer:
         self._setup = Setup(
             config.model, separate, device, config.pipeline, config.as_published, self._shared.descriptor
         )
+        self._compile_timeout = compile_timeout
         self._worker: WorkerProcess | None = None
         self._next: WorkerProcess | None = None  # starts while the worker steps
         self._up_to_date = False  # the worker's kernels have the current weights
@@ -133,14 +137,23 @@ class Trainer:
                 self._drop_worker()
                 if self._stopping:
                     return
+                reason, blocked = self._reason(lost)
+                if blocked:
+                    raise TrainingError(f"step {number}: {reason}") from lost
                 if attempt == _ATTEMPTS:
                     raise TrainingError(
-                        f"step {number}: {attempt} workers were lost; the last: {lost}"
+                        f"step {number}: {attempt} workers were lost; the last: {reason}"
                     ) from lost
-                yield WorkerReplaced(number, str(lost))
+                yield WorkerReplaced(number, reason)
             else:
                 yield step
                 return
+
+    def _reason(self, lost: ChildLost) -> tuple[str, bool]:
+        """Return why a worker was lost, and whether another one would be lost to the same."""
+        if isinstance(lost, CompileExpired):
+            return after_expiry(lost, self._setup.device or "")
+        return str(lost), False
 
     def _compile(self, number: int) -> KernelsCompiled:
         """Compile the current weights into the worker's kernels, or into those of a new one."""
@@ -148,17 +161,17 @@ class Trainer:
             self._drop_worker()
         prepared = None
         if self._worker is None:
-            self._worker, self._next = self._next or WorkerProcess(self._setup), None
+            self._worker, self._next = self._next or self._start_worker(), None
             if self._stopping:
                 raise ChildLost("the run is to stop")
-            prepared = self._worker.prepared(_FIRST_TIMEOUT)
-        compiled = self._worker.compile(_timeout(self._compile_seconds))
+            prepared = self._worker.prepared(_FIRST_TIMEOUT + self._compile_timeout)
+        compiled = self._worker.compile(_timeout(self._compile_seconds) + self._compile_timeout)
         self._compile_seconds.append(compiled.ms * 1e-3)
         self._compiles_left, self._kernels_with_weights = compiled.compiles_left, compiled.kernels
         batches_left = self.config.updates - 1 - number // self.config.accumulation
         if self._next is None and batches_left * compiled.kernels > compiled.compiles_left:
             # Its start and its kernels without weights overlap with this worker's steps.
-            self._next = WorkerProcess(self._setup)
+            self._next = self._start_worker()
         self._up_to_date = True
         return KernelsCompiled(number, self._worker.pid, prepared, compiled)
 
@@ -201,6 +214,9 @@ class Trainer:
             begin=begin,
             end=time.monotonic_ns(),
         )
+
+    def _start_worker(self) -> WorkerProcess:
+        return WorkerProcess(self._setup, self._compile_timeout)
 
     def _drop_worker(self) -> None:
         if self._worker is not None:

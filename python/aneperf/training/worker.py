@@ -21,6 +21,7 @@ from ..kernels.config import parameter_shapes
 from ..kernels.schedule import Pipeline
 from ..runner.child import Child, ChildLost
 from ..runner.child_process import Parent
+from ..runner.watched import watched
 from .accounting import Span
 from .pipeline import PIPELINES
 from .state import SharedState
@@ -87,6 +88,7 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
 
 Command = CompileKernels | RunStep
 Answer = Compiled | StepReport | Failed
+_SERVE = "aneperf.training.worker:serve"
 _Answer = TypeVar("_Answer", Compiled, StepReport)
 
 # The engine may refuse a worn-out process and still accept another one.
@@ -96,10 +98,10 @@ _ERRORS_OF_THE_PROCESS = (EvaluateError.__name__, CompileBudgetError.__name__)
 class Worker:
     """The device, a pipeline on it, and the shared state, inside the worker."""
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, setup: Setup, parent: Parent) -> None:
         shapes = parameter_shapes(setup.model, setup.separate_classifier)
         self._state = SharedState(shapes, setup.model.seq, setup.state_descriptor)
-        self._device = devices.open(setup.device)
+        self._device = watched(devices.open(setup.device), parent)
         self._pipeline = PIPELINES[setup.pipeline](
             self._device, setup.model, self._state.parts["parameters"], as_published=setup.as_published
         )
@@ -133,7 +135,7 @@ def serve(parent: Parent) -> None:
     """Answer the parent's messages until it ends this process."""
     commands: msgspec.json.Decoder[Command] = msgspec.json.Decoder(Command)
     try:
-        worker = Worker(parent.receive(msgspec.json.Decoder(Setup)))
+        worker = Worker(parent.receive(msgspec.json.Decoder(Setup)), parent)
         parent.send(worker.compile(with_weights=False))
         while True:
             command = parent.receive(commands)
@@ -157,15 +159,18 @@ class TrainingError(AneError):
 class WorkerProcess:
     """A worker, as the parent sees it.
 
-    Every call raises TrainingError, or ChildLost if the worker died or does not answer: then another one can
-    take over.
+    Every call raises TrainingError, or ChildLost if the worker died, does not answer, or spends more than
+    `compile_timeout` seconds on a kernel: then another one can take over.
     """
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, setup: Setup, compile_timeout: float) -> None:
         answers: msgspec.json.Decoder[Answer] = msgspec.json.Decoder(Answer)
         try:
             self._child = Child(
-                "aneperf.training.worker:serve", answers, descriptors=[setup.state_descriptor]
+                _SERVE,
+                answers,
+                compile_timeout=compile_timeout,
+                descriptors=[setup.state_descriptor],
             )
         except OSError as error:
             raise TrainingError(f"a worker cannot be started: {error}") from error
