@@ -117,6 +117,8 @@ class ProgramStats:
     def compile_ns(self) -> int | None: ...
     @property
     def load_ns(self) -> int | None: ...
+    @property
+    def retried_evaluations(self) -> int | None: ...
 
 @final
 class Counter:
@@ -170,10 +172,11 @@ class Program:
     def reload(self, weights: Mapping[str, Any] | None = None) -> None:
         """Replace weight files, unload, and load again without a compile.
 
-        Raises ArgumentError for a path that the program does not have, CompileError if it does not load.
+        Raises ArgumentError for a path that the program does not have, CompileError if it does not load: from
+        macOS 27 on the system refuses files that changed.
         """
     def counters(self, inputs: Mapping[str, Surface], outputs: Mapping[str, Surface]) -> list[Counter]:
-        """Evaluate once with every statistic requested, and return what the device reports."""
+        """Evaluate with every statistic requested, and return what the device reports."""
     def unload(self) -> None:
         """Free the program. Later evaluations raise EvaluateError."""
 

@@ -1,24 +1,21 @@
-// The contract on the Apple Neural Engine. Objective-C++ with ARC; with the other files bridge_*, all
+// The contract on the Apple Neural Engine. Objective-C++ with ARC; with the other files of bridge/, all
 // that knows the framework.
-#include <sys/sysctl.h>
-
-#include <algorithm>
 #include <atomic>
-#include <cstring>
 #include <mutex>
 
 #include "bridge/framework.h"
 #include "bridge/model.h"
+#include "bridge/ports.h"
+#include "bridge/system.h"
 #include "device.h"
 #include "mil/blob.h"
 #include "mil/graph.h"
+#include "mil/one_file.h"
 #include "mil/op.h"
 
 namespace ane {
 
 namespace {
-
-constexpr int64_t max_surface = int64_t{1} << 40;
 
 class IOSurfaceMemory final : public Surface {
    public:
@@ -57,74 +54,20 @@ class IOSurfaceMemory final : public Surface {
     IOSurfaceRef surface_;
 };
 
-// Symbols of a side in the order of modelAttributes: each name with its index in the request.
-struct Symbols {
-    std::vector<std::string> names;
-    std::vector<int64_t> indices;
-};
-
-id lookup(id dictionary, NSString* key) {
-    return [dictionary isKindOfClass:[NSDictionary class]] ? [(NSDictionary*)dictionary objectForKey:key]
-                                                           : nil;
+NSString* string_of(std::string_view text) {
+    return [NSString stringWithUTF8String:std::string(text).c_str()];
 }
 
-id first(id array) {
-    return [array isKindOfClass:[NSArray class]] && [(NSArray*)array count] > 0
-               ? [(NSArray*)array objectAtIndex:0]
-               : nil;
+std::span<std::byte> bytes_of(NSMutableData* data) {
+    return {static_cast<std::byte*>([data mutableBytes]), [data length]};
 }
 
-Symbols read_symbols(id attributes, NSString* names_key, NSString* indices_key) {
-    Symbols symbols;
-    id description = lookup(attributes, @"ANEFModelDescription");
-    id names = lookup(description, names_key);
-    id indices = lookup(first(lookup(description, @"ANEFModelProcedures")), indices_key);
-    if (![names isKindOfClass:[NSArray class]] || ![indices isKindOfClass:[NSArray class]]) return {};
-    for (id entry in (NSArray*)indices) {
-        const NSUInteger index =
-            [entry isKindOfClass:[NSNumber class]] ? [entry unsignedIntegerValue] : NSNotFound;
-        if (index >= [(NSArray*)names count]) return {};
-        std::string name = text_of([(NSArray*)names objectAtIndex:index]);
-        if (name.ends_with("@output")) name.resize(name.size() - std::strlen("@output"));
-        symbols.names.push_back(std::move(name));
-        symbols.indices.push_back(static_cast<int64_t>(index));
-    }
-    return symbols;
-}
-
-// Puts the ports into the engine's order and gives them the engine's row pitch, as far as `attributes` tell;
-// what they do not tell follows the documented law (ASCII order, rows on 64-byte boundaries).
-std::vector<int64_t> settle_ports(std::vector<Port>& ports, id attributes, bool inputs) {
-    std::ranges::sort(ports, {}, &Port::name);
-    std::vector<int64_t> indices(ports.size());
-    for (size_t i = 0; i < ports.size(); ++i) indices[i] = static_cast<int64_t>(i);
-
-    const Symbols symbols = inputs ? read_symbols(attributes, @"kANEFModelInputSymbolsArrayKey",
-                                                  @"ANEFModelInputSymbolIndexArray")
-                                   : read_symbols(attributes, @"kANEFModelOutputSymbolsArrayKey",
-                                                  @"ANEFModelOutputSymbolIndexArray");
-    std::vector<Port> ordered;
-    for (const std::string& name : symbols.names) {
-        const auto port = std::ranges::find(ports, name, &Port::name);
-        const bool repeated = std::ranges::find(ordered, name, &Port::name) != ordered.end();
-        if (port != ports.end() && !repeated) ordered.push_back(*port);
-    }
-    if (ordered.size() != ports.size() || symbols.names.size() != ports.size()) return indices;
-    ports = std::move(ordered);
-
-    id live = lookup(first(lookup(attributes, @"NetworkStatusList")),
-                     inputs ? @"LiveInputList" : @"LiveOutputList");
-    for (size_t i = 0; i < ports.size(); ++i) {
-        if (![live isKindOfClass:[NSArray class]] || [(NSArray*)live count] != ports.size()) break;
-        id width = lookup([(NSArray*)live objectAtIndex:i], @"Width");
-        id pitch = lookup([(NSArray*)live objectAtIndex:i], @"RowStride");
-        if (![width isKindOfClass:[NSNumber class]] || ![pitch isKindOfClass:[NSNumber class]]) continue;
-        Layout& layout = ports[i].layout;
-        if ([width longLongValue] == layout.width() && [pitch longLongValue] >= layout.row_bytes() &&
-            [pitch longLongValue] <= max_surface / layout.rows())
-            layout.pitch = [pitch longLongValue];
-    }
-    return symbols.indices;
+// The files of a program whose weights are packed.
+NSDictionary* packed_files(const mil::OneFile& one_file, const Weights& weights) {
+    if (one_file.bytes() == 0) return @{};
+    NSMutableData* data = [NSMutableData dataWithLength:one_file.bytes()];
+    one_file.write(weights, bytes_of(data));
+    return weight_file(string_of(mil::OneFile::path), data);
 }
 
 NSArray* numbers(const std::vector<int64_t>& values) {
@@ -136,8 +79,9 @@ NSArray* numbers(const std::vector<int64_t>& values) {
 class EngineProgram final : public Program {
    public:
     EngineProgram(const Framework& framework, std::unique_ptr<LoadedModel> model, std::vector<Port> inputs,
-                  std::vector<Port> outputs, std::vector<std::string> notes)
-        : framework_(framework), model_(std::move(model)) {
+                  std::vector<Port> outputs, std::vector<std::string> notes,
+                  std::optional<mil::OneFile> one_file)
+        : framework_(framework), model_(std::move(model)), one_file_(std::move(one_file)) {
         inputs_ = std::move(inputs);
         outputs_ = std::move(outputs);
         notes_ = std::move(notes);
@@ -157,7 +101,11 @@ class EngineProgram final : public Program {
         }
     }
 
-    ProgramStats stats() const override { return stats_; }
+    ProgramStats stats() const override {
+        ProgramStats stats = stats_;
+        stats.retried_evaluations = retried_;
+        return stats;
+    }
 
     bool loaded() const override { return loaded_; }
 
@@ -175,21 +123,16 @@ class EngineProgram final : public Program {
         refuse_forked();  // before the lock, which a thread of the parent may have held
         const std::lock_guard lock(running_);
         check_loaded();
-        in_pool(evaluate_failure, [&] { model_->evaluate(request); });
+        in_pool(evaluate_failure, [&] { model_->evaluate(request, retried_); });
     }
 
     void reload(const Weights& weights) override {
         const std::lock_guard lock(running_);
         check_loaded();
-        try {
-            in_pool(compile_failure, [&] { model_->reload(weight_files(weights)); });
-        } catch (const CompileError&) {
-            give_up();
-            throw;
-        } catch (const EvaluateError&) {
-            give_up();
-            throw;
-        }
+        or_give_up([&] {
+            in_pool(compile_failure,
+                    [&] { model_->reload(one_file_ ? repacked_files(weights) : weight_files(weights)); });
+        });
     }
 
     std::vector<Counter> counters(const Bindings& inputs, const Bindings& outputs) override;
@@ -203,10 +146,40 @@ class EngineProgram final : public Program {
         if (!loaded_) throw EvaluateError("the program is unloaded: compile it again");
     }
 
-    // The remains of a model that did not load again.
-    void give_up() {
-        loaded_ = false;
-        in_pool(evaluate_failure, [&] { model_.reset(); });
+    // Frees the remains of a model that `work` unloaded and could not load again.
+    void or_give_up(const auto& work) {
+        try {
+            work();
+        } catch (const Error&) {
+            if (!model_->is_loaded()) {
+                loaded_ = false;
+                in_pool(evaluate_failure, [&] { model_.reset(); });
+            }
+            throw;
+        }
+    }
+
+    // The one file with `weights`, by the paths that they had, in place of what it holds.
+    NSDictionary* repacked_files(const Weights& weights) const {
+        NSString* path = string_of(mil::OneFile::path);
+        NSMutableData* data = [NSMutableData dataWithData:model_->weights()[path][@"data"]];
+        one_file_->replace(weights, bytes_of(data));
+        return weight_file(path, data);
+    }
+
+    id framework_request(const std::vector<std::shared_ptr<Surface>>& inputs,
+                         const std::vector<std::shared_ptr<Surface>>& outputs, const BindOptions& options,
+                         NSArray* statistics) const {
+        id weights = options.weights_buffer ? surface_object(options.weights_buffer) : nil;
+        id request = [framework_.requests requestWithInputs:wrap(inputs)
+                                               inputIndices:numbers(input_indices_)
+                                                    outputs:wrap(outputs)
+                                              outputIndices:numbers(output_indices_)
+                                              weightsBuffer:weights
+                                                  perfStats:statistics
+                                             procedureIndex:@(options.procedure)];
+        if (!request) throw EvaluateError("the framework made no request of these surfaces");
+        return request;
     }
 
     id surface_object(const std::shared_ptr<Surface>& surface) const {
@@ -226,7 +199,9 @@ class EngineProgram final : public Program {
     Framework framework_;
     std::unique_ptr<LoadedModel> model_;
     std::vector<int64_t> input_indices_, output_indices_;
+    std::optional<mil::OneFile> one_file_;  // if the files were packed into one
     ProgramStats stats_;
+    std::atomic<int64_t> retried_{0};
     std::mutex running_;  // the engine wants the evaluations of one program one by one
     std::atomic<bool> loaded_{true};
 };
@@ -240,7 +215,8 @@ class EngineRequest final : public Request {
         if (is_forked()) static_cast<void>(CFBridgingRetain(request_));
     }
     void evaluate() override { program_->evaluate(request_); }
-    id handle() const { return request_; }
+    // The inputs', then the outputs'.
+    const std::vector<std::shared_ptr<Surface>>& surfaces() const { return surfaces_; }
 
    private:
     std::shared_ptr<EngineProgram> program_;
@@ -253,15 +229,7 @@ std::unique_ptr<Request> EngineProgram::make_request(std::vector<std::shared_ptr
                                                      const BindOptions& options) {
     std::unique_ptr<Request> result;
     in_pool(evaluate_failure, [&] {
-        id weights = options.weights_buffer ? surface_object(options.weights_buffer) : nil;
-        id request = [framework_.requests requestWithInputs:wrap(inputs)
-                                               inputIndices:numbers(input_indices_)
-                                                    outputs:wrap(outputs)
-                                              outputIndices:numbers(output_indices_)
-                                              weightsBuffer:weights
-                                                  perfStats:nil
-                                             procedureIndex:@(options.procedure)];
-        if (!request) throw EvaluateError("the framework made no request of these surfaces");
+        id request = framework_request(inputs, outputs, options, nil);
         auto surfaces = inputs;
         surfaces.insert(surfaces.end(), outputs.begin(), outputs.end());
         if (options.weights_buffer) surfaces.push_back(options.weights_buffer);
@@ -272,19 +240,21 @@ std::unique_ptr<Request> EngineProgram::make_request(std::vector<std::shared_ptr
 }
 
 std::vector<Counter> EngineProgram::counters(const Bindings& inputs, const Bindings& outputs) {
-    const auto request = bind(inputs, outputs);
+    const auto bound = bind(inputs, outputs);
+    const auto& surfaces = static_cast<EngineRequest&>(*bound).surfaces();
+    const auto first_output = surfaces.begin() + static_cast<std::ptrdiff_t>(inputs_.size());
     std::vector<Counter> result;
     const std::lock_guard lock(running_);
     check_loaded();
-    in_pool(evaluate_failure,
-            [&] { result = model_->counters(static_cast<EngineRequest&>(*request).handle()); });
+    or_give_up([&] {
+        in_pool(evaluate_failure, [&] {
+            result = model_->counters(
+                framework_request({surfaces.begin(), first_output}, {first_output, surfaces.end()}, {},
+                                  statistics_offer(framework_)),
+                retried_);
+        });
+    });
     return result;
-}
-
-std::string system_value(const char* name) {
-    char value[256] = {};
-    size_t size = sizeof value - 1;
-    return sysctlbyname(name, value, &size, nullptr, 0) == 0 ? value : "unavailable";
 }
 
 const mil::Function& main_function(const mil::Module& program) {
@@ -330,6 +300,7 @@ class NeuralEngine final : public Device {
                                             : "");
                     add("system",
                         has(@selector(productName)) ? text_of([framework_.device_info productName]) : "");
+                    add("weight files", weight_file_rule());
                     add("system build",
                         has(@selector(buildVersion)) ? text_of([framework_.device_info buildVersion]) : "");
                     add("virtual machine", has(@selector(isVirtualMachine))
@@ -357,19 +328,28 @@ class NeuralEngine final : public Device {
         check_weight_paths(weights);
         const mil::Function& function = main_function(parsed);
         auto inputs = ports_of(function, function.inputs), outputs = ports_of(function, function.outputs);
+        std::optional<mil::OneFile> one_file;
+        if (weights.size() > 1 && takes_one_weight_file()) {
+            one_file.emplace(mil_text, parsed, weights);
+            notes.push_back("this macOS takes one weight file: the program's " +
+                            std::to_string(weights.size()) + " were packed into " +
+                            std::string(mil::OneFile::path));
+        }
         std::shared_ptr<Program> program;
         in_pool(compile_failure, [&] {
             check_disk(weights);
-            NSDictionary* files = weight_files(weights);
-            NSData* text = [NSData dataWithBytes:mil_text.data() length:mil_text.size()];
+            NSDictionary* files = one_file ? packed_files(*one_file, weights) : weight_files(weights);
+            const std::string& final_text = one_file ? one_file->text() : mil_text;
+            NSData* text = [NSData dataWithBytes:final_text.data() length:final_text.size()];
             id descriptor = [framework_.descriptors modelWithMILText:text weights:files optionsPlist:nil];
             if (!descriptor) throw compile_failure("the framework made no descriptor of this program");
             id<AneModel> model = [framework_.models inMemoryModelWithDescriptor:descriptor];
             if (!model) throw compile_failure("the framework made no model of this program");
 
             auto loaded = std::make_unique<LoadedModel>(model, options.qos, text, files);
-            program = std::make_shared<EngineProgram>(framework_, std::move(loaded), std::move(inputs),
-                                                      std::move(outputs), std::move(notes));
+            program =
+                std::make_shared<EngineProgram>(framework_, std::move(loaded), std::move(inputs),
+                                                std::move(outputs), std::move(notes), std::move(one_file));
         });
         return program;
     }

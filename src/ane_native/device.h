@@ -98,6 +98,7 @@ struct ProgramStats {
     std::optional<int64_t> operations;        // run by one evaluation
     std::optional<int64_t> compile_ns;        // the device's compile of it, and its load
     std::optional<int64_t> load_ns;
+    std::optional<int64_t> retried_evaluations;  // that the system cancelled, and that ran once more
 };
 
 // Optional parts of a request. Known engines ignore both.
@@ -132,7 +133,8 @@ class Program : public std::enable_shared_from_this<Program> {
     // compile. Throws ArgumentError for a path that it does not have, CompileError if it does not load, which
     // leaves it unloaded.
     virtual void reload(const Weights& weights) = 0;
-    // Evaluates once with every statistic asked for, and reads what there is.
+    // Evaluates with every statistic asked for, and reads what there is. Throws CompileError if the program,
+    // which the engine loads anew for it, does not load, which leaves it unloaded.
     virtual std::vector<Counter> counters(const Bindings& inputs, const Bindings& outputs) = 0;
 
    protected:

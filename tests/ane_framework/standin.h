@@ -16,8 +16,10 @@ long ane_standin_temp_folders(void);
 
 // IOSurface unlocks without a lock, surfaces freed while locked, and evaluations on locked surfaces.
 long ane_standin_lock_errors(void);
-// Calls of compileWithQoS:... and of evaluateWithQoS:... since the start or a reset.
+// Calls of compileWithQoS:... and evaluations by any route since the start or a reset.
 long ane_standin_compiles(void);
+// Calls of -[_ANEClient compileModel:...]; ANE_STANDIN_CLIENT_BUDGET limits those that succeed.
+long ane_standin_client_compiles(void);
 long ane_standin_evaluations(void);
 
 // Compiles that succeed; 119 unless the environment variable ANE_STANDIN_COMPILE_BUDGET says otherwise.

@@ -16,7 +16,7 @@ import aneperf
 from support.bridge_programs import HOSTILE, NAMED, PATH, PROGRAM, WEIGHTS, X, product
 from support.processes import in_a_fork
 from support.programs import NO_BUDGET, normal_halves
-from support.standin import MODEL, Standin
+from support.standin import ATTRIBUTES, MODEL, Standin
 
 FORKED = 'forked from one that uses the Neural Engine.* multiprocessing.get_context\\("spawn"\\)'
 
@@ -86,7 +86,7 @@ def fail_to_give_up():
     """Print what a model says that can be neither described nor unloaded."""
     ane, standin = aneperf.open("ane"), Standin()
     with standin.raising(MODEL("unloadWithQoS:error:")):
-        with standin.raising(MODEL("modelAttributes")):
+        with standin.raising(ATTRIBUTES):
             try:
                 PROGRAM.compile(ane)
             except aneperf.CompileError as error:

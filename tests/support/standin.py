@@ -24,6 +24,7 @@ LIBRARY = Path(native.__file__).parent / "_libraries" / "libane_standin_framewor
 ABSENT = "this build has no stand-in for Apple's framework: build with -C cmake.define.ANEPERF_STANDIN=ON"
 
 MODEL = "-[_ANEInMemoryModel {}]".format  # a method's name
+ATTRIBUTES = "-[_ANEModel modelAttributes]"
 _BOOL, _QOS, _ID = ctypes.c_uint8, ctypes.c_uint32, ctypes.c_void_p
 
 # Functions of the Objective-C runtime that return a pointer.
@@ -40,7 +41,7 @@ _RUNTIME = (
 # Methods that tests replace: the type of the result, then those of the arguments.
 _METHODS: dict[str, tuple[Any, ...]] = {
     "-[_ANEInMemoryModel hexStringIdentifier]": (_ID,),
-    "-[_ANEInMemoryModel modelAttributes]": (_ID,),
+    ATTRIBUTES: (_ID,),
     "-[_ANEInMemoryModel compileWithQoS:options:error:]": (_BOOL, _QOS, _ID, _ID),
     "-[_ANEInMemoryModel loadWithQoS:options:error:]": (_BOOL, _QOS, _ID, _ID),
     "-[_ANEInMemoryModel evaluateWithQoS:options:request:error:]": (_BOOL, _QOS, _ID, _ID, _ID),
@@ -187,9 +188,7 @@ class Standin:
 
     def attributes(self, edit: Callable[[Any], Any]) -> AbstractContextManager[None]:
         """Change modelAttributes by `edit` meanwhile."""
-        return self.replaced(
-            "-[_ANEInMemoryModel modelAttributes]", lambda call: self.to_object(edit(self.to_value(call())))
-        )
+        return self.replaced(ATTRIBUTES, lambda call: self.to_object(edit(self.to_value(call()))))
 
     def child(self, call: str, **variables: str) -> str:
         """Return what a new process prints that makes a call of bridge_children, in silence."""

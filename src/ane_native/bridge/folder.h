@@ -131,13 +131,29 @@ class ModelFolder {
 
     NSString* path() const { return path_; }
 
+    // Anew: what another process left there, a symbolic link among it, is not the program's, and macOS 27
+    // refuses it.
     void fill(NSData* text, NSDictionary* weights) {
+        [[NSFileManager defaultManager] removeItemAtPath:path_ error:nil];
         write(@"model.mil", text);
-        for (NSString* key in weights)
-            write([key substringFromIndex:[@"@model_path/" length]], weights[key][@"data"]);
+        for (NSString* key in weights) write(name_of(key), weights[key][@"data"]);
+    }
+
+    // The weights as they lie in the folder, mapped: they need no memory of this process, and outlive the
+    // folder.
+    NSDictionary* mapped(NSDictionary* weights) const {
+        NSMutableDictionary* result = [NSMutableDictionary dictionary];
+        for (NSString* key in weights) {
+            NSString* file = [path_ stringByAppendingPathComponent:name_of(key)];
+            NSData* data = [NSData dataWithContentsOfFile:file options:NSDataReadingMappedAlways error:nil];
+            result[key] = data ? @{@"offset" : @0, @"data" : data} : weights[key];
+        }
+        return result;
     }
 
    private:
+    static NSString* name_of(NSString* key) { return [key substringFromIndex:[@"@model_path/" length]]; }
+
     void write(NSString* name, NSData* data) {
         NSString* file = [path_ stringByAppendingPathComponent:name];
         NSError* error = nil;

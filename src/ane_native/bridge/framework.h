@@ -27,7 +27,9 @@
                 request:(id)request
                   error:(NSError**)error;
 - (BOOL)unloadWithQoS:(unsigned int)qos error:(NSError**)error;
+- (id)model;
 - (NSDictionary*)modelAttributes;
+- (void)setDescriptor:(id)descriptor;
 - (unsigned int)perfStatsMask;
 - (void)setPerfStatsMask:(unsigned int)mask;
 - (int8_t)queueDepth;
@@ -39,6 +41,9 @@
 @protocol AnePerformanceStats
 - (uint64_t)hwExecutionTime;
 - (id)perfCounterData;
+@end
+@protocol AneStatisticsClass
+- (id)objectWithIOSurface:(id)surfaceObject statType:(int64_t)statType;
 @end
 @protocol AneSurfaceObjectClass
 - (id)objectWithIOSurface:(IOSurfaceRef)surface;

@@ -5,6 +5,8 @@
 
 #include <atomic>
 
+#include "system.h"
+
 namespace ane {
 
 namespace {
@@ -65,6 +67,7 @@ std::string describe(NSError* error) {
 }
 
 Framework load_framework() {
+    check_system_version();
     if (!dlopen(framework_path, RTLD_NOW)) {
         const char* reason = dlerror();
         throw DeviceUnavailable("no Neural Engine on this machine: " +

@@ -1,6 +1,7 @@
 // A model of the framework, from its compilation to its unloading.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <cstdlib>
 #include <memory>
@@ -10,6 +11,7 @@
 #include "device.h"
 #include "folder.h"
 #include "framework.h"
+#include "statistics.h"
 
 namespace ane {
 
@@ -19,6 +21,11 @@ inline EvaluateError evaluate_failure(const std::string& what) { return Evaluate
 inline int64_t ns_since(std::chrono::steady_clock::time_point start) {
     return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now() - start)
         .count();
+}
+
+// The framework's form of a weight file.
+inline NSDictionary* weight_file(NSString* path, NSData* data) {
+    return @{path : @{@"offset" : @0, @"data" : data}};
 }
 
 inline NSDictionary* weight_files(const Weights& weights) {
@@ -33,13 +40,16 @@ inline NSDictionary* weight_files(const Weights& weights) {
 class LoadedModel {
    public:
     LoadedModel(id<AneModel> model, unsigned qos, NSData* text, NSDictionary* weights)
-        : model_(model), qos_(qos), text_(text), weights_(weights), folder_([model hexStringIdentifier]) {
+        : model_(model), qos_(qos), text_(text), folder_([model hexStringIdentifier]) {
         const FolderLock lock(folder_.path());
         folder_.fill(text, weights);
+        weights_ = folder_.mapped(weights);
         const auto start = std::chrono::steady_clock::now();
         compile();
         stats_.compile_ns = ns_since(start);
-        load();
+        load(@{});
+        // The descriptor holds the weights once more (Epistates/pmetal).
+        if (has(@selector(setDescriptor:))) [model_ setDescriptor:nil];
     }
     ~LoadedModel() {
         if (!model_) return;
@@ -51,14 +61,25 @@ class LoadedModel {
     LoadedModel(const LoadedModel&) = delete;
     LoadedModel& operator=(const LoadedModel&) = delete;
 
+    // From the model inside: on macOS 27 the wrapper's own method raises (Epistates/pmetal).
     id attributes() const {
-        return [(id)model_ respondsToSelector:@selector(modelAttributes)] ? [model_ modelAttributes] : nil;
+        id inside = has(@selector(model)) ? [model_ model] : nil;
+        id source = [inside respondsToSelector:@selector(modelAttributes)] ? inside : (id)model_;
+        return [source respondsToSelector:@selector(modelAttributes)] ? [(id<AneModel>)source modelAttributes]
+                                                                      : nil;
     }
 
-    void evaluate(id request) const {
-        NSError* error = nil;
-        if (![model_ evaluateWithQoS:qos_ options:@{} request:request error:&error])
-            throw EvaluateError(describe(error), status_of(error));
+    // Counts in `retried` the requests that the system cancelled.
+    void evaluate(id request, std::atomic<int64_t>& retried, NSDictionary* options = @{}) const {
+        NSError* error = evaluate_once(request, options);
+        if (is_cancelled(error)) {
+            ++retried;
+            std::this_thread::sleep_for(pause_before_second_request);
+            error = evaluate_once(request, options);
+        }
+        if (!error) return;
+        throw EvaluateError(describe(error) + (is_cancelled(error) ? "; so was a second request" : ""),
+                            status_of(error));
     }
 
     void unload() {
@@ -68,96 +89,122 @@ class LoadedModel {
         unload(model);
     }
 
+    bool is_loaded() const { return is_loaded_; }
+
     // The files are written twice: over those that are there, and, since an unload removes the folder, again
-    // for the load.
+    // for the load. A system that takes one file refuses those that changed.
     void reload(NSDictionary* weights) {
         NSMutableDictionary* files = [NSMutableDictionary dictionaryWithDictionary:weights_];
         for (NSString* path in weights) {
             if (!files[path]) throw no_such_weight(text_of(path));
             files[path] = weights[path];
         }
-        const FolderLock lock(folder_.path());
-        folder_.fill(text_, files);
-        unload(model_);
-        folder_.fill(text_, files);
-        load();
+        load_again(files, @{});
     }
+
+    // The weight files by path, as descriptors take them.
+    NSDictionary* weights() const { return weights_; }
 
     const ProgramStats& stats() const { return stats_; }
 
-    // A request's statistics stay nil to clients like this one, whatever the mask says; what other systems
-    // give is read if it answers to the documented names.
-    std::vector<Counter> counters(id request) {
-        const auto has = [&](SEL selector) { return [(id)model_ respondsToSelector:selector]; };
-        std::vector<Counter> result;
-        const auto add = [&](const char* name, const char* unit, bool known, int64_t value,
-                             const std::string& reason) {
-            result.push_back({name, unit, known ? std::optional(value) : std::nullopt, known ? "" : reason});
-        };
-        const bool masked = has(@selector(setPerfStatsMask:)) && has(@selector(perfStatsMask));
-        const std::string missing = "the framework's model has no such property";
-        const unsigned before = masked ? [model_ perfStatsMask] : 0;
-        if (masked) [model_ setPerfStatsMask:every_statistic];
-        const unsigned kept = masked ? [model_ perfStatsMask] : 0;
+    // The counters are cumulative, so the request runs twice. The model is loaded anew for it, and again
+    // afterwards: only a load can ask for statistics.
+    std::vector<Counter> counters(id request, std::atomic<int64_t>& retried) {
+        load_again(weights_, statistics_options());
+        const unsigned mask_kept = has(@selector(perfStatsMask)) ? [model_ perfStatsMask] : 0;
+        Statistics before, after;
         try {
-            evaluate(request);
-        } catch (...) {
-            if (masked) [model_ setPerfStatsMask:before];
+            for (Statistics* reading : {&before, &after}) {
+                evaluate(request, retried, statistics_options());
+                *reading = Statistics::of(request);
+            }
+        } catch (const EvaluateError&) {
+            load_again(weights_, @{});
             throw;
         }
-        if (masked) [model_ setPerfStatsMask:before];
-        id stats =
-            [request respondsToSelector:@selector(perfStats)] ? [(id<AneRequest>)request perfStats] : nil;
-        const std::string nothing =
-            stats ? "the request's statistics do not have it"
-                  : "the framework gave no statistics, with " +
-                        std::string(kept ? "every bit of perfStatsMask set" : "no perfStatsMask to set");
-        const bool timed = [stats respondsToSelector:@selector(hwExecutionTime)];
-        const uint64_t ns = timed ? [(id<AnePerformanceStats>)stats hwExecutionTime] : 0;
-        add("hardware execution time", "ns", ns != 0, static_cast<int64_t>(ns),
-            timed ? "hwExecutionTime is 0, which is no measurement" : nothing);
-        const bool counted = [stats respondsToSelector:@selector(perfCounterData)];
-        id data = counted ? [(id<AnePerformanceStats>)stats perfCounterData] : nil;
-        const bool filled = [data isKindOfClass:[NSData class]] && [(NSData*)data length] > 0;
-        add("performance counters", "bytes", filled,
-            filled ? static_cast<int64_t>([(NSData*)data length]) : 0, nothing);
-        add("statistics mask kept", "", masked, kept, missing);
-        const bool queued = has(@selector(queueDepth));
-        add("queue depth", "requests", queued, queued ? [model_ queueDepth] : 0, missing);
-        const bool buffered = has(@selector(intermediateBufferHandle));
-        add("intermediate buffer handle", "", buffered,
-            buffered ? static_cast<int64_t>([model_ intermediateBufferHandle]) : 0, missing);
+        load_again(weights_, @{});
+        std::vector<Counter> result = statistics_counters(before, after, mask_kept);
+        const auto add = [&](const char* name, const char* unit, SEL selector, auto read) {
+            const bool known = has(selector);
+            result.push_back({name, unit, known ? std::optional<int64_t>(read()) : std::nullopt,
+                              known ? "" : "the framework's model has no such property"});
+        };
+        add("statistics mask kept", "", @selector(perfStatsMask), [&] { return mask_kept; });
+        add("queue depth", "requests", @selector(queueDepth), [&] { return [model_ queueDepth]; });
+        add("intermediate buffer handle", "", @selector(intermediateBufferHandle),
+            [&] { return static_cast<int64_t>([model_ intermediateBufferHandle]); });
         return result;
     }
 
    private:
+    bool has(SEL selector) const { return [(id)model_ respondsToSelector:selector]; }
+
+    // Nil if the evaluation succeeded.
+    NSError* evaluate_once(id request, NSDictionary* options) const {
+        NSError* error = nil;
+        if ([model_ evaluateWithQoS:qos_ options:options request:request error:&error]) return nil;
+        if (!error) throw evaluate_failure(describe(nil));
+        return error;
+    }
+
+    // A request that meets the engine's power transition (macOS 27, loading-awesome/MiniMax-H3-Swift).
+    static bool is_cancelled(NSError* error) {
+        return error && [error code] == code_cancelled && [[error domain] isEqual:framework_domain];
+    }
+
     void compile() {
         NSError* error = nil;
         if ([model_ compileWithQoS:qos_ options:@{} error:&error]) return;
         const std::string reason = describe(error);
         const bool invalid = reason.find("InvalidMILProgram") != std::string::npos;
-        throw CompileError(invalid ? "InvalidMILProgram" : "CompilationFailure", reason);
+        throw CompileError(
+            invalid ? "InvalidMILProgram" : "CompilationFailure",
+            reason + remedy(error, "the files in the model's folder are not those that were "
+                                   "written: compile again when no other process writes there"));
     }
 
     // A load can fail while the daemon is still busy with the compile: one more try, a little later.
-    void load() {
-        if (load_once() || (std::this_thread::sleep_for(pause_before_second_load), load_once())) return;
-        throw CompileError("LoadFailure", describe(load_error_));
+    void load(NSDictionary* options) {
+        if (load_once(options) || (std::this_thread::sleep_for(pause_before_second_load), load_once(options)))
+            return;
+        throw CompileError("LoadFailure",
+                           describe(load_error_) +
+                               remedy(load_error_, "this macOS refuses files that changed after the compile: "
+                                                   "compile a new program, or pass the weights as inputs"));
     }
 
-    bool load_once() {
+    bool load_once(NSDictionary* options) {
         NSError* error = nil;
         const auto start = std::chrono::steady_clock::now();
-        const bool loaded = [model_ loadWithQoS:qos_ options:@{} error:&error];
+        is_loaded_ = [model_ loadWithQoS:qos_ options:options error:&error];
         stats_.load_ns = ns_since(start);
         load_error_ = error;
-        return loaded;
+        return is_loaded_;
     }
 
-    void unload(id<AneModel> model) const {
+    void load_again(NSDictionary* weights, NSDictionary* options) {
+        const FolderLock lock(folder_.path());
+        folder_.fill(text_, weights);
+        unload(model_);
+        folder_.fill(text_, weights);
+        load(options);
+    }
+
+    void unload(id<AneModel> model) {
         NSError* error = nil;
+        is_loaded_ = false;
         if (![model unloadWithQoS:qos_ error:&error])
             throw EvaluateError("cannot unload the program: " + describe(error));
+    }
+
+    // What to do about an error; `files` where the system refuses the model's files.
+    static std::string remedy(NSError* error, const char* files) {
+        if (![[error domain] isEqual:framework_domain]) return {};
+        switch ([error code]) {
+            case code_invalid_model: return std::string("; ") + files;
+            case code_no_resources: return "; unload programs that are no longer needed";
+            default: return {};
+        }
     }
 
     // The engine's status stands in the error's text only: "... Failed with status=0x1d : ...".
@@ -170,7 +217,9 @@ class LoadedModel {
     }
 
     static constexpr auto pause_before_second_load = std::chrono::milliseconds(100);
-    static constexpr unsigned every_statistic = 0xffffffff;
+    static constexpr auto pause_before_second_request = std::chrono::milliseconds(3);
+    static constexpr NSInteger code_invalid_model = 10, code_cancelled = 34, code_no_resources = 54;
+    static constexpr NSString* framework_domain = @"com.apple.appleneuralengine";
 
     id<AneModel> model_;
     const unsigned qos_;
@@ -178,6 +227,7 @@ class LoadedModel {
     NSDictionary* weights_;
     NSError* load_error_ = nil;
     ProgramStats stats_;
+    bool is_loaded_ = false;
     ModelFolder folder_;
 };
 

@@ -49,7 +49,9 @@ class EmulatorProgram final : public Program {
         inputs_ = std::move(inputs);
         outputs_ = std::move(outputs);
         notes_ = std::move(notes);
-        stats_ = {plan_.constant_bytes, plan_.arena_bytes, static_cast<int64_t>(plan_.steps.size()), {}, {}};
+        stats_.weight_bytes = plan_.constant_bytes;
+        stats_.activation_bytes = plan_.arena_bytes;
+        stats_.operations = static_cast<int64_t>(plan_.steps.size());
     }
 
     void set_compile_time(std::chrono::nanoseconds time) { stats_.compile_ns = time.count(); }

@@ -10,32 +10,10 @@
 #include <string_view>
 #include <utility>
 
+#include "blob_format.h"
 #include "mil/text/lexer.h"
 
 namespace ane::mil {
-
-namespace {
-
-constexpr uint64_t header_bytes = 64;  // of the file, and of each chunk
-constexpr uint32_t file_version = 2;
-constexpr uint32_t chunk_sentinel = 0xDEADBEEF;
-constexpr size_t max_path = 1024;
-
-// The first fields of a chunk's header, little-endian as all machines are that this runs on.
-struct ChunkHeader {
-    uint32_t sentinel;
-    uint32_t dtype_code;
-    uint64_t payload_bytes;
-    uint64_t payload_offset;  // from the beginning of the file
-};
-static_assert(sizeof(ChunkHeader) == 24);
-
-template <class T>
-T read_at(std::span<const std::byte> file, uint64_t offset) {
-    T value;
-    std::memcpy(&value, file.data() + offset, sizeof value);
-    return value;
-}
 
 std::optional<uint32_t> dtype_code(DType dtype) {
     switch (dtype) {
@@ -58,6 +36,17 @@ std::optional<uint32_t> dtype_code(DType dtype) {
         case DType::string: break;
     }
     return std::nullopt;
+}
+
+namespace {
+
+constexpr size_t max_path = 1024;
+
+template <class T>
+T read_at(std::span<const std::byte> file, uint64_t offset) {
+    T value;
+    std::memcpy(&value, file.data() + offset, sizeof value);
+    return value;
 }
 
 // Names the kind of a file that has no weight file's header; empty if its bytes do not tell.

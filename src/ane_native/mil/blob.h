@@ -1,5 +1,4 @@
 // Weight files: a 64-byte file header, then chunks, each a 64-byte header followed by its payload.
-// Layout: coremltools, mlmodel/src/MILBlob/Blob/StorageFormat.hpp.
 #pragma once
 
 #include <cstddef>

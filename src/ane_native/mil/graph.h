@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -16,10 +17,16 @@
 
 namespace ane::mil {
 
+// Bytes of the text.
+struct TextRange {
+    size_t begin = 0, end = 0;
+};
+
 // The place of a weight: BLOBFILE(path = string("..."), offset = uint64(n)), where n is its chunk header.
 struct BlobReference {
     std::string path;
     uint64_t offset = 0;
+    TextRange path_place, offset_place;  // of the two literals
 };
 
 // A constant tensor, row-major and little-endian. Until its weight file is read, a blob has no data.

@@ -270,7 +270,8 @@ void bind_programs(py::module_& module) {
         .def_readonly("activation_bytes", &ProgramStats::activation_bytes)
         .def_readonly("operations", &ProgramStats::operations)
         .def_readonly("compile_ns", &ProgramStats::compile_ns)
-        .def_readonly("load_ns", &ProgramStats::load_ns);
+        .def_readonly("load_ns", &ProgramStats::load_ns)
+        .def_readonly("retried_evaluations", &ProgramStats::retried_evaluations);
     py::class_<Counter>(module, "Counter",
                         "A statistic of the device. `value` is None for the given `reason`.")
         .def_readonly("name", &Counter::name)
@@ -321,9 +322,9 @@ void bind_programs(py::module_& module) {
             py::arg("weights") = py::none(),
             "Replace weight files, unload, and load again without a compile.\n\n"
             "Raises ArgumentError for a path that the program does not have, CompileError if it does not "
-            "load.")
+            "load: from\nmacOS 27 on the system refuses files that changed.")
         .def("counters", &DeviceProgram::counters, py::arg("inputs"), py::arg("outputs"),
-             "Evaluate once with every statistic requested, and return what the device reports.")
+             "Evaluate with every statistic requested, and return what the device reports.")
         .def("unload", &DeviceProgram::unload, "Free the program. Later evaluations raise EvaluateError.");
 }
 

@@ -9,7 +9,7 @@
 #include "../system/faults.h"
 #include "../system/surfaces.h"
 #import "compiler.h"
-#import "model.h"
+#import "in_memory_model.h"
 
 // An entry of a class's method list, as GCC's libobjc lays it out.
 struct objc_method {
@@ -76,7 +76,8 @@ long ane_standin_live_models(void) { return ane_models_live(); }
 long ane_standin_loaded_models(void) { return ane_models_loaded(); }
 long ane_standin_live_requests(void) { return ane_requests_live(); }
 long ane_standin_lock_errors(void) { return ane_surfaces_lock_errors(); }
-long ane_standin_compiles(void) { return ane_compiles_claimed(); }
+long ane_standin_compiles(void) { return ane_compiles_claimed(ANE_ROUTE_MEMORY); }
+long ane_standin_client_compiles(void) { return ane_compiles_claimed(ANE_ROUTE_CLIENT); }
 long ane_standin_evaluations(void) { return ane_evaluations(); }
 void ane_standin_set_compile_budget(long compiles) { ane_set_compile_budget(compiles); }
 

@@ -6,6 +6,7 @@
     NSDictionary* weights;
     NSData* optionsPlist;
     NSString* hexStringIdentifier;
+    NSDictionary* perFileHashes;
 }
 
 + (id)modelWithMILText:(NSData*)milText weights:(NSDictionary*)weights optionsPlist:(NSData*)optionsPlist;
@@ -14,6 +15,8 @@
 - (NSDictionary*)weights;
 - (NSData*)optionsPlist;
 - (NSString*)hexStringIdentifier;
+// By path below the model's folder. Systems before macOS 27 have none.
+- (NSDictionary*)perFileHashes;
 - (BOOL)isMILModel;
 
 @end

@@ -3,28 +3,30 @@
 #include "../system/faults.h"
 #include "sha256.h"
 
-static NSString* hex_of(const uint8_t* digest) {
+NSString* ane_hash_of(NSData* data) {
+    uint8_t digest[sha256_bytes];
+    sha256([data bytes], [data length], digest);
     NSMutableString* const text = [NSMutableString string];
-    for (size_t i = 0; i < sha256_bytes; ++i) [text appendFormat:@"%02x", (unsigned)digest[i]];
+    for (size_t i = 0; i < sha256_bytes; ++i) [text appendFormat:@"%02X", (unsigned)digest[i]];
     return text;
 }
 
-static NSString* hash_of(NSData* data) {
-    uint8_t digest[sha256_bytes];
-    sha256([data bytes], [data length], digest);
-    return hex_of(digest);
+// Over four zero bytes and the blobs, in the order of their keys. (RE)
+static NSString* hash_of_weights(NSDictionary* weights) {
+    NSMutableData* const all = [NSMutableData dataWithLength:4];
+    for (NSString* key in [[weights allKeys] sortedArrayUsingSelector:@selector(compare:)])
+        [all appendData:ane_weight_blob([weights objectForKey:key])];
+    return ane_hash_of(all);
 }
 
-// Over the digests of the blobs, in the order of their keys.
-static NSString* hash_of_weights(NSDictionary* weights) {
-    NSMutableData* const digests = [NSMutableData data];
-    for (NSString* key in [[weights allKeys] sortedArrayUsingSelector:@selector(compare:)]) {
-        NSData* const blob = ane_weight_blob([weights objectForKey:key]);
-        uint8_t digest[sha256_bytes];
-        sha256([blob bytes], [blob length], digest);
-        [digests appendBytes:digest length:sizeof digest];
+static NSDictionary* hashes_by_file(NSDictionary* weights) {
+    NSMutableDictionary* const hashes = [NSMutableDictionary dictionary];
+    for (NSString* key in weights) {
+        NSString* const root = @"@model_path/";
+        NSString* const file = [key hasPrefix:root] ? [key substringFromIndex:[root length]] : key;
+        [hashes setObject:ane_hash_of(ane_weight_blob([weights objectForKey:key])) forKey:file];
     }
-    return hash_of(digests);
+    return hashes;
 }
 
 static void require(id object, Class wanted, NSString* what) {
@@ -41,8 +43,8 @@ NSData* ane_weight_blob(NSDictionary* value) {
 
 @implementation _ANEInMemoryModelDescriptor
 
-// Nil without text or without weights, even for a program that has none (RE). Objects of another class crash
-// the framework (OR); here they raise.
+// Nil without text or without weights, even for a program that has none, and for a weight that is an empty
+// dictionary (RE). Objects of another class crash the framework (OR); here they raise.
 + (id)modelWithMILText:(NSData*)text weights:(NSDictionary*)blobs optionsPlist:(NSData*)options {
     if (!text || !blobs || ane_fault_strikes(ANE_FAULT_DESCRIPTOR_NIL)) return nil;
     require(text, [NSData class], @"the MIL text");
@@ -50,6 +52,7 @@ NSData* ane_weight_blob(NSDictionary* value) {
     for (id key in blobs) {
         require(key, [NSString class], @"a weight's path");
         require([blobs objectForKey:key], [NSDictionary class], @"a weight");
+        if ([[blobs objectForKey:key] count] == 0) return nil;
         require(ane_weight_blob([blobs objectForKey:key]), [NSData class], @"a weight's blob");
     }
     if (options) require(options, [NSData class], @"the options");
@@ -59,7 +62,8 @@ NSData* ane_weight_blob(NSDictionary* value) {
     descriptor->optionsPlist = [options copy];
     // MIL text, weights, options (RE); GH#24 has the same parts in another order.
     descriptor->hexStringIdentifier = [[NSString alloc]
-        initWithFormat:@"%@_%@_%@", hash_of(text), hash_of_weights(blobs), hash_of(options)];
+        initWithFormat:@"%@_%@_%@", ane_hash_of(text), hash_of_weights(blobs), ane_hash_of(options)];
+    descriptor->perFileHashes = [hashes_by_file(blobs) retain];
     return descriptor;
 }
 
@@ -68,6 +72,7 @@ NSData* ane_weight_blob(NSDictionary* value) {
     [weights release];
     [optionsPlist release];
     [hexStringIdentifier release];
+    [perFileHashes release];
     [super dealloc];
 }
 
@@ -85,6 +90,10 @@ NSData* ane_weight_blob(NSDictionary* value) {
 
 - (NSString*)hexStringIdentifier {
     return hexStringIdentifier;
+}
+
+- (NSDictionary*)perFileHashes {
+    return perFileHashes;
 }
 
 - (BOOL)isMILModel {

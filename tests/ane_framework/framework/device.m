@@ -1,7 +1,7 @@
 // What the framework tells of the machine, and the classes that only name things.
 #import <Foundation/Foundation.h>
 
-#import "compiler.h"
+#include "../system/faults.h"
 
 @interface _ANEDeviceInfo : NSObject
 @end
@@ -63,7 +63,7 @@
 }
 
 + (BOOL)isVirtualMachine {
-    return NO;
+    return ane_fault_strikes(ANE_FAULT_VIRTUAL_MACHINE);
 }
 
 + (BOOL)isExcessivePowerDrainWhenIdle {
@@ -112,34 +112,6 @@
 
 + (uint64_t)realTimeQueueIndex {
     return 2;
-}
-
-@end
-
-@interface _ANEClient : NSObject
-@end
-
-// The connection to the daemon, of which the stand-in needs only the cache of compiled programs.
-@implementation _ANEClient
-
-+ (id)sharedConnection {
-    static _ANEClient* shared;
-    @synchronized(self) {
-        if (!shared) shared = [self new];
-    }
-    return shared;
-}
-
-- (BOOL)isVirtualClient {
-    return NO;
-}
-
-- (BOOL)compiledModelExistsMatchingHash:(NSString*)hash {
-    return ane_cached_program(hash) != nil;
-}
-
-- (void)purgeCompiledModelMatchingHash:(NSString*)hash {
-    ane_purge_program(hash);
 }
 
 @end

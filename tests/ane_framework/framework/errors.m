@@ -3,6 +3,7 @@
 #include "../system/faults.h"
 
 static NSString* const generic_domain = @"com.apple.appleneuralengine";
+static NSString* const espresso_domain = @"com.apple.appleneuralengine.espresso";
 static NSString* const compiler_domain = @"com.apple.appleneuralengine.compiler";
 
 static BOOL fail(NSError** error, NSError* value) {
@@ -21,6 +22,21 @@ BOOL ane_fail_inference(NSError** error, AneStatus status) {
                     [NSString stringWithFormat:@"ANEProgramProcessRequestDirect() Failed with status=0x%x : "
                                                @"statusType=0x9: Program Inference error",
                                                (unsigned)status]);
+}
+
+BOOL ane_fail_resources(NSError** error) {
+    NSError* const underlying = [NSError errorWithDomain:generic_domain
+                                                    code:5
+                                                userInfo:@{NSLocalizedDescriptionKey : @"0x5"}];
+    NSDictionary* const info =
+        @{NSLocalizedDescriptionKey : @"no ANE resources", NSUnderlyingErrorKey : underlying};
+    return fail(error, [NSError errorWithDomain:generic_domain code:ANE_ERROR_NO_RESOURCES userInfo:info]);
+}
+
+BOOL ane_fail_espresso(NSError** error, NSString* text) {
+    return fail(error, [NSError errorWithDomain:espresso_domain
+                                           code:-1
+                                       userInfo:@{NSLocalizedDescriptionKey : text}]);
 }
 
 BOOL ane_fail_compile(NSError** error, NSString* reason) {

@@ -1,6 +1,5 @@
 #import <Foundation/Foundation.h>
 
-#import "descriptor.h"
 #include "engine.h"
 
 // A compiled program with its weights baked in.
@@ -9,11 +8,9 @@
     NSDictionary* modelAttributes;
 }
 
-// Reads the weights from files in `folder`.
+// Compiles model.mil of `folder`, with the weights that lie there.
 // Nil on failure, with a reason such as "InvalidMILProgram: line 3, ...".
-+ (ANEStandinProgram*)programFrom:(_ANEInMemoryModelDescriptor*)descriptor
-                           folder:(NSString*)folder
-                           reason:(NSString**)reason;
++ (ANEStandinProgram*)programFrom:(NSString*)folder reason:(NSString**)reason;
 - (AneEngineProgram*)engine;
 - (NSDictionary*)modelAttributes;
 

@@ -2,7 +2,7 @@
 
 #include <stdlib.h>
 
-static NSString* const model_path = @"@model_path/";
+#import "bundle.h"
 
 NSString* ane_take_text(char* text) {
     NSString* const string = [NSString stringWithUTF8String:text];
@@ -10,43 +10,26 @@ NSString* ane_take_text(char* text) {
     return string ? string : @"CompilationFailure";
 }
 
-// Where the weight file of that name lies in the folder; nil if the name leads out of it.
-static NSString* weight_file(NSString* folder, NSString* name) {
-    if (![name hasPrefix:model_path]) return nil;
-    NSString* const relative = [name substringFromIndex:[model_path length]];
-    for (NSString* part in [relative componentsSeparatedByString:@"/"])
-        if ([part length] == 0 || [part isEqual:@".."]) return nil;
-    return [folder stringByAppendingPathComponent:relative];
-}
-
-// Nil for a file that cannot be read, of which GNUstep itself would complain on stderr.
-static NSData* contents(NSString* file) {
-    const BOOL readable = [[NSFileManager defaultManager] isReadableFileAtPath:file];
-    return readable ? [NSData dataWithContentsOfFile:file] : nil;
-}
-
 @implementation ANEStandinProgram
 
 // The compiler works on files: it never sees the dictionary's blobs (C: every caller fills the folder first).
-+ (ANEStandinProgram*)programFrom:(_ANEInMemoryModelDescriptor*)descriptor
-                           folder:(NSString*)folder
-                           reason:(NSString**)reason {
-    NSArray* const names = [[descriptor weights] allKeys];
-    const NSUInteger count = [names count];
-    NSMutableData* const list = [NSMutableData dataWithLength:count * sizeof(AneEngineFile)];
++ (ANEStandinProgram*)programFrom:(NSString*)folder reason:(NSString**)reason {
+    NSDictionary* const found = ane_bundle_files(folder);
+    NSData* const text = [found objectForKey:@"model.mil"];
+    if (!text) {
+        *reason = @"InvalidMILProgram: the model's folder has no model.mil";
+        return nil;
+    }
+    NSMutableData* const list = [NSMutableData dataWithLength:[found count] * sizeof(AneEngineFile)];
     AneEngineFile* const files = [list mutableBytes];
-    for (NSUInteger i = 0; i < count; ++i) {
-        NSString* const name = [names objectAtIndex:i];
-        NSData* const data = contents(weight_file(folder, name));
-        if (!data) {
-            *reason = [NSString stringWithFormat:@"InvalidMILProgram: cannot read the weight file %@", name];
-            return nil;
-        }
-        files[i] = (AneEngineFile){[name UTF8String], [data bytes], [data length]};
+    size_t count = 0;
+    for (NSString* path in found) {
+        NSData* const data = [found objectForKey:path];
+        NSString* const name = [@"@model_path/" stringByAppendingString:path];
+        files[count++] = (AneEngineFile){[name UTF8String], [data bytes], [data length]};
     }
     char* error = NULL;
-    AneEngineProgram* const engine =
-        ane_engine_compile([[descriptor milText] bytes], [[descriptor milText] length], files, count, &error);
+    AneEngineProgram* const engine = ane_engine_compile([text bytes], [text length], files, count, &error);
     if (!engine) {
         *reason = ane_take_text(error);
         return nil;

@@ -4,6 +4,7 @@
 #include <pthread.h>
 
 #import "program.h"
+#import "statistics.h"
 
 // A surface as the framework passes it around.
 @interface _ANEIOSurfaceObject : NSObject {
@@ -21,7 +22,9 @@
 // The surfaces of one evaluation, by symbol index.
 @interface _ANERequest : NSObject {
     NSArray *inputArray, *inputIndexArray, *outputArray, *outputIndexArray;
-    id weightsBuffer, perfStats;
+    id weightsBuffer, sharedEvents, transactionHandle;
+    NSArray* perfStatsArray;
+    _ANEPerformanceStats* perfStats;
     NSNumber* procedureIndex;
     pthread_mutex_t running;
     ANEStandinProgram* program;  // that `run` belongs to
@@ -33,14 +36,47 @@
                 outputs:(NSArray*)outputs
           outputIndices:(NSArray*)outputIndices
           weightsBuffer:(id)weightsBuffer
-              perfStats:(id)perfStats
+              perfStats:(NSArray*)perfStats
          procedureIndex:(NSNumber*)procedureIndex;
++ (id)requestWithInputs:(NSArray*)inputs
+           inputIndices:(NSArray*)inputIndices
+                outputs:(NSArray*)outputs
+          outputIndices:(NSArray*)outputIndices
+          weightsBuffer:(id)weightsBuffer
+         procedureIndex:(NSNumber*)procedureIndex;
++ (id)requestWithInputs:(NSArray*)inputs
+           inputIndices:(NSArray*)inputIndices
+                outputs:(NSArray*)outputs
+          outputIndices:(NSArray*)outputIndices
+              perfStats:(NSArray*)perfStats
+         procedureIndex:(NSNumber*)procedureIndex;
++ (id)requestWithInputs:(NSArray*)inputs
+           inputIndices:(NSArray*)inputIndices
+                outputs:(NSArray*)outputs
+          outputIndices:(NSArray*)outputIndices
+         procedureIndex:(NSNumber*)procedureIndex;
++ (id)requestWithInputs:(NSArray*)inputs
+           inputIndices:(NSArray*)inputIndices
+                outputs:(NSArray*)outputs
+          outputIndices:(NSArray*)outputIndices
+         procedureIndex:(NSNumber*)procedureIndex
+           sharedEvents:(id)sharedEvents;
++ (id)requestWithInputs:(NSArray*)inputs
+           inputIndices:(NSArray*)inputIndices
+                outputs:(NSArray*)outputs
+          outputIndices:(NSArray*)outputIndices
+         procedureIndex:(NSNumber*)procedureIndex
+           sharedEvents:(id)sharedEvents
+      transactionHandle:(id)transactionHandle;
 - (NSArray*)inputArray;
 - (NSArray*)inputIndexArray;
 - (NSArray*)outputArray;
 - (NSArray*)outputIndexArray;
 - (NSNumber*)procedureIndex;
-- (id)perfStats;
+// What the client offered for statistics, and what the engine gave.
+- (NSArray*)perfStatsArray;
+- (_ANEPerformanceStats*)perfStats;
+- (void)setPerfStats:(_ANEPerformanceStats*)perfStats;
 - (BOOL)validate;
 
 @end

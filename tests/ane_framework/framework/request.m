@@ -6,7 +6,7 @@
 #include "../system/surfaces.h"
 #import "errors.h"
 
-enum { max_surfaces = 255, max_symbol = 254, max_procedure = 128 };  // (RE)
+enum { max_surfaces = 255, max_symbol = 254, max_procedure = 128, statistics_types = 3 };  // (RE)
 
 static atomic_long live_requests;
 
@@ -15,7 +15,7 @@ long ane_requests_live(void) { return live_requests; }
 @implementation _ANEIOSurfaceObject
 
 + (id)objectWithIOSurface:(IOSurfaceRef)surface {
-    return [self objectWithIOSurface:surface startOffset:nil];
+    return [self objectWithIOSurface:surface startOffset:@0];
 }
 
 + (id)objectWithIOSurface:(IOSurfaceRef)surface startOffset:(NSNumber*)offset {
@@ -56,7 +56,8 @@ static BOOL are_valid(NSArray* surfaces, NSArray* indices) {
 }
 
 // Puts the surfaces' memory into the engine's order. A symbol that the program lacks, or that has no surface
-// or two, is status 0x2 (AI); a surface that is smaller than its port is 0x1d (OR, FG, ZG).
+// or two, is status 0x2 (AI); a surface that is smaller than its port is 0x1d (OR, FG, ZG), and code 42 on
+// macOS 27 (PM, without the text).
 static BOOL place(ANEStandinProgram* program, AneEngineSide side, NSArray* surfaces, NSArray* indices,
                   AneEngineMemory* memory, NSError** error) {
     const size_t count = ane_engine_port_count([program engine], side);
@@ -66,7 +67,9 @@ static BOOL place(ANEStandinProgram* program, AneEngineSide side, NSArray* surfa
         const IOSurfaceRef surface = [(_ANEIOSurfaceObject*)[surfaces objectAtIndex:i] ioSurface];
         if (symbol >= count || memory[symbol].data) return ane_fail_inference(error, ANE_STATUS_WRONG_SYMBOL);
         if (IOSurfaceGetAllocSize(surface) < ane_engine_port([program engine], side, symbol)->bytes)
-            return ane_fail_inference(error, ANE_STATUS_SMALL_SURFACE);
+            return ane_standin_os() >= 27
+                       ? ane_fail(error, ANE_ERROR_SMALL_SURFACE, @"_ANERequest: a surface is too small")
+                       : ane_fail_inference(error, ANE_STATUS_SMALL_SURFACE);
         memory[symbol] = (AneEngineMemory){IOSurfaceGetBaseAddress(surface), IOSurfaceGetAllocSize(surface)};
     }
     return YES;
@@ -83,7 +86,7 @@ static void enter_device(NSArray* surfaces) {
                 outputs:(NSArray*)outputs
           outputIndices:(NSArray*)outputIndices
           weightsBuffer:(id)weights
-              perfStats:(id)stats
+              perfStats:(NSArray*)stats
          procedureIndex:(NSNumber*)procedure {
     if (ane_fault_strikes(ANE_FAULT_REQUEST_NIL)) return nil;
     _ANERequest* const request = [[self new] autorelease];
@@ -92,8 +95,85 @@ static void enter_device(NSArray* surfaces) {
     request->outputArray = [outputs copy];
     request->outputIndexArray = [outputIndices copy];
     request->weightsBuffer = [weights retain];
-    request->perfStats = [stats retain];
+    request->perfStatsArray = [stats retain];
     request->procedureIndex = [procedure retain];
+    return request;
+}
+
++ (id)requestWithInputs:(NSArray*)inputs
+           inputIndices:(NSArray*)inputIndices
+                outputs:(NSArray*)outputs
+          outputIndices:(NSArray*)outputIndices
+          weightsBuffer:(id)weights
+         procedureIndex:(NSNumber*)procedure {
+    return [self requestWithInputs:inputs
+                      inputIndices:inputIndices
+                           outputs:outputs
+                     outputIndices:outputIndices
+                     weightsBuffer:weights
+                         perfStats:nil
+                    procedureIndex:procedure];
+}
+
++ (id)requestWithInputs:(NSArray*)inputs
+           inputIndices:(NSArray*)inputIndices
+                outputs:(NSArray*)outputs
+          outputIndices:(NSArray*)outputIndices
+              perfStats:(NSArray*)stats
+         procedureIndex:(NSNumber*)procedure {
+    return [self requestWithInputs:inputs
+                      inputIndices:inputIndices
+                           outputs:outputs
+                     outputIndices:outputIndices
+                     weightsBuffer:nil
+                         perfStats:stats
+                    procedureIndex:procedure];
+}
+
++ (id)requestWithInputs:(NSArray*)inputs
+           inputIndices:(NSArray*)inputIndices
+                outputs:(NSArray*)outputs
+          outputIndices:(NSArray*)outputIndices
+         procedureIndex:(NSNumber*)procedure {
+    return [self requestWithInputs:inputs
+                      inputIndices:inputIndices
+                           outputs:outputs
+                     outputIndices:outputIndices
+                     weightsBuffer:nil
+                         perfStats:nil
+                    procedureIndex:procedure];
+}
+
++ (id)requestWithInputs:(NSArray*)inputs
+           inputIndices:(NSArray*)inputIndices
+                outputs:(NSArray*)outputs
+          outputIndices:(NSArray*)outputIndices
+         procedureIndex:(NSNumber*)procedure
+           sharedEvents:(id)events {
+    return [self requestWithInputs:inputs
+                      inputIndices:inputIndices
+                           outputs:outputs
+                     outputIndices:outputIndices
+                    procedureIndex:procedure
+                      sharedEvents:events
+                 transactionHandle:nil];
+}
+
++ (id)requestWithInputs:(NSArray*)inputs
+           inputIndices:(NSArray*)inputIndices
+                outputs:(NSArray*)outputs
+          outputIndices:(NSArray*)outputIndices
+         procedureIndex:(NSNumber*)procedure
+           sharedEvents:(id)events
+      transactionHandle:(id)transaction {
+    _ANERequest* const request = [self requestWithInputs:inputs
+                                            inputIndices:inputIndices
+                                                 outputs:outputs
+                                           outputIndices:outputIndices
+                                          procedureIndex:procedure];
+    if (!request) return nil;
+    request->sharedEvents = [events retain];
+    request->transactionHandle = [transaction retain];
     return request;
 }
 
@@ -114,6 +194,9 @@ static void enter_device(NSArray* surfaces) {
     [outputArray release];
     [outputIndexArray release];
     [weightsBuffer release];
+    [sharedEvents release];
+    [transactionHandle release];
+    [perfStatsArray release];
     [perfStats release];
     [procedureIndex release];
     pthread_mutex_destroy(&running);
@@ -141,16 +224,37 @@ static void enter_device(NSArray* surfaces) {
     return procedureIndex;
 }
 
-// Nothing is ever added to what the client gave. (DE, LA)
-- (id)perfStats {
+- (NSArray*)perfStatsArray {
+    return perfStatsArray;
+}
+
+// Nil unless the machine gives statistics. (DE, LA)
+- (_ANEPerformanceStats*)perfStats {
     return perfStats;
 }
 
-// weightsBuffer and perfStats may be anything: the engine uses neither. (MX M5, IM; DE, LA)
+- (void)setPerfStats:(_ANEPerformanceStats*)given {
+    [given retain];
+    [perfStats release];
+    perfStats = given;
+}
+
+// Asks the statistics for their count, so that any object but an array raises. (RE; PM, macOS 27)
+static BOOL are_statistics(NSArray* offered) {
+    unsigned seen = 0;
+    for (NSUInteger i = 0; i < [offered count]; ++i) {
+        const int64_t type = [(_ANEPerformanceStatsIOSurface*)[offered objectAtIndex:i] statType];
+        if (type < 0 || type >= statistics_types || seen & 1u << type) return NO;
+        seen |= 1u << type;
+    }
+    return YES;
+}
+
+// weightsBuffer may be anything: the engine does not use it. (MX M5, IM)
 - (BOOL)validate {
     return are_valid(inputArray, inputIndexArray) && are_valid(outputArray, outputIndexArray) &&
-           [procedureIndex isKindOfClass:[NSNumber class]] && [procedureIndex longLongValue] >= 0 &&
-           [procedureIndex longLongValue] <= max_procedure;
+           are_statistics(perfStatsArray) && [procedureIndex isKindOfClass:[NSNumber class]] &&
+           [procedureIndex longLongValue] >= 0 && [procedureIndex longLongValue] <= max_procedure;
 }
 
 @end
@@ -174,8 +278,11 @@ static void enter_device(NSArray* surfaces) {
     return YES;
 }
 
-// Any procedureIndex runs the one function that there is. (MX M5)
+// Events that are signaled or waited for crash a model from memory (KB) or hang it (ES): here they raise. Any
+// procedureIndex runs the one function that there is. (MX M5)
 - (BOOL)runOn:(ANEStandinProgram*)wanted error:(NSError**)error {
+    if (sharedEvents)
+        [NSException raise:NSInternalInconsistencyException format:@"shared events crash engines"];
     if (program != wanted && ![self bindTo:wanted error:error]) return NO;
     enter_device(inputArray);
     enter_device(outputArray);

@@ -23,6 +23,17 @@ void __wrap___objc_exec_class(struct objc_module* module) {
     __real___objc_exec_class(module);
 }
 
+// Why the last dlopen of this thread found no framework, if it was the stand-in that refused it.
+static _Thread_local char* refusal;
+
+char* __real_dlerror(void);
+
+char* __wrap_dlerror(void) {
+    char* const reason = refusal ? refusal : __real_dlerror();
+    refusal = NULL;
+    return reason;
+}
+
 void* __real_dlopen(const char* path, int mode);
 
 void* __wrap_dlopen(const char* path, int mode) {
@@ -30,6 +41,10 @@ void* __wrap_dlopen(const char* path, int mode) {
         "/System/Library/PrivateFrameworks/AppleNeuralEngine.framework/AppleNeuralEngine";
     if (!path || strcmp(path, private_framework) != 0 || ane_fault_strikes(ANE_FAULT_MISSING_FRAMEWORK))
         return __real_dlopen(path, mode);
+    if (!ane_standin_os()) {
+        refusal = "ANE_STANDIN_OS names a macOS that the stand-in is not: it is 26 or 27";
+        return NULL;
+    }
     void* const library = __real_dlopen(ane_standin_framework_path(), mode);
     void (*const hide_selectors)(void) = library ? dlsym(library, "ane_standin_hide_selectors") : NULL;
     if (hide_selectors) hide_selectors();

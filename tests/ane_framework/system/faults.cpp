@@ -19,21 +19,15 @@ struct FaultName {
 };
 
 constexpr std::array<FaultName, ANE_FAULT_COUNT> fault_names = {{
-    {"attributes_missing"},
-    {"compile_fails"},
-    {"descriptor_nil"},
-    {"evaluate_fails"},
-    {"evaluate_fails_after", true},
-    {"load_fails"},
-    {"load_fails_once"},
-    {"lock_fails"},
-    {"missing_framework"},
-    {"model_nil"},
-    {"raise_exception"},
-    {"request_nil"},
-    {"slow_load", true},
-    {"surface_create_fails"},
-    {"unload_fails"},
+    {"attributes_missing"}, {"compile_fails"},
+    {"descriptor_nil"},     {"evaluate_cancelled", true},
+    {"evaluate_fails"},     {"evaluate_fails_after", true},
+    {"gives_statistics"},   {"load_fails"},
+    {"load_fails_once"},    {"lock_fails"},
+    {"missing_framework"},  {"model_nil"},
+    {"raise_exception"},    {"request_nil"},
+    {"slow_load", true},    {"surface_create_fails"},
+    {"unload_fails"},       {"virtual_machine"},
     {"without_error"},
 }};
 
@@ -42,6 +36,7 @@ constexpr long unset = -1;
 // The faults of one list.
 struct FaultSet {
     std::array<long, ANE_FAULT_COUNT> values;
+    std::string system_version;
     std::vector<std::string> classes;
     std::vector<std::pair<std::string, std::string>> selectors;
 
@@ -53,6 +48,7 @@ struct FaultSet {
 struct Faults {
     std::array<std::atomic<long>, ANE_FAULT_COUNT> values;
     std::mutex names_in_use;
+    std::string system_version;
     std::vector<std::string> classes;
     std::vector<std::pair<std::string, std::string>> selectors;
 
@@ -67,6 +63,10 @@ bool FaultSet::add(std::string_view entry) {
     if (name == "missing_class" && !argument.empty()) {
         classes.emplace_back(argument);
         return true;
+    }
+    if (name == "system_version") {
+        system_version = argument;
+        return !argument.empty();
     }
     if (name == "missing_selector") {
         const size_t dot = argument.find('.');
@@ -110,6 +110,7 @@ Faults::Faults() {
 void Faults::set(FaultSet set) {
     const std::lock_guard lock(names_in_use);
     for (size_t i = 0; i < values.size(); ++i) values[i] = set.values[i];
+    system_version = std::move(set.system_version);
     classes = std::move(set.classes);
     selectors = std::move(set.selectors);
 }
@@ -119,6 +120,14 @@ Faults& faults() {
     return *instance;
 }
 
+// Takes one from a number above 0. False if none is left.
+bool counted_down(std::atomic<long>& value) {
+    long left = value.load();
+    while (left > 0 && !value.compare_exchange_weak(left, left - 1)) {
+    }
+    return left > 0;
+}
+
 }  // namespace
 
 bool ane_fault_strikes(AneFault fault) {
@@ -126,12 +135,8 @@ bool ane_fault_strikes(AneFault fault) {
     if (value.load(std::memory_order_relaxed) == unset) return false;
     switch (fault) {
         case ANE_FAULT_LOAD_FAILS_ONCE: return value.exchange(unset) != unset;
-        case ANE_FAULT_EVALUATE_FAILS_AFTER: {
-            long left = value.load();
-            while (left > 0 && !value.compare_exchange_weak(left, left - 1)) {
-            }
-            return left == 0;
-        }
+        case ANE_FAULT_EVALUATE_FAILS_AFTER: return !counted_down(value);
+        case ANE_FAULT_EVALUATE_CANCELLED: return counted_down(value);
         default: return true;
     }
 }
@@ -148,6 +153,11 @@ bool ane_fault_hides_class(const char* name) {
 void ane_fault_each_hidden_selector(void (*call)(const char*, const char*)) {
     const std::lock_guard lock(faults().names_in_use);
     for (const auto& [class_name, selector] : faults().selectors) call(class_name.c_str(), selector.c_str());
+}
+
+std::string ane_fault_system_version() {
+    const std::lock_guard lock(faults().names_in_use);
+    return faults().system_version;
 }
 
 bool ane_faults_set(const char* list) {

@@ -34,6 +34,7 @@ static atomic_uint last_id;
     IOSurfaceID identifier;
     pthread_mutex_t counting;
     long read_locks, write_locks;
+    NSMutableDictionary* values;
 }
 @end
 
@@ -43,6 +44,7 @@ static atomic_uint last_id;
     if (read_locks || write_locks) ++lock_errors;
     pthread_mutex_destroy(&counting);
     free(base);
+    [values release];
     --live_surfaces;
     [super dealloc];
 }
@@ -86,6 +88,7 @@ IOSurfaceRef IOSurfaceCreate(CFDictionaryRef dictionary) {
     surface->bytes_per_row = row;
     surface->bytes_per_element = element;
     surface->identifier = ++last_id;
+    surface->values = [NSMutableDictionary new];
     pthread_mutex_init(&surface->counting, NULL);
     ++live_surfaces;
     return (IOSurfaceRef)surface;
@@ -128,6 +131,21 @@ size_t IOSurfaceGetHeight(IOSurfaceRef surface) { return object_of(surface)->hei
 size_t IOSurfaceGetBytesPerRow(IOSurfaceRef surface) { return object_of(surface)->bytes_per_row; }
 size_t IOSurfaceGetBytesPerElement(IOSurfaceRef surface) { return object_of(surface)->bytes_per_element; }
 IOSurfaceID IOSurfaceGetID(IOSurfaceRef surface) { return object_of(surface)->identifier; }
+
+void IOSurfaceSetValue(IOSurfaceRef surface, CFStringRef key, CFTypeRef value) {
+    ANEStandinSurface* const object = object_of(surface);
+    pthread_mutex_lock(&object->counting);
+    [object->values setObject:(id)value forKey:(NSString*)key];
+    pthread_mutex_unlock(&object->counting);
+}
+
+CFTypeRef IOSurfaceCopyValue(IOSurfaceRef surface, CFStringRef key) {
+    ANEStandinSurface* const object = object_of(surface);
+    pthread_mutex_lock(&object->counting);
+    const id value = [[object->values objectForKey:(NSString*)key] retain];
+    pthread_mutex_unlock(&object->counting);
+    return (CFTypeRef)value;
+}
 
 void ane_surface_enters_device(IOSurfaceRef surface) {
     ANEStandinSurface* const object = object_of(surface);

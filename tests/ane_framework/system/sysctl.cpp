@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include "../../../src/ane_native/cpu/machine.h"
+#include "faults.h"
 
 namespace {
 
@@ -25,6 +26,11 @@ std::string value_of(std::string_view name) {
     if (name == "machdep.cpu.brand_string") return text("aneperf stand-in on " + ane::cpu::cpu_name());
     if (name == "hw.model") return text("aneperf stand-in");
     if (name == "kern.osversion") return text("stand-in");
+    if (name == "kern.osproductversion") {
+        const std::string version = ane_fault_system_version();
+        if (!version.empty()) return text(version);
+        return ane_standin_os() ? text(std::to_string(ane_standin_os()) + ".0") : std::string();
+    }
     if (name == "hw.memsize") return bytes_of<int64_t>(ane::cpu::physical_memory());
     if (name == "hw.physicalcpu") return bytes_of<int32_t>(ane::cpu::physical_cores());
     if (name == "hw.logicalcpu" || name == "hw.ncpu")

@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "errors.h"
+#include "mil/graph.h"
 
 namespace ane::mil {
 
@@ -66,6 +67,11 @@ class Lexer {
     bool begins_line();
     // Moves past brackets, and what is inside, if an opening one is ahead; otherwise past one token.
     void skip_group();
+    // The bytes that a token of this text takes.
+    TextRange place_of(const Token& token) const {
+        const auto begin = static_cast<size_t>(token.text.data() - text_.data());
+        return {begin, begin + token.text.size()};
+    }
     // Bytes not yet read.
     size_t remaining() const { return text_.size() - now_.at; }
 

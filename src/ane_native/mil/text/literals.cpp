@@ -13,12 +13,12 @@ constexpr size_t max_literal_rank = 7;  // of a lookup table; what is computed h
 constexpr uint64_t max_dim = (uint64_t{1} << 31) - 1;
 constexpr int64_t max_tensor_bytes = int64_t{1} << 40;
 // Element types of MIL that no operation of the engine takes.
-constexpr std::string_view not_on_engine[] = {"bf16", "fp64", "fp8e4m3fn", "fp8e5m2", "int64"};
+constexpr std::string_view foreign_dtypes[] = {"bf16", "fp64", "fp8e4m3fn", "fp8e5m2", "int64"};
 constexpr std::string_view containers[] = {"state", "list", "tuple", "dict"};
 
 DType element_type(const Token& name) {
     if (const auto dtype = dtype_from_name(name.text)) return *dtype;
-    if (std::ranges::find(not_on_engine, name.text) != std::end(not_on_engine))
+    if (std::ranges::find(foreign_dtypes, name.text) != std::end(foreign_dtypes))
         throw CompileError("CompilationFailure",
                            "the engine has no " + std::string(name.text) + ": convert to fp16 or int32",
                            name.where);
@@ -97,7 +97,7 @@ BlobReference read_blob_reference(Lexer& text) {
     text.expect("=", "after 'offset'");
     const Token offset = read_part(text, "the offset of a BLOBFILE", DType::uint64);
     text.expect(")", "to close a BLOBFILE");
-    return {unescape(path), element_bits(offset, DType::uint64)};
+    return {unescape(path), element_bits(offset, DType::uint64), text.place_of(path), text.place_of(offset)};
 }
 
 std::shared_ptr<const Constant> read_value(Lexer& text, const TensorType& type) {

@@ -32,6 +32,9 @@ size_t IOSurfaceGetWidth(IOSurfaceRef surface);
 size_t IOSurfaceGetHeight(IOSurfaceRef surface);
 size_t IOSurfaceGetBytesPerRow(IOSurfaceRef surface);
 size_t IOSurfaceGetBytesPerElement(IOSurfaceRef surface);
+// Values that clients attach to a surface.
+void IOSurfaceSetValue(IOSurfaceRef surface, CFStringRef key, CFTypeRef value);
+CFTypeRef IOSurfaceCopyValue(IOSurfaceRef surface, CFStringRef key) CF_RETURNS_RETAINED;
 IOSurfaceID IOSurfaceGetID(IOSurfaceRef surface);
 
 #ifdef __cplusplus
