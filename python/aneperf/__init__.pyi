@@ -29,6 +29,7 @@ from .linter import lint as lint
 from .probes.compat import compat as compat
 from .probes.counters import counters as counters
 from .probes.dispatch import dispatch as dispatch
+from .probes.doctor import doctor as doctor
 from .probes.int8 import int8 as int8
 from .probes.latency import latency as latency
 from .probes.limits import limits as limits

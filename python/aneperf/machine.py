@@ -1,5 +1,7 @@
 """Describe the machine that a measurement runs on, as far as the operating system tells."""
 
+import contextlib
+import getpass
 import os
 import platform
 import re
@@ -71,10 +73,26 @@ def _speed_variables() -> dict[str, str]:
     """Return the environment variables that change speed; bytes that are no UTF-8 become question marks."""
     variables = sorted(os.environ.items())
     return {
-        name: value.encode(errors="replace").decode()
+        name: without_names(value.encode(errors="replace").decode())
         for name, value in variables
         if name.startswith(("ANEPERF_", "GOTO_", "MKL_", "OMP_", "OPENBLAS_", "VECLIB_"))
     }
+
+
+def without_names(text: str) -> str:
+    """Replace users' folders, this user's name and this machine's name, which a result does not hold."""
+    text = re.sub(r"(/private)?/var/folders/[^\s/]+/[^\s/]+", "/var/folders/...", text)
+    text = re.sub(r"/(Users|home|Volumes)/[^\s/:,;'\")]+", r"/\1/...", text)
+    machine = platform.node()
+    with contextlib.suppress(OSError, KeyError, ImportError):
+        text = _without(getpass.getuser(), "(user)", text)
+    for name in (str(Path.home()), machine, machine.partition(".")[0]):
+        text = _without(name, "(machine)" if name in machine else "~", text)
+    return text
+
+
+def _without(name: str, mark: str, text: str) -> str:
+    return re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", mark, text) if len(name) > 2 else text
 
 
 def linux_power(folder: Path) -> str:

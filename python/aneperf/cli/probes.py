@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from ..probes import registry
-from .options import CHIP, COMPILE_TIMEOUT, DEVICE, OUTPUT
+from .options import CHIP, COMPILE_TIMEOUT, DEVICE, FILE, OUTPUT, STANDARD_OUTPUT
 
 
 @click.command(params=[DEVICE, CHIP, OUTPUT])
@@ -29,14 +29,19 @@ def probe_verb(probe: registry.Probe) -> click.Command:
     ) -> int:
         from .. import device as devices
         from .measuring import measure
+        from .terminal import say
 
         open_device = partial(devices.open, device, chip=chip, compile_timeout=compile_timeout)
-        return measure(probe, probe.arguments(given), open_device, output)
+        code = measure(probe, probe.arguments(given), open_device, output)
+        if probe.file and output != STANDARD_OUTPUT:
+            say(f"{output} holds all of it: please send that file")
+        return code
 
+    output = click.Option(list(OUTPUT.opts), type=FILE, metavar="FILE", default=probe.file, help=OUTPUT.help)
     return click.Command(
         probe.name,
         callback=run,
-        params=[*map(_option, probe.verb_options), DEVICE, CHIP, COMPILE_TIMEOUT, OUTPUT],
+        params=[*map(_option, probe.verb_options), DEVICE, CHIP, COMPILE_TIMEOUT, output],
         help=f"{probe.summary}\n\n{probe.details}",
     )
 

@@ -134,6 +134,21 @@ def _attention_mask() -> Question:
     return replace(masked, departure=("the mask is ignored", unmasked.expected))
 
 
+def _attention_ports() -> Question:
+    """Ask for attention of four inputs of one shape, which may be bound by name or as declared."""
+    declared, shape = ("q", "k", "v", "mask"), (1, 1, 32, 32)
+    b = mil.Builder()
+    q, k, v, mask = (b.input(name, shape) for name in declared)
+    scores = mil.add(mil.matmul(q, k, transpose_y=True), mask)
+    b.output("y", mil.matmul(mil.softmax(scores, -1), v))
+    arrays = {name: _normal(seed, shape) for seed, name in enumerate(declared)}
+    question = question_of(b.build(), [arrays], 8 * ROUNDING)
+    # What is bound by name arrives at the input that is declared in the name's place.
+    swapped = {name: arrays[bound] for name, bound in zip(declared, sorted(declared), strict=True)}
+    departed = question_of(b.build(), [swapped], 8 * ROUNDING).expected
+    return replace(question, departure=("ports are bound in the order of declaration", departed))
+
+
 def _operation(name: str) -> Question:
     case = CASES[name]
     return question_of(case.build(), [case.inputs()], case.tolerance)
@@ -149,6 +164,7 @@ ITEMS: dict[str, Callable[[], Question]] = {
         [("x10", 32), ("x2", 32), ("b", 32), ("a", 32)], ["z", "y10", "y9"]
     ),
     "ports/inputs of unequal size": lambda: _several([("b", 64), ("a", 32)], ["y"]),
+    "ports/q, k, v, mask": _attention_ports,
     "weights/a file each": lambda: _convolution(weight_files="separate"),
     "weights/chunks of one file": _convolution,
     "weights/published header": _published_header,

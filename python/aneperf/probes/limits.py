@@ -58,6 +58,15 @@ def limits(
     return Result(probe="limits", environment=environment, rows=tuple(parts.rows), notes=notes)
 
 
+def count_released(device: Device, *, budget: float, progress: ProgressCallback) -> tuple[Row, str]:
+    """Count the programs that a process compiles if it unloads each: the row, and the last one's refusal."""
+    parts = _Parts(device, budget / _SHARES["released"], progress)
+    outcome = parts.run("released", count_programs, keep=False, most=_MOST)
+    notes = () if outcome.result is None else outcome.result.notes
+    (row,) = _counted("released", outcome)
+    return row, " ".join(note.partition(": ")[2] for note in notes)
+
+
 class _Parts:
     """The parts of the probe, each in a child process with a share of the budget, and the rows so far."""
 

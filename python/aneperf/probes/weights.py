@@ -120,6 +120,11 @@ def weights(
     return Result(probe="weights", environment=environment, rows=tuple(rows))
 
 
+def reload_other_files(device: Device) -> Measured:
+    """Try the first of the three ways alone, with one compile."""
+    return _try(device, _Layer(), _TRIALS["reload, other files"])
+
+
 def _try(device: Device, layer: _Layer, act: Callable[[_Trial], NDArray[Any]]) -> Measured:
     try:
         trial = _Trial(device, layer)

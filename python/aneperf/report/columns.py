@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ..comparison import Side
+from ..files import one_line
 from ..results import Row
 
 UNKNOWN = "-"
+_LONGEST_FINDING = 160  # the file has all of it
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,10 @@ def ratio(row: Row) -> str:
         return ""
     half = "" if low is None or high is None else f" ±{max(high / value - 1, 1 - low / value):.1%}"
     return f"{value:.2f}x{half}"
+
+
+def _finding(row: Row) -> str:
+    return one_line(row.params.get("finding", row.reason), _LONGEST_FINDING)
 
 
 def _verdict(row: Row) -> str:
@@ -164,6 +170,11 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("Counter", parameter("counter"), "left"),
         Column("Value", _value),
         Column("Unit", parameter("in"), "left"),
+    ),
+    "doctor": (
+        Column("Check", parameter("check"), "left"),
+        Column("Verdict", parameter("verdict"), "left"),
+        Column("Finding", _finding, "left"),
     ),
     "limits": (
         Column("Limit", parameter("limit"), "left"),

@@ -18,6 +18,8 @@ def lay_out_result(result: Result) -> Table:
     """Lay out a probe's rows, with the reasons of those that are not ok below; for a suite, each probe's."""
     if result.probe == "suite":
         return _lay_out_suite(result)
+    if result.probe == "doctor":
+        return _lay_out_doctor(result)
     columns = COLUMNS.get(result.probe, GENERAL)
     best = result.best if result.probe in RANKED else None
     place = None if best is None else [row.key for row in result.rows].index(best.key)
@@ -55,6 +57,19 @@ def _lay_out_suite(result: Result) -> Table:
         rows=tuple(counts),
         lines=tuple(note for note in result.notes if note.partition(": ")[0] not in probes),
         parts=tuple(_part(result, name, rows) for name, rows in probes.items()),
+    )
+
+
+def _lay_out_doctor(result: Result) -> Table:
+    """Lay out a line for each check; the rows of the probes that it ran are in the file."""
+    columns = COLUMNS["doctor"]
+    checks = [row for row in result.rows if row.key.startswith("doctor/")]
+    return Table(
+        heading=heading("aneperf doctor", result.environment),
+        header=tuple(column.title for column in columns),
+        align=tuple(column.align for column in columns),
+        rows=tuple(tuple(column.cell(row) for column in columns) for row in checks),
+        lines=result.notes,
     )
 
 

@@ -1,0 +1,173 @@
+"""The doctor's checks that a child process makes: each is one question to the framework or the engine."""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import cast
+
+import numpy as np
+
+from .. import device as devices
+from .. import mil
+from .._ane_native import Device
+from ..errors import REFUSALS, CompileBudgetError
+from ..measure import summarize
+from ..reference.precision import ROUNDING
+from ..results import Result, Row
+from ..runner.measured import Measured, refused
+from ..runner.progress import Progress, ProgressCallback
+from ..runner.question import question_of
+from . import compat
+from .doctor_framework import CLIENT, FILE_HASHES, IN_MEMORY, STATISTICS, Needed, find_methods
+from .weights import reload_other_files
+
+DIFFERS = "differs"
+_CALLS = 200
+_WIDTHS = (12, 33, 64)  # of fp16: below a boundary of 64 bytes, beyond one, and on one
+
+
+def doctor_row(check: str, measured: Measured) -> Row:
+    """Return a check's row: its verdict and, where it is not the reason, its finding are params."""
+    verdicts = {"ok": "ok", "unsupported": "unavailable", "error": "failed", "skipped": "skipped"}
+    params = {"check": check, "verdict": verdicts[measured.status], **measured.params}
+    return replace(measured, params={}).row(f"doctor/{check}", params)
+
+
+def run_checks(device: Device, *, items: list[str], budget: float, progress: ProgressCallback) -> Result:
+    """Return the rows of `items`, measured in this process. Raises CompileBudgetError."""
+    rows: list[Row] = []
+    for item in items:
+        progress(Progress(len(rows), len(items), item))
+        try:
+            measured = CHECKS[item](device)
+        except CompileBudgetError:
+            raise
+        except REFUSALS as refusal:
+            measured = refused(refusal)
+        rows.append(doctor_row(item, measured))
+        progress(Progress(len(rows), len(items), item, rows[-1]))
+    return Result(probe="doctor", environment=devices.info(device), rows=tuple(rows))
+
+
+def _framework(needed: Needed, device: Device, *, required: bool = False) -> Measured:
+    if device.info()["kind"] != "ane":
+        return Measured("unsupported", "the emulator calls no framework")
+    return find_methods(needed, required=required)
+
+
+def _file_hashes(device: Device) -> Measured:
+    measured = _framework(FILE_HASHES, device)
+    if measured.status == "ok":
+        return _found("the framework hashes each weight file", measured)
+    return measured
+
+
+def _found(finding: str, measured: Measured, verdict: str = "ok") -> Measured:
+    return replace(measured, params={**measured.params, "finding": finding, "verdict": verdict})
+
+
+def _client_route(device: Device) -> Measured:
+    if device.info()["kind"] != "ane":
+        return Measured("unsupported", "the emulator has one route")
+    if "route" not in inspect.signature(devices.open).parameters:
+        return Measured("unsupported", "this version has no client route")
+    open_device = cast("Callable[..., Device]", devices.open)
+    return _small_program(open_device("ane", route="client"))
+
+
+def _small_program(device: Device) -> Measured:
+    """Compile, load and evaluate a small program, and time its calls without a pause."""
+    b = mil.Builder()
+    b.output("y", mil.mul(b.input("x", (1, 32, 1, 32)), 0.5))
+    x = np.random.default_rng(0).standard_normal((1, 32, 1, 32)).astype(np.float16)
+    question = question_of(b.build(), [{"x": x}], ROUNDING)
+    measured = question.ask(device)
+    if measured.status != "ok":
+        return measured
+    with device.compile(question.text, question.weights) as program:
+        source, result = device.make_surface(program.inputs[0]), device.make_surface(program.outputs[0])
+        source.write(x)
+        times = {
+            "compile": program.stats.compile_ns,
+            "load": program.stats.load_ns,
+            "call": summarize(program.bind({"x": source}, {"y": result}).time(_CALLS)).median,
+        }
+    known = {name: ns * 1e-3 for name, ns in times.items() if ns is not None}
+    finding = ", ".join(f"{name} {us:.1f} µs" for name, us in known.items())
+    metrics = {**measured.metrics, **{f"{name}_us": us for name, us in known.items()}}
+    return _found(finding, replace(measured, metrics=metrics))
+
+
+def _ask(item: str, device: Device) -> Measured:
+    """Ask a question of `compat`; a known wrong answer differs."""
+    question = compat.ITEMS[item]()
+    measured = question.ask(device)
+    if measured.status == "ok":
+        exactness = f"to {measured.error:.1g} of the largest value" if measured.error else "exact"
+        return _found(f"right, {exactness}", measured)
+    if question.departure is not None and measured.reason == question.departure[0]:
+        return _found(measured.reason, replace(measured, status="ok", reason=None), DIFFERS)
+    return measured
+
+
+def _several_files(device: Device) -> Measured:
+    """Ask for a program of several weight files, which the bridge may have to put into one."""
+    measured = _ask("weights/a file each", device)
+    rule = device.info().get("weight files")
+    if measured.status != "ok" or rule is None:
+        return measured
+    return _found(f"{measured.params['finding']}; the system takes: {rule}", measured)
+
+
+def _port_order(device: Device) -> Measured:
+    measured = _ask("ports/q, k, v, mask", device)
+    if measured.params.get("verdict") != "ok":
+        return measured
+    question = compat.ITEMS["ports/q, k, v, mask"]()
+    with device.compile(question.text, question.weights) as program:
+        names = [port.name for port in program.inputs]
+    if names == sorted(names):
+        return _found("by name", measured)
+    return _found(f"as the system says: {', '.join(names)}", measured, DIFFERS)
+
+
+def _row_pitch(device: Device) -> Measured:
+    pitches = []
+    for width in _WIDTHS:
+        shape = (1, 32, 4, width)
+        b = mil.Builder()
+        b.output("y", mil.mul(b.input("x", shape), 0.5))
+        x = np.random.default_rng(0).standard_normal(shape).astype(np.float16)
+        question = question_of(b.build(), [{"x": x}], ROUNDING)
+        with device.compile(question.text, question.weights) as program:
+            pitches.append(program.inputs[0].row_pitch)
+        measured = question.ask(device)
+        if measured.status != "ok":
+            return measured
+    told = " / ".join(map(str, pitches))
+    finding = f"{told} bytes for rows of {' / '.join(str(2 * width) for width in _WIDTHS)}"
+    rule = [(2 * width + 63) // 64 * 64 for width in _WIDTHS]
+    return _found(finding, measured, "ok" if pitches == rule else DIFFERS)
+
+
+def _reload(device: Device) -> Measured:
+    measured = reload_other_files(device)
+    return _found(str(measured.params["verdict"]), measured) if measured.status == "ok" else measured
+
+
+CHECKS: dict[str, Callable[[Device], Measured]] = {
+    "framework/in-memory": partial(_framework, IN_MEMORY, required=True),
+    "framework/client": partial(_framework, CLIENT),
+    "framework/statistics": partial(_framework, STATISTICS),
+    "framework/file hashes": _file_hashes,
+    "route/in-memory": _small_program,
+    "route/client": _client_route,
+    "weights/one file": partial(_ask, "weights/chunks of one file"),
+    "weights/several files": _several_files,
+    "weights/reload": _reload,
+    "ports/order": _port_order,
+    "ports/row pitch": _row_pitch,
+    "ports/fp32": partial(_ask, "ports/fp32"),
+    "attention/mask": partial(_ask, "semantics/attention mask"),
+}

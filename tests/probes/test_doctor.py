@@ -1,0 +1,96 @@
+import getpass
+import json
+import platform
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+import aneperf
+from aneperf.device import info
+from aneperf.machine import without_names
+from aneperf.probes import doctor_checks
+from aneperf.probes.doctor import _anonymous, system_findings
+from aneperf.probes.doctor_checks import CHECKS, doctor_row, run_checks
+from aneperf.report.result_table import lay_out_result
+from aneperf.report.table import to_text
+from aneperf.results import Result
+from aneperf.runner.measured import Measured
+from aneperf.runner.progress import silent
+
+
+def findings(result: Result) -> dict[Any, tuple[Any, Any]]:
+    rows = [row for row in result if row.key.startswith("doctor/")]
+    return {
+        row.params["check"]: (row.params["verdict"], row.params.get("finding", row.reason)) for row in rows
+    }
+
+
+def test_the_checks_on_the_emulator() -> None:
+    emulator = aneperf.open("emulator")
+    items = [name for name in CHECKS if not name.startswith("route/")]
+    found = findings(run_checks(emulator, items=items, budget=60.0, progress=silent))
+    assert {name: verdict for name, (verdict, _) in found.items()} == {
+        **{name: "unavailable" for name in items if name.startswith("framework/")},
+        **{name: "ok" for name in items if name.startswith(("weights/", "ports/"))},
+        "attention/mask": "differs",
+    }
+    assert found["ports/order"][1] == "by name"
+    assert found["ports/row pitch"][1] == "64 / 128 / 128 bytes for rows of 24 / 66 / 128"
+    assert found["attention/mask"][1] == "the mask is ignored"
+
+
+def test_ports_bound_in_the_order_of_declaration_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    question = doctor_checks.compat.ITEMS["ports/q, k, v, mask"]()
+    assert question.departure is not None
+    inputs = question.inputs[0]
+    swapped = dict(zip(("q", "k", "v", "mask"), (inputs[name] for name in sorted(inputs)), strict=True))
+    as_declared = replace(question, inputs=[swapped])
+    monkeypatch.setitem(doctor_checks.compat.ITEMS, "ports/q, k, v, mask", lambda: as_declared)
+    found = findings(run_checks(aneperf.open("emulator"), items=["ports/order"], budget=9.0, progress=silent))
+    assert found == {"ports/order": ("differs", "ports are bound in the order of declaration")}
+
+
+def test_without_time_every_check_is_a_row() -> None:
+    result = aneperf.doctor("emulator", budget=1e-9)
+    assert set(findings(result)) >= {*CHECKS, "system/os", "peak/fp16", "budget/compiles"}
+    assert {row.status for row in result if row.key.partition("/")[2] in CHECKS} == {"skipped"}
+    assert max(map(len, to_text(lay_out_result(result)).splitlines())) <= 80
+
+
+def test_an_engine_that_did_not_open_is_a_failure() -> None:
+    note = "The emulator stands in, since the Neural Engine did not open: no class _ANERequest"
+    environment = msgspec.structs.replace(info("emulator"), device_note=note, power="Battery Power")
+    _, engine, power, _ = system_findings(environment)
+    assert (engine.status, engine.reason) == ("error", note)
+    assert power.params["verdict"] == "differs"
+
+
+def test_rows_name_no_person_machine_or_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(getpass, "getuser", lambda: "jdoe")
+    monkeypatch.setattr(platform, "node", lambda: "jdoes-mac.local")
+    monkeypatch.setattr(Path, "home", lambda: Path("/Users/jdoe"))
+    folder = "/private/var/folders/zz/abc0000gn/T/9A2F_model"
+    told = f"at {folder}: /Users/jdoe/x and /Volumes/jdoe/y of jdoe on jdoes-mac, jdoes-mac.local"
+    lost = _anonymous(doctor_row("ports/fp32", Measured("error", told)))
+    found = _anonymous(doctor_row("ports/fp32", Measured("ok", params={"finding": told})))
+    for text in (lost.reason, found.params["finding"], without_names(told)):
+        assert "jdoe" not in str(text)
+        assert "abc0000gn" not in str(text)
+        assert "9A2F_model" in str(text)
+    monkeypatch.setenv("ANEPERF_CACHE", "/Users/jdoe/cache")
+    assert "jdoe" not in json.dumps(info("emulator").variables)
+
+
+@pytest.mark.thorough
+def test_the_whole_of_it(run: Any, tmp_path: Path) -> None:
+    file = tmp_path / "mac.json"
+    outcome = run("doctor", "--device", "emulator", "--budget", "20", "-o", str(file))
+    assert (outcome.code, outcome.err) == (0, f"aneperf: {file} holds all of it: please send that file\n")
+    assert max(map(len, outcome.out.splitlines())) <= 80
+    assert run("validate", str(file)).code == 0
+    result = Result.load(file)
+    assert findings(result)["budget/compiles"] == ("ok", "119 programs: the next was refused")
+    assert {"peak", "limits", "doctor"} == {row.key.partition("/")[0] for row in result}
