@@ -10,6 +10,9 @@ import pytest
 
 import aneperf
 from aneperf import mil
+from aneperf.kernels import ConvStack
+from aneperf.runner.case import stack_case
+from aneperf.runner.run import run_cases
 from support.bridge_programs import WEIGHTS, X, assert_same
 from support.framework import FrameworkModel
 from support.standin import MODEL
@@ -287,6 +290,14 @@ def test_a_cancelled_request_runs_once_more_and_is_counted(ane, standin, monkeyp
     assert compiled.stats.retried_evaluations == 2
     compiled.unload()
     assert compiled.stats.retried_evaluations == 2
+
+
+def test_a_measurement_tells_of_cancelled_requests(ane, standin):
+    with standin.faults("evaluate_cancelled=1"):
+        result = run_cases("latency", ane, [stack_case("latency", ConvStack(16, depth=1))], budget=0.1)
+    (row,) = result
+    assert row.metrics["retried_evaluations"] == 1
+    assert "1 of the calls were cancelled by the system and made again" in str(result)
 
 
 def test_a_load_beyond_132_programs_says_what_to_do(ane, standin):

@@ -64,7 +64,7 @@ class FakeProgram:
     ) -> None:
         self.inputs = [SimpleNamespace(name="x", shape=(1, 4, 1, 4), dtype=np.float32)]
         self.outputs = [SimpleNamespace(name="y", shape=(1, 4, 1, 4), dtype=np.float32)]
-        self.stats = SimpleNamespace(compile_ns=12_000_000, load_ns=None)
+        self.stats = SimpleNamespace(compile_ns=12_000_000, load_ns=None, retried_evaluations=None)
         self.loaded = True
         self.calls = 0
         self._call_ns = call_ns

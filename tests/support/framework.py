@@ -41,8 +41,8 @@ class FrameworkModel:
         with self._standin.pool():
             return str(self._standin.to_value(self._standin.send(self.model, selector)))
 
-    def get(self, selector: str, returns: Any = c_void_p) -> Any:
-        """Return a property that is a number or an object."""
+    def get(self, selector: str, returns: Any) -> Any:
+        """Return a property that is a number."""
         with self._standin.pool():
             return self._standin.send(self.model, selector, returns=returns)
 

@@ -31,6 +31,10 @@ def lay_out_result(result: Result) -> Table:
         lines.append("±: the larger half of the 95 % interval of the median.")
     if any(PREEMPTED in row.flags for row in result.rows):
         lines.append("preempted: other work took the CPU during the calls. Measure on an idle machine.")
+    if retried := sum(row.metrics.get("retried_evaluations", 0) for row in result.rows):
+        lines.append(
+            f"{retried:.0f} of the calls were cancelled by the system and made again; the times show it."
+        )
     return Table(
         heading=heading(f"aneperf {result.probe}", result.environment),
         header=tuple(column.title for column in columns),

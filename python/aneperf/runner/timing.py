@@ -134,9 +134,11 @@ class Loaded:
         times, stats = sample.statistics, self._program.stats
         rates = {"tflops": times.median, "tflops_low": times.ci_high, "tflops_high": times.ci_low}
         parts = {"compile_ms": stats.compile_ns, "load_ms": stats.load_ns}
+        retried = stats.retried_evaluations
         return {
             **{name: self._case.kernel.flops / (ms * 1e9) for name, ms in rates.items() if ms},
             "compile_s": self._compile_s,
             "first_ms": float(sample.durations[0]) * 1e-6,
             **{name: part * 1e-6 for name, part in parts.items() if part is not None},
+            **({"retried_evaluations": float(retried)} if retried else {}),
         }
