@@ -11,6 +11,7 @@ import pytest
 import aneperf
 from aneperf import CompileError, mil
 from aneperf.linter import lint as lint_function
+from support.programs import NO_BUDGET
 
 ENGINES = ("h13", "h14", "h15", "h16", "h17", "h18", "h18g", "h19")
 
@@ -81,6 +82,15 @@ def test_long_chains_fail_on_two_engines(chip: str, channels: int, between: str,
     found = aneperf.lint(chain(longest + 1, channels, between), chip)
     (reason,) = [each.reason for each in found if each.severity == "fails"]
     assert f"number {longest + 1} in a chain" in reason
+
+
+def test_a_long_chain_fails_whose_last_convolution_has_more_channels() -> None:
+    def define(x: mil.Tensor) -> mil.Tensor:
+        for _ in range(386):
+            x = mil.conv(x, ones(1, 1, 1, 1))
+        return mil.conv(mil.conv(x, ones(512, 1, 1, 1)), ones(512, 512, 1, 1))
+
+    assert findings(define, (1, 1, 1, 32), chip="M6") == [("conv", "fails")]
 
 
 def test_long_chains_do_not_fail_on_one_engine() -> None:
@@ -283,6 +293,12 @@ def test_the_remedy_for_a_stall_does_not_stall(inputs: int, parts: int) -> None:
         assert not [f for f in aneperf.lint(product("linear", 2048, (size,))) if f.op == "linear"]
 
 
+@pytest.mark.parametrize(("batch", "stalls"), [((), True), ((1,), True), ((1, 1), True), ((2,), False)])
+def test_matrices_of_a_batch_do_not_stall(batch: tuple[int, ...], stalls: bool) -> None:
+    found = findings(lambda x: mil.matmul(x, ones(*batch, 4096, 2048)), (*batch, 32, 4096))
+    assert found.count(("matmul", "slow")) == 1 + stalls
+
+
 def test_compressed_weights_do_not_stall() -> None:
     def define(x: mil.Tensor) -> mil.Tensor:
         return mil.conv(x, mil.constexpr_affine_dequantize(np.ones((2048, 4096, 1, 1), np.int8), 0.5))
@@ -304,9 +320,9 @@ def test_more_constants_than_the_compiler_takes(count: int, severity: str) -> No
     # The compiler says so before it reads a file.
     refusal = "MiB of constants in one program" if severity == "fails" else "w.bin"
     with pytest.raises(CompileError, match=refusal):
-        aneperf.open("emulator").compile(text)
+        aneperf.open("emulator", compile_budget=NO_BUDGET).compile(text)
     with pytest.raises(CompileError, match=r"w\.bin"):
-        aneperf.open("emulator:none").compile(text)
+        aneperf.open("emulator:none", compile_budget=NO_BUDGET).compile(text)
 
 
 def requantized(scale: float, clip: bool = False) -> Callable[[mil.Tensor], mil.Tensor]:

@@ -64,12 +64,13 @@ def _chains(context: Context) -> Iterator[Finding]:
         before = max((lengths.get(tensor, 0) for _, tensor in operation.operands()), default=0)
         length = before + (operation.op in _CONVOLUTIONS)
         lengths.update(dict.fromkeys(operation.results, length))
-        if length > before and length == _crashing_length(operation):
+        if length > before and length >= _crashing_length(operation):
             reason = (
                 f"it is number {length} in a chain of convolutions: on M6 the compiler crashes or hangs, and "
                 "then blocks every process, or Core ML silently takes the CPU"
             )
             yield Finding(operation.line, operation.op, "fails", reason, "Split it into several programs")
+            return
 
 
 def _crashing_length(convolution: Operation) -> int:
