@@ -11,7 +11,15 @@ import pytest
 import aneperf
 from aneperf.device import compile_timeout_of
 from aneperf.runner.child import CompileExpired
-from aneperf.runner.in_child import BLOCKED, NOT_TRIED, Outcome, after_expiry, each_in_child, run_in_child
+from aneperf.runner.in_child import (
+    BLOCKED,
+    NOT_TRIED,
+    Outcome,
+    Task,
+    after_expiry,
+    each_in_child,
+    run_in_child,
+)
 from aneperf.runner.measured import Measured
 from aneperf.runner.watched import describe
 from support.child_probes import never_compiles
@@ -55,15 +63,29 @@ def test_a_compile_that_never_returns(
     assert list(temporary.iterdir()) == []
 
 
-@pytest.mark.parametrize("compiles", [True, False])
-def test_what_is_told_of_the_engine(monkeypatch: pytest.MonkeyPatch, compiles: bool) -> None:
-    """Tell apart by a small program whether other compiles end."""
-    checked = Outcome((), a_result() if compiles else None)
-    monkeypatch.setattr("aneperf.runner.in_child._run", lambda *_: checked)
-    text, blocked = after_expiry(CompileExpired(PROGRAM, 120.0), "ane")
-    assert blocked is not compiles
-    assert text.startswith(f"the compile of {PROGRAM} did not end within 120 s and was killed. ")
-    assert (BLOCKED in text) is blocked
+@pytest.mark.parametrize(
+    ("check", "told"),
+    [
+        (Outcome((), a_result()), "A small program still compiles; "),
+        (Outcome((), failure="killed"), f"A small program does not compile either: {BLOCKED}, "),
+        (Outcome((), failure="no room", exception="CompileError"), "A small program fails (no room); "),
+    ],
+)
+def test_what_is_told_of_the_engine(monkeypatch: pytest.MonkeyPatch, check: Outcome, told: str) -> None:
+    """Tell apart by a small program whether other compiles end. One that fails has ended."""
+    limits = []
+
+    def run(task: Task, *_: Any) -> Outcome:
+        limits.append(task.compile_timeout)
+        return check
+
+    monkeypatch.setattr("aneperf.runner.in_child._run", run)
+    for seconds in (0.1, 20.0, 120.0):
+        text, blocked = after_expiry(CompileExpired(PROGRAM, seconds), "ane")
+        start = f"the compile of {PROGRAM} did not end within {seconds:g} s and was killed. {told}"
+        assert text.startswith(start)
+        assert blocked is (BLOCKED in told)
+    assert limits == [5, 20, 30]
     assert all(command in text for command in RECOVERY)
 
 

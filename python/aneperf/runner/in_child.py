@@ -33,6 +33,7 @@ _GRACE_S = 1.0  # for the end of a child that was interrupted or killed
 _PATIENCE = 2.0
 _PATIENCE_S = 180.0
 _CHECK_S = 30.0  # for the compile of a small program, which takes less than one
+_LEAST_CHECK_S = 5.0  # the service may have to start first
 _START_S = 60.0  # for the start of a child, and the rest of the check
 
 
@@ -131,18 +132,20 @@ def after_expiry(expired: CompileExpired, device: str) -> tuple[str, bool]:
     """
     if device != "ane":
         return f"{expired} and was killed: give it more time (--compile-timeout)", False
-    limit = min(_CHECK_S, expired.seconds)
+    limit = min(_CHECK_S, max(_LEAST_CHECK_S, expired.seconds))
     task = Task(_address(check_compiles), device, (2, 2), limit, {})
-    failed = _run(task, limit + _START_S, math.inf, None).result is None
-    found = (
-        f"A small program does not compile either: {BLOCKED}, for every process, until you run"
-        if failed
-        else "A small program still compiles; if other programs hang, run"
-    )
+    check = _run(task, limit + _START_S, math.inf, None)
+    blocked = check.result is None and check.exception is None
+    if blocked:
+        found = f"A small program does not compile either: {BLOCKED}, for every process, until you run"
+    elif check.result is None:
+        found = f"A small program fails ({check.failure}); if other programs hang, run"
+    else:
+        found = "A small program still compiles; if other programs hang, run"
     return (
         f"{expired} and was killed. {found}: sudo killall aned; sudo killall -9 ANECompilerService (it may "
         "go on, and fill the disk). A large program may need more time: --compile-timeout"
-    ), failed
+    ), blocked
 
 
 def is_blocked(rows: Iterable[Row]) -> bool:
