@@ -194,6 +194,21 @@ def test_a_child_ends_with_its_parent(tmp_path: Path, number: int) -> None:
     wait_for(lambda: not is_running(int(mark.read_text())))
 
 
+def test_an_orphan_removes_only_its_own_folder(tmp_path: Path) -> None:
+    """Change TMPDIR in a child before its parent ends."""
+    own, other = tmp_path / "own", tmp_path / "other"
+    own.mkdir()
+    other.mkdir()
+    code = (
+        "import os, socket, threading; from aneperf.runner.child_process import Parent; "
+        f"ours, theirs = socket.socketpair(); Parent(theirs); os.environ['TMPDIR'] = {str(other)!r}; "
+        "ours.close(); threading.Event().wait(60)"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "TMPDIR": str(own)}
+    assert subprocess.run([sys.executable, "-c", code], env=environment, timeout=120).returncode == 1
+    assert list(tmp_path.iterdir()) == [other]
+
+
 def wait_for(condition: Any) -> None:
     end = time.monotonic() + 60
     while not condition():

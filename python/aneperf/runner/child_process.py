@@ -41,6 +41,7 @@ class Parent:
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
+        self._folder = os.environ["TMPDIR"]  # this process's own: see Child
         self._sending = threading.Lock()
         self._compiles = itertools.count()
         self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
@@ -73,7 +74,7 @@ class Parent:
             for line in self._connection.makefile("rb"):
                 self._lines.put(line)
         finally:  # also of a connection that is reset, as by a parent killed before it read everything
-            shutil.rmtree(os.environ["TMPDIR"], ignore_errors=True)  # this process's own: see Child
+            shutil.rmtree(self._folder, ignore_errors=True)
             os._exit(1)
 
 
