@@ -86,7 +86,7 @@ def without_names(text: str) -> str:
     machine = platform.node()
     with contextlib.suppress(OSError, KeyError, ImportError):
         text = _without(getpass.getuser(), "(user)", text)
-    for name in (str(Path.home()), machine, machine.partition(".")[0]):
+    for name in (os.path.expanduser("~"), machine, machine.partition(".")[0]):
         text = _without(name, "(machine)" if name in machine else "~", text)
     return text
 

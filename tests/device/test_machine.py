@@ -1,4 +1,8 @@
+import pwd
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from aneperf import machine
 
@@ -18,6 +22,18 @@ def test_power_on_linux(tmp_path: Path) -> None:
     assert machine.linux_power(tmp_path) == "AC power"
     (tmp_path / "BAT0" / "status").write_text("Discharging\n")
     assert machine.linux_power(tmp_path) == "battery"
+
+
+def test_names_where_the_user_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run as a user of a container: without HOME, and not in the list of users."""
+
+    def unknown(user: int) -> Any:
+        raise KeyError(user)
+
+    for variable in ("HOME", "LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    assert machine.without_names("at /Users/jdoe/x") == "at /Users/.../x"
 
 
 def test_power_on_a_mac() -> None:
