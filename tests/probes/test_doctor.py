@@ -19,6 +19,7 @@ from aneperf.report.table import to_text
 from aneperf.results import Result
 from aneperf.runner.measured import Measured
 from aneperf.runner.progress import silent
+from support.programs import NO_BUDGET
 
 
 def findings(result: Result) -> dict[Any, tuple[Any, Any]]:
@@ -29,7 +30,7 @@ def findings(result: Result) -> dict[Any, tuple[Any, Any]]:
 
 
 def test_the_checks_on_the_emulator() -> None:
-    emulator = aneperf.open("emulator")
+    emulator = aneperf.open("emulator", compile_budget=NO_BUDGET)
     items = [name for name in CHECKS if not name.startswith("route/")]
     found = findings(run_checks(emulator, items=items, budget=60.0, progress=silent))
     assert {name: verdict for name, (verdict, _) in found.items()} == {
@@ -49,7 +50,8 @@ def test_ports_bound_in_the_order_of_declaration_differ(monkeypatch: pytest.Monk
     swapped = dict(zip(("q", "k", "v", "mask"), (inputs[name] for name in sorted(inputs)), strict=True))
     as_declared = replace(question, inputs=[swapped])
     monkeypatch.setitem(doctor_checks.compat.ITEMS, "ports/q, k, v, mask", lambda: as_declared)
-    found = findings(run_checks(aneperf.open("emulator"), items=["ports/order"], budget=9.0, progress=silent))
+    emulator = aneperf.open("emulator", compile_budget=NO_BUDGET)
+    found = findings(run_checks(emulator, items=["ports/order"], budget=9.0, progress=silent))
     assert found == {"ports/order": ("differs", "ports are bound in the order of declaration")}
 
 
@@ -71,7 +73,7 @@ def test_an_engine_that_did_not_open_is_a_failure() -> None:
 def test_rows_name_no_person_machine_or_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(getpass, "getuser", lambda: "jdoe")
     monkeypatch.setattr(platform, "node", lambda: "jdoes-mac.local")
-    monkeypatch.setattr(Path, "home", lambda: Path("/Users/jdoe"))
+    monkeypatch.setenv("HOME", "/Users/jdoe")
     folder = "/private/var/folders/zz/abc0000gn/T/9A2F_model"
     told = f"at {folder}: /Users/jdoe/x and /Volumes/jdoe/y of jdoe on jdoes-mac, jdoes-mac.local"
     lost = _anonymous(doctor_row("ports/fp32", Measured("error", told)))
@@ -82,6 +84,16 @@ def test_rows_name_no_person_machine_or_folder(monkeypatch: pytest.MonkeyPatch) 
         assert "9A2F_model" in str(text)
     monkeypatch.setenv("ANEPERF_CACHE", "/Users/jdoe/cache")
     assert "jdoe" not in json.dumps(info("emulator").variables)
+
+
+@pytest.mark.parametrize(("code", "says"), [(0, True), (1, True), (143, False)])
+def test_a_file_of_all_checks_is_to_be_sent(
+    run: Any, monkeypatch: pytest.MonkeyPatch, code: int, says: bool
+) -> None:
+    monkeypatch.setattr("aneperf.cli.measuring.measure", lambda *_: code)
+    outcome = run("doctor", "--device", "emulator")
+    assert outcome.code == code
+    assert ("please send that file" in outcome.err) is says
 
 
 @pytest.mark.thorough

@@ -29,11 +29,11 @@ def probe_verb(probe: registry.Probe) -> click.Command:
     ) -> int:
         from .. import device as devices
         from .measuring import measure
-        from .terminal import say
+        from .terminal import FAILED, say
 
         open_device = partial(devices.open, device, chip=chip, compile_timeout=compile_timeout)
         code = measure(probe, probe.arguments(given), open_device, output)
-        if probe.file and output != STANDARD_OUTPUT:
+        if probe.file and output != STANDARD_OUTPUT and code <= FAILED:  # not interrupted
             say(f"{output} holds all of it: please send that file")
         return code
 
