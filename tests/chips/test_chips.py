@@ -100,6 +100,7 @@ def test_chips_are_found_by_any_spelling(name: str) -> None:
         ("Exynos", "choose from M1, M1 Pro, .*M5 Max, M6, A17 Pro, .*A20, A20 Pro$"),
         ("h16", "'h16' is an engine, not one chip: choose from M4, M4 Pro, M4 Max, A17 Pro$"),
         ("H13g", "'H13g' is an engine, not one chip: choose from M1, M1 Pro, M1 Max, M1 Ultra$"),
+        ("none", "no chip is called 'none': choose from M1"),
         ("", "no chip is called ''"),
         (7, "a chip is a name such as 'M4 Max', not 7"),
     ],

@@ -23,7 +23,10 @@ _CLOCK = "16 cores of 512 products a cycle, 256 of fp16, at {}: freedomtan"
 
 @dataclass(frozen=True)
 class Peak:
-    """A throughput in TOPS, by all engines of a chip. Winograd's transform saves products of 3x3 kernels."""
+    """A throughput in TOPS, by all engines of a chip unless the source says otherwise.
+
+    Winograd's transform saves products of 3x3 kernels.
+    """
 
     dtype: Literal["fp16", "int8"] | None  # None: its source does not say
     tops: float
@@ -45,7 +48,7 @@ class Chip:
 
     @property
     def cores(self) -> int | None:
-        """The cores of all engines: 16 in each, by tables of the framework and of the compiler."""
+        """Return the cores of all engines: 16 in each, by tables of the framework and of the compiler."""
         return None if self.engines is None else 16 * self.engines
 
 
@@ -126,7 +129,7 @@ def find_chip(name: str) -> Chip:
     Raises ArgumentError with near matches.
     """
     engine = _plain(name) if isinstance(name, str) else ""
-    if engine in _TARGETS:
+    if engine in _TARGETS and engine != "none":
         named = [chip for chip in CHIPS if chip.subtype == engine]
         if len(named) == 1:
             return named[0]
