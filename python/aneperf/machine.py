@@ -26,8 +26,10 @@ def describe_machine() -> dict[str, Any]:
 
 def _describe_mac() -> dict[str, Any]:
     memory = _command("sysctl", "-n", "hw.memsize")
+    # Python built with an SDK before macOS 26 is told that 26 is 16 (python/cpython issue 135675).
+    version = _command("sw_vers", "-productVersion") or platform.mac_ver()[0]
     return {
-        "os": f"macOS {platform.mac_ver()[0]}",
+        "os": f"macOS {version}",
         "os_build": _command("sw_vers", "-buildVersion") or None,
         "cpu": _command("sysctl", "-n", "machdep.cpu.brand_string"),
         "memory_bytes": int(memory) if memory.isdecimal() else None,

@@ -1,3 +1,4 @@
+import platform
 import pwd
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,16 @@ def test_names_where_the_user_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setattr(pwd, "getpwuid", unknown)
     assert machine.without_names("at /Users/jdoe/x") == "at /Users/.../x"
+
+
+@pytest.mark.parametrize(("told", "os"), [("27.0.1", "macOS 27.0.1"), ("", "macOS 16.0")])
+def test_the_version_of_a_mac(monkeypatch: pytest.MonkeyPatch, told: str, os: str) -> None:
+    """Ask a program of the system, since Python may have been built with an older SDK."""
+    answers = {("sw_vers", "-productVersion"): told}
+    monkeypatch.setattr(platform, "system", lambda: "Darwin")
+    monkeypatch.setattr(platform, "mac_ver", lambda: ("16.0", ("", "", ""), "arm64"))
+    monkeypatch.setattr(machine, "_command", lambda *command: answers.get(command, ""))
+    assert machine.describe_machine()["os"] == os
 
 
 def test_power_on_a_mac() -> None:
