@@ -207,8 +207,11 @@ class Device:
     def compiles_used(self) -> int:
         """Return the number of compiles that this process has requested from any device."""
 
-def open_neural_engine(budget: CompileBudget = ...) -> Device:
-    """Open the Apple Neural Engine. Raises DeviceUnavailable where there is none."""
+def open_neural_engine(budget: CompileBudget = ..., *, client: bool = False) -> Device:
+    """Open the Apple Neural Engine, if `client` by way of the client of the engine's service.
+
+    Raises DeviceUnavailable where there is none.
+    """
 
 def open_emulator(chip: str = "h16", budget: CompileBudget = ...) -> Device:
     """Open the emulator with a chip's profile, such as "h18g", or "none" for plain fp16 arithmetic."""

@@ -20,6 +20,7 @@ from .results import Environment
 
 DEFAULT_CHIP = "h16"
 DEFAULT_COMPILE_TIMEOUT = 120.0  # seconds
+ROUTES = ("memory", "client")  # through the engine's framework; the first is the default
 STAND_IN = "aneperf stand-in"  # the system's name in the framework of tests/ane_framework
 
 # Why open() returned the emulator although the machine should have a Neural Engine.
@@ -31,15 +32,20 @@ def open(
     device: str | None = None,
     *,
     chip: str | None = None,
+    route: str | None = None,
     compile_budget: CompileBudget | int | None = None,
     compile_timeout: float | None = None,
 ) -> Device:
-    """Open a device: "ane", "emulator" or "emulator:CHIP".
+    """Open a device: "ane", "ane:ROUTE", "emulator" or "emulator:CHIP".
 
     None takes the environment variable ANEPERF_DEVICE; if it is not set, the Neural Engine of an
     Apple-silicon Mac, or else the emulator. `chip` is what the emulator imitates, such as "M4 Max" or "h16"
     (by default ANEPERF_CHIP, or h16), and asks for the emulator if `device` is None, whatever ANEPERF_DEVICE
     says. An integer `compile_budget` is the soft limit.
+
+    `route` is the way through the engine's framework: "memory", a model from memory, or "client", the client
+    of the engine's service (by default ANEPERF_ROUTE, or memory). It asks for the Neural Engine if `device`
+    is None. The emulator has no routes: it refuses the argument and ignores the variable.
 
     `compile_timeout` is how many seconds a compile or load may take in the child processes that probes and
     training start for this device (by default ANEPERF_COMPILE_TIMEOUT, or 120). It cannot end a compile in
@@ -47,7 +53,7 @@ def open(
     Raises ArgumentError, and DeviceUnavailable if the device asked for does not exist here.
     """
     timeout = _compile_timeout(compile_timeout)
-    opened = _open(device, chip, compile_budget)
+    opened = _open(device, chip, route, compile_budget)
     _compile_timeouts[opened] = timeout
     return opened
 
@@ -57,14 +63,20 @@ def compile_timeout_of(device: Device) -> float:
     return _compile_timeouts.get(device, DEFAULT_COMPILE_TIMEOUT)
 
 
-def _open(device: str | None, chip: str | None, compile_budget: CompileBudget | int | None) -> Device:
-    variable = "ANEPERF_DEVICE" if device is None and chip is None else None
+def _open(
+    device: str | None, chip: str | None, route: str | None, compile_budget: CompileBudget | int | None
+) -> Device:
+    variable = "ANEPERF_DEVICE" if device is None and chip is None and route is None else None
     with _blaming(variable):
-        kind, chip = _choose(os.environ.get(variable) or None if variable else device, chip)
+        kind, chip, route = _choose(os.environ.get(variable) or None if variable else device, chip, route)
+    with _blaming("ANEPERF_ROUTE"):
+        default_route = _known_route(os.environ.get("ANEPERF_ROUTE") or ROUTES[0])
     note = None
     if kind == "ane" or (kind is None and _is_apple_silicon()):
         try:
-            return open_neural_engine(_budget(compile_budget, "ane"))
+            return open_neural_engine(
+                _budget(compile_budget, "ane"), client=(route or default_route) == "client"
+            )
         except DeviceUnavailable as error:
             if kind == "ane":
                 raise
@@ -91,7 +103,7 @@ def opened(device: Device | str | None) -> Device:
 def name_of(device: Device) -> str:
     """Return the name by which another process opens a device of the same kind."""
     properties = device.info()
-    return "ane" if properties["kind"] == "ane" else f"emulator:{properties['chip']}"
+    return f"ane:{properties['route']}" if properties["kind"] == "ane" else f"emulator:{properties['chip']}"
 
 
 def info(device: Device | str | None = None) -> Environment:
@@ -115,24 +127,42 @@ def info(device: Device | str | None = None) -> Environment:
     )
 
 
-def _choose(device: str | None, chip: str | None) -> tuple[str | None, str | None]:
-    """Return the kind of device, None for automatic, and the emulator's profile, None for the default."""
-    for name, value in (("device", device), ("chip", chip)):
+def _choose(
+    device: str | None, chip: str | None, route: str | None
+) -> tuple[str | None, str | None, str | None]:
+    """Return the kind of device, None for automatic; the emulator's profile; and the engine's route.
+
+    None is the default of the profile and the route.
+    """
+    for name, value in (("device", device), ("chip", chip), ("route", route)):
         if value is not None and not isinstance(value, str):
             raise ArgumentError(f"{name} must be a name or None, not {value!r}")
     if device is None:
-        return (None, None) if chip is None else ("emulator", profile_of(chip))
-    kind, colon, named_chip = device.partition(":")
-    if kind not in ("ane", "emulator") or (colon and not named_chip):
+        if chip is None and route is None:
+            return None, None, None
+        device = "ane" if chip is None else "emulator"
+    kind, colon, named = device.partition(":")
+    if kind not in ("ane", "emulator") or (colon and not named):
         raise ArgumentError(
             f"no device is called {device!r}: choose ane, emulator, or emulator:{DEFAULT_CHIP}"
         )
-    if kind == "ane" and (colon or chip):
+    if kind == "ane" and chip is not None:
         raise ArgumentError("a chip is for the emulator; the Neural Engine has its own")
-    profiles = [profile_of(name) for name in (named_chip or None, chip) if name is not None]
-    if len(set(profiles)) > 1:
-        raise ArgumentError(f"device {device!r} and chip {chip!r} name two chips")
-    return kind, profiles[0] if profiles else None
+    if kind == "emulator" and route is not None:
+        raise ArgumentError("a route is for the Neural Engine; the emulator has none")
+    known = profile_of if kind == "emulator" else _known_route
+    asked = {known(name) for name in (named or None, chip, route) if name is not None}
+    if len(asked) > 1:
+        what = "chips" if kind == "emulator" else "routes"
+        raise ArgumentError(f"device {device!r} and {chip or route!r} name two {what}")
+    only = next(iter(asked), None)
+    return (kind, only, None) if kind == "emulator" else (kind, None, only)
+
+
+def _known_route(name: str) -> str:
+    if name not in ROUTES:
+        raise ArgumentError(f"no route is called {name!r}: choose {' or '.join(ROUTES)}")
+    return name
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@
 #include "bridge/framework.h"
 #include "bridge/model.h"
 #include "bridge/ports.h"
+#include "bridge/route.h"
 #include "bridge/system.h"
 #include "device.h"
 #include "mil/blob.h"
@@ -273,9 +274,12 @@ std::vector<Port> ports_of(const mil::Function& function, const std::vector<mil:
 
 class NeuralEngine final : public Device {
    public:
-    explicit NeuralEngine(CompileBudget budget) : Device(budget) {
+    NeuralEngine(CompileBudget budget, Route route) : Device(budget), route_(route) {
         in_pool([](const std::string& what) { return DeviceUnavailable(what); },
-                [&] { framework_ = load_framework(); });
+                [&] {
+                    framework_ = load_framework();
+                    models_ = route == Route::client ? open_client_route() : open_memory_route();
+                });
     }
 
     DeviceInfo info() const override {
@@ -301,6 +305,7 @@ class NeuralEngine final : public Device {
                     add("system",
                         has(@selector(productName)) ? text_of([framework_.device_info productName]) : "");
                     add("weight files", weight_file_rule());
+                    add("route", route_ == Route::client ? "client" : "memory");
                     add("system build",
                         has(@selector(buildVersion)) ? text_of([framework_.device_info buildVersion]) : "");
                     add("virtual machine", has(@selector(isVirtualMachine))
@@ -330,10 +335,16 @@ class NeuralEngine final : public Device {
         auto inputs = ports_of(function, function.inputs), outputs = ports_of(function, function.outputs);
         std::optional<mil::OneFile> one_file;
         if (weights.size() > 1 && takes_one_weight_file()) {
-            one_file.emplace(mil_text, parsed, weights);
-            notes.push_back("this macOS takes one weight file: the program's " +
-                            std::to_string(weights.size()) + " were packed into " +
-                            std::string(mil::OneFile::path));
+            const std::string number = std::to_string(weights.size());
+            if (models_->hashes_weights()) {
+                one_file.emplace(mil_text, parsed, weights);
+                notes.push_back("this macOS takes one weight file: the program's " + number +
+                                " were packed into " + std::string(mil::OneFile::path));
+            } else {
+                notes.push_back("this macOS takes one weight file on the route through memory; that the "
+                                "route of the client takes the program's " +
+                                number + " is inferred, and nobody has published it");
+            }
         }
         std::shared_ptr<Program> program;
         in_pool(compile_failure, [&] {
@@ -341,12 +352,7 @@ class NeuralEngine final : public Device {
             NSDictionary* files = one_file ? packed_files(*one_file, weights) : weight_files(weights);
             const std::string& final_text = one_file ? one_file->text() : mil_text;
             NSData* text = [NSData dataWithBytes:final_text.data() length:final_text.size()];
-            id descriptor = [framework_.descriptors modelWithMILText:text weights:files optionsPlist:nil];
-            if (!descriptor) throw compile_failure("the framework made no descriptor of this program");
-            id<AneModel> model = [framework_.models inMemoryModelWithDescriptor:descriptor];
-            if (!model) throw compile_failure("the framework made no model of this program");
-
-            auto loaded = std::make_unique<LoadedModel>(model, options.qos, text, files);
+            auto loaded = std::make_unique<LoadedModel>(models_->make(text, files, options.qos), text, files);
             program =
                 std::make_shared<EngineProgram>(framework_, std::move(loaded), std::move(inputs),
                                                 std::move(outputs), std::move(notes), std::move(one_file));
@@ -354,13 +360,15 @@ class NeuralEngine final : public Device {
         return program;
     }
 
+    const Route route_;
     Framework framework_;
+    std::unique_ptr<ModelMaker> models_;
 };
 
 }  // namespace
 
-std::shared_ptr<Device> open_neural_engine(CompileBudget budget) {
-    return std::make_shared<NeuralEngine>(budget);
+std::shared_ptr<Device> open_neural_engine(CompileBudget budget, Route route) {
+    return std::make_shared<NeuralEngine>(budget, route);
 }
 
 }  // namespace ane

@@ -189,8 +189,11 @@ class Device {
     CompileBudget budget_;
 };
 
-// The Apple Neural Engine. Throws DeviceUnavailable where there is none.
-std::shared_ptr<Device> open_neural_engine(CompileBudget budget);
+// The ways through the engine's framework: a model from memory, or the client of the engine's service.
+enum class Route { memory, client };
+
+// The Apple Neural Engine. Throws DeviceUnavailable where there is none, or not by this route.
+std::shared_ptr<Device> open_neural_engine(CompileBudget budget, Route route);
 
 // The software engine. `chip` is a profile such as "h16", or "none" for plain arithmetic without hazards.
 std::shared_ptr<Device> open_emulator(const std::string& chip, CompileBudget budget);

@@ -32,10 +32,10 @@ def family(name):
 
 @pytest.mark.parametrize("faults", ["", "attributes_missing"])
 @pytest.mark.parametrize("name", FAMILIES)
-def test_every_family_has_the_emulators_bits(ane, emulator, standin, name, faults):
+def test_every_family_has_the_emulators_bits(engine, emulator, standin, name, faults):
     program, inputs = family(name)
     with standin.faults(faults):
-        compiled = program.compile(ane)
+        compiled = program.compile(engine)
     assert standin.alive().loaded_models == 1
     expected = program.compile(emulator)
     assert [repr(port) for port in compiled.inputs] == [repr(port) for port in expected.inputs]
@@ -70,11 +70,11 @@ def scrambled(seed):
 
 @pytest.mark.parametrize("faults", ["", "attributes_missing"])
 @pytest.mark.parametrize("seed", range(4))
-def test_ports_are_bound_by_name_in_any_order_of_declaration(ane, standin, faults, seed):
+def test_ports_are_bound_by_name_in_any_order_of_declaration(engine, standin, faults, seed):
     program, arrays = scrambled(seed)
     assert list(program.inputs) != sorted(program.inputs)
     with standin.faults(faults):
-        compiled = program.compile(ane)
+        compiled = program.compile(engine)
     assert [port.name for port in compiled.inputs] == sorted(INPUTS)
     assert [port.name for port in compiled.outputs] == sorted(OUTPUTS)
     results = compiled.run(**arrays)
@@ -82,7 +82,7 @@ def test_ports_are_bound_by_name_in_any_order_of_declaration(ane, standin, fault
         np.testing.assert_array_equal(results[output], arrays[name] * (i + 2))
 
 
-def test_ports_follow_the_order_of_the_attributes(ane, standin):
+def test_ports_follow_the_order_of_the_attributes(engine, standin):
     """List the symbols from the last to the first: the engine may number them as it likes."""
 
     def reverse(attributes):
@@ -94,18 +94,18 @@ def test_ports_follow_the_order_of_the_attributes(ane, standin):
 
     program, arrays = scrambled(0)
     with standin.attributes(reverse):
-        compiled = program.compile(ane)
+        compiled = program.compile(engine)
     assert [port.name for port in compiled.inputs] == sorted(INPUTS, reverse=True)
     np.testing.assert_array_equal(compiled.run(**arrays)["y10"], arrays["x9"] * 3)
 
 
-def test_the_row_pitch_of_the_attributes_is_followed(ane, standin):
+def test_the_row_pitch_of_the_attributes_is_followed(engine, standin):
     def widen(attributes):
         attributes["NetworkStatusList"][0]["LiveInputList"][0]["RowStride"] = 256
         return attributes
 
     with standin.attributes(widen):
-        port = product(WEIGHTS[0]).compile(ane).inputs[0]
+        port = product(WEIGHTS[0]).compile(engine).inputs[0]
     assert (port.row_pitch, port.bytes) == (256, 32 * 256)
 
 

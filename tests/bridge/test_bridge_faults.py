@@ -97,10 +97,10 @@ EVALUATE_FAULTS = {
 
 @pytest.mark.parametrize("call", ["evaluate", "time", "run"])
 @pytest.mark.parametrize("faults", EVALUATE_FAULTS)
-def test_a_failed_evaluation_raises_and_leaves_the_output(ane, standin, faults, call):
+def test_a_failed_evaluation_raises_and_leaves_the_output(engine, standin, faults, call):
     message, status = EVALUATE_FAULTS[faults]
-    compiled = PROGRAM.compile(ane)
-    x, y = surfaces(ane, compiled)
+    compiled = PROGRAM.compile(engine)
+    x, y = surfaces(engine, compiled)
     request = compiled.bind({"x": x}, {"y": y})
     request.evaluate()
     old = y.read()

@@ -14,16 +14,16 @@ pytest_plugins = ["support.standin"]
 pytestmark = needs_fork
 
 
-def test_every_call_is_refused_in_a_forked_child(ane):
-    compiled = product(WEIGHTS[0]).compile(ane)
-    x, y = (ane.make_surface(ports[0]) for ports in (compiled.inputs, compiled.outputs))
+def test_every_call_is_refused_in_a_forked_child(engine):
+    compiled = product(WEIGHTS[0]).compile(engine)
+    x, y = (engine.make_surface(ports[0]) for ports in (compiled.inputs, compiled.outputs))
     request = compiled.bind({"x": x}, {"y": y})
 
     def work():
         refused(aneperf.open, "ane", compile_budget=NO_BUDGET)
-        refused(ane.info)
-        refused(product(WEIGHTS[1]).compile, ane)
-        refused(ane.make_surface, 64)
+        refused(engine.info)
+        refused(product(WEIGHTS[1]).compile, engine)
+        refused(engine.make_surface, 64)
         refused(compiled.run, x=X)
         refused(compiled.bind, {"x": x}, {"y": y})
         refused(compiled.unload)

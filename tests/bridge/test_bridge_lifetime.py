@@ -23,13 +23,13 @@ def at_once(*jobs):
         return [future.result(timeout=300) for future in [pool.submit(run, job) for job in jobs]]
 
 
-def test_eight_threads_evaluate_eight_programs(ane, emulator):
+def test_eight_threads_evaluate_eight_programs(engine, emulator):
     programs = [product(weight) for weight in WEIGHTS]
     inputs = [normal_halves(seed, X.shape) for seed in range(8)]
     expected = [program.compile(emulator).run(x=x) for program, x in zip(programs, inputs, strict=True)]
 
     def work(i):
-        compiled = programs[i].compile(ane)
+        compiled = programs[i].compile(engine)
         for _ in range(25):
             assert_same(compiled.run(x=inputs[i]), expected[i])
 

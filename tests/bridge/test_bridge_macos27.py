@@ -274,9 +274,9 @@ def test_a_packed_program_reloads_by_the_paths_that_it_was_given(ane, emulator, 
 
 
 @pytest.mark.parametrize("system", ["26", "27"])
-def test_a_cancelled_request_runs_once_more_and_is_counted(ane, standin, monkeypatch, system):
+def test_a_cancelled_request_runs_once_more_and_is_counted(engine, standin, monkeypatch, system):
     monkeypatch.setenv("ANE_STANDIN_OS", system)
-    compiled = MANY.compile(ane)
+    compiled = MANY.compile(engine)
     expected = compiled.run(x=X)
     assert compiled.stats.retried_evaluations == 0
     with standin.faults("evaluate_cancelled=1"):
@@ -300,24 +300,24 @@ def test_a_measurement_tells_of_cancelled_requests(ane, standin):
     assert "1 of the calls were cancelled by the system and made again" in str(result)
 
 
-def test_a_load_beyond_132_programs_says_what_to_do(ane, standin):
-    loaded = [MANY.compile(ane) for _ in range(132)]
+def test_a_load_beyond_132_programs_says_what_to_do(engine, standin):
+    loaded = [MANY.compile(engine) for _ in range(132)]
     with pytest.raises(aneperf.CompileError) as caught:
-        MANY.compile(ane)
+        MANY.compile(engine)
     assert str(caught.value) == (
         f"[compile] LoadFailure: {DOMAIN} 54: no ANE resources; caused by {DOMAIN} 5: 0x5; "
         "unload programs that are no longer needed"
     )
     loaded.pop().unload()
-    assert MANY.compile(ane).loaded
+    assert MANY.compile(engine).loaded
 
 
 @pytest.mark.parametrize("system", ["26", "27"])
-def test_counters_are_read_by_name_where_the_system_gives_them(ane, standin, monkeypatch, system):
+def test_counters_are_read_by_name_where_the_system_gives_them(engine, standin, monkeypatch, system):
     monkeypatch.setenv("ANE_STANDIN_OS", system)
-    compiled = MANY.compile(ane)
-    inputs = {"x": ane.make_surface(compiled.inputs[0])}
-    outputs = {port.name: ane.make_surface(port) for port in compiled.outputs}
+    compiled = MANY.compile(engine)
+    inputs = {"x": engine.make_surface(compiled.inputs[0])}
+    outputs = {port.name: engine.make_surface(port) for port in compiled.outputs}
     with standin.faults("gives_statistics"):
         found = {counter.name: counter for counter in compiled.counters(inputs, outputs)}
     assert found["statistics mask kept"].value == 15

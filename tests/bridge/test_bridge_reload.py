@@ -53,8 +53,8 @@ def test_a_reload_writes_the_files_twice_and_compiles_nothing(ane, standin, monk
         ("unload_fails", "[evaluate] cannot unload the program: "),
     ],
 )
-def test_a_failed_reload_leaves_an_unloaded_program(ane, standin, fault, error):
-    program = PROGRAM.compile(ane)
+def test_a_failed_reload_leaves_an_unloaded_program(engine, standin, fault, error):
+    program = PROGRAM.compile(engine)
     with standin.faults(fault), pytest.raises(aneperf.AneError) as failure:
         program.reload(OTHER.weights)
     assert str(failure.value).startswith(error)
@@ -64,16 +64,16 @@ def test_a_failed_reload_leaves_an_unloaded_program(ane, standin, fault, error):
     program.unload()
 
 
-def test_a_load_that_fails_once_is_tried_again(ane, standin, emulator):
-    program = PROGRAM.compile(ane)
+def test_a_load_that_fails_once_is_tried_again(engine, standin, emulator):
+    program = PROGRAM.compile(engine)
     with standin.faults("load_fails_once"):
         program.reload()
     assert_same(program.run(x=X), PROGRAM.compile(emulator).run(x=X))
     program.unload()
 
 
-def test_a_wrong_path_changes_nothing(ane, emulator):
-    program = PROGRAM.compile(ane)
+def test_a_wrong_path_changes_nothing(engine, emulator):
+    program = PROGRAM.compile(engine)
     for path in ("@model_path/weights/none.bin", "../escape", "@model_path/model.mil", ""):
         with pytest.raises(aneperf.ArgumentError, match="the program has no weight file of this name"):
             program.reload({path: b"outside"})
@@ -81,9 +81,9 @@ def test_a_wrong_path_changes_nothing(ane, emulator):
     program.unload()
 
 
-def test_counters_that_the_system_does_not_give(ane, standin):
-    program = PROGRAM.compile(ane)
-    source, result = ane.make_surface(program.inputs[0]), ane.make_surface(program.outputs[0])
+def test_counters_that_the_system_does_not_give(engine, standin):
+    program = PROGRAM.compile(engine)
+    source, result = engine.make_surface(program.inputs[0]), engine.make_surface(program.outputs[0])
     bound = {"x": source}, {program.outputs[0].name: result}
     found = {counter.name: counter for counter in program.counters(*bound)}
     assert found["statistics mask kept"].value == 0
@@ -118,13 +118,13 @@ def test_a_counter_that_the_framework_lacks_is_unavailable(ane, standin, missing
     program.unload()
 
 
-def test_a_weights_buffer_lives_as_long_as_its_request(ane, standin):
-    program = PROGRAM.compile(ane)
-    source, result = ane.make_surface(program.inputs[0]), ane.make_surface(program.outputs[0])
+def test_a_weights_buffer_lives_as_long_as_its_request(engine, standin):
+    program = PROGRAM.compile(engine)
+    source, result = engine.make_surface(program.inputs[0]), engine.make_surface(program.outputs[0])
     source.write(X)
     before = standin.alive().surfaces
     request = program.bind(
-        {"x": source}, {program.outputs[0].name: result}, weights_buffer=ane.make_surface(4096)
+        {"x": source}, {program.outputs[0].name: result}, weights_buffer=engine.make_surface(4096)
     )
     assert standin.alive().surfaces == before + 1
     request.evaluate()

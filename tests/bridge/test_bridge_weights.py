@@ -40,9 +40,9 @@ def test_hostile_names_are_refused_before_anything_is_written(standin, tmp_path)
 @pytest.mark.parametrize(
     "path", ["@model_path/w", "@model_path/..a/b..", "@model_path/a b/é", "@model_path/Data.bin"]
 )
-def test_unusual_names_work(ane, emulator, path):
+def test_unusual_names_work(engine, emulator, path):
     text, weights = PROGRAM.text.replace(PATH, path), {path: PROGRAM.weights[PATH]}
-    assert_same(ane.compile(text, weights).run(x=X), emulator.compile(text, weights).run(x=X))
+    assert_same(engine.compile(text, weights).run(x=X), emulator.compile(text, weights).run(x=X))
 
 
 def test_a_file_that_cannot_be_written_is_a_compile_error(standin):
@@ -70,12 +70,12 @@ def test_a_hostile_name_of_the_models_folder_is_refused(ane, standin, identifier
     assert not OUTSIDE.exists()
 
 
-def test_weights_are_told_apart(ane, emulator):
+def test_weights_are_told_apart(engine, emulator):
     """Tell apart programs of equal text by their weights, and one program's weight files by their names."""
     b = mil.Builder()
     x = b.input("x", X.shape)
     for i, weight in enumerate(WEIGHTS):
         b.output(f"y{i}", mil.conv(x, weight))
     for program in (b.build(), b.build(weight_files="separate"), *map(product, WEIGHTS)):
-        assert_same(program.compile(ane).run(x=X), program.compile(emulator).run(x=X))
+        assert_same(program.compile(engine).run(x=X), program.compile(emulator).run(x=X))
     assert product(WEIGHTS[1]).text == PROGRAM.text

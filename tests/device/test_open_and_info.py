@@ -11,17 +11,18 @@ from aneperf.errors import ArgumentError, DeviceUnavailable
 class Engine:
     """Stands where the Neural Engine would be."""
 
-    def __init__(self, budget: Any) -> None:
+    def __init__(self, budget: Any, *, client: bool) -> None:
         self.compile_budget = budget
+        self.route = "client" if client else "memory"
 
     def info(self) -> dict[str, str]:
-        return {"kind": "ane", "chip": "Apple M4 Max", "subtype": "h16", "boards": "1"}
+        return {"kind": "ane", "chip": "Apple M4 Max", "subtype": "h16", "route": self.route}
 
 
 @pytest.fixture(autouse=True)
 def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("ANEPERF_DEVICE", raising=False)
-    monkeypatch.delenv("ANEPERF_CHIP", raising=False)
+    for name in ("DEVICE", "CHIP", "ROUTE"):
+        monkeypatch.delenv(f"ANEPERF_{name}", raising=False)
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def mac(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def mac_without_service(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(budget: Any) -> None:
+    def refuse(budget: Any, *, client: bool) -> None:
         raise DeviceUnavailable("class _ANEInMemoryModel is missing")
 
     monkeypatch.setattr(devices, "_is_apple_silicon", lambda: True)
@@ -165,6 +166,48 @@ def test_open_refuses(device: Any, chip: Any) -> None:
         aneperf.open(device, chip=chip)
 
 
+@pytest.mark.usefixtures("mac")
+def test_a_route_is_chosen_by_argument_then_name_then_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert opened()["route"] == "memory"
+    assert opened("ane:client")["route"] == "client"
+    assert opened("ane:client", route="client")["route"] == "client"
+    monkeypatch.setenv("ANEPERF_DEVICE", "emulator")
+    assert opened(route="client")["route"] == "client"
+    monkeypatch.setenv("ANEPERF_DEVICE", "ane:client")
+    assert opened()["route"] == "client"
+    monkeypatch.setenv("ANEPERF_ROUTE", "client")
+    assert opened("ane")["route"] == "client"
+    assert opened("ane:memory")["route"] == opened("ane", route="memory")["route"] == "memory"
+    assert opened("emulator")["kind"] == "emulator"
+    for route in ("memory", "client"):  # so that a child has its parent's, whatever the variable says
+        assert devices.name_of(aneperf.open("ane", route=route)) == f"ane:{route}"
+
+
+@pytest.mark.usefixtures("mac")
+@pytest.mark.parametrize(
+    ("device", "route", "message"),
+    [
+        ("ane", "kernel", "no route is called 'kernel': choose memory or client"),
+        ("ane:kernel", None, "no route is called 'kernel': choose memory or client"),
+        ("ane", "", "no route is called '': choose memory or client"),
+        ("ane", 1, "route must be a name or None"),
+        ("ane:client", "memory", "device 'ane:client' and 'memory' name two routes"),
+        ("emulator", "client", "a route is for the Neural Engine; the emulator has none"),
+    ],
+)
+def test_a_route_is_refused(device: str, route: Any, message: str) -> None:
+    with pytest.raises(ArgumentError, match=message):
+        aneperf.open(device, route=route)
+
+
+def test_a_refused_route_of_the_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANEPERF_ROUTE", "kernel")
+    with pytest.raises(ArgumentError, match=r"^ANEPERF_ROUTE=kernel: .*choose memory or client"):
+        aneperf.open("emulator")
+    monkeypatch.setenv("ANEPERF_ROUTE", "")
+    assert opened("emulator")["kind"] == "emulator"
+
+
 def test_budget_of_the_emulator() -> None:
     for given, soft, hard in [
         (None, 100, 119),
@@ -212,6 +255,6 @@ def test_info_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("mac")
 def test_info_of_an_engine() -> None:
-    facts = aneperf.info(Engine(None))  # type: ignore[arg-type]
-    assert (facts.chip, facts.subtype, facts.properties) == ("Apple M4 Max", "h16", {"boards": "1"})
+    facts = aneperf.info(Engine(None, client=True))  # type: ignore[arg-type]
+    assert (facts.chip, facts.subtype, facts.properties) == ("Apple M4 Max", "h16", {"route": "client"})
     assert not facts.is_software

@@ -24,6 +24,7 @@ LIBRARY = Path(native.__file__).parent / "_libraries" / "libane_standin_framewor
 ABSENT = "this build has no stand-in for Apple's framework: build with -C cmake.define.ANEPERF_STANDIN=ON"
 
 MODEL = "-[_ANEInMemoryModel {}]".format  # a method's name
+CLIENT = "-[_ANEClient {}]".format
 ATTRIBUTES = "-[_ANEModel modelAttributes]"
 _BOOL, _QOS, _ID = ctypes.c_uint8, ctypes.c_uint32, ctypes.c_void_p
 
@@ -46,6 +47,11 @@ _METHODS: dict[str, tuple[Any, ...]] = {
     "-[_ANEInMemoryModel loadWithQoS:options:error:]": (_BOOL, _QOS, _ID, _ID),
     "-[_ANEInMemoryModel evaluateWithQoS:options:request:error:]": (_BOOL, _QOS, _ID, _ID, _ID),
     "-[_ANEInMemoryModel unloadWithQoS:error:]": (_BOOL, _QOS, _ID),
+    "-[_ANEClient compileModel:options:qos:error:]": (_BOOL, _ID, _ID, _QOS, _ID),
+    "-[_ANEClient loadModel:options:qos:error:]": (_BOOL, _ID, _ID, _QOS, _ID),
+    "-[_ANEClient evaluateWithModel:options:request:qos:error:]": (_BOOL, _ID, _ID, _ID, _QOS, _ID),
+    "-[_ANEClient unloadModel:options:qos:error:]": (_BOOL, _ID, _ID, _QOS, _ID),
+    "+[_ANEClient sharedConnection]": (_ID,),
     "+[_ANEDeviceInfo hasANE]": (_BOOL,),
 }
 
@@ -86,6 +92,10 @@ class Standin:
     @property
     def compiles(self) -> int:
         return self._count("compiles")
+
+    @property
+    def client_compiles(self) -> int:
+        return self._count("client_compiles")
 
     @property
     def evaluations(self) -> int:
@@ -229,4 +239,17 @@ def standin(capfd: pytest.CaptureFixture[str], tmp_path_factory: pytest.TempPath
 @pytest.fixture
 def ane(standin: Standin) -> aneperf.Device:
     """Open the engine of the stand-in."""
-    return aneperf.open("ane", compile_budget=NO_BUDGET)
+    return aneperf.open("ane:memory", compile_budget=NO_BUDGET)
+
+
+@pytest.fixture
+def client(standin: Standin) -> aneperf.Device:
+    """Open the engine of the stand-in by the client of its service."""
+    return aneperf.open("ane:client", compile_budget=NO_BUDGET)
+
+
+@pytest.fixture(params=["ane", "client"])
+def engine(request: pytest.FixtureRequest) -> aneperf.Device:
+    """Open the engine of the stand-in by each route."""
+    device: aneperf.Device = request.getfixturevalue(request.param)
+    return device

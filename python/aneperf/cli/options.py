@@ -8,7 +8,7 @@ STANDARD_OUTPUT = "-"
 DEVICE = click.Option(
     ["--device"],
     metavar="NAME",
-    help="ane, emulator or emulator:CHIP; by default ane where there is one.",
+    help="ane, ane:ROUTE, emulator or emulator:CHIP; by default ane where there is one.",
 )
 CHIP = click.Option(["--chip"], metavar="CHIP", help="Chip to emulate, such as M4, 'A19 Pro' or h18g.")
 COMPILE_TIMEOUT = click.Option(

@@ -9,6 +9,7 @@
 
 #include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <mutex>
 #include <set>
 #include <string>
@@ -107,19 +108,22 @@ class FolderLock {
     int file_ = -1;
 };
 
+// Where a model's folder of this name lies. Throws CompileError for a name that leads elsewhere.
+inline NSString* folder_named(NSString* name) {
+    NSString* temporary = NSTemporaryDirectory();
+    NSCharacterSet* foreign = [[NSCharacterSet
+        characterSetWithCharactersInString:
+            @"-0123456789_abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"] invertedSet];
+    if ([temporary length] == 0 || [name length] == 0 ||
+        [name rangeOfCharacterFromSet:foreign].location != NSNotFound)
+        throw CompileError("CompilationFailure", "the framework gave no usable name for the model's folder");
+    return [temporary stringByAppendingPathComponent:name];
+}
+
 // The folder in which the compiler looks for a model's text and weights. Removed with the object.
 class ModelFolder {
    public:
-    explicit ModelFolder(NSString* identifier) {
-        NSString* temporary = NSTemporaryDirectory();
-        NSCharacterSet* foreign =
-            [[NSCharacterSet characterSetWithCharactersInString:@"0123456789abcdefABCDEF_"] invertedSet];
-        if ([temporary length] == 0 || [identifier length] == 0 ||
-            [identifier rangeOfCharacterFromSet:foreign].location != NSNotFound)
-            throw CompileError("CompilationFailure",
-                               "the framework gave no usable name for the model's folder");
-        path_ = [temporary stringByAppendingPathComponent:identifier];
-    }
+    explicit ModelFolder(NSString* path) : path_(path) {}
     ~ModelFolder() {
         @autoreleasepool {
             const FolderLock lock(path_);
@@ -132,9 +136,11 @@ class ModelFolder {
     NSString* path() const { return path_; }
 
     // Anew: what another process left there, a symbolic link among it, is not the program's, and macOS 27
-    // refuses it.
+    // refuses it. The folder is this user's alone.
     void fill(NSData* text, NSDictionary* weights) {
         [[NSFileManager defaultManager] removeItemAtPath:path_ error:nil];
+        if (mkdir([path_ fileSystemRepresentation], S_IRWXU) != 0)
+            throw CompileError("DiskFailure", "cannot write " + text_of(path_) + ": " + std::strerror(errno));
         write(@"model.mil", text);
         for (NSString* key in weights) write(name_of(key), weights[key][@"data"]);
     }

@@ -12,29 +12,6 @@
 
 // The framework's classes, as far as they are used. Messages go through these protocols so that the compiler
 // knows every signature; that the running system has the methods is checked before the first use.
-@protocol AneDescriptorClass
-- (id)modelWithMILText:(NSData*)text weights:(NSDictionary*)weights optionsPlist:(id)options;
-@end
-@protocol AneModelClass
-- (id)inMemoryModelWithDescriptor:(id)descriptor;
-@end
-@protocol AneModel
-- (NSString*)hexStringIdentifier;
-- (BOOL)compileWithQoS:(unsigned int)qos options:(NSDictionary*)options error:(NSError**)error;
-- (BOOL)loadWithQoS:(unsigned int)qos options:(NSDictionary*)options error:(NSError**)error;
-- (BOOL)evaluateWithQoS:(unsigned int)qos
-                options:(NSDictionary*)options
-                request:(id)request
-                  error:(NSError**)error;
-- (BOOL)unloadWithQoS:(unsigned int)qos error:(NSError**)error;
-- (id)model;
-- (NSDictionary*)modelAttributes;
-- (void)setDescriptor:(id)descriptor;
-- (unsigned int)perfStatsMask;
-- (void)setPerfStatsMask:(unsigned int)mask;
-- (int8_t)queueDepth;
-- (uint64_t)intermediateBufferHandle;
-@end
 @protocol AneRequest
 - (id)perfStats;
 @end
@@ -70,11 +47,9 @@
 
 namespace ane {
 
-// The framework's classes. Class methods are sent to the class object, so each is an `id` of its class's
-// protocol.
+// The framework's classes that every route takes. Class methods are sent to the class object, so each is an
+// `id` of its class's protocol.
 struct Framework {
-    id<AneDescriptorClass> descriptors;
-    id<AneModelClass> models;
     id<AneSurfaceObjectClass> surfaces;
     id<AneRequestClass> requests;
     id<AneDeviceInfoClass> device_info;
@@ -82,6 +57,13 @@ struct Framework {
 
 // Throws DeviceUnavailable, naming what the framework lacks.
 Framework load_framework();
+
+// The class of this name. These throw DeviceUnavailable, naming what the framework lacks.
+Class require_class_method(const char* name, SEL selector);
+void require_instance_method(const char* name, SEL selector);
+
+inline CompileError compile_failure(const std::string& what) { return {"CompilationFailure", what}; }
+inline EvaluateError evaluate_failure(const std::string& what) { return EvaluateError(what); }
 
 // True if this process was forked from one in which load_framework succeeded. The framework's
 // connections and threads stay with the parent, and what these held is held for ever here.

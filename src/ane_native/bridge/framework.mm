@@ -30,13 +30,17 @@ void require(bool responds, const char* name, SEL selector) {
                                 text_of(NSStringFromSelector(selector)) + ": this macOS is not supported");
 }
 
+}  // namespace
+
 Class require_class_method(const char* name, SEL selector) {
     Class found = require_class(name);
     require([(id)found respondsToSelector:selector], name, selector);
     return found;
 }
 
-}  // namespace
+void require_instance_method(const char* name, SEL selector) {
+    require([require_class(name) instancesRespondToSelector:selector], name, selector);
+}
 
 bool is_forked() {
     const pid_t process = loaded_by;
@@ -75,16 +79,6 @@ Framework load_framework() {
     }
     loaded_by = getpid();
     Framework framework;
-    framework.descriptors = (id<AneDescriptorClass>)require_class_method(
-        "_ANEInMemoryModelDescriptor", @selector(modelWithMILText:weights:optionsPlist:));
-    Class model = require_class_method("_ANEInMemoryModel", @selector(inMemoryModelWithDescriptor:));
-    for (const SEL selector : {
-             @selector(hexStringIdentifier), @selector(compileWithQoS:options:error:),
-                 @selector(loadWithQoS:options:error:), @selector(evaluateWithQoS:options:request:error:),
-                 @selector(unloadWithQoS:error:)
-         })
-        require([model instancesRespondToSelector:selector], "_ANEInMemoryModel", selector);
-    framework.models = (id<AneModelClass>)model;
     framework.surfaces = (id<AneSurfaceObjectClass>)require_class_method("_ANEIOSurfaceObject",
                                                                          @selector(objectWithIOSurface:));
     framework.requests = (id<AneRequestClass>)require_class_method(

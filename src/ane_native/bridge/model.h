@@ -11,12 +11,10 @@
 #include "device.h"
 #include "folder.h"
 #include "framework.h"
+#include "route.h"
 #include "statistics.h"
 
 namespace ane {
-
-inline CompileError compile_failure(const std::string& what) { return {"CompilationFailure", what}; }
-inline EvaluateError evaluate_failure(const std::string& what) { return EvaluateError(what); }
 
 inline int64_t ns_since(std::chrono::steady_clock::time_point start) {
     return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now() - start)
@@ -39,8 +37,8 @@ inline NSDictionary* weight_files(const Weights& weights) {
 
 class LoadedModel {
    public:
-    LoadedModel(id<AneModel> model, unsigned qos, NSData* text, NSDictionary* weights)
-        : model_(model), qos_(qos), text_(text), folder_([model hexStringIdentifier]) {
+    LoadedModel(std::unique_ptr<RoutedModel> model, NSData* text, NSDictionary* weights)
+        : model_(std::move(model)), text_(text), folder_(model_->folder()) {
         const FolderLock lock(folder_.path());
         folder_.fill(text, weights);
         weights_ = folder_.mapped(weights);
@@ -48,8 +46,6 @@ class LoadedModel {
         compile();
         stats_.compile_ns = ns_since(start);
         load(@{});
-        // The descriptor holds the weights once more (Epistates/pmetal).
-        if (has(@selector(setDescriptor:))) [model_ setDescriptor:nil];
     }
     ~LoadedModel() {
         if (!model_) return;
@@ -61,12 +57,11 @@ class LoadedModel {
     LoadedModel(const LoadedModel&) = delete;
     LoadedModel& operator=(const LoadedModel&) = delete;
 
-    // From the model inside: on macOS 27 the wrapper's own method raises (Epistates/pmetal).
     id attributes() const {
-        id inside = has(@selector(model)) ? [model_ model] : nil;
-        id source = [inside respondsToSelector:@selector(modelAttributes)] ? inside : (id)model_;
-        return [source respondsToSelector:@selector(modelAttributes)] ? [(id<AneModel>)source modelAttributes]
-                                                                      : nil;
+        id described = model_->described();
+        return [described respondsToSelector:@selector(modelAttributes)]
+                   ? [(id<AneModelProperties>)described modelAttributes]
+                   : nil;
     }
 
     // Counts in `retried` the requests that the system cancelled.
@@ -83,10 +78,9 @@ class LoadedModel {
     }
 
     void unload() {
-        id<AneModel> model = model_;
-        model_ = nil;
-        const FolderLock lock(folder_.path());  // the framework removes the folder
-        unload(model);
+        const auto model = std::move(model_);
+        const FolderLock lock(folder_.path());  // the framework may remove the folder
+        unload(*model);
     }
 
     bool is_loaded() const { return is_loaded_; }
@@ -111,7 +105,9 @@ class LoadedModel {
     // afterwards: only a load can ask for statistics.
     std::vector<Counter> counters(id request, std::atomic<int64_t>& retried) {
         load_again(weights_, statistics_options());
-        const unsigned mask_kept = has(@selector(perfStatsMask)) ? [model_ perfStatsMask] : 0;
+        const id<AneModelProperties> properties = model_->properties();
+        const auto has = [&](SEL selector) { return [(id)properties respondsToSelector:selector]; };
+        const unsigned mask_kept = has(@selector(perfStatsMask)) ? [properties perfStatsMask] : 0;
         Statistics before, after;
         try {
             for (Statistics* reading : {&before, &after}) {
@@ -130,19 +126,17 @@ class LoadedModel {
                               known ? "" : "the framework's model has no such property"});
         };
         add("statistics mask kept", "", @selector(perfStatsMask), [&] { return mask_kept; });
-        add("queue depth", "requests", @selector(queueDepth), [&] { return [model_ queueDepth]; });
+        add("queue depth", "requests", @selector(queueDepth), [&] { return [properties queueDepth]; });
         add("intermediate buffer handle", "", @selector(intermediateBufferHandle),
-            [&] { return static_cast<int64_t>([model_ intermediateBufferHandle]); });
+            [&] { return static_cast<int64_t>([properties intermediateBufferHandle]); });
         return result;
     }
 
    private:
-    bool has(SEL selector) const { return [(id)model_ respondsToSelector:selector]; }
-
     // Nil if the evaluation succeeded.
     NSError* evaluate_once(id request, NSDictionary* options) const {
         NSError* error = nil;
-        if ([model_ evaluateWithQoS:qos_ options:options request:request error:&error]) return nil;
+        if (model_->evaluate(request, options, &error)) return nil;
         if (!error) throw evaluate_failure(describe(nil));
         return error;
     }
@@ -154,7 +148,7 @@ class LoadedModel {
 
     void compile() {
         NSError* error = nil;
-        if ([model_ compileWithQoS:qos_ options:@{} error:&error]) return;
+        if (model_->compile(&error)) return;
         const std::string reason = describe(error);
         const bool invalid = reason.find("InvalidMILProgram") != std::string::npos;
         throw CompileError(
@@ -176,7 +170,7 @@ class LoadedModel {
     bool load_once(NSDictionary* options) {
         NSError* error = nil;
         const auto start = std::chrono::steady_clock::now();
-        is_loaded_ = [model_ loadWithQoS:qos_ options:options error:&error];
+        is_loaded_ = model_->load(options, &error);
         stats_.load_ns = ns_since(start);
         load_error_ = error;
         return is_loaded_;
@@ -185,16 +179,15 @@ class LoadedModel {
     void load_again(NSDictionary* weights, NSDictionary* options) {
         const FolderLock lock(folder_.path());
         folder_.fill(text_, weights);
-        unload(model_);
+        unload(*model_);
         folder_.fill(text_, weights);
         load(options);
     }
 
-    void unload(id<AneModel> model) {
+    void unload(RoutedModel& model) {
         NSError* error = nil;
         is_loaded_ = false;
-        if (![model unloadWithQoS:qos_ error:&error])
-            throw EvaluateError("cannot unload the program: " + describe(error));
+        if (!model.unload(&error)) throw EvaluateError("cannot unload the program: " + describe(error));
     }
 
     // What to do about an error; `files` where the system refuses the model's files.
@@ -221,8 +214,7 @@ class LoadedModel {
     static constexpr NSInteger code_invalid_model = 10, code_cancelled = 34, code_no_resources = 54;
     static constexpr NSString* framework_domain = @"com.apple.appleneuralengine";
 
-    id<AneModel> model_;
-    const unsigned qos_;
+    std::unique_ptr<RoutedModel> model_;
     NSData* text_;
     NSDictionary* weights_;
     NSError* load_error_ = nil;

@@ -375,8 +375,14 @@ void bind_device(py::module_& module) {
         .def_property_readonly(
             "compiles_used", [](const Device&) { return Device::compiles_used(); },
             "Return the number of compiles that this process has requested from any device.");
-    module.def("open_neural_engine", &open_neural_engine, py::arg("budget") = CompileBudget{},
-               "Open the Apple Neural Engine. Raises DeviceUnavailable where there is none.");
+    module.def(
+        "open_neural_engine",
+        [](CompileBudget budget, bool client) {
+            return open_neural_engine(budget, client ? Route::client : Route::memory);
+        },
+        py::arg("budget") = CompileBudget{}, py::kw_only(), py::arg("client").noconvert() = false,
+        "Open the Apple Neural Engine, if `client` by way of the client of the engine's service.\n\n"
+        "Raises DeviceUnavailable where there is none.");
     module.def(
         "open_emulator",
         [](const Text& chip, CompileBudget budget) { return open_emulator(to_text(chip, "chip"), budget); },
