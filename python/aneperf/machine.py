@@ -5,7 +5,9 @@ import getpass
 import os
 import platform
 import re
+import resource
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,12 @@ def describe_machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "variables": _speed_variables(),
     }
+
+
+def peak_memory() -> int:
+    """Return the most bytes of memory that this process has had so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _describe_mac() -> dict[str, Any]:

@@ -48,7 +48,9 @@ def test_counting_stops_where_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_counting_stops_with_the_budget() -> None:
     device = aneperf.open("emulator", compile_budget=NO_BUDGET)
-    result = limits_module.count_programs(device, keep=True, most=10, budget=1e-9, progress=lambda step: None)
+    result = limits_module.count_programs(
+        device, where="kept", keep=True, most=10, budget=1e-9, progress=lambda step: None
+    )
     assert result.rows[0].params["ending"] == "none was refused of 0 in the time given"
     assert [row.status for row in result] == ["ok", "unsupported", "unsupported"]
 
@@ -78,7 +80,15 @@ def test_the_verdict_of_an_overlap_is_its_intervals(ratios: list[float], verdict
     assert measured.statistics.n == len(ratios)
 
 
+def test_programs_of_the_count_differ_in_text_and_weight() -> None:
+    programs = [limits_module._small(number) for number in range(300)]
+    assert len({program.text for program in programs}) == 300
+    assert len({bytes(data) for program in programs for data in program.weights.values()}) == 300
+
+
 def test_what_limits_cannot_do() -> None:
+    with pytest.raises(ArgumentError, match="a route is for the Neural Engine; the emulator has none"):
+        aneperf.limits("emulator", route="both")
     for most in (0, -1, 1.5, True):
         with pytest.raises(ArgumentError, match="most must be an integer of at least 1"):
             aneperf.limits("emulator", most=most)  # type: ignore[arg-type]

@@ -116,7 +116,14 @@ _PROBES = (
         "limits",
         "Count the programs a process can compile, and time them.",
         60.0,
-        (Option("most", "Stop after this number of programs.", int, default=256, metavar="N"),),
+        (
+            Option("most", "Stop after this number of programs.", int, default=300, metavar="N"),
+            Option(
+                "route",
+                "Count by this way through the engine's framework.",
+                choices=("memory", "client", "both"),
+            ),
+        ),
         share=2,
         in_child=False,
     ),

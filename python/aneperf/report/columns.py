@@ -179,6 +179,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
     "limits": (
         Column("Limit", parameter("limit"), "left"),
         Column("Programs", metric("programs", 0)),
+        Column("Bytes each", metric("bytes_each", 0)),
         Column("Median", median),
         Column("±", half_width),
         Column("", lambda row: row.unit or "", "left"),

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import resource
-import sys
 import time
 from typing import TypeVar
 
@@ -19,6 +17,7 @@ from ..errors import AneError, CompileBudgetError, EvaluateError
 from ..kernels import TransformerConfig
 from ..kernels.config import parameter_shapes
 from ..kernels.schedule import Pipeline
+from ..machine import peak_memory
 from ..runner.child import Child, ChildLost
 from ..runner.child_process import Parent
 from ..runner.watched import watched
@@ -128,7 +127,7 @@ class Worker:
         )
         end = time.monotonic_ns()
         spans, products = self._pipeline.take_spans()
-        return StepReport(loss if math.isfinite(loss) else None, begin, end, spans, products, _peak_bytes())
+        return StepReport(loss if math.isfinite(loss) else None, begin, end, spans, products, peak_memory())
 
 
 def serve(parent: Parent) -> None:
@@ -145,11 +144,6 @@ def serve(parent: Parent) -> None:
                 parent.send(worker.compile(with_weights=True))
     except Exception as error:
         parent.send(Failed(type(error).__name__, str(error)))
-
-
-def _peak_bytes() -> int:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 class TrainingError(AneError):
