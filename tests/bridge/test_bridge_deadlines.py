@@ -28,12 +28,12 @@ CONV = """program(1.3) {
 COMMAND = "import sys; sys.argv[0] = 'aneperf'; from aneperf.cli.main import main; main()"
 
 
-def start(temporary: Path, hang: str, *arguments: str) -> "subprocess.Popen[str]":
+def start(temporary: Path, hang: str, *arguments: str, timeout: int = 1) -> "subprocess.Popen[str]":
     temporary.mkdir()
     return subprocess.Popen(
         [sys.executable, "-c", COMMAND, *arguments, "--device", "ane"],
         env=environment(
-            ANE_STANDIN_HANG=hang, TMP=temporary, TEMP=temporary, TMPDIR=temporary, ANEPERF_COMPILE_TIMEOUT=1
+            ANE_STANDIN_HANG=hang, TMP=temporary, TEMP=temporary, TMPDIR=temporary, ANEPERF_COMPILE_TIMEOUT=timeout
         ),
         text=True,
         stdout=subprocess.PIPE,
@@ -63,7 +63,7 @@ def test_the_suite_stops_when_no_compile_ends(tmp_path: Path, hang: str) -> None
 def test_an_item_whose_compile_does_not_end_is_lost_alone(tmp_path: Path) -> None:
     saved = tmp_path / "r.json"
     only = [word for name in ("abs", "relu", "sqrt") for word in ("--only", f"op/{name}")]
-    process = start(tmp_path / "t", "compile:1", "compat", *only, "-o", str(saved))
+    process = start(tmp_path / "t", "compile:1", "compat", *only, "-o", str(saved), timeout=15)
     _, err = process.communicate(timeout=300)
     assert (process.returncode, err) == (1, "")
     rows = aneperf.Result.load(saved).rows

@@ -317,6 +317,9 @@ def test_more_constants_than_the_compiler_takes(count: int, severity: str) -> No
     found = [f for f in aneperf.lint(text) if f.op == "program"]
     assert [(f.severity, f.line) for f in found] == [(severity, None)]
     assert f"{256 * count} MiB of constants" in found[0].reason
+    files = [f for f in aneperf.lint(text.replace("w.bin", "v.bin", 1)) if f.op == "program"]
+    assert len(files) == 2
+    assert "2 weight files" in files[0].reason + files[1].reason
     # The compiler says so before it reads a file.
     refusal = "MiB of constants in one program" if severity == "fails" else "w.bin"
     with pytest.raises(CompileError, match=refusal):
@@ -341,6 +344,15 @@ def test_products_of_dequantized_operands() -> None:
         assert findings(requantized(1 / 8), W, chip=chip) == expected
         assert findings(requantized(1 / 16), W, chip=chip) == []
         assert findings(requantized(1 / 8, clip=True), W, chip=chip) == []
+
+
+def test_a_scale_for_each_channel_may_be_the_same_for_all() -> None:
+    def define(x: mil.Tensor) -> mil.Tensor:
+        scales, zeros = ones(64) / 16, np.zeros(64, np.int8)
+        y = mil.dequantize(mil.quantize(mil.relu(x), 1 / 16), 1 / 16)
+        return mil.dequantize(mil.quantize(mil.mul(x, y), scales, zeros, axis=1), scales, zeros, axis=1)
+
+    assert findings(define, W, chip="h17") == []
 
 
 def test_products_of_two_dequantized_operands() -> None:

@@ -215,9 +215,9 @@ def test_a_worker_that_stops_while_it_compiles_is_replaced(
             np.testing.assert_array_equal(value, weights[name])
 
 
-@pytest.mark.parametrize("blocked", [False, True])
+@pytest.mark.parametrize(("blocked", "timeout"), [pytest.param(False, 15.0, marks=pytest.mark.thorough), (True, 2.0)])
 def test_a_compile_that_never_returns(
-    device_name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, blocked: bool
+    device_name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, blocked: bool, timeout: float
 ) -> None:
     """Repeat it in another worker, unless nothing else compiles."""
     monkeypatch.setattr("aneperf.training.worker._SERVE", "support.child_probes:serve_and_hang_once")
@@ -227,7 +227,7 @@ def test_a_compile_that_never_returns(
         r"the compile of a program of x fp16\[1, \d+, 1, 16\] and \S+ MB of weights did not end within \S+ s"
     )
     losses, reasons = [], []
-    with trainer(device_name, compile_timeout=2.0) as run:
+    with trainer(device_name, compile_timeout=timeout) as run:
         try:
             for event in run.run():
                 if isinstance(event, StepDone):

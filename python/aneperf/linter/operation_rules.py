@@ -141,8 +141,12 @@ def _grouped_scales(operation: Operation, context: Context) -> Iterator[Problem]
 
 
 def _scale(operation: Operation) -> bytes | str | None:
+    """Return the scale, as one number where all of its numbers are alike."""
     scale = argument(operation, "scale")
-    return None if scale is None else scale.constant_data
+    if scale is None or scale.constant is None or isinstance(scale.constant, str):
+        return None if scale is None else scale.constant_data
+    numbers = np.unique(scale.constant)
+    return numbers.tobytes()
 
 
 def _rewritten_kernel(operation: Operation, context: Context) -> Iterator[Problem]:

@@ -30,7 +30,8 @@ def lint(program: Program | str | os.PathLike[str], chip: str = "h16") -> list[F
     generation = profile_of(chip)
     text, weights = _source(program)
     findings = [_refused(refusal) for refusal in native.check(text, weights, generation)]
-    refused = {(finding.line, finding.op) for finding in findings}
+    # A rule tells another hazard of the whole program, which has no line.
+    refused = {(finding.line, finding.op) for finding in findings if finding.line is not None}
     findings += (
         finding
         for finding in _hazards(text, weights, generation)

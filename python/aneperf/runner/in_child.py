@@ -154,9 +154,10 @@ def is_blocked(rows: Iterable[Row]) -> bool:
 
 
 def check_compiles(device: Device, *, progress: ProgressCallback) -> Result:
-    """Compile and run a small program which no cache has."""
+    """Compile a small program, one of a million, so that no cache is likely to have it."""
+    factor, offset = (1 + secrets.randbelow(1024) / 1024 for _ in range(2))
     b = mil.Builder()
-    b.output("y", mil.mul(b.input("x", (1, 32, 1, 32)), 1 + secrets.randbelow(1024) / 1024))
+    b.output("y", mil.mul(b.input("x", (1, 32, 1, 32)), factor) + offset)
     with b.build().compile(device):
         return Result(probe="check", environment=info(device), rows=())
 
