@@ -33,7 +33,11 @@ def start(temporary: Path, hang: str, *arguments: str, timeout: int = 1) -> "sub
     return subprocess.Popen(
         [sys.executable, "-c", COMMAND, *arguments, "--device", "ane"],
         env=environment(
-            ANE_STANDIN_HANG=hang, TMP=temporary, TEMP=temporary, TMPDIR=temporary, ANEPERF_COMPILE_TIMEOUT=timeout
+            ANE_STANDIN_HANG=hang,
+            TMP=temporary,
+            TEMP=temporary,
+            TMPDIR=temporary,
+            ANEPERF_COMPILE_TIMEOUT=timeout,
         ),
         text=True,
         stdout=subprocess.PIPE,

@@ -215,7 +215,9 @@ def test_a_worker_that_stops_while_it_compiles_is_replaced(
             np.testing.assert_array_equal(value, weights[name])
 
 
-@pytest.mark.parametrize(("blocked", "timeout"), [pytest.param(False, 15.0, marks=pytest.mark.thorough), (True, 2.0)])
+@pytest.mark.parametrize(
+    ("blocked", "timeout"), [pytest.param(False, 15.0, marks=pytest.mark.thorough), (True, 2.0)]
+)
 def test_a_compile_that_never_returns(
     device_name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, blocked: bool, timeout: float
 ) -> None:

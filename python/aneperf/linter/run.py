@@ -30,12 +30,13 @@ def lint(program: Program | str | os.PathLike[str], chip: str = "h16") -> list[F
     generation = profile_of(chip)
     text, weights = _source(program)
     findings = [_refused(refusal) for refusal in native.check(text, weights, generation)]
-    # A rule tells another hazard of the whole program, which has no line.
-    refused = {(finding.line, finding.op) for finding in findings if finding.line is not None}
+    refused = {(finding.line, finding.op) for finding in findings}
     findings += (
         finding
         for finding in _hazards(text, weights, generation)
-        if finding.severity == "wrong numbers" or (finding.line, finding.op) not in refused
+        if finding.severity == "wrong numbers"
+        or (finding.line, finding.op) not in refused
+        or (finding.severity, finding.line) == ("fails", None)  # one more reason for the whole program
     )
     if isinstance(program, Fp16Program):
         findings = [
