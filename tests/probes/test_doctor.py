@@ -39,7 +39,7 @@ def test_the_checks_on_the_emulator() -> None:
         "attention/mask": "differs",
     }
     assert found["ports/order"][1] == "by name"
-    assert found["ports/row pitch"][1] == "64 / 128 / 128 bytes for rows of 24 / 66 / 128"
+    assert found["ports/row pitch"][1] == "64/128/128 bytes for rows of 24/66/128"
     assert found["attention/mask"][1] == "the mask is ignored"
 
 

@@ -89,9 +89,13 @@ def _small_program(device: Device) -> Measured:
             "call": summarize(program.bind({"x": source}, {"y": result}).time(_CALLS)).median,
         }
     known = {name: ns * 1e-3 for name, ns in times.items() if ns is not None}
-    finding = ", ".join(f"{name} {us:.1f} µs" for name, us in known.items())
+    finding = ", ".join(f"{name} {_duration(us)}" for name, us in known.items())
     metrics = {**measured.metrics, **{f"{name}_us": us for name, us in known.items()}}
     return _found(finding, replace(measured, metrics=metrics))
+
+
+def _duration(us: float) -> str:
+    return f"{us:.3g} µs" if us < 999.5 else f"{us / 1000:,.4g} ms"
 
 
 def _ask(item: str, device: Device) -> Measured:
@@ -140,8 +144,8 @@ def _row_pitch(device: Device) -> Measured:
         measured = question.ask(device)
         if measured.status != "ok":
             return measured
-    told = " / ".join(map(str, pitches))
-    finding = f"{told} bytes for rows of {' / '.join(str(2 * width) for width in _WIDTHS)}"
+    told = "/".join(map(str, pitches))
+    finding = f"{told} bytes for rows of {'/'.join(str(2 * width) for width in _WIDTHS)}"
     rule = [(2 * width + 63) // 64 * 64 for width in _WIDTHS]
     return _found(finding, measured, "ok" if pitches == rule else DIFFERS)
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ..comparison import Side
-from ..files import one_line
+from ..files import LONGEST_QUOTE, one_line
 from ..results import Row
 
 UNKNOWN = "-"
-_LONGEST_FINDING = 160  # the file has all of it
+_LONGEST_FINDING = 100  # of what did not fail; the file has all of it
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,8 @@ def ratio(row: Row) -> str:
 
 
 def _finding(row: Row) -> str:
-    return one_line(row.params.get("finding", row.reason), _LONGEST_FINDING)
+    longest = LONGEST_QUOTE if row.status == "error" else _LONGEST_FINDING
+    return one_line(row.params.get("finding", row.reason), longest)
 
 
 def _verdict(row: Row) -> str:
