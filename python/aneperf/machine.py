@@ -8,6 +8,7 @@ import re
 import resource
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,8 @@ def _speed_variables() -> dict[str, str]:
 
 
 def without_names(text: str) -> str:
-    """Replace users' folders, this user's name and this machine's name, which a result does not hold."""
+    """Replace folders of users and of temporary files, and the names of this user and this machine."""
+    text = _without_temporary_folder(text)
     text = re.sub(r"(/private)?/var/folders/[^\s/]+/[^\s/]+", "/var/folders/...", text)
     text = re.sub(r"/(Users|home|Volumes)/[^\s/:,;'\")]+", r"/\1/...", text)
     machine = platform.node()
@@ -98,6 +100,17 @@ def without_names(text: str) -> str:
         text = _without(getpass.getuser(), "(user)", text)
     for name in (os.path.expanduser("~"), machine, machine.partition(".")[0]):
         text = _without(name, "(machine)" if name in machine else "~", text)
+    return text
+
+
+def _without_temporary_folder(text: str) -> str:
+    """Replace the temporary folder, with the folder in it that a child process has for its own."""
+    with contextlib.suppress(OSError):  # no folder can be written
+        folder = tempfile.gettempdir()
+        for spelling in sorted({folder, os.path.realpath(folder)}, key=len, reverse=True):
+            if len(spelling) > 1:
+                own = r"(/aneperf-[0-9a-f]{16}(?!\w))?"
+                text = re.sub(rf"(?<![\w.]){re.escape(spelling)}(?!\w){own}", "$TMPDIR", text)
     return text
 
 

@@ -1,5 +1,6 @@
 import platform
 import pwd
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,20 @@ def test_names_where_the_user_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setattr(pwd, "getpwuid", unknown)
     assert machine.without_names("at /Users/jdoe/x") == "at /Users/.../x"
+
+
+def test_the_temporary_folder_is_cut_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Cut the folder in force by both of its names, and the folder in it that a child process has."""
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "link"))
+    for folder in (tmp_path / "link", (tmp_path / "real").resolve()):
+        for own in ("", "/aneperf-0123456789abcdef"):
+            assert machine.without_names(f"in {folder}{own}/9A2F: no") == "in $TMPDIR/9A2F: no"
+        assert machine.without_names(f"in {folder}.") == "in $TMPDIR."
+        assert "$TMPDIR" not in machine.without_names(f"in {folder}s")
+    monkeypatch.setattr(tempfile, "tempdir", "/")
+    assert machine.without_names("1 / 2 at /x") == "1 / 2 at /x"
 
 
 @pytest.mark.parametrize(("told", "os"), [("27.0.1", "macOS 27.0.1"), ("", "macOS 16.0")])
