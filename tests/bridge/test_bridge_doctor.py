@@ -21,6 +21,19 @@ def test_the_doctor_lists_the_classes_and_methods_that_are_there() -> None:
     assert set(IN_MEMORY) <= set(result.rows[0].params)
 
 
+@pytest.mark.parametrize(
+    ("system", "status", "reason"),
+    [("26", "unsupported", "no -[_ANEInMemoryModelDescriptor perFileHashes]"), ("27", "ok", None)],
+)
+def test_only_macos27_hashes_each_file(
+    monkeypatch: pytest.MonkeyPatch, system: str, status: str, reason: str | None
+) -> None:
+    monkeypatch.setenv("ANE_STANDIN_OS", system)
+    device = aneperf.open("ane")
+    (row,) = run_checks(device, items=["framework/file hashes"], budget=60.0, progress=silent)
+    assert (row.status, row.reason) == (status, reason)
+
+
 def test_the_doctor_names_what_is_missing() -> None:
     aneperf.open("ane")  # loads the framework
     needed = {"_ANERequest": ("-perfStats", "+flyWith:"), "_ANEMissing": ("-x",)}

@@ -30,6 +30,7 @@ struct HiddenMethod {
 
 static pthread_mutex_t guard = PTHREAD_MUTEX_INITIALIZER;
 static struct HiddenMethod* hidden;
+static int hidden_for;  // the macOS whose methods were hidden last; 0 if the faults have changed since
 
 static void rename_method(Class owner, struct objc_method* method, SEL name) {
     method->name = name;
@@ -58,17 +59,37 @@ static void hide(const char* class_name, const char* selector) {
     hide_method(object_getClass((id)named), sel_registerName(selector));
 }
 
-// Hides the methods that the faults in force name, and no others.
-__attribute__((visibility("default"))) void ane_standin_hide_selectors(void) {
-    pthread_mutex_lock(&guard);
+static void unhide_all(void) {
     while (hidden) {
         struct HiddenMethod* const entry = hidden;
         hidden = entry->next;
         rename_method(entry->owner, entry->method, entry->name);
         free(entry);
     }
-    ane_fault_each_hidden_selector(hide);
+}
+
+// Hides the methods that the faults in force name and those that this macOS lacks, and no others. Nothing
+// happens if they are hidden already, since other threads may be sending messages.
+__attribute__((visibility("default"))) void ane_standin_hide_selectors(void) {
+    pthread_mutex_lock(&guard);
+    const int os = ane_standin_os();
+    if (os != hidden_for) {
+        unhide_all();
+        if (os < 27) {  // IP
+            hide("_ANEInMemoryModelDescriptor", "perFileHashes");
+            hide("_ANEInMemoryModel", "perFileHashes");
+        }
+        ane_fault_each_hidden_selector(hide);
+        hidden_for = os;
+    }
     pthread_mutex_unlock(&guard);
+}
+
+static void hide_selectors_anew(void) {
+    pthread_mutex_lock(&guard);
+    hidden_for = 0;
+    pthread_mutex_unlock(&guard);
+    ane_standin_hide_selectors();
 }
 
 long ane_standin_live_surfaces(void) { return ane_surfaces_live(); }
@@ -90,14 +111,14 @@ long ane_standin_temp_folders(void) {
 
 int ane_standin_inject(const char* faults) {
     if (!ane_faults_set(faults ? faults : "")) return -1;
-    ane_standin_hide_selectors();
+    hide_selectors_anew();
     return 0;
 }
 
 void ane_standin_reset(void) {
     NSAutoreleasePool* const pool = [NSAutoreleasePool new];
     ane_faults_set(NULL);
-    ane_standin_hide_selectors();
+    hide_selectors_anew();
     ane_reset_compiler();
     ane_forget_evaluations();
     ane_surfaces_forget_lock_errors();

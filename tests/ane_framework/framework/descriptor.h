@@ -6,7 +6,8 @@
     NSDictionary* weights;
     NSData* optionsPlist;
     NSString* hexStringIdentifier;
-    NSDictionary* perFileHashes;
+   @public
+    NSDictionary* perFileHashes;  // for the wrapper, also where macOS lacks the method
 }
 
 + (id)modelWithMILText:(NSData*)milText weights:(NSDictionary*)weights optionsPlist:(NSData*)optionsPlist;
@@ -15,7 +16,7 @@
 - (NSDictionary*)weights;
 - (NSData*)optionsPlist;
 - (NSString*)hexStringIdentifier;
-// By path below the model's folder. Systems before macOS 27 have none.
+// By path below the model's folder. Hidden before macOS 27.
 - (NSDictionary*)perFileHashes;
 - (BOOL)isMILModel;
 

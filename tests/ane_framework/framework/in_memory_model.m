@@ -41,7 +41,7 @@ static void forget_folder(NSString* folder) {
     _ANEInMemoryModel* const wrapper = [[self new] autorelease];
     wrapper->descriptor = [described retain];
     wrapper->hexStringIdentifier = [[described hexStringIdentifier] copy];
-    wrapper->perFileHashes = [[described perFileHashes] copy];
+    wrapper->perFileHashes = described ? [described->perFileHashes copy] : nil;
     NSString* const folder = [wrapper localModelPath];  // nil where the temporary folder does not exist
     if (folder) note_folder(folder);
     return wrapper;
