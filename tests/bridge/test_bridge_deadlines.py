@@ -1,5 +1,6 @@
 """Calls of the framework that never return, and disks without room: what is told, and what is left behind."""
 
+import re
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 import aneperf
 from aneperf.runner.in_child import NOT_TRIED
 from support import environment
+from support.bridge_programs import product
 from support.parameters import thorough
 
 pytest_plugins = ["support.standin", "support.disks"]
@@ -106,5 +108,21 @@ def test_a_disk_without_room_is_found_before_anything_is_written(ane, standin, s
     assert str(caught.value).startswith(
         f"[compile] DiskFailure: a compile of 1.1 GB of weights needs 12.2 GB of disk at {small_disk}"
     )
-    assert str(caught.value).endswith(", where 0.0 GB are free: make room there")
+    assert str(caught.value).endswith(", where 0.4 MB are free: make room there")
+    assert remains(small_disk) == []
+
+
+def test_a_disk_that_fills_up_is_told_with_its_room(ane, standin, small_disk, monkeypatch, capfd):
+    monkeypatch.setenv("TMP", str(small_disk))
+    standin.reread_environment()
+    with pytest.raises(aneperf.CompileError) as caught:
+        product(np.ones((512, 512, 1, 1), np.float16)).compile(ane)
+    assert re.match(
+        r"\[compile\] DiskFailure: cannot write /.*/weights/weight\.bin \(0\.5 MB; 0\.4 MB are free there\)",
+        str(caught.value),
+    )
+    assert str(caught.value).endswith(": make room there")
+    assert "no reason" not in str(caught.value)
+    assert "No space left on device" in capfd.readouterr().err  # GNUstep's complaint
+    assert standin.alive() == (0, 0, 0, 0, 0)
     assert remains(small_disk) == []

@@ -11,6 +11,7 @@
 #include <cstdio>
 #include <cstring>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <string>
 
@@ -43,10 +44,22 @@ inline void check_weight_paths(const Weights& weights) {
             if (files.contains(folded(path.substr(0, slash)))) refuse(path);
 }
 
-inline std::string gigabytes(double bytes) {
+inline std::string size_text(double bytes) {
     char text[32];
-    std::snprintf(text, sizeof text, "%.1f GB", bytes / 1e9);
+    if (bytes < 1e9)
+        std::snprintf(text, sizeof text, "%.1f MB", bytes / 1e6);
+    else
+        std::snprintf(text, sizeof text, "%.1f GB", bytes / 1e9);
     return text;
+}
+
+// The bytes that this user may still write to the disk of the models' folders; nothing if the system does
+// not tell.
+inline std::optional<double> free_bytes() {
+    NSString* folder = NSTemporaryDirectory();
+    struct statvfs disk = {};
+    if ([folder length] == 0 || statvfs([folder fileSystemRepresentation], &disk) != 0) return std::nullopt;
+    return static_cast<double>(disk.f_bavail) * static_cast<double>(disk.f_frsize);
 }
 
 // Throws CompileError unless the disk of the models' folders has room for a compile of these weights: their
@@ -56,17 +69,14 @@ inline void check_disk(const Weights& weights) {
     constexpr double small = 1e9, reserve = 10e9;
     double size = 0;
     for (const auto& [path, bytes] : weights) size += static_cast<double>(bytes.size());
-    NSString* folder = NSTemporaryDirectory();
-    struct statvfs disk = {};
-    if (size <= small || [folder length] == 0 || statvfs([folder fileSystemRepresentation], &disk) != 0)
-        return;
-    const double needed = 2 * size + reserve,
-                 available = static_cast<double>(disk.f_bavail) * static_cast<double>(disk.f_frsize);
-    if (available < needed)
-        throw CompileError("DiskFailure", "a compile of " + gigabytes(size) + " of weights needs " +
-                                              gigabytes(needed) + " of disk at " + text_of(folder) +
-                                              ", where " + gigabytes(available) +
-                                              " are free: make room there");
+    if (size <= small) return;
+    const double needed = 2 * size + reserve;
+    const auto available = free_bytes();
+    if (available && *available < needed)
+        throw CompileError("DiskFailure", "a compile of " + size_text(size) + " of weights needs " +
+                                              size_text(needed) + " of disk at " +
+                                              text_of(NSTemporaryDirectory()) + ", where " +
+                                              size_text(*available) + " are free: make room there");
 }
 
 // Held while a model's folder is filled, read or removed: programs of equal text and weights share one, here
@@ -168,7 +178,18 @@ class ModelFolder {
                                                         attributes:nil
                                                              error:&error] ||
             ![data writeToFile:file options:NSDataWritingAtomic error:&error])
-            throw CompileError("DiskFailure", "cannot write " + text_of(file) + ": " + describe(error));
+            throw CompileError("DiskFailure", cannot_write(file, [data length], error));
+    }
+
+    static std::string cannot_write(NSString* file, size_t bytes, NSError* error) {
+        const auto size = static_cast<double>(bytes);
+        const auto available = free_bytes();
+        std::string message = "cannot write " + text_of(file) + " (" + size_text(size);
+        if (available) message += "; " + size_text(*available) + " are free there";
+        message += ")";
+        if (error) message += ": " + describe(error);
+        if (available && *available < size) message += ": make room there";
+        return message;
     }
 
     NSString* path_;
