@@ -334,19 +334,30 @@ def test_counters_are_read_by_name_where_the_system_gives_them(engine, standin, 
 
 
 @pytest.mark.parametrize(("version", "rule"), [
-    ("13.3", "many (macOS 13)"), ("26.5.2", "many (macOS 26)"), ("27.0", "one (macOS 27)"),
-    ("28", "one (macOS 28)"), ("next", "one (the system does not tell its version)"),
+    ("22.4.0", "many (macOS 13)"), ("24.6.0", "many (macOS 15)"), ("25.0.0", "many (macOS 26)"),
+    ("25.5.0", "many (macOS 26)"), ("26.0.0", "one (macOS 27)"), ("27", "one (macOS 28)"),
+    ("next", "one (the system does not tell its version)"),
 ])  # fmt: skip
-def test_info_names_the_rule_in_force(standin, version, rule):
+def test_info_names_the_rule_of_this_darwin(standin, version, rule):
     with standin.faults(f"system_version={version}"):
         assert aneperf.open("ane").info()["weight files"] == rule
 
 
-@pytest.mark.parametrize("version", ["13.2.9", "12.7", "10.16"])
-def test_a_system_that_is_too_old_is_unavailable(standin, version):
+@pytest.mark.parametrize(("system", "rule"), [("26", "many (macOS 26)"), ("27", "one (macOS 27)")])
+def test_a_product_version_that_reads_16_is_not_believed(standin, monkeypatch, system, rule):
+    monkeypatch.setenv("ANE_STANDIN_OS", system)
+    assert standin.system_value("kern.osproductversion") == "16.0"
+    assert aneperf.open("ane").info()["weight files"] == rule
+
+
+@pytest.mark.parametrize(("version", "system"), [
+    ("22.3.0", "macOS 13"), ("21.6.0", "macOS 12"), ("20.1.0", "macOS 11"), ("19.6.0", "macOS 10"),
+])  # fmt: skip
+def test_a_system_that_is_too_old_is_unavailable(standin, version, system):
+    told = rf"^{system} \(Darwin {version}\) is too old: .* macOS 13.3 \(Darwin 22.4\) or later"
     with (
         standin.faults(f"system_version={version}"),
-        pytest.raises(aneperf.DeviceUnavailable, match=f"^macOS {version} is too old: .* 13.3 or later"),
+        pytest.raises(aneperf.DeviceUnavailable, match=told),
     ):
         aneperf.open("ane")
 

@@ -104,6 +104,13 @@ class Standin:
     def set_compile_budget(self, compiles: int) -> None:
         self._library.ane_standin_set_compile_budget(ctypes.c_long(compiles))
 
+    def system_value(self, name: str) -> str:
+        """Return a text of sysctl."""
+        value, size = ctypes.create_string_buffer(256), ctypes.c_size_t(256)
+        function = self._library.sysctlbyname
+        assert function(name.encode(), value, ctypes.byref(size), None, ctypes.c_size_t(0)) == 0
+        return value.value.decode()
+
     def reset(self) -> None:
         self._library.ane_standin_reset()
 

@@ -11,7 +11,7 @@ std::string system_value(const char* name);
 // Throws DeviceUnavailable before macOS 13.3.
 void check_system_version();
 
-// Whether the system refuses programs with several weight files, as from macOS 27 on. Such a system also
+// True if the system refuses programs with several weight files, as from macOS 27 on. Such a system also
 // refuses files that changed after a program was described.
 bool takes_one_weight_file();
 

@@ -1,4 +1,4 @@
-// Which failures tests have asked for. Each place that can fail asks here whether it shall.
+// The failures that tests have asked for. Each place that can fail asks here whether it shall.
 #pragma once
 #include <stdbool.h>
 
@@ -29,7 +29,7 @@ enum AneFault {
     ANE_FAULT_COUNT
 };
 
-// Whether this call shall fail. Counts: "once" strikes once, "after=N" from the call after the Nth,
+// True if this call shall fail. Counts: "once" strikes once, "after=N" from the call after the Nth,
 // "cancelled=N" in the next N calls.
 bool ane_fault_strikes(enum AneFault fault);
 // The number after the fault's name; 0 if it is not set.
@@ -53,6 +53,6 @@ const char* ane_standin_framework_path(void);
 
 #include <string>
 
-// The version of macOS by the fault system_version=TEXT; empty without it.
+// The version of Darwin by the fault system_version=TEXT; empty without it.
 std::string ane_fault_system_version();
 #endif

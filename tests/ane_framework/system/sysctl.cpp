@@ -26,10 +26,12 @@ std::string value_of(std::string_view name) {
     if (name == "machdep.cpu.brand_string") return text("aneperf stand-in on " + ane::cpu::cpu_name());
     if (name == "hw.model") return text("aneperf stand-in");
     if (name == "kern.osversion") return text("stand-in");
-    if (name == "kern.osproductversion") {
+    // As macOS 26 and later may tell a program that was built with an older SDK.
+    if (name == "kern.osproductversion") return text("16.0");
+    if (name == "kern.osrelease") {
         const std::string version = ane_fault_system_version();
         if (!version.empty()) return text(version);
-        return ane_standin_os() ? text(std::to_string(ane_standin_os()) + ".0") : std::string();
+        return ane_standin_os() ? text(std::to_string(ane_standin_os() - 1) + ".0.0") : std::string();
     }
     if (name == "hw.memsize") return bytes_of<int64_t>(ane::cpu::physical_memory());
     if (name == "hw.physicalcpu") return bytes_of<int32_t>(ane::cpu::physical_cores());
