@@ -1,4 +1,4 @@
-// What a test may ask of the stand-in framework, or tell it. Exported by libane_standin_framework.so.
+// The interface between a test and the stand-in framework, exported by libane_standin_framework.so.
 #pragma once
 
 #pragma GCC visibility push(default)
@@ -30,7 +30,7 @@ void ane_standin_set_compile_budget(long compiles);
 int ane_standin_inject(const char* faults);
 
 // As after the start: faults and compile budget from the environment, no compiles, no evaluations, no cached
-// programs. What is alive stays alive.
+// programs. All that is alive stays alive.
 void ane_standin_reset(void);
 
 #ifdef __cplusplus

@@ -190,7 +190,7 @@ class LoadedModel {
         if (!model.unload(&error)) throw EvaluateError("cannot unload the program: " + describe(error));
     }
 
-    // What to do about an error; `files` where the system refuses the model's files.
+    // The remedy for an error: `files` where the system refuses the model's files.
     static std::string remedy(NSError* error, const char* files) {
         if (![[error domain] isEqual:framework_domain]) return {};
         switch ([error code]) {

@@ -37,13 +37,13 @@ class RoutedModel {
     const unsigned qos_;
 };
 
-// What a route needs of the framework. Objects of it make models.
+// Makes models by one route through the framework.
 class ModelMaker {
    public:
     virtual ~ModelMaker() = default;
     // Throws CompileError.
     virtual std::unique_ptr<RoutedModel> make(NSData* text, NSDictionary* weights, unsigned qos) const = 0;
-    // Whether the system compares the weight files with hashes that were taken of them before.
+    // True if the system compares the weight files with hashes that were taken of them before.
     virtual bool hashes_weights() const = 0;
 };
 

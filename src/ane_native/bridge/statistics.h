@@ -58,8 +58,8 @@ inline NSDictionary* statistics_options() {
     return @{@"kANEFPerformanceStatsMask" : @15, @"enableProfiling" : @YES};
 }
 
-// What a request offers for the counters: an array of one object over a surface; nil if the framework has no
-// such class.
+// The array that a request offers for the counters, of one object over a surface; nil if the framework has
+// no such class.
 inline NSArray* statistics_offer(const Framework& framework) {
     constexpr int64_t stat_type = 2;
     constexpr size_t surface_bytes = 4096;

@@ -4,7 +4,7 @@
 // The readable files below the folder, each an NSData by its path from there; nil if there is no folder.
 NSDictionary* ane_bundle_files(NSString* folder);
 
-// What the service of macOS 27 checks before it compiles: the folder holds no symbolic link, and its files
-// are those that were described. True on older systems. `hashes` are the weight files'; nil checks the links
-// alone.
+// Checks a folder as the service of macOS 27 does before it compiles: there is no symbolic link, and the
+// files are those that were described. True on older systems. `hashes` are the weight files'; nil checks the
+// links alone.
 BOOL ane_verify_bundle(NSString* folder, NSDictionary* hashes, NSError** error);

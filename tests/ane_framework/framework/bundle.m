@@ -36,7 +36,7 @@ static NSString* first_link(NSString* folder) {
 }
 
 // The service walks the files in another order than the descriptor did, so that two of them never agree (PM).
-// Whether equal files pass is not known: here they do not.
+// It is not known whether equal files pass: here they do not.
 static NSString* first_mismatch(NSDictionary* hashes, NSDictionary* files) {
     NSArray* const names = [[hashes allKeys] sortedArrayUsingSelector:@selector(compare:)];
     if ([names count] > 1) return [names objectAtIndex:0];

@@ -22,7 +22,7 @@ long ane_compiles_claimed(AneRoute route);
 // ANE_STANDIN_HANG=compile or load: such a call never returns; with =compile:N the first N compiles, or loads
 // after them, do.
 void ane_hang_if_asked(const char* call);
-// Of models from memory.
+// The budget is that of models from memory.
 void ane_set_compile_budget(long compiles);
 // As after the start.
 void ane_reset_compiler(void);

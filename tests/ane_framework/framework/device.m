@@ -1,4 +1,4 @@
-// What the framework tells of the machine, and the classes that only name things.
+// The machine as the framework describes it, and the classes that only name things.
 #import <Foundation/Foundation.h>
 
 #include "../system/faults.h"

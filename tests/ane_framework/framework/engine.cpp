@@ -53,7 +53,7 @@ ane::Device& device() {
     return *instance;
 }
 
-// What `work` returns, or null and its exception as text, without our own prefix "[compile] ".
+// Returns the result of `work`, or null and its exception as text, without our own prefix "[compile] ".
 template <typename Work>
 auto guarded(char** error, const Work& work) -> decltype(work()) {
     std::string what;

@@ -18,5 +18,5 @@
 
 // The text of a failure of the engine, whose memory it frees.
 NSString* ane_take_text(char* text);
-// What modelAttributes says of a loaded program.
+// The modelAttributes of a loaded program.
 NSDictionary* ane_model_attributes(const AneEngineProgram* engine);

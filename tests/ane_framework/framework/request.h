@@ -73,7 +73,7 @@
 - (NSArray*)outputArray;
 - (NSArray*)outputIndexArray;
 - (NSNumber*)procedureIndex;
-// What the client offered for statistics, and what the engine gave.
+// The client offers perfStatsArray, and the engine sets perfStats.
 - (NSArray*)perfStatsArray;
 - (_ANEPerformanceStats*)perfStats;
 - (void)setPerfStats:(_ANEPerformanceStats*)perfStats;

@@ -44,7 +44,7 @@ struct FaultSet {
     bool add(std::string_view entry);
 };
 
-// The faults in force. What evaluate asks for is atomic; the names are read seldom.
+// The faults in force. Those that evaluate asks for are atomic; the names are read seldom.
 struct Faults {
     std::array<std::atomic<long>, ANE_FAULT_COUNT> values;
     std::mutex names_in_use;

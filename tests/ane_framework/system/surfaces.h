@@ -1,4 +1,4 @@
-// What the stand-in keeps of IOSurfaces and macOS does not tell.
+// Facts about IOSurfaces that the stand-in keeps and macOS does not tell.
 #pragma once
 #include <IOSurface/IOSurfaceRef.h>
 

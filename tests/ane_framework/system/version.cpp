@@ -1,4 +1,4 @@
-// Which macOS the stand-in is.
+// The version of macOS that the stand-in is.
 #include <cstdlib>
 #include <string_view>
 

@@ -1,4 +1,4 @@
-// What clang expects of objc.h and GCC's libobjc defines otherwise.
+// Clang's expectations of objc.h, which GCC's libobjc defines otherwise.
 #pragma once
 #include_next <objc/objc.h>
 

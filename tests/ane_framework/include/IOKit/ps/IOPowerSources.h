@@ -1,4 +1,4 @@
-// What the machine runs on, from /sys/class/power_supply.
+// The machine's source of power, from /sys/class/power_supply.
 #pragma once
 #pragma GCC system_header
 
