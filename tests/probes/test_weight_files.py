@@ -37,7 +37,7 @@ class Recorder(Wrapped):
 def probes(device: Any) -> None:
     aneperf.weights(device)
     aneperf.counters(device)
-    limits.count_programs(device, keep=False, most=2, budget=60.0, progress=lambda step: None)
+    limits.count_programs(device, where="memory", keep=False, most=2, budget=60.0, progress=lambda step: None)
 
 
 def pipelines(device: Any) -> None:

@@ -121,7 +121,8 @@ class FakeDevice:
         self.compiles_used = 0
 
     def info(self) -> dict[str, str]:
-        return {"kind": self.kind, "chip": "h16", "threads": "4"}
+        route = {"route": "memory"} if self.kind == "ane" else {}
+        return {"kind": self.kind, "chip": "h16", "threads": "4", **route}
 
     def compile(self, text: str, weights: dict[str, bytes], qos: int = 21) -> FakeProgram:
         self.asked.append(qos)
