@@ -87,6 +87,7 @@ class Child(Generic[_Message]):
         self._compile_timeout = compile_timeout
         self._compiles: dict[int, Compile] = {}  # those that have begun and not ended
         self._lines: deque[bytes] = deque()
+        self._is_taken = False  # the first of them, by `receive`
         self._rest = bytearray()  # of a line that is not complete
         self._socket, theirs = socket.socketpair()
         self._socket.settimeout(_SEND_S)
@@ -134,6 +135,9 @@ class Child(Generic[_Message]):
     def receive(self, timeout_s: float) -> _Message:
         """Return the next message. Raises TimeoutError after `timeout_s`, CompileExpired, and ChildLost."""
         deadline = time.monotonic() + timeout_s
+        if self._is_taken:
+            self._lines.popleft()
+            self._is_taken = False
         while not self._lines:
             now = time.monotonic()
             left_s, compile_left_s = deadline - now, self._compile_deadline() - now
@@ -144,14 +148,18 @@ class Child(Generic[_Message]):
                 raise CompileExpired(self._first_compile().program or "", self._compile_timeout)
             if left_s <= 0 and not self._lines:  # also of a message that does not come to its end
                 raise TimeoutError
-        line = self._lines.popleft()
+        self._is_taken = True
         try:
-            return self._decoder.decode(line)
+            return self._decoder.decode(self._lines[0])
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             raise ChildLost(f"it sent what cannot be read: {error}") from None
 
     def interrupt(self) -> None:
-        """Raise KeyboardInterrupt in the child, which may still say something then."""
+        """Raise KeyboardInterrupt in the child, which may still say something then.
+
+        `receive` returns its last message again: this process may have been interrupted while it heard it.
+        """
+        self._is_taken = False
         self._process.send_signal(INTERRUPT)
 
     def kill(self) -> None:
