@@ -135,9 +135,7 @@ class Child(Generic[_Message]):
     def receive(self, timeout_s: float) -> _Message:
         """Return the next message. Raises TimeoutError after `timeout_s`, CompileExpired, and ChildLost."""
         deadline = time.monotonic() + timeout_s
-        if self._is_taken:
-            self._lines.popleft()
-            self._is_taken = False
+        self.forget()
         while not self._lines:
             now = time.monotonic()
             left_s, compile_left_s = deadline - now, self._compile_deadline() - now
@@ -154,11 +152,14 @@ class Child(Generic[_Message]):
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             raise ChildLost(f"it sent what cannot be read: {error}") from None
 
-    def interrupt(self) -> None:
-        """Raise KeyboardInterrupt in the child, which may still say something then.
+    def forget(self) -> None:
+        """Drop the last message that `receive` returned; otherwise `interrupt` lets it return once more."""
+        if self._is_taken:
+            self._lines.popleft()
+            self._is_taken = False
 
-        `receive` returns its last message again: this process may have been interrupted while it heard it.
-        """
+    def interrupt(self) -> None:
+        """Raise KeyboardInterrupt in the child, which may still say something then."""
         self._is_taken = False
         self._process.send_signal(INTERRUPT)
 

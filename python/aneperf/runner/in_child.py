@@ -330,5 +330,6 @@ class _Conversation:
             self._doing = message.progress.doing
             if message.progress.row is not None:
                 self._rows.append(message.progress.row)
+            self._child.forget()
             self._report(message.progress)
         return None
