@@ -11,26 +11,10 @@ import pytest
 import aneperf
 from aneperf import CompileError, mil
 from aneperf.linter import lint as lint_function
+from support.linting import findings, ones, program
 from support.programs import NO_BUDGET
 
 ENGINES = ("h13", "h14", "h15", "h16", "h17", "h18", "h18g", "h19")
-
-
-def program(define: Callable[..., Any], *shapes: tuple[int, ...], dtype: Any = "fp16") -> mil.Program:
-    builder = mil.Builder()
-    builder.output("y", define(*(builder.input(f"x{i}", shape, dtype) for i, shape in enumerate(shapes))))
-    return builder.build(weight_files="single")
-
-
-def findings(
-    define: Callable[..., Any], *shapes: tuple[int, ...], chip: str = "h16", dtype: Any = "fp16"
-) -> list[tuple[str, str]]:
-    found = aneperf.lint(program(define, *shapes, dtype=dtype), chip)
-    return [(finding.op, finding.severity) for finding in found]
-
-
-def ones(*shape: int) -> Any:
-    return np.ones(shape, np.float16)
 
 
 W = (1, 64, 1, 64)
@@ -46,62 +30,6 @@ def test_a_clean_program_has_no_findings() -> None:
 
     for chip in (*ENGINES, "none"):
         assert findings(layer, W, chip=chip) == []
-
-
-def chain(depth: int, channels: int, between: str = "") -> str:
-    """Write a chain of 1x1 convolutions with one weight, and an operation between them."""
-    x, ones = f"tensor<fp16, [1, {channels}, 1, 32]>", "tensor<int32, [2]>([1, 1])"
-    fixed = f"strides = {ones}, dilations = {ones}, groups = int32(1), pad = tensor<int32, [4]>([0, 0, 0, 0])"
-    lines, last = [], "x"
-    for i in range(depth):
-        lines.append(f'{x} y{i} = conv(x = {last}, weight = w, pad_type = string("valid"), {fixed});')
-        last = f"y{i}"
-        if between:
-            lines.append(f"{x} z{i} = {between}(x = y{i});")
-            last = f"z{i}"
-    return f"""program(1.3)
-[buildInfo = dict<string, string>({{{{"coremlc-version", "3505.4.1"}}}})]
-{{
-    func main<ios18>({x} x, tensor<fp16, [{channels}, {channels}, 1, 1]> w) {{
-        {" ".join(lines)}
-    }} -> ({last});
-}}
-"""
-
-
-@pytest.mark.parametrize(
-    ("chip", "channels", "between", "longest"),
-    [
-        ("M6", 64, "relu", 386),
-        ("h18g", 512, "", 384),
-        ("M6", 1024, "", 767),
-        ("A20 Pro", 64, "", 386),
-    ],
-)
-def test_long_chains_fail_on_two_engines(chip: str, channels: int, between: str, longest: int) -> None:
-    found = aneperf.lint(chain(longest + 1, channels, between), chip)
-    (reason,) = [each.reason for each in found if each.severity == "fails"]
-    assert f"number {longest + 1} in a chain" in reason
-
-
-def test_a_long_chain_fails_whose_last_convolution_has_more_channels() -> None:
-    def define(x: mil.Tensor) -> mil.Tensor:
-        for _ in range(386):
-            x = mil.conv(x, ones(1, 1, 1, 1))
-        return mil.conv(mil.conv(x, ones(512, 1, 1, 1)), ones(512, 512, 1, 1))
-
-    assert findings(define, (1, 1, 1, 32), chip="M6") == [("conv", "fails")]
-
-
-def test_long_chains_do_not_fail_on_one_engine() -> None:
-    assert not [each for each in aneperf.lint(chain(400, 64), "A19 Pro") if each.severity == "fails"]
-
-
-def test_convolutions_beside_each_other_are_no_chain() -> None:
-    def define(x: mil.Tensor) -> mil.Tensor:
-        return mil.concat([mil.conv(x, np.ones((1, 1, 1, 1), np.float16)) for _ in range(388)], 1)
-
-    assert findings(define, (1, 1, 1, 32), chip="M6") == []
 
 
 def test_several_weight_files_fail_on_macos_27() -> None:

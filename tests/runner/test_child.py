@@ -14,7 +14,7 @@ from aneperf import CompileBudget
 from aneperf.errors import ArgumentError
 from aneperf.results import Row
 from aneperf.runner.child import module_path
-from aneperf.runner.in_child import each_in_child, run_in_child
+from aneperf.runner.in_child import _Conversation, each_in_child, run_in_child
 from aneperf.runner.measured import Measured
 from aneperf.runner.progress import Progress
 from support.child_probes import misbehave, one_by_one
@@ -294,6 +294,27 @@ def test_items_without_time_are_skipped() -> None:
     times = iter([0.0, 1.0, *[LONG + 1] * 3])
     rows = each(["a", "b:abort", "c", "d"], clock=lambda: next(times))
     assert [row.status for row in rows] == ["ok", "error", "skipped", "skipped"]
+
+
+def test_a_row_that_an_interrupt_kept_from_being_heard_is_heard_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupted: list[Any] = []
+    steps: list[Progress] = []
+    hear = _Conversation._hear
+
+    def hear_later(conversation: _Conversation, message: Any) -> Any:
+        if not interrupted:
+            interrupted.append(message)
+            raise KeyboardInterrupt
+        return hear(conversation, message)
+
+    monkeypatch.setattr(_Conversation, "_hear", hear_later)
+    with pytest.raises(KeyboardInterrupt):
+        run("hang", progress=steps.append, mark=str(tmp_path / "mark"))
+    assert interrupted[0].progress.row.key == "made-up/0"
+    keys = [step.row.key for step in steps if step.row]
+    assert keys in (["made-up/0"], ["made-up/0", "made-up/1"])
 
 
 def test_an_interrupt_loses_no_row_that_was_sent(tmp_path: Path) -> None:

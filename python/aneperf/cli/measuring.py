@@ -66,7 +66,7 @@ class _Measurement:
     def __init__(self, probe: Probe) -> None:
         self.stopped_by: signal.Signals | None = None
         self._probe = probe
-        self._rows: dict[str, Row] = {}  # by key: an interrupt may let a row be reported twice
+        self._rows: list[Row] = []
         self._is_running = False
 
     def stop(self, number: signal.Signals) -> None:
@@ -87,7 +87,7 @@ class _Measurement:
             def report(step: Progress) -> None:
                 nonlocal told
                 if step.row is not None:
-                    self._rows[step.row.key] = step.row  # before anything that takes time
+                    self._rows.append(step.row)  # before anything that takes time
                 if self._probe is SUITE and bar.disable and told < step.done < step.total:
                     told = step.done
                     say(f"{step.done + 1} of {step.total}: {step.doing}")
@@ -105,7 +105,7 @@ class _Measurement:
             return Result(
                 probe=self._probe.name,
                 environment=devices.info(device),
-                rows=tuple(self._rows.values()),
+                rows=tuple(self._rows),
                 notes=("Interrupted: only the finished rows are here.",),
             )
 

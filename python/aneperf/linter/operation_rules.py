@@ -145,8 +145,7 @@ def _scale(operation: Operation) -> bytes | str | None:
     scale = argument(operation, "scale")
     if scale is None or scale.constant is None or isinstance(scale.constant, str):
         return None if scale is None else scale.constant_data
-    numbers = np.unique(scale.constant)
-    return numbers.tobytes()
+    return np.unique(scale.constant).tobytes()
 
 
 def _rewritten_kernel(operation: Operation, context: Context) -> Iterator[Problem]:

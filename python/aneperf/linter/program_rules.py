@@ -11,7 +11,7 @@ from .finding import Finding
 _MEBIBYTE = 1 << 20
 _TWO_ENGINES = ("h18g", "h19")  # the compiler does the same for both
 _CONVOLUTIONS = ("conv", "conv_transpose", "linear")
-_CRASHING_LENGTHS = ((1024, 768), (512, 385), (0, 387))  # from so many channels on, for so many convolutions
+_CRASHING_LENGTHS = ((1024, 768), (512, 385), (0, 387))  # least channels, and the length that crashes
 
 
 def _ports(context: Context) -> Iterator[Finding]:

@@ -143,7 +143,7 @@ def _attention_ports() -> Question:
     b.output("y", mil.matmul(mil.softmax(scores, -1), v))
     arrays = {name: _normal(seed, shape) for seed, name in enumerate(declared)}
     question = question_of(b.build(), [arrays], 8 * ROUNDING)
-    # What is bound by name arrives at the input that is declared in the name's place.
+    # We pass arrays in the order of names; such a device takes them in the order of declaration.
     swapped = {name: arrays[bound] for name, bound in zip(declared, sorted(declared), strict=True)}
     departed = question_of(b.build(), [swapped], 8 * ROUNDING).expected
     return replace(question, departure=("ports are bound in the order of declaration", departed))

@@ -65,10 +65,12 @@ def _found(finding: str, measured: Measured, verdict: str = "ok") -> Measured:
     return replace(measured, params={**measured.params, "finding": finding, "verdict": verdict})
 
 
-def _client_route(device: Device) -> Measured:
-    if device.info()["kind"] != "ane":
+def _route(name: str, device: Device) -> Measured:
+    """Run a small program by a route, whichever is the device's own."""
+    own = device.info().get("route", devices.ROUTES[0])
+    if own != name and device.info()["kind"] != "ane":
         return Measured("unsupported", "the emulator has one route")
-    return _small_program(devices.open("ane", route="client"))
+    return _small_program(device if own == name else devices.open("ane", route=name))
 
 
 def _small_program(device: Device) -> Measured:
@@ -160,8 +162,8 @@ CHECKS: dict[str, Callable[[Device], Measured]] = {
     "framework/client": partial(_framework, CLIENT),
     "framework/statistics": partial(_framework, STATISTICS),
     "framework/file hashes": _file_hashes,
-    "route/in-memory": _small_program,
-    "route/client": _client_route,
+    "route/in-memory": partial(_route, "memory"),
+    "route/client": partial(_route, "client"),
     "weights/one file": partial(_ask, "weights/chunks of one file"),
     "weights/several files": _several_files,
     "weights/reload": _reload,
