@@ -154,6 +154,8 @@ def system_findings(environment: Environment) -> Sequence[Measured]:
     """Return what the environment says of the system, of the engine and of what else runs."""
     build = f", build {environment.os_build}" if environment.os_build else ""
     power = _found(f"{environment.power}; thermal: {environment.thermal}")
+    if environment.power == "unavailable":
+        power = Measured("unsupported", "the system does not tell")
     if "battery" in environment.power.lower():
         power.params["verdict"] = DIFFERS
     load = Measured("unsupported", "the system does not tell")
