@@ -17,6 +17,7 @@ from aneperf.runner.child import module_path
 from aneperf.runner.in_child import _Conversation, each_in_child, run_in_child
 from aneperf.runner.measured import Measured
 from aneperf.runner.progress import Progress
+from support import environment
 from support.child_probes import misbehave, one_by_one
 from support.fakes import an_environment, leaping
 
@@ -184,8 +185,7 @@ def test_a_child_ends_with_its_parent(tmp_path: Path, number: int) -> None:
         "from aneperf.runner.in_child import run_in_child\nfrom support.child_probes import misbehave\n"
         f"run_in_child(misbehave, 'emulator', time_limit=600, how='hang', mark={str(mark)!r})"
     )
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    parent = subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=subprocess.PIPE)
+    parent = subprocess.Popen([sys.executable, "-c", code], env=environment(), stderr=subprocess.PIPE)
     with parent:
         wait_for(lambda: mark.exists() and mark.read_text() != "")
         parent.send_signal(number)
@@ -329,3 +329,22 @@ def test_an_interrupt_loses_no_row_that_was_sent(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         run("hang", progress=interrupt, mark=str(mark))
     assert [step.row.key for step in steps if step.row] == ["made-up/0", "made-up/1"]
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.003, 0.02, 0.1])
+def test_a_busy_child_of_a_killed_parent_leaves_nothing(tmp_path: Path, delay: float) -> None:
+    code = f"""
+import os, signal, time
+import msgspec
+from aneperf.results import Row
+from aneperf.runner.child import Child
+
+child = Child("support.child_probes:write_and_send", msgspec.json.Decoder(Row))
+child.receive({LONG})
+time.sleep({delay})
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    command = [sys.executable, "-c", code]
+    ended = subprocess.run(command, check=False, timeout=300, env=environment(TMPDIR=tmp_path))
+    assert ended.returncode == -signal.SIGKILL
+    wait_for(lambda: not list(tmp_path.iterdir()))

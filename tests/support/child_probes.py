@@ -1,5 +1,6 @@
 """Probes that misbehave, for children to run."""
 
+import itertools
 import os
 import signal
 import socket
@@ -162,6 +163,21 @@ def never_compiles(
     device._device = SimpleNamespace(compile=never_returns)
     device.compile(_TEXT, {"@model_path/weights/w.bin": bytes(2_500_000)})
     raise AssertionError
+
+
+def write_and_send(parent: Parent) -> None:
+    """Send messages without an end while another thread writes models."""
+
+    def write() -> None:
+        for number in itertools.count():
+            with suppress(OSError):
+                (folder / f"{number}").mkdir()
+                (folder / f"{number}" / "weight.bin").write_bytes(b"")
+
+    folder = Path(tempfile.gettempdir())
+    threading.Thread(target=write, daemon=True).start()
+    while True:
+        parent.send(Row(key="made-up/0", status="ok"))
 
 
 def serve_and_hang_once(parent: Parent) -> None:

@@ -30,7 +30,7 @@ from typing import Generic, TypeVar
 import msgspec
 
 from ..files import one_line
-from .child_process import COMPILING, INTERRUPT, Compile
+from .child_process import COMPILING, INTERRUPT, Compile, ended
 
 _Message = TypeVar("_Message")
 
@@ -170,7 +170,7 @@ class Child(Generic[_Message]):
     def stop(self) -> None:
         """End the process and free what it took."""
         # Before and after: if this process is killed here, nothing is left either.
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._remove_folder()
         self._process.kill()
         # One that is stuck in the kernel ends only when its call returns.
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -180,7 +180,11 @@ class Child(Generic[_Message]):
     def _free(self) -> None:
         self._socket.close()
         self._stderr.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._remove_folder()
+
+    def _remove_folder(self) -> None:
+        for folder in (self._folder, ended(self._folder)):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _first_compile(self) -> Compile:
         return min(self._compiles.values(), key=lambda compile: compile.begin)

@@ -27,6 +27,8 @@ _Message = TypeVar("_Message")
 INTERRUPT = signal.SIGUSR1  # from the parent
 COMPILING = b"!"  # before a line that is a Compile; messages are objects of JSON
 
+_ending = threading.Lock()
+
 
 class Compile(msgspec.Struct, frozen=True, array_like=True):
     """Tells the parent that a compile begins, or, without a `program`, that it has ended."""
@@ -74,8 +76,7 @@ class Parent:
             for line in self._connection.makefile("rb"):
                 self._lines.put(line)
         finally:  # also of a connection that is reset, as by a parent killed before it read everything
-            shutil.rmtree(self._folder, ignore_errors=True)
-            os._exit(1)
+            _end(self._folder, 1)
 
 
 def main() -> NoReturn:
@@ -85,7 +86,7 @@ def main() -> NoReturn:
     signal.signal(INTERRUPT, signal.default_int_handler)
     descriptor, target = sys.argv[1:3]
     del sys.argv[1:]
-    code = 0
+    folder, code = os.environ["TMPDIR"], 0
     try:
         connection = socket.socket(fileno=int(descriptor))
         connection.set_inheritable(False)
@@ -93,5 +94,22 @@ def main() -> NoReturn:
     except BaseException:
         traceback.print_exc()
         code = 1
-    # Threads that hang must not keep the process: everything that it had to say is said.
+    _end(folder, code)
+
+
+def ended(folder: str) -> str:
+    """Return the name that a child gives to its temporary folder when it ends."""
+    return f"{folder}-ended"
+
+
+def _end(folder: str, code: int) -> NoReturn:
+    """Remove the process's temporary folder, for its parent may be gone, and end the process.
+
+    Threads that hang must not keep the process: everything that it had to say is said.
+    """
+    _ending.acquire()  # for good: another thread must not end the process before the folder is gone
+    # Threads that still write models find no folder then, and add nothing to what is removed.
+    with contextlib.suppress(OSError):
+        os.rename(folder, ended(folder))
+    shutil.rmtree(ended(folder), ignore_errors=True)
     os._exit(code)
