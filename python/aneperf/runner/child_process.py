@@ -111,5 +111,6 @@ def _end(folder: str, code: int) -> NoReturn:
     # Threads that still write models find no folder then, and add nothing to what is removed.
     with contextlib.suppress(OSError):
         os.rename(folder, ended(folder))
-    shutil.rmtree(ended(folder), ignore_errors=True)
+    for leftover in (ended(folder), folder):  # the framework may make it again
+        shutil.rmtree(leftover, ignore_errors=True)
     os._exit(code)
