@@ -193,11 +193,15 @@ class Device:
         *,
         lenient_weights: bool = False,
         qos: int = 21,
+        strict: bool = True,
     ) -> Program:
         """Compile MIL text. `weights` maps paths ("@model_path/weights/w.bin") to bytes-like objects.
 
         `qos`, 0..63, is the quality of service of the engine's compilation, loading and evaluations:
         21 is the default, 9 background, 33 interactive.
+
+        `strict=False` hands the text unread to Apple's compiler, on the engine only. The loaded program
+        reports its ports, as tensors of four axes or five.
         """
     def make_surface(self, layout: int | Layout | Port) -> Surface:
         """Make a zero-filled surface of a number of bytes, or for a tensor. Raises SurfaceError."""

@@ -326,15 +326,20 @@ class NeuralEngine final : public Device {
    private:
     std::shared_ptr<Program> compile_program(const std::string& mil_text, const Weights& weights,
                                              const CompileOptions& options) override {
-        mil::Module parsed = mil::parse(mil_text);
-        mil::check_static(parsed);
         std::vector<std::string> notes;
-        mil::read_weights(parsed, weights, options.lenient_weights, notes);
+        std::vector<Port> inputs, outputs;
+        mil::Module parsed;
+        if (options.strict) {
+            parsed = mil::parse(mil_text);
+            mil::check_static(parsed);
+            mil::read_weights(parsed, weights, options.lenient_weights, notes);
+            const mil::Function& function = main_function(parsed);
+            inputs = ports_of(function, function.inputs);
+            outputs = ports_of(function, function.outputs);
+        }
         check_weight_paths(weights);
-        const mil::Function& function = main_function(parsed);
-        auto inputs = ports_of(function, function.inputs), outputs = ports_of(function, function.outputs);
         std::optional<mil::OneFile> one_file;
-        if (weights.size() > 1 && takes_one_weight_file()) {
+        if (options.strict && weights.size() > 1 && takes_one_weight_file()) {
             const std::string number = std::to_string(weights.size());
             if (models_->hashes_weights()) {
                 one_file.emplace(mil_text, parsed, weights);
@@ -353,6 +358,10 @@ class NeuralEngine final : public Device {
             const std::string& final_text = one_file ? one_file->text() : mil_text;
             NSData* text = [NSData dataWithBytes:final_text.data() length:final_text.size()];
             auto loaded = std::make_unique<LoadedModel>(models_->make(text, files, options.qos), text, files);
+            if (!options.strict) {
+                inputs = read_ports(loaded->attributes(), true);
+                outputs = read_ports(loaded->attributes(), false);
+            }
             program =
                 std::make_shared<EngineProgram>(framework_, std::move(loaded), std::move(inputs),
                                                 std::move(outputs), std::move(notes), std::move(one_file));

@@ -158,6 +158,9 @@ struct CompileBudget {
 struct CompileOptions {
     // Accept the weight headers of the published benchmarks, whose size and offset fields are unset.
     bool lenient_weights = false;
+    // Parse and check the text before the device does. Otherwise Apple's compiler gets the text unread, and
+    // the ports are what the loaded program reports: tensors of four axes, or of five.
+    bool strict = true;
     // Quality of service of the program's compilation, loading and evaluations; the emulator has but one.
     unsigned qos = 21;
 };

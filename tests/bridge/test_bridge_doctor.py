@@ -4,6 +4,7 @@ import aneperf
 from aneperf.probes.doctor_checks import run_checks
 from aneperf.probes.doctor_framework import IN_MEMORY, find_methods
 from aneperf.runner.progress import silent
+from support.programs import NO_BUDGET
 
 pytest_plugins = ["support.standin"]
 pytestmark = pytest.mark.usefixtures("standin")  # skips without it
@@ -11,7 +12,9 @@ pytestmark = pytest.mark.usefixtures("standin")  # skips without it
 
 def test_the_doctor_lists_the_classes_and_methods_that_are_there() -> None:
     items = ["framework/in-memory", "route/in-memory", "weights/one file", "ports/order", "ports/row pitch"]
-    result = run_checks(aneperf.open("ane"), items=items, budget=60.0, progress=silent)
+    result = run_checks(
+        aneperf.open("ane", compile_budget=NO_BUDGET), items=items, budget=60.0, progress=silent
+    )
     assert [(row.params["check"], row.params["verdict"]) for row in result] == [
         (item, "ok") for item in items
     ]
@@ -35,7 +38,7 @@ def test_only_macos27_hashes_each_file(
 
 
 def test_the_doctor_names_what_is_missing() -> None:
-    aneperf.open("ane")  # loads the framework
+    aneperf.open("ane", compile_budget=NO_BUDGET)  # loads the framework
     needed = {"_ANERequest": ("-perfStats", "+flyWith:"), "_ANEMissing": ("-x",)}
     found = find_methods(needed, required=True)
     assert (found.status, found.reason) == ("error", "no +[_ANERequest flyWith:], _ANEMissing")

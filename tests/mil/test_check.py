@@ -29,6 +29,19 @@ def test_a_program_that_compiles_has_no_refusals() -> None:
     assert native.check(text_of(GOOD), {}, "h16") == []
 
 
+@pytest.mark.parametrize(
+    ("attributes", "message"),
+    [
+        ("", "program has no buildInfo attribute, which the engine's compiler requires"),
+        ("[buildInfo = dict<string, string>({})]", "program's buildInfo has no entry"),
+    ],
+)
+def test_a_build_info_that_is_missing_is_no_empty_one(attributes: str, message: str) -> None:
+    text = text_of(GOOD)
+    (refusal,) = native.check("program(1.3)\n" + attributes + text[text.index("\n{") :])
+    assert message in refusal.message
+
+
 def test_every_refused_statement_is_listed_with_its_place() -> None:
     refusals = native.check(
         text_of(

@@ -8,16 +8,30 @@ import numpy as np
 import pytest
 
 import aneperf
+from aneperf import _ane_native as native
 from aneperf.errors import ArgumentError
 from aneperf.reference import evaluate
 from aneperf.runner import question as checking
 from aneperf.runner.operations import CASES
 from aneperf.runner.progress import Progress
+from support.programs import NO_BUDGET
 from support.wrapped import rows
 
 compat_module, limits_module, parity_module, weights_module = (
     __import__(f"aneperf.probes.{name}", fromlist=["_"]) for name in ("compat", "limits", "parity", "weights")
 )
+
+
+SPELLINGS = [name for name in compat_module.ITEMS if name.startswith("text/")]
+
+
+@pytest.mark.parametrize("name", SPELLINGS)
+def test_what_apples_compiler_is_asked_is_refused_here(name: str) -> None:
+    question = compat_module.ITEMS[name]()
+    assert native.check(question.text, question.weights)
+    refused = question.ask(aneperf.open("emulator", compile_budget=NO_BUDGET))
+    assert refused.status == "unsupported"
+    assert "strict=False hands the text unread to Apple's compiler" in str(refused.reason)
 
 
 def test_compat_on_the_emulator() -> None:
@@ -27,6 +41,8 @@ def test_compat_on_the_emulator() -> None:
     assert refused == {
         *(f"ports/{dtype} {side}" for dtype in compat_module._INTEGERS for side in ("input", "output")),
         "semantics/attention mask",
+        "weights/a file each, as they are",
+        *SPELLINGS,
     }
     assert found["semantics/attention mask"].reason == "the mask is ignored"
     assert "port 'x' is int8" in found["ports/int8 input"].reason

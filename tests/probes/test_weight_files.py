@@ -49,8 +49,9 @@ def pipelines(device: Any) -> None:
 
 
 def questions(device: Any) -> None:
+    several = ("weights/a file each", "weights/a file each, as they are", "weights/published header")
     for name, ask in (compat.ITEMS | parity.FAMILIES).items():
-        if not name.startswith("op/") and name not in ("weights/a file each", "weights/published header"):
+        if not name.startswith("op/") and name not in several:
             device.compiled.append(((question := ask()).text, question.weights))
 
 

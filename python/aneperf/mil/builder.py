@@ -27,13 +27,15 @@ class Program:
     weights: dict[str, bytes] = field(repr=False)
 
     def compile(
-        self, device: native.Device, *, lenient_weights: bool = False, qos: int = 21
+        self, device: native.Device, *, lenient_weights: bool = False, qos: int = 21, strict: bool = True
     ) -> native.Program:
         """Compile and load the program on `device`; `Device.compile` documents the options.
 
         Raises CompileError, CompileBudgetError.
         """
-        return device.compile(self.text, self.weights, lenient_weights=lenient_weights, qos=qos)
+        return device.compile(
+            self.text, self.weights, lenient_weights=lenient_weights, qos=qos, strict=strict
+        )
 
 
 class Builder:

@@ -1,5 +1,6 @@
 """Compatibility: the dialects, port types, weight files and operations that a device computes right."""
 
+import re
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -149,6 +150,40 @@ def _attention_ports() -> Question:
     return replace(question, departure=("ports are bound in the order of declaration", departed))
 
 
+def _unread(build: Callable[[], mil.Program], pattern: str, spelling: str) -> Question:
+    """Ask Apple's compiler for a program in a spelling that aneperf refuses, in place of a pattern."""
+    program = build()
+    ((name, tensor),) = program.inputs.items()
+    question = question_of(program, [{name: _normal(0, tensor.shape)}], 8 * ROUNDING)
+    return replace(question, text=re.sub(pattern, spelling, program.text, count=1), strict=False)
+
+
+def _sum() -> mil.Program:
+    b = mil.Builder()
+    b.output("y", mil.reduce_sum(b.input("x", _SHAPE), [1], keep_dims=True))
+    return b.build()
+
+
+def _table() -> mil.Program:
+    """Build a product by a constant of rank 4, whose values stand in the text."""
+    b = mil.Builder()
+    b.output("y", mil.mul(b.input("x", (1, 2, 1, 32)), np.array([[[[0.5]], [[2.0]]]], np.float16)))
+    return b.build()
+
+
+def _twice() -> mil.Program:
+    b = mil.Builder()
+    b.output("y", mil.mul(mil.relu(b.input("x", _SHAPE)), 2.0))
+    return b.build()
+
+
+def _attention() -> mil.Program:
+    b = mil.Builder()
+    x = b.input("x", (1, 2, 32, 64))
+    b.output("y", mil.scaled_dot_product_attention(x, x, x))
+    return b.build()
+
+
 def _operation(name: str) -> Question:
     case = CASES[name]
     return question_of(case.build(), [case.inputs()], case.tolerance)
@@ -169,7 +204,14 @@ ITEMS: dict[str, Callable[[], Question]] = {
     "weights/chunks of one file": _convolution,
     "weights/published header": _published_header,
     "semantics/attention mask": _attention_mask,
+    "weights/a file each, as they are": lambda: replace(_convolution(weight_files="separate"), strict=False),
     **{f"op/{name}": partial(_operation, name) for name in CASES},
+    # Spellings that others' programs have; nobody published what the compiler says.
+    "text/bare literal": partial(_unread, _sum, "= keep_dims_0", "= true"),
+    "text/flat list": partial(_unread, _table, r"\(\[{4}(\S+)\]{2}, \[{2}(\S+)\]{4}\)", r"([\1, \2])"),
+    "text/double name": partial(_unread, _twice, r"(.* relu_0 = .*\n)", r"\1\1"),
+    "text/ios16 attention": partial(_unread, _attention, "main<ios18>", "main<ios16>"),
+    "text/empty buildInfo": partial(_unread, _sum, r"\(\{\{.*\}\}\)", "({})"),
     # The most likely refusals come last: failed compiles are reported to slow down later ones.
     **{f"ports/{dtype} input": partial(_integer_input, dtype) for dtype in _INTEGERS},
     **{f"ports/{dtype} output": partial(_integer_output, dtype) for dtype in _INTEGERS},

@@ -15,14 +15,14 @@ from ..results import Environment, Result, Row
 from ..runner.in_child import NOT_TRIED, each_in_child, is_blocked, run_in_child, time_limit_of
 from ..runner.measured import Measured
 from ..runner.progress import NO_TIME, Progress, ProgressCallback, silent
-from .doctor_checks import CHECKS, DIFFERS, doctor_row, run_checks
+from .doctor_checks import CHECKS, DIFFERS, QUESTIONS, doctor_row, run_checks
 from .limits import count_released
 from .registry import PROBES, default_budget
 
 _CHECK_LIMIT_S = 60.0  # for one check, besides a compile
-_SHARES = {"checks": 0.4, "peak": 0.4, "budget": 1.0}  # of the seconds that are left
+_SHARES = {"checks": 0.4, "peak": 0.4, "questions": 0.5, "budget": 1.0}  # of the seconds that are left
 _SYSTEM = ("system/os", "system/engine", "system/power", "system/load")
-_NAMES = (*_SYSTEM, *CHECKS, "peak/fp16", "budget/compiles")
+_NAMES = (*_SYSTEM, *CHECKS, "peak/fp16", *QUESTIONS, "budget/compiles")
 
 
 def doctor(
@@ -47,8 +47,9 @@ def doctor(
     def share(part: str) -> float:
         return max(0.0, end - time.monotonic()) * _SHARES[part]
 
-    examination.check_in_children(share("checks"))
+    examination.check_in_children(tuple(CHECKS), share("checks"))
     examination.check_peak(share("peak"))
+    examination.check_in_children(tuple(QUESTIONS), share("questions"))
     examination.check_budget(share("budget"))
     environment = examination.environment
     return Result(probe="doctor", environment=environment, rows=tuple(examination.rows))
@@ -70,11 +71,15 @@ class _Examination:
         for name, measured in zip(_SYSTEM, system_findings(self.environment), strict=True):
             self._add(doctor_row(name, measured))
 
-    def check_in_children(self, seconds: float) -> None:
-        """Run the checks that ask the framework or the engine."""
+    def check_in_children(self, names: Sequence[str], seconds: float) -> None:
+        """Run checks that ask the framework or the engine."""
+        if is_blocked(self.rows):
+            for name in names:
+                self._add(doctor_row(name, Measured("skipped", NOT_TRIED)))
+            return
         rows = each_in_child(
             run_checks,
-            tuple(CHECKS),
+            names,
             self._device,
             budget=seconds,
             item_limit=_CHECK_LIMIT_S,

@@ -15,4 +15,8 @@ namespace ane {
 // the ports' numbers in a request.
 std::vector<int64_t> settle_ports(std::vector<Port>& ports, id attributes, bool inputs);
 
+// The ports of a program whose text nobody read: batches, channels, height and width, and depth where it is
+// more than 1. Throws CompileError where `attributes` do not tell.
+std::vector<Port> read_ports(id attributes, bool inputs);
+
 }  // namespace ane

@@ -204,6 +204,10 @@ class Emulator final : public Device {
    private:
     std::shared_ptr<Program> compile_program(const std::string& mil_text, const Weights& weights,
                                              const CompileOptions& options) override {
+        if (!options.strict)
+            throw CompileError("NoCompiler",
+                               "strict=False hands the text unread to Apple's compiler; the emulator reads "
+                               "every text itself");
         const auto start = std::chrono::steady_clock::now();
         mil::Module program = mil::parse(mil_text);
         mil::Refusals refusals(mil::Refusals::Mode::throw_first);

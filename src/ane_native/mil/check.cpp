@@ -164,8 +164,10 @@ std::vector<bool> check(const Module& module, Refusals& refusals) {
     const auto attempt = [&](const auto& part) { refusals.attempt("program", part); };
     const bool has_header = !module.version.empty();
     attempt([&] {
-        if (has_header && module.build_info.empty())
+        if (has_header && !module.build_info)
             fail("program has no buildInfo attribute, which the engine's compiler requires");
+        if (has_header && module.build_info->empty())
+            fail("program's buildInfo has no entry; no compiler is known to take that");
     });
     attempt([&] {
         if (module.functions.size() != 1)

@@ -78,7 +78,7 @@ struct Function {
 
 struct Module {
     std::string version;
-    std::vector<std::pair<std::string, std::string>> build_info;
+    std::optional<std::vector<std::pair<std::string, std::string>>> build_info;
     std::vector<Function> functions;
 };
 

@@ -192,15 +192,16 @@ struct DeviceProgram {
 constexpr int64_t max_qos = 63;
 
 DeviceProgram compile(const std::shared_ptr<Device>& device, const Text& text, const Files& weights,
-                      bool lenient_weights, const Int& qos_object) {
+                      bool lenient_weights, const Int& qos_object, bool strict) {
     const std::string mil_text = to_text(text, "text");
     const int64_t qos = to_integer(qos_object, "qos");
     if (qos < 0 || qos > max_qos)
         throw ArgumentError("qos is " + std::to_string(qos) + ", must be in 0.." + std::to_string(max_qos));
     const ExportedWeights exported(weights);
     const WithoutGil without_gil;
-    return {device->compile(mil_text, exported.weights(), {lenient_weights, static_cast<unsigned>(qos)}),
-            device};
+    return {
+        device->compile(mil_text, exported.weights(), {lenient_weights, strict, static_cast<unsigned>(qos)}),
+        device};
 }
 
 std::shared_ptr<Surface> make_surface(Device& device, const Typed<"int | Layout | Port">& layout) {
@@ -365,10 +366,14 @@ void bind_device(py::module_& module) {
              "Describe the device: \"kind\" (\"ane\" or \"emulator\"), \"chip\", and more, in display order.")
         .def("compile", &compile, py::arg("text"), py::arg("weights") = py::none(), py::kw_only(),
              py::arg("lenient_weights") = false, py::arg("qos") = CompileOptions{}.qos,
+             py::arg("strict") = true,
              "Compile MIL text. `weights` maps paths (\"@model_path/weights/w.bin\") to bytes-like "
              "objects.\n\n"
              "`qos`, 0..63, is the quality of service of the engine's compilation, loading and evaluations:\n"
-             "21 is the default, 9 background, 33 interactive.")
+             "21 is the default, 9 background, 33 interactive.\n\n"
+             "`strict=False` hands the text unread to Apple's compiler, on the engine only. The loaded "
+             "program\n"
+             "reports its ports, as tensors of four axes or five.")
         .def("make_surface", &make_surface, py::arg("layout"),
              "Make a zero-filled surface of a number of bytes, or for a tensor. Raises SurfaceError.")
         .def_property_readonly("compile_budget", &Device::compile_budget)

@@ -64,7 +64,8 @@ Typed<"dict[str, Any]"> parse(const Text& text) {
         mil::check_static(program);
     }
     py::list build_info, functions;
-    for (const auto& [key, value] : program.build_info) build_info.append(py::make_tuple(key, value));
+    if (program.build_info)
+        for (const auto& [key, value] : *program.build_info) build_info.append(py::make_tuple(key, value));
     for (const mil::Function& function : program.functions) {
         py::list values, operations;
         for (const mil::Value& value : function.values) values.append(value_dict(value));
