@@ -170,14 +170,16 @@ class ModelFolder {
    private:
     static NSString* name_of(NSString* key) { return [key substringFromIndex:[@"@model_path/" length]]; }
 
+    // Makes the folders between one by one: if this one was moved away meanwhile, it does not come back.
     void write(NSString* name, NSData* data) {
+        NSString* parent = path_;
+        for (NSString* part in [[name stringByDeletingLastPathComponent] pathComponents]) {
+            parent = [parent stringByAppendingPathComponent:part];
+            mkdir([parent fileSystemRepresentation], S_IRWXU);
+        }
         NSString* file = [path_ stringByAppendingPathComponent:name];
         NSError* error = nil;
-        if (![[NSFileManager defaultManager] createDirectoryAtPath:[file stringByDeletingLastPathComponent]
-                                       withIntermediateDirectories:YES
-                                                        attributes:nil
-                                                             error:&error] ||
-            ![data writeToFile:file options:NSDataWritingAtomic error:&error])
+        if (![data writeToFile:file options:NSDataWritingAtomic error:&error])
             throw CompileError("DiskFailure", cannot_write(file, [data length], error));
     }
 
