@@ -1,3 +1,4 @@
+import itertools
 import os
 import signal
 import subprocess
@@ -5,15 +6,17 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
+import msgspec
 import pytest
 
 import aneperf
 from aneperf import CompileBudget
 from aneperf.errors import ArgumentError
 from aneperf.results import Row
-from aneperf.runner.child import module_path
+from aneperf.runner.child import Child, module_path
 from aneperf.runner.in_child import _Conversation, each_in_child, run_in_child
 from aneperf.runner.measured import Measured
 from aneperf.runner.progress import Progress
@@ -329,6 +332,41 @@ def test_an_interrupt_loses_no_row_that_was_sent(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         run("hang", progress=interrupt, mark=str(mark))
     assert [step.row.key for step in steps if step.row] == ["made-up/0", "made-up/1"]
+
+
+def test_an_interrupt_at_any_point_of_receiving_loses_no_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aneperf.runner.child.INTERRUPT", 0)  # no signal: the child only answers
+    heard, number, is_last = [], 0, False
+    with Child("support.child_probes:answer", msgspec.json.Decoder(Progress), compile_timeout=LONG) as child:
+        while not is_last:
+            child.send(Progress(number, 0, ""))
+            step = receive_or_interrupt(child, number)
+            if not (is_last := step is not None):
+                child.interrupt()
+            heard.append((step or child.receive(LONG)).done)
+            child.forget()
+            number += 1
+    assert heard == list(range(number))
+    assert number > 20
+
+
+def receive_or_interrupt(child: Child[Progress], last: int) -> Progress | None:
+    """Receive a message; None if KeyboardInterrupt was raised at a call or return, by its number."""
+    events = itertools.count()
+    own = sys._getframe()
+
+    def interrupt(frame: FrameType, event: str, argument: Any) -> None:
+        if frame is not own and next(events) == last:
+            raise KeyboardInterrupt
+
+    before = sys.getprofile()
+    sys.setprofile(interrupt)
+    try:
+        return child.receive(LONG)
+    except KeyboardInterrupt:
+        return None
+    finally:
+        sys.setprofile(before)
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.003, 0.02, 0.1])

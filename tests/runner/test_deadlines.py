@@ -1,9 +1,11 @@
 """Compiles that never return: the child is killed, and the reason says what to do."""
 
+import copy
 import math
 import os
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,7 +23,7 @@ from aneperf.runner.in_child import (
     run_in_child,
 )
 from aneperf.runner.measured import Measured
-from aneperf.runner.watched import describe
+from aneperf.runner.watched import describe, watched
 from support.child_probes import never_compiles
 from support.fakes import FakeDevice, a_result, an_environment
 
@@ -106,6 +108,13 @@ def test_when_no_compile_ends_the_remaining_items_are_not_tried(
         ("made-up/c", "skipped", NOT_TRIED),
         ("made-up/d", "skipped", NOT_TRIED),
     ]
+
+
+def test_a_watched_device_can_be_copied() -> None:
+    device = aneperf.open("emulator")
+    copied = copy.copy(watched(device, parent=SimpleNamespace()))  # type: ignore[arg-type]
+    assert copied == device
+    assert copied.info() == device.info()
 
 
 def test_a_program_is_described_by_its_inputs_and_weights() -> None:

@@ -14,6 +14,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
+
 from aneperf import CompileBudgetError, Device, EvaluateError
 from aneperf.probes.sweep import measure_stacks
 from aneperf.results import Result, Row
@@ -160,7 +162,7 @@ def never_compiles(
 ) -> Result:
     """Finish a row, then ask for a compile that never returns."""
     progress(Progress(1, 2, "2x conv", row("finished")))
-    device._device = SimpleNamespace(compile=never_returns)
+    device._watched = SimpleNamespace(compile=never_returns)
     device.compile(_TEXT, {"@model_path/weights/w.bin": bytes(2_500_000)})
     raise AssertionError
 
@@ -187,11 +189,20 @@ def serve_and_hang_once(parent: Parent) -> None:
     def load_or_hang(self: LoadedKernel, *arguments: Any) -> None:
         loaded.append(self)
         if len(loaded) == 3 and not Path(os.environ["CHILD_PROBES_MARK"]).exists():
-            self._device._device = SimpleNamespace(compile=never_returns)  # type: ignore[attr-defined]
+            self._device._watched = SimpleNamespace(compile=never_returns)  # type: ignore[attr-defined]
         load(self, *arguments)
 
     LoadedKernel.load = load_or_hang  # type: ignore[method-assign]
     worker.serve(parent)
+
+
+def answer(parent: Parent) -> None:
+    """Send each report back, between the announcements of a compile."""
+    decoder = msgspec.json.Decoder(Progress)
+    while True:
+        step = parent.receive(decoder)
+        with parent.compiling("a program"):
+            parent.send(step)
 
 
 def fails(device: Device, *, budget: float, progress: ProgressCallback) -> Result:

@@ -88,7 +88,7 @@ class Child(Generic[_Message]):
         self._compiles: dict[int, Compile] = {}  # those that have begun and not ended
         self._lines: deque[bytes] = deque()
         self._is_taken = False  # the first of them, by `receive`
-        self._rest = bytearray()  # of a line that is not complete
+        self._parts = [b""]  # what was received and is not in `_lines` yet
         self._socket, theirs = socket.socketpair()
         self._socket.settimeout(_SEND_S)
         self._selector = selectors.PollSelector()
@@ -136,10 +136,10 @@ class Child(Generic[_Message]):
         """Return the next message. Raises TimeoutError after `timeout_s`, CompileExpired, and ChildLost."""
         deadline = time.monotonic() + timeout_s
         self.forget()
+        self._sort()
         while not self._lines:
             now = time.monotonic()
             left_s, compile_left_s = deadline - now, self._compile_deadline() - now
-            # Waiting first, then reading: an interrupt of a read would lose what it read.
             if self._selector.select(min(max(0.0, min(left_s, compile_left_s)), _LONGEST_WAIT_S)):
                 self._read()
             elif compile_left_s <= 0:  # and everything that the child said before is heard
@@ -194,24 +194,28 @@ class Child(Generic[_Message]):
         return self._first_compile().begin * 1e-9 + self._compile_timeout if self._compiles else math.inf
 
     def _read(self) -> None:
+        # An interrupt loses nothing: map() leaves no bytecode between receiving and keeping, and what is kept
+        # is sorted in one assignment, or anew.
         try:
-            data = self._socket.recv(1 << 20)
+            self._parts.extend(map(self._socket.recv, (1 << 20,)))
         except OSError:
-            data = b""
-        if not data:
+            raise self._lost() from None
+        if not self._parts[-1]:
             raise self._lost()
-        *lines, rest = data.split(b"\n")
-        if lines:
-            lines[0] = bytes(self._rest) + lines[0]
-            self._rest.clear()
-        self._rest += rest
+        self._sort()
+
+    def _sort(self) -> None:
+        """Take whole lines out of what was received; only the last part can have an end of a line."""
+        if b"\n" not in self._parts[-1]:
+            if sum(map(len, self._parts)) > _LONGEST:
+                raise ChildLost(f"it sent a message of more than {_LONGEST} bytes")
+            return
+        *lines, rest = b"".join(self._parts).split(b"\n")
         for line in lines:
             if line.startswith(COMPILING):
                 self._note(line[len(COMPILING) :])
-            else:
-                self._lines.append(line)
-        if len(self._rest) > _LONGEST:
-            raise ChildLost(f"it sent a message of more than {_LONGEST} bytes")
+        messages = [line for line in lines if not line.startswith(COMPILING)]
+        self._lines, self._parts = deque([*self._lines, *messages]), [rest]
 
     def _note(self, line: bytes) -> None:
         """Note that a compile begins or has ended."""

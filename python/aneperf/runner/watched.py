@@ -12,46 +12,55 @@ from .child_process import Parent
 _PORT = re.compile(r"tensor<(\w+), (\[[\d, ]*\])>\s+(\w+)")
 
 
-class _WatchedProgram:
-    def __init__(self, program: Program, description: str, parent: Parent) -> None:
-        self._program = program
-        self._description = description
-        self._parent = parent
+class _Watched:
+    """Has what the watched object has."""
+
+    _watched: Device | Program
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._program, name)
+        if name == "_watched":  # copy.copy asks before it is there
+            raise AttributeError(name)
+        return getattr(self._watched, name)
+
+
+class _WatchedProgram(_Watched):
+    _watched: Program
+
+    def __init__(self, program: Program, description: str, parent: Parent) -> None:
+        self._watched = program
+        self._description = description
+        self._parent = parent
 
     def __enter__(self) -> _WatchedProgram:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._program.unload()
+        self._watched.unload()
 
     def reload(self, weights: Mapping[str, Any] | None = None) -> None:
         with self._parent.compiling(self._description):
-            self._program.reload(weights)
+            self._watched.reload(weights)
 
 
-class _WatchedDevice:
+class _WatchedDevice(_Watched):
     """Equals the device, so that what is kept by device is found."""
 
+    _watched: Device
+
     def __init__(self, device: Device, parent: Parent) -> None:
-        self._device = device
+        self._watched = device
         self._parent = parent
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._device, name)
-
     def __eq__(self, other: object) -> bool:
-        return self._device == other
+        return self._watched == other
 
     def __hash__(self) -> int:
-        return hash(self._device)
+        return hash(self._watched)
 
     def compile(self, text: str, weights: Mapping[str, Any] | None = None, **options: Any) -> _WatchedProgram:
         description = describe(text, weights or {})
         with self._parent.compiling(description):
-            program = self._device.compile(text, weights, **options)
+            program = self._watched.compile(text, weights, **options)
         return _WatchedProgram(program, description, self._parent)
 
 
