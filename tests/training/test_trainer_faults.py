@@ -18,10 +18,11 @@ import numpy as np
 import pytest
 
 import aneperf
-from aneperf.runner.child import ChildLost
+from aneperf.runner.child import ChildLost, CompileExpired
 from aneperf.training.trainer import BatchDone, Event, KernelsCompiled, StepDone, Trainer, WorkerReplaced
 from aneperf.training.worker import Setup, StepReport, TrainingError, WorkerProcess
 from support import environment
+from support.fakes import FakeDevice
 from support.training_runs import CONFIG, DEEP, MODEL, trainer, undisturbed, worker_pid
 
 
@@ -242,6 +243,17 @@ def test_a_compile_that_never_returns(
     (found,) = reasons
     assert re.fullmatch(f"step 0: {reason}" if blocked else reason, found)
     assert gone(int((tmp_path / "mark").read_text()))
+
+
+@pytest.mark.parametrize("kind", ["ane", "emulator"])
+def test_the_default_device_gets_the_advice_for_what_it_is(
+    monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr("aneperf.device.open", lambda: FakeDevice(kind=kind))
+    monkeypatch.setattr("aneperf.training.trainer.after_expiry", lambda lost, device: (device, False))
+    with trainer(None) as run:
+        told, _ = run._reason(CompileExpired("a program", 1.0))
+    assert told == ("ane:memory" if kind == "ane" else "emulator:h16")
 
 
 def test_two_runs_at_once(device_name: str) -> None:

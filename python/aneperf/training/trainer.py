@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 
+from .. import device as devices
 from ..bounds import FP16_LARGEST, check_memory
 from ..device import DEFAULT_COMPILE_TIMEOUT
 from ..kernels.config import parameter_shapes
@@ -152,7 +153,7 @@ class Trainer:
     def _reason(self, lost: ChildLost) -> tuple[str, bool]:
         """Return why a worker was lost, and whether another one would be lost to the same."""
         if isinstance(lost, CompileExpired):
-            return after_expiry(lost, self._setup.device or "")
+            return after_expiry(lost, self._setup.device or devices.name_of(devices.open()))
         return str(lost), False
 
     def _compile(self, number: int) -> KernelsCompiled:
