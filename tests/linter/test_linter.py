@@ -44,7 +44,8 @@ def test_several_weight_files_fail_on_macos_27() -> None:
             assert [(each.op, each.severity) for each in found] == [("program", "fails")] * (
                 files != "single"
             )
-    assert "in 2 weight files; macOS 27" in found[0].reason
+    assert "in 2 weight files; macOS 27, and no system before it" in found[0].reason
+    assert aneperf.lint(written, "M4", macos=26) == []
     assert "one file" in found[0].remedy
 
 

@@ -20,10 +20,17 @@ from .terminal import FAILED, write
             default="h16",
             help="Chip to check for, such as M6, 'M4 Max', 'A19 Pro' or h18g.",
         ),
+        click.Option(
+            ["--macos"],
+            type=int,
+            metavar="VERSION",
+            default=27,
+            help="System to check for: 27 alone refuses several weight files.",
+        ),
         click.Option(["--fp16"], is_flag=True, help="Convert what computes in fp32 to fp16 first."),
     ]
 )
-def lint(file: str, chip: str, fp16: bool) -> int:
+def lint(file: str, chip: str, macos: int, fp16: bool) -> int:
     """Find what fails, is slow or gives wrong numbers in a MIL program.
 
     MODEL is a .mil file, a .mlmodelc folder, or, with coremltools, an .mlpackage folder or a .mlmodel file.
@@ -37,7 +44,7 @@ def lint(file: str, chip: str, fp16: bool) -> int:
         with contextlib.suppress(ArgumentError, CompileError):  # lint says why
             program = to_fp16(read(file), chip)
             write(f"{file}: {program.changes}", sys.stdout)
-    findings = lint(program or Path(file), chip)
+    findings = lint(program or Path(file), chip, macos)
     for finding in findings:
         place = ":".join(str(part) for part in (file, finding.line, finding.column) if part)
         write(f"{place}: {finding.severity}: {finding.op}: {finding.advice}", sys.stdout)

@@ -10,12 +10,13 @@ from ..mil import Graph, Operation, Tensor
 
 
 class Context:
-    """The program around an operation, and the profile of the engine's generation."""
+    """The program around an operation, the profile of the engine's generation, and the system."""
 
-    def __init__(self, graph: Graph, generation: str, profile: dict[str, Any]) -> None:
+    def __init__(self, graph: Graph, generation: str, profile: dict[str, Any], macos: int) -> None:
         self.graph = graph
         self.generation = generation
         self.profile = profile
+        self.macos = macos
         self.operations = [s for s in graph.statements if isinstance(s, Operation)]
         self.producers = {result: o for o in self.operations for result in o.results}
         self.consumers: dict[Tensor, list[Operation]] = {}

@@ -46,10 +46,11 @@ def _weights(context: Context) -> Iterator[Finding]:
 
 def _files(context: Context) -> Iterator[Finding]:
     paths = {place.path for place in context.graph.blobs.values()}
-    if len(paths) > 1:
+    if len(paths) > 1 and context.macos >= 27:
         reason = (
-            f"its constants are in {len(paths)} weight files; macOS 27 compares the files' hashes in two "
-            'orders, and refuses all programs with more than one ("verifyBundleAtPath: hash mismatch")'
+            f"its constants are in {len(paths)} weight files; macOS 27, and no system before it, compares "
+            "the files' hashes in two orders, and refuses all programs with more than one "
+            '("verifyBundleAtPath: hash mismatch")'
         )
         remedy = "Put all constants into one file, as aneperf.mil does and, on macOS 27, the bridge"
         yield Finding(None, "program", "fails", reason, remedy)

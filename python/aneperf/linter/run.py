@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from .. import _ane_native as native
+from ..checks import count
 from ..chips import profile_of
 from ..errors import ArgumentError, CompileError
 from ..mil import Fp16Program, Program, parse
@@ -18,8 +19,10 @@ from .operation_rules import OPERATION_RULES
 from .program_rules import PROGRAM_RULES
 
 
-def lint(program: Program | str | os.PathLike[str], chip: str = "h16") -> list[Finding]:
+def lint(program: Program | str | os.PathLike[str], chip: str = "h16", macos: int = 27) -> list[Finding]:
     """List what the compiler of a chip such as "M4 Max" or "h16" refuses, and every known hazard, by line.
+
+    `macos` is the system's first number: 27 alone refuses several weight files.
 
     A string is MIL text, and a path names what `mil.read` takes. Of a program that `mil.to_fp16` converted,
     the lines are those before the conversion. The chip "none" has no hazards beyond what it refuses. Weight
@@ -28,12 +31,13 @@ def lint(program: Program | str | os.PathLike[str], chip: str = "h16") -> list[F
     if not isinstance(program, (Program, str, os.PathLike)):
         raise ArgumentError(f"lint takes a mil.Program, MIL text or a path, not {program!r}")
     generation = profile_of(chip)
+    count("macos", macos, 13)
     text, weights = _source(program)
     findings = [_refused(refusal) for refusal in native.check(text, weights, generation)]
     refused = {(finding.line, finding.op) for finding in findings}
     findings += (
         finding
-        for finding in _hazards(text, weights, generation)
+        for finding in _hazards(text, weights, generation, macos)
         if finding.severity == "wrong numbers"
         or (finding.line, finding.op) not in refused
         or (finding.severity, finding.line) == ("fails", None)  # one more reason for the whole program
@@ -50,7 +54,7 @@ def _refused(refusal: native.Refusal) -> Finding:
     return Finding(refusal.line or None, refusal.op, "fails", reason, column=refusal.column or None)
 
 
-def _hazards(text: str, weights: dict[str, bytes] | None, generation: str) -> Iterator[Finding]:
+def _hazards(text: str, weights: dict[str, bytes] | None, generation: str, macos: int) -> Iterator[Finding]:
     """Yield what the rules find in a program that can be parsed."""
     profile = native.chip_profile(generation)
     if not profile["is_engine"]:
@@ -60,7 +64,7 @@ def _hazards(text: str, weights: dict[str, bytes] | None, generation: str) -> It
             graph = parse(text, weights)
         except (CompileError, ArgumentError):  # which the compiler's findings tell
             return
-        context = Context(graph, generation, profile)
+        context = Context(graph, generation, profile, macos)
         for rule in PROGRAM_RULES:
             yield from rule(context)
         for operation in context.operations:
