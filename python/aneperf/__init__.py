@@ -18,6 +18,8 @@ if (
 import ast as _ast
 import importlib as _importlib
 
+from .system import check_system as _check_system
+
 with open(f"{__file__}i", "rb") as _stub:
     _MODULES = {
         alias.name: node.module
@@ -31,6 +33,7 @@ __all__ = list(_MODULES)
 def __getattr__(name: str) -> object:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    _check_system()
     module = _importlib.import_module(f".{_MODULES[name] or name}", __name__)
     globals()[name] = value = getattr(module, name) if _MODULES[name] else module
     return value
