@@ -10,7 +10,7 @@ import contextlib
 import os
 from pathlib import Path
 
-from .checks import number
+from .checks import number, shown
 from .errors import AneError, ArgumentError
 
 # Sizes of a transformer, by field. The largest published Llama has dim 16,384 and 126 layers.
@@ -49,7 +49,7 @@ def within(name: str, value: object, limits: tuple[float, float]) -> float:
     """Return `value` as a float if it is a number within `limits`. Raises ArgumentError."""
     least, most = limits
     if not least <= (found := number(value)) <= most:
-        raise ArgumentError(f"{name} must be a number from {least:g} to {most:g}, not {value!r}")
+        raise ArgumentError(f"{name} must be a number from {least:g} to {most:g}, not {shown(value)}")
     return found
 
 

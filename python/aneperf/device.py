@@ -11,9 +11,10 @@ import numpy as np
 
 from ._ane_native import CompileBudget, Device, __version__, open_emulator, open_neural_engine
 from .bounds import COMPILE_TIMEOUT, within
-from .checks import count
-from .chips import profile_of
+from .checks import count, shown
+from .chips import PROFILES, find_chip, profile_of
 from .errors import ArgumentError, DeviceUnavailable
+from .files import one_line
 from .machine import describe_machine
 from .measure import load_average
 from .results import Environment
@@ -25,6 +26,7 @@ STAND_IN = "aneperf stand-in"  # the system's name in the framework of tests/ane
 
 # Why open() returned the emulator although the machine should have a Neural Engine.
 _notes: "weakref.WeakKeyDictionary[Device, str]" = weakref.WeakKeyDictionary()
+_imitated: "weakref.WeakKeyDictionary[Device, str]" = weakref.WeakKeyDictionary()  # the chip asked for
 _compile_timeouts: "weakref.WeakKeyDictionary[Device, float]" = weakref.WeakKeyDictionary()
 
 
@@ -88,6 +90,9 @@ def _open(
         emulator = open_emulator(profile_of(chip), budget)
     if note:
         _notes[emulator] = note
+    if chip.lower() not in PROFILES:
+        with contextlib.suppress(ArgumentError):  # an engine that several chips have
+            _imitated[emulator] = find_chip(chip).name
     return emulator
 
 
@@ -96,7 +101,7 @@ def opened(device: Device | str | None) -> Device:
     if device is None or isinstance(device, str):
         return open(device)
     if not hasattr(device, "info"):
-        raise ArgumentError(f"device must be a Device, its name or None, not {device!r}")
+        raise ArgumentError(f"device must be a Device, its name or None, not {shown(device)}")
     return device
 
 
@@ -113,6 +118,8 @@ def info(device: Device | str | None = None) -> Environment:
     kind = "stand-in" if properties.get("system") == STAND_IN else properties["kind"]
     del properties["kind"]
     properties.pop("cpu", None)  # the machine's, which has a field of its own
+    if imitated := _imitated.get(device):
+        properties["imitates"] = imitated
     return Environment(
         aneperf=__version__,
         device=kind,
@@ -130,13 +137,13 @@ def info(device: Device | str | None = None) -> Environment:
 def _choose(
     device: str | None, chip: str | None, route: str | None
 ) -> tuple[str | None, str | None, str | None]:
-    """Return the kind of device, None for automatic; the emulator's profile; and the engine's route.
+    """Return the kind of device, None for automatic; the emulator's chip; and the engine's route.
 
-    None is the default of the profile and the route.
+    None is the default of the chip and the route.
     """
     for name, value in (("device", device), ("chip", chip), ("route", route)):
         if value is not None and not isinstance(value, str):
-            raise ArgumentError(f"{name} must be a name or None, not {value!r}")
+            raise ArgumentError(f"{name} must be a name or None, not {shown(value)}")
     if device is None:
         if chip is None and route is None:
             return None, None, None
@@ -144,24 +151,24 @@ def _choose(
     kind, colon, named = device.partition(":")
     if kind not in ("ane", "emulator") or (colon and not named):
         raise ArgumentError(
-            f"no device is called {device!r}: choose ane, emulator, or emulator:{DEFAULT_CHIP}"
+            f"no device is called {shown(device)}: choose ane, emulator, or emulator:{DEFAULT_CHIP}"
         )
     if kind == "ane" and chip is not None:
         raise ArgumentError("a chip is for the emulator; the Neural Engine has its own")
     if kind == "emulator" and route is not None:
         raise ArgumentError("a route is for the Neural Engine; the emulator has none")
     known = profile_of if kind == "emulator" else _known_route
-    asked = {known(name) for name in (named or None, chip, route) if name is not None}
+    asked = {known(name): name for name in (named or None, chip, route) if name is not None}
     if len(asked) > 1:
         what = "chips" if kind == "emulator" else "routes"
-        raise ArgumentError(f"device {device!r} and {chip or route!r} name two {what}")
-    only = next(iter(asked), None)
+        raise ArgumentError(f"device {shown(device)} and {shown(chip or route)} name two {what}")
+    only = next(iter(asked.values()), None)
     return (kind, only, None) if kind == "emulator" else (kind, None, only)
 
 
 def _known_route(name: str) -> str:
     if name not in ROUTES:
-        raise ArgumentError(f"no route is called {name!r}: choose {' or '.join(ROUTES)}")
+        raise ArgumentError(f"no route is called {shown(name)}: choose {' or '.join(ROUTES)}")
     return name
 
 
@@ -173,7 +180,7 @@ def _blaming(variable: str | None) -> Iterator[None]:
     except ArgumentError as error:
         if variable is None or "ANEPERF_" in str(error):
             raise
-        raise ArgumentError(f"{variable}={os.environ.get(variable)}: {error}") from error
+        raise ArgumentError(f"{variable}={one_line(os.environ.get(variable), 60)}: {error}") from error
 
 
 def _compile_timeout(seconds: float | None) -> float:

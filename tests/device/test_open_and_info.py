@@ -139,6 +139,36 @@ def test_a_chip_is_its_generation(device: str | None, chip: str | None, profile:
     assert opened(device, chip=chip)["chip"] == profile
 
 
+@pytest.mark.parametrize(
+    ("device", "chip", "imitated"),
+    [
+        ("emulator", "A19", "A19"),
+        ("emulator:apple m4", None, "M4"),
+        ("emulator:h16", "m4max", "M4 Max"),
+        ("emulator", "h16g", "M4"),
+        ("emulator", "h18", None),
+        ("emulator", "h17s", None),
+        ("emulator", "none", None),
+        ("emulator", None, None),
+    ],
+)
+def test_info_names_the_chip_that_was_asked_for(device: str, chip: str | None, imitated: str | None) -> None:
+    assert devices.info(aneperf.open(device, chip=chip)).properties.get("imitates") == imitated
+
+
+@pytest.mark.parametrize(
+    "variable", ["ANEPERF_DEVICE", "ANEPERF_CHIP", "ANEPERF_ROUTE", "ANEPERF_COMPILE_TIMEOUT"]
+)
+def test_a_message_is_not_as_long_as_the_value_that_it_refuses(
+    monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.setenv(variable, 100_000 * "1")
+    with pytest.raises(ArgumentError) as refused:
+        aneperf.open()
+    assert str(refused.value).startswith(f"{variable}=111")
+    assert len(str(refused.value)) < 500
+
+
 def test_the_variable_may_name_a_chip(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANEPERF_CHIP", "M1 Ultra")
     assert opened("emulator")["chip"] == "h13"

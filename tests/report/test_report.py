@@ -243,6 +243,10 @@ def test_environment_table_tells_published_facts_of_a_chip() -> None:
 
     rows = dict(lay_out_environment(an_environment(device="emulator", chip="h16")).rows)
     assert rows["profile of"] == "M4, M4 Pro, M4 Max, A17 Pro"
+    for name in ("M4 Pro", "A17 Pro"):  # only the one that was asked for
+        asked = an_environment(device="emulator", chip="h16", properties={"imitates": name})
+        facts = {row.partition(":")[0] for row, _ in lay_out_environment(asked).rows if ":" in row}
+        assert facts == ({name} if name == "M4 Pro" else set())
     for chip in ("h16", "none", "Apple M9", "Apple A17 Pro"):
         rows = dict(lay_out_environment(an_environment(device="ane", chip=chip)).rows)
         assert not [name for name in rows if ":" in name]

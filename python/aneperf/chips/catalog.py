@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
+from ..checks import shown
 from ..errors import ArgumentError
 
 T = TypeVar("T")
@@ -154,13 +155,13 @@ def profile_of(name: str) -> str:
 
 def _find(name: str, known: Mapping[str, T]) -> T:
     if not isinstance(name, str):
-        raise ArgumentError(f"a chip is a name such as 'M4 Max', not {name!r}")
+        raise ArgumentError(f"a chip is a name such as 'M4 Max', not {shown(name)}")
     names = {_plain(spelled): spelled for spelled in known}
     if found := names.get(_plain(name)):
         return known[found]
     near = difflib.get_close_matches(_plain(name), names, n=6, cutoff=0.5) or list(names)
     raise ArgumentError(
-        f"no chip is called {name!r}: choose from {', '.join(names[match] for match in near)}"
+        f"no chip is called {shown(name)}: choose from {', '.join(names[match] for match in near)}"
     )
 
 

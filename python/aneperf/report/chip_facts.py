@@ -11,7 +11,7 @@ def published_facts(environment: Environment) -> dict[str, str]:
     if environment.device == "emulator" and (chips := chips_of(environment.chip)):
         facts["profile of"] = ", ".join(chip.name for chip in chips)
     try:
-        chip = find_chip(environment.chip)
+        chip = find_chip(environment.properties.get("imitates", environment.chip))
     except ArgumentError:  # "none", a newer chip, or an engine that several chips have
         return facts
     if chip.engines is not None:
