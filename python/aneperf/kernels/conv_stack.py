@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import mil
-from ..checks import count
+from ..checks import count, shown
 from ..errors import ArgumentError
 
 _LARGEST_AXIS = 65536  # of any engine
@@ -39,7 +39,9 @@ class ConvStack:
         for name in ("channels", "depth", "height", "width"):
             count(f"conv stack: {name}", getattr(self, name), 1, _LARGEST_AXIS)
         if self.port_dtype not in ("fp32", "fp16"):
-            raise ArgumentError(f"conv stack: port_dtype {self.port_dtype!r} is neither 'fp32' nor 'fp16'")
+            raise ArgumentError(
+                f"conv stack: port_dtype {shown(self.port_dtype)} is neither 'fp32' nor 'fp16'"
+            )
         count("conv stack: seed", self.seed, 0)
 
     @property

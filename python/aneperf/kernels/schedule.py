@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ..checks import shown
 from ..errors import ArgumentError
 from .attention import (
     attention_backward_queries,
@@ -83,7 +84,7 @@ class ScheduledKernel:
 def schedule(config: TransformerConfig, pipeline: Pipeline = "static") -> list[ScheduledKernel]:
     """Return every kernel of a pipeline, layer by layer."""
     if pipeline not in ("static", "static-ane"):
-        raise ArgumentError(f"pipeline {pipeline!r} is neither 'static' nor 'static-ane'")
+        raise ArgumentError(f"pipeline {shown(pipeline)} is neither 'static' nor 'static-ane'")
     extras = pipeline == "static-ane"
     families = {family.__name__: (family, _namesakes(family)) for family in _LAYER}
     families |= _LAYER_EXTRAS if extras else {}

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from .. import _ane_native as native
-from ..checks import count
+from ..checks import count, shown
 from ..chips import profile_of
 from ..errors import ArgumentError, CompileError
 from ..mil import Fp16Program, Program, parse
@@ -29,7 +29,7 @@ def lint(program: Program | str | os.PathLike[str], chip: str = "h16", macos: in
     files that are not there are not checked. Raises ArgumentError for an unknown chip, ResultFileError.
     """
     if not isinstance(program, (Program, str, os.PathLike)):
-        raise ArgumentError(f"lint takes a mil.Program, MIL text or a path, not {program!r}")
+        raise ArgumentError(f"lint takes a mil.Program, MIL text or a path, not {shown(program)}")
     generation = profile_of(chip)
     count("macos", macos, 13)
     text, weights = _source(program)

@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import mil
 from .._ane_native import CompileBudget, Device, Program
-from ..checks import count, positive
+from ..checks import count, positive, shown
 from ..device import ROUTES, compile_timeout_of, info, opened
 from ..device import open as open_device
 from ..errors import REFUSALS, ArgumentError, DeviceUnavailable, EvaluateError
@@ -99,7 +99,7 @@ def count_released(device: Device, *, budget: float, progress: ProgressCallback)
 def _by_route(device: Device, route: str) -> dict[str, Device | DeviceUnavailable]:
     """Return the Neural Engine by each route that is asked for, or why it does not open by it."""
     if route not in (*ROUTES, _BOTH):
-        raise ArgumentError(f"no route is called {route!r}: choose {', '.join(ROUTES)} or {_BOTH}")
+        raise ArgumentError(f"no route is called {shown(route)}: choose {', '.join(ROUTES)} or {_BOTH}")
     if device.info()["kind"] != "ane":
         raise ArgumentError("a route is for the Neural Engine; the emulator has none")
     devices: dict[str, Device | DeviceUnavailable] = {}

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Literal
 
 from .._ane_native import Device
-from ..checks import choice
+from ..checks import choice, shown
 from ..errors import ArgumentError
 from ..kernels.conv_stack import PUBLISHED, ConvStack
 from ..results import Result
@@ -54,7 +54,7 @@ def peak(
 def _stacks(configs: Iterable[ConvStack | str]) -> list[ConvStack]:
     """Return the stacks: those given, or the published ones of a name."""
     if isinstance(configs, str) or not isinstance(configs, Iterable):
-        raise ArgumentError(f"configs must be a list of ConvStacks or names, not {configs!r}")
+        raise ArgumentError(f"configs must be a list of ConvStacks or names, not {shown(configs)}")
     return [config if isinstance(config, ConvStack) else _published(config) for config in configs]
 
 

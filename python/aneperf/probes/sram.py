@@ -6,6 +6,7 @@ from typing import Literal
 import msgspec
 
 from .._ane_native import Device
+from ..checks import shown
 from ..errors import ArgumentError
 from ..kernels.conv_stack import ConvStack
 from ..results import Result
@@ -48,7 +49,7 @@ def sram(
     Raises ArgumentError, DeviceUnavailable.
     """
     if type(fine) is not bool:
-        raise ArgumentError(f"fine must be True or False, not {fine!r}")
+        raise ArgumentError(f"fine must be True or False, not {shown(fine)}")
     sizes = sorted({*FINE, _CORRECTED} if fine else {*COARSE, _CORRECTED})
     groups = [
         [_case(ConvStack(channels + side, depth=1, width=width, port_dtype=ports)) for side in sides]

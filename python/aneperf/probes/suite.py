@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import msgspec
 
 from .._ane_native import Device
-from ..checks import positive
+from ..checks import positive, shown
 from ..device import info, opened
 from ..errors import ArgumentError
 from ..results import Environment, Result, Row
@@ -72,7 +72,7 @@ def choose(only: Sequence[str] | None = None, skip: Sequence[str] = ()) -> list[
     """Return the chosen probes, in the registry's order. Raises ArgumentError for unknown names, or none."""
     for names, argument in ((only or (), "only"), (skip, "skip")):
         if isinstance(names, str) or not isinstance(names, Iterable):
-            raise ArgumentError(f"{argument} must be a list of probes, not {names!r}")
+            raise ArgumentError(f"{argument} must be a list of probes, not {shown(names)}")
         for name in names:
             if name not in PROBES:
                 raise ArgumentError(

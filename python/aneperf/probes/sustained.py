@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._ane_native import Device
-from ..checks import positive
+from ..checks import positive, shown
 from ..device import info, opened
 from ..errors import REFUSALS, ArgumentError
 from ..kernels.conv_stack import ConvStack
@@ -50,7 +50,7 @@ def sustained(
     if budget is not None:
         positive("budget", budget)
     if not isinstance(stack, ConvStack):
-        raise ArgumentError(f"stack must be a ConvStack, not {stack!r}")
+        raise ArgumentError(f"stack must be a ConvStack, not {shown(stack)}")
     case = stack_case("sustained", stack if ports is None else replace(stack, port_dtype=ports))
     device = opened(device)
     environment = info(device)

@@ -7,7 +7,7 @@ from itertools import product
 from typing import Literal, cast
 
 from .._ane_native import Device
-from ..checks import positive
+from ..checks import positive, shown
 from ..device import info, opened
 from ..errors import ArgumentError, CompileBudgetError
 from ..kernels.conv_stack import ConvStack
@@ -146,10 +146,10 @@ def parse_values(name: str, text: str, all_values: Sequence[int]) -> list[int]:
         first, dots, last = part.strip().partition("..")
         ends = [first, last] if dots else [first]
         if not all(end.isascii() and end.isdecimal() and len(end) < 10 for end in ends):
-            raise ArgumentError(f"{name}: {part.strip()!r} is no value: give 64,512 or 64..2048 or all")
+            raise ArgumentError(f"{name}: {shown(part.strip())} is no value: give 64,512 or 64..2048 or all")
         low, high = int(ends[0]), int(ends[-1])
         if not 0 < low <= high:
-            raise ArgumentError(f"{name}: {part.strip()!r} is no value: they start at 1 and go upwards")
+            raise ArgumentError(f"{name}: {shown(part.strip())} is no value: they start at 1 and go upwards")
         while low <= high:
             values.append(low)
             low *= 2
@@ -165,7 +165,7 @@ def _values(name: str, given: Iterable[int] | None, otherwise: int) -> list[int]
     if given is None:
         return [otherwise]
     if isinstance(given, str) or not isinstance(given, Iterable):
-        raise ArgumentError(f"{name} must be a list of integers, not {given!r}")
+        raise ArgumentError(f"{name} must be a list of integers, not {shown(given)}")
     values = list(given)
     if not values:
         raise ArgumentError(f"{name} is empty: give at least one value")

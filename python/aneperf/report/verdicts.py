@@ -23,6 +23,7 @@ from collections import Counter
 from collections.abc import Container, Sequence
 from statistics import median
 
+from ..checks import shown
 from ..chips import CAVEATS, SOURCES, Figure, find_chip, published
 from ..comparison import NO_DIRECTION, ComparedRow, Comparison, Side, Verdict
 from ..errors import ArgumentError
@@ -47,7 +48,7 @@ def compare_results(result: Result, other: Result | str) -> Comparison:
     elif isinstance(other, str):
         sides, label, notes = _published_sides(result, other)
     else:
-        raise ArgumentError(f"a result is compared with a Result or a chip's name, not with {other!r}")
+        raise ArgumentError(f"a result is compared with a Result or a chip's name, not with {shown(other)}")
     software, against = _software(result), _software(other)
     incomparable = None if (software is None) == (against is None) else software or against
     pairs = [(row, _of_row(row), sides[row.key]) for row in result if row.key in sides]

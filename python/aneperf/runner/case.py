@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from .. import mil
+from ..checks import shown
 from ..errors import ArgumentError
 from ..kernels.conv_stack import ConvStack
 from ..results import Row
@@ -92,7 +93,7 @@ def check_stacks(configs: object, kind: type[ConvStack]) -> None:
     """Raise ArgumentError unless `configs` is a list or tuple of one or more stacks of that kind."""
     right = isinstance(configs, (list, tuple)) and all(isinstance(config, kind) for config in configs)
     if not right or not configs:
-        raise ArgumentError(f"configs must be a list of one or more {kind.__name__}s, not {configs!r}")
+        raise ArgumentError(f"configs must be a list of one or more {kind.__name__}s, not {shown(configs)}")
 
 
 def refuse_repetition(cases: Iterable[Case]) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from .. import mil
 from .._ane_native import Device
-from ..checks import positive
+from ..checks import positive, shown
 from ..device import info, opened
 from ..errors import REFUSALS, ArgumentError, CompileBudgetError
 from ..reference import evaluate
@@ -99,10 +99,10 @@ def chosen(names: Sequence[str] | None, known: Sequence[str], argument: str) -> 
     if names is None:
         return list(known)
     if isinstance(names, str) or not isinstance(names, Sequence) or not names:
-        raise ArgumentError(f"{argument} must be a list of names, not {names!r}")
+        raise ArgumentError(f"{argument} must be a list of names, not {shown(names)}")
     for name in names:
         if name not in known:
-            raise ArgumentError(f"{argument}: there is no {name!r}: choose from {', '.join(known)}")
+            raise ArgumentError(f"{argument}: there is no {shown(name)}: choose from {', '.join(known)}")
     return list(dict.fromkeys(names))
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..bounds import TEMPERATURE, check_memory, within
-from ..checks import count
+from ..checks import count, shown
 from ..errors import ArgumentError
 from ..kernels import TransformerConfig
 from ..kernels.config import layer_shapes
@@ -113,7 +113,7 @@ def generate(
     if temperature != 0:
         within("a temperature other than 0", temperature, TEMPERATURE)
     if not 0 < top_p <= 1:
-        raise ArgumentError(f"top_p must be above 0 and at most 1, not {top_p!r}")
+        raise ArgumentError(f"top_p must be above 0 and at most 1, not {shown(top_p)}")
     random = np.random.default_rng(count("seed", seed, least=0))
     decoder = Decoder(config, parameters, len(prompt) + count("tokens", tokens, least=0))
     for token in prompt:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import bounds
-from ..checks import count
+from ..checks import count, shown
 from ..errors import AneError, ArgumentError
 from ..kernels.config import TransformerConfig, parameter_count, parameter_shapes
 
@@ -42,7 +42,7 @@ def model_config(model: str | TransformerConfig) -> TransformerConfig:
         return model
     if model not in PRESETS:
         raise ArgumentError(
-            f"no model is called {model!r}: choose {', '.join(PRESETS)}, or give a TransformerConfig"
+            f"no model is called {shown(model)}: choose {', '.join(PRESETS)}, or give a TransformerConfig"
         )
     return PRESETS[model]
 
