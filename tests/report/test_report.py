@@ -112,6 +112,14 @@ def test_a_wrong_answer_shows_its_reason_and_no_speed() -> None:
     assert "256x conv 512ch sp64: error: wrong output: relative error 1.4" in text
 
 
+@pytest.mark.parametrize("probe", ["compat", "parity"])
+def test_a_row_without_a_question_is_called_by_its_key(probe: str) -> None:
+    lost = a_row(key=f"{probe}/unfinished", status="skipped", reason="the time was spent")
+    rows = (a_row(key=f"{probe}/ports/fp32"), lost)
+    table = lay_out_result(a_result(*rows, probe=probe))
+    assert [row[0] for row in table.rows] == ["ports/fp32", "unfinished"]
+
+
 def test_rows_share_a_reason() -> None:
     rows = [a_row(depth, status="skipped", reason="no time") for depth in (32, 48)]
     assert lay_out_result(a_result(*rows, a_row(96, status="error", reason="no time"))).lines[:2] == (

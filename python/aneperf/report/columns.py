@@ -113,7 +113,7 @@ _TIMES = (Column("ms/eval", median), Column("±", half_width))
 _TFLOPS = Column("TFLOPS", number("tflops", 3))
 _STACKS = (_CONFIG, _WEIGHTS, _GFLOP, *_TIMES, _TFLOPS, REMARK)
 
-_ITEM = Column("Item", lambda row: f"{row.params.get('group')}/{row.params.get('item')}", "left")
+_ITEM = Column("Item", lambda row: row.key.partition("/")[2], "left")
 _ERROR = Column("Error", lambda row: UNKNOWN if row.error is None else f"{row.error:.1e}")
 
 COLUMNS: dict[str, tuple[Column, ...]] = {
