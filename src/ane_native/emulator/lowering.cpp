@@ -60,6 +60,8 @@ Buffer Lowering::add_buffer(Storage storage, int64_t bytes) {
 
 Buffer Lowering::scratch(int64_t bytes) { return add_buffer(Storage::arena, bytes); }
 
+int64_t Lowering::bytes(Buffer buffer) const { return plan_.buffers[buffer].bytes; }
+
 Buffer Lowering::constant(const std::vector<float>& numbers) {
     const auto bytes = static_cast<int64_t>(numbers.size() * sizeof(float));
     const Buffer b = add_buffer(Storage::constant, bytes);

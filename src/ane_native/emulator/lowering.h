@@ -43,6 +43,7 @@ class Lowering {
     // `to` is another view of `from`: the same elements in the same order.
     void alias(const mil::Value& to, const mil::Value& from);
     Buffer scratch(int64_t bytes);
+    int64_t bytes(Buffer buffer) const;
     Buffer constant(const std::vector<float>& numbers);
     bool is_constant(const mil::Value& value);
 

@@ -15,7 +15,7 @@ constexpr cpu::Rounding ieee = {};
 // Without NaN. Products overflow past 32,752, so whatever rounds to 32,768 is infinite; reductions round ties
 // away from zero and overflow past 65,504 (measured on M1 to M5: ANEForge, bench/results/ROOFLINES.md).
 constexpr cpu::Rounding engine = {.nan_is_zero = true};
-constexpr cpu::Rounding engine_product = {.nan_is_zero = true, .overflow = 32760.0f};
+constexpr cpu::Rounding engine_product = {.ties_away = true, .nan_is_zero = true};
 constexpr cpu::Rounding engine_reduction = {.ties_away = true, .nan_is_zero = true, .overflow = 65504.004f};
 
 constexpr float infinite = std::numeric_limits<float>::infinity();
@@ -32,6 +32,7 @@ constexpr ChipProfile h17 = {.name = "h17",
                              .softplus_limit = 11.09f,
                              .slice_limit = infinite,
                              .flushes_product_subnormals = false,
+                             .sums_fixed_point = true,
                              .multiplies_integers = true,
                              .casts_fp32 = true,
                              .has_sine = true,
@@ -108,6 +109,7 @@ constexpr ChipProfile none = {.name = "none",
                               .softplus_limit = infinite,
                               .slice_limit = infinite,
                               .flushes_product_subnormals = false,
+                              .sums_fixed_point = false,
                               .multiplies_integers = true,
                               .casts_fp32 = true,
                               .has_sine = true,

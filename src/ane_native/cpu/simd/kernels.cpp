@@ -258,6 +258,7 @@ constinit const Kernels kernels = {
     .dequantize = dequantize,
     .scale_integers = scale_integers,
     .products = &products,
+    .fixed_products = &fixed_products,
     .integers = &integers,
     .vectors = &vectors,
 };

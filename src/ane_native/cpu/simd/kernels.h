@@ -98,6 +98,10 @@ struct Exponentials {
     float sum;
 };
 
+// Writes rows [row, row + rows) of every strip of a panel of `depth` rows; `stride` is that of b's rows.
+using Pack = void (*)(const half* b, size_t stride, size_t row, size_t rows, size_t columns, float* panel,
+                      size_t depth);
+
 // The parts of matrix products with fp32 sums, each taken in the order of its terms. Products of two fp16 are
 // exact in fp32, so every level computes the same bits from fp16 operands; from others too, but for the
 // baseline of x86-64, which has no fused multiply-add.
@@ -106,8 +110,7 @@ struct Exponentials {
 struct ProductKernels {
     size_t rows;   // of the sums that stay in registers
     size_t strip;  // their columns; a divisor of 32
-    // Writes `rows` rows of every strip of a panel; `stride` is that of b's rows.
-    void (*pack)(const half* b, size_t stride, size_t rows, size_t columns, float* panel, size_t depth);
+    Pack pack;
     // c [rows, columns] = a [rows, depth] * panel, added to c if `accumulate`. Writes whole vectors: the rows
     // of c need room for a multiple of 32 columns. Meanwhile fetches into the cache what will be multiplied
     // next: as many rows of fp16.
@@ -119,6 +122,43 @@ struct ProductKernels {
                          bool accumulate);
     // y [columns, rows] = x [rows, columns] transposed.
     void (*transpose)(const half* x, size_t x_stride, size_t rows, size_t columns, half* y, size_t y_stride);
+};
+
+// The sum of the magnitudes of some fp16 numbers, and the largest of them.
+struct Bounds {
+    float sum, largest;
+};
+
+// A sum in units of 2^-16, and whether it, or one of its products, has overflowed on either side.
+struct WideSum {
+    int64_t value;
+    bool is_above, is_below;
+};
+
+constexpr size_t most_fixed_depth = 512;
+
+// The parts of matrix products as the Neural Engine computes them: sums of multiples of 2^-16, the same bits
+// in any order and at every level.
+//
+// A panel is a right operand [depth, columns] as strips [depth, strip], each followed by `depth` floats. It
+// is multiplied with rows of the left operand that `prepare` has written, in (2 * rows + 1) * depth floats.
+struct FixedProductKernels {
+    size_t rows;            // of the sums that stay in registers
+    size_t strip;           // their columns; a divisor of 32
+    float largest_product;  // `multiply` takes products below it, and sums below 32768
+    Pack pack;
+    void (*prepare)(const half* a, size_t stride, size_t rows, size_t depth, float* left);
+    // c [rows, columns] = left [rows, depth] * panel, added to c if `accumulate`, in units of 2^-16; the depth
+    // is at most most_fixed_depth. Writes whole vectors: the rows of c need room for a multiple of 32 columns.
+    void (*multiply)(const float* left, size_t rows, const float* panel, size_t depth, size_t columns,
+                     int32_t* c, size_t c_stride, bool accumulate);
+    // Adds what the sums start at, and leaves fp32 in their place, which rounds to fp16 as they do. Writes
+    // whole vectors.
+    void (*finish)(int32_t* sums, Elements<int32_t> start, size_t n);
+    Bounds (*bounds)(const half* a, size_t n);
+    // Any row a [depth], of any products and sums.
+    void (*sum_wide)(const half* a, size_t depth, const float* panel, size_t columns, WideSum* sums);
+    void (*finish_wide)(const WideSum* sums, float* c, size_t n);
 };
 
 // The parts of exact products of 8-bit integers: signed ones on the left, unsigned ones on the right. Sums
@@ -184,6 +224,7 @@ struct Kernels {
     // x * scale, x being rounded to fp32 first.
     void (*scale_integers)(const int32_t* x, float scale, float* y, size_t n);
     const ProductKernels* products;
+    const FixedProductKernels* fixed_products;
     const IntegerKernels* integers;
     const Vectors* vectors;
 

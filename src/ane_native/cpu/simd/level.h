@@ -8,6 +8,7 @@ namespace ane::cpu::ANEPERF_SIMD_LEVEL {
 
 extern const Kernels kernels;
 extern const ProductKernels products;
+extern const FixedProductKernels fixed_products;
 extern const IntegerKernels integers;
 extern const Vectors vectors;
 

@@ -18,9 +18,9 @@ constexpr size_t block_rows = 4;
 constexpr size_t block_vectors = 2;
 constexpr size_t strip = block_vectors * lanes;
 
-void pack(const half* b, size_t stride, size_t rows, size_t columns, float* panel, size_t depth) {
-    for (size_t k = 0; k < rows; ++k, b += stride, panel += strip) {
-        float* to = panel;
+void pack(const half* b, size_t stride, size_t row, size_t rows, size_t columns, float* panel, size_t depth) {
+    for (size_t k = row; k < row + rows; ++k, b += stride) {
+        float* to = panel + k * strip;
         for (size_t first = 0; first < columns; first += strip, to += depth * strip) {
             for (size_t i = 0; i < strip; i += lanes) {
                 const size_t begin = first + i;

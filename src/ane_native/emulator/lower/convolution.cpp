@@ -47,15 +47,14 @@ void gather_tap(const mil::ConvWindow& w, const Element* channel, int64_t tap, i
 
 // Rows of the panel are taps, channel by channel: packed from their gathered elements, without an im2col
 // matrix.
-void pack_taps(const Kernels& k, const mil::ConvWindow& w, const half* x, const Panel& panel, float* to) {
+void pack_taps(const mil::ConvWindow& w, const half* x, const Panel& panel, Pack pack, float* to) {
     half line[widest_tile];
     const int64_t taps = w.taps();
     for (int64_t i = 0; i < panel.rows; ++i) {
         const int64_t channel = (panel.row + i) / taps, tap = (panel.row + i) % taps;
         gather_tap(w, x + panel.offset + channel * w.inputs(), tap, panel.column, panel.columns, half{0},
                    line);
-        k.products->pack(line, 0, 1, static_cast<size_t>(panel.columns),
-                         to + i * static_cast<int64_t>(k.products->strip), static_cast<size_t>(panel.rows));
+        pack(line, 0, size(i), 1, size(panel.columns), to, size(panel.rows));
     }
 }
 
@@ -132,8 +131,8 @@ void lower_conv(Lowering& l, const mil::OpView& op, Results results) {
                     bias,
                     true};
     if (!pointwise)
-        product.pack = [=](const Execution& e, const Panel& panel, float* to) {
-            pack_taps(e.kernels, w, e.at<half>(x), panel, to);
+        product.pack = [=](const Execution& e, const Panel& panel, Pack pack, float* to) {
+            pack_taps(w, e.at<half>(x), panel, pack, to);
         };
     add_product(l, product, weight, x, l.result(*results[0]));
 }

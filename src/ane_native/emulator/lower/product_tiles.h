@@ -13,6 +13,7 @@ namespace ane::emulator {
 // Longer sums are added in chunks of this many terms. This length determines the bits of a result; the sizes
 // of tiles and the number of threads do not.
 constexpr int64_t block_depth = 512;
+static_assert(block_depth <= static_cast<int64_t>(most_fixed_depth));
 constexpr int64_t widest_tile = 256, tallest_tile = 256;
 constexpr int64_t enough_tasks = 32;  // for a few threads of unequal speed to end together
 
@@ -30,7 +31,7 @@ struct Panel {
 struct Product {
     int64_t batches, rows, inner, columns;
     std::function<std::array<int64_t, 2>(int64_t batch)> offsets;  // of x and of y
-    std::function<void(const Execution& e, const Panel& panel, float* to)> pack;
+    std::function<void(const Execution& e, const Panel& panel, Pack pack, float* to)> pack;
     std::optional<Buffer> bias = {};  // fp32: a number for each column, or for each row of all of x
     bool bias_is_of_rows = false;
 };

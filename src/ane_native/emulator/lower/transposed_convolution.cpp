@@ -86,14 +86,13 @@ void gather(const mil::ConvWindow& w, const PhaseBlock& part, const half* channe
     }
 }
 
-void pack(const Kernels& k, const mil::ConvWindow& w, const PhaseBlock& part, const half* x,
-          const Panel& panel, float* to) {
+void pack_places(const mil::ConvWindow& w, const PhaseBlock& part, const half* x, const Panel& panel,
+                 Pack pack, float* to) {
     half line[widest_tile];
     for (int64_t i = 0; i < panel.rows; ++i) {
         const int64_t channel = (panel.row + i) / part.taps(), tap = (panel.row + i) % part.taps();
         gather(w, part, x + panel.offset + channel * w.positions(), tap, panel.column, panel.columns, line);
-        k.products->pack(line, 0, 1, static_cast<size_t>(panel.columns),
-                         to + i * static_cast<int64_t>(k.products->strip), static_cast<size_t>(panel.rows));
+        pack(line, 0, size(i), 1, size(panel.columns), to, size(panel.rows));
     }
 }
 
@@ -143,8 +142,8 @@ void add_part(Lowering& l, const mil::ConvWindow& w, const PhaseBlock& part, Buf
     const auto offsets = [=](int64_t batch) {
         return std::array{batch % w.groups * rows * inner, batch * inputs * size};
     };
-    const auto pack_part = [=](const Execution& e, const Panel& panel, float* to) {
-        pack(e.kernels, w, part, e.at<half>(x), panel, to);
+    const auto pack_part = [=](const Execution& e, const Panel& panel, Pack pack, float* to) {
+        pack_places(w, part, e.at<half>(x), panel, pack, to);
     };
     if (bias) bias = repeated(l, *bias, w.in_channels, part.phase_count());
     add_product(l, {w.batch * w.groups, rows, inner, part.places(), offsets, pack_part, bias, true},

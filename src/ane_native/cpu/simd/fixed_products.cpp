@@ -1,0 +1,266 @@
+// Matrix products as the Neural Engine's multiply-accumulate computes them, bit for bit, for the SIMD level being
+// compiled.
+//
+// Why: the engine sums integers, multiples of 2^-16. It rounds each product to one, with ties away from zero, and
+// drops the products whose exponents sum up to -17 or less (docs/emulator.md). A fused multiply-add does all of this
+// but the drop: with the left element scaled by 2^16 and moved away from zero by its last bit, which decides ties and
+// nothing else, adding 1.5 * 2^23 rounds the product to an integer, which then stands in the low bits. Integers make
+// a sum independent of its order. This holds while products are below 64 and sums below 32768; rows without that
+// bound take `sum_wide`.
+#include "level.h"
+#include "vector.h"
+
+namespace ane::cpu::ANEPERF_SIMD_LEVEL {
+namespace {
+
+constexpr size_t block_vectors = 2;
+constexpr size_t strip = block_vectors * lanes;
+constexpr int32_t infinite_word = 0x7f800000;
+
+// fp16 as the engine reads it: exponent 31 is one more exponent, so there is neither infinity nor NaN.
+inline Floats decode(Halves x) {
+    const Ints word = __builtin_convertvector(x, Ints);
+    const Floats magnitude = as_floats((word & 0x7fff) << 13) * 0x1p112f;
+    return as_floats(as_ints(magnitude) | word >> 15 << 31);
+}
+
+inline Floats magnitude(Floats x) { return as_floats(as_words(x) & 0x7fffffffu); }
+
+// The least |x| that a product with the left element keeps: 2^(-16 - its exponent), where subnormals have exponent
+// -14 on both sides. 0 for the element 0.
+inline Floats threshold(Floats element) {
+    constexpr int bias = 127, least = bias - 14;
+    const Ints word = as_ints(magnitude(element));
+    Ints exponent = word >> 23;
+    exponent = exponent < least ? Ints{} + least : exponent;
+    const Ints kept = 2 * bias - 16 - exponent;
+    const Ints bits = kept <= least ? Ints{} + ((bias - 24) << 23) : kept << 23;
+    return as_floats(word == 0 ? Ints{} : bits);
+}
+
+// Strips of the panel [depth, strip], each followed by the least magnitude, other than 0, of each of its rows.
+void pack(const half* b, size_t stride, size_t row, size_t rows, size_t columns, float* panel, size_t depth) {
+    for (size_t k = row; k < row + rows; ++k, b += stride) {
+        float* to = panel;
+        for (size_t first = 0; first < columns; first += strip, to += depth * (strip + 1)) {
+            Ints least = Ints{} + infinite_word;
+            for (size_t i = 0; i < strip; i += lanes) {
+                const size_t begin = first + i;
+                const size_t left = begin < columns ? columns - begin : 0;
+                const Floats x =
+                    left == 0 ? Floats{} : decode(load<Halves>(b + begin, left < lanes ? left : lanes));
+                const Ints size = as_ints(magnitude(x)), found = size == 0 ? Ints{} + infinite_word : size;
+                least = found < least ? found : least;
+                store(to + k * strip + i, x);
+            }
+            float leasts[lanes];
+            store(leasts, as_floats(least));
+            float& least_of_row = to[depth * strip + k];
+            least_of_row = leasts[0];
+            for (const float one : leasts) least_of_row = one < least_of_row ? one : least_of_row;
+        }
+    }
+}
+
+// Rows of the left operand as [rows, depth] factors, [rows, depth] thresholds and [depth] greatest thresholds of a
+// column.
+void prepare(const half* a, size_t stride, size_t rows, size_t depth, float* left) {
+    float* thresholds = left + rows * depth;
+    float* greatest = thresholds + rows * depth;
+    for (size_t i = 0; i < rows; ++i, a += stride, left += depth, thresholds += depth) {
+        for (size_t k = 0; k < depth; k += lanes) {
+            const size_t n = depth - k < lanes ? depth - k : lanes;
+            const Floats element = decode(load<Halves>(a + k, n)), scaled = element * 0x1p16f;
+            const Floats least = threshold(element);
+            store(left + k, as_floats(as_ints(scaled) - (scaled != 0.0f)), n);
+            store(thresholds + k, least, n);
+            store(greatest + k, i == 0 ? least : greater(load<Floats>(greatest + k, n), least), n);
+        }
+    }
+}
+
+#if defined(__FMA__) || defined(__aarch64__)
+constexpr bool has_fused = true;
+#if defined(__AVX512F__)
+inline Floats fused(Floats a, Floats b, Floats c) { return _mm512_fmadd_ps(a, b, c); }
+#elif defined(__AVX2__)
+inline Floats fused(Floats a, Floats b, Floats c) { return _mm256_fmadd_ps(a, b, c); }
+#else
+inline Floats fused(Floats a, Floats b, Floats c) {
+    return __builtin_bit_cast(
+        Floats, vfmaq_f32(__builtin_bit_cast(float32x4_t, c), __builtin_bit_cast(float32x4_t, a),
+                          __builtin_bit_cast(float32x4_t, b)));
+}
+#endif
+#else
+// Without a fused multiply-add every row is summed in fp64.
+constexpr bool has_fused = false;
+inline Floats fused(Floats a, Floats b, Floats c) { return a * b + c; }
+#endif
+
+// Sums wait for no fused multiply-add but only for an addition of integers: few suffice.
+#if defined(__AVX512F__) || defined(__aarch64__)
+constexpr size_t block_rows = 8;
+#else
+constexpr size_t block_rows = 4;
+#endif
+constexpr float integer_offset = 12582912.0f;  // 1.5 * 2^23
+
+struct Left {
+    const float *factors, *thresholds, *greatest;
+    size_t depth;
+};
+
+enum class Products { all, kept, dropped };
+
+// Adds the products of term k to the sums, or takes the dropped ones off.
+template <Products which, size_t rows, size_t vectors>
+inline void add_products(const Left& a, const float* b, size_t k, Words (&sums)[rows][vectors]) {
+    const Floats offset = splat(integer_offset);
+    Floats row[vectors], sizes[vectors];
+    for (size_t j = 0; j < vectors; ++j) {
+        row[j] = load<Floats>(b + k * strip + j * lanes);
+        sizes[j] = magnitude(row[j]);
+    }
+    for (size_t i = 0; i < rows; ++i) {
+        const Floats factor = splat(a.factors[i * a.depth + k]);
+        const Floats least = splat(a.thresholds[i * a.depth + k]);
+        for (size_t j = 0; j < vectors; ++j) {
+            Floats x = row[j];
+            if (which == Products::kept) x = as_floats(as_ints(x) & (sizes[j] >= least));
+            if (which == Products::dropped) x = as_floats(as_ints(x) & (sizes[j] < least));
+            const Words product = as_words(fused(x, factor, offset));
+            sums[i][j] += which == Products::dropped ? as_words(integer_offset) - product : product;
+        }
+    }
+}
+
+// Few terms have a product to drop, where numbers are of usual size: all products are added, then those are taken
+// off again.
+template <size_t rows, size_t vectors>
+inline void multiply_block(const Left& a, const float* b, int32_t* c, size_t c_stride, bool accumulate) {
+    const float* least = b + a.depth * strip;
+    uint16_t dropping[most_fixed_depth];
+    size_t count = 0;
+    for (size_t k = 0; k < a.depth; ++k) {
+        dropping[count] = static_cast<uint16_t>(k);
+        count += least[k] < a.greatest[k];
+    }
+    Words sums[rows][vectors] = {};
+    if (2 * count > a.depth) {
+        for (size_t k = 0; k < a.depth; ++k) add_products<Products::kept>(a, b, k, sums);
+    } else {
+        for (size_t k = 0; k < a.depth; ++k) add_products<Products::all>(a, b, k, sums);
+        for (size_t i = 0; i < count; ++i) add_products<Products::dropped>(a, b, dropping[i], sums);
+    }
+    const uint32_t offsets = as_words(integer_offset) * static_cast<uint32_t>(a.depth);
+    for (size_t i = 0; i < rows; ++i) {
+        for (size_t j = 0; j < vectors; ++j) {
+            int32_t* to = c + i * c_stride + j * lanes;
+            const Words sum = sums[i][j] - offsets;
+            store(to, accumulate ? load<Words>(to) + sum : sum);
+        }
+    }
+}
+
+template <size_t rows = block_rows>
+void multiply_rows(const Left& a, size_t count, const float* panel, size_t columns, int32_t* c,
+                   size_t c_stride, bool accumulate) {
+    if constexpr (rows > 1) {
+        if (count < rows) return multiply_rows<rows - 1>(a, count, panel, columns, c, c_stride, accumulate);
+    }
+    for (size_t j = 0; j < columns; j += strip, panel += a.depth * (strip + 1)) {
+        if (columns - j <= lanes)
+            multiply_block<rows, 1>(a, panel, c + j, c_stride, accumulate);
+        else
+            multiply_block<rows, block_vectors>(a, panel, c + j, c_stride, accumulate);
+    }
+}
+
+void multiply(const float* left, size_t rows, const float* panel, size_t depth, size_t columns, int32_t* c,
+              size_t c_stride, bool accumulate) {
+    multiply_rows({left, left + rows * depth, left + 2 * rows * depth, depth}, rows, panel, columns, c,
+                  c_stride, accumulate);
+}
+
+// One row, in fp64, where a product and half a step beside it are exact.
+void sum_wide(const half* a, size_t depth, const float* panel, size_t columns, WideSum* sums) {
+    constexpr int64_t limit = int64_t{1} << 31;
+    for (size_t k = 0; k < depth; ++k) {
+        const half elements[lanes] = {a[k]};
+        const Floats element = decode(load<Halves>(elements));
+        const float least = threshold(element)[0];
+        const double factor = static_cast<double>(element[0]) * 0x1p16;
+        for (size_t j = 0; j < columns; ++j) {
+            const float x = panel[j / strip * depth * (strip + 1) + k * strip + j % strip];
+            if ((x < 0 ? -x : x) < least) continue;
+            const double product = static_cast<double>(x) * factor;
+            const auto rounded = static_cast<int64_t>(product < 0 ? product - 0.5 : product + 0.5);
+            WideSum& sum = sums[j];
+            sum.value += rounded;
+            const bool above = sum.value >= limit && !sum.is_below, below = sum.value <= -limit && !sum.is_above;
+            sum.is_above |= above || rounded >= limit;
+            sum.is_below |= below || rounded <= -limit;
+        }
+    }
+}
+
+// A sum as fp32. Bits that are below all that fp16 shows become one, so that fp32 holds it and the rounding to fp16
+// is the only one.
+inline Floats as_fp32(Ints sum) {
+    constexpr int32_t held = 1 << 24, low = 255;
+    const Ints size = sum < 0 ? -sum : sum;
+    const Ints gathered = (size & ~low) | ((size & low) != 0 ? Ints{} + (low + 1) : Ints{});
+    const Floats value = __builtin_convertvector(size < held ? size : gathered, Floats) * 0x1p-16f;
+    return as_floats(as_ints(value) | (sum & (Ints{} + INT32_MIN)));
+}
+
+// Sums that overflow on both sides are 0.
+void finish_wide(const WideSum* sums, float* c, size_t n) {
+    const float infinite = __builtin_inff();
+    for (size_t i = 0; i < n; ++i) {
+        const WideSum& sum = sums[i];
+        if (sum.is_above || sum.is_below)
+            c[i] = sum.is_above == sum.is_below ? 0.0f : (sum.is_above ? infinite : -infinite);
+        else
+            c[i] = as_fp32(Ints{} + static_cast<int32_t>(sum.value))[0];
+    }
+}
+
+void finish(int32_t* sums, Elements<int32_t> start, size_t n) {
+    for (size_t i = 0; i < n; i += lanes) {
+        const size_t count = n - i < lanes ? n - i : lanes;
+        const Ints first = start.step == 0 ? Ints{} + *start.data : load<Ints>(start.data + i, count);
+        store(sums + i, as_ints(as_fp32(load<Ints>(sums + i) + first)));
+    }
+}
+
+Bounds bounds(const half* a, size_t n) {
+    Floats sum = {}, largest = {};
+    for (size_t k = 0; k < n; k += lanes) {
+        const Floats size = magnitude(decode(load<Halves>(a + k, n - k < lanes ? n - k : lanes)));
+        sum += size;
+        largest = greater(largest, size);
+    }
+    Bounds result{};
+    for (size_t i = 0; i < lanes; ++i) {
+        result.sum += sum[i];
+        result.largest = largest[i] > result.largest ? largest[i] : result.largest;
+    }
+    return result;
+}
+
+}  // namespace
+
+constinit const FixedProductKernels fixed_products = {.rows = block_rows,
+                                                      .strip = strip,
+                                                      .largest_product = has_fused ? 64.0f : 0.0f,
+                                                      .pack = pack,
+                                                      .prepare = prepare,
+                                                      .multiply = multiply,
+                                                      .finish = finish,
+                                                      .bounds = bounds,
+                                                      .sum_wide = sum_wide,
+                                                      .finish_wide = finish_wide};
+
+}  // namespace ane::cpu::ANEPERF_SIMD_LEVEL
