@@ -81,21 +81,31 @@ void prepare(const half* a, size_t stride, size_t rows, size_t depth, float* lef
 
 #if defined(__FMA__) || defined(__aarch64__)
 constexpr bool has_fused = true;
+// And a < b by lane, from the lowest bit on.
 #if defined(__AVX512F__)
 inline Floats fused(Floats a, Floats b, Floats c) { return _mm512_fmadd_ps(a, b, c); }
+inline uint64_t less(Floats a, Floats b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
 #elif defined(__AVX2__)
 inline Floats fused(Floats a, Floats b, Floats c) { return _mm256_fmadd_ps(a, b, c); }
+inline uint64_t less(Floats a, Floats b) {
+    return static_cast<uint64_t>(_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_LT_OQ)));
+}
 #else
 inline Floats fused(Floats a, Floats b, Floats c) {
     return __builtin_bit_cast(
         Floats, vfmaq_f32(__builtin_bit_cast(float32x4_t, c), __builtin_bit_cast(float32x4_t, a),
                           __builtin_bit_cast(float32x4_t, b)));
 }
+inline uint64_t less(Floats a, Floats b) {
+    const Ints bits = {1, 2, 4, 8};
+    return vaddvq_u32(__builtin_bit_cast(uint32x4_t, (a < b) & bits));
+}
 #endif
 #else
 // Without a fused multiply-add every row is summed in fp64.
 constexpr bool has_fused = false;
 inline Floats fused(Floats a, Floats b, Floats c) { return a * b + c; }
+inline uint64_t less(Floats, Floats) { return 0; }
 #endif
 
 // Sums wait for no fused multiply-add but only for an addition of integers: few suffice.
@@ -135,23 +145,45 @@ inline void add_products(const Left& a, const float* b, size_t k, Words (&sums)[
     }
 }
 
+// The terms that may have a product to drop, as bits of 64 terms each.
+struct DroppingTerms {
+    static constexpr size_t word_terms = 64;
+    uint64_t words[most_fixed_depth / word_terms];
+    size_t count;
+};
+
+inline DroppingTerms find_dropping(const float* least, const float* greatest, size_t depth) {
+    DroppingTerms found;
+    found.count = 0;
+    for (size_t first = 0; first < depth; first += DroppingTerms::word_terms) {
+        const size_t n = depth - first < DroppingTerms::word_terms ? depth - first : DroppingTerms::word_terms;
+        uint64_t word = 0;
+        for (size_t i = 0; i < n; i += lanes) {
+            const size_t k = first + i, left = n - i < lanes ? n - i : lanes;
+            word |= less(load<Floats>(least + k, left), load<Floats>(greatest + k, left)) << i;
+        }
+        found.words[first / DroppingTerms::word_terms] = word;
+        found.count += static_cast<size_t>(__builtin_popcountll(word));
+    }
+    return found;
+}
+
 // Few terms have a product to drop, where numbers are of usual size: all products are added, then those are taken
 // off again.
 template <size_t rows, size_t vectors>
 inline void multiply_block(const Left& a, const float* b, int32_t* c, size_t c_stride, bool accumulate) {
-    const float* least = b + a.depth * strip;
-    uint16_t dropping[most_fixed_depth];
-    size_t count = 0;
-    for (size_t k = 0; k < a.depth; ++k) {
-        dropping[count] = static_cast<uint16_t>(k);
-        count += least[k] < a.greatest[k];
-    }
+    const DroppingTerms dropping = find_dropping(b + a.depth * strip, a.greatest, a.depth);
     Words sums[rows][vectors] = {};
-    if (2 * count > a.depth) {
+    if (2 * dropping.count > a.depth) {
         for (size_t k = 0; k < a.depth; ++k) add_products<Products::kept>(a, b, k, sums);
     } else {
         for (size_t k = 0; k < a.depth; ++k) add_products<Products::all>(a, b, k, sums);
-        for (size_t i = 0; i < count; ++i) add_products<Products::dropped>(a, b, dropping[i], sums);
+        for (size_t first = 0; first < a.depth; first += DroppingTerms::word_terms) {
+            uint64_t word = dropping.words[first / DroppingTerms::word_terms];
+            for (; word != 0; word &= word - 1)
+                add_products<Products::dropped>(a, b, first + static_cast<size_t>(__builtin_ctzll(word)),
+                                                sums);
+        }
     }
     const uint32_t offsets = as_words(integer_offset) * static_cast<uint32_t>(a.depth);
     for (size_t i = 0; i < rows; ++i) {
