@@ -106,23 +106,6 @@ Buffer Lowering::floats(const mil::Value& value) {
     return found->second;
 }
 
-Buffer Lowering::product_operand(const mil::Value& value) {
-    if (!profile_.flushes_product_subnormals || value.type.dtype != DType::fp16) return buffer(value);
-    const auto [found, is_new] = flushed_.try_emplace(id(value));
-    if (is_new) {
-        found->second = scratch(value.type.bytes());
-        step(flush_subnormals(buffer(value), found->second, value.type.elements()));
-    }
-    return found->second;
-}
-
-Buffer Lowering::product_floats(const mil::Value& value) {
-    if (!profile_.flushes_product_subnormals) return floats(value);
-    const auto [found, is_new] = flushed_floats_.try_emplace(id(value));
-    if (is_new) found->second = to_floats(product_operand(value), value.type.elements());
-    return found->second;
-}
-
 void Lowering::note(std::string text) {
     if (std::ranges::find(notes_, text) == notes_.end()) notes_.push_back(std::move(text));
 }

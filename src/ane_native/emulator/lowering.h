@@ -35,9 +35,6 @@ class Lowering {
     Buffer buffer(const mil::Value& value);
     // The same as fp32: converted once, now, if the value is constant, otherwise by a step.
     Buffer floats(const mil::Value& value);
-    // Both as convolutions and matrix products see them: on some engines subnormal numbers are zeros there.
-    Buffer product_operand(const mil::Value& value);
-    Buffer product_floats(const mil::Value& value);
     // Room for a result.
     Buffer result(const mil::Value& value);
     // `to` is another view of `from`: the same elements in the same order.
@@ -89,7 +86,7 @@ class Lowering {
     std::vector<std::byte*> constants_;  // by buffer: what steps that run at compile time work on
     int64_t constant_bytes_ = 0;
     // Where each value lies, in each form that an operation has asked for.
-    std::unordered_map<mil::ValueId, Buffer> packed_, floats_, flushed_, flushed_floats_;
+    std::unordered_map<mil::ValueId, Buffer> packed_, floats_;
     std::vector<std::string> notes_;
 };
 

@@ -31,7 +31,6 @@ constexpr ChipProfile h17 = {.name = "h17",
                              .rounds_by_adding_half = true,
                              .softplus_limit = 11.09f,
                              .slice_limit = infinite,
-                             .flushes_product_subnormals = false,
                              .sums_fixed_point = true,
                              .multiplies_integers = true,
                              .casts_fp32 = true,
@@ -74,7 +73,6 @@ constexpr ChipProfile h14 = [] {
 constexpr ChipProfile h13 = [] {
     ChipProfile p = h14;
     p.name = "h13";
-    p.flushes_product_subnormals = true;
     p.has_topk = false;
     return p;
 }();
@@ -108,7 +106,6 @@ constexpr ChipProfile none = {.name = "none",
                               .rounds_by_adding_half = false,
                               .softplus_limit = infinite,
                               .slice_limit = infinite,
-                              .flushes_product_subnormals = false,
                               .sums_fixed_point = false,
                               .multiplies_integers = true,
                               .casts_fp32 = true,

@@ -46,17 +46,6 @@ Elementwise store(Buffer buffer, const Layout& layout, Buffer surface) {
     return {.count = count, .operands = {packed(buffer, bytes, count)}, .result = in_port(surface, layout)};
 }
 
-Elementwise flush_subnormals(Buffer x, Buffer y, int64_t count) {
-    return {.count = count,
-            .operands = {packed(x, sizeof(half), count)},
-            .result = packed(y, sizeof(half), count),
-            .compute = [](const Piece& p) {
-                const half* from = p.array<half>(0);
-                for (int64_t i = 0; i < p.count; ++i)
-                    p.to<half>()[i] = from[i] & 0x7c00 ? from[i] : from[i] & 0x8000;
-            }};
-}
-
 Elementwise halves_to_floats(Buffer x, Buffer y, int64_t count) {
     return {.count = count,
             .operands = {packed(x, sizeof(half), count)},

@@ -21,8 +21,6 @@ Elementwise store(Buffer packed, const Layout& layout, Buffer surface);
 void load_constant(const Execution& e, std::span<const std::byte> from, std::byte* to, bool keeps_nan);
 
 bool has_nan(DType dtype);
-// y = x with subnormal numbers as zeros of their sign.
-Elementwise flush_subnormals(Buffer x, Buffer y, int64_t count);
 Elementwise halves_to_floats(Buffer x, Buffer y, int64_t count);
 
 }  // namespace ane::emulator

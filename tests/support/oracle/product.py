@@ -1,25 +1,42 @@
 """Convolutions, matrix products and attention."""
 
+import itertools
 import math
-from collections.abc import Sequence
-from itertools import product
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .rounding import ELEMENTARY, UNIT, Expected, doubles
+from .rounding import ELEMENTARY, UNIT, Array, Expected, doubles
+
+# Contracts two arrays by an equation of einsum: the sums, and those of the products' magnitudes, by which fp32 errs.
+Contract = Callable[[str, Array, Array], tuple[Array, Array]]
+
+
+def in_doubles(equation: str, x: Array, y: Array) -> tuple[Array, Array]:
+    return np.einsum(equation, x, y), np.einsum(equation, np.abs(x), np.abs(y))
 
 
 @np.errstate(all="ignore")
-def matmul(x: NDArray, y: NDArray, transpose_x: bool = False, transpose_y: bool = False) -> Expected:
+def matmul(
+    x: NDArray,
+    y: NDArray,
+    transpose_x: bool = False,
+    transpose_y: bool = False,
+    contract: Contract = in_doubles,
+) -> Expected:
     x, y = doubles(x, y)
     x, y = x.swapaxes(-1, -2) if transpose_x else x, y.swapaxes(-1, -2) if transpose_y else y
-    return Expected(x @ y, x.shape[-1] * UNIT * (np.abs(x) @ np.abs(y)))
+    value, size = contract("...ik,...kj->...ij", x, y)
+    return Expected(value, x.shape[-1] * UNIT * size)
 
 
 @np.errstate(all="ignore")
-def linear(x: NDArray, weight: NDArray, bias: NDArray | None = None) -> Expected:
-    return _started(*matmul(x, weight, transpose_y=True), bias, -1)
+def linear(
+    x: NDArray, weight: NDArray, bias: NDArray | None = None, contract: Contract = in_doubles
+) -> Expected:
+    value, size = contract("...k,ok->...o", *doubles(x, weight))
+    return _started(value, x.shape[-1] * UNIT * size, bias, -1)
 
 
 def _started(value: NDArray, error: NDArray, bias: NDArray | None, axis: int) -> Expected:
@@ -39,6 +56,7 @@ def conv(
     dilations: Sequence[int] | None = None,
     groups: int = 1,
     bias: NDArray | None = None,
+    contract: Contract = in_doubles,
 ) -> Expected:
     x, weight = doubles(x, weight)
     out_channels, in_channels, *kernel = weight.shape
@@ -48,15 +66,16 @@ def conv(
     positions = [(padded.shape[2 + i] - (kernel[i] - 1) * dilations[i] - 1) // strides[i] + 1 for i in axes]
     value = np.zeros((x.shape[0], out_channels, *positions))
     size = np.zeros_like(value)
-    for tap in product(*map(range, kernel)):
+    for tap in itertools.product(*map(range, kernel)):
         first = [tap[i] * dilations[i] for i in axes]
         places = [slice(first[i], first[i] + (positions[i] - 1) * strides[i] + 1, strides[i]) for i in axes]
         for group in range(groups):
             channels = slice(group * in_channels, (group + 1) * in_channels)
             outs = slice(group * out_channels // groups, (group + 1) * out_channels // groups)
             seen, factors = padded[(slice(None), channels, *places)], weight[(outs, slice(None), *tap)]
-            value[:, outs] += np.einsum("nc...,oc->no...", seen, factors)
-            size[:, outs] += np.einsum("nc...,oc->no...", np.abs(seen), np.abs(factors))
+            sums, sizes = contract("nc...,oc->no...", seen, factors)
+            value[:, outs] += sums
+            size[:, outs] += sizes
     return _started(value, in_channels * math.prod(kernel) * UNIT * size, bias, 1)
 
 
@@ -70,6 +89,7 @@ def conv_transpose(
     dilations: Sequence[int] | None = None,
     groups: int = 1,
     bias: NDArray | None = None,
+    contract: Contract = in_doubles,
 ) -> Expected:
     """Add each element of x times the kernel to the result, which is `extents` large once the
     padding is cut off."""
@@ -83,7 +103,7 @@ def conv_transpose(
     ]
     value = np.zeros((x.shape[0], out_channels * groups, *whole))
     size = np.zeros_like(value)
-    for tap in product(*map(range, kernel)):
+    for tap in itertools.product(*map(range, kernel)):
         first = [tap[i] * dilations[i] for i in axes]
         places = [slice(first[i], first[i] + (x.shape[2 + i] - 1) * strides[i] + 1, strides[i]) for i in axes]
         for group in range(groups):
@@ -91,18 +111,18 @@ def conv_transpose(
             outs = slice(group * out_channels, (group + 1) * out_channels)
             seen, factors = x[:, channels], weight[(channels, slice(None), *tap)]
             at = (slice(None), outs, *places)
-            value[at] += np.einsum("nc...,co->no...", seen, factors)
-            size[at] += np.einsum("nc...,co->no...", np.abs(seen), np.abs(factors))
+            sums, sizes = contract("nc...,co->no...", seen, factors)
+            value[at] += sums
+            size[at] += sizes
     kept = tuple(slice(pad[2 * i], pad[2 * i] + extents[i]) for i in axes)
     terms = in_channels // groups * math.prod(kernel)
     return _started(value[(..., *kept)], terms * UNIT * size[(..., *kept)], bias, 1)
 
 
 @np.errstate(all="ignore")
-def einsum(x: NDArray, y: NDArray) -> Expected:
-    x, y = doubles(x, y)
-    equation = "...chw,...whu->...chu"
-    return Expected(np.einsum(equation, x, y), x.shape[-1] * UNIT * np.einsum(equation, np.abs(x), np.abs(y)))
+def einsum(x: NDArray, y: NDArray, contract: Contract = in_doubles) -> Expected:
+    value, size = contract("...chw,...whu->...chu", *doubles(x, y))
+    return Expected(value, x.shape[-1] * UNIT * size)
 
 
 @np.errstate(all="ignore")

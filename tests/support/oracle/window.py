@@ -1,8 +1,8 @@
 """Windows: pooling, sampling between elements."""
 
+import itertools
 import math
 from collections.abc import Sequence
-from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +29,7 @@ def pool(
         count = (-(-free // strides[axis]) if ceil_mode else free // strides[axis]) + 1
         positions.append(count - (ceil_mode and (count - 1) * strides[axis] >= extent + before))
     value, error = np.zeros((*x.shape[:2], *positions)), np.zeros((*x.shape[:2], *positions))
-    for place in product(*map(range, positions)):
+    for place in itertools.product(*map(range, positions)):
         first = [place[axis] * strides[axis] - pad[2 * axis] for axis in axes]
         inside = [slice(max(0, f), f + k) for f, k in zip(first, kernel, strict=True)]
         window = x[(..., *inside)]
@@ -110,7 +110,7 @@ def affine(x: NDArray, matrices: NDArray, height: int, width: int) -> Expected:
             for at, extent in zip(points, x.shape[2:], strict=True)
         ]
         fractions = [at - whole for at, whole in zip(points, first, strict=True)]
-        for i, j in product(range(2), repeat=2):
+        for i, j in itertools.product(range(2), repeat=2):
             weights = [
                 fraction if step else 1 - fraction for fraction, step in zip(fractions, (i, j), strict=True)
             ]

@@ -92,7 +92,7 @@ std::optional<Buffer> constant_bias(Lowering& l, const mil::OpView& op) {
     if (!op.has("bias")) return std::nullopt;
     if (!l.is_constant(op.value("bias")))
         op.refuse("bias", "'bias' must be a constant: add a run-time one with add");
-    return l.product_floats(op.value("bias"));
+    return l.floats(op.value("bias"));
 }
 
 void lower_conv(Lowering& l, const mil::OpView& op, Results results) {
@@ -108,14 +108,14 @@ void lower_conv(Lowering& l, const mil::OpView& op, Results results) {
     if (const auto integers = integer_operands(l, op.value("x"), op.value("weight"), 0, taps)) {
         IntegerProduct product{w.batch * w.groups, rows, taps, positions, operands, taps, 1};
         if (!pointwise)
-            product.pack = [=, x = l.product_operand(*integers->x),
+            product.pack = [=, x = l.buffer(*integers->x),
                             zero = static_cast<uint8_t>(static_cast<int>(integers->x_affine.zero_point[0]))](
                                const Execution& e, const IntegerPanel& panel, uint8_t* to) {
                 pack_taps(e.kernels, w, e.at<uint8_t>(x), panel, zero, to);
             };
         return add_integer_product(l, product, *integers, bias, *results[0]);
     }
-    const Buffer x = l.product_operand(op.value("x")), weight = l.product_operand(op.value("weight"));
+    const Buffer x = l.buffer(op.value("x")), weight = l.buffer(op.value("weight"));
     // A single position: the outputs, not the positions, fill the vectors.
     if (pointwise && positions == 1 && w.groups == 1 && l.is_constant(op.value("weight")))
         return add_linear(l, x, w.batch, channels, rows, weight, bias, l.result(*results[0]));

@@ -65,7 +65,7 @@ void lower_matmul(Lowering& l, const mil::OpView& op, Results results) {
     const mil::MatmulExtents m = mil::matmul_extents(op);
     if (lower_integer_matmul(l, op, m, results)) return;
     const int64_t size_x = m.rows * m.inner, size_y = m.inner * m.columns;
-    Buffer a = l.product_operand(x), b = l.product_operand(y);
+    Buffer a = l.buffer(x), b = l.buffer(y);
     if (m.transpose_x) a = transposed(l, a, x.type.elements() / size_x, m.inner, m.rows);
     if (m.transpose_y) b = transposed(l, b, y.type.elements() / size_y, m.columns, m.inner);
     const Product product{TensorType{DType::fp16, m.batch}.elements(),
@@ -91,10 +91,10 @@ std::vector<int64_t> exchange(size_t rank) {
 Buffer by_height(Lowering& l, const mil::Value& x, Shape& shape) {
     shape = x.type.shape;
     int64_t &rows = shape[shape.size() - 3], &height = shape[shape.size() - 2];
-    Buffer y = l.product_operand(x);
+    Buffer y = l.buffer(x);
     if (rows != 1 && height != 1) {
         y = l.scratch(x.type.bytes());
-        add_transpose(l, l.product_operand(x), x.type, exchange(shape.size()), y);
+        add_transpose(l, l.buffer(x), x.type, exchange(shape.size()), y);
     }
     std::swap(rows, height);
     return y;
@@ -134,11 +134,43 @@ void lower_linear(Lowering& l, const mil::OpView& op, Results results) {
         product.x_is_transposed = product.z_is_transposed = true;
         return add_integer_product(l, product, *integers, bias, *results[0]);
     }
-    add_linear(l, l.product_operand(x), rows, inputs, outputs, l.product_operand(weight), bias,
-               l.result(*results[0]));
+    add_linear(l, l.buffer(x), rows, inputs, outputs, l.buffer(weight), bias, l.result(*results[0]));
 }
 
-// softmax(query key^T / sqrt(features) + mask) value, in fp32 with one rounding at the end.
+struct Attention {
+    int64_t batches, rows, features, length, value_features;
+    float scale;
+    Buffer q, k, v, z;  // k is transposed: [features, length]
+};
+
+// On the engine: two products and a softmax, each rounded to fp16. Whether it scales the query or the scores
+// is not known.
+void add_attention_in_steps(Lowering& l, const Attention& a) {
+    const int64_t count = a.batches * a.rows * a.length, bytes = count * static_cast<int64_t>(sizeof(half));
+    const Buffer scores = l.scratch(bytes), scaled = l.scratch(bytes), weights = l.scratch(bytes);
+    const auto multiply = [&](int64_t inner, int64_t columns, Buffer x, Buffer y, Buffer z) {
+        const auto offsets = [=, rows = a.rows](int64_t batch) {
+            return std::array{batch * rows * inner, batch * inner * columns};
+        };
+        add_product(l, {a.batches, a.rows, inner, columns, offsets, {}}, x, y, z);
+    };
+    multiply(a.features, a.length, a.q, a.k, scores);
+    half scale;
+    l.kernels().to_half(&a.scale, &scale, 1, l.profile().elementwise);
+    const auto in = [count](Buffer b) { return Operand{b, sizeof(half), packed_walk(count)}; };
+    l.step({.count = count,
+            .operands = {in(scores)},
+            .result = in(scaled),
+            .compute = [scale, nan_is_zero = l.profile().elementwise.nan_is_zero](const Piece& p) {
+                p.kernels.binary_halves(Binary::mul, p.array<half>(0), {&scale, 0}, p.to<half>(), p.size(),
+                                        nan_is_zero);
+            }});
+    add_softmax(l, {.view = {a.batches * a.rows, a.length, 1}, .x = scaled, .y = weights});
+    multiply(a.length, a.value_features, weights, a.v, a.z);
+}
+
+// softmax(query key^T / sqrt(features) + mask) value; without the engine in fp32 with one rounding at the
+// end.
 void lower_attention(Lowering& l, const mil::OpView& op, Results results) {
     constexpr int64_t block = 64;  // rows of the score matrix at a time
     const Shape &query = op.type("query").shape, &value = op.type("value").shape;
@@ -151,15 +183,19 @@ void lower_attention(Lowering& l, const mil::OpView& op, Results results) {
                ", as on the engine (measured on M4): add the mask to the scores of a decomposed attention "
                "instead");
 
-    const Buffer q = l.product_operand(op.value("query")), v = l.product_operand(op.value("value"));
-    const Buffer k = transposed(l, l.product_operand(op.value("key")), batches, length, features);
+    const float scale = 1.0f / std::sqrt(static_cast<float>(features));
+    const Buffer q = l.buffer(op.value("query")), v = l.buffer(op.value("value"));
+    const Buffer k = transposed(l, l.buffer(op.value("key")), batches, length, features);
+    if (l.profile().sums_fixed_point)
+        return add_attention_in_steps(
+            l, {batches, rows, features, length, value_features, scale, q, k, v, l.result(*results[0])});
     std::vector<Buffer> reads = {q, k, v};
     Shape score_shape = query;
     score_shape.back() = length;
     std::vector<int64_t> mask_strides(score_shape.size(), 0);
     std::optional<Buffer> mask;
     if (masked) {
-        mask = l.product_floats(op.value("attn_mask"));
+        mask = l.floats(op.value("attn_mask"));
         mask_strides = broadcast_strides(op.type("attn_mask").shape, score_shape);
         reads.push_back(*mask);
     }
@@ -176,7 +212,6 @@ void lower_attention(Lowering& l, const mil::OpView& op, Results results) {
     const int64_t worker_floats = query_size + block * (score_stride + sum_stride) + panel_size;
     const Buffer scratch = l.scratch(l.workers() * worker_floats * static_cast<int64_t>(sizeof(float)));
     const Rounding rounding = l.profile().product;
-    const float scale = 1.0f / std::sqrt(static_cast<float>(features));
     const int64_t blocks = ceil_divide(rows, block);
     l.step(reads, {z, scratch}, [=](const Execution& e) {
         e.threads.parallel_for(batches * blocks, [&](int64_t task, int worker) {

@@ -5,8 +5,9 @@
 // packed once for all workers. With one or two rows packing costs more than it saves, so the right operand
 // is read in place.
 //
-// On the engine's profiles the sums are the engine's own: integers in units of 2^-16. Rows whose products or sums
-// may be too large for the quick kernel, by bounds that are taken first, are summed once more, in a wider one.
+// On the engine's profiles the sums are the engine's own: integers in units of 2^-16. Rows whose products or
+// sums may be too large for the quick kernel, by bounds that are taken first, are summed once more, in a
+// wider one.
 #include "product_tiles.h"
 
 #include <algorithm>
@@ -33,8 +34,8 @@ int64_t in_units(float bias) { return std::abs(bias) < overflow ? std::llround(d
 
 // What the engine's sums need to know beforehand.
 struct FixedPoint {
-    Buffer rows;     // the bounds of each row of the left operand
-    Buffer largest;  // the largest magnitude in each piece of the right operand
+    Buffer rows;                       // the bounds of each row of the left operand
+    Buffer largest;                    // the largest magnitude in each piece of the right operand
     std::optional<Buffer> start = {};  // the bias in units of 2^-16
 };
 
@@ -59,8 +60,7 @@ class Tiles {
         while (count() < wanted && columns_ > (is_direct() ? narrowest_direct_tile : narrowest_tile))
             columns_ = padded(columns_ / 2);
         while (count() < wanted && rows_ > block_rows_) rows_ = in_blocks(rows_ / 2);
-        left_floats_ =
-            padded((fixed_ ? 2 * block_rows_ + 1 : block_rows_) * std::min(p_.inner, block_depth));
+        left_floats_ = padded((fixed_ ? 2 * block_rows_ + 1 : block_rows_) * std::min(p_.inner, block_depth));
         panel_floats_ = is_direct() || packs_first_
                             ? 0
                             : (keeps_panel_ ? p_.inner : std::min(p_.inner, block_depth)) * width(columns_);
@@ -326,8 +326,7 @@ FixedPoint add_bounds(Lowering& l, const Product& product, Buffer x, Buffer y) {
         e.threads.parallel_for(bound_pieces, [&](int64_t task, int) {
             const int64_t first = std::min(count, task * piece);
             e.at<float>(fixed.largest)[task] =
-                e.kernels.fixed_products
-                    ->bounds(e.at<half>(y) + first, size(std::min(piece, count - first)))
+                e.kernels.fixed_products->bounds(e.at<half>(y) + first, size(std::min(piece, count - first)))
                     .largest;
         });
     });

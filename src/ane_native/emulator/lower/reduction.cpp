@@ -100,27 +100,7 @@ void lower_softmax(Lowering& l, const mil::OpView& op, Results results) {
     const mil::Value& x = op.value("x");
     if (x.type.rank() == 0) op.fail("x", "x must have at least one axis");
     const RowOperand operand = rows_of(l, x, {op.axis("axis", x.type.rank())});
-    const auto n = static_cast<size_t>(operand.view.length);
-    const RowStep step{operand.view, operand.buffer, l.result(*results[0])};
-    if (operand.view.inner > 1)
-        return add_row_step(l, step,
-                            [n](const Execution& e, float* row, int64_t) { softmax(e.kernels, row, n); });
-    const bool nan_is_zero = l.profile().elementwise.nan_is_zero;
-    constexpr int64_t elements_at_once = 1024;
-    const int64_t length = operand.view.length, count = operand.view.outer * length;
-    const int64_t at_once = std::clamp<int64_t>(elements_at_once / length, 1, most_softmax_rows) * length;
-    l.step({.count = count,
-            .operands = {{step.x, sizeof(half), packed_walk(count)}},
-            .result = {step.y, sizeof(half), packed_walk(count)},
-            .compute =
-                [=](const Piece& p) {
-                    for (int64_t i = 0; i < p.count; i += at_once)
-                        p.kernels.softmax(p.array<half>(0) + i,
-                                          static_cast<size_t>(std::min(at_once, p.count - i) / length), n,
-                                          p.scratch, p.to<half>() + i, nan_is_zero);
-                },
-            .row = length,
-            .scratch_floats = at_once});
+    add_softmax(l, {operand.view, operand.buffer, l.result(*results[0])});
 }
 
 void lower_layer_norm(Lowering& l, const mil::OpView& op, Results results) {

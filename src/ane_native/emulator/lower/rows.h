@@ -42,6 +42,8 @@ struct RowStep {
     std::optional<Rounding> rounding = {};
 };
 
+void add_softmax(Lowering& l, const RowStep& step);
+
 // Calls compute(piece, row, result, index) on each row of fp16, for rows that lie one after the other and
 // stay as long: they come from what computes them, and go on to what reads the result, while they are in the
 // cache.

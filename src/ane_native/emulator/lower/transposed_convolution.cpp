@@ -193,7 +193,7 @@ void lower_conv_transpose(Lowering& l, const mil::OpView& op, Results results) {
     if (!l.is_constant(op.value("weight")))
         op.refuse("weight", "'weight' must be a constant: use matmul for run-time weights");
     const auto bias = constant_bias(l, op);
-    const Buffer x = l.product_operand(op.value("x")), weight = l.product_operand(op.value("weight")),
+    const Buffer x = l.buffer(op.value("x")), weight = l.buffer(op.value("weight")),
                  y = l.result(*results[0]);
     std::vector<PhaseBlock> parts;
     for (const Phases& planes : phases(w.depth()))
