@@ -1,4 +1,4 @@
-"""Convolutions and matrix products against float64 sums."""
+"""Convolutions and matrix products as the engine sums them, to the bit, and in plain arithmetic."""
 
 import numpy as np
 import pytest
@@ -8,13 +8,23 @@ from hypothesis.extra import numpy as nps
 
 from aneperf import CompileError, mil
 from support import oracle
+from support.oracle import engine
 from support.programs import evaluate, normal_halves
 from support.strategies import SEEDS, convolutions, pairs, products
 
 
-def check_product(device, expected, define, *arrays):
-    (got,) = evaluate(device, define, *arrays)
-    oracle.assert_within(got, expected, overflow=oracle.PRODUCT_OVERFLOW)
+@pytest.fixture(scope="session")
+def devices(device, plain):
+    return device, plain
+
+
+def check_product(devices, op, operands, options, define, *inputs):
+    """Check the engine's sums to the bit, and those in fp32 within what fp32 errs."""
+    device, plain = devices
+    (got,) = evaluate(device, define, *inputs)
+    oracle.assert_same(got, getattr(engine, op)(*operands, **options))
+    (got,) = evaluate(plain, define, *inputs)
+    oracle.assert_within(got, getattr(oracle, op)(*operands, **options), has_nan=True)
 
 
 def biases(seed, count, wanted):
@@ -22,23 +32,30 @@ def biases(seed, count, wanted):
     return normal_halves(seed + 2, (count,), 4) if wanted else None
 
 
-def check_conv(device, x, weight, pad_type="valid", **arguments):
+def check_conv(devices, x, weight, pad_type="valid", **arguments):
     pad = arguments.get("pad")
     if pad_type == "same":
         ones = (1,) * (x.ndim - 2)
         pad = oracle.same_padding(
             x.shape[2:], weight.shape[2:], arguments.get("strides", ones), arguments.get("dilations", ones)
         )
-    expected = oracle.conv(x, weight, **{**arguments, "pad": pad})
-    check_product(device, expected, lambda t: mil.conv(t, weight, pad_type=pad_type, **arguments), x)
+    options = {**arguments, "pad": pad}
+    check_product(
+        devices,
+        "conv",
+        (x, weight),
+        options,
+        lambda t: mil.conv(t, weight, pad_type=pad_type, **arguments),
+        x,
+    )
 
 
 @given(convolutions(st.integers(1, 3), ["valid", "same", "custom"]), st.booleans(), SEEDS)
-def test_conv_over_one_to_three_axes(device, case, has_bias, seed):
+def test_conv_over_one_to_three_axes(devices, case, has_bias, seed):
     shape, weight_shape, arguments = case
     bias = biases(seed, weight_shape[0], has_bias)
     x, weight = normal_halves(seed, shape), normal_halves(seed + 1, weight_shape)
-    check_conv(device, x, weight, bias=bias, **arguments)
+    check_conv(devices, x, weight, bias=bias, **arguments)
 
 
 @pytest.mark.parametrize(
@@ -51,9 +68,9 @@ def test_conv_over_one_to_three_axes(device, case, has_bias, seed):
         ((2, 6, 9, 10, 40), (8, 3, 3, 2, 4), {"groups": 2, "strides": (2, 1, 3), "dilations": (2, 1, 1)}),
     ],
 )
-def test_a_bias_of_conv_across_tiles(device, shape, weight_shape, arguments):
+def test_a_bias_of_conv_across_tiles(devices, shape, weight_shape, arguments):
     x, weight = normal_halves(1, shape), normal_halves(2, weight_shape, 0.1)
-    check_conv(device, x, weight, bias=normal_halves(3, weight_shape[:1], 3), **arguments)
+    check_conv(devices, x, weight, bias=normal_halves(3, weight_shape[:1], 3), **arguments)
 
 
 def test_the_bias_is_added_before_the_one_rounding(plain):
@@ -70,11 +87,13 @@ def test_the_bias_is_added_before_the_one_rounding(plain):
 
 
 @given(convolutions(st.just(1), ["valid", "custom"]), SEEDS)
-def test_conv_with_run_time_weights_and_a_bias(device, case, seed):
+def test_conv_with_run_time_weights_and_a_bias(devices, case, seed):
     shape, weight_shape, arguments = case
     x, weight, bias = (normal_halves(seed, s) for s in (shape, weight_shape, weight_shape[:1]))
-    expected = oracle.conv(x, weight, bias=bias, **{k: v for k, v in arguments.items() if k != "pad_type"})
-    check_product(device, expected, lambda t, w: mil.conv(t, w, bias, **arguments), x, weight)
+    options = {"bias": bias, **{k: v for k, v in arguments.items() if k != "pad_type"}}
+    check_product(
+        devices, "conv", (x, weight), options, lambda t, w: mil.conv(t, w, bias, **arguments), x, weight
+    )
 
 
 @pytest.mark.parametrize(
@@ -119,19 +138,19 @@ def test_what_conv_refuses(shape, weight_shape, arguments, message):
         ((1, 8, 3, 3), (8, 8, 1, 1), {"pad_type": "custom", "pad": (1, 2, 3, 4)}),
     ],
 )
-def test_conv_across_tiles(device, shape, weight_shape, arguments):
+def test_conv_across_tiles(devices, shape, weight_shape, arguments):
     if "groups" in arguments:
         weight_shape = (weight_shape[0], shape[1] // arguments["groups"], *weight_shape[2:])
     scale = np.prod(weight_shape[1:]) ** -0.5
-    check_conv(device, normal_halves(1, shape), normal_halves(2, weight_shape, scale), **arguments)
+    check_conv(devices, normal_halves(1, shape), normal_halves(2, weight_shape, scale), **arguments)
 
 
 @given(convolutions(st.just(1), ["valid", "custom"]), SEEDS)
-def test_conv_with_run_time_weights(device, case, seed):
+def test_conv_with_run_time_weights(devices, case, seed):
     shape, weight_shape, arguments = case
     x, weight = normal_halves(seed, shape), normal_halves(seed + 1, weight_shape)
-    expected = oracle.conv(x, weight, **{k: v for k, v in arguments.items() if k != "pad_type"})
-    check_product(device, expected, lambda t, w: mil.conv(t, w, **arguments), x, weight)
+    options = {k: v for k, v in arguments.items() if k != "pad_type"}
+    check_product(devices, "conv", (x, weight), options, lambda t, w: mil.conv(t, w, **arguments), x, weight)
 
 
 @st.composite
@@ -166,23 +185,30 @@ def transposed_convolutions(draw):
     return (batch, inputs, *extents), (inputs, outputs, *kernel), arguments, result
 
 
-def check_conv_transpose(device, x, weight, arguments, extents):
+def check_conv_transpose(devices, x, weight, arguments, extents):
     kept = {k: v for k, v in arguments.items() if k not in ("pad_type", "output_shape")}
     if arguments.get("pad_type") == "same":
         ones = (1,) * len(extents)
         kept["pad"] = oracle.same_padding(
             extents, weight.shape[2:], arguments.get("strides", ones), arguments.get("dilations", ones)
         )
-    expected = oracle.conv_transpose(x, weight, extents, **kept)
-    check_product(device, expected, lambda t: mil.conv_transpose(t, weight, **arguments), x)
+    options = {"extents": extents, **kept}
+    check_product(
+        devices,
+        "conv_transpose",
+        (x, weight),
+        options,
+        lambda t: mil.conv_transpose(t, weight, **arguments),
+        x,
+    )
 
 
 @given(transposed_convolutions(), st.booleans(), SEEDS)
-def test_conv_transpose_over_one_to_three_axes(device, case, has_bias, seed):
+def test_conv_transpose_over_one_to_three_axes(devices, case, has_bias, seed):
     shape, weight_shape, arguments, extents = case
     x, weight = normal_halves(seed, shape), normal_halves(seed + 1, weight_shape)
     bias = biases(seed, weight_shape[1] * arguments["groups"], has_bias)
-    check_conv_transpose(device, x, weight, {**arguments, "bias": bias}, extents)
+    check_conv_transpose(devices, x, weight, {**arguments, "bias": bias}, extents)
 
 
 def test_conv_transpose_is_its_bias_where_no_tap_falls(device):
@@ -205,9 +231,9 @@ def test_conv_transpose_is_its_bias_where_no_tap_falls(device):
         ((1, 3, 4, 5), (3, 2, 1, 1), {"strides": (3, 2)}, (10, 9)),
     ],
 )
-def test_conv_transpose_across_tiles(device, shape, weight_shape, arguments, extents):
+def test_conv_transpose_across_tiles(devices, shape, weight_shape, arguments, extents):
     x, weight = normal_halves(1, shape), normal_halves(2, weight_shape, weight_shape[0] ** -0.5)
-    check_conv_transpose(device, x, weight, arguments, extents)
+    check_conv_transpose(devices, x, weight, arguments, extents)
 
 
 def test_conv_transpose_is_the_transpose_of_conv(device):
@@ -258,14 +284,21 @@ def test_what_conv_transpose_refuses(weight_shape, arguments, message):
         mil.conv_transpose(x, np.ones(weight_shape, np.float16), **arguments)
 
 
-def test_conv_transpose_with_a_compressed_weight(device):
+def test_conv_transpose_with_a_compressed_weight(devices):
     x, weight = (
         normal_halves(1, (1, 6, 4, 5)),
         np.random.default_rng(2).integers(-128, 128, (6, 3, 2, 3), np.int8),
     )
-    expected = oracle.conv_transpose(x, weight / 256, (8, 7), (2, 1))
+    options = {"extents": (8, 7), "strides": (2, 1)}
     stored = mil.constexpr_affine_dequantize(weight, 1 / 256)
-    check_product(device, expected, lambda t: mil.conv_transpose(t, stored, strides=(2, 1)), x)
+    check_product(
+        devices,
+        "conv_transpose",
+        (x, weight / 256),
+        options,
+        lambda t: mil.conv_transpose(t, stored, strides=(2, 1)),
+        x,
+    )
 
 
 @st.composite
@@ -283,17 +316,16 @@ def contractions(draw):
 
 
 @given(contractions(), SEEDS, st.sampled_from([1.0, 100.0]))
-def test_einsum(device, shapes, seed, scale):
+def test_einsum(devices, shapes, seed, scale):
     x, y = normal_halves(seed, shapes[0]), normal_halves(seed + 1, shapes[1], scale)
     equation = "nchw,nwhu->nchu" if x.ndim == 4 else "Abz,zbc->Abc"
-    expected = oracle.einsum(x, y)
-    check_product(device, expected, lambda a, b: mil.einsum([a, b], equation), x, y)
-    check_product(device, expected, lambda a: mil.einsum([a, y], equation), x)
+    check_product(devices, "einsum", (x, y), {}, lambda a, b: mil.einsum([a, b], equation), x, y)
+    check_product(devices, "einsum", (x, y), {}, lambda a: mil.einsum([a, y], equation), x)
 
 
-def test_einsum_across_tiles(device):
+def test_einsum_across_tiles(devices):
     x, y = normal_halves(1, (2, 130, 3, 70)), normal_halves(2, (1, 70, 3, 515))
-    check_product(device, oracle.einsum(x, y), lambda a, b: mil.einsum([a, b]), x, y)
+    check_product(devices, "einsum", (x, y), {}, lambda a, b: mil.einsum([a, b]), x, y)
 
 
 @pytest.mark.parametrize(
@@ -316,50 +348,54 @@ def test_what_einsum_refuses(shapes, equation, message):
 
 
 @given(products(), SEEDS, st.sampled_from([1.0, 100.0]))
-def test_matmul(device, case, seed, scale):
+def test_matmul(devices, case, seed, scale):
     shape_x, shape_y, transposed = case
     x, y = normal_halves(seed, shape_x), normal_halves(seed + 1, shape_y, scale)
-    check_product(device, oracle.matmul(x, y, *transposed), lambda a, b: _matmul(a, b, transposed), x, y)
+    check_matmul(devices, (x, y), transposed, lambda a, b: _matmul(a, b, transposed), x, y)
 
 
 def _matmul(x, y, transposed):
     return mil.matmul(x, y, transpose_x=transposed[0], transpose_y=transposed[1])
 
 
+def check_matmul(devices, operands, transposed, define, *inputs):
+    options = {"transpose_x": transposed[0], "transpose_y": transposed[1]}
+    check_product(devices, "matmul", operands, options, define, *inputs)
+
+
 @given(products(), SEEDS, st.booleans())
-def test_matmul_with_a_constant(device, case, seed, left):
+def test_matmul_with_a_constant(devices, case, seed, left):
     shape_x, shape_y, transposed = case
     x, y = normal_halves(seed, shape_x), normal_halves(seed + 1, shape_y)
-    expected = oracle.matmul(x, y, *transposed)
     if left:
-        check_product(device, expected, lambda t: _matmul(x, t, transposed), y)
+        check_matmul(devices, (x, y), transposed, lambda t: _matmul(x, t, transposed), y)
     else:
-        check_product(device, expected, lambda t: _matmul(t, y, transposed), x)
+        check_matmul(devices, (x, y), transposed, lambda t: _matmul(t, y, transposed), x)
 
 
 @pytest.mark.parametrize("transposed", [(False, False), (True, False), (False, True), (True, True)])
 @pytest.mark.parametrize(
     ("rows", "inner", "columns"), [(129, 70, 513), (1, 3000, 1), (300, 1, 530), (128, 40, 512), (257, 33, 3)]
 )
-def test_matmul_across_tiles(device, rows, inner, columns, transposed):
+def test_matmul_across_tiles(devices, rows, inner, columns, transposed):
     shape_x = (2, 1, inner, rows) if transposed[0] else (2, 1, rows, inner)
     shape_y = (3, columns, inner) if transposed[1] else (3, inner, columns)
     x, y = normal_halves(3, shape_x), normal_halves(4, shape_y)
-    check_product(device, oracle.matmul(x, y, *transposed), lambda a, b: _matmul(a, b, transposed), x, y)
+    check_matmul(devices, (x, y), transposed, lambda a, b: _matmul(a, b, transposed), x, y)
 
 
 @given(nps.array_shapes(min_dims=1, max_dims=5, max_side=7), st.integers(1, 20), st.booleans(), SEEDS)
-def test_linear(device, shape, outputs, has_bias, seed):
+def test_linear(devices, shape, outputs, has_bias, seed):
     x, weight = normal_halves(seed, shape), normal_halves(seed + 1, (outputs, shape[-1]))
     bias = normal_halves(seed + 2, (outputs,)) if has_bias else None
-    check_product(device, oracle.linear(x, weight, bias), lambda t: mil.linear(t, weight, bias), x)
+    check_product(devices, "linear", (x, weight), {"bias": bias}, lambda t: mil.linear(t, weight, bias), x)
 
 
 @pytest.mark.parametrize(("rows", "inputs", "outputs"), [(129, 65, 1025), (1, 2000, 513), (1030, 3, 2)])
-def test_linear_across_tiles(device, rows, inputs, outputs):
+def test_linear_across_tiles(devices, rows, inputs, outputs):
     x, weight = normal_halves(5, (2, rows, inputs)), normal_halves(6, (outputs, inputs))
     bias = normal_halves(7, (outputs,), 100)
-    check_product(device, oracle.linear(x, weight, bias), lambda t: mil.linear(t, weight, bias), x)
+    check_product(devices, "linear", (x, weight), {"bias": bias}, lambda t: mil.linear(t, weight, bias), x)
 
 
 @st.composite
@@ -373,10 +409,25 @@ def attentions(draw):
     return (*batch, rows, features), (*batch, length, features), (*batch, length, values), mask
 
 
+def in_steps(query, key, value):
+    """Compute attention as the engine is taken to do it."""
+    scores = mil.matmul(query, key, transpose_y=True)
+    scale = np.float16(query.shape[-1] ** -0.5)
+    return mil.matmul(mil.softmax(mil.mul(scores, scale)), value)
+
+
+def check_attention(emulator, plain, *arrays):
+    (got,) = evaluate(emulator, mil.scaled_dot_product_attention, *arrays)
+    (expected,) = evaluate(emulator, in_steps, *arrays)
+    oracle.assert_same(got, expected)
+    (got,) = evaluate(plain, mil.scaled_dot_product_attention, *arrays)
+    oracle.assert_within(got, oracle.attention(*arrays), has_nan=True)
+
+
 @given(attentions(), SEEDS, st.sampled_from([0.5, 3.0]))
-def test_attention(device, case, seed, scale):
+def test_attention(emulator, plain, case, seed, scale):
     arrays = [normal_halves(seed + i, shape, scale) for i, shape in enumerate(case[:3])]
-    check_product(device, oracle.attention(*arrays), mil.scaled_dot_product_attention, *arrays)
+    check_attention(emulator, plain, *arrays)
 
 
 @given(attentions(), SEEDS)
@@ -390,10 +441,10 @@ def test_attention_with_a_mask(plain, case, seed):
 @pytest.mark.parametrize(
     ("rows", "length", "features", "values"), [(64, 64, 64, 64), (65, 300, 48, 7), (1, 700, 3, 200)]
 )
-def test_attention_across_tiles(device, rows, length, features, values):
+def test_attention_across_tiles(emulator, plain, rows, length, features, values):
     shapes = [(2, 3, rows, features), (2, 3, length, features), (2, 3, length, values)]
     arrays = [normal_halves(i, shape) for i, shape in enumerate(shapes)]
-    check_product(device, oracle.attention(*arrays), mil.scaled_dot_product_attention, *arrays)
+    check_attention(emulator, plain, *arrays)
 
 
 def test_attention_matches_its_decomposition(device):

@@ -54,12 +54,12 @@ def product(
     weight: Quantized,
     output_axis: int,
     bias: NDArray[np.float16] | None = None,
-    overflow: float = oracle.PRODUCT_OVERFLOW,
+    ties_away: bool = True,
 ) -> NDArray[np.float16]:
     """Return the exact sums, scaled once in fp32, with the bias, and rounded once to fp16.
 
     `multiply` is of the differences, as an oracle gives it; the weight's scales lie along the result's
-    `output_axis`.
+    `output_axis`. The engine is taken to round ties away from zero.
     """
     sums = multiply(x.differences(), weight.differences()).value
     assert np.abs(sums).max() < 2**31
@@ -69,4 +69,4 @@ def product(
     values = sums.astype(np.float32) * scale
     if bias is not None:
         values = values + bias.astype(np.float32)
-    return oracle.rounded(values, overflow=overflow)
+    return oracle.rounded(values, ties_away=ties_away)

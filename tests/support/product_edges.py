@@ -8,8 +8,9 @@ evaluates one of EVERY extents and saves the outputs.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ import aneperf
 from aneperf import mil
 from support import oracle
 from support.integers import Quantized, full_range, product
+from support.oracle import engine
 from support.programs import NO_BUDGET, evaluate, normal_halves
 
 # A block has 4, 6 or 8 rows and 8, 16 or 32 columns, a tile 64 to 256; sums are split every 512 terms.
@@ -26,6 +28,7 @@ ROWS = [*range(1, 10), 12, 13, 16, 17, 31, 63, 64, 65, 127, 255, 256, 257, 521]
 COLUMNS = [*range(1, 10), 15, 16, 17, 24, 31, 32, 33, 47, 48, 49, 63, 64, 65, 127, 129, 255, 256, 257, 521]
 TERMS = [1, 2, 3, 31, 32, 33, 127, 511, 512, 513, 1024, 1031, 2049]
 # Rows, terms, columns.
+CHIPS = ["h16", "none"]
 EXTENTS = [
     *((rows, 37, 19) for rows in ROWS),
     *((7, 41, columns) for columns in COLUMNS),
@@ -40,9 +43,32 @@ EXTENTS = [
 
 
 class Case(NamedTuple):
+    """A program, and the product of an oracle that it computes."""
+
     define: Callable[..., Any]
     arrays: list[NDArray[np.float16]]
-    expected: Callable[[], oracle.Expected]
+    op: str
+    operands: Sequence[NDArray[np.float16]]
+    options: Mapping[str, Any] = MappingProxyType({})
+
+    def check(self, chip: str, got: NDArray[np.float16]) -> None:
+        """Check the engine's sums to the bit, and those in fp32 within what fp32 errs."""
+        if chip == "none":
+            expected = getattr(oracle, self.op)(*self.operands, **self.options)
+            oracle.assert_within(got, expected, has_nan=True)
+        else:
+            oracle.assert_same(got, getattr(engine, self.op)(*self.operands, **self.options))
+
+
+class IntegerCase(NamedTuple):
+    """A program of integers, whose product is exact but for one rounding."""
+
+    define: Callable[..., Any]
+    arrays: list[NDArray[np.float16]]
+    expected: Callable[..., oracle.Halves]
+
+    def check(self, chip: str, got: NDArray[np.float16]) -> None:
+        oracle.assert_same(got, self.expected(ties_away=chip != "none"))
 
 
 def product_cases(rows: int, terms: int, columns: int) -> dict[str, Case]:
@@ -55,19 +81,22 @@ def product_cases(rows: int, terms: int, columns: int) -> dict[str, Case]:
     positions = y[:, :, None]
     groups = np.concatenate([kernel, kernel[::-1]])
     both = positions.reshape(1, 2 * terms, 1, columns)
-    product = cache(lambda: oracle.matmul(x, y))
+
+    def matmul(define: Callable[..., Any], *arrays: NDArray[np.float16]) -> Case:
+        return Case(define, list(arrays), "matmul", (x, y))
+
     return {
-        "matmul": Case(mil.matmul, [x, y], product),
-        "matmul_x": Case(lambda a, b: mil.matmul(a, b, transpose_x=True), [flipped_x, y], product),
-        "matmul_y": Case(lambda a, b: mil.matmul(a, b, transpose_y=True), [x, flipped_y], product),
-        "matmul_xy": Case(
-            lambda a, b: mil.matmul(a, b, transpose_x=True, transpose_y=True), [flipped_x, flipped_y], product
+        "matmul": matmul(mil.matmul, x, y),
+        "matmul_x": matmul(lambda a, b: mil.matmul(a, b, transpose_x=True), flipped_x, y),
+        "matmul_y": matmul(lambda a, b: mil.matmul(a, b, transpose_y=True), x, flipped_y),
+        "matmul_xy": matmul(
+            lambda a, b: mil.matmul(a, b, transpose_x=True, transpose_y=True), flipped_x, flipped_y
         ),
-        "matmul_constant": Case(lambda a: mil.matmul(a, y[:1]), [x], lambda: oracle.matmul(x, y[:1])),
-        "linear": Case(lambda a: mil.linear(a, weight, bias), [x], lambda: oracle.linear(x, weight, bias)),
-        "conv": Case(lambda a: mil.conv(a, kernel), [positions], lambda: oracle.conv(positions, kernel)),
+        "matmul_constant": Case(lambda a: mil.matmul(a, y[:1]), [x], "matmul", (x, y[:1])),
+        "linear": Case(lambda a: mil.linear(a, weight, bias), [x], "linear", (x, weight), {"bias": bias}),
+        "conv": Case(lambda a: mil.conv(a, kernel), [positions], "conv", (positions, kernel)),
         "grouped": Case(
-            lambda a: mil.conv(a, groups, groups=2), [both], lambda: oracle.conv(both, groups, groups=2)
+            lambda a: mil.conv(a, groups, groups=2), [both], "conv", (both, groups), {"groups": 2}
         ),
     }
 
@@ -82,7 +111,9 @@ def conv_cases(rows: int, terms: int, columns: int) -> dict[str, Case]:
         name: Case(
             lambda a, arguments=arguments: mil.conv(a, weight, pad_type="custom", **arguments),
             [x],
-            lambda arguments=arguments: oracle.conv(x, weight, **arguments),
+            "conv",
+            (x, weight),
+            arguments,
         )
         for name, arguments in {"window": same, "strided": strided}.items()
     }
@@ -91,10 +122,10 @@ def conv_cases(rows: int, terms: int, columns: int) -> dict[str, Case]:
 def attention_cases(rows: int, length: int, features: int) -> dict[str, Case]:
     shapes = [(2, rows, features), (2, length, features), (2, length, features + 3)]
     arrays = [normal_halves(i, shape) for i, shape in enumerate(shapes)]
-    return {"attention": Case(mil.scaled_dot_product_attention, arrays, lambda: oracle.attention(*arrays))}
+    return {"attention": Case(mil.scaled_dot_product_attention, arrays, "attention", arrays)}
 
 
-def integer_cases(rows: int, terms: int, columns: int) -> dict[str, Case]:
+def integer_cases(rows: int, terms: int, columns: int) -> dict[str, IntegerCase]:
     """Return products of integers, whose expected result is exact."""
     x = Quantized(full_range(1, (1, terms, 1, columns), "int8"), np.float16(0.05), -7)
     scale = np.exp2(np.random.default_rng(2).uniform(-8, -4, rows)).astype(np.float16)
@@ -108,41 +139,45 @@ def integer_cases(rows: int, terms: int, columns: int) -> dict[str, Case]:
     window = Quantized(full_range(8, (rows, tall.q.shape[1], 3, 3), "int8"), scale, 0, 0)
     bias, pad = normal_halves(9, (rows,), 10), (1, 1, 1, 1)
 
-    def case(define: Callable[..., Any], a: Quantized, expected: Callable[[], NDArray[np.float16]]) -> Case:
-        return Case(
-            lambda t: define(a.activation(t)),
-            [a.port()],
-            lambda: oracle.Expected(expected().astype(np.float64), 0.0),
-        )
+    def case(define: Callable[..., Any], a: Quantized, *operands: Any) -> IntegerCase:
+        return IntegerCase(lambda t: define(a.activation(t)), [a.port()], partial(product, *operands))
 
     return {
-        "integer_conv": case(
-            lambda t: mil.conv(t, weight.constant()), x, lambda: product(oracle.conv, x, weight, 1)
-        ),
+        "integer_conv": case(lambda t: mil.conv(t, weight.constant()), x, oracle.conv, x, weight, 1),
         "integer_window": case(
             lambda t: mil.conv(t, window.constant(), pad_type="custom", pad=pad),
             tall,
-            lambda: product(lambda a, b: oracle.conv(a, b, pad=pad), tall, window, 1),
+            partial(oracle.conv, pad=pad),
+            tall,
+            window,
+            1,
         ),
         "integer_linear": case(
             lambda t: mil.linear(t, matrix.constant(), bias),
             flat,
-            lambda: product(oracle.linear, flat, matrix, 1, bias),
+            oracle.linear,
+            flat,
+            matrix,
+            1,
+            bias,
         ),
         "integer_matmul": case(
-            lambda t: mil.matmul(t, turned.constant()), flat, lambda: product(oracle.matmul, flat, turned, 1)
+            lambda t: mil.matmul(t, turned.constant()), flat, oracle.matmul, flat, turned, 1
         ),
         "integer_matmul_left": case(
             lambda t: mil.matmul(matrix.constant(), t),
             flat_turned,
-            lambda: product(lambda a, b: oracle.matmul(b, a), flat_turned, matrix, 0),
+            lambda a, b: oracle.matmul(b, a),
+            flat_turned,
+            matrix,
+            0,
         ),
     }
 
 
-def cases(every: int) -> dict[str, Case]:
+def cases(every: int) -> dict[str, Case | IntegerCase]:
     """Return the products of one of `every` extents, by name."""
-    result = {}
+    result: dict[str, Case | IntegerCase] = {}
     for extents in EXTENTS[::every]:
         for family in (product_cases, conv_cases, attention_cases, integer_cases):
             for path, case in family(*extents).items():
@@ -151,8 +186,11 @@ def cases(every: int) -> dict[str, Case]:
 
 
 def main(every: int, path: str) -> None:
-    device = aneperf.open("emulator:h16", compile_budget=NO_BUDGET)
-    outputs = {name: evaluate(device, case.define, *case.arrays)[0] for name, case in cases(every).items()}
+    outputs = {}
+    for chip in CHIPS:
+        device = aneperf.open("emulator", chip=chip, compile_budget=NO_BUDGET)
+        for name, case in cases(every).items():
+            outputs[f"{chip} {name}"] = evaluate(device, case.define, *case.arrays)[0]
     np.savez(path, **outputs)
 
 

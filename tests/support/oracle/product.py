@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from .rounding import ELEMENTARY, UNIT, Array, Expected, doubles
 
-# Contracts two arrays by an equation of einsum: the sums, and those of the products' magnitudes, by which fp32 errs.
+# Contracts two arrays by an equation of einsum: the sums, and those of the products' magnitudes.
 Contract = Callable[[str, Array, Array], tuple[Array, Array]]
 
 

@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
 
 namespace ane::emulator {
@@ -341,6 +342,11 @@ FixedPoint add_bounds(Lowering& l, const Product& product, Buffer x, Buffer y) {
 }
 
 }  // namespace
+
+float fixed_start(float bias) {
+    return std::abs(bias) < overflow ? static_cast<float>(in_units(bias)) * 0x1p-16f
+                                     : std::copysign(std::numeric_limits<float>::infinity(), bias);
+}
 
 void add_product(Lowering& l, const Product& product, Buffer x, Buffer y, Buffer z) {
     std::optional<FixedPoint> fixed;

@@ -1,4 +1,4 @@
-// Matrix products in tiles: fp16 operands, fp32 products and sums, one rounding to fp16.
+// Matrix products in tiles: fp16 operands, sums in fp32 or in the engine's fixed point, one rounding to fp16.
 #pragma once
 
 #include <array>
@@ -36,6 +36,9 @@ struct Product {
     bool bias_is_of_rows = false;
 };
 void add_product(Lowering& l, const Product& product, Buffer x, Buffer y, Buffer z);
+
+// What the engine's sum is before its first product, for this bias: a multiple of 2^-16, or infinite.
+float fixed_start(float bias);
 
 // z [rows, outputs] = x weight^T + bias, the weight being [outputs, inputs].
 void add_linear(Lowering& l, Buffer x, int64_t rows, int64_t inputs, int64_t outputs, Buffer weight,
