@@ -19,10 +19,10 @@ struct ChipProfile {
     bool rounds_by_adding_half;   // round is floor(|x| + 0.5), the sum in fp16
     float softplus_limit;         // softplus is 0 above
     float slice_limit;            // larger magnitudes overflow in a slice that starts inside the last axis
-    bool sums_fixed_point;            // products of fp16 are rounded to 2^-16 and summed as integers
-    bool multiplies_integers;         // of 8 bits, where both operands of a product are dequantized ones
-    bool casts_fp32;                  // so that ports may be fp32
-    bool has_sine;                    // sin and cos
+    bool sums_fixed_point;        // products of fp16 are rounded to 2^-16 and summed as integers
+    bool multiplies_integers;     // of 8 bits, where both operands of a product are dequantized ones
+    bool casts_fp32;              // so that ports may be fp32
+    bool has_sine;                // sin and cos
     bool has_topk;
     int64_t max_extent;                           // of batch, channels, and the axis of a vector
     int64_t max_spatial_extent;                   // of height and width, and of the matrices of matmul

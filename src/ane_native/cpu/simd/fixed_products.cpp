@@ -1,12 +1,12 @@
-// Matrix products as the Neural Engine's multiply-accumulate computes them, bit for bit, for the SIMD level being
-// compiled.
+// Matrix products as the Neural Engine's multiply-accumulate computes them, bit for bit, for the SIMD level
+// being compiled.
 //
-// Why: the engine sums integers, multiples of 2^-16. It rounds each product to one, with ties away from zero, and
-// drops the products whose exponents sum up to -17 or less (docs/emulator.md). A fused multiply-add does all of this
-// but the drop: with the left element scaled by 2^16 and moved away from zero by its last bit, which decides ties and
-// nothing else, adding 1.5 * 2^23 rounds the product to an integer, which then stands in the low bits. Integers make
-// a sum independent of its order. This holds while products are below 64 and sums below 32768; rows without that
-// bound take `sum_wide`.
+// Why: the engine sums integers, multiples of 2^-16. It rounds each product to one, with ties away from zero,
+// and drops the products whose exponents sum up to -17 or less (docs/emulator.md). A fused multiply-add does
+// all of this but the drop: with the left element scaled by 2^16 and moved away from zero by its last bit,
+// which decides ties and nothing else, adding 1.5 * 2^23 rounds the product to an integer, which then stands
+// in the low bits. Integers make a sum independent of its order. This holds while products are below 64 and
+// sums below 32768; rows without that bound take `sum_wide`.
 #include "level.h"
 #include "vector.h"
 
@@ -26,8 +26,8 @@ inline Floats decode(Halves x) {
 
 inline Floats magnitude(Floats x) { return as_floats(as_words(x) & 0x7fffffffu); }
 
-// The least |x| that a product with the left element keeps: 2^(-16 - its exponent), where subnormals have exponent
-// -14 on both sides. 0 for the element 0.
+// The least |x| that a product with the left element keeps: 2^(-16 - its exponent), where subnormals have
+// exponent -14 on both sides. 0 for the element 0.
 inline Floats threshold(Floats element) {
     constexpr int bias = 127, least = bias - 14;
     const Ints word = as_ints(magnitude(element));
@@ -38,7 +38,8 @@ inline Floats threshold(Floats element) {
     return as_floats(word == 0 ? Ints{} : bits);
 }
 
-// Strips of the panel [depth, strip], each followed by the least magnitude, other than 0, of each of its rows.
+// Strips of the panel [depth, strip], each followed by the least magnitude, other than 0, of each of its
+// rows.
 void pack(const half* b, size_t stride, size_t row, size_t rows, size_t columns, float* panel, size_t depth) {
     for (size_t k = row; k < row + rows; ++k, b += stride) {
         float* to = panel;
@@ -62,8 +63,8 @@ void pack(const half* b, size_t stride, size_t row, size_t rows, size_t columns,
     }
 }
 
-// Rows of the left operand as [rows, depth] factors, [rows, depth] thresholds and [depth] greatest thresholds of a
-// column.
+// Rows of the left operand as [rows, depth] factors, [rows, depth] thresholds and [depth] greatest thresholds
+// of a column.
 void prepare(const half* a, size_t stride, size_t rows, size_t depth, float* left) {
     float* thresholds = left + rows * depth;
     float* greatest = thresholds + rows * depth;
@@ -156,7 +157,8 @@ inline DroppingTerms find_dropping(const float* least, const float* greatest, si
     DroppingTerms found;
     found.count = 0;
     for (size_t first = 0; first < depth; first += DroppingTerms::word_terms) {
-        const size_t n = depth - first < DroppingTerms::word_terms ? depth - first : DroppingTerms::word_terms;
+        const size_t n =
+            depth - first < DroppingTerms::word_terms ? depth - first : DroppingTerms::word_terms;
         uint64_t word = 0;
         for (size_t i = 0; i < n; i += lanes) {
             const size_t k = first + i, left = n - i < lanes ? n - i : lanes;
@@ -168,8 +170,8 @@ inline DroppingTerms find_dropping(const float* least, const float* greatest, si
     return found;
 }
 
-// Few terms have a product to drop, where numbers are of usual size: all products are added, then those are taken
-// off again.
+// Few terms have a product to drop, where numbers are of usual size: all products are added, then those are
+// taken off again.
 template <size_t rows, size_t vectors>
 inline void multiply_block(const Left& a, const float* b, int32_t* c, size_t c_stride, bool accumulate) {
     const DroppingTerms dropping = find_dropping(b + a.depth * strip, a.greatest, a.depth);
@@ -230,15 +232,16 @@ void sum_wide(const half* a, size_t depth, const float* panel, size_t columns, W
             const auto rounded = static_cast<int64_t>(product < 0 ? product - 0.5 : product + 0.5);
             WideSum& sum = sums[j];
             sum.value += rounded;
-            const bool above = sum.value >= limit && !sum.is_below, below = sum.value <= -limit && !sum.is_above;
+            const bool above = sum.value >= limit && !sum.is_below,
+                       below = sum.value <= -limit && !sum.is_above;
             sum.is_above |= above || rounded >= limit;
             sum.is_below |= below || rounded <= -limit;
         }
     }
 }
 
-// A sum as fp32. Bits that are below all that fp16 shows become one, so that fp32 holds it and the rounding to fp16
-// is the only one.
+// A sum as fp32. Bits that are below all that fp16 shows become one, so that fp32 holds it and the rounding
+// to fp16 is the only one.
 inline Floats as_fp32(Ints sum) {
     constexpr int32_t held = 1 << 24, low = 255;
     const Ints size = sum < 0 ? -sum : sum;

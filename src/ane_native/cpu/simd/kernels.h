@@ -148,8 +148,9 @@ struct FixedProductKernels {
     float largest_product;  // `multiply` takes products below it, and sums below 32768
     Pack pack;
     void (*prepare)(const half* a, size_t stride, size_t rows, size_t depth, float* left);
-    // c [rows, columns] = left [rows, depth] * panel, added to c if `accumulate`, in units of 2^-16; the depth
-    // is at most most_fixed_depth. Writes whole vectors: the rows of c need room for a multiple of 32 columns.
+    // c [rows, columns] = left [rows, depth] * panel, added to c if `accumulate`, in units of 2^-16; the
+    // depth is at most most_fixed_depth. Writes whole vectors: the rows of c need room for a multiple of 32
+    // columns.
     void (*multiply)(const float* left, size_t rows, const float* panel, size_t depth, size_t columns,
                      int32_t* c, size_t c_stride, bool accumulate);
     // Adds what the sums start at, and leaves fp32 in their place, which rounds to fp16 as they do. Writes

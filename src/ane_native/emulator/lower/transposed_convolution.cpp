@@ -173,22 +173,23 @@ void add_interleave(Lowering& l, const mil::ConvWindow& w, const std::vector<Pha
                     const std::vector<Buffer>& from, std::optional<Buffer> bias, Buffer y) {
     std::vector<Buffer> reads = from;
     if (bias) reads.push_back(*bias);
-    l.step(reads, {y}, [=, rounding = l.profile().product,
-                        is_fixed = l.profile().sums_fixed_point](const Execution& e) {
-        e.threads.parallel_for(w.batch * w.in_channels, [&](int64_t channel, int) {
-            half* to = e.at<half>(y) + channel * w.inputs();
-            half rest{0};
-            if (bias) {
-                const float given = e.at<float>(*bias)[channel % w.in_channels];
-                const float start = is_fixed ? fixed_start(given) : given;
-                e.kernels.to_half(&start, &rest, 1, rounding);
-            }
-            std::fill_n(to, w.inputs(), rest);
-            for (size_t i = 0; i < parts.size(); ++i)
-                scatter(w, parts[i],
-                        e.at<half>(from[i]) + channel * parts[i].phase_count() * parts[i].places(), to);
-        });
-    });
+    l.step(reads, {y},
+           [=, rounding = l.profile().product, is_fixed = l.profile().sums_fixed_point](const Execution& e) {
+               e.threads.parallel_for(w.batch * w.in_channels, [&](int64_t channel, int) {
+                   half* to = e.at<half>(y) + channel * w.inputs();
+                   half rest{0};
+                   if (bias) {
+                       const float given = e.at<float>(*bias)[channel % w.in_channels];
+                       const float start = is_fixed ? fixed_start(given) : given;
+                       e.kernels.to_half(&start, &rest, 1, rounding);
+                   }
+                   std::fill_n(to, w.inputs(), rest);
+                   for (size_t i = 0; i < parts.size(); ++i)
+                       scatter(w, parts[i],
+                               e.at<half>(from[i]) + channel * parts[i].phase_count() * parts[i].places(),
+                               to);
+               });
+           });
 }
 
 }  // namespace
