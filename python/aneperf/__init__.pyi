@@ -27,6 +27,7 @@ from .errors import SurfaceError as SurfaceError
 from .linter import Finding as Finding
 from .linter import lint as lint
 from .probes.compat import compat as compat
+from .probes.conformance import conformance as conformance
 from .probes.counters import counters as counters
 from .probes.dispatch import dispatch as dispatch
 from .probes.doctor import doctor as doctor

@@ -1,6 +1,7 @@
 """Doctor: what a machine's system, framework and engine do, in one line and one verdict for each check."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import msgspec
@@ -15,14 +16,21 @@ from ..results import Environment, Result, Row
 from ..runner.in_child import NOT_TRIED, each_in_child, is_blocked, run_in_child, time_limit_of
 from ..runner.measured import Measured
 from ..runner.progress import NO_TIME, Progress, ProgressCallback, silent
+from .conformance.probe import AGREES
 from .doctor_checks import CHECKS, DIFFERS, QUESTIONS, doctor_row, run_checks
 from .limits import count_released
 from .registry import PROBES, default_budget
 
 _CHECK_LIMIT_S = 60.0  # for one check, besides a compile
-_SHARES = {"checks": 0.4, "peak": 0.4, "questions": 0.5, "budget": 1.0}  # of the seconds that are left
+_SHARES = {
+    "checks": 0.4,
+    "peak": 0.4,
+    "conformance": 0.4,
+    "questions": 0.5,
+    "budget": 1.0,
+}  # of the seconds that are left
 _SYSTEM = ("system/os", "system/engine", "system/power", "system/load")
-_NAMES = (*_SYSTEM, *CHECKS, "peak/fp16", *QUESTIONS, "budget/compiles")
+_NAMES = (*_SYSTEM, *CHECKS, "peak/fp16", "arithmetic/conformance", *QUESTIONS, "budget/compiles")
 
 
 def doctor(
@@ -34,7 +42,7 @@ def doctor(
     """Check the system, the framework's classes, its routes, weight files, ports, peak and compile budget.
 
     Rows "doctor/..." have params "verdict", which is "ok", "differs", "unavailable", "failed" or "skipped",
-    and "finding"; for the last three, the reason tells. The rows of peak and of the compile budget
+    and "finding"; for the last three, the reason tells. The rows of peak, conformance and the compile budget
     follow under their probes' keys. Every check runs in a child process, so that a crash or a hang is its
     verdict. No text holds the name of a person, a machine or a folder. `budget` is in seconds.
     Raises ArgumentError, DeviceUnavailable.
@@ -49,6 +57,7 @@ def doctor(
 
     examination.check_in_children(tuple(CHECKS), share("checks"))
     examination.check_peak(share("peak"))
+    examination.check_conformance(share("conformance"))
     examination.check_in_children(tuple(QUESTIONS), share("questions"))
     examination.check_budget(share("budget"))
     environment = examination.environment
@@ -93,6 +102,10 @@ class _Examination:
         """Run `peak`, and tell the fastest row."""
         self._run("peak/fp16", seconds, self._peak)
 
+    def check_conformance(self, seconds: float) -> None:
+        """Run `conformance`, and count the rules that the engine follows."""
+        self._run("arithmetic/conformance", seconds, self._conformance)
+
     def check_budget(self, seconds: float) -> None:
         """Count the programs that a process compiles."""
         self._run("budget/compiles", seconds, self._compiles)
@@ -126,6 +139,21 @@ class _Examination:
         best = result.best
         finding = f"{best.metrics['tflops']:.3g} TFLOPS, {best.name}{_published_peak(self.environment)}"
         return Measured("ok", params={"finding": finding})
+
+    def _conformance(self, seconds: float) -> Measured:
+        probe = PROBES["conformance"]
+        seconds = min(seconds, default_budget(probe.name))
+        rows = probe.run(self._device, budget=seconds, progress=self._pass_on).rows
+        for row in rows:  # also those for which no time was left
+            self._add(row)
+        verdicts = Counter(row.params.get("verdict", row.status) for row in rows)
+        failed = [row for row in rows if row.status == "error"]
+        if failed or not verdicts[AGREES] + verdicts[DIFFERS]:
+            worst = (failed or list(rows))[0]
+            return Measured(worst.status, f"{worst.name}: {worst.reason}")
+        finding = ", ".join(f"{verdict} {number}" for verdict, number in verdicts.items())
+        verdict = DIFFERS if verdicts[DIFFERS] else "ok"
+        return Measured("ok", params={"finding": f"rules: {finding}", "verdict": verdict})
 
     def _compiles(self, seconds: float) -> Measured:
         row, reason = count_released(self._device, budget=seconds, progress=self._pass_on)

@@ -135,6 +135,17 @@ _PROBES = (
         share=2,
         in_child=False,
     ),
+    Probe(
+        "conformance",
+        "Compare results bit for bit with what is known of the engine.",
+        120.0,
+        (_names("only", "Ask only about this rule, such as products/sum", "items"),),
+        details="docs/conformance.md explains the rules. To differ is a result, not an error. The file names "
+        "no person, machine or folder.",
+        share=2,
+        in_child=False,
+        file="aneperf-conformance.json",
+    ),
     Probe("dispatch", "Measure the dispatch floor: a call that computes little.", 30.0, share=1),
     Probe("latency", "Time single convolutions of 256 to 4096 channels.", 15.0, (_PORTS,), share=1.5),
     Probe("ports", "Compare stacks with fp32 ports and with fp16 ports.", 30.0, share=1.5),

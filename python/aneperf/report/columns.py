@@ -90,6 +90,16 @@ def _value(row: Row) -> str:
     return f"{row.metrics['value']:,.0f}" if "value" in row.metrics else "unavailable"
 
 
+def _agreeing(part: str, whole: str) -> Callable[[Row], str]:
+    """Make cells that show a part of a number of results: 311 of 312."""
+
+    def cell(row: Row) -> str:
+        number = row.metrics.get(whole)
+        return f"{row.metrics[part]:,.0f} of {number:,.0f}" if number and part in row.metrics else UNKNOWN
+
+    return cell
+
+
 def _percent(share: float | None) -> str:
     return UNKNOWN if share is None else f"{math.floor(10_000 * share) / 100:.2f}%"
 
@@ -165,6 +175,13 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("exact", lambda row: _percent(row.metrics.get("exact_share"))),
         Column("Allowed", number("tolerance", 2)),
         REMARK,
+    ),
+    "conformance": (
+        Column("Rule", parameter("rule"), "left"),
+        Column("Agree", _agreeing("agree", "cases")),
+        Column("Published", _agreeing("published_agree", "published")),
+        Column("Known", parameter("known"), "left"),
+        Column("Verdict", _verdict, "left"),
     ),
     "weights": (Column("Trial", parameter("trial"), "left"), Column("Verdict", _verdict, "left")),
     "counters": (
