@@ -282,6 +282,19 @@ def test_lint(run: Any, tmp_path: Path) -> None:
     assert "no known problem on none" in run("lint", str(path), "--chip", "none").out
 
 
+def test_lint_with_an_assumed_size_of_activations(run: Any, tmp_path: Path) -> None:
+    b = aneperf.mil.Builder()
+    b.output("y", aneperf.mil.matmul(b.input("a", (32, 32)), b.input("b", (32, 32))))
+    path = tmp_path / "p.mil"
+    path.write_text(b.build().text)
+    assert "no known problem" in run("lint", str(path)).out
+    for deviation, severity in (("0.001", "inexact"), ("1000", "wrong numbers")):
+        outcome = run("lint", str(path), "--activations", deviation)
+        assert outcome.code == 0
+        assert f": {severity}: matmul: assuming normal activations of standard deviation" in outcome.out
+    assert "activations must be a positive" in run("lint", str(path), "--activations", "0").err
+
+
 def test_lint_of_a_program_as_fp16(run: Any, tmp_path: Path) -> None:
     path = tmp_path / "p.mil"
     body = """

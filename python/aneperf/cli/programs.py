@@ -27,11 +27,18 @@ from .terminal import FAILED, write
             default=27,
             help="System to check for: 27 alone refuses several weight files.",
         ),
+        click.Option(
+            ["--activations"],
+            type=float,
+            metavar="SIZE",
+            default=1.0,
+            help="Standard deviation to assume of activations, for what sums lose; 1 by default.",
+        ),
         click.Option(["--fp16"], is_flag=True, help="Convert what computes in fp32 to fp16 first."),
     ]
 )
-def lint(file: str, chip: str, macos: int, fp16: bool) -> int:
-    """Find what fails, is slow or gives wrong numbers in a MIL program.
+def lint(file: str, chip: str, macos: int, activations: float, fp16: bool) -> int:
+    """Find what fails, is slow or gives wrong or inexact numbers in a MIL program.
 
     MODEL is a .mil file, a .mlmodelc folder, or, with coremltools, an .mlpackage folder or a .mlmodel file.
     Exits with 1 if an operation fails on the chip.
@@ -44,7 +51,7 @@ def lint(file: str, chip: str, macos: int, fp16: bool) -> int:
         with contextlib.suppress(ArgumentError, CompileError):  # lint says why
             program = to_fp16(read(file), chip)
             write(f"{file}: {program.changes}", sys.stdout)
-    findings = lint(program or Path(file), chip, macos)
+    findings = lint(program or Path(file), chip, macos, activations=activations)
     for finding in findings:
         place = ":".join(str(part) for part in (file, finding.line, finding.column) if part)
         write(f"{place}: {finding.severity}: {finding.op}: {finding.advice}", sys.stdout)

@@ -1,4 +1,4 @@
-"""Find constructs known to fail, to be slow or to give wrong numbers on a generation of the engine."""
+"""Find constructs known to fail, to be slow or to give wrong or inexact numbers on an engine."""
 
 from .finding import Finding, Severity
 from .run import lint

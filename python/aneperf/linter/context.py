@@ -8,15 +8,27 @@ import numpy as np
 
 from ..mil import Graph, Operation, Tensor
 
+INTEGER_ENGINES = ("h16", "h17", "h18", "h18g", "h19")  # which compute on quantized operands as they are
+
 
 class Context:
-    """The program around an operation, the profile of the engine's generation, and the system."""
+    """The program around an operation, the profile of the engine's generation, and what is assumed."""
 
-    def __init__(self, graph: Graph, generation: str, profile: dict[str, Any], macos: int) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        generation: str,
+        profile: dict[str, Any],
+        macos: int,
+        activations: float,
+        refused: bool,
+    ) -> None:
         self.graph = graph
         self.generation = generation
         self.profile = profile
         self.macos = macos
+        self.activations = activations  # their standard deviation
+        self.refused = refused
         self.operations = [s for s in graph.statements if isinstance(s, Operation)]
         self.producers = {result: o for o in self.operations for result in o.results}
         self.consumers: dict[Tensor, list[Operation]] = {}

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
-Severity = Literal["fails", "wrong numbers", "slow"]
+Severity = Literal["fails", "wrong numbers", "inexact", "slow"]
+Problem = tuple[Severity, str, str]  # severity, reason and remedy
 
 
 @dataclass(frozen=True)

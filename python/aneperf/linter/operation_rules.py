@@ -9,10 +9,10 @@ import numpy as np
 
 from ..mil import Operation
 from ..stalls import describe_stall, parts_without_stall, stalls
-from .context import Context, argument, integers
-from .finding import Severity
+from .context import INTEGER_ENGINES, Context, argument, integers
+from .finding import Problem
+from .sums import inexact_sums
 
-Problem = tuple[Severity, str, str]
 _Check = Callable[[Operation, Context], Iterator[Problem]]
 _TO_INTEGERS = {"floor", "ceil", "round"}
 _NONLINEARITIES = {
@@ -20,7 +20,6 @@ _NONLINEARITIES = {
     *("softplus", "softsign", "sqrt", "tanh"),
 }
 _REWRITTEN_WIDTHS = range(9, 17)  # of kernels, which the compiler rewrites with strides of 2
-_INTEGER_ENGINES = ("h16", "h17", "h18", "h18g", "h19")  # which compute on quantized operands as they are
 
 
 def _last_axis_slice(operation: Operation, context: Context) -> Iterator[Problem]:
@@ -113,7 +112,7 @@ def _stalled_weights(operation: Operation, context: Context) -> Iterator[Problem
 
 
 def _product_of_scales(operation: Operation, context: Context) -> Iterator[Problem]:
-    if context.generation not in _INTEGER_ENGINES:
+    if context.generation not in INTEGER_ENGINES:
         return
     given = [context.producers.get(tensor) for _, tensor in operation.operands()]
     dequantized = [producer for producer in given if producer and producer.op == "dequantize"]
@@ -167,9 +166,11 @@ OPERATION_RULES: dict[str, tuple[_Check, ...]] = {
         _stalled_weights,
         _grouped_scales,
         _rewritten_kernel,
+        inexact_sums,
     ),
+    "conv_transpose": (inexact_sums,),
     "tile": (_tile,),
-    "scaled_dot_product_attention": (_attention_mask,),
+    "scaled_dot_product_attention": (_attention_mask, inexact_sums),
     "mul": (
         _scaled_integers,
         _reduction_times_zero,
@@ -179,9 +180,12 @@ OPERATION_RULES: dict[str, tuple[_Check, ...]] = {
     "matmul": (
         _matmul_by_constant,
         _stalled_weights,
+        inexact_sums,
     ),
+    "einsum": (inexact_sums,),
     "linear": (
         _stalled_weights,
         _grouped_scales,
+        inexact_sums,
     ),
 }

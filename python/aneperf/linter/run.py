@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from .. import _ane_native as native
-from ..checks import count, shown
+from ..checks import count, positive, shown
 from ..chips import profile_of
 from ..errors import ArgumentError, CompileError
 from ..mil import Fp16Program, Program, parse
@@ -19,10 +19,17 @@ from .operation_rules import OPERATION_RULES
 from .program_rules import PROGRAM_RULES
 
 
-def lint(program: Program | str | os.PathLike[str], chip: str = "h16", macos: int = 27) -> list[Finding]:
+def lint(
+    program: Program | str | os.PathLike[str],
+    chip: str = "h16",
+    macos: int = 27,
+    *,
+    activations: float = 1.0,
+) -> list[Finding]:
     """List what the compiler of a chip such as "M4 Max" or "h16" refuses, and every known hazard, by line.
 
-    `macos` is the system's first number: 27 alone refuses several weight files.
+    `macos` is the system's first number: 27 alone refuses several weight files. What sums of products lose is
+    predicted for activations that are normal around 0 with the standard deviation `activations`.
 
     A string is MIL text, and a path names what `mil.read` takes. Of a program that `mil.to_fp16` converted,
     the lines are those before the conversion. The chip "none" has no hazards beyond what it refuses. Weight
@@ -32,12 +39,14 @@ def lint(program: Program | str | os.PathLike[str], chip: str = "h16", macos: in
         raise ArgumentError(f"lint takes a mil.Program, MIL text or a path, not {shown(program)}")
     generation = profile_of(chip)
     count("macos", macos, 13)
+    deviation = positive("activations", activations)
     text, weights = _source(program)
     findings = [_refused(refusal) for refusal in native.check(text, weights, generation)]
     refused = {(finding.line, finding.op) for finding in findings}
+    is_refused = bool(findings)
     findings += (
         finding
-        for finding in _hazards(text, weights, generation, macos)
+        for finding in _hazards(text, weights, generation, macos, deviation, is_refused)
         if finding.severity == "wrong numbers"
         or (finding.line, finding.op) not in refused
         or (finding.severity, finding.line) == ("fails", None)  # one more reason for the whole program
@@ -54,7 +63,14 @@ def _refused(refusal: native.Refusal) -> Finding:
     return Finding(refusal.line or None, refusal.op, "fails", reason, column=refusal.column or None)
 
 
-def _hazards(text: str, weights: dict[str, bytes] | None, generation: str, macos: int) -> Iterator[Finding]:
+def _hazards(
+    text: str,
+    weights: dict[str, bytes] | None,
+    generation: str,
+    macos: int,
+    activations: float,
+    refused: bool,
+) -> Iterator[Finding]:
     """Yield what the rules find in a program that can be parsed."""
     profile = native.chip_profile(generation)
     if not profile["is_engine"]:
@@ -64,7 +80,7 @@ def _hazards(text: str, weights: dict[str, bytes] | None, generation: str, macos
             graph = parse(text, weights)
         except (CompileError, ArgumentError):  # which the compiler's findings tell
             return
-        context = Context(graph, generation, profile, macos)
+        context = Context(graph, generation, profile, macos, activations, refused)
         for rule in PROGRAM_RULES:
             yield from rule(context)
         for operation in context.operations:
