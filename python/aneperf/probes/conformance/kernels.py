@@ -10,7 +10,7 @@ from ... import mil
 from .model import INFINITY, Words, convolve, convolve_by_tiles, decode, dot, round_real, words_of
 from .rules import STUDY, Answers, Experiment, Figure, Rule, Run, words
 
-_TRANSFORMED = ("h17", "h18", "h18g", "h19")  # compute 3-wide kernels by Winograd's transform
+_SINCE_M5 = ("h17", "h18", "h18g", "h19")
 
 _CONV_ERRORS = {
     "directly": (0.0003671660721200675, ("h13", "h14", "h16")),
@@ -44,7 +44,7 @@ def _convolution() -> tuple[Experiment, NDArray[np.float64], Mapping[str, Words]
 
 def _three_wide(run: Run, profile: str | None) -> Sequence[Answers]:
     experiment, exact, expected = _convolution()
-    rule = "by Winograd" if profile in _TRANSFORMED else "directly"
+    rule = "by Winograd" if profile in _SINCE_M5 else "directly"
 
     def describe(case: int) -> str:
         channel, row, column = np.unravel_index(case, (_CHANNELS, _ROWS, _SIDE))
@@ -188,7 +188,8 @@ def _scaled(run: Run, profile: str | None) -> Sequence[Answers]:
         return f"row {case // 64} of codes, inputs {case % 64}"
 
     got = words(run(experiment)["y"])
-    return [Answers("conv", got, expected["codes first"], describe, {0: ("h17",)}, expected)]
+    rule = "codes first" if profile in _SINCE_M5 else "weights decoded first"
+    return [Answers("conv", got, expected[rule], describe, {0: ("h17",)}, expected)]
 
 
 KERNELS: Mapping[str, Rule] = {
@@ -208,8 +209,8 @@ KERNELS: Mapping[str, Rule] = {
         "Are products of int8 summed exactly, and infinite from 2^31 on?", STUDY, ("h18g",), _int8
     ),
     "products/scaled codes": Rule(
-        "Is the sum of a weight's codes rounded to fp16, and then scaled?",
-        "inferred from one result of cadamcat/llms-on-apple-neural-engine",
+        "Is the sum of a weight's codes rounded to fp16 and then scaled from M5 on, and not before?",
+        "inferred from one result on M5 Pro (cadamcat/llms-on-apple-neural-engine), and from M1 (ane-guide)",
         (),
         _scaled,
     ),
