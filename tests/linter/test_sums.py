@@ -202,6 +202,14 @@ def test_the_output_channels_that_overflow(case: str) -> None:
     np.testing.assert_allclose(foretold(found.reason, "up to"), np.isinf(got).mean(), rtol=0.3)
 
 
+def test_figures_of_100_and_more_are_written_out() -> None:
+    w = np.full((8, 8), 2.0**-8, np.float16)
+    (found,) = sums(lambda x: mil.linear(x, w), (8, 8), activations=2.0**-16)
+    assert "100 % of its products are dropped" in found.reason
+    (found,) = sums(lambda x: mil.linear(x, 128 * w), (8, 8), activations=30000)
+    assert found.reason.endswith("if no activation exceeds 8200")
+
+
 def test_the_largest_activation_without_overflow() -> None:
     w = normal_halves(1, (8, 512))
     (found,) = sums(lambda x: mil.linear(x, w), (8, 512), activations=1000)

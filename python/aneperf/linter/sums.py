@@ -99,7 +99,9 @@ def inexact_sums(operation: Operation, context: Context) -> Iterator[Problem]:
             reason += f", up to {_percent(infinite)} of its sums reach 32,768 and are infinite"
             if not isinstance(sums.other, float):
                 most = max(float(np.abs(row).sum(dtype=np.float64)) for row in sums.other)
-                reason += f"; none does if no activation exceeds {max(_LIMIT - sums.bias, 0) / most:.2g}"
+                reason += (
+                    f"; none does if no activation exceeds {_rounded(max(_LIMIT - sums.bias, 0) / most)}"
+                )
         else:
             dropped, energy, error = map(_percent, found)
             reason += (
@@ -122,7 +124,12 @@ def _remedy(sums: _Sums, outputs: int, has_bias: bool) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.2g} %"
+    return f"{_rounded(100 * share)} %"
+
+
+def _rounded(number: float) -> str:
+    """Return two digits, of which .2g alone would make 1e+02 for 100."""
+    return f"{float(f'{number:.2g}'):g}"
 
 
 def _sums(operation: Operation, context: Context) -> Iterator[_Sums]:
