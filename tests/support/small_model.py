@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
 
 import numpy as np
@@ -40,20 +41,35 @@ def corpus(sentences: int, seed: int) -> NDArray[np.int64]:
 def trained() -> Parameters:
     """Return the parameters after 200 updates on the emulator: the same on every machine."""
     config = TrainingConfig(MODEL, steps=200, accumulation=1, learning_rate=1e-2, warmup=10, decay="cosine")
+    text, random = corpus(400, seed=0), np.random.default_rng(0)
     parameters = random_parameters(MODEL)
+    begins = random.integers(0, len(text) - MODEL.seq, config.steps)
+    losses_in_training(
+        aneperf.open("emulator", compile_budget=NO_BUDGET),
+        config,
+        parameters,
+        (text[begin : begin + MODEL.seq + 1] for begin in begins),
+    )
+    return parameters
+
+
+def losses_in_training(
+    device: aneperf.Device,
+    config: TrainingConfig,
+    parameters: Parameters,
+    texts: Iterable[NDArray[np.int64]],
+) -> list[float]:
+    """Update the parameters after each text, in this process, and return the losses."""
     zeros = [{name: np.zeros_like(value) for name, value in parameters.items()} for _ in range(3)]
     parts = {"parameters": parameters, "mean": zeros[0], "variance": zeros[1]}
-    pipeline = StaticPipeline(aneperf.open("emulator", compile_budget=NO_BUDGET), MODEL, parameters)
+    pipeline = StaticPipeline(device, config.model, parameters)
     pipeline.load_fixed()
-    text, random = corpus(400, seed=0), np.random.default_rng(0)
-    state = RunState(config.loss_scale)
-    while state.step < config.steps:
+    state, losses = RunState(config.loss_scale), []
+    for text in texts:
         pipeline.load()
-        begin = int(random.integers(0, len(text) - MODEL.seq))
-        tokens = text[begin : begin + MODEL.seq + 1]
-        pipeline.step(tokens[:-1], tokens[1:], zeros[2], loss_scale=state.loss_scale)
+        losses.append(pipeline.step(text[:-1], text[1:], zeros[2], loss_scale=state.loss_scale))
         update(config, state, parts, zeros[2], sequences=1)
-    return parameters
+    return losses
 
 
 def logits(parameters: Parameters, config: TransformerConfig, tokens: NDArray[np.int64]) -> Array:

@@ -104,7 +104,7 @@ def forge(path: Path, change: Callable[[bytes], bytes]) -> None:
         ('"applied_updates": 2', f'"applied_updates": {10**24}', "applied_updates must be|Expected `int`"),
         ('"loss_scale": 64.0', '"loss_scale": 0.0', "loss_scale must be a number from "),
         ('"loss_scale": 64.0', '"loss_scale": 1e308', "loss_scale must be a number from "),
-        ('"loss_scale": 64.0', '"loss_scale": 512.0', "loss_scale must be a number from "),
+        ('"loss_scale": 64.0', '"loss_scale": 32768.0', "loss_scale must be a number from "),
         ('"loss_scale": 64.0', '"loss_scale": -64.0', "loss_scale must be a number from "),
         ('"loss": 1.5', '"loss": -1.5', "loss must be a number from 0"),
         ('"layers": 1', '"layers": 1000000000', "layers must be an integer from 1 to 1024"),

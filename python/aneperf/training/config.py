@@ -29,7 +29,7 @@ class Hyperparameters:
 
     A step is one sequence, forward and backward; `accumulation` steps make a batch and an update. The
     defaults are those of the published runs: Adam without decay at a constant rate, batches of 10. Only
-    `loss_scale` differs: at the published 1, gradients reach the fp16 subnormals.
+    `loss_scale` differs: at the published 1 the engine drops most products of gradients.
     """
 
     pipeline: Pipeline = option(
@@ -44,7 +44,10 @@ class Hyperparameters:
     steps: int = option(20, "Run", "Steps to train: one sequence each, forward and backward.", metavar="N")
     accumulation: int = option(10, "Run", "Steps in a batch; each batch ends with an update.", metavar="N")
     loss_scale: float = option(
-        256.0, "Run", "Factor on the loss that keeps fp16 gradients above the subnormals.", metavar="X"
+        16384.0,
+        "Run",
+        "Factor on the loss that keeps products of fp16 gradients from being dropped.",
+        metavar="X",
     )
     learning_rate: float = option(
         3e-4,
