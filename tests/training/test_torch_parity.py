@@ -17,6 +17,7 @@ from aneperf.training.models import PRESETS, Parameters, random_parameters
 from aneperf.training.pipeline import StaticAnePipeline, StaticPipeline
 from aneperf.training.trainer import StepDone, Trainer
 from support import stories260k
+from support.programs import NO_BUDGET
 
 torch: Any = pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'aneperf[parity]'")
 
@@ -26,7 +27,20 @@ STORIES = replace(PRESETS["stories260k"], seq=256)
 WIDE = TransformerConfig(
     dim=768, hidden=2048, layers=2, heads=12, kv_heads=12, head_dim=64, vocab=32000, seq=256
 )
+PLAIN = "emulator:none"
 PIPELINES = pytest.mark.parametrize("pipeline", [StaticPipeline, StaticAnePipeline])
+
+
+@pytest.fixture(scope="module")
+def device_name(pytestconfig: pytest.Config) -> str:
+    """Return the device under test; for the emulator that of plain arithmetic, as PyTorch's is."""
+    name = str(pytestconfig.getoption("--device"))
+    return PLAIN if name.startswith("emulator") else name
+
+
+@pytest.fixture(scope="module")
+def device(device: aneperf.Device, device_name: str) -> aneperf.Device:
+    return aneperf.open(device_name, compile_budget=NO_BUDGET) if device_name == PLAIN else device
 
 
 def rotated(x: Any, config: TransformerConfig) -> Any:
