@@ -30,12 +30,12 @@ def test_deep_programs_draw_every_operation():
     assert set(OPERATIONS) == set(CASES)
 
 
-def test_deep_programs(device, thorough):
+def test_deep_programs(plain, thorough):
     counts, drawn, lengths = np.zeros(2, int), Counter(), []
 
     @given(deep_programs())
     def check(case):
-        got = case.program.compile(device).run(**case.inputs)
+        got = case.program.compile(plain).run(**case.inputs)
         counts[:] += assert_enclosed(case, got)
         drawn.update(case.operations)
         lengths.append(len(case.operations))

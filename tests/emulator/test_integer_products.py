@@ -203,7 +203,7 @@ def test_the_dequantized_activation_may_be_used_elsewhere(emulator):
 
     y, activation, _ = evaluate(emulator, define, x.port())
     oracle.assert_same(y, product(oracle.conv, x, weight, 1))
-    oracle.assert_same(activation, oracle.rounded(oracle.dequantize(x.q, x.scale, 3, None)))
+    oracle.assert_same(activation, oracle.engine_rounded(oracle.dequantize(x.q, x.scale, 3, None)))
 
 
 def published_stack(x, depth, channels):

@@ -45,7 +45,7 @@ def test_quantize(device, case, seed, is_any):
 
 
 @given(parameters(), SEEDS)
-def test_dequantize(device, case, seed):
+def test_dequantize(plain, case, seed):
     """Dequantize results of quantize, with a scale of 1 so that every integer occurs."""
     shape, scale, zero_point, dtype, axis = case
     limits = np.iinfo(dtype)
@@ -54,7 +54,7 @@ def test_dequantize(device, case, seed):
     def program(t):
         return mil.dequantize(mil.quantize(t, 1.0, output_dtype=dtype), scale, zero_point, axis)
 
-    (got,) = evaluate(device, program, q.astype(np.float16))
+    (got,) = evaluate(plain, program, q.astype(np.float16))
     oracle.assert_same(got, oracle.rounded(oracle.dequantize(q, scale, zero_point, axis) + 0.0))
 
 
@@ -77,7 +77,7 @@ def test_the_round_trip_of_the_published_benchmark(device):
 
 @pytest.mark.parametrize("shape", [(1, 5, 1, 9001), (5, 9001, 1, 1), (3, 5, 7, 300)])
 @pytest.mark.parametrize("axis", [0, 1, 3])
-def test_quantize_across_tiles(device, shape, axis):
+def test_quantize_across_tiles(plain, shape, axis):
     x = normal_halves(2, shape, 40)
     scale = np.exp2(np.random.default_rng(3).uniform(-4, 2, shape[axis])).astype(np.float16)
     zero_point = np.random.default_rng(4).integers(0, 256, shape[axis]).astype(np.uint8)
@@ -86,14 +86,14 @@ def test_quantize_across_tiles(device, shape, axis):
         q = mil.quantize(t, scale, zero_point, "uint8", axis)
         return mil.cast(q, "fp16"), mil.dequantize(q, scale, zero_point, axis)
 
-    integers, back = evaluate(device, program, x)
+    integers, back = evaluate(plain, program, x)
     expected = oracle.quantize(x, scale, zero_point, "uint8", axis)
     np.testing.assert_array_equal(integers, expected)
     oracle.assert_same(back, oracle.rounded(oracle.dequantize(expected, scale, zero_point, axis)))
 
 
 @given(parameters(), SEEDS)
-def test_weights_in_8_bits(device, case, seed):
+def test_weights_in_8_bits(plain, case, seed):
     shape, scale, zero_point, dtype, axis = case
     limits = np.iinfo(dtype)
     q = np.random.default_rng(seed).integers(limits.min, limits.max + 1, shape).astype(dtype)
@@ -103,7 +103,7 @@ def test_weights_in_8_bits(device, case, seed):
     def program(t):
         return mil.add(t, mil.constexpr_affine_dequantize(q, scale, zero_point, 0 if axis is None else axis))
 
-    (got,) = evaluate(device, program, x)
+    (got,) = evaluate(plain, program, x)
     oracle.assert_same(got, oracle.rounded(oracle.exact("add", x, weight)))
 
 
@@ -141,7 +141,7 @@ BLOCKS = st.lists(st.tuples(st.integers(1, 3), st.integers(1, 4)), min_size=1, m
     st.sampled_from([None, "fp16", "data"]),
     SEEDS,
 )
-def test_weights_in_blocks(device, blocks, dtype, offset_dtype, seed):
+def test_weights_in_blocks(plain, blocks, dtype, offset_dtype, seed):
     random = np.random.default_rng(seed)
     shape, counts = tuple(a * b for a, b in blocks), tuple(a for a, _ in blocks)
     low, high = {"int4": (-8, 8), "uint4": (0, 16), "uint8": (0, 256), "int8": (-128, 128)}[dtype]
@@ -157,11 +157,11 @@ def test_weights_in_blocks(device, blocks, dtype, offset_dtype, seed):
     # The difference and the product are each rounded to fp32 on the way.
     difference = (data - blockwise(offset.astype(np.float64), shape)).astype(np.float32)
     true = oracle.rounded(difference * blockwise(scale.astype(np.float32), shape))
-    oracle.assert_same(added(device, x, weight), oracle.rounded(oracle.exact("add", x, true)))
+    oracle.assert_same(added(plain, x, weight), oracle.rounded(oracle.exact("add", x, true)))
 
 
 @given(BLOCKS, st.sampled_from([1, 2, 3, 4, 6, 8]), st.sampled_from([1, 2, 3]), st.data(), SEEDS)
-def test_weights_from_tables(device, blocks, bits, vector, data, seed):
+def test_weights_from_tables(plain, blocks, bits, vector, data, seed):
     shape, counts = tuple(a * b for a, b in blocks), tuple(a for a, _ in blocks)
     entries = 2**bits
     axis = data.draw(st.integers(-len(shape), len(shape) - 1))
@@ -176,11 +176,11 @@ def test_weights_from_tables(device, blocks, bits, vector, data, seed):
     true = np.moveaxis(true, -1, axis + 1)
     true = true.reshape([side * (vector if i == axis else 1) for i, side in enumerate(shape)])
     x = normal_halves(seed + 1, true.shape)
-    oracle.assert_same(added(device, x, weight), oracle.rounded(oracle.exact("add", x, true)))
+    oracle.assert_same(added(plain, x, weight), oracle.rounded(oracle.exact("add", x, true)))
 
 
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=4), SEEDS)
-def test_sparse_weights(device, shape, seed):
+def test_sparse_weights(plain, shape, seed):
     mask = np.random.default_rng(seed).integers(0, 2, shape)
     mask.flat[0] = 1
     values = normal_halves(seed, (int(mask.sum()),))
@@ -188,12 +188,12 @@ def test_sparse_weights(device, shape, seed):
     true[mask == 1] = values
     x = normal_halves(seed + 1, tuple(shape))
     weight = mil.constexpr_sparse_to_dense(values, mask)
-    oracle.assert_same(added(device, x, weight), oracle.rounded(oracle.exact("add", x, true)))
+    oracle.assert_same(added(plain, x, weight), oracle.rounded(oracle.exact("add", x, true)))
 
 
 @pytest.mark.parametrize("counts", [(300, 1, 1), (1, 3, 1), (3, 1, 2), (1, 1, 1), (300, 6, 2), (1, 6, 2)])
 @pytest.mark.parametrize("shape", [(300, 48, 10), (300, 6, 2)])
-def test_large_weights_in_blocks(device, shape, counts):
+def test_large_weights_in_blocks(plain, shape, counts):
     """Span rows, parts of rows and single elements with blocks, across tiles and threads."""
     random = np.random.default_rng(1)
     x = normal_halves(2, shape)
@@ -201,12 +201,12 @@ def test_large_weights_in_blocks(device, shape, counts):
     offset = random.integers(0, 16, counts)
     weight = mil.constexpr_blockwise_shift_scale(mil.const(data, "uint4"), scale, mil.const(offset, "uint4"))
     true = oracle.rounded((data - blockwise(offset, shape)) * blockwise(scale.astype(np.float64), shape))
-    oracle.assert_same(added(device, x, weight), oracle.rounded(oracle.exact("add", x, true)))
+    oracle.assert_same(added(plain, x, weight), oracle.rounded(oracle.exact("add", x, true)))
     lut = normal_halves(4, (*counts, 16, 1))
     weight = mil.constexpr_lut_to_dense(mil.const(data, "uint4"), lut)
     entries = [blockwise(lut[..., entry, 0], shape) for entry in range(16)]
     expected = oracle.rounded(oracle.exact("add", x, np.choose(data, entries)))
-    oracle.assert_same(added(device, x, weight), expected)
+    oracle.assert_same(added(plain, x, weight), expected)
 
 
 def test_sparse_weights_of_many_elements(emulator):
@@ -217,7 +217,7 @@ def test_sparse_weights_of_many_elements(emulator):
 
 
 @pytest.mark.parametrize("count", [1, 7, 9, 40000, 40005])
-def test_large_sparse_weights(device, count):
+def test_large_sparse_weights(plain, count):
     """Use masks that end within a byte, and bytes without ones."""
     mask = np.random.default_rng(count).random(count) < 0.1
     mask[0] = mask[-1] = True
@@ -226,7 +226,7 @@ def test_large_sparse_weights(device, count):
     true[mask] = values
     weight = mil.constexpr_sparse_to_dense(values, mask.astype(np.uint8))
     x = normal_halves(2, (count,))
-    oracle.assert_same(added(device, x, weight), oracle.rounded(oracle.exact("add", x, true)))
+    oracle.assert_same(added(plain, x, weight), oracle.rounded(oracle.exact("add", x, true)))
 
 
 SPARSE = """program(1.3)

@@ -181,7 +181,7 @@ def test_feed_forward(device: aneperf.Device, config: TransformerConfig) -> None
         "normed": normed,
     }
     for name, value in expected.items():
-        assert_near(got[name], value, 3e-3)
+        assert_near(got[name], value, 5e-3)
 
     dout = halves(6, config.dim, config.seq)
     back = feed_forward_backward(config, w2t=w["w2"].T, w1t=w["w1"].T, w3t=w["w3"].T)

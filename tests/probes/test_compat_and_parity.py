@@ -107,7 +107,7 @@ def test_parity_on_the_emulator() -> None:
         assert row.error is not None
         assert row.error <= row.metrics["tolerance"]
         assert {"max_abs", "max_ulp", "exact_share"} <= set(row.metrics)
-    assert result.rows[0].metrics["exact_share"] > 0.99
+    assert 0.5 < result.rows[0].metrics["exact_share"] < 0.8  # from a table
     assert result.rows[1].metrics == {
         **result.rows[1].metrics, "max_abs": 0, "max_ulp": 0, "exact_share": 1, "tolerance": 0
     }  # fmt: skip

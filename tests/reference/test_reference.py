@@ -36,7 +36,7 @@ def test_the_emulator_agrees_on_every_case(emulator: aneperf.Device, name: str) 
     for output, got in program.compile(emulator).run(**inputs).items():
         errors = compare(got, expected[output])
         assert errors is not None
-        assert errors.relative <= (0 if case.reference.exact else 2.0**-10)
+        assert errors.relative <= (0 if case.reference.exact else 2.0**-7)  # tables of 33 points
         assert np.ptp(expected[output]) > 0  # a constant would hide what is wrong
 
 

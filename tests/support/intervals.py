@@ -50,7 +50,9 @@ class Interval(NamedTuple):
 
     def contains(self, got: NDArray) -> NDArray[np.bool_]:
         got = np.asarray(got, np.float64)
-        return (self.low <= got) & (got <= self.high)
+        return (self.low <= got) & (got <= self.high) | (
+            np.isinf(self.low) & np.isinf(self.high) & np.isnan(got)
+        )
 
 
 def point(x: NDArray) -> Interval:

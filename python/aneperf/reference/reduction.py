@@ -124,7 +124,7 @@ OPERATIONS: dict[str, Reference] = {
             "beta": weights(32),
         },
     ),
-    "instance_norm": Reference(instance_norm, {"gamma": weights(32), "beta": weights(32)}),
+    "instance_norm": Reference(instance_norm, {"gamma": weights(32), "beta": weights(32)}, measured=1e-3),
     "l2_norm": Reference(l2_norm),
     "local_response_norm": Reference(local_response_norm, {"size": 5, "alpha": 0.5}),
 }

@@ -83,8 +83,7 @@ bool Lowering::is_constant(const mil::Value& value) {
 
 Buffer Lowering::constant_buffer(const mil::Value& value) {
     const Buffer b = add_buffer(Storage::constant, value.type.bytes());
-    const bool keeps_nan = profile_.has_nan || value.type.dtype != DType::fp16;
-    load_constant({constants_.data(), kernels_, threads_}, value.constant->data, constants_[b], keeps_nan);
+    load_constant({constants_.data(), kernels_, threads_}, value.constant->data, constants_[b]);
     return b;
 }
 
@@ -96,7 +95,7 @@ Buffer Lowering::buffer(const mil::Value& value) {
 
 Buffer Lowering::to_floats(Buffer from, int64_t count) {
     const Buffer to = scratch(count * static_cast<int64_t>(sizeof(float)));
-    step(halves_to_floats(from, to, count));
+    step(halves_to_floats(from, to, count, profile_.numbers));
     return to;
 }
 
@@ -179,11 +178,11 @@ void Lowering::add_input(const Port& port) {
     const mil::Value& value = port_value(port, function_.inputs);
     const Buffer surface = add_buffer(Storage::surface, port.layout.bytes());
     plan_.inputs.push_back(surface);
-    const bool is_exact = profile_.has_nan || !has_nan(value.type.dtype);
+    const bool is_exact = !profile_.is_engine() || value.type.dtype != DType::fp32;
     if (fuses_ && is_exact && port_walk(port.layout).is_packed())
         packed_[id(value)] = surface;
     else
-        step(load(surface, port.layout, result(value), profile_.has_nan));
+        step(load(surface, port.layout, result(value), profile_.numbers));
 }
 
 void Lowering::add_output(const Port& port) {

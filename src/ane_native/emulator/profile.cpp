@@ -1,6 +1,5 @@
 #include "profile.h"
 
-#include <algorithm>
 #include <limits>
 
 #include "errors.h"
@@ -11,25 +10,20 @@ namespace {
 
 constexpr int64_t unlimited = std::numeric_limits<int64_t>::max();
 
-constexpr cpu::Rounding ieee = {};
-// Without NaN. Products overflow past 32,752, so whatever rounds to 32,768 is infinite; reductions round ties
-// away from zero and overflow past 65,504 (measured on M1 to M5: ANEForge, bench/results/ROOFLINES.md).
-constexpr cpu::Rounding engine = {.nan_is_zero = true};
-constexpr cpu::Rounding engine_product = {.ties_away = true, .nan_is_zero = true};
-constexpr cpu::Rounding engine_reduction = {.ties_away = true, .nan_is_zero = true, .overflow = 65504.004f};
+constexpr cpu::Rounding engine = {.numbers = cpu::Numbers::engine};
+// Reductions overflow past 65,504 (measured on M1 to M5: ANEForge, bench/results/ROOFLINES.md).
+constexpr cpu::Rounding engine_reduction = {.numbers = cpu::Numbers::engine, .overflow = 65504.004f};
 
 constexpr float infinite = std::numeric_limits<float>::infinity();
 
 // The newest generation that was measured. The older ones are described by what they lack. Where a fact was
 // measured on some generations only, those in between follow the nearest one (README.md lists the facts).
 constexpr ChipProfile h17 = {.name = "h17",
-                             .has_nan = false,
-                             .elementwise = engine,
-                             .product = engine_product,
+                             .numbers = cpu::Numbers::engine,
+                             .product = engine,
                              .reduction = engine_reduction,
+                             .longest_exact_sum = 384,
                              .ignores_attention_mask = true,
-                             .rounds_by_adding_half = true,
-                             .softplus_limit = 11.09f,
                              .slice_limit = infinite,
                              .sums_fixed_point = true,
                              .multiplies_integers = true,
@@ -62,6 +56,7 @@ constexpr ChipProfile h15 = [] {
 constexpr ChipProfile h14 = [] {
     ChipProfile p = h15;
     p.name = "h14";
+    p.longest_exact_sum = 192;
     p.slice_limit = 4094.0f;
     p.casts_fp32 = false;
     p.has_sine = false;
@@ -98,13 +93,11 @@ constexpr ChipProfile h19 = [] {
 }();
 
 constexpr ChipProfile none = {.name = "none",
-                              .has_nan = true,
-                              .elementwise = ieee,
-                              .product = ieee,
-                              .reduction = ieee,
+                              .numbers = cpu::Numbers::ieee,
+                              .product = {},
+                              .reduction = {},
+                              .longest_exact_sum = unlimited,
                               .ignores_attention_mask = false,
-                              .rounds_by_adding_half = false,
-                              .softplus_limit = infinite,
                               .slice_limit = infinite,
                               .sums_fixed_point = false,
                               .multiplies_integers = true,
@@ -121,9 +114,6 @@ constexpr ChipProfile none = {.name = "none",
                               .max_constant_bytes = unlimited};
 
 constexpr const ChipProfile* profiles[] = {&h13, &h14, &h15, &h16, &h17, &h18, &h18g, &h19, &none};
-
-static_assert(std::ranges::all_of(profiles, [](const ChipProfile* p) { return p->elementwise.is_plain(); }),
-              "the kernels for fp16 round plainly");
 
 }  // namespace
 

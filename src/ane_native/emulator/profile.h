@@ -11,13 +11,12 @@ namespace ane::emulator {
 
 struct ChipProfile {
     std::string_view name;
-    bool has_nan;  // false: an undefined result is +0, and NaN read from a port acts as +infinity
-    cpu::Rounding elementwise;  // plain
-    cpu::Rounding product;      // convolutions and matrix products
+    bool is_engine() const { return numbers == cpu::Numbers::engine; }
+    cpu::Numbers numbers;   // how fp16 is read, and how element-wise results are rounded
+    cpu::Rounding product;  // convolutions and matrix products
     cpu::Rounding reduction;
+    int64_t longest_exact_sum;    // along the last axis
     bool ignores_attention_mask;  // scaled_dot_product_attention computes as if attn_mask were absent
-    bool rounds_by_adding_half;   // round is floor(|x| + 0.5), the sum in fp16
-    float softplus_limit;         // softplus is 0 above
     float slice_limit;            // larger magnitudes overflow in a slice that starts inside the last axis
     bool sums_fixed_point;        // products of fp16 are rounded to 2^-16 and summed as integers
     bool multiplies_integers;     // of 8 bits, where both operands of a product are dequantized ones

@@ -21,20 +21,13 @@ Walk port_walk(const Layout& layout) {
     return {{layout.rows(), layout.width()}, {layout.row_pitch() * 8 / dtype_bits(layout.dtype), 1}};
 }
 
-bool has_nan(DType dtype) { return dtype == DType::fp16 || dtype == DType::fp32; }
-
-Elementwise load(Buffer surface, const Layout& layout, Buffer buffer, bool keeps_nan) {
+Elementwise load(Buffer surface, const Layout& layout, Buffer buffer, Numbers numbers) {
     const int64_t count = layout.rows() * layout.width(), bytes = dtype_bits(layout.dtype) / 8;
     Elementwise work{.count = count,
                      .operands = {in_port(surface, layout)},
                      .result = packed(buffer, bytes, count),
                      .is_load = true};
-    if (keeps_nan || !has_nan(layout.dtype)) return work;
-    if (layout.dtype == DType::fp16)
-        work.compute = [](const Piece& p) {
-            p.kernels.nan_to_infinity_halves(p.array<half>(0), p.to<half>(), p.size());
-        };
-    else
+    if (numbers == Numbers::engine && layout.dtype == DType::fp32)
         work.compute = [](const Piece& p) {
             p.kernels.nan_to_infinity(p.array<float>(0), p.to<float>(), p.size());
         };
@@ -46,21 +39,21 @@ Elementwise store(Buffer buffer, const Layout& layout, Buffer surface) {
     return {.count = count, .operands = {packed(buffer, bytes, count)}, .result = in_port(surface, layout)};
 }
 
-Elementwise halves_to_floats(Buffer x, Buffer y, int64_t count) {
+Elementwise halves_to_floats(Buffer x, Buffer y, int64_t count, Numbers numbers) {
     return {.count = count,
             .operands = {packed(x, sizeof(half), count)},
             .result = packed(y, sizeof(float), count),
-            .compute = [](const Piece& p) { p.kernels.to_float(p.array<half>(0), p.to<float>(), p.size()); }};
+            .compute = [numbers](const Piece& p) {
+                p.kernels.widen(p.array<half>(0), p.to<float>(), p.size(), numbers);
+            }};
 }
 
-void load_constant(const Execution& e, std::span<const std::byte> from, std::byte* to, bool keeps_nan) {
-    constexpr size_t piece = 1 << 16;  // stays in a core's cache between the copy and the search for NaN
+void load_constant(const Execution& e, std::span<const std::byte> from, std::byte* to) {
+    constexpr size_t piece = 1 << 16;
     const auto pieces = static_cast<int64_t>((from.size() + piece - 1) / piece);
     e.threads.parallel_for(pieces, [&](int64_t task, int) {
         const size_t begin = static_cast<size_t>(task) * piece, bytes = std::min(piece, from.size() - begin);
         std::memcpy(to + begin, from.data() + begin, bytes);
-        auto* halves = reinterpret_cast<half*>(to + begin);
-        if (!keeps_nan) e.kernels.nan_to_infinity_halves(halves, halves, bytes / sizeof(half));
     });
 }
 

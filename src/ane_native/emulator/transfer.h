@@ -13,14 +13,12 @@ constexpr int64_t tile = 4096;  // elements that a task works on at a time: they
 // The elements of a port in its surface, row by row.
 Walk port_walk(const Layout& layout);
 
-// Copies rows of a surface to packed elements. On profiles without NaN, a NaN in the surface becomes
-// +infinity.
-Elementwise load(Buffer surface, const Layout& layout, Buffer packed, bool keeps_nan);
+// Copies rows of a surface to packed elements. For the engine, a NaN of fp32 becomes +infinity.
+Elementwise load(Buffer surface, const Layout& layout, Buffer packed, Numbers numbers);
 Elementwise store(Buffer packed, const Layout& layout, Buffer surface);
-// Copies a constant's elements to its memory, now. In fp16 on the engine's profiles a NaN becomes +infinity.
-void load_constant(const Execution& e, std::span<const std::byte> from, std::byte* to, bool keeps_nan);
+// Copies a constant's elements to its memory, now.
+void load_constant(const Execution& e, std::span<const std::byte> from, std::byte* to);
 
-bool has_nan(DType dtype);
-Elementwise halves_to_floats(Buffer x, Buffer y, int64_t count);
+Elementwise halves_to_floats(Buffer x, Buffer y, int64_t count, Numbers numbers);
 
 }  // namespace ane::emulator

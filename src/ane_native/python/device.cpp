@@ -332,7 +332,7 @@ void bind_programs(py::module_& module) {
 Typed<"dict[str, Any]"> chip_profile(const Text& chip) {
     const emulator::ChipProfile& profile = emulator::chip_profile(to_text(chip, "chip"));
     py::dict result;
-    result["is_engine"] = !profile.has_nan;
+    result["is_engine"] = profile.is_engine();
     result["ignores_attention_mask"] = profile.ignores_attention_mask;
     result["slice_limit"] = profile.slice_limit;
     result["casts_fp32"] = profile.casts_fp32;

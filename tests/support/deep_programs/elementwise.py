@@ -38,7 +38,7 @@ def _smooth(point: Callable[..., Any], slope: float) -> Bounds:
 # The operation, its options, and the function that encloses the result. Scalars are fp16 numbers.
 _ANY: list[tuple[str, tuple[Any, ...], Bounds]] = [
     *((name, (), _exact(name)) for name in ("ceil", "floor", "relu", "relu6", "sign")),
-    ("round", (), _rising(oracle.round_by_adding_half)),
+    ("round", (), _rising(np.rint)),
     *((f, (), _elementary(f)) for f in ("atan", "erf", "exp", "exp2", "sigmoid", "softsign", "tanh")),
     ("softplus", (), lambda x: iv.softplus(x)),
     ("silu", (), _smooth(partial(oracle.elementary, "silu"), 1.1)),

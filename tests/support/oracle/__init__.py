@@ -7,6 +7,7 @@ rounded with `rounded` and compared bit for bit.
 """
 
 from .elementwise import *
+from .engine_functions import *
 from .movement import *
 from .product import *
 from .reduction import *

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from .rounding import ELEMENTARY, POWER, UNIT, Array, Expected, doubles, rounded
+from .rounding import ELEMENTARY, POWER, UNIT, Array, Expected, doubles
 
 
 def add(x: Array, y: Array) -> Array:
@@ -100,13 +100,6 @@ def exact(op: str, *operands: NDArray) -> Array:
 def floor_div(x: NDArray, y: NDArray) -> Array:
     """Round the quotient to fp32, then down."""
     return np.floor(np.divide(x, y, dtype=np.float32)).astype(np.float64)
-
-
-@np.errstate(all="ignore")
-def round_by_adding_half(x: NDArray) -> Array:
-    """Compute floor(|x| + 0.5) with the sum in fp16, ties away from zero, and the sign of x."""
-    sums = rounded(np.abs(np.asarray(x, np.float64)) + 0.5, ties_away=True)
-    return np.copysign(np.floor(sums.astype(np.float64)), x)
 
 
 # Element by element: elementary functions

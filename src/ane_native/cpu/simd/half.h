@@ -53,8 +53,6 @@ inline Halves narrow(Floats x) {
 }
 #endif
 
-inline float undefined(bool nan_is_zero) { return nan_is_zero ? 0.0f : __builtin_nanf(""); }
-
 // x, or `instead` where x is NaN.
 #if defined(__AVX512F__)
 inline Floats defined(Floats x, float instead) {
@@ -66,17 +64,41 @@ inline Floats defined(Floats x, float instead) {
 inline Floats defined(Floats x, float instead) { return x == x ? x : splat(instead); }
 #endif
 
-// By a plain rounding.
-inline Halves narrow(Floats x, bool nan_is_zero) { return narrow(defined(x, undefined(nan_is_zero))); }
+inline Halves narrow_any(Floats x) { return narrow(defined(x, __builtin_nanf(""))); }
 
-inline Halves narrow(Floats x, Rounding rounding) {
-    const Words sign = as_words(x) & 0x80000000u;
-    const Floats magnitude = as_floats(as_words(x) & 0x7fffffffu);
+// As the engine reads fp16: exponent 31 becomes that of 65536.
+inline Floats decode(Halves x) {
+    const Ints word = __builtin_convertvector(x, Ints), magnitude = word & 0x7fff;
+    const Ints large = ((magnitude << 13) + (112 << 23)) | word >> 15 << 31;
+    return as_floats(magnitude >= 0x7c00 ? large : as_ints(widen(x)));
+}
+
+// As the engine rounds.
+inline Halves narrow_away(Floats x, float overflow) {
+    const Words word = as_words(x), sign = word & 0x80000000u;
     // A tie has its low bits clear. Setting the lowest makes it lean away from zero, and takes no other value
     // to a tie or past one.
-    const Floats leaning = as_floats(as_words(x) | (rounding.ties_away ? 1u : 0u));
-    const Floats bounded = magnitude < rounding.overflow ? leaning : as_floats(sign | 0x7f800000u);
-    return narrow(x == x ? bounded : splat(undefined(rounding.nan_is_zero)));
+    const Floats leaning = as_floats(word | 1u);
+    const Floats bounded = as_floats(word ^ sign) < overflow ? leaning : as_floats(sign | 0x7f800000u);
+    const Halves rounded = narrow(x == x ? bounded : Floats{});
+    return rounded == 0x8000 ? Halves{} : rounded;
+}
+
+inline Halves narrow(Floats x, Rounding rounding) {
+    if (rounding.numbers == Numbers::engine) return narrow_away(x, rounding.overflow);
+    const Words sign = as_words(x) & 0x80000000u;
+    const Mask is_large = as_floats(as_words(x) ^ sign) >= rounding.overflow;
+    return narrow_any(is_large ? as_floats(sign | 0x7f800000u) : x);
+}
+
+// Calls apply(read, round) with the functions that convert.
+template <class Apply>
+inline void with_numbers(Numbers numbers, Apply apply) {
+    if (numbers == Numbers::engine)
+        apply([](Halves x) { return decode(x); },
+              [](Floats x) { return narrow_away(x, Rounding{}.overflow); });
+    else
+        apply([](Halves x) { return widen(x); }, [](Floats x) { return narrow_any(x); });
 }
 
 }  // namespace

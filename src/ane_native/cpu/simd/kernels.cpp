@@ -14,9 +14,13 @@ void to_float(const half* x, float* y, size_t n) {
     map<Halves>(x, y, n, [](Halves v) { return widen(v); });
 }
 
+void decode(const half* x, float* y, size_t n) {
+    map<Halves>(x, y, n, [](Halves v) { return decode(v); });
+}
+
 void to_half(const float* x, half* y, size_t n, Rounding rounding) {
-    if (rounding.is_plain())
-        map<Floats>(x, y, n, [=](Floats v) { return narrow(v, rounding.nan_is_zero); });
+    if (rounding.overflow == Rounding{}.overflow)
+        with_numbers(rounding.numbers, [=](auto, auto round) { map<Floats>(x, y, n, round); });
     else
         map<Floats>(x, y, n, [=](Floats v) { return narrow(v, rounding); });
 }
@@ -47,12 +51,7 @@ inline void unary_with(Unary op, Parameters p, Apply apply) {
         case Unary::linear_activation: return apply([=](Floats v) { return alpha * v + beta; });
         case Unary::log: return apply([=](Floats v) { return log(v + alpha); });
         case Unary::relu: return apply([](Floats v) { return maximum(v, Floats{}); });
-        case Unary::round_by_adding_half:
-            return apply([](Floats v) {
-                const Floats sum = widen(narrow(abs(v) + 0.5f, Rounding{.ties_away = true}));
-                return as_floats(as_words(floor(sum)) | sign_of(v));
-            });
-        case Unary::round_half_even: return apply([](Floats v) { return round_half_even(v); });
+        case Unary::round: return apply([](Floats v) { return round_half_even(v); });
         case Unary::rsqrt: return apply([=](Floats v) { return 1.0f / sqrt(v + alpha); });
         case Unary::scaled_tanh: return apply([=](Floats v) { return alpha * tanh(beta * v); });
         case Unary::sigmoid: return apply([](Floats v) { return sigmoid(v); });
@@ -60,7 +59,7 @@ inline void unary_with(Unary op, Parameters p, Apply apply) {
         case Unary::sign: return apply([](Floats v) { return sign(v); });
         case Unary::silu: return apply([](Floats v) { return silu(v); });
         case Unary::sin: return apply([](Floats v) { return sine(v, 0); });
-        case Unary::softplus: return apply([=](Floats v) { return v > alpha ? Floats{} : softplus(v); });
+        case Unary::softplus: return apply([](Floats v) { return softplus(v); });
         case Unary::softsign: return apply([](Floats v) { return softsign(v); });
         case Unary::sqrt: return apply([](Floats v) { return sqrt(v); });
         case Unary::square: return apply([](Floats v) { return v * v; });
@@ -74,10 +73,14 @@ void unary(Unary op, const float* x, Parameters p, float* y, size_t n) {
     unary_with(op, p, [=](auto function) { map<Floats>(x, y, n, function); });
 }
 
-void unary_halves(Unary op, const half* x, Parameters p, half* y, size_t n, bool nan_is_zero) {
+void unary_halves(Unary op, const half* x, Parameters p, half* y, size_t n) {
     unary_with(op, p, [=](auto function) {
-        map<Halves>(x, y, n, [=](Halves v) { return narrow(function(widen(v)), nan_is_zero); });
+        map<Halves>(x, y, n, [=](Halves v) { return narrow_any(function(widen(v))); });
     });
+}
+
+void look_up(const half* table, const half* x, half* y, size_t n) {
+    for (size_t i = 0; i < n; ++i) y[i] = table[x[i]];
 }
 
 // Loads vectors of an operand. If one element stands for all, every vector repeats it.
@@ -143,24 +146,28 @@ void binary(Binary op, Elements<float> a, Elements<float> b, float* y, size_t n)
     binary_with(op, [&](auto function) { map(y, n, function, x, z); });
 }
 
-void binary_halves(Binary op, Elements<half> a, Elements<half> b, half* y, size_t n, bool nan_is_zero) {
+// Sums of fp16 are rounded to fp32 only where the smaller term is far below a tie of fp16 from the larger
+// one, and products are exact: as if rounded once.
+void binary_halves(Binary op, Elements<half> a, Elements<half> b, half* y, size_t n, Numbers numbers) {
     const Operand<Halves, half> x(a), z(b);
-    binary_with(op, [&](auto function) {
-        map(
-            y, n, [=](Halves u, Halves v) { return narrow(function(widen(u), widen(v)), nan_is_zero); }, x,
-            z);
+    with_numbers(numbers, [&](auto read, auto round) {
+        binary_with(op, [&](auto function) {
+            map(y, n, [=](Halves u, Halves v) { return round(function(read(u), read(v))); }, x, z);
+        });
     });
 }
 
-void compare(Binary op, Elements<half> a, Elements<half> b, uint8_t* y, size_t n) {
+void compare(Binary op, Elements<half> a, Elements<half> b, uint8_t* y, size_t n, Numbers numbers) {
     const Operand<Halves, half> x(a), z(b);
-    compare_with(op, [&](auto relation) {
-        map(
-            y, n,
-            [=](Halves u, Halves v) {
-                return __builtin_convertvector(relation(widen(u), widen(v)) & 1, Bytes);
-            },
-            x, z);
+    with_numbers(numbers, [&](auto read, auto) {
+        compare_with(op, [&](auto relation) {
+            map(
+                y, n,
+                [=](Halves u, Halves v) {
+                    return __builtin_convertvector(relation(read(u), read(v)) & 1, Bytes);
+                },
+                x, z);
+        });
     });
 }
 
@@ -176,19 +183,12 @@ void logical_not(const uint8_t* x, uint8_t* y, size_t n) {
     map<Bytes>(x, y, n, [](Bytes v) { return __builtin_bit_cast(Bytes, v == 0) & 1; });
 }
 
-void nan_to_infinity_halves(const half* x, half* y, size_t n) {
-    const auto replace = [](auto v) { return (v & 0x7fff) > 0x7c00 ? (v & 0) + 0x7c00 : v; };
-    const size_t whole = n / (2 * lanes) * (2 * lanes);
-    for (size_t i = 0; i < whole; i += 2 * lanes) store(y + i, replace(load<ManyHalves>(x + i)));
-    map<Halves>(x + whole, y + whole, n - whole, replace);
-}
-
 void nan_to_infinity(const float* x, float* y, size_t n) {
     map<Floats>(x, y, n, [](Floats v) { return v == v ? v : splat(infinity); });
 }
 
 void quantize(const half* x, Elements<float> scale, Elements<float> zero_point, bool is_signed, uint8_t* y,
-              size_t n) {
+              size_t n, Numbers numbers) {
     const int32_t low = is_signed ? -128 : 0, high = low + 255;
     const auto rounded = [=](Floats quotient, Floats zero) {
         // An undefined quotient counts as zero, and the bounds keep the conversion to integers defined.
@@ -206,27 +206,35 @@ void quantize(const half* x, Elements<float> scale, Elements<float> zero_point, 
     // By a power of two the product is the quotient.
     const float inverse = 1.0f / *scale.data;
     if (scale.step == 0 && (as_words(*scale.data) & 0x007fffffu) == 0) {
-        map(
-            y, n, [=](Halves v, Floats zero) { return rounded(widen(v) * inverse, zero); }, values,
-            zero_points);
+        with_numbers(numbers, [&](auto read, auto) {
+            map(
+                y, n, [=](Halves v, Floats zero) { return rounded(read(v) * inverse, zero); }, values,
+                zero_points);
+        });
         return;
     }
     const Operand<Floats, float> scales(scale);
-    map(
-        y, n, [=](Halves v, Floats s, Floats zero) { return rounded(widen(v) / s, zero); }, values, scales,
-        zero_points);
+    with_numbers(numbers, [&](auto read, auto) {
+        map(
+            y, n, [=](Halves v, Floats s, Floats zero) { return rounded(read(v) / s, zero); }, values, scales,
+            zero_points);
+    });
 }
 
 void dequantize(const uint8_t* x, Elements<float> scale, Elements<float> zero_point, bool is_signed, half* y,
-                size_t n, bool nan_is_zero) {
+                size_t n, Numbers numbers) {
     const Operand<Bytes, uint8_t> values(x);
     const Operand<Floats, float> scales(scale), zero_points(zero_point);
     const auto dequantized = [=](Bytes v, Floats s, Floats zero) {
         const Ints q = __builtin_convertvector(v, Ints);
         const Ints integer = is_signed ? (q ^ 128) - 128 : q;
-        return narrow((__builtin_convertvector(integer, Floats) - zero) * s, nan_is_zero);
+        return (__builtin_convertvector(integer, Floats) - zero) * s;
     };
-    map(y, n, dequantized, values, scales, zero_points);
+    with_numbers(numbers, [&](auto, auto round) {
+        map(
+            y, n, [=](Bytes v, Floats s, Floats zero) { return round(dequantized(v, s, zero)); }, values,
+            scales, zero_points);
+    });
 }
 
 void scale_integers(const int32_t* x, float scale, float* y, size_t n) {
@@ -238,19 +246,22 @@ void scale_integers(const int32_t* x, float scale, float* y, size_t n) {
 constinit const Kernels kernels = {
     .level = level,
     .to_float = to_float,
+    .decode = decode,
     .to_half = to_half,
     .unary = unary,
     .binary = binary,
     .unary_halves = unary_halves,
     .binary_halves = binary_halves,
+    .look_up = look_up,
     .compare = compare,
     .select = select,
     .logical_not = logical_not,
     .nan_to_infinity = nan_to_infinity,
-    .nan_to_infinity_halves = nan_to_infinity_halves,
     .reduce = reduce,
     .reduce_columns = reduce_columns,
     .sum_square_columns = sum_square_columns,
+    .sum_exactly = sum_exactly,
+    .add_exactly = add_exactly,
     .sum_of_squares = sum_of_squares,
     .exponentials = exponentials,
     .softmax = softmax,

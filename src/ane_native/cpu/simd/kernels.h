@@ -30,8 +30,7 @@ enum class Unary : uint8_t {
     linear_activation,
     log,
     relu,
-    round_by_adding_half,  // floor(|x| + 0.5) with the sum in fp16, its ties away from zero
-    round_half_even,
+    round,
     rsqrt,
     scaled_tanh,
     sigmoid,
@@ -67,18 +66,18 @@ enum class Binary : uint8_t {
 };
 enum class Reduction : uint8_t { sum, max, min };
 
+// How fp16 is read and rounded. To the engine exponent 31 is one more exponent: 0x7c00 is 65536, and there is
+// no NaN. Its ties go away from zero, a zero is positive, and an undefined result is 0.
+enum class Numbers : uint8_t { ieee, engine };
+
 // How an fp32 result becomes fp16.
 struct Rounding {
-    bool ties_away = false;     // ties go away from zero instead of to even
-    bool nan_is_zero = false;   // the engine has no NaN: an undefined result is +0
+    Numbers numbers = Numbers::ieee;
     float overflow = 65520.0f;  // magnitudes from here on become infinite
-
-    // As IEEE 754 rounds, but for NaN.
-    constexpr bool is_plain() const { return !ties_away && overflow == 65520.0f; }
 };
 
 // The constants of a unary operation, as MIL names them; `alpha` is also the epsilon of inverse, log and
-// rsqrt, and what softplus gives 0 above.
+// rsqrt.
 struct Parameters {
     float alpha = 0, beta = 0;
 };
@@ -192,36 +191,41 @@ struct Vectors;  // vectors.h
 struct Kernels {
     const char* level;  // "baseline", "avx2", "avx512", "avx512vnni" or "neon"
     void (*to_float)(const half* x, float* y, size_t n);
+    void (*decode)(const half* x, float* y, size_t n);  // as the engine reads fp16
     void (*to_half)(const float* x, half* y, size_t n, Rounding rounding);
     void (*unary)(Unary op, const float* x, Parameters p, float* y, size_t n);
     void (*binary)(Binary op, Elements<float> a, Elements<float> b, float* y, size_t n);
-    // The same on fp16, with fp32 math and a plain rounding.
-    void (*unary_halves)(Unary op, const half* x, Parameters p, half* y, size_t n, bool nan_is_zero);
-    void (*binary_halves)(Binary op, Elements<half> a, Elements<half> b, half* y, size_t n, bool nan_is_zero);
-    void (*compare)(Binary op, Elements<half> a, Elements<half> b, uint8_t* y, size_t n);
+    // The same on fp16, with fp32 math.
+    void (*unary_halves)(Unary op, const half* x, Parameters p, half* y, size_t n);
+    void (*binary_halves)(Binary op, Elements<half> a, Elements<half> b, half* y, size_t n, Numbers numbers);
+    // y[i] = table[x[i]], of 65,536 elements; x may be y.
+    void (*look_up)(const half* table, const half* x, half* y, size_t n);
+    void (*compare)(Binary op, Elements<half> a, Elements<half> b, uint8_t* y, size_t n, Numbers numbers);
     // Moves bits: what is not selected is not looked at.
     void (*select)(Elements<uint8_t> condition, Elements<half> a, Elements<half> b, half* y, size_t n);
     void (*logical_not)(const uint8_t* x, uint8_t* y, size_t n);
     void (*nan_to_infinity)(const float* x, float* y, size_t n);
-    void (*nan_to_infinity_halves)(const half* x, half* y, size_t n);
     float (*reduce)(Reduction op, const float* x, size_t n);  // n >= 1
     // y [n] from x [rows, n], whose rows are `stride` apart; rows are taken in order.
-    void (*reduce_columns)(Reduction op, const half* x, size_t stride, size_t rows, float* y, size_t n);
-    // Sums of x * x as fp16 by a plain rounding, by column in the same way.
-    void (*sum_square_columns)(const half* x, size_t stride, size_t rows, float* y, size_t n,
-                               bool nan_is_zero);
+    void (*reduce_columns)(Reduction op, const half* x, size_t stride, size_t rows, float* y, size_t n,
+                           Numbers numbers);
+    // Sums of x * x as fp16, by column in the same way.
+    void (*sum_square_columns)(const half* x, size_t stride, size_t rows, float* y, size_t n);
+    // The sum of up to 4096 numbers, as the engine reads them: fp64 holds it exactly.
+    double (*sum_exactly)(const half* x, size_t n);
+    // sums[i] += x[i]
+    void (*add_exactly)(const half* x, double* sums, size_t n);
     float (*sum_of_squares)(const float* x, size_t n);
     // y[i] = exp(x[i] - maximum of x); x may be y.
     Exponentials (*exponentials)(const float* x, float* y, size_t n);
-    // y = softmax of each row of x [rows, n], by a plain rounding; scratch [rows, n] and at most
-    // most_softmax_rows rows.
-    void (*softmax)(const half* x, size_t rows, size_t n, float* scratch, half* y, bool nan_is_zero);
+    // y = softmax of each row of x [rows, n]; scratch [rows, n] and at most most_softmax_rows rows.
+    void (*softmax)(const half* x, size_t rows, size_t n, float* scratch, half* y);
     // clamp(round_half_away(x / scale) + zero_point) to [-128, 127], or [0, 255] if not `is_signed`.
     void (*quantize)(const half* x, Elements<float> scale, Elements<float> zero_point, bool is_signed,
-                     uint8_t* y, size_t n);
-    // (x - zero_point) * scale, from int8, or uint8 if not `is_signed`, to fp16 by a plain rounding.
+                     uint8_t* y, size_t n, Numbers numbers);
+    // (x - zero_point) * scale, from int8, or uint8 if not `is_signed`.
     void (*dequantize)(const uint8_t* x, Elements<float> scale, Elements<float> zero_point, bool is_signed,
-                       half* y, size_t n, bool nan_is_zero);
+                       half* y, size_t n, Numbers numbers);
     // x * scale, x being rounded to fp32 first.
     void (*scale_integers)(const int32_t* x, float scale, float* y, size_t n);
     const ProductKernels* products;
@@ -229,6 +233,9 @@ struct Kernels {
     const IntegerKernels* integers;
     const Vectors* vectors;
 
+    void widen(const half* x, float* y, size_t n, Numbers numbers) const {
+        (numbers == Numbers::engine ? decode : to_float)(x, y, n);
+    }
     void binary_scalar(Binary op, const float* a, float b, float* y, size_t n) const {
         binary(op, a, {&b, 0}, y, n);
     }

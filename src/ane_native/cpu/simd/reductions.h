@@ -91,7 +91,7 @@ template <size_t vectors, class Prepare, class Combine>
 inline void fold_columns(const half* x, size_t stride, size_t rows, float* y, size_t count, Prepare prepare,
                          Combine combine) {
     const auto element = [=](size_t row, size_t j) {
-        return prepare(widen(load<Halves>(x + row * stride + j * lanes, j + 1 < vectors ? lanes : count)));
+        return prepare(load<Halves>(x + row * stride + j * lanes, j + 1 < vectors ? lanes : count));
     };
     Floats running[vectors];
     for (size_t j = 0; j < vectors; ++j) running[j] = element(0, j);
@@ -110,9 +110,11 @@ inline void fold_all_columns(const half* x, size_t stride, size_t rows, float* y
         fold_columns<1>(x + i, stride, rows, y + i, i + lanes <= n ? lanes : n - i, prepare, combine);
 }
 
-void reduce_columns(Reduction op, const half* x, size_t stride, size_t rows, float* y, size_t n) {
+void reduce_columns(Reduction op, const half* x, size_t stride, size_t rows, float* y, size_t n,
+                    Numbers numbers) {
     const auto reduce_with = [=](auto combine) {
-        fold_all_columns(x, stride, rows, y, n, [](Floats v) { return v; }, combine);
+        with_numbers(numbers,
+                     [=](auto read, auto) { fold_all_columns(x, stride, rows, y, n, read, combine); });
     };
     switch (op) {
         case Reduction::sum: return reduce_with(sum);
@@ -121,9 +123,27 @@ void reduce_columns(Reduction op, const half* x, size_t stride, size_t rows, flo
     }
 }
 
-void sum_square_columns(const half* x, size_t stride, size_t rows, float* y, size_t n, bool nan_is_zero) {
-    const auto square = [=](Floats v) { return widen(narrow(v * v, nan_is_zero)); };
+void sum_square_columns(const half* x, size_t stride, size_t rows, float* y, size_t n) {
+    const auto square = [](Halves v) { return widen(narrow_any(widen(v) * widen(v))); };
     fold_all_columns(x, stride, rows, y, n, square, sum);
+}
+
+double sum_exactly(const half* x, size_t n) {
+    Doubles running{};
+    for (size_t i = 0; i < n; i += lanes)
+        running +=
+            __builtin_convertvector(decode(load<Halves>(x + i, n - i < lanes ? n - i : lanes)), Doubles);
+    double total = 0;
+    for (size_t i = 0; i < lanes; ++i) total += running[i];
+    return total;
+}
+
+void add_exactly(const half* x, double* sums, size_t n) {
+    for (size_t i = 0; i < n; i += lanes) {
+        const size_t count = n - i < lanes ? n - i : lanes;
+        const Doubles elements = __builtin_convertvector(decode(load<Halves>(x + i, count)), Doubles);
+        for (size_t j = 0; j < count; ++j) sums[i + j] += elements[j];
+    }
 }
 
 inline Floats load_floats(const float* x, size_t count) { return load<Floats>(x, count); }
@@ -155,14 +175,14 @@ Exponentials exponentials(const float* x, float* y, size_t n) {
 
 // All rows go through one loop before the next: within a row each loop would wait for the result of the one
 // before.
-void softmax(const half* x, size_t rows, size_t n, float* scratch, half* y, bool nan_is_zero) {
+void softmax(const half* x, size_t rows, size_t n, float* scratch, half* y) {
     float maxima[most_softmax_rows], factors[most_softmax_rows];
     for (size_t row = 0; row < rows; ++row) maxima[row] = largest_of(x + row * n, n);
     for (size_t row = 0; row < rows; ++row)
         factors[row] = 1.0f / shifted_exponentials(x + row * n, maxima[row], scratch + row * n, n);
     for (size_t row = 0; row < rows; ++row)
         map<Floats>(scratch + row * n, y + row * n, n,
-                    [=, factor = factors[row]](Floats v) { return narrow(v * factor, nan_is_zero); });
+                    [=, factor = factors[row]](Floats v) { return narrow_any(v * factor); });
 }
 
 }  // namespace

@@ -42,7 +42,6 @@ using Floats [[gnu::vector_size(vector_bytes)]] = float;
 using Words [[gnu::vector_size(vector_bytes)]] = uint32_t;
 using Ints [[gnu::vector_size(vector_bytes)]] = int32_t;  // for what cannot overflow: Words wrap
 using Halves [[gnu::vector_size(vector_bytes / 2)]] = uint16_t;
-using ManyHalves [[gnu::vector_size(vector_bytes)]] = uint16_t;
 using Bytes [[gnu::vector_size(vector_bytes / 4)]] = uint8_t;
 using Doubles [[gnu::vector_size(2 * vector_bytes)]] = double;
 using Longs [[gnu::vector_size(2 * vector_bytes)]] = int64_t;

@@ -1,22 +1,30 @@
-// Activations, and arithmetic with broadcasting: fp16 in, fp32 math, one rounding to fp16.
+// Activations, and arithmetic with broadcasting: fp16 in, fp32 math, one rounding to fp16. On the engine a
+// function of one number is a table.
 #include <functional>
 
+#include "emulator/engine_functions.h"
 #include "emulator/lowering.h"
 
 namespace ane::emulator {
 
 namespace {
 
+void add_unary(Lowering& l, const mil::Value& x, Operand result, Unary kind, Parameters parameters) {
+    Elementwise work{
+        .count = x.type.elements(), .operands = {l.operand(x, x.type.shape)}, .result = std::move(result)};
+    if (l.profile().is_engine())
+        work.compute = [table = engine_function(kind, parameters)](const Piece& p) {
+            p.kernels.look_up(table->data(), p.array<half>(0), p.to<half>(), p.size());
+        };
+    else
+        work.compute = [=](const Piece& p) {
+            p.kernels.unary_halves(kind, p.array<half>(0), parameters, p.to<half>(), p.size());
+        };
+    l.step(std::move(work));
+}
+
 void add_unary(Lowering& l, const mil::OpView& op, Results results, Unary kind, Parameters parameters) {
-    const mil::Value& x = op.value("x");
-    const bool nan_is_zero = l.profile().elementwise.nan_is_zero;
-    l.step({.count = x.type.elements(),
-            .operands = {l.operand(x, x.type.shape)},
-            .result = l.result_operand(*results[0]),
-            .compute = [=](const Piece& p) {
-                p.kernels.unary_halves(kind, p.array<half>(0), parameters, p.to<half>(), p.size(),
-                                       nan_is_zero);
-            }});
+    add_unary(l, op.value("x"), l.result_operand(*results[0]), kind, parameters);
 }
 
 template <Unary kind>
@@ -38,28 +46,19 @@ void lower_relu6(Lowering& l, const mil::OpView& op, Results results) {
     add_unary(l, op, results, Unary::clip, {0.0f, 6.0f});
 }
 
-void lower_round(Lowering& l, const mil::OpView& op, Results results) {
-    const bool adding = l.profile().rounds_by_adding_half;
-    add_unary(l, op, results, adding ? Unary::round_by_adding_half : Unary::round_half_even, {});
-}
-
-void lower_softplus(Lowering& l, const mil::OpView& op, Results results) {
-    add_unary(l, op, results, Unary::softplus, {l.profile().softplus_limit});
-}
-
 // z = x op y, in fp16 or as truth values.
 void add_binary(Lowering& l, Binary kind, Operand x, Operand y, const mil::Value& result) {
     const bool is_truth = result.type.dtype == DType::boolean;
-    const bool nan_is_zero = l.profile().elementwise.nan_is_zero;
+    const Numbers numbers = l.profile().numbers;
     l.step({.count = result.type.elements(),
             .operands = {std::move(x), std::move(y)},
             .result = l.result_operand(result),
             .compute = [=](const Piece& p) {
                 const auto a = p.operand<half>(0), b = p.operand<half>(1);
                 if (is_truth)
-                    p.kernels.compare(kind, a, b, p.to<uint8_t>(), p.size());
+                    p.kernels.compare(kind, a, b, p.to<uint8_t>(), p.size(), numbers);
                 else
-                    p.kernels.binary_halves(kind, a, b, p.to<half>(), p.size(), nan_is_zero);
+                    p.kernels.binary_halves(kind, a, b, p.to<half>(), p.size(), numbers);
             }});
 }
 
@@ -67,6 +66,17 @@ template <Binary kind>
 void lower_binary(Lowering& l, const mil::OpView& op, Results results) {
     const Shape& shape = results[0]->type.shape;
     add_binary(l, kind, l.operand(op.value("x"), shape), l.operand(op.value("y"), shape), *results[0]);
+}
+
+// The engine multiplies with the reciprocal, which is rounded too.
+void lower_real_div(Lowering& l, const mil::OpView& op, Results results) {
+    if (!l.profile().is_engine()) return lower_binary<Binary::real_div>(l, op, results);
+    const mil::Value& y = op.value("y");
+    const Shape& shape = results[0]->type.shape;
+    const Buffer reciprocal = l.scratch(y.type.bytes());
+    add_unary(l, y, {reciprocal, sizeof(half), packed_walk(y.type.elements())}, Unary::inverse, {});
+    add_binary(l, Binary::mul, l.operand(op.value("x"), shape),
+               {reciprocal, sizeof(half), {shape, broadcast_strides(y.type.shape, shape)}}, *results[0]);
 }
 
 // One slope for each channel, which is axis 1.
@@ -151,10 +161,10 @@ std::span<const LoweringEntry> elementwise_lowerings() {
         {"not_equal", lower_binary<Binary::not_equal>},
         {"pow", lower_binary<Binary::pow>},
         {"prelu", lower_prelu},
-        {"real_div", lower_binary<Binary::real_div>},
+        {"real_div", lower_real_div},
         {"relu", lower_unary<Unary::relu>},
         {"relu6", lower_relu6},
-        {"round", lower_round},
+        {"round", lower_unary<Unary::round>},
         {"rsqrt", lower_unary<Unary::rsqrt>},
         {"scaled_tanh", lower_unary<Unary::scaled_tanh>},
         {"select", lower_select},
@@ -163,7 +173,7 @@ std::span<const LoweringEntry> elementwise_lowerings() {
         {"sign", lower_unary<Unary::sign>},
         {"silu", lower_unary<Unary::silu>},
         {"sin", lower_unary<Unary::sin>},
-        {"softplus", lower_softplus},
+        {"softplus", lower_unary<Unary::softplus>},
         {"softsign", lower_unary<Unary::softsign>},
         {"sqrt", lower_unary<Unary::sqrt>},
         {"square", lower_unary<Unary::square>},

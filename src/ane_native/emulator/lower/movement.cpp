@@ -23,13 +23,9 @@ void lower_transpose(Lowering& l, const mil::OpView& op, Results results) {
 }
 
 // Makes values infinite that the older engines' fixed-point copy of a slice cannot hold.
-void overflow_past(float limit, const Kernels& k, half* x, int64_t count) {
-    alignas(64) float values[tile];
-    for (int64_t begin = 0; begin < count; begin += tile) {
-        const auto n = static_cast<size_t>(std::min(tile, count - begin));
-        k.to_float(x + begin, values, n);
-        k.to_half(values, x + begin, n, {.overflow = std::nextafter(limit, HUGE_VALF)});
-    }
+void overflow_past(half limit, half* x, int64_t count) {
+    for (int64_t i = 0; i < count; ++i)
+        if ((x[i] & 0x7fff) > limit) x[i] = static_cast<half>((x[i] & 0x8000) | 0x7c00);
 }
 
 void add_slice(Lowering& l, const mil::Value& x, const mil::SliceWindow& w, const mil::Value& result) {
@@ -47,9 +43,11 @@ void add_slice(Lowering& l, const mil::Value& x, const mil::SliceWindow& w, cons
     l.note("a slice that starts inside the last axis overflows past " +
            std::to_string(static_cast<int>(limit)) + " on " + std::string(l.profile().name));
     const int64_t count = result.type.elements();
+    half limit_bits;
+    l.kernels().to_half(&limit, &limit_bits, 1, {});
     l.step({from}, {to}, [=](const Execution& e) {
         copy(e, e.at<half>(from) + offset, e.at<half>(to), loops);
-        overflow_past(limit, e.kernels, e.at<half>(to), count);
+        overflow_past(limit_bits, e.at<half>(to), count);
     });
 }
 
@@ -203,10 +201,11 @@ void lower_gather_along_axis(Lowering& l, const mil::OpView& op, Results results
     });
 }
 
-// Grows with the number; zeros are equal, and NaN is larger than everything else.
-uint32_t order(half bits) {
+// Grows with the number; zeros are equal, and NaN, which the engine does not know, is larger than everything
+// else.
+uint32_t order(half bits, Numbers numbers) {
     if (bits == 0x8000) bits = 0;
-    if ((bits & 0x7fff) > 0x7c00) bits = 0x7fff;
+    if (numbers == Numbers::ieee && (bits & 0x7fff) > 0x7c00) bits = 0x7fff;
     return bits & 0x8000 ? 0x7fffu - (bits & 0x7fffu) : 0x8000u + bits;
 }
 
@@ -222,13 +221,13 @@ void lower_topk(Lowering& l, const mil::OpView& op, Results results) {
     const Buffer scratch = l.scratch(l.workers() * length * static_cast<int64_t>(sizeof(uint64_t)));
     std::vector<Buffer> writes = {y, scratch};
     if (indices) writes.push_back(*indices);
-    l.step({x}, writes, [=](const Execution& e) {
+    l.step({x}, writes, [=, numbers = l.profile().numbers](const Execution& e) {
         e.threads.parallel_for(rows, [&](int64_t row, int worker) {
             uint64_t* keys = e.at<uint64_t>(scratch) + worker * length;
             const half* from = e.at<half>(x) + row / inner * length * inner + row % inner;
             // The number first, then the index: of equals the first wins.
             for (int64_t i = 0; i < length; ++i)
-                keys[i] = uint64_t{order(from[i * inner]) ^ flip} << 32 | static_cast<uint64_t>(i);
+                keys[i] = uint64_t{order(from[i * inner], numbers) ^ flip} << 32 | static_cast<uint64_t>(i);
             std::partial_sort(keys, keys + count, keys + length);
             const int64_t to = row / inner * count * inner + row % inner;
             for (int64_t i = 0; i < count; ++i) {

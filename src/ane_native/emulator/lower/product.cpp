@@ -156,16 +156,17 @@ void add_attention_in_steps(Lowering& l, const Attention& a) {
     };
     multiply(a.features, a.length, a.q, a.k, scores);
     half scale;
-    l.kernels().to_half(&a.scale, &scale, 1, l.profile().elementwise);
+    l.kernels().to_half(&a.scale, &scale, 1, {l.profile().numbers});
     const auto in = [count](Buffer b) { return Operand{b, sizeof(half), packed_walk(count)}; };
     l.step({.count = count,
             .operands = {in(scores)},
             .result = in(scaled),
-            .compute = [scale, nan_is_zero = l.profile().elementwise.nan_is_zero](const Piece& p) {
+            .compute = [scale, numbers = l.profile().numbers](const Piece& p) {
                 p.kernels.binary_halves(Binary::mul, p.array<half>(0), {&scale, 0}, p.to<half>(), p.size(),
-                                        nan_is_zero);
+                                        numbers);
             }});
-    add_softmax(l, {.view = {a.batches * a.rows, a.length, 1}, .x = scaled, .y = weights});
+    add_softmax(
+        l, {.view = {a.batches * a.rows, a.length, 1}, .x = scaled, .y = weights, .along_last_axis = true});
     multiply(a.length, a.value_features, weights, a.v, a.z);
 }
 

@@ -1,11 +1,14 @@
 // Reductions, softmax and norms.
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <numeric>
+#include <utility>
 
 #include "copy.h"
+#include "emulator/engine_numbers.h"
 #include "emulator/transfer.h"
-#include "rows.h"
+#include "engine_rows.h"
 
 namespace ane::emulator {
 
@@ -29,27 +32,42 @@ Summand summand(Lowering& l, const mil::Value& x) {
     return {x, false};
 }
 
-float reduce_row(const Kernels& k, Reduction kind, const half* x, int64_t length,
-                 std::optional<bool> squares_nan_is_zero) {
-    alignas(64) float values[tile];
-    alignas(64) half squares[tile];
-    float result = 0;
-    for (int64_t begin = 0; begin < length; begin += tile) {
-        const auto n = static_cast<size_t>(std::min(tile, length - begin));
-        const half* from = x + begin;
-        if (squares_nan_is_zero) {
-            k.unary_halves(Unary::square, from, {}, squares, n, *squares_nan_is_zero);
-            from = squares;
-        }
-        k.to_float(from, values, n);
-        float part = k.reduce(kind, values, n);
-        if (begin > 0) {
-            const float both[2] = {result, part};
-            part = k.reduce(kind, both, 2);
-        }
-        result = part;
-    }
-    return result;
+// The engine's sums of rows, and of columns where other elements lie between those of a row.
+template <bool mean>
+void lower_engine_sum(Lowering& l, const RowOperand& operand, bool is_squared, Buffer y) {
+    const RowView view = operand.view;
+    const bool in_chunks = !mean && operand.along_last_axis && view.length > l.profile().longest_exact_sum;
+    const Rounding rounding = l.profile().reduction;
+    const int64_t divisor = mean ? view.length : 1;
+    constexpr int64_t columns = 64, most_exact_rows = 4096;
+    const int64_t pieces = ceil_divide(view.inner, columns);
+    l.step({operand.buffer}, {y}, [=, x = operand.buffer](const Execution& e) {
+        const Kernels& k = e.kernels;
+        if (view.inner == 1)
+            return e.threads.parallel_for(view.outer, [&](int64_t row, int) {
+                const half* from = e.at<half>(x) + row * view.length;
+                e.at<half>(y)[row] =
+                    in_chunks ? sum_in_chunks(k, from, view.length, is_squared, rounding)
+                              : engine_half(exact_sum(k, from, view.length, is_squared), divisor, rounding);
+            });
+        e.threads.parallel_for(view.outer * pieces, [&](int64_t task, int) {
+            const int64_t outer = task / pieces, begin = task % pieces * columns;
+            const auto n = static_cast<size_t>(std::min(columns, view.inner - begin));
+            const half* from = e.at<half>(x) + outer * view.length * view.inner + begin;
+            std::array<double, columns> part{};
+            std::array<int64_t, columns> sums{};
+            std::array<half, columns> squares;
+            for (int64_t row = 0; row < view.length; ++row, from += view.inner) {
+                if (is_squared) k.binary_halves(Binary::mul, from, from, squares.data(), n, Numbers::engine);
+                k.add_exactly(is_squared ? squares.data() : from, part.data(), n);
+                if (row % most_exact_rows != most_exact_rows - 1 && row + 1 != view.length) continue;
+                for (size_t i = 0; i < n; ++i) sums[i] += in_least_units(std::exchange(part[i], 0.0));
+            }
+            for (size_t i = 0; i < n; ++i)
+                e.at<half>(y)[outer * view.inner + begin + static_cast<int64_t>(i)] =
+                    engine_half(sums[i], divisor, rounding);
+        });
+    });
 }
 
 template <Reduction kind, bool mean>
@@ -59,8 +77,9 @@ void lower_reduce(Lowering& l, const mil::OpView& op, Results results) {
     const RowOperand operand = rows_of(l, value, op.axes("axes", value.type.rank()));
     const RowView view = operand.view;
     const Rounding rounding = l.profile().reduction;
-    const bool nan_is_zero = l.profile().elementwise.nan_is_zero;
     const Buffer x = operand.buffer, y = l.result(*results[0]);
+    if (kind == Reduction::sum && l.profile().is_engine())
+        return lower_engine_sum<mean>(l, operand, is_squared, y);
     constexpr int64_t rows_per_task = 16;
     l.step({x}, {y}, [=, squares = is_squared](const Execution& e) {
         const auto finish = [&](float* values, half* to, size_t n) {
@@ -74,7 +93,7 @@ void lower_reduce(Lowering& l, const mil::OpView& op, Results results) {
                 const int64_t first = task * rows_per_task, n = std::min(rows_per_task, view.outer - first);
                 for (int64_t i = 0; i < n; ++i)
                     values[i] = reduce_row(e.kernels, kind, e.at<half>(x) + (first + i) * view.length,
-                                           view.length, squares ? std::optional(nan_is_zero) : std::nullopt);
+                                           view.length, rounding.numbers, squares);
                 finish(values, e.at<half>(y) + first, static_cast<size_t>(n));
             });
             return;
@@ -88,9 +107,9 @@ void lower_reduce(Lowering& l, const mil::OpView& op, Results results) {
             const half* from = e.at<half>(x) + outer * view.length * view.inner + begin;
             const auto stride = static_cast<size_t>(view.inner), rows = static_cast<size_t>(view.length);
             if (squares)
-                e.kernels.sum_square_columns(from, stride, rows, values, n, nan_is_zero);
+                e.kernels.sum_square_columns(from, stride, rows, values, n);
             else
-                e.kernels.reduce_columns(kind, from, stride, rows, values, n);
+                e.kernels.reduce_columns(kind, from, stride, rows, values, n, rounding.numbers);
             finish(values, e.at<half>(y) + outer * view.inner + begin, n);
         });
     });
@@ -100,7 +119,10 @@ void lower_softmax(Lowering& l, const mil::OpView& op, Results results) {
     const mil::Value& x = op.value("x");
     if (x.type.rank() == 0) op.fail("x", "x must have at least one axis");
     const RowOperand operand = rows_of(l, x, {op.axis("axis", x.type.rank())});
-    add_softmax(l, {operand.view, operand.buffer, l.result(*results[0])});
+    add_softmax(l, {.view = operand.view,
+                    .x = operand.buffer,
+                    .y = l.result(*results[0]),
+                    .along_last_axis = operand.along_last_axis});
 }
 
 void lower_layer_norm(Lowering& l, const mil::OpView& op, Results results) {
@@ -108,21 +130,37 @@ void lower_layer_norm(Lowering& l, const mil::OpView& op, Results results) {
     const RowOperand operand = rows_of(l, x, op.axes("axes", x.type.rank()));
     const auto n = static_cast<size_t>(operand.view.length);
     const float epsilon = op.number("epsilon");
-    const auto gamma = op.has("gamma") ? std::optional(l.floats(op.value("gamma"))) : std::nullopt;
-    const auto beta = op.has("beta") ? std::optional(l.floats(op.value("beta"))) : std::nullopt;
+    const bool is_engine = l.profile().is_engine();
+    const auto parameter = [&](const char* name) {
+        const auto at = is_engine ? &Lowering::buffer : &Lowering::floats;
+        return op.has(name) ? std::optional((l.*at)(op.value(name))) : std::nullopt;
+    };
+    const auto gamma = parameter("gamma"), beta = parameter("beta");
     std::vector<Buffer> parameters;
-    for (const auto& parameter : {gamma, beta})
-        if (parameter) parameters.push_back(*parameter);
+    for (const auto& each : {gamma, beta})
+        if (each) parameters.push_back(*each);
 
     const bool permuted = !operand.permutation.empty();
     const Buffer y = l.result(*results[0]);
     const Buffer normalized = permuted ? l.scratch(x.type.bytes()) : y;
-    add_row_step(l, {.view = operand.view, .x = operand.buffer, .y = normalized, .parameters = parameters},
-                 [=](const Execution& e, float* row, int64_t) {
-                     normalize(e.kernels, row, n, epsilon);
-                     if (gamma) e.kernels.binary(Binary::mul, row, e.at<float>(*gamma), row, n);
-                     if (beta) e.kernels.binary(Binary::add, row, e.at<float>(*beta), row, n);
-                 });
+    const RowStep step{.view = operand.view, .x = operand.buffer, .y = normalized, .parameters = parameters};
+    if (is_engine)
+        add_half_rows(
+            l, step,
+            [=, rounding = l.profile().reduction](const Execution& e, const half* from, half* to, int64_t) {
+                engine_normalize(e.kernels, from, to, static_cast<int64_t>(n), epsilon, rounding);
+                const auto apply = [&](Binary kind, Buffer by) {
+                    e.kernels.binary_halves(kind, to, e.at<half>(by), to, n, Numbers::engine);
+                };
+                if (gamma) apply(Binary::mul, *gamma);
+                if (beta) apply(Binary::add, *beta);
+            });
+    else
+        add_row_step(l, step, [=](const Execution& e, float* row, int64_t) {
+            normalize(e.kernels, row, n, epsilon);
+            if (gamma) e.kernels.binary(Binary::mul, row, e.at<float>(*gamma), row, n);
+            if (beta) e.kernels.binary(Binary::add, row, e.at<float>(*beta), row, n);
+        });
     if (!permuted) return;
     Shape shape;
     std::vector<int64_t> back(operand.permutation.size());
@@ -211,6 +249,29 @@ void lower_batch_norm(Lowering& l, const mil::OpView& op, Results results) {
 
 void lower_instance_norm(Lowering& l, const mil::OpView& op, Results results) {
     const float epsilon = op.number("epsilon");
+    if (l.profile().is_engine()) {
+        const mil::Value& x = op.value("x");
+        std::vector<Buffer> parameters;
+        const auto parameter = [&](const char* name) {
+            if (!op.has(name)) return std::optional<Buffer>();
+            parameters.push_back(l.buffer(op.value(name)));
+            return std::optional(parameters.back());
+        };
+        const auto gamma = parameter("gamma"), beta = parameter("beta");
+        const RowView view = channel_rows(x.type.shape);
+        return add_half_rows(
+            l, {.view = view, .x = l.buffer(x), .y = l.result(*results[0]), .parameters = parameters},
+            [=, channels = x.type.shape[1], rounding = l.profile().reduction](
+                const Execution& e, const half* from, half* to, int64_t outer) {
+                engine_normalize(e.kernels, from, to, view.length, epsilon, rounding);
+                const auto apply = [&](Binary kind, Buffer by) {
+                    e.kernels.binary_halves(kind, to, {e.at<half>(by) + outer % channels, 0}, to,
+                                            static_cast<size_t>(view.length), Numbers::engine);
+                };
+                if (gamma) apply(Binary::mul, *gamma);
+                if (beta) apply(Binary::add, *beta);
+            });
+    }
     add_channel_norm(l, op, results, [epsilon](const Kernels& k, float* row, size_t n, size_t) {
         normalize(k, row, n, epsilon);
     });

@@ -1,7 +1,7 @@
 #include <cmath>
 
 #include "copy.h"
-#include "rows.h"
+#include "engine_rows.h"
 
 namespace ane::emulator {
 
@@ -29,8 +29,9 @@ std::optional<RowView> adjacent_rows(const Shape& shape, const std::vector<int64
 
 RowOperand rows_of(Lowering& l, const mil::Value& x, const std::vector<int64_t>& axes) {
     const Shape& shape = x.type.shape;
-    if (const auto view = adjacent_rows(shape, axes)) return {l.buffer(x), *view, {}};
-    RowOperand operand{l.scratch(x.type.bytes()), {}, {}};
+    const bool along_last_axis = !axes.empty() && axes.back() + 1 == x.type.rank() && shape.back() > 1;
+    if (const auto view = adjacent_rows(shape, axes)) return {l.buffer(x), *view, {}, along_last_axis};
+    RowOperand operand{l.scratch(x.type.bytes()), {}, {}, along_last_axis};
     for (int64_t i = 0; i < x.type.rank(); ++i)
         if (!std::ranges::binary_search(axes, i)) operand.permutation.push_back(i);
     operand.permutation.insert(operand.permutation.end(), axes.begin(), axes.end());
@@ -40,16 +41,39 @@ RowOperand rows_of(Lowering& l, const mil::Value& x, const std::vector<int64_t>&
     return operand;
 }
 
+float reduce_row(const Kernels& k, Reduction kind, const half* x, int64_t length, Numbers numbers,
+                 bool is_squared) {
+    alignas(64) float values[tile];
+    alignas(64) half squares[tile];
+    float result = 0;
+    for (int64_t begin = 0; begin < length; begin += tile) {
+        const auto n = static_cast<size_t>(std::min(tile, length - begin));
+        const half* from = x + begin;
+        if (is_squared) {
+            k.binary_halves(Binary::mul, from, from, squares, n, numbers);
+            from = squares;
+        }
+        k.widen(from, values, n, numbers);
+        float part = k.reduce(kind, values, n);
+        if (begin > 0) {
+            const float both[2] = {result, part};
+            part = k.reduce(kind, both, 2);
+        }
+        result = part;
+    }
+    return result;
+}
+
 void softmax(const Kernels& k, float* row, size_t n) {
     k.binary_scalar(Binary::mul, row, 1.0f / k.exponentials(row, row, n).sum, row, n);
 }
 
 void add_softmax(Lowering& l, const RowStep& step) {
+    if (l.profile().is_engine()) return add_engine_softmax(l, step);
     const auto n = static_cast<size_t>(step.view.length);
     if (step.view.inner > 1)
         return add_row_step(l, step,
                             [n](const Execution& e, float* row, int64_t) { softmax(e.kernels, row, n); });
-    const bool nan_is_zero = l.profile().elementwise.nan_is_zero;
     constexpr int64_t elements_at_once = 1024;
     const int64_t length = step.view.length, count = step.view.outer * length;
     const int64_t at_once = std::clamp<int64_t>(elements_at_once / length, 1, most_softmax_rows) * length;
@@ -61,7 +85,7 @@ void add_softmax(Lowering& l, const RowStep& step) {
                     for (int64_t i = 0; i < p.count; i += at_once)
                         p.kernels.softmax(p.array<half>(0) + i,
                                           static_cast<size_t>(std::min(at_once, p.count - i) / length), n,
-                                          p.scratch, p.to<half>() + i, nan_is_zero);
+                                          p.scratch, p.to<half>() + i);
                 },
             .row = length,
             .scratch_floats = at_once});

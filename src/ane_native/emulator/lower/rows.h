@@ -20,10 +20,15 @@ struct RowOperand {
     Buffer buffer;
     RowView view;
     std::vector<int64_t> permutation;  // empty if the axes already lie together
+    bool along_last_axis = false;      // of the tensor, which is longer than 1
 };
 
 // The operand's rows; brought together by a transposed copy where they do not lie that way.
 RowOperand rows_of(Lowering& l, const mil::Value& x, const std::vector<int64_t>& axes);
+
+// The sum, maximum or minimum of a row, or of its squares as fp16, in fp32.
+float reduce_row(const Kernels& k, Reduction kind, const half* x, int64_t length, Numbers numbers,
+                 bool is_squared);
 
 // row <- exp(row - maximum) / their sum
 void softmax(const Kernels& k, float* row, size_t n);
@@ -40,6 +45,7 @@ struct RowStep {
     bool to_one = false;                  // of each row only the first element is kept
     int64_t extra = 0;                    // floats behind each row for the work to use
     std::optional<Rounding> rounding = {};
+    bool along_last_axis = false;
 };
 
 void add_softmax(Lowering& l, const RowStep& step);
@@ -66,12 +72,12 @@ void add_packed_rows(Lowering& l, const RowStep& s, const Compute& compute) {
 // Adds a step that calls work(execution, row, outer) on each row as fp32 and stores what it leaves there.
 template <typename Work>
 void add_row_step(Lowering& l, RowStep s, const Work& work) {
-    const Rounding rounding = s.rounding.value_or(l.profile().elementwise);
+    const Rounding rounding = s.rounding.value_or(Rounding{l.profile().numbers});
     if (s.view.inner == 1 && !s.to_one)
         return add_packed_rows(l, s,
                                [=, n = static_cast<size_t>(s.view.length)](const Piece& p, const half* from,
                                                                            half* to, int64_t row) {
-                                   p.kernels.to_float(from, p.scratch, n);
+                                   p.kernels.widen(from, p.scratch, n, rounding.numbers);
                                    work(p.execution, p.scratch, row);
                                    p.kernels.to_half(p.scratch, to, n, rounding);
                                });
@@ -90,7 +96,7 @@ void add_row_step(Lowering& l, RowStep s, const Work& work) {
             const half* from = e.at<half>(x) + outer * view.length * view.inner + begin;
             half* to = e.at<half>(y) + outer * kept * view.inner + begin;
             if (view.inner == 1) {
-                e.kernels.to_float(from, rows, static_cast<size_t>(view.length));
+                e.kernels.widen(from, rows, static_cast<size_t>(view.length), rounding.numbers);
                 work(e, rows, outer);
                 e.kernels.to_half(rows, to, static_cast<size_t>(kept), rounding);
                 return;
@@ -98,7 +104,7 @@ void add_row_step(Lowering& l, RowStep s, const Work& work) {
             // Neighboring rows are interleaved in memory: each becomes contiguous, and goes back.
             float across[rows_at_once];
             for (int64_t i = 0; i < view.length; ++i) {
-                e.kernels.to_float(from + i * view.inner, across, static_cast<size_t>(n));
+                e.kernels.widen(from + i * view.inner, across, static_cast<size_t>(n), rounding.numbers);
                 for (int64_t row = 0; row < n; ++row) rows[row * pitch + i] = across[row];
             }
             for (int64_t row = 0; row < n; ++row) work(e, rows + row * pitch, outer);

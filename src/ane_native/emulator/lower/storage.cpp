@@ -28,9 +28,10 @@ void from_integers(const std::byte* x, float* y, int64_t n) {
     for (int64_t i = 0; i < n; ++i) y[i] = static_cast<float>(reinterpret_cast<const T*>(x)[i]);
 }
 
-void widen(const Kernels& k, DType dtype, const std::byte* x, float* y, int64_t n) {
+void widen(const Kernels& k, DType dtype, const std::byte* x, float* y, int64_t n, Numbers numbers) {
     switch (dtype) {
-        case DType::fp16: return k.to_float(reinterpret_cast<const half*>(x), y, static_cast<size_t>(n));
+        case DType::fp16:
+            return k.widen(reinterpret_cast<const half*>(x), y, static_cast<size_t>(n), numbers);
         case DType::fp32: std::memcpy(y, x, static_cast<size_t>(n) * sizeof(float)); return;
         case DType::int8: return from_integers<int8_t>(x, y, n);
         case DType::uint8:
@@ -61,21 +62,22 @@ void lower_cast(Lowering& l, const mil::OpView& op, Results results) {
                   "the private framework's compiler is reported to refuse casts from and to fp32 on M1 and "
                   "M2 (" +
                       std::string(l.profile().name) + "): use fp16 ports and convert on the CPU");
-    const Rounding rounding = l.profile().elementwise;
+    const Numbers numbers = l.profile().numbers;
     const int64_t from_size = dtype_bits(from) / 8, to_size = dtype_bits(to) / 8;
     l.step({.count = value.type.elements(),
             .operands = {l.operand(value, value.type.shape)},
             .result = l.result_operand(*results[0]),
             .compute = [=](const Piece& p) {
                 if (from == DType::fp32)
-                    return narrow(p.kernels, to, p.array<float>(0), p.result, p.count, rounding);
-                if (to == DType::fp32)
-                    return widen(p.kernels, from, p.array<std::byte>(0), p.to<float>(), p.count);
+                    return narrow(p.kernels, to, p.array<float>(0), p.result, p.count, {numbers});
+                if (to == DType::fp32)  // infinity stays infinity
+                    return widen(p.kernels, from, p.array<std::byte>(0), p.to<float>(), p.count,
+                                 Numbers::ieee);
                 alignas(64) float values[tile];
                 for (int64_t begin = 0; begin < p.count; begin += tile) {
                     const int64_t n = std::min(tile, p.count - begin);
-                    widen(p.kernels, from, p.array<std::byte>(0) + begin * from_size, values, n);
-                    narrow(p.kernels, to, values, p.result + begin * to_size, n, rounding);
+                    widen(p.kernels, from, p.array<std::byte>(0) + begin * from_size, values, n, numbers);
+                    narrow(p.kernels, to, values, p.result + begin * to_size, n, {numbers});
                 }
             }});
 }
@@ -100,31 +102,32 @@ void lower_quantize(Lowering& l, const mil::OpView& op, Results results) {
     l.step({.count = results[0]->type.elements(),
             .operands = affine_operands(l, op, op.value("input")),
             .result = l.result_operand(*results[0]),
-            .compute = [=](const Piece& p) {
+            .compute = [=, numbers = l.profile().numbers](const Piece& p) {
                 p.kernels.quantize(p.array<half>(0), p.operand<float>(1), p.operand<float>(2), is_signed,
-                                   p.to<uint8_t>(), p.size());
+                                   p.to<uint8_t>(), p.size(), numbers);
             }});
 }
 
-void add_dequantize(Lowering& l, const mil::OpView& op, const mil::Value& value, Results results) {
+void add_dequantize(Lowering& l, const mil::OpView& op, const mil::Value& value, Results results,
+                    Numbers numbers) {
     const bool is_signed = value.type.dtype == DType::int8;
-    const bool nan_is_zero = l.profile().elementwise.nan_is_zero;
     l.step({.count = value.type.elements(),
             .operands = affine_operands(l, op, value),
             .result = l.result_operand(*results[0]),
             .compute = [=](const Piece& p) {
                 p.kernels.dequantize(p.array<uint8_t>(0), p.operand<float>(1), p.operand<float>(2), is_signed,
-                                     p.to<half>(), p.size(), nan_is_zero);
+                                     p.to<half>(), p.size(), numbers);
             }});
 }
 
 void lower_dequantize(Lowering& l, const mil::OpView& op, Results results) {
-    add_dequantize(l, op, op.value("input"), results);
+    add_dequantize(l, op, op.value("input"), results, l.profile().numbers);
 }
 
-// A constant, so the plan folds it: the weight exists as fp16 before the first evaluation.
+// A constant, so the plan folds it: the weight exists as fp16 before the first evaluation. A compiler's CPU
+// rounds it.
 void lower_constexpr_affine(Lowering& l, const mil::OpView& op, Results results) {
-    add_dequantize(l, op, op.value("quantized_data"), results);
+    add_dequantize(l, op, op.value("quantized_data"), results, Numbers::ieee);
 }
 
 // Elements [first, first + n) of integers of `width` bits, packed with the lowest bits first.
@@ -258,7 +261,6 @@ void lower_blockwise(Lowering& l, const mil::OpView& op, Results results) {
     const LoopNest<2> nest = block_loops(op.type("data").shape, op.type("scale").shape);
     const bool has_offset = op.has("offset");
     const DType offset_type = has_offset ? op.type("offset").dtype : DType::fp16;
-    const Rounding rounding = l.profile().elementwise;
     const Buffer data = l.buffer(op.value("data")), scale = l.buffer(op.value("scale"));
     const Buffer offset = has_offset ? l.buffer(op.value("offset")) : scale;
     const Buffer y = l.result(*results[0]);
@@ -277,7 +279,7 @@ void lower_blockwise(Lowering& l, const mil::OpView& op, Results results) {
             to_floats(k, data_type, e.at<std::byte>(data), at[0], n, values);
             if (has_offset) apply(Binary::sub, offset_type, offset);
             apply(Binary::mul, DType::fp16, scale);
-            k.to_half(values, e.at<half>(y) + at[0], static_cast<size_t>(n), rounding);
+            k.to_half(values, e.at<half>(y) + at[0], static_cast<size_t>(n), {});
         });
     });
 }
@@ -285,7 +287,7 @@ void lower_blockwise(Lowering& l, const mil::OpView& op, Results results) {
 void lower_constexpr_cast(Lowering& l, const mil::OpView& op, Results results) {
     const int64_t count = results[0]->type.elements();
     const Buffer x = l.buffer(op.value("source_val")), y = l.result(*results[0]);
-    l.step(halves_to_floats(x, y, count));
+    l.step(halves_to_floats(x, y, count, Numbers::ieee));
 }
 
 }  // namespace

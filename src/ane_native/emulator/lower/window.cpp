@@ -88,7 +88,7 @@ void pool_line(const Kernels& k, const mil::WindowAxis& width, const float* line
 // window's average counts.
 template <Pool pool>
 void pool_row(const Kernels& k, const mil::Window& w, bool excludes_padding, const std::vector<float>& widths,
-              const half* channel, int64_t row, float* memory, float* results) {
+              Numbers numbers, const half* channel, int64_t row, float* memory, float* results) {
     const mil::WindowAxis &height = w.height(), &width = w.width();
     const auto size = static_cast<size_t>(width.size), extent = static_cast<size_t>(width.extent);
     float *line = memory, *next = line + width.size, *taken = next + width.size;
@@ -97,7 +97,7 @@ void pool_row(const Kernels& k, const mil::Window& w, bool excludes_padding, con
     float* to = line;
     for (int64_t z = planes.first; z < planes.last; ++z)
         for (int64_t y = rows.first; y < rows.last; ++y) {
-            k.to_float(channel + (z * height.size + y) * width.size, to, size);
+            k.widen(channel + (z * height.size + y) * width.size, to, size, numbers);
             if (pool == Pool::norm) k.binary(Binary::mul, to, to, to, size);
             if (std::exchange(to, next) == next) join<pool>(k, line, next, width.size);
         }
@@ -122,7 +122,7 @@ void lower_pool(Lowering& l, const mil::OpView& op, Results results) {
         const Span span = window_span(width, column);
         widths.push_back(static_cast<float>(excludes_padding ? span.last - span.first : span.padded));
     }
-    const Rounding rounding = l.profile().elementwise;
+    const Rounding rounding = {l.profile().numbers};
     const int64_t worker_floats = 2 * (width.size + width.extent);
     const int64_t inputs = w.inputs(), columns = width.extent, rows = w.positions() / columns;
     const int64_t all_rows = results[0]->type.elements() / columns;
@@ -132,8 +132,8 @@ void lower_pool(Lowering& l, const mil::OpView& op, Results results) {
         e.threads.parallel_for(all_rows, [&](int64_t task, int worker) {
             float* memory = e.at<float>(scratch) + worker * worker_floats;
             float* pooled = memory + worker_floats - columns;
-            pool_row<pool>(e.kernels, w, excludes_padding, widths, e.at<half>(x) + task / rows * inputs,
-                           task % rows, memory, pooled);
+            pool_row<pool>(e.kernels, w, excludes_padding, widths, rounding.numbers,
+                           e.at<half>(x) + task / rows * inputs, task % rows, memory, pooled);
             e.kernels.to_half(pooled, e.at<half>(y) + task * columns, static_cast<size_t>(columns), rounding);
         });
     });
@@ -191,7 +191,7 @@ void lower_bilinear(Lowering& l, const mil::OpView& op, Results results) {
     const int64_t planes = value.type.elements() / (s.height.size * in);
     const int64_t rows_per_task = std::clamp<int64_t>(4 * tile / width, 1, height);
     const int64_t tasks = ceil_divide(height, rows_per_task);
-    const Rounding rounding = l.profile().elementwise;
+    const Rounding rounding = {l.profile().numbers};
     const Buffer x = l.buffer(value), y = l.result(*results[0]);
     const int64_t worker_floats = in + 4 * width;
     const Buffer scratch = l.scratch(l.workers() * worker_floats * static_cast<int64_t>(sizeof(float)));
@@ -206,7 +206,7 @@ void lower_bilinear(Lowering& l, const mil::OpView& op, Results results) {
                 const auto row_of_x = [&](int64_t row) {
                     float* to = stretched + row % 2 * width;
                     if (std::exchange(held[row % 2], row) == row) return to;
-                    e.kernels.to_float(plane + row * in, source, static_cast<size_t>(in));
+                    e.kernels.widen(plane + row * in, source, static_cast<size_t>(in), rounding.numbers);
                     for (int64_t i = 0; i < width; ++i)
                         to[i] =
                             between(source[columns[i].first], source[columns[i].second], columns[i].fraction);
@@ -281,7 +281,7 @@ void lower_affine(Lowering& l, const mil::OpView& op, Results results) {
         op.refuse(m.out_height == 1 ? "output_height" : "output_width",
                   "where a single element lies between -1 and 1 is not documented, so the emulator does not "
                   "run it: map to 2 elements or more");
-    const Rounding rounding = l.profile().elementwise;
+    const Rounding rounding = {l.profile().numbers};
     const Buffer x = l.floats(op.value("x")), matrices = l.floats(op.value("transform_matrix")),
                  y = l.result(*results[0]);
     const Buffer lines = l.scratch(l.workers() * m.out_width * static_cast<int64_t>(sizeof(float)));
