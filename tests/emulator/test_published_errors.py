@@ -49,3 +49,10 @@ def conv_error(chip, channels, batch):
 @pytest.mark.parametrize("chip", ["h13", "h16"])
 def test_conv_of_64_channels(chip, batch, published):
     np.testing.assert_allclose(conv_error(chip, 64, batch), published, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("channels", "published"), [(64, 0.0005162338465671137), (128, 0.0005214500415248461)]
+)
+def test_conv_by_winograds_transform(channels, published):
+    np.testing.assert_allclose(conv_error("h18g", channels, 8), published, rtol=1e-12)

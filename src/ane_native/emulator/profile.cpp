@@ -26,6 +26,8 @@ constexpr ChipProfile h17 = {.name = "h17",
                              .ignores_attention_mask = true,
                              .slice_limit = infinite,
                              .sums_fixed_point = true,
+                             .transforms_kernels_of_3 = true,
+                             .scales_sums = true,
                              .multiplies_integers = true,
                              .casts_fp32 = true,
                              .has_sine = true,
@@ -42,6 +44,8 @@ constexpr ChipProfile h17 = {.name = "h17",
 constexpr ChipProfile h16 = [] {
     ChipProfile p = h17;
     p.name = "h16";
+    p.transforms_kernels_of_3 = false;
+    p.scales_sums = false;
     return p;
 }();
 
@@ -100,6 +104,8 @@ constexpr ChipProfile none = {.name = "none",
                               .ignores_attention_mask = false,
                               .slice_limit = infinite,
                               .sums_fixed_point = false,
+                              .transforms_kernels_of_3 = false,
+                              .scales_sums = false,
                               .multiplies_integers = true,
                               .casts_fp32 = true,
                               .has_sine = true,

@@ -15,13 +15,15 @@ struct ChipProfile {
     cpu::Numbers numbers;   // how fp16 is read, and how element-wise results are rounded
     cpu::Rounding product;  // convolutions and matrix products
     cpu::Rounding reduction;
-    int64_t longest_exact_sum;    // along the last axis
-    bool ignores_attention_mask;  // scaled_dot_product_attention computes as if attn_mask were absent
-    float slice_limit;            // larger magnitudes overflow in a slice that starts inside the last axis
-    bool sums_fixed_point;        // products of fp16 are rounded to 2^-16 and summed as integers
-    bool multiplies_integers;     // of 8 bits, where both operands of a product are dequantized ones
-    bool casts_fp32;              // so that ports may be fp32
-    bool has_sine;                // sin and cos
+    int64_t longest_exact_sum;     // along the last axis
+    bool ignores_attention_mask;   // scaled_dot_product_attention computes as if attn_mask were absent
+    float slice_limit;             // larger magnitudes overflow in a slice that starts inside the last axis
+    bool sums_fixed_point;         // products of fp16 are rounded to 2^-16 and summed as integers
+    bool transforms_kernels_of_3;  // Winograd's transform along the width, in convolutions 3 wide
+    bool scales_sums;          // of a weight of integers times an activation of fp16: rounded, then scaled
+    bool multiplies_integers;  // of 8 bits, where both operands of a product are dequantized ones
+    bool casts_fp32;           // so that ports may be fp32
+    bool has_sine;             // sin and cos
     bool has_topk;
     int64_t max_extent;                           // of batch, channels, and the axis of a vector
     int64_t max_spatial_extent;                   // of height and width, and of the matrices of matmul

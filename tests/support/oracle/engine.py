@@ -3,7 +3,7 @@
 Sums that overflow on their way and come back are not modeled: an order is part of the question.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,3 +69,31 @@ def _to_the_bit(operation: Callable[..., product.Expected]) -> Callable[..., Hal
 
 matmul, linear, einsum = map(_to_the_bit, (product.matmul, product.linear, product.einsum))
 conv, conv_transpose = map(_to_the_bit, (product.conv, product.conv_transpose))
+
+
+def winograd_conv(
+    x: NDArray,
+    weight: NDArray,
+    pad: Sequence[int] | None = None,
+    groups: int = 1,
+    bias: NDArray | None = None,
+) -> Halves:
+    """Convolve by F(2, 3) along the width: transform, round to fp16, sum, transform back, round once."""
+    top, bottom, left, right = pad or [0] * 4
+    columns = x.shape[-1] + left + right - 2
+    d = np.pad(decode(x), ((0, 0), (0, 0), (0, 0), (left, right + columns % 2)))
+    d0, d1, d2, d3 = (d[..., i : i + columns + columns % 2 - 1 : 2] for i in range(4))
+    g0, g1, g2 = np.moveaxis(decode(weight), -1, 0)
+
+    def halves(value: Array) -> Array:
+        return decode(rounded(value, ties_away=True))
+
+    seen = [halves(v) for v in (d0 - d2, d1 + d2, d2 - d1, d1 - d3)]
+    factors = [halves(u) for u in (g0, (g0 + g1 + g2) / 2, (g0 - g1 + g2) / 2, g2)]
+    m0, m1, m2, m3 = (
+        product.conv(v, u[..., None], pad=(top, bottom, 0, 0), groups=groups, contract=contract).value
+        for v, u in zip(seen, factors, strict=True)
+    )
+    value = np.stack([m0 + m1 + m2, m1 - m2 - m3], -1).reshape(*m0.shape[:-1], -1)[..., :columns]
+    start = 0.0 if bias is None else on_grid(decode(bias)).reshape(-1, 1, 1)
+    return rounded(value + start + 0.0, ties_away=True, overflow=OVERFLOW)

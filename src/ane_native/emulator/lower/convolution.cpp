@@ -6,44 +6,12 @@
 #include "integer_product.h"
 #include "mil/ops/window_shape.h"
 #include "product_tiles.h"
+#include "taps.h"
+#include "winograd.h"
 
 namespace ane::emulator {
 
 namespace {
-
-// One tap of the kernel over output positions [first, first + n): the input element under it, or `zero` in
-// the padding.
-template <typename Element>
-void gather_tap(const mil::ConvWindow& w, const Element* channel, int64_t tap, int64_t first, int64_t n,
-                Element zero, Element* line) {
-    const mil::WindowAxis &depth = w.depth(), &height = w.height(), &width = w.width();
-    const int64_t kernel_line = tap / width.kernel;
-    int64_t out_line = first / width.extent, out_column = first % width.extent;
-    const int64_t offset = width.source(0, tap % width.kernel);
-    // Output columns whose input column exists.
-    const int64_t begin = std::clamp<int64_t>(ceil_divide(-offset, width.stride), 0, width.extent);
-    const int64_t end = std::clamp(ceil_divide(width.size - offset, width.stride), begin, width.extent);
-    while (n > 0) {
-        const int64_t count = std::min(n, width.extent - out_column);
-        const int64_t plane = depth.source(out_line / height.extent, kernel_line / height.kernel),
-                      row = height.source(out_line % height.extent, kernel_line % height.kernel);
-        const bool inside = plane >= 0 && plane < depth.size && row >= 0 && row < height.size;
-        const int64_t from = inside ? std::clamp(begin - out_column, int64_t{0}, count) : count;
-        const int64_t to = inside ? std::clamp(end - out_column, from, count) : count;
-        const Element* x =
-            channel + (plane * height.size + row) * width.size + offset + out_column * width.stride;
-        std::fill(line, line + from, zero);
-        if (width.stride == 1)
-            std::copy(x + from, x + to, line + from);
-        else
-            for (int64_t i = from; i < to; ++i) line[i] = x[i * width.stride];
-        std::fill(line + to, line + count, zero);
-        line += count;
-        n -= count;
-        out_column = 0;
-        ++out_line;
-    }
-}
 
 // Rows of the panel are taps, channel by channel: packed from their gathered elements, without an im2col
 // matrix.
@@ -115,9 +83,14 @@ void lower_conv(Lowering& l, const mil::OpView& op, Results results) {
             };
         return add_integer_product(l, product, *integers, bias, *results[0]);
     }
-    const Buffer x = l.buffer(op.value("x")), weight = l.buffer(op.value("weight"));
+    const Buffer x = l.buffer(op.value("x"));
+    const auto scaled = bias ? std::nullopt : scaled_codes(l, op.value("weight"));
+    const Buffer weight = scaled ? scaled->codes : l.buffer(op.value("weight"));
+    if (!scaled && l.profile().transforms_kernels_of_3 && l.is_constant(op.value("weight")) &&
+        takes_winograd(w))
+        return add_winograd(l, w, x, weight, bias, l.result(*results[0]));
     // A single position: the outputs, not the positions, fill the vectors.
-    if (pointwise && positions == 1 && w.groups == 1 && l.is_constant(op.value("weight")))
+    if (!scaled && pointwise && positions == 1 && w.groups == 1 && l.is_constant(op.value("weight")))
         return add_linear(l, x, w.batch, channels, rows, weight, bias, l.result(*results[0]));
     Product product{w.batch * w.groups,
                     rows,
@@ -134,7 +107,9 @@ void lower_conv(Lowering& l, const mil::OpView& op, Results results) {
         product.pack = [=](const Execution& e, const Panel& panel, Pack pack, float* to) {
             pack_taps(w, e.at<half>(x), panel, pack, to);
         };
-    add_product(l, product, weight, x, l.result(*results[0]));
+    const Buffer sums = scaled ? l.scratch(results[0]->type.bytes()) : l.result(*results[0]);
+    add_product(l, product, weight, x, sums);
+    if (scaled) add_scales(l, sums, scaled->scales, 1, *results[0]);
 }
 
 }  // namespace ane::emulator

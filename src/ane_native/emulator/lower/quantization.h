@@ -21,6 +21,18 @@ struct Affine {
 
 Affine affine(const mil::OpView& op, const TensorType& type);
 
+// A constant weight of integers with a scale for each output: its integers as fp16, and the scales.
+struct ScaledCodes {
+    Buffer codes;
+    Buffer scales;  // fp16, one for each index of the weight's first axis
+};
+
+// Nothing if the weight is not one, or on chips that are not known to sum integers before they scale them.
+std::optional<ScaledCodes> scaled_codes(Lowering& l, const mil::Value& weight);
+
+// result = sums, whose outputs lie along `axis`, times the scales.
+void add_scales(Lowering& l, Buffer sums, Buffer scales, int64_t axis, const mil::Value& result);
+
 // The operands of a product of integers, as the two dequantizing operations have them.
 struct IntegerOperands {
     const mil::Value *x, *weight;

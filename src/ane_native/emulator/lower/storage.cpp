@@ -108,12 +108,14 @@ void lower_quantize(Lowering& l, const mil::OpView& op, Results results) {
             }});
 }
 
-void add_dequantize(Lowering& l, const mil::OpView& op, const mil::Value& value, Results results,
-                    Numbers numbers) {
+void add_dequantize(Lowering& l, const mil::OpView& op, const mil::Value& value, Operand result,
+                    Numbers numbers, bool is_scaled = true) {
     const bool is_signed = value.type.dtype == DType::int8;
+    std::vector<Operand> operands = affine_operands(l, op, value);
+    if (!is_scaled) operands[1] = parameter(l, {1.0f}, 0, value.type.shape);
     l.step({.count = value.type.elements(),
-            .operands = affine_operands(l, op, value),
-            .result = l.result_operand(*results[0]),
+            .operands = std::move(operands),
+            .result = std::move(result),
             .compute = [=](const Piece& p) {
                 p.kernels.dequantize(p.array<uint8_t>(0), p.operand<float>(1), p.operand<float>(2), is_signed,
                                      p.to<half>(), p.size(), numbers);
@@ -121,13 +123,13 @@ void add_dequantize(Lowering& l, const mil::OpView& op, const mil::Value& value,
 }
 
 void lower_dequantize(Lowering& l, const mil::OpView& op, Results results) {
-    add_dequantize(l, op, op.value("input"), results, l.profile().numbers);
+    add_dequantize(l, op, op.value("input"), l.result_operand(*results[0]), l.profile().numbers);
 }
 
 // A constant, so the plan folds it: the weight exists as fp16 before the first evaluation. A compiler's CPU
 // rounds it.
 void lower_constexpr_affine(Lowering& l, const mil::OpView& op, Results results) {
-    add_dequantize(l, op, op.value("quantized_data"), results, Numbers::ieee);
+    add_dequantize(l, op, op.value("quantized_data"), l.result_operand(*results[0]), Numbers::ieee);
 }
 
 // Elements [first, first + n) of integers of `width` bits, packed with the lowest bits first.
@@ -256,14 +258,13 @@ void lower_sparse(Lowering& l, const mil::OpView& op, Results results) {
     });
 }
 
-void lower_blockwise(Lowering& l, const mil::OpView& op, Results results) {
+void add_blockwise(Lowering& l, const mil::OpView& op, Buffer y, bool is_scaled) {
     const DType data_type = op.type("data").dtype;
     const LoopNest<2> nest = block_loops(op.type("data").shape, op.type("scale").shape);
     const bool has_offset = op.has("offset");
     const DType offset_type = has_offset ? op.type("offset").dtype : DType::fp16;
     const Buffer data = l.buffer(op.value("data")), scale = l.buffer(op.value("scale"));
     const Buffer offset = has_offset ? l.buffer(op.value("offset")) : scale;
-    const Buffer y = l.result(*results[0]);
     l.step({data, scale, offset}, {y}, [=](const Execution& e) {
         const Kernels& k = e.kernels;
         for_each_chunk(e, nest, [&](const std::array<int64_t, 2>& at, int64_t n) {
@@ -278,10 +279,25 @@ void lower_blockwise(Lowering& l, const mil::OpView& op, Results results) {
             };
             to_floats(k, data_type, e.at<std::byte>(data), at[0], n, values);
             if (has_offset) apply(Binary::sub, offset_type, offset);
-            apply(Binary::mul, DType::fp16, scale);
+            if (is_scaled) apply(Binary::mul, DType::fp16, scale);
             k.to_half(values, e.at<half>(y) + at[0], static_cast<size_t>(n), {});
         });
     });
+}
+
+void lower_blockwise(Lowering& l, const mil::OpView& op, Results results) {
+    add_blockwise(l, op, l.result(*results[0]), true);
+}
+
+// One scale, or one for each index of the first axis.
+bool is_by_output(const mil::OpView& op, const TensorType& weight) {
+    if (op.op() == "constexpr_affine_dequantize") return affine(op, weight).axis <= 0;
+    if (op.op() != "constexpr_blockwise_shift_scale" || op.type("data").dtype == DType::fp16 ||
+        (op.has("offset") && op.type("offset").dtype == DType::fp16))
+        return false;
+    const Shape& scale = op.type("scale").shape;
+    return std::all_of(scale.begin() + 1, scale.end(), [](int64_t extent) { return extent == 1; }) &&
+           (scale[0] == 1 || scale[0] == weight.shape[0]);
 }
 
 void lower_constexpr_cast(Lowering& l, const mil::OpView& op, Results results) {
@@ -291,6 +307,41 @@ void lower_constexpr_cast(Lowering& l, const mil::OpView& op, Results results) {
 }
 
 }  // namespace
+
+std::optional<ScaledCodes> scaled_codes(Lowering& l, const mil::Value& weight) {
+    const mil::Operation* from = l.profile().scales_sums ? l.producer(weight) : nullptr;
+    if (!from || weight.type.rank() == 0) return {};
+    const mil::OpView op = l.view(*from);
+    if (!is_by_output(op, weight.type)) return {};
+    const Buffer codes = l.scratch(weight.type.bytes());
+    if (op.has("data"))
+        add_blockwise(l, op, codes, false);
+    else
+        add_dequantize(l, op, op.value("quantized_data"),
+                       {codes, sizeof(half), packed_walk(weight.type.elements())}, Numbers::ieee, false);
+    std::vector<float> scales = op.numbers("scale");
+    scales.resize(static_cast<size_t>(weight.type.shape[0]), scales[0]);
+    const Buffer floats = l.constant(scales);
+    const Buffer halves = l.scratch(static_cast<int64_t>(scales.size() * sizeof(half)));
+    l.step({floats}, {halves}, [=, n = scales.size()](const Execution& e) {
+        e.kernels.to_half(e.at<float>(floats), e.at<half>(halves), n, {});
+    });
+    return ScaledCodes{codes, halves};
+}
+
+void add_scales(Lowering& l, Buffer sums, Buffer scales, int64_t axis, const mil::Value& result) {
+    const Shape& shape = result.type.shape;
+    std::vector<int64_t> strides(shape.size(), 0);
+    strides[static_cast<size_t>(axis)] = 1;
+    l.step({.count = result.type.elements(),
+            .operands = {{sums, sizeof(half), packed_walk(result.type.elements())},
+                         {scales, sizeof(half), {shape, strides}}},
+            .result = l.result_operand(result),
+            .compute = [numbers = l.profile().numbers](const Piece& p) {
+                p.kernels.binary_halves(Binary::mul, p.operand<half>(0), p.operand<half>(1), p.to<half>(),
+                                        p.size(), numbers);
+            }});
+}
 
 std::span<const LoweringEntry> storage_lowerings() {
     static constexpr LoweringEntry table[] = {
