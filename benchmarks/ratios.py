@@ -76,6 +76,15 @@ COMPARISONS: dict[str, tuple[str, list[Against]]] = {
             BF16,
         ],
     ),
+    "h16 stack sp64": ("GFLOP/s", [Against(GEMM, 0.35, limit="product"), Against("none", case="stack sp64")]),
+    "h16 stack 64x64": (
+        "GFLOP/s",
+        [Against(GEMM, 0.35, limit="product"), Against("none", case="stack 64x64")],
+    ),
+    "h16 Stories110M training step": (
+        "GFLOP/s",
+        [Against("none", 1 / 1.6, case="Stories110M training step")],
+    ),
     "fp32 to fp16": ("GB/s", [COPY, OPERATION]),
     "fp16 to fp32": ("GB/s", [COPY, OPERATION]),
 }

@@ -35,8 +35,8 @@ CALLS = 1000  # of the smallest program at a time
 class Case:
     """A compiled program with its surfaces."""
 
-    def __init__(self, program: mil.Program, flops: float = 0) -> None:
-        device = open_emulator()
+    def __init__(self, program: mil.Program, flops: float = 0, chip: str = "none") -> None:
+        device = open_emulator(chip)
         compiled = program.compile(device)
         inputs = {port.name: device.make_surface(port) for port in compiled.inputs}
         outputs = {port.name: device.make_surface(port) for port in compiled.outputs}
@@ -73,9 +73,9 @@ def program(
     return builder.build()
 
 
-def fp16_stack(height: int, width: int) -> Case:
+def fp16_stack(height: int, width: int, chip: str = "none") -> Case:
     flops, define, shapes = stack(128, height, width)
-    return Case(program(define, shapes), flops)
+    return Case(program(define, shapes), flops, chip)
 
 
 def int8_stack(height: int, width: int) -> Case:
@@ -88,10 +88,10 @@ def int8_stack(height: int, width: int) -> Case:
 class TrainingStep:
     """Forward, loss and backward of one sequence by the 72-kernel pipeline, adding to the gradients."""
 
-    def __init__(self) -> None:
+    def __init__(self, chip: str = "none") -> None:
         config = PRESETS["stories110m"]
         parameters = random_parameters(config)
-        self._pipeline = StaticPipeline(open_emulator(), config, parameters)
+        self._pipeline = StaticPipeline(open_emulator(chip), config, parameters)
         self._pipeline.load_fixed()
         self._pipeline.load()
         # A step reads the gradients until then and writes new ones, as in training.
@@ -125,6 +125,9 @@ CASES: dict[str, Callable[[], Case]] = {
     "softmax 12x256x256": lambda: Case(program(lambda x: mil.softmax(x, -1), [(1, 12, 256, 256)])),
     "RMSNorm 768x256": lambda: Case(norm_forward(STORIES110M, weight=np.ones(768)).program),
     "Stories110M training step": TrainingStep,
+    "h16 stack sp64": lambda: fp16_stack(1, 64, "h16"),
+    "h16 stack 64x64": lambda: fp16_stack(64, 64, "h16"),
+    "h16 Stories110M training step": lambda: TrainingStep("h16"),
     "fp32 to fp16": lambda: Case(program(lambda x: mil.cast(x, "fp16"), [CONVERTED], "fp32")),
     "fp16 to fp32": lambda: Case(program(lambda x: mil.cast(x, "fp32"), [CONVERTED])),
     "add": lambda: Case(program(lambda x: mil.add(x, 1.0), [(1, 32, 1, 32)])),
