@@ -93,3 +93,17 @@ def test_with_a_bias_the_weight_is_decoded_first(m5):
     decoded = oracle.rounded(q * np.float64(scale))
     (got,) = evaluate(m5, lambda t: mil.linear(t, mil.constexpr_affine_dequantize(q, scale), bias), x)
     oracle.assert_same(got, engine.linear(x, decoded, bias=bias))
+
+
+def test_next_to_an_activation_of_integers_the_weight_is_decoded_first(m5):
+    """Give each channel a scale of its own, so that integers cannot be summed."""
+    q, scale = np.arange(-64, 64, dtype=np.int8).reshape(8, 16, 1, 1), np.float16(0.01)
+    scales = np.exp2(-np.arange(16) / 4).astype(np.float16)
+    x = normal_halves(9, (1, 16, 3, 5))
+
+    def define(t):
+        seen = mil.dequantize(mil.quantize(t, scales, axis=1), scales, axis=1)
+        return mil.conv(seen, mil.constexpr_affine_dequantize(q, scale)), seen
+
+    got, seen = evaluate(m5, define, x)
+    oracle.assert_same(got, engine.conv(seen, oracle.rounded(q * np.float64(scale))))

@@ -84,7 +84,7 @@ void lower_conv(Lowering& l, const mil::OpView& op, Results results) {
         return add_integer_product(l, product, *integers, bias, *results[0]);
     }
     const Buffer x = l.buffer(op.value("x"));
-    const auto scaled = bias ? std::nullopt : scaled_codes(l, op.value("weight"));
+    const auto scaled = bias ? std::nullopt : scaled_codes(l, op.value("x"), op.value("weight"));
     const Buffer weight = scaled ? scaled->codes : l.buffer(op.value("weight"));
     if (!scaled && l.profile().transforms_kernels_of_3 && l.is_constant(op.value("weight")) &&
         takes_winograd(w))

@@ -134,7 +134,7 @@ void lower_linear(Lowering& l, const mil::OpView& op, Results results) {
         product.x_is_transposed = product.z_is_transposed = true;
         return add_integer_product(l, product, *integers, bias, *results[0]);
     }
-    const auto scaled = bias ? std::nullopt : scaled_codes(l, weight);
+    const auto scaled = bias ? std::nullopt : scaled_codes(l, x, weight);
     const Buffer sums = scaled ? l.scratch(results[0]->type.bytes()) : l.result(*results[0]);
     add_linear(l, l.buffer(x), rows, inputs, outputs, scaled ? scaled->codes : l.buffer(weight), bias, sums);
     if (scaled) add_scales(l, sums, scaled->scales, results[0]->type.rank() - 1, *results[0]);

@@ -27,8 +27,9 @@ struct ScaledCodes {
     Buffer scales;  // fp16, one for each index of the weight's first axis
 };
 
-// Nothing if the weight is not one, or on chips that are not known to sum integers before they scale them.
-std::optional<ScaledCodes> scaled_codes(Lowering& l, const mil::Value& weight);
+// Nothing if the weight is not one, if x is of integers too, or on chips that are not known to sum integers
+// before they scale them.
+std::optional<ScaledCodes> scaled_codes(Lowering& l, const mil::Value& x, const mil::Value& weight);
 
 // result = sums, whose outputs lie along `axis`, times the scales.
 void add_scales(Lowering& l, Buffer sums, Buffer scales, int64_t axis, const mil::Value& result);

@@ -308,9 +308,10 @@ void lower_constexpr_cast(Lowering& l, const mil::OpView& op, Results results) {
 
 }  // namespace
 
-std::optional<ScaledCodes> scaled_codes(Lowering& l, const mil::Value& weight) {
+std::optional<ScaledCodes> scaled_codes(Lowering& l, const mil::Value& x, const mil::Value& weight) {
     const mil::Operation* from = l.profile().scales_sums ? l.producer(weight) : nullptr;
-    if (!from || weight.type.rank() == 0) return {};
+    const mil::Operation* x_from = l.producer(x);
+    if (!from || weight.type.rank() == 0 || (x_from && x_from->op == "dequantize")) return {};
     const mil::OpView op = l.view(*from);
     if (!is_by_output(op, weight.type)) return {};
     const Buffer codes = l.scratch(weight.type.bytes());
