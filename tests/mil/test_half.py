@@ -76,7 +76,7 @@ def cast(name: str, x: str, to: str) -> str:
     return CAST.format(name=name, x=x, to=to)
 
 
-def test_casts_between_fp16_and_fp32_go_away(tmp_path: Path, emulator: aneperf.Device) -> None:
+def test_casts_between_fp16_and_fp32_go_away(tmp_path: Path, plain: aneperf.Device) -> None:
     """As in a model that coremltools converted, but for one operation that it left in fp32."""
     body = [
         cast("h", "x", "fp16"),
@@ -98,7 +98,7 @@ def test_casts_between_fp16_and_fp32_go_away(tmp_path: Path, emulator: aneperf.D
     assert half.changes == mil.Fp16Changes(operations=1, casts_removed=2)
     h = X.astype(np.float16)
     np.testing.assert_array_equal(
-        half.compile(emulator).run(x=X)["y"], (np.maximum(h, 0) ** 2 + h).astype(np.float32)
+        half.compile(plain).run(x=X)["y"], (np.maximum(h, 0) ** 2 + h).astype(np.float32)
     )
 
 
