@@ -316,9 +316,9 @@ def test_generate(run: Any, device_name: str, tmp_path: Path) -> None:
     np.tile(np.frombuffer(b"abcdefgh", np.uint8), 50).astype("<u2").tofile(tokens)
     shape = [*SHAPE, "--vocab", "128"]
     options = ["--data", str(tokens), "--save", str(model), "--checkpoints", str(folder), "--lr", "0.03"]
-    outcome = run("train", *shape, "--device", device_name, "--steps", "60", "--accumulation", "1", *options)
+    outcome = run("train", *shape, "--device", device_name, "--steps", "120", "--accumulation", "1", *options)
     assert outcome.code == 0
-    for source in (model, folder, folder / "step-00000060"):
+    for source in (model, folder, folder / "step-00000120"):
         outcome = run("generate", str(source), "--tokens", "97,98", "--count", "5")
         assert (outcome.code, outcome.out) == (0, "97,98,99,100,101,102,103\n")
         text = run("generate", str(source), "--prompt", "ab", "--tokenizer", "bytes", "--count", "5")
