@@ -138,6 +138,7 @@ def check_seeds(first, count):
     return digest.hexdigest()
 
 
+@pytest.mark.thorough
 def test_every_level_computes_the_same_bits(thorough):
     digests = {}
     for level in ("baseline", "avx2", "avx512", "neon"):

@@ -16,6 +16,7 @@ LONG = 1_000_000
 PATH = "@model_path/weight.bin"
 
 
+@pytest.mark.thorough
 def test_a_chain_of_100000_operations(emulator):
     program = emulator.compile(text(relus(["x", *(f"y{i}" for i in range(MANY - 1))]), f"y{MANY - 1}"))
     x = np.arange(-16, 16, dtype=np.float16).reshape(SHAPE)

@@ -26,6 +26,7 @@ def test_mutated_text(device, name, count):
     assert 0 < sum(map(is_refusal, damaged)) < len(damaged)
 
 
+@pytest.mark.thorough
 def test_mutated_text_gives_the_same_whatever_the_threads_and_the_simd_level(tmp_path, count):
     """Give the same bits for a text that still compiles, and refuse the others in the same words."""
     settings = {"default": {}, "serial": {"ANEPERF_THREADS": "1"}, "narrow": {"ANEPERF_SIMD": LEVELS[0]}}

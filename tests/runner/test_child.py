@@ -372,7 +372,7 @@ def receive_or_interrupt(child: Child[Progress], last: int) -> Progress | None:
         gc.enable()
 
 
-@pytest.mark.parametrize("delay", [0.0, 0.003, 0.02, 0.1])
+@pytest.mark.parametrize("delay", [0.0, 0.02])
 def test_a_busy_child_of_a_killed_parent_leaves_nothing(tmp_path: Path, delay: float) -> None:
     code = f"""
 import os, signal, time
