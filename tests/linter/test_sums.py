@@ -1,4 +1,4 @@
-"""What lint foretells of sums of products is what the engine's arithmetic does to them."""
+"""Check lint's forecast of sums of products against the engine's arithmetic."""
 
 import math
 import re
@@ -63,7 +63,7 @@ def test_the_loss_of_a_linear_layer(deviation: float, weight: str) -> None:
 
     factor = int(re.findall(r"Multiply weight by (\d+) and the result by 1/\1,", found.remedy)[0])
     scaled = (w.astype(np.float64) * factor).astype(np.float16)
-    # What is left is less than the rounding of the result to fp16, and comes to it.
+    # The error left is less than that of rounding the result to fp16, which comes on top.
     assert foretold(found.remedy, "leaves") <= 2.1e-4
     assert observed(lambda x: mil.linear(x, scaled), x) < 3.1e-4
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from support import oracle
-from support.oracle.rounding import ELEMENTARY, OVERFLOW, POWER, UNIT, Array, Expected
+from support.oracle.rounding import ELEMENTARY, OVERFLOW, POWER, REDUCTION_OVERFLOW, UNIT, Array, Expected
 
 
 class Interval(NamedTuple):
@@ -61,20 +61,19 @@ def point(x: NDArray) -> Interval:
 
 
 @np.errstate(all="ignore")
-def rounded(low: Array, high: Array, overflow: float = oracle.REDUCTION_OVERFLOW) -> Interval:
+def rounded(low: Array, high: Array) -> Interval:
     """Round to fp16. Elements and reductions overflow at different numbers; if in doubt, to infinity."""
-    last = oracle.PRODUCT_OVERFLOW if overflow == oracle.PRODUCT_OVERFLOW else OVERFLOW
     low, high = np.broadcast_arrays(np.asarray(low, np.float64), np.asarray(high, np.float64))
     ends = [
-        oracle.rounded(end, overflow=np.where(outward, overflow, last)).astype(np.float64)
+        oracle.rounded(end, overflow=np.where(outward, REDUCTION_OVERFLOW, OVERFLOW)).astype(np.float64)
         for end, outward in ((low, low < 0), (high, high > 0))
     ]
     unknown = np.isnan(low) | np.isnan(high)
     return Interval(np.where(unknown, -np.inf, ends[0]), np.where(unknown, np.inf, ends[1]))
 
 
-def within(value: Array, error: Array, overflow: float = oracle.REDUCTION_OVERFLOW) -> Interval:
-    return rounded(value - error, value + error, overflow)
+def within(value: Array, error: Array) -> Interval:
+    return rounded(value - error, value + error)
 
 
 Point = Callable[..., "Array | Expected"]
@@ -179,7 +178,7 @@ def product(f: Callable[[Array, Array], Expected], x: Interval, y: Interval) -> 
     value = f(x.middle, y.middle).value
     spread = f(np.abs(x.middle) + x.radius, np.abs(y.middle) + y.radius).value
     spread = spread - f(np.abs(x.middle), np.abs(y.middle)).value
-    return within(value, spread + f(x.size, y.size).error, oracle.PRODUCT_OVERFLOW)
+    return within(value, spread + f(x.size, y.size).error)
 
 
 @np.errstate(all="ignore")

@@ -8,7 +8,7 @@
 
 namespace ane::emulator {
 
-// Of every fp16, by its bits.
+// The function of every fp16, by its bits.
 using FunctionTable = std::array<cpu::half, 1 << 16>;
 
 // Shared by all programs that use the function at a time.

@@ -18,7 +18,6 @@ struct ChipProfile {
     int64_t longest_exact_sum;     // along the last axis
     bool ignores_attention_mask;   // scaled_dot_product_attention computes as if attn_mask were absent
     float slice_limit;             // larger magnitudes overflow in a slice that starts inside the last axis
-    bool sums_fixed_point;         // products of fp16 are rounded to 2^-16 and summed as integers
     bool transforms_kernels_of_3;  // Winograd's transform along the width, in convolutions 3 wide
     bool scales_sums;          // of a weight of integers times an activation of fp16: rounded, then scaled
     bool multiplies_integers;  // of 8 bits, where both operands of a product are dequantized ones

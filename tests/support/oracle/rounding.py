@@ -13,7 +13,6 @@ ELEMENTARY = 8 * UNIT  # of an elementary function in fp32
 POWER = 16 * UNIT  # of pow, whose argument to exp2 is large
 
 OVERFLOW = 65520.0  # what is nearer to 65536 than to 65504 is infinite
-PRODUCT_OVERFLOW = 32760.0  # the engine's convolutions and matrix products: what rounds to 32768
 REDUCTION_OVERFLOW = 65504.004  # the engine's reductions: anything past 65504
 
 

@@ -41,7 +41,7 @@ class Figure(NamedTuple):
 
 @dataclass(frozen=True)
 class Answers:
-    """What an operation answered to a rule's cases, and what the model expects.
+    """Hold an operation's answers to a rule's cases, and those that the model expects.
 
     `published` has the engines for which a case's result was published, by the case's number. `others` are
     the answers by rules that other engines obey. `recorded` are the answers to more inputs than the cases.

@@ -190,7 +190,7 @@ void lower_attention(Lowering& l, const mil::OpView& op, Results results) {
     const float scale = 1.0f / std::sqrt(static_cast<float>(features));
     const Buffer q = l.buffer(op.value("query")), v = l.buffer(op.value("value"));
     const Buffer k = transposed(l, l.buffer(op.value("key")), batches, length, features);
-    if (l.profile().sums_fixed_point)
+    if (l.profile().is_engine())
         return add_attention_in_steps(
             l, {batches, rows, features, length, value_features, scale, q, k, v, l.result(*results[0])});
     std::vector<Buffer> reads = {q, k, v};

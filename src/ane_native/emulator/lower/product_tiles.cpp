@@ -33,7 +33,7 @@ constexpr int64_t bound_pieces = 64;  // of the right operand, each with its lar
 // Ties go away from zero. Beyond the engine's range the value does not count.
 int64_t in_units(float bias) { return std::abs(bias) < overflow ? std::llround(double{bias} * 0x1p16) : 0; }
 
-// What the engine's sums need to know beforehand.
+// The engine's sums need these beforehand.
 struct FixedPoint {
     Buffer rows;                       // the bounds of each row of the left operand
     Buffer largest;                    // the largest magnitude in each piece of the right operand
@@ -215,7 +215,7 @@ class Tiles {
                          reinterpret_cast<int32_t*>(c), size(columns_), part.row > 0);
     }
 
-    // Whether no product and no sum of these rows can be too large, in whatever order.
+    // True if no product and no sum of these rows can be too large, in any order.
     bool is_bounded(const Execution& e, const Tile& tile, int64_t row, int64_t end) const {
         const float* pieces = e.at<float>(fixed_->largest);
         const float largest = *std::max_element(pieces, pieces + bound_pieces);
@@ -350,7 +350,7 @@ float fixed_start(float bias) {
 
 void add_product(Lowering& l, const Product& product, Buffer x, Buffer y, Buffer z) {
     std::optional<FixedPoint> fixed;
-    if (l.profile().sums_fixed_point) fixed = add_bounds(l, product, x, y);
+    if (l.profile().is_engine()) fixed = add_bounds(l, product, x, y);
     const Tiles tiles(product, l.kernels(), fixed);
     const Buffer scratch = l.scratch(l.workers() * tiles.floats() * static_cast<int64_t>(sizeof(float)));
     std::optional<Buffer> operand;

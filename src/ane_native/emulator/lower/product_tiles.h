@@ -10,8 +10,8 @@
 
 namespace ane::emulator {
 
-// Longer sums are added in chunks of this many terms. This length determines the bits of a result; the sizes
-// of tiles and the number of threads do not.
+// Longer sums are added in chunks of this many terms. This length determines the bits of a sum in fp32; the
+// sizes of tiles and the number of threads do not.
 constexpr int64_t block_depth = 512;
 static_assert(block_depth <= static_cast<int64_t>(most_fixed_depth));
 constexpr int64_t widest_tile = 256, tallest_tile = 256;
@@ -37,7 +37,7 @@ struct Product {
 };
 void add_product(Lowering& l, const Product& product, Buffer x, Buffer y, Buffer z);
 
-// What the engine's sum is before its first product, for this bias: a multiple of 2^-16, or infinite.
+// The engine's sum before its first product, with this bias: a multiple of 2^-16, or infinite.
 float fixed_start(float bias);
 
 // z [rows, outputs] = x weight^T + bias, the weight being [outputs, inputs].

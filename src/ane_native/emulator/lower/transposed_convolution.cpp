@@ -174,7 +174,7 @@ void add_interleave(Lowering& l, const mil::ConvWindow& w, const std::vector<Pha
     std::vector<Buffer> reads = from;
     if (bias) reads.push_back(*bias);
     l.step(reads, {y},
-           [=, rounding = l.profile().product, is_fixed = l.profile().sums_fixed_point](const Execution& e) {
+           [=, rounding = l.profile().product, is_fixed = l.profile().is_engine()](const Execution& e) {
                e.threads.parallel_for(w.batch * w.in_channels, [&](int64_t channel, int) {
                    half* to = e.at<half>(y) + channel * w.inputs();
                    half rest{0};
