@@ -86,7 +86,7 @@ class _Measurement:
 
             def report(step: Progress) -> None:
                 nonlocal told
-                if step.row is not None:
+                if step.row is not None and self._rows[-1:] != [step.row]:  # an interrupt repeats a report
                     self._rows.append(step.row)  # before anything that takes time
                 if self._probe is SUITE and bar.disable and told < step.done < step.total:
                     told = step.done

@@ -103,8 +103,9 @@ def run_in_child(
     `function` must stand at a module's top level, and JSON must hold the `arguments`. The child opens a
     device of the same kind, with `compile_budget` or that of `device`, and no compiles used. It is killed
     after `time_limit` seconds, after `quiet_limit` without a report, after a compile's `compile_timeout`,
-    which is the device's, and when this call is interrupted. A failure of the child is an outcome; after a
-    compile that did not end, it tells whether a small program still compiles.
+    which is the device's, and when this call is interrupted; `progress` may then get the last report twice.
+    A failure of the child is an outcome; after a compile that did not end, it tells whether a small program
+    still compiles.
     Raises ArgumentError or OSError for a child that cannot be started.
     """
     positive("time_limit", time_limit)
@@ -328,8 +329,8 @@ class _Conversation:
             return self.outcome(message.text, message.exception)
         if message.progress is not None:
             self._doing = message.progress.doing
+            self._report(message.progress)  # an interrupt in here lets it come once more
             if message.progress.row is not None:
                 self._rows.append(message.progress.row)
             self._child.forget()
-            self._report(message.progress)
         return None

@@ -1,0 +1,57 @@
+import math
+from typing import Any
+
+import pytest
+
+from aneperf.cli import measuring
+from aneperf.probes.registry import SUITE
+from aneperf.results import Row
+from aneperf.runner.in_child import Message, _Conversation
+from aneperf.runner.progress import Progress
+from support.fakes import FakeDevice
+from support.interrupts import call_or_interrupt
+
+ROWS = [Row(key=f"made-up/{number}", status="ok") for number in range(3)]
+
+
+class FinishedChild:
+    """Child that has sent a message for each of ROWS, and ended."""
+
+    def __init__(self) -> None:
+        reports = [Message(progress=Progress(1, 2, "", row)) for row in ROWS]
+        self.messages = [*reports, Message(exception="ValueError")]
+        self.is_taken = False
+
+    def receive(self, timeout_s: float) -> Message:
+        self.forget()
+        self.is_taken = True
+        return self.messages[0]
+
+    def forget(self) -> None:
+        if self.is_taken:
+            self.messages, self.is_taken = self.messages[1:], False
+
+    def interrupt(self) -> None:
+        self.is_taken = False
+
+    def kill(self) -> None:
+        pass
+
+
+def test_a_signal_at_any_point_of_a_report_loses_and_repeats_no_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    number, outcome = 0, None
+
+    def run(probe: Any, device: Any, report: Any, arguments: Any) -> None:
+        nonlocal outcome
+        conversation = _Conversation(FinishedChild(), report)  # type: ignore[arg-type]
+        outcome = call_or_interrupt(lambda: conversation.follow(math.inf, math.inf), number)
+        if outcome is None:
+            conversation.interrupt()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(measuring, "_run", run)
+    while outcome is None:
+        result = measuring._Measurement(SUITE).run({}, FakeDevice())  # type: ignore[arg-type]
+        assert list(result) == ROWS
+        number += 1
+    assert number > 20
