@@ -25,6 +25,7 @@ from aneperf.kernels.norm import norm_backward, norm_forward
 Array = NDArray[Any]
 PLAIN = TransformerConfig(dim=24, hidden=40, layers=1, heads=3, kv_heads=3, head_dim=8, vocab=50, seq=12)
 SHARED = TransformerConfig(dim=24, hidden=40, layers=1, heads=6, kv_heads=2, head_dim=4, vocab=50, seq=9)
+NORMED = replace(SHARED, head_dim=8, qk_norm=True)
 CONFIGS = pytest.mark.parametrize("config", [PLAIN, SHARED], ids=["plain", "shared"])
 
 
@@ -152,6 +153,55 @@ def test_projections_backward(device: aneperf.Device, config: TransformerConfig)
     assert_near(got["dnormed"], np.asarray(exact), 2e-3)
 
 
+def norm_heads(x: Array, weight: Array, config: TransformerConfig) -> Array:
+    return np.concatenate([norm(head, weight, config) for head in np.split(x, len(x) // config.head_dim)])
+
+
+def test_norms_of_heads(device: aneperf.Device) -> None:
+    config, names = NORMED, ("q_norm", "k_norm")
+    w, x = attention_weights(config), halves(6, config.dim, config.seq)
+    w |= {
+        name: (1 + halves(14 + i, config.head_dim, scale=0.2)).astype(np.float16)
+        for i, name in enumerate(names)
+    }
+    got = run(device, attention_forward(config, **w), x=x)
+    normed = norm(x, w["rms1"], config)
+    q, k, v = w["wq"] @ normed, w["wk"] @ normed, w["wv"] @ normed
+    rotated = [turned(norm_heads(x, w[name], config), config) for x, name in zip((q, k), names, strict=True)]
+    context = attend(*rotated, v, config)
+    expected = {
+        "out": w["wo"] @ context,
+        "q": rotated[0],
+        "k": rotated[1],
+        "q_projected": q,
+        "k_projected": k,
+    }
+    for name, value in expected.items():
+        assert_near(got[name], value, 5e-3)
+
+    projected = {"q": halves(16, config.query_dim, config.seq), "k": halves(17, config.kv_dim, config.seq)}
+    dy = {name: halves(18 + i, *x.shape) for i, (name, x) in enumerate(projected.items())}
+    dv = halves(20, config.kv_dim, config.seq)
+    got = run(
+        device,
+        projections_backward(
+            config, wqt=w["wq"].T, wkt=w["wk"].T, wvt=w["wv"].T, q_norm=w["q_norm"], k_norm=w["k_norm"]
+        ),
+        **{f"d{name}": value for name, value in dy.items()},
+        dv=dv,
+        **{f"{name}_projected": value for name, value in projected.items()},
+    )
+    dnormed = w["wv"].T.astype(np.float64) @ dv
+    for name, value in projected.items():
+        weight = w[f"{name}_norm"].astype(np.float64)
+        dx = gradient(lambda x, weight=weight: norm_heads(x, weight, config), value, dy[name])  # type: ignore[misc]
+        assert_near(got[f"d{name}_projected"], dx, 5e-3)
+        dnormed += w[f"w{name}"].T @ dx
+        dweight = gradient(lambda weight, x=value: norm_heads(x, weight, config), weight, dy[name])  # type: ignore[misc]
+        assert_near(got[f"d{name}_norm"].sum(axis=1), dweight, 5e-3)
+    assert_near(got["dnormed"], dnormed, 5e-3)
+
+
 def feed_forward_weights(config: TransformerConfig) -> dict[str, Array]:
     d, h = config.dim, config.hidden
     return {
@@ -271,6 +321,7 @@ def test_flops_count_every_product() -> None:
         ({"seq": 2.5}, "seq must be an integer from 1 to 1048576, not 2.5"),
         ({"kv_heads": 2}, "2 kv_heads do not divide 3 heads"),
         ({"head_dim": 7}, "head_dim 7 is odd"),
+        ({"qk_norm": 1}, "qk_norm must be True or False, not 1"),
         ({"norm_eps": 0}, "norm_eps must be a number from 1e-12 to 1, not 0"),
     ],
 )
@@ -299,7 +350,7 @@ def test_schedules_have_the_published_numbers_of_kernels() -> None:
 
 
 @pytest.mark.parametrize("as_published", [False, True])
-@CONFIGS
+@pytest.mark.parametrize("config", [PLAIN, SHARED, NORMED], ids=["plain", "shared", "normed"])
 def test_every_scheduled_kernel_compiles(
     device: aneperf.Device, config: TransformerConfig, as_published: bool
 ) -> None:

@@ -73,7 +73,10 @@ def losses_in_training(
 
 
 def logits(parameters: Parameters, config: TransformerConfig, tokens: NDArray[np.int64]) -> Array:
-    """Compute Llama 2 in float64 (Touvron et al. 2023): tokens [positions] -> logits [positions, vocab]."""
+    """Compute Llama or Qwen3 in float64: tokens [positions] -> logits [positions, vocab].
+
+    Sources: Touvron et al. 2023, Yang et al. 2025.
+    """
     p = {name: value.astype(np.float64) for name, value in parameters.items()}
     positions = len(tokens)
     angles = np.outer(
@@ -92,6 +95,8 @@ def logits(parameters: Parameters, config: TransformerConfig, tokens: NDArray[np
 
     def attention(x: Array, layer: str) -> Array:
         q, k, v = (heads(x @ p[f"{layer}.{name}"].T) for name in ("wq", "wk", "wv"))
+        if config.qk_norm:
+            q, k = norm(q, p[f"{layer}.q_norm"]), norm(k, p[f"{layer}.k_norm"])
         k, v = (y.repeat(config.heads // config.kv_heads, axis=0) for y in (rotate(k), v))
         scores = rotate(q) @ k.swapaxes(1, 2) / np.sqrt(config.head_dim)
         scores[:, np.triu_indices(positions, 1)[0], np.triu_indices(positions, 1)[1]] = -np.inf

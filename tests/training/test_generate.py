@@ -1,6 +1,7 @@
 """Text generation: its logits and greedy tokens against a float64 forward pass, and its sampling."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,15 +15,19 @@ from support import small_model, stories260k
 SMALL = TransformerConfig(dim=48, hidden=96, layers=2, heads=6, kv_heads=3, head_dim=8, vocab=96, seq=32)
 
 
-@pytest.mark.parametrize("separate", [False, True])
-def test_logits(separate: bool) -> None:
-    parameters = random_parameters(SMALL)
+@pytest.mark.parametrize(("separate", "qk_norm"), [(False, False), (True, True)])
+def test_logits(separate: bool, qk_norm: bool) -> None:
+    config = replace(SMALL, qk_norm=qk_norm)
+    parameters = random_parameters(config)
+    for name, value in parameters.items():
+        if name.endswith(("q_norm", "k_norm")):
+            value += np.linspace(-0.5, 1, SMALL.head_dim, dtype=np.float32)
     if separate:
         parameters["classifier"] = random_parameters(SMALL, seed=5)["embedding"]
     tokens = np.random.default_rng(1).integers(0, SMALL.vocab, SMALL.seq)
-    decoder = Decoder(SMALL, parameters)
+    decoder = Decoder(config, parameters)
     got = np.array([decoder.read(int(token)) for token in tokens])
-    expected = small_model.logits(parameters, SMALL, tokens)
+    expected = small_model.logits(parameters, config, tokens)
     np.testing.assert_allclose(got, expected, atol=1e-5 * np.abs(expected).max())
 
 

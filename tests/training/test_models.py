@@ -29,6 +29,7 @@ def test_presets_have_their_names_numbers_of_parameters() -> None:
         "stories15m": 15.19,
         "stories42m": 41.69,
         "stories110m": 109.53,
+        "qwen3-0.6b": 596.05,
     }
 
 
@@ -154,6 +155,9 @@ def test_other_export_versions_are_named(tmp_path: Path) -> None:
 def test_saving_refuses_constants_that_the_format_lacks(tmp_path: Path, name: str) -> None:
     config = replace(SMALL, **{name: 1e-4 if name == "norm_eps" else 1e6})
     with pytest.raises(aneperf.ArgumentError, match=rf"llama2.c has a {name} of .*: its file cannot hold"):
+        save_llama2c(tmp_path / "model.bin", config, random_parameters(config))
+    config = replace(SMALL, qk_norm=True)
+    with pytest.raises(aneperf.ArgumentError, match="its file cannot hold q_norm and k_norm"):
         save_llama2c(tmp_path / "model.bin", config, random_parameters(config))
     assert list(tmp_path.iterdir()) == []
 

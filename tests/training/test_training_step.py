@@ -92,6 +92,32 @@ def test_loss_and_gradients_of_a_trained_model(
 
 
 @PIPELINES
+def test_loss_and_gradients_with_norms_of_heads(
+    device: aneperf.Device, pipeline: type[StaticPipeline]
+) -> None:
+    """Compare with slopes of the float64 loss along each gradient, the norms' weights being far from 1."""
+    config = replace(SMALL, layers=1, head_dim=16, rope_theta=1e6, norm_eps=1e-6, qk_norm=True)
+    parameters, text = random_parameters(config), tokens(1, config)
+    random = np.random.default_rng(0)
+    for value in parameters.values():
+        if value.ndim == 1:
+            value += random.uniform(-0.5, 0.5, value.shape).astype(np.float32)
+        else:
+            value *= 3  # or attention is even, and the norms of heads have no influence
+    gradients = empty_like(parameters)
+    loss = loaded(pipeline, device, config, parameters).step(text[:-1], text[1:], gradients, loss_scale=4096)
+    assert loss == pytest.approx(small_model.loss(parameters, config, text), rel=1e-3)
+    for name, scaled in gradients.items():
+        gradient = scaled.astype(np.float64) / 4096
+        norm = np.linalg.norm(gradient)
+        above, below = (
+            small_model.loss(parameters | {name: parameters[name] + step * gradient / norm}, config, text)
+            for step in (1e-4, -1e-4)
+        )
+        assert (above - below) / 2e-4 == pytest.approx(norm, rel=0.03), name
+
+
+@PIPELINES
 @pytest.mark.parametrize("sequence", ["greedy", "random"])
 def test_loss_and_gradient_norms_of_stories260k(
     device: aneperf.Device, sequence: str, pipeline: type[StaticPipeline]

@@ -39,7 +39,7 @@ class _Train(click.Command):
 
 @click.command(cls=_Train)
 def train(**given: Any) -> int:
-    """Train a Llama 2 model, and report where the time went."""
+    """Train a Llama or Qwen3 model, and report where the time went."""
     from .training_run import run
 
     return run(**given)

@@ -202,7 +202,7 @@ def _save_model(result: TrainingResult, path: str) -> None:
         raise ResultFileError(f"{error}; the model was saved as {spare}") from error
 
 
-def _reshaped(model: str | None, weights: str | None, sizes: dict[str, int]) -> TransformerConfig:
+def _reshaped(model: str | None, weights: str | None, sizes: dict[str, Any]) -> TransformerConfig:
     """Return the model with that name, or of the weights, with other sizes.
 
     Sizes that are not given follow `heads`: kv_heads is the same, and head_dim is dim / heads.

@@ -1,7 +1,10 @@
 """Attention with rotary positions and shared key heads: forward, and backward in three kernels.
 
 The forward kernel returns queries and keys that are rotated by their positions. The backward kernels take
-them so, and return the gradients of the projections' results. All parts are [1, C, 1, S].
+them so, and return the gradients of what was rotated. All parts are [1, C, 1, S].
+
+With `q_norm` and `k_norm` [head_dim], each head is normed before the rotation. The forward kernel then also
+returns the projections' results before their norms, and the last backward kernel takes them.
 """
 
 from __future__ import annotations
@@ -22,18 +25,27 @@ def attention_forward(
     wq: NDArray[Any],
     wk: NDArray[Any],
     wv: NDArray[Any],
+    q_norm: NDArray[Any] | None = None,
+    k_norm: NDArray[Any] | None = None,
     wo: NDArray[Any],
     as_published: bool = False,
 ) -> Kernel:
-    """Build Wo attention(norm(x)), without the residual: x -> out, q, k, v, context, normed."""
+    """Build Wo attention(norm(x)), without the residual: x -> out, q, k, v, context, normed.
+
+    With norms of heads, also q_projected and k_projected.
+    """
     g = KernelBuilder(config, as_published, x=config.dim)
     normed = g.rms_norm(g.part("x"), rms1, "rms1")
-    q = g.rotate(g.project(normed, wq, "wq"))
-    k = g.rotate(g.project(normed, wk, "wk"))
-    v = g.project(normed, wv, "wv")
+    q, k, v = g.project(normed, wq, "wq"), g.project(normed, wk, "wk"), g.project(normed, wv, "wv")
+    projected = {}
+    if q_norm is not None and k_norm is not None:
+        projected = {"q_projected": q, "k_projected": k}
+        q = g.norm_heads(q, g.head_weight(q_norm, "q_norm"))
+        k = g.norm_heads(k, g.head_weight(k_norm, "k_norm"))
+    q, k = g.rotate(q), g.rotate(k)
     context = g.channels(g.gather(_probabilities(g, q, k), g.heads(v)))
     out = g.project(context, wo, "wo")
-    return g.kernel("attention_forward", out=out, q=q, k=k, v=v, context=context, normed=normed)
+    return g.kernel("attention_forward", out=out, q=q, k=k, v=v, context=context, normed=normed, **projected)
 
 
 def attention_backward_scores(
@@ -83,17 +95,31 @@ def attention_backward_queries(config: TransformerConfig, *, as_published: bool 
 def projections_backward(
     config: TransformerConfig,
     *,
+    q_norm: NDArray[Any] | None = None,
+    k_norm: NDArray[Any] | None = None,
     wqt: NDArray[Any],
     wkt: NDArray[Any],
     wvt: NDArray[Any],
     as_published: bool = False,
 ) -> Kernel:
-    """Build the backward of the projections: dq, dk, dv -> dnormed. Weights are transposed."""
-    g = KernelBuilder(config, as_published, dq=config.query_dim, dk=config.kv_dim, dv=config.kv_dim)
-    through_q = g.project(g.part("dq"), wqt, "wqt")
-    through_k = g.project(g.part("dk"), wkt, "wkt")
-    through_v = g.project(g.part("dv"), wvt, "wvt")
-    return g.kernel("projections_backward", dnormed=through_q + through_k + through_v)
+    """Build the backward of the projections: dq, dk, dv -> dnormed. Weights are transposed.
+
+    With norms of heads, also q_projected, k_projected -> dq_projected, dk_projected, and dq_norm, dk_norm:
+    the gradients of the norms' weights at each position, [1, head_dim, 1, S].
+    """
+    channels = {"dq": config.query_dim, "dk": config.kv_dim, "dv": config.kv_dim}
+    if q_norm is not None and k_norm is not None:
+        channels |= {"q_projected": config.query_dim, "k_projected": config.kv_dim}
+    g = KernelBuilder(config, as_published, **channels)
+    dq, dk = g.part("dq"), g.part("dk")
+    more = {}
+    if q_norm is not None and k_norm is not None:
+        weights = g.head_weight(q_norm, "q_norm"), g.head_weight(k_norm, "k_norm")
+        dq, dq_norm = g.norm_heads_backward(dq, g.part("q_projected"), weights[0])
+        dk, dk_norm = g.norm_heads_backward(dk, g.part("k_projected"), weights[1])
+        more = {"dq_projected": dq, "dk_projected": dk, "dq_norm": dq_norm, "dk_norm": dk_norm}
+    dnormed = g.project(dq, wqt, "wqt") + g.project(dk, wkt, "wkt") + g.project(g.part("dv"), wvt, "wvt")
+    return g.kernel("projections_backward", dnormed=dnormed, **more)
 
 
 def _probabilities(g: KernelBuilder, q: mil.Tensor, k: mil.Tensor) -> mil.Tensor:

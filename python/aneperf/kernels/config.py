@@ -1,6 +1,7 @@
 """The shape of a transformer, and the names and shapes of its parameters.
 
-Sources: Touvron et al. 2023 (Llama 2), Zhang & Sennrich 2019 (RMSNorm), Su et al. 2021 (rotary positions).
+Sources: Touvron et al. 2023 (Llama 2), Yang et al. 2025 (Qwen3), Zhang & Sennrich 2019 (RMSNorm), Su et al.
+2021 (rotary positions).
 """
 
 from __future__ import annotations
@@ -9,16 +10,17 @@ import math
 from dataclasses import dataclass
 
 from .. import bounds
-from ..checks import count
+from ..checks import count, shown
 from ..errors import ArgumentError
 
 
 @dataclass(frozen=True)
 class TransformerConfig:
-    """Shape of a Llama 2 model: RMSNorm, attention with rotary positions, SwiGLU.
+    """Shape of a Llama or Qwen3 model: RMSNorm, attention with rotary positions, SwiGLU.
 
     `kv_heads` divides `heads`: query head h reads key and value head h * kv_heads // heads. `head_dim` is
-    even, because rotary positions rotate pairs of neighboring channels.
+    even, because rotary positions rotate pairs of neighboring channels. With `qk_norm`, as in Qwen3, each
+    head of queries and keys is normed before the rotation.
     """
 
     dim: int
@@ -31,12 +33,15 @@ class TransformerConfig:
     seq: int
     rope_theta: float = 10000.0
     norm_eps: float = 1e-5
+    qk_norm: bool = False
 
     def __post_init__(self) -> None:
         for name, most in bounds.MODEL.items():
             count(f"transformer: {name}", getattr(self, name), most=most)
         for name, limits in bounds.CONSTANTS.items():
             bounds.within(f"transformer: {name}", getattr(self, name), limits)
+        if not isinstance(self.qk_norm, bool):
+            raise ArgumentError(f"transformer: qk_norm must be True or False, not {shown(self.qk_norm)}")
         if self.heads % self.kv_heads:
             raise ArgumentError(f"transformer: {self.kv_heads} kv_heads do not divide {self.heads} heads")
         if self.head_dim % 2:
@@ -65,6 +70,7 @@ class TransformerConfig:
 
 def layer_shapes(config: TransformerConfig) -> dict[str, tuple[int, ...]]:
     """Return the shapes of a layer's parameters by name, in the order of a llama2.c file."""
+    head_norms = {"q_norm": (config.head_dim,), "k_norm": (config.head_dim,)}
     return {
         "rms1": (config.dim,),
         "wq": (config.query_dim, config.dim),
@@ -75,6 +81,7 @@ def layer_shapes(config: TransformerConfig) -> dict[str, tuple[int, ...]]:
         "w1": (config.hidden, config.dim),
         "w2": (config.dim, config.hidden),
         "w3": (config.hidden, config.dim),
+        **(head_norms if config.qk_norm else {}),
     }
 
 

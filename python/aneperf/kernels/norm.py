@@ -9,7 +9,6 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from .. import mil
 from .config import TransformerConfig
 from .transformer import Kernel, KernelBuilder
 
@@ -21,14 +20,8 @@ def norm_forward(config: TransformerConfig, *, weight: NDArray[Any], as_publishe
 
 
 def norm_backward(config: TransformerConfig, *, weight: NDArray[Any], as_published: bool = False) -> Kernel:
-    """Build the backward of the norm: dnormed, x -> dx.
-
-    dx = r (w dnormed - x r^2 mean(w dnormed x)) with r = 1 / sqrt(mean(x^2) + eps), means over channels.
-    """
+    """Build the backward of the norm: dnormed, x -> dx."""
     g = KernelBuilder(config, as_published, dnormed=config.dim, x=config.dim)
-    x = g.part("x")
-    inverse_rms = g.inverse_rms(x)
-    unit = x * inverse_rms  # of size 1, so that nothing below overflows
     scaled = g.scale(g.part("dnormed"), weight, "weight")
-    along = mil.reduce_mean(scaled * unit, axes=[1])
-    return g.kernel("norm_backward", dx=(scaled - unit * along) * inverse_rms)
+    dx, _ = g.rms_backward(scaled, g.part("x"))
+    return g.kernel("norm_backward", dx=dx)

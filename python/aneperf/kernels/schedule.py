@@ -7,7 +7,7 @@ backward of both norms of each layer, the last norm, the classifier and its soft
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
@@ -24,7 +24,7 @@ from .attention import (
     projections_backward,
 )
 from .classifier import classifier_forward, classifier_softmax
-from .config import TransformerConfig
+from .config import TransformerConfig, layer_shapes
 from .feed_forward import feed_forward_backward, feed_forward_forward
 from .norm import norm_backward, norm_forward
 from .transformer import Kernel
@@ -86,7 +86,7 @@ def schedule(config: TransformerConfig, pipeline: Pipeline = "static") -> list[S
     if pipeline not in ("static", "static-ane"):
         raise ArgumentError(f"pipeline {shown(pipeline)} is neither 'static' nor 'static-ane'")
     extras = pipeline == "static-ane"
-    families = {family.__name__: (family, _namesakes(family)) for family in _LAYER}
+    families = {family.__name__: (family, _namesakes(family, layer_shapes(config))) for family in _LAYER}
     families |= _LAYER_EXTRAS if extras else {}
     kernels = [
         ScheduledKernel(
@@ -100,13 +100,14 @@ def schedule(config: TransformerConfig, pipeline: Pipeline = "static") -> list[S
     return kernels
 
 
-def _namesakes(family: Family) -> dict[str, str]:
-    """Return the parameter for each weight of a family: of the same name; "wqt" is the transpose of "wq"."""
-    parameters = inspect.signature(family).parameters.values()
-    names = [each.name for each in parameters if each.kind is each.KEYWORD_ONLY]
-    return {
-        name: f"{name[:-1]}.T" if name.endswith("t") else name for name in names if name != "as_published"
-    }
+def _namesakes(family: Family, layer: Container[str]) -> dict[str, str]:
+    """Return the parameter of a layer for each weight of a family that the layer has.
+
+    It has the same name; "wqt" is the transpose of "wq".
+    """
+    names = inspect.signature(family).parameters
+    namesakes = {name: f"{name[:-1]}.T" if name.endswith("t") else name for name in names}
+    return {name: namesake for name, namesake in namesakes.items() if namesake.removesuffix(".T") in layer}
 
 
 @lru_cache(maxsize=32)

@@ -96,20 +96,51 @@ class KernelBuilder:
         self._flops += 2 * weight.size * self.config.seq
         return mil.conv(x, self._weight(weight.reshape(*weight.shape, 1, 1), name))
 
-    def inverse_rms(self, x: mil.Tensor) -> mil.Tensor:
-        """Compute 1 / sqrt(mean of squares over channels + eps): x [1, C, 1, S] -> [1, 1, 1, S].
+    def inverse_rms(self, x: mil.Tensor, axis: int = 1) -> mil.Tensor:
+        """Compute 1 / sqrt(mean of squares along an axis + eps), by default over channels.
 
         A mean does not overflow fp16 where a sum of squares does.
         """
         if self.as_published:
-            mean_square = mil.reduce_sum(x * x, axes=[1]) * round(1 / x.channels, 6)
+            mean_square = mil.reduce_sum(x * x, axes=[axis]) * round(1 / x.shape[axis], 6)
         else:
-            mean_square = mil.reduce_mean(x * x, axes=[1])
+            mean_square = mil.reduce_mean(x * x, axes=[axis])
         return mil.pow(mean_square + self.config.norm_eps, -0.5)
 
     def rms_norm(self, x: mil.Tensor, weight: NDArray[Any], name: str) -> mil.Tensor:
         """Apply the root-mean-square norm over channels, times `weight` [C]."""
         return self.scale(x * self.inverse_rms(x), weight, name)
+
+    def rms_backward(self, scaled: mil.Tensor, x: mil.Tensor, axis: int = 1) -> tuple[mil.Tensor, mil.Tensor]:
+        """Compute the backward of the norm along an axis: the gradient of x, and the normed x.
+
+        `scaled` is the norm's gradient w dy, and the result r (w dy - x r^2 mean(w dy x)) with r = 1 / rms.
+        """
+        inverse_rms = self.inverse_rms(x, axis)
+        unit = x * inverse_rms  # of size 1, so that nothing below overflows
+        along = mil.reduce_mean(scaled * unit, axes=[axis])
+        return (scaled - unit * along) * inverse_rms, unit
+
+    def norm_heads(self, x: mil.Tensor, weight: mil.Tensor) -> mil.Tensor:
+        """Apply the norm to each head of x [1, C, 1, S], times the heads' `weight` [1, 1, head_dim, 1]."""
+        by_head = self._apart(x)
+        return mil.reshape(by_head * self.inverse_rms(by_head, axis=2) * weight, x.shape)
+
+    def norm_heads_backward(
+        self, dy: mil.Tensor, x: mil.Tensor, weight: mil.Tensor
+    ) -> tuple[mil.Tensor, mil.Tensor]:
+        """Compute the backward of `norm_heads`: the gradients of x, and of `weight` at each position.
+
+        The second is [1, head_dim, 1, S]; its sum over positions is the gradient of `weight`.
+        """
+        by_head = self._apart(dy)
+        dx, unit = self.rms_backward(by_head * weight, self._apart(x), axis=2)
+        dweight = mil.reduce_sum(by_head * unit, axes=[1])
+        return mil.reshape(dx, x.shape), mil.reshape(dweight, (1, self.config.head_dim, 1, self.config.seq))
+
+    def head_weight(self, weight: NDArray[Any], name: str) -> mil.Tensor:
+        """Store the weight [head_dim] of a norm of heads as `name`."""
+        return self._weight(weight.reshape(1, 1, -1, 1), name)
 
     def scale(self, x: mil.Tensor, weight: NDArray[Any], name: str) -> mil.Tensor:
         """Multiply each channel of x [1, C, 1, S] by its element of `weight` [C]."""
@@ -175,6 +206,11 @@ class KernelBuilder:
         seq = self.config.seq
         hidden = np.triu(np.full((seq, seq), _MASKED, np.float16), k=1)
         return self._table("mask", hidden.reshape(1, 1, seq, seq))
+
+    def _apart(self, x: mil.Tensor) -> mil.Tensor:
+        """Give heads an axis of their own: [1, C, 1, S] -> [1, C / head_dim, head_dim, S]."""
+        head_dim = self.config.head_dim
+        return mil.reshape(x, (1, x.channels // head_dim, head_dim, self.config.seq))
 
     def _matmul(
         self, x: mil.Tensor, y: mil.Tensor, *, transpose_x: bool = False, transpose_y: bool = False

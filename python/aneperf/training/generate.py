@@ -63,8 +63,12 @@ class Decoder:
     def _attention(self, layer: int, x: Floats, weights: Mapping[str, Floats]) -> Floats:
         """Attend from this token to those read so far: x [dim] -> [dim]."""
         config, seen = self._config, self.position + 1
-        queries = self._rotate(weights["wq"] @ x).reshape(config.kv_heads, -1, config.head_dim)
-        self._keys[layer, self.position] = self._rotate(weights["wk"] @ x)
+        # [heads, head_dim]
+        q, k = ((weights[name] @ x).reshape(-1, config.head_dim) for name in ("wq", "wk"))
+        if config.qk_norm:
+            q, k = self._norm(q, weights["q_norm"]), self._norm(k, weights["k_norm"])
+        queries = self._rotate(q).reshape(config.kv_heads, -1, config.head_dim)
+        self._keys[layer, self.position] = self._rotate(k)
         self._values[layer, self.position] = (weights["wv"] @ x).reshape(config.kv_heads, config.head_dim)
         # g: a key and value head; r: a query head that shares it; s: a position; d: a channel.
         scores = np.einsum("grd,sgd->grs", queries, self._keys[layer, :seen]) * config.score_scale
@@ -74,10 +78,11 @@ class Decoder:
         return np.asarray(weights["wo"] @ context.reshape(-1).astype(np.float32), np.float32)
 
     def _norm(self, x: Floats, weight: Floats) -> Floats:
-        return np.asarray(x / np.sqrt((x * x).mean() + self._config.norm_eps) * weight, np.float32)
+        mean_square = (x * x).mean(axis=-1, keepdims=True)
+        return np.asarray(x / np.sqrt(mean_square + self._config.norm_eps) * weight, np.float32)
 
     def _rotate(self, x: Floats) -> Floats:
-        """Rotate each pair of a head's channels by its angle at this position: [C] -> [heads, head_dim]."""
+        """Rotate each pair of a head's channels by its angle at this position: [heads, head_dim]."""
         head_dim = self._config.head_dim
         frequencies = self._config.rope_theta ** (-np.arange(0, head_dim, 2) / head_dim)
         angles = self.position * frequencies

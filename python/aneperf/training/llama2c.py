@@ -103,6 +103,10 @@ def check_shape(config: TransformerConfig) -> None:
             f"llama2.c has heads of dim / heads channels; {config.heads} of {config.head_dim} are not "
             f"{config.dim}"
         )
+    if config.qk_norm:
+        raise ArgumentError(
+            "llama2.c has no norms of queries and keys: its file cannot hold q_norm and k_norm"
+        )
     for name in CONSTANTS:
         found, held = getattr(config, name), getattr(TransformerConfig, name)
         if found != held:

@@ -1,4 +1,4 @@
-"""Models: the presets of llama2.c, and the names, shapes and initial values of parameters."""
+"""Models: presets, and the names, shapes and initial values of parameters."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..kernels.config import TransformerConfig, parameter_count, parameter_shape
 
 Parameters = dict[str, NDArray[np.float32]]
 
-# Source: github.com/karpathy/llama2.c.
+# Sources: github.com/karpathy/llama2.c; Yang et al. 2025 (Qwen3), at the sequence length of maderix/ANE.
 PRESETS: Mapping[str, TransformerConfig] = MappingProxyType(
     {
         "stories260k": TransformerConfig(
@@ -31,6 +31,19 @@ PRESETS: Mapping[str, TransformerConfig] = MappingProxyType(
         ),
         "stories110m": TransformerConfig(
             dim=768, hidden=2048, layers=12, heads=12, kv_heads=12, head_dim=64, vocab=32000, seq=256
+        ),
+        "qwen3-0.6b": TransformerConfig(
+            dim=1024,
+            hidden=3072,
+            layers=28,
+            heads=16,
+            kv_heads=8,
+            head_dim=128,
+            vocab=151936,
+            seq=256,
+            rope_theta=1e6,
+            norm_eps=1e-6,
+            qk_norm=True,
         ),
     }
 )
@@ -55,26 +68,26 @@ def model_name(model: TransformerConfig) -> str:
     shared = f"-{model.kv_heads}" if model.kv_heads != model.heads else ""
     return (
         f"dim{model.dim}-hidden{model.hidden}-layers{model.layers}-heads{model.heads}{shared}"
-        f"x{model.head_dim}-vocab{model.vocab}-seq{model.seq}"
+        f"x{model.head_dim}{'-qknorm' if model.qk_norm else ''}-vocab{model.vocab}-seq{model.seq}"
     )
 
 
 def random_parameters(config: TransformerConfig, seed: int = 0) -> Parameters:
     """Return initial parameters whose classifier is the embedding.
 
-    Uniform as in the published runs: the embedding within 0.02, w1 and w3 within 1 / sqrt(hidden), the other
-    matrices within 1 / sqrt(dim). Those that end a residual branch, wo and w2, are also divided by
-    sqrt(2 * layers). Norms are 1.
+    Uniform as in the published runs: the embedding within 0.02, w1 and w3 within 1 / sqrt(hidden), wo within
+    1 / sqrt(query_dim), the other matrices within 1 / sqrt(dim). Those that end a residual branch, wo and w2,
+    are also divided by sqrt(2 * layers). Norms are 1.
     """
     count("seed", seed, least=0, most=bounds.SEED)
     bounds.check_memory("a model of these sizes", 4 * parameter_count(config), "choose smaller ones")
     parameters: Parameters = {}
     for index, (name, shape) in enumerate(parameter_shapes(config).items()):
         kind = name.rpartition(".")[2]
-        if kind in ("rms1", "rms2", "norm"):
+        if len(shape) == 1:
             parameters[name] = np.ones(shape, np.float32)
             continue
-        fan = config.hidden if kind in ("w1", "w3") else config.dim
+        fan = {"w1": config.hidden, "w3": config.hidden, "wo": config.query_dim}.get(kind, config.dim)
         bound = 0.02 if kind == "embedding" else math.sqrt(1 / fan)
         if kind in ("wo", "w2"):
             bound /= math.sqrt(2 * config.layers)

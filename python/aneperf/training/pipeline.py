@@ -163,14 +163,22 @@ class StaticPipeline:
         with self.clock("io"):
             queries.output("dq", "dk").copy_to(projections.input("dq", "dk"))
             scores.output("dv").copy_to(projections.input("dv"))
+            if self.config.qk_norm:
+                projected = ("q_projected", "k_projected")
+                forward.output(*projected).copy_to(projections.input(*projected))
         with self.clock("ane"):
             projections.evaluate()
         with self.clock("io"):
             projections.output("dnormed").read(self._dnormed)
         normed = forward.output("normed")
+        dq, dk = queries.output("dq"), queries.output("dk")
+        if self.config.qk_norm:
+            dq, dk = projections.output("dq_projected"), projections.output("dk_projected")
+            for name in ("q_norm", "k_norm"):
+                self._head_norm_backward(projections.output(f"d{name}"), f"layers.{layer}.{name}")
         self._add_gradient(f"layers.{layer}.wo", scores.input("dout"), forward.output("context"))
-        self._add_gradient(f"layers.{layer}.wq", queries.output("dq"), normed)
-        self._add_gradient(f"layers.{layer}.wk", queries.output("dk"), normed)
+        self._add_gradient(f"layers.{layer}.wq", dq, normed)
+        self._add_gradient(f"layers.{layer}.wk", dk, normed)
         self._add_gradient(f"layers.{layer}.wv", scores.output("dv"), normed)
         self._norm_backward(self._residual[2 * layer], f"layers.{layer}.rms1")
 
@@ -197,6 +205,14 @@ class StaticPipeline:
                 self._dx,
                 self._gradients[name],
             )
+
+    def _head_norm_backward(self, by_position: Channels, name: str) -> None:
+        """Add up the gradient of a head norm's weight, which a kernel computed for each position."""
+        with self.clock("io"):
+            values = self._activations(self.config.head_dim)
+            by_position.read(values)
+        with self.clock("rms"), np.errstate(over="ignore", invalid="ignore"):  # the update skips them
+            self._gradients[name] += values.sum(axis=1)
 
     def _load(self, kernels: list[LoadedKernel]) -> int:
         for kernel in kernels:
