@@ -39,6 +39,8 @@ PEAK_TFLOPS = (1e-6, 1e6)
 
 # Files.
 RECORD_BYTES = 1 << 20  # of the JSON of a checkpoint
+CONFIG_BYTES = 1 << 20  # of the config.json of a model
+TENSORS_HEADER_BYTES = 16 << 20  # of safetensors; a model of 126 layers has some 200 KB
 JSON_BYTES = 64 << 20  # of a result, and of a tokenizer
 PROGRAM_BYTES = 256 << 20  # of MIL text, as in the parser
 STATEMENTS = 100_000  # of MIL text; large exported models have some 10,000

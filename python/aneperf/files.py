@@ -45,6 +45,10 @@ class Input:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
         self._close()
 
     def read(self, offset: int, size: int) -> bytes:

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import secrets
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
@@ -67,6 +68,47 @@ def whole_file(path: AnyPath, kind: Kind) -> Iterator[BinaryIO]:
             raise ResultFileError(f"{target}: cannot write: {error.strerror}") from error
 
 
+@contextlib.contextmanager
+def whole_folder(path: AnyPath) -> Iterator[Path]:
+    """Make a folder to fill, which appears at `path` on leaving the block without an error.
+
+    Raises ResultFileError, also if something but an empty folder is there.
+    """
+    target = _new_folder(path)
+    temporary = _temporary(target)
+    try:
+        temporary.mkdir()
+        yield temporary
+        for file in temporary.iterdir():
+            flush(file)
+        temporary.rename(target)
+        flush(target.parent)
+    except OSError as error:
+        raise ResultFileError(f"{target}: cannot write: {error.strerror}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def check_new_folder(
+    path: AnyPath, outputs: Mapping[str, AnyPath | None], checkpoints: AnyPath | None = None
+) -> None:
+    """Check that a folder can be made at `path`, before long work, apart from other outputs and checkpoints.
+
+    Raises ArgumentError and ResultFileError.
+    """
+    target = _new_folder(path)
+    places = [*outputs.values(), checkpoints]
+    for place in (Path(os.path.realpath(place)) for place in places if place is not None):
+        if target in (place, *place.parents) or place in target.parents:
+            raise ArgumentError(f"{path}: is also the place of {place}: name another folder")
+    temporary = _temporary(target)
+    try:
+        temporary.mkdir()
+        temporary.rmdir()
+    except OSError as error:
+        raise ResultFileError(f"{target}: cannot write there: {error.strerror}") from error
+
+
 def write_whole(path: AnyPath, kind: Kind, content: bytes) -> None:
     """Replace the file at `path` by `content`, atomically. Raises ResultFileError."""
     with whole_file(path, kind) as file:
@@ -89,6 +131,33 @@ def open_log(path: AnyPath, kind: Kind, *, append: bool) -> BinaryIO:
     except OSError as error:
         raise ResultFileError(f"{target}: cannot write: {error.strerror}") from error
     return file
+
+
+def flush(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _new_folder(path: AnyPath) -> Path:
+    """Resolve symbolic links, and refuse what is there, unless it is an empty folder."""
+    try:
+        target = Path(os.path.realpath(path))
+        if not target.parent.is_dir():
+            raise ResultFileError(f"{path}: the folder {target.parent} does not exist: create it first")
+        if os.path.lexists(target) and (not target.is_dir() or any(target.iterdir())):
+            raise ResultFileError(f"{path}: is there and is no empty folder: name another one")
+    except (OSError, ValueError) as error:
+        raise ResultFileError(f"{path!r}: not a usable path: {error}") from error
+    return target
+
+
+def _temporary(target: Path) -> Path:
+    """Return a name beside `target` that nothing has."""
+    return target.with_name(f".aneperf-{secrets.token_hex(8)}.tmp")
 
 
 def _target(path: AnyPath) -> Path:
@@ -146,7 +215,7 @@ def _is_same(one: Path, other: Path) -> bool:
 @contextlib.contextmanager
 def _beside(target: Path) -> Iterator[Path]:
     """Create a file beside `target`, which is not there after the block."""
-    temporary = target.with_name(f".aneperf-{secrets.token_hex(8)}.tmp")
+    temporary = _temporary(target)
     try:
         try:
             temporary.touch(exist_ok=False)

@@ -32,6 +32,7 @@ from aneperf.kernels import TransformerConfig
 from aneperf.training.checkpoint import load_model
 from aneperf.training.data import TokenFile
 from aneperf.training.generate import generate
+from aneperf.training.hugging_face import load_hugging_face, save_hugging_face
 from aneperf.training.llama2c import load_llama2c, save_llama2c
 from aneperf.training.llama2c_tokenizer import Llama2cTokenizer
 from aneperf.training.models import random_parameters
@@ -109,6 +110,29 @@ def read_checkpoint(path: Path) -> None:
     load_model(folder)
 
 
+def hugging_face_files(folder: Path) -> list[bytes]:
+    """Return the config.json of models, each followed by its tensors."""
+    contents = []
+    for config in (SMALL, replace(SMALL, qk_norm=True)):
+        model = folder / "hugging_face"
+        save_hugging_face(model, config, random_parameters(config))
+        contents.append(
+            (model / "config.json").read_bytes() + b"\0" + (model / "model.safetensors").read_bytes()
+        )
+        shutil.rmtree(model)
+    return contents
+
+
+def read_hugging_face(path: Path) -> None:
+    """Read a folder."""
+    config, _, tensors = path.read_bytes().partition(b"\0")
+    folder = path.parent / "hugging_face"
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_bytes(config)
+    (folder / "model.safetensors").write_bytes(tensors)
+    load_hugging_face(folder)
+
+
 def token_files(folder: Path) -> list[bytes]:
     """Return files of tokens."""
     return [np.arange(size, dtype="<u2").tobytes() for size in (9, 64, 300)]
@@ -123,6 +147,7 @@ READERS: dict[str, tuple[Callable[[Path], list[bytes]], Callable[[Path], None]]]
     "llama2c": (llama2c_files, read_llama2c),
     "tokenizer": (tokenizer_files, read_tokenizer),
     "checkpoint": (checkpoint_files, read_checkpoint),
+    "hugging_face": (hugging_face_files, read_hugging_face),
     "tokens": (token_files, read_tokens),
 }
 

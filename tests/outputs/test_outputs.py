@@ -11,7 +11,15 @@ import pytest
 import aneperf
 from aneperf.errors import ArgumentError, ResultFileError
 from aneperf.kinds import Kind
-from aneperf.outputs import check_output, check_outputs, open_log, whole_file, write_whole
+from aneperf.outputs import (
+    check_new_folder,
+    check_output,
+    check_outputs,
+    open_log,
+    whole_file,
+    whole_folder,
+    write_whole,
+)
 from aneperf.training.llama2c import save_llama2c
 from aneperf.training.models import random_parameters
 from support.fakes import a_result
@@ -193,3 +201,49 @@ def test_no_verb_writes_over_a_strangers_file(run: Any, tmp_path: Path, argument
     assert outcome.err.count("\n") == 1
     assert "is there and is " in outcome.err or "is also read, as " in outcome.err
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_folder_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for name in ("new", "empty"):
+        with whole_folder(tmp_path / name) as temporary:
+            (temporary / "file").write_bytes(b"content")
+            assert not list((tmp_path / "empty").iterdir()) or name == "new"
+        assert (tmp_path / name / "file").read_bytes() == b"content"
+        with pytest.raises(ResultFileError, match="is there and is no empty folder: name another one"):
+            check_new_folder(tmp_path / name, {})
+    with pytest.raises(KeyboardInterrupt), whole_folder(tmp_path / "other"):
+        raise KeyboardInterrupt
+    with (
+        pytest.raises(ResultFileError, match="other: cannot write: No such file"),
+        whole_folder(tmp_path / "other") as temporary,
+    ):
+        (temporary / "missing" / "file").write_bytes(b"")
+    assert sorted(os.listdir(tmp_path)) == ["empty", "new"]
+
+
+def test_a_new_folder_is_apart_from_other_outputs(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    (tmp_path / "link").symlink_to(tmp_path / "gone")
+    (tmp_path / "ck").mkdir()
+    for path, message in (
+        ("file", "is there and is no empty folder"),
+        ("missing/folder", "does not exist: create it first"),
+    ):
+        with pytest.raises(ResultFileError, match=message):
+            check_new_folder(tmp_path / path, {})
+    for path, output, checkpoints in (
+        ("out", "out", None),
+        ("ck", "ck/o.json", None),
+        ("out", None, "out"),
+        ("out", None, "out/ck"),
+        ("ck/out", None, "ck"),
+        ("link", "gone", None),
+    ):
+        outputs = {"-o": None if output is None else tmp_path / output}
+        with pytest.raises(ArgumentError, match=f"{path}: is also the place of .*: name another folder"):
+            check_new_folder(
+                tmp_path / path, outputs, None if checkpoints is None else tmp_path / checkpoints
+            )
+    check_new_folder(tmp_path / "out", {"-o": tmp_path / "o.json"}, tmp_path / "ck")
+    assert sorted(os.listdir(tmp_path)) == ["ck", "file", "link"]

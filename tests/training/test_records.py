@@ -108,8 +108,8 @@ def forge(path: Path, change: Callable[[bytes], bytes]) -> None:
         ('"loss_scale": 64.0', '"loss_scale": -64.0', "loss_scale must be a number from "),
         ('"loss": 1.5', '"loss": -1.5', "loss must be a number from 0"),
         ('"layers": 1', '"layers": 1000000000', "layers must be an integer from 1 to 1024"),
-        ('"layers": 1', '"layers": 1000', "of which the arrays of its model take"),
-        ('"dim": 8', '"dim": 65536', "of which the arrays of its model take"),
+        ('"layers": 1', '"layers": 1000', "those of its model "),
+        ('"dim": 8', '"dim": 65536', "those of its model "),
         ('"heads": 2', '"heads": 0', "heads must be an integer"),
         ('"data": "synthetic"', '"data": "\\u001b[2J"', "data must be a line"),
         ('"data": "synthetic"', '"more": 1, "data": "synthetic"', "unknown field `more`"),
@@ -171,10 +171,10 @@ def other_name(values: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (other_type, "Invalid enum value 'F16'"),
-        (other_shape, r"mean/layers.0.wk is \[8, 4\], not \[4, 8\]"),
+        (other_type, "is F16"),
+        (other_shape, r"mean/layers.0.wk is F32\[8, 4\], not F32\[4, 8\]"),
         (other_name, "mean/layers.0.wk"),
-        (lambda values: values.pop("mean/norm"), "of which the arrays of its model take"),
+        (lambda values: values.pop("mean/norm"), "those of its model "),
     ],
 )
 def test_arrays_of_another_model_are_refused(tmp_path: Path, change: Any, message: str) -> None:
@@ -194,7 +194,7 @@ def test_an_offset_beyond_the_file_is_refused(tmp_path: Path) -> None:
     arrays.write_bytes(len(text).to_bytes(8, "little") + text + data[8 + length :])
     old, new = records._checksum(data), records._checksum(arrays.read_bytes())
     forge(path, lambda text: text.replace(old, new))
-    refused(tmp_path, "was cut short while it was read")
+    refused(tmp_path, "takes the bytes from .* and .* would be next")
 
 
 def test_a_state_that_diverged_replaces_no_checkpoint(tmp_path: Path) -> None:

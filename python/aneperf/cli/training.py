@@ -84,7 +84,8 @@ def generate(
 ) -> None:
     """Generate text from a model, on the CPU.
 
-    MODEL.bin is a llama2.c model, and FOLDER holds checkpoints. Without --tokenizer, prints token numbers.
+    MODEL.bin is a llama2.c model, and FOLDER is a Hugging Face model or holds checkpoints. Without
+    --tokenizer, prints token numbers.
     """
     from ..training.checkpoint import load_model
     from ..training.generate import generate

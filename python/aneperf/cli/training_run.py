@@ -1,9 +1,11 @@
 """The verb `train`: its options are the fields of `TrainOptions` and a model's sizes."""
 
 import contextlib
+import os
 import sys
 import tempfile
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import Field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -14,12 +16,13 @@ from .. import device as devices
 from ..errors import AneError, ArgumentError, ResultFileError
 from ..kernels import TransformerConfig
 from ..kinds import Kind
-from ..outputs import check_outputs
+from ..outputs import check_new_folder, check_outputs
 from ..report.plots import check_plot
 from ..report.training_table import lay_out_training
 from ..training.checkpoint import load_model
 from ..training.data import SYNTHETIC
 from ..training.events import Event, RunStarted
+from ..training.hugging_face import check_savable, hugging_face_shape, is_hugging_face
 from ..training.llama2c import check_trained
 from ..training.models import model_config
 from ..training.result import TrainingResult
@@ -70,6 +73,14 @@ def options_by_section() -> dict[str, list[click.Parameter]]:
             ("--save", "Write the model in the format of llama2.c."),
         )
     ]
+    sections["Output"].append(
+        click.Option(
+            ["--save-hf"],
+            type=FILE,
+            metavar="FOLDER",
+            help="Write the model as a new Hugging Face folder, for transformers.",
+        )
+    )
     return sections
 
 
@@ -105,16 +116,19 @@ def run(
     resume_step: int | None,
     output: str | None,
     save: str | None,
+    save_hf: str | None,
     plot: str | None,
     **given: Any,
 ) -> int:
     """Train, write the files asked for, print the report and return the exit code."""
     to_stdout = output == STANDARD_OUTPUT
     files = {"telemetry": given["telemetry"], "trace": given["trace"], "save": save, "plot": plot}
-    keeps = any((output, given["checkpoints"], *files.values()))
+    keeps = any((output, save_hf, given["checkpoints"], *files.values()))
     if sys.stdout is None and not keeps:
         raise AneError("standard output is closed: there is nowhere to write the result")
     _check_files(files, None if to_stdout else output, given)
+    if save_hf is not None:
+        check_new_folder(save_hf, {"-o": None if to_stdout else output, **files}, given["checkpoints"])
     sizes = {name: size for name in _SIZES if (size := given.pop(name)) is not None}
     shown: View
     with view(sys.stderr if to_stdout else sys.stdout) as shown:
@@ -123,6 +137,8 @@ def run(
             nonlocal shown
             if isinstance(event, RunStarted) and save is not None:
                 check_trained(event.config)
+            if isinstance(event, RunStarted) and save_hf is not None:
+                check_savable(event.config)
             try:
                 shown.record(event)
             except (BrokenPipeError, AneError) as error:
@@ -139,7 +155,7 @@ def run(
             progress=progress,
             **given,
         )
-    _write_outputs(result, output, save, plot)
+    _write_outputs(result, output, save, save_hf, plot)
     if result.stopped_by is not None:
         return end_interrupted(result.stopped_by)
     if result.logs_stopped:
@@ -172,7 +188,9 @@ def _check_files(files: dict[str, str | None], output: str | None, given: dict[s
     )
 
 
-def _write_outputs(result: TrainingResult, output: str | None, save: str | None, plot: str | None) -> None:
+def _write_outputs(
+    result: TrainingResult, output: str | None, save: str | None, save_hf: str | None, plot: str | None
+) -> None:
     """Write the files asked for, then the report: each even if another one fails."""
     with contextlib.ExitStack() as outputs:  # calls the last one first
         report = sys.stderr if output == STANDARD_OUTPUT or sys.stdout is None else sys.stdout
@@ -181,21 +199,23 @@ def _write_outputs(result: TrainingResult, output: str | None, save: str | None,
         if plot is not None:
             outputs.callback(result.plot, plot)
         if save is not None:
-            outputs.callback(_save_model, result, save)
+            outputs.callback(_save_model, result.save_llama2c, save, "model.bin")
+        if save_hf is not None:
+            outputs.callback(_save_model, result.save_hugging_face, save_hf, "model")
         if output is not None:
             outputs.callback(
                 save_text, result.to_result().to_json().decode().rstrip("\n"), output, Kind.RESULT
             )
 
 
-def _save_model(result: TrainingResult, path: str) -> None:
-    """Write the model; where that fails, to another folder, since training costs more than the file."""
+def _save_model(save: Callable[[str | os.PathLike[str]], None], path: str, name: str) -> None:
+    """Write the model; where that fails, elsewhere under `name`, since training costs more than the file."""
     try:
-        result.save_llama2c(path)
+        save(path)
     except ResultFileError as error:
-        spare = Path(tempfile.mkdtemp(prefix="aneperf-model-")) / "model.bin"
+        spare = Path(tempfile.mkdtemp(prefix="aneperf-model-")) / name
         try:
-            result.save_llama2c(spare)
+            save(spare)
         except ResultFileError:
             spare.parent.rmdir()
             raise error from None
@@ -208,7 +228,7 @@ def _reshaped(model: str | None, weights: str | None, sizes: dict[str, Any]) -> 
     Sizes that are not given follow `heads`: kv_heads is the same, and head_dim is dim / heads.
     """
     if model is None and weights is not None:
-        preset, _ = load_model(weights)
+        preset = hugging_face_shape(weights) if is_hugging_face(weights) else load_model(weights)[0]
     else:
         preset = model_config(model or "stories110m")
     if "heads" in sizes:

@@ -6,7 +6,6 @@ A checkpoint is complete or absent: it is written under a temporary name, flushe
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import math
 import os
 import re
@@ -14,32 +13,30 @@ import secrets
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
 
-import msgspec
-import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from ..bounds import STEPS, check_memory
-from ..checks import count
+from ..checks import count, shown
 from ..errors import ArgumentError
-from ..files import Input, one_line
+from ..files import one_line
 from ..kernels import TransformerConfig
 from ..kernels.config import parameter_count, parameter_shapes
-from ..kinds import Kind
+from ..outputs import flush
 from .config import TrainingConfig
+from .hugging_face import is_hugging_face, load_hugging_face
 from .kernels import Floats
 from .llama2c import load_llama2c
 from .models import Parameters, check_values
 from .record import CheckpointError, Record
+from .safetensors_file import Entry, Safetensors
 from .state import RunState
 
 _ARRAYS, _RECORD = "arrays.safetensors", "checkpoint.json"
 _SAVED_PARTS = ("parameters", "mean", "variance")
 _NAME = re.compile(r"step-(\d{8})")
 _UNFINISHED = re.compile(r"\.step-\d{8}-[0-9a-f]{8}")
-_BLOCK = 1 << 24  # bytes to hash at a time
 
 
 class Checkpoints:
@@ -73,7 +70,7 @@ class Checkpoints:
             if target.exists():
                 shutil.rmtree(target)
             temporary.rename(target)
-            _flush(self.folder)
+            flush(self.folder)
         except (OSError, SafetensorError) as error:
             raise CheckpointError(f"{target} cannot be written: {one_line(error)}") from error
         finally:
@@ -125,13 +122,15 @@ class Checkpoints:
 
 
 def load_model(path: str | os.PathLike[str]) -> tuple[TransformerConfig, Parameters]:
-    """Read the model in a llama2.c file, a checkpoint, or the last checkpoint of a folder.
+    """Read a model: a llama2.c file, a Hugging Face folder, a checkpoint, or the last one of a folder.
 
     Raises ArgumentError or CheckpointError.
     """
     path = Path(path)
     if not path.is_dir():
         return load_llama2c(path)
+    if is_hugging_face(path):
+        return load_hugging_face(path)
     one = _NAME.fullmatch(path.name)
     record, parts = Checkpoints(path.parent).load(int(one[1])) if one else Checkpoints(path).load()
     if record.config.as_published:
@@ -149,8 +148,8 @@ def _write(
 ) -> None:
     arrays, record = folder / _ARRAYS, folder / _RECORD
     save_file({f"{part}/{name}": a for part in _SAVED_PARTS for name, a in parts[part].items()}, arrays)
-    with Input(arrays, Kind.SAFETENSORS, CheckpointError) as file:
-        digest = _digest(file)
+    with Safetensors(arrays, CheckpointError) as file:
+        digest = file.sha256()
     record.write_bytes(
         Record(
             step=state.step,
@@ -165,58 +164,37 @@ def _write(
     )
     shutil.copymode(record, arrays)  # which safetensors creates for its owner alone
     for path in (arrays, record, folder):
-        _flush(path)
+        flush(path)
 
 
 def _read(folder: Path, step: int) -> tuple[Record, dict[str, Parameters]]:
     record, path = Record.load(folder / _RECORD, step), folder / _ARRAYS
-    with Input(path, Kind.SAFETENSORS, CheckpointError) as file:
-        tensors, start = _tensors(path, file, record)
-        if _digest(file) != record.sha256:
+    with Safetensors(path, CheckpointError) as file:
+        shapes = _checked_shapes(path, file.entries, record)
+        if file.sha256() != record.sha256:
             raise CheckpointError(f"{path}: is damaged: its checksum is not the one in {_RECORD}")
-        parts: dict[str, Parameters] = {part: {} for part in _SAVED_PARTS}
-        for part, name, tensor in tensors:
-            array = parts[part][name] = np.empty(tensor.shape, "<f4")
-            file.fill(start + tensor.data_offsets[0], array)
+        parts = {part: {name: file.read(f"{part}/{name}") for name in shapes} for part in _SAVED_PARTS}
         file.check_unchanged()
     _check_values(parts, f"{path}: no run can resume it")
     return record, parts
 
 
-class _Tensor(msgspec.Struct, forbid_unknown_fields=True):
-    """An entry of the header of a safetensors file."""
-
-    dtype: Literal["F32"]
-    shape: tuple[int, ...]
-    data_offsets: tuple[int, int]
-
-
-def _tensors(path: Path, file: Input, record: Record) -> tuple[list[tuple[str, str, _Tensor]], int]:
-    """Return part, name and entry of every array, and where the arrays begin.
-
-    The file's size is compared with the model's before anything of these sizes is allocated.
-    """
+def _checked_shapes(path: Path, found: Mapping[str, Entry], record: Record) -> dict[str, tuple[int, ...]]:
+    """Return the model's shapes, which the arrays were found to have; compare the sizes first."""
     model, separate = record.config.model, record.separate_classifier
     data = 4 * len(_SAVED_PARTS) * parameter_count(model, separate)
-    start = file.size - data
-    if start < 8 or int.from_bytes(file.read(0, 8), "little") != start - 8:
-        raise CheckpointError(
-            f"{path}: is damaged: it has {file.size} bytes, of which the arrays of its model take {data}"
-        )
+    size = max((entry.data_offsets[1] for entry in found.values()), default=0)
+    if size != data:
+        raise CheckpointError(f"{path}: is damaged: its arrays take {size} bytes, those of its model {data}")
     check_memory(f"{path}", data, "free some, or use a larger machine", CheckpointError)
     shapes = parameter_shapes(model, separate)
-    try:
-        found = msgspec.json.decode(file.read(8, start - 8), type=dict[str, _Tensor])
-        if len(found) != len(_SAVED_PARTS) * len(shapes):
-            raise ValueError(f"it has {len(found)} arrays for {len(shapes)} parameters")
-        tensors = [(part, name, found[f"{part}/{name}"]) for part in _SAVED_PARTS for name in shapes]
-    except (msgspec.MsgspecError, ValueError, KeyError, RecursionError) as error:
-        raise CheckpointError(f"{path}: is damaged: {one_line(error)}") from error
-    for part, name, tensor in tensors:
-        begin, end = tensor.data_offsets
-        if tensor.shape != shapes[name] or begin < 0 or end - begin != 4 * math.prod(tensor.shape):
-            raise CheckpointError(f"{path}: {part}/{name} is {list(tensor.shape)}, not {list(shapes[name])}")
-    return tensors, start
+    if different := found.keys() ^ {f"{part}/{name}" for part in _SAVED_PARTS for name in shapes}:
+        raise CheckpointError(f"{path}: is damaged: {shown(min(different))} is missing, or not of its model")
+    for name, entry in found.items():
+        shape = shapes[name.partition("/")[2]]
+        if entry.dtype != "F32" or entry.shape != shape:
+            raise CheckpointError(f"{path}: {name} is {entry.dtype}{list(entry.shape)}, not F32{list(shape)}")
+    return shapes
 
 
 def _check_values(parts: Mapping[str, Mapping[str, Floats]], where: str) -> None:
@@ -229,18 +207,3 @@ def _check_values(parts: Mapping[str, Mapping[str, Floats]], where: str) -> None
                 raise CheckpointError(f"the variance of {name} has values below 0")
     except CheckpointError as error:
         raise CheckpointError(f"{where}: {error}") from None
-
-
-def _digest(file: Input) -> str:
-    digest = hashlib.sha256()
-    for begin in range(0, file.size, _BLOCK):
-        digest.update(file.read(begin, min(_BLOCK, file.size - begin)))
-    return digest.hexdigest()
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import re
 from pathlib import Path
@@ -16,6 +15,7 @@ from ..errors import AneError, ArgumentError
 from ..files import LONGEST_QUOTE, one_line, read_input
 from ..kinds import Kind
 from .config import TrainingConfig
+from .strict_json import decode_strictly
 
 FORMAT = 2  # 1 had no checksum
 _ENDING = re.compile(rb'(.*),\n  "checksum": "([0-9a-f]{64})"\n}\n', re.S)
@@ -70,8 +70,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             ending = _ENDING.fullmatch(text)
             if ending is None or _checksum(ending[1]) != ending[2]:
                 raise CheckpointError(f"{path}: is damaged: its checksum is not that of its text")
-            json.loads(ending[1] + b"}", object_pairs_hook=_refuse_doubled)
-            record = msgspec.json.decode(ending[1] + b"}", type=Record)
+            record = decode_strictly(ending[1] + b"}", Record)
         except (msgspec.DecodeError, ValueError, RecursionError) as error:
             raise CheckpointError(f"{path}: is damaged: {one_line(error, LONGEST_QUOTE)}") from error
         if record.step != step:
@@ -85,8 +84,3 @@ class _Format(msgspec.Struct):
 
 def _checksum(text: bytes) -> bytes:
     return hashlib.sha256(text).hexdigest().encode()
-
-
-def _refuse_doubled(pairs: list[tuple[str, object]]) -> None:
-    if len(dict(pairs)) < len(pairs):
-        raise ValueError("a key stands twice in it")

@@ -17,6 +17,7 @@ from ..results import MAXIMUM_DURATIONS, Environment, Result, Row
 from .accounting import COMPONENTS, StepFlops, StepTimes, step_flops
 from .config import TrainingConfig
 from .events import BatchDone, CheckpointSaved, Event, KernelsCompiled, LogStopped, RunStarted, WorkerReplaced
+from .hugging_face import Origin, check_savable, save_hugging_face
 from .llama2c import check_trained, save_llama2c
 from .models import Parameters
 
@@ -75,6 +76,7 @@ class TrainingResult(Displayed):
     times: list[StepTimes] = field(default_factory=list)
     batches: list[BatchTimes] = field(default_factory=list)
     parameters: Parameters = field(default_factory=dict, repr=False)
+    origin: Origin | None = field(default=None, repr=False)  # the Hugging Face folder of the initial weights
     seconds: float = 0.0  # from the start of the first worker to the last update
     workers: int = 0  # started
     lost: list[str] = field(default_factory=list)  # why workers were replaced
@@ -207,6 +209,14 @@ class TrainingResult(Displayed):
         """Write the model for llama2.c. Raises ArgumentError if its format cannot hold the model."""
         check_trained(self.config)
         save_llama2c(path, self.config.model, self.parameters)
+
+    def save_hugging_face(self, folder: str | os.PathLike[str]) -> None:
+        """Write a new folder for transformers, with the tokenizer of the initial weights' folder, if any.
+
+        Raises ArgumentError if transformers cannot compute the model.
+        """
+        check_savable(self.config)
+        save_hugging_face(folder, self.config.model, self.parameters, self.origin)
 
     def plot(self, path: str | os.PathLike[str]) -> None:
         """Draw the losses by step: PNG, SVG or PDF, as the name ends. Needs `pip install '.[report]'`."""

@@ -16,7 +16,7 @@ from typing import ParamSpec
 
 from .. import device as devices
 from .._ane_native import ArgumentError, Device
-from ..bounds import PEAK_TFLOPS, within
+from ..bounds import CONSTANTS, PEAK_TFLOPS, within
 from ..kernels import TransformerConfig
 from ..kernels.config import parameter_count
 from ..kinds import Kind
@@ -27,6 +27,7 @@ from .checkpoint import load_model
 from .config import Hyperparameters, TrainingConfig, option
 from .data import SYNTHETIC, open_data
 from .events import BatchDone, CheckpointSaved, Event, Observer, RunStarted, StepDone
+from .hugging_face import hugging_face_shape, is_hugging_face, read_origin
 from .logs import Logs
 from .models import PRESETS, Parameters, model_config, model_name, random_parameters
 from .record import CheckpointError, Record
@@ -54,7 +55,11 @@ class TrainOptions(Hyperparameters):
     )
     _: KW_ONLY
     weights: _Path | None = option(
-        None, "Model", "Initial weights: a llama2.c model or a folder of checkpoints.", metavar="FILE|FOLDER"
+        None,
+        "Model",
+        "Initial weights: a llama2.c model, a Hugging Face folder (config.json, safetensors; trained on at "
+        "most 256 tokens unless --seq says else), or a folder of checkpoints.",
+        metavar="FILE|FOLDER",
     )
     data: _Path = option(
         "synthetic", "Run", 'File of uint16 tokens, or "synthetic" for random tokens.', metavar="FILE"
@@ -176,6 +181,8 @@ def _train(options: TrainOptions, checkpoints: RunCheckpoints) -> TrainingResult
         loss=checkpoints.loss,
     )
     result = TrainingResult.of(started, options.peak_tflops)
+    if options.weights is not None and is_hugging_face(options.weights):
+        result.origin = read_origin(options.weights)
     if parameters is None:
         parameters = random_parameters(model, options.seed)
     with Trainer(
@@ -280,10 +287,12 @@ def _model(options: TrainOptions, record: Record | None) -> tuple[TransformerCon
     if options.weights is None:
         return asked or model_config("stories110m"), None
     found, parameters = load_model(options.weights)
+    described = is_hugging_face(options.weights)
     if asked is None:
-        return found, parameters
-    # The length of sequences and the constants do not change the shapes of parameters.
-    same = replace(found, seq=asked.seq, rope_theta=asked.rope_theta, norm_eps=asked.norm_eps)
+        return hugging_face_shape(options.weights) if described else found, parameters
+    # Any length of sequences fits the parameters, and a llama2.c model does not tell its constants.
+    free = ("seq",) if described else ("seq", *CONSTANTS)
+    same = replace(found, **{name: getattr(asked, name) for name in free})
     if same != asked:
         raise ArgumentError(
             f"{options.weights} has another model, {model_name(found)}, than {model_name(asked)}"

@@ -1,0 +1,38 @@
+"""The command with Hugging Face folders."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support import hugging_face as hf
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return hf.write(tmp_path / "model", hf.QWEN3, hf.tensors(hf.QWEN3))
+
+
+def test_a_folder_is_trained_and_saved_as_one(run: Any, folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    arguments = ["--steps", "1", "--seq", "16", "--device", "emulator", "--save-hf", str(out)]
+    outcome = run("train", "--weights", str(folder), *arguments)
+    assert outcome.code == 0
+    assert sorted(path.name for path in out.iterdir()) == ["config.json", "model.safetensors"]
+    assert json.loads((out / "config.json").read_text())["architectures"] == ["Qwen3ForCausalLM"]
+    outcome = run("generate", str(out), "--tokens", "1,2", "--count", "3")
+    assert outcome.code == 0
+    assert len(outcome.out.strip().split(",")) == 5
+
+    outcome = run("train", "--weights", str(folder), *arguments)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "out: is there and is no empty folder: name another one" in outcome.err
+    outcome = run("train", "--weights", str(folder), "--as-published", *arguments[:-1], str(tmp_path / "new"))
+    assert outcome.code == 2
+    assert "it cannot run a model that was trained as published" in outcome.err
+    (folder / "model.safetensors").unlink()
+    outcome = run("train", "--weights", str(folder), *arguments[:-1], str(tmp_path / "new"))
+    assert (outcome.code, outcome.out) == (2, "")
+    assert len(outcome.err.splitlines()) == 1
+    assert not (tmp_path / "new").exists()
