@@ -264,6 +264,25 @@ def test_a_product_whose_exponents_sum_up_to_minus_17_is_dropped(device, x, weig
     assert got.item() == expected * 8 * 2.0**-16
 
 
+@pytest.mark.parametrize("largest", [2.0**-7, 0.25, 1.0, 3.0, 5.4, 7.5])
+@pytest.mark.parametrize("zeros", [0.0, 0.5])
+def test_sums_are_exact_however_large_their_terms(device, largest, zeros):
+    """Mix terms to drop with products of up to `largest` squared, some sums of which are of one sign."""
+    generator = np.random.default_rng(17)
+
+    def operand(rows, columns):
+        shape = (rows, columns)
+        values = generator.uniform(-largest, largest, shape) * 2.0 ** -generator.integers(0, 16, shape)
+        values[::3] = np.abs(generator.uniform(largest / 2, largest, values[::3].shape))
+        return np.where(generator.random(shape) < zeros, 0, values).astype(np.float16)
+
+    x, y = operand(13, 700), operand(700, 37)
+    x[4, ::2] = largest
+    y[:, 7] = largest
+    (got,) = evaluate(device, mil.matmul, x, y)
+    oracle.assert_same(got, engine.matmul(x, y))
+
+
 # Things that the engine ignores
 
 

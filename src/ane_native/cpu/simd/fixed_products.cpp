@@ -4,9 +4,12 @@
 // Why: the engine sums integers, multiples of 2^-16. It rounds each product to one, with ties away from zero,
 // and drops the products whose exponents sum up to -17 or less (docs/emulator.md). A fused multiply-add does
 // all of this but the drop: with the left element scaled by 2^16 and moved away from zero by its last bit,
-// which decides ties and nothing else, adding 1.5 * 2^23 rounds the product to an integer, which then stands
-// in the low bits. Integers make a sum independent of its order. This holds while products are below 64 and
-// sums below 32768; rows without that bound take `sum_wide`.
+// which decides ties and nothing else, adding the product to 1.5 * 2^23 or another integer of that size
+// rounds the product to an integer. So one instruction multiplies, rounds and adds, and the sum's integer
+// stands in its low bits. Integers make a sum independent of its order. This holds while a sum is below 64:
+// the terms are divided into chunks that keep to that bound, whatever their signs, and the sums of chunks are
+// added as integers, which holds while products are below 64 and sums below 32768. Rows without these bounds
+// take `sum_wide`.
 #include "level.h"
 #include "vector.h"
 
@@ -30,12 +33,9 @@ inline Floats magnitude(Floats x) { return as_floats(as_words(x) & 0x7fffffffu);
 // exponent -14 on both sides. 0 for the element 0.
 inline Floats threshold(Floats element) {
     constexpr int bias = 127, least = bias - 14;
-    const Ints word = as_ints(magnitude(element));
-    Ints exponent = word >> 23;
-    exponent = exponent < least ? Ints{} + least : exponent;
-    const Ints kept = 2 * bias - 16 - exponent;
-    const Ints bits = kept <= least ? Ints{} + ((bias - 24) << 23) : kept << 23;
-    return as_floats(word == 0 ? Ints{} : bits);
+    const Ints exponent = as_ints(element) >> 23 & 255;
+    const Ints kept = 2 * bias - 16 - (exponent < least ? Ints{} + least : exponent);
+    return as_floats(kept << 23 & (kept > least) & (element != 0.0f));
 }
 
 // Strips of the panel [depth, strip], each followed by the least magnitude, other than 0, of each of its
@@ -63,20 +63,24 @@ void pack(const half* b, size_t stride, size_t row, size_t rows, size_t columns,
     }
 }
 
-// Rows of the left operand as [rows, depth] factors, [rows, depth] thresholds and [depth] greatest thresholds
-// of a column.
+// Rows of the left operand as [rows, depth] factors, [rows, depth] thresholds, and by column [depth] greatest
+// thresholds and [depth] greatest magnitudes.
 void prepare(const half* a, size_t stride, size_t rows, size_t depth, float* left) {
-    float* thresholds = left + rows * depth;
-    float* greatest = thresholds + rows * depth;
-    for (size_t i = 0; i < rows; ++i, a += stride, left += depth, thresholds += depth) {
-        for (size_t k = 0; k < depth; k += lanes) {
-            const size_t n = depth - k < lanes ? depth - k : lanes;
-            const Floats element = decode(load<Halves>(a + k, n)), scaled = element * 0x1p16f;
+    for (size_t k = 0; k < depth; k += lanes) {
+        const size_t n = depth - k < lanes ? depth - k : lanes;
+        Floats greatest = {}, largest = {};
+        float* to = left + k;
+        for (size_t i = 0; i < rows; ++i, to += depth) {
+            const Floats element = decode(load<Halves>(a + i * stride + k, n)), scaled = element * 0x1p16f;
             const Floats least = threshold(element);
-            store(left + k, as_floats(as_ints(scaled) - (scaled != 0.0f)), n);
-            store(thresholds + k, least, n);
-            store(greatest + k, i == 0 ? least : greater(load<Floats>(greatest + k, n), least), n);
+            store(to, as_floats(as_ints(scaled) - (scaled != 0.0f)), n);
+            store(to + rows * depth, least, n);
+            greatest = greater(greatest, least);
+            largest = greater(largest, magnitude(element));
         }
+        to += rows * depth;
+        store(to, greatest, n);
+        store(to + depth, largest, n);
     }
 }
 
@@ -109,25 +113,64 @@ inline Floats fused(Floats a, Floats b, Floats c) { return a * b + c; }
 inline uint64_t less(Floats, Floats) { return 0; }
 #endif
 
-// Sums wait for no fused multiply-add but only for an addition of integers: few suffice.
 #if defined(__AVX512F__) || defined(__aarch64__)
 constexpr size_t block_rows = 8;
 #else
-constexpr size_t block_rows = 4;
+constexpr size_t block_rows = 6;
 #endif
 constexpr float integer_offset = 12582912.0f;  // 1.5 * 2^23
+// Below 64 by more than all roundings of a chunk.
+constexpr float largest_chunk = 60.0f;
 
 struct Left {
-    const float *factors, *thresholds, *greatest;
+    const float *factors, *thresholds, *greatest, *largest;
     size_t depth;
 };
+
+// Where chunks of terms end whose sums are bounded.
+struct Chunks {
+    uint16_t ends[most_fixed_depth];
+    size_t count;
+};
+
+inline float sum_of(const float* x, size_t n) {
+    Floats sums = {};
+    for (size_t i = 0; i < n; i += lanes) sums += load<Floats>(x + i, n - i < lanes ? n - i : lanes);
+    float sum = 0;
+    for (size_t i = 0; i < lanes; ++i) sum += sums[i];
+    return sum;
+}
+
+inline Chunks find_chunks(const Left& a, float largest_right) {
+    constexpr size_t at_once = 64;
+    const float limit = largest_chunk / largest_right;
+    Chunks chunks;
+    chunks.count = 0;
+    float sum = 0;
+    for (size_t first = 0; first < a.depth; first += at_once) {
+        const size_t end = a.depth - first < at_once ? a.depth : first + at_once;
+        const float all = sum_of(a.largest + first, end - first);
+        if (sum + all <= limit) {
+            sum += all;
+            continue;
+        }
+        for (size_t k = first; k < end; ++k) {
+            if (sum > 0 && sum + a.largest[k] > limit) {
+                chunks.ends[chunks.count++] = static_cast<uint16_t>(k);
+                sum = 0;
+            }
+            sum += a.largest[k];
+        }
+    }
+    chunks.ends[chunks.count++] = static_cast<uint16_t>(a.depth);
+    return chunks;
+}
 
 enum class Products { all, kept, dropped };
 
 // Adds the products of term k to the sums, or takes the dropped ones off.
 template <Products which, size_t rows, size_t vectors>
-inline void add_products(const Left& a, const float* b, size_t k, Words (&sums)[rows][vectors]) {
-    const Floats offset = splat(integer_offset);
+inline void add_products(const Left& a, const float* b, size_t k, Floats (&sums)[rows][vectors]) {
     Floats row[vectors], sizes[vectors];
     for (size_t j = 0; j < vectors; ++j) {
         row[j] = load<Floats>(b + k * strip + j * lanes);
@@ -139,9 +182,8 @@ inline void add_products(const Left& a, const float* b, size_t k, Words (&sums)[
         for (size_t j = 0; j < vectors; ++j) {
             Floats x = row[j];
             if (which == Products::kept) x = as_floats(as_ints(x) & (sizes[j] >= least));
-            if (which == Products::dropped) x = as_floats(as_ints(x) & (sizes[j] < least));
-            const Words product = as_words(fused(x, factor, offset));
-            sums[i][j] += which == Products::dropped ? as_words(integer_offset) - product : product;
+            if (which == Products::dropped) x = as_floats(as_ints(-x) & (sizes[j] < least));
+            sums[i][j] = fused(x, factor, sums[i][j]);
         }
     }
 }
@@ -170,51 +212,70 @@ inline DroppingTerms find_dropping(const float* least, const float* greatest, si
     return found;
 }
 
+// Adds to c, or writes to it, the sums that add(sums) leaves.
+template <size_t rows, size_t vectors, class Add>
+inline void add_chunk(int32_t* c, size_t c_stride, bool accumulate, Add add) {
+    Floats sums[rows][vectors];
+    for (auto& row : sums)
+        for (Floats& sum : row) sum = splat(integer_offset);
+    add(sums);
+    for (size_t i = 0; i < rows; ++i) {
+        for (size_t j = 0; j < vectors; ++j) {
+            int32_t* to = c + i * c_stride + j * lanes;
+            const Words sum = as_words(sums[i][j]) - as_words(integer_offset);
+            store(to, accumulate ? load<Words>(to) + sum : sum);
+        }
+    }
+}
+
 // Few terms have a product to drop, where numbers are of usual size: all products are added, then those are
-// taken off again.
+// taken off again, in one chunk: each is at most two units.
 template <size_t rows, size_t vectors>
-inline void multiply_block(const Left& a, const float* b, int32_t* c, size_t c_stride, bool accumulate) {
+inline void multiply_block(const Left& a, const Chunks& chunks, const float* b, int32_t* c, size_t c_stride,
+                           bool accumulate) {
     const DroppingTerms dropping = find_dropping(b + a.depth * strip, a.greatest, a.depth);
-    Words sums[rows][vectors] = {};
-    if (2 * dropping.count > a.depth) {
-        for (size_t k = 0; k < a.depth; ++k) add_products<Products::kept>(a, b, k, sums);
-    } else {
-        for (size_t k = 0; k < a.depth; ++k) add_products<Products::all>(a, b, k, sums);
+    const bool drops_most = 2 * dropping.count > a.depth;
+    size_t k = 0;
+    for (size_t chunk = 0; chunk < chunks.count; ++chunk) {
+        const size_t end = chunks.ends[chunk];
+        add_chunk<rows, vectors>(c, c_stride, accumulate || chunk > 0, [&](auto& sums) {
+            if (drops_most)
+                for (; k < end; ++k) add_products<Products::kept>(a, b, k, sums);
+            else
+                for (; k < end; ++k) add_products<Products::all>(a, b, k, sums);
+        });
+    }
+    if (drops_most || dropping.count == 0) return;
+    add_chunk<rows, vectors>(c, c_stride, true, [&](auto& sums) {
         for (size_t first = 0; first < a.depth; first += DroppingTerms::word_terms) {
             uint64_t word = dropping.words[first / DroppingTerms::word_terms];
             for (; word != 0; word &= word - 1)
                 add_products<Products::dropped>(a, b, first + static_cast<size_t>(__builtin_ctzll(word)),
                                                 sums);
         }
-    }
-    const uint32_t offsets = as_words(integer_offset) * static_cast<uint32_t>(a.depth);
-    for (size_t i = 0; i < rows; ++i) {
-        for (size_t j = 0; j < vectors; ++j) {
-            int32_t* to = c + i * c_stride + j * lanes;
-            const Words sum = sums[i][j] - offsets;
-            store(to, accumulate ? load<Words>(to) + sum : sum);
-        }
-    }
+    });
 }
 
 template <size_t rows = block_rows>
-void multiply_rows(const Left& a, size_t count, const float* panel, size_t columns, int32_t* c,
-                   size_t c_stride, bool accumulate) {
+void multiply_rows(const Left& a, const Chunks& chunks, size_t count, const float* panel, size_t columns,
+                   int32_t* c, size_t c_stride, bool accumulate) {
     if constexpr (rows > 1) {
-        if (count < rows) return multiply_rows<rows - 1>(a, count, panel, columns, c, c_stride, accumulate);
+        if (count < rows)
+            return multiply_rows<rows - 1>(a, chunks, count, panel, columns, c, c_stride, accumulate);
     }
     for (size_t j = 0; j < columns; j += strip, panel += a.depth * (strip + 1)) {
         if (columns - j <= lanes)
-            multiply_block<rows, 1>(a, panel, c + j, c_stride, accumulate);
+            multiply_block<rows, 1>(a, chunks, panel, c + j, c_stride, accumulate);
         else
-            multiply_block<rows, block_vectors>(a, panel, c + j, c_stride, accumulate);
+            multiply_block<rows, block_vectors>(a, chunks, panel, c + j, c_stride, accumulate);
     }
 }
 
-void multiply(const float* left, size_t rows, const float* panel, size_t depth, size_t columns, int32_t* c,
-              size_t c_stride, bool accumulate) {
-    multiply_rows({left, left + rows * depth, left + 2 * rows * depth, depth}, rows, panel, columns, c,
-                  c_stride, accumulate);
+void multiply(const float* left, size_t rows, const float* panel, float largest, size_t depth, size_t columns,
+              int32_t* c, size_t c_stride, bool accumulate) {
+    const float* greatest = left + 2 * rows * depth;
+    const Left a{left, left + rows * depth, greatest, greatest + depth, depth};
+    multiply_rows(a, find_chunks(a, largest), rows, panel, columns, c, c_stride, accumulate);
 }
 
 // One row, in fp64, where a product and half a step beside it are exact.
@@ -289,7 +350,7 @@ Bounds bounds(const half* a, size_t n) {
 
 constinit const FixedProductKernels fixed_products = {.rows = block_rows,
                                                       .strip = strip,
-                                                      .largest_product = has_fused ? 64.0f : 0.0f,
+                                                      .largest_product = has_fused ? largest_chunk : 0.0f,
                                                       .pack = pack,
                                                       .prepare = prepare,
                                                       .multiply = multiply,

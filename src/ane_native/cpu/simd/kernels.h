@@ -140,7 +140,7 @@ constexpr size_t most_fixed_depth = 512;
 // in any order and at every level.
 //
 // A panel is a right operand [depth, columns] as strips [depth, strip], each followed by `depth` floats. It
-// is multiplied with rows of the left operand that `prepare` has written, in (2 * rows + 1) * depth floats.
+// is multiplied with rows of the left operand that `prepare` has written, in 2 * (rows + 1) * depth floats.
 struct FixedProductKernels {
     size_t rows;            // of the sums that stay in registers
     size_t strip;           // their columns; a divisor of 32
@@ -148,10 +148,10 @@ struct FixedProductKernels {
     Pack pack;
     void (*prepare)(const half* a, size_t stride, size_t rows, size_t depth, float* left);
     // c [rows, columns] = left [rows, depth] * panel, added to c if `accumulate`, in units of 2^-16; the
-    // depth is at most most_fixed_depth. Writes whole vectors: the rows of c need room for a multiple of 32
-    // columns.
-    void (*multiply)(const float* left, size_t rows, const float* panel, size_t depth, size_t columns,
-                     int32_t* c, size_t c_stride, bool accumulate);
+    // depth is at most most_fixed_depth, and `largest` the largest magnitude in the panel, or more. Writes
+    // whole vectors: the rows of c need room for a multiple of 32 columns.
+    void (*multiply)(const float* left, size_t rows, const float* panel, float largest, size_t depth,
+                     size_t columns, int32_t* c, size_t c_stride, bool accumulate);
     // Adds what the sums start at, and leaves fp32 in their place, which rounds to fp16 as they do. Writes
     // whole vectors.
     void (*finish)(int32_t* sums, Elements<int32_t> start, size_t n);

@@ -61,7 +61,8 @@ class Tiles {
         while (count() < wanted && columns_ > (is_direct() ? narrowest_direct_tile : narrowest_tile))
             columns_ = padded(columns_ / 2);
         while (count() < wanted && rows_ > block_rows_) rows_ = in_blocks(rows_ / 2);
-        left_floats_ = padded((fixed_ ? 2 * block_rows_ + 1 : block_rows_) * std::min(p_.inner, block_depth));
+        left_floats_ =
+            padded((fixed_ ? 2 * (block_rows_ + 1) : block_rows_) * std::min(p_.inner, block_depth));
         panel_floats_ = is_direct() || packs_first_
                             ? 0
                             : (keeps_panel_ ? p_.inner : std::min(p_.inner, block_depth)) * width(columns_);
@@ -143,10 +144,11 @@ class Tiles {
         float* sums = left + left_floats_ + panel_floats_;
         const int64_t end = std::min(p_.rows, tile.row + rows_),
                       n = std::min(columns_, p_.columns - tile.column);
+        const float largest = fixed_ ? largest_right(e) : 0;
         std::array<bool, tallest_tile> is_wide = {};  // by block of rows
         for (int64_t row = tile.row; fixed_ && row < end; row += block_rows_)
             is_wide[size((row - tile.row) / block_rows_)] =
-                !is_bounded(e, tile, row, std::min(end, row + block_rows_));
+                !is_bounded(e, tile, largest, row, std::min(end, row + block_rows_));
         for (int64_t k = 0; k < p_.inner; k += block_depth) {
             const Panel part = part_of(tile, k, n);
             const bool last = k + part.rows == p_.inner;
@@ -157,7 +159,7 @@ class Tiles {
                 const int64_t m = std::min(block_rows_, end - row);
                 float* c = sums + (in_one_block() ? 0 : (row - tile.row) * columns_);
                 if (fixed_)
-                    add_fixed(e, tile, part, row, m, left, panel, c);
+                    add_fixed(e, tile, part, largest, row, m, left, panel, c);
                 else
                     add_floats(e, tile, part, row, m, left, panel, c);
                 for (int64_t i = 0; last && i < m; ++i) {
@@ -207,18 +209,21 @@ class Tiles {
     }
 
     // The same in integers.
-    void add_fixed(const Execution& e, const Tile& tile, const Panel& part, int64_t row, int64_t m,
-                   float* left, const float* panel, float* c) const {
+    void add_fixed(const Execution& e, const Tile& tile, const Panel& part, float largest, int64_t row,
+                   int64_t m, float* left, const float* panel, float* c) const {
         const FixedProductKernels& kernels = *e.kernels.fixed_products;
         kernels.prepare(tile.x + row * p_.inner + part.row, size(p_.inner), size(m), size(part.rows), left);
-        kernels.multiply(left, size(m), panel, size(part.rows), size(part.columns),
+        kernels.multiply(left, size(m), panel, largest, size(part.rows), size(part.columns),
                          reinterpret_cast<int32_t*>(c), size(columns_), part.row > 0);
     }
 
-    // True if no product and no sum of these rows can be too large, in any order.
-    bool is_bounded(const Execution& e, const Tile& tile, int64_t row, int64_t end) const {
+    float largest_right(const Execution& e) const {
         const float* pieces = e.at<float>(fixed_->largest);
-        const float largest = *std::max_element(pieces, pieces + bound_pieces);
+        return *std::max_element(pieces, pieces + bound_pieces);
+    }
+
+    // True if no product and no sum of these rows can be too large, in any order.
+    bool is_bounded(const Execution& e, const Tile& tile, float largest, int64_t row, int64_t end) const {
         const float limit = e.kernels.fixed_products->largest_product;
         const float bias = largest_bias(e, tile, row, end);
         // Rounding moves a product by half a unit, and this bound in fp32 by less than a hundredth.
