@@ -22,6 +22,7 @@ import gemm_ratio
 from aneperf import mil
 from aneperf.kernels.norm import norm_forward
 from aneperf.training.accounting import step_flops
+from aneperf.training.config import Hyperparameters
 from aneperf.training.models import PRESETS, random_parameters
 from aneperf.training.pipeline import StaticPipeline
 from child import SECONDS, SETTLE, Unavailable, median_time, serve
@@ -30,6 +31,7 @@ from gemm_ratio import halves, open_emulator, peak_loop, stack
 
 Measured = tuple[float, float]  # seconds and work of an evaluation
 CALLS = 1000  # of the smallest program at a time
+LOSS_SCALE = Hyperparameters().loss_scale  # at 1 the engine drops most products of gradients
 
 
 class Case:
@@ -106,7 +108,7 @@ class TrainingStep:
 
     def _step(self) -> None:
         tokens = self._tokens
-        self._pipeline.step(tokens[:-1], tokens[1:], self._gradients, base=self._base)
+        self._pipeline.step(tokens[:-1], tokens[1:], self._gradients, base=self._base, loss_scale=LOSS_SCALE)
         self._gradients, self._base = self._base, self._gradients
         self._pipeline.take_spans()
 
