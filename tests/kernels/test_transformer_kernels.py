@@ -243,7 +243,7 @@ def test_feed_forward(device: aneperf.Device, config: TransformerConfig) -> None
     assert_near(got["dnormed"], dnormed, 5e-3)
 
 
-@pytest.mark.parametrize("size", [0.02, 1.0, 30.0])
+@pytest.mark.parametrize("size", [0.02, 1.0, 30.0, 3000.0])
 def test_norm(device: aneperf.Device, size: float) -> None:
     weight = (1 + halves(1, PLAIN.dim, scale=0.5)).astype(np.float16)
     x, dnormed = halves(2, PLAIN.dim, PLAIN.seq, scale=size), halves(3, PLAIN.dim, PLAIN.seq)

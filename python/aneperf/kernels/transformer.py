@@ -99,13 +99,14 @@ class KernelBuilder:
     def inverse_rms(self, x: mil.Tensor, axis: int = 1) -> mil.Tensor:
         """Compute 1 / sqrt(mean of squares along an axis + eps), by default over channels.
 
-        A mean does not overflow fp16 where a sum of squares does.
+        Values are scaled by the largest first: squares above 256 overflow fp16, and trained models have some.
         """
         if self.as_published:
             mean_square = mil.reduce_sum(x * x, axes=[axis]) * round(1 / x.shape[axis], 6)
-        else:
-            mean_square = mil.reduce_mean(x * x, axes=[axis])
-        return mil.pow(mean_square + self.config.norm_eps, -0.5)
+            return mil.pow(mean_square + self.config.norm_eps, -0.5)
+        scale = mil.inverse(mil.reduce_max(mil.abs(x), axes=[axis]))
+        scaled, least = x * scale, scale * self.config.norm_eps**0.5
+        return mil.pow(mil.reduce_mean(scaled * scaled, axes=[axis]) + least * least, -0.5) * scale
 
     def rms_norm(self, x: mil.Tensor, weight: NDArray[Any], name: str) -> mil.Tensor:
         """Apply the root-mean-square norm over channels, times `weight` [C]."""
