@@ -3,7 +3,7 @@
 import inspect
 import sys
 import tracemalloc
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -186,3 +186,19 @@ def test_a_plot(train: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setitem(sys.modules, "matplotlib.backend_bases", None)
     with pytest.raises(aneperf.ArgumentError, match=r"plots need matplotlib: .*'\.\[report\]'"):
         result.plot(tmp_path / "other.png")
+
+
+def test_more_kernels_than_a_process_may_compile_are_refused(train: Any, tmp_path: Path) -> None:
+    for pipeline, layers, kernels in (("static", 17, 102), ("static-ane", 13, 107)):
+        with pytest.raises(
+            aneperf.ArgumentError,
+            match=f"pipeline {pipeline} compiles {kernels} kernels for {layers} layers, and the device lets "
+            "a process compile 100: choose the pipeline dynamic, or fewer layers",
+        ):
+            train(
+                model=replace(MODEL, layers=layers),
+                pipeline=pipeline,
+                device="emulator",
+                telemetry=tmp_path / "t",
+            )
+    assert not list(tmp_path.iterdir())

@@ -17,7 +17,7 @@ from typing import ParamSpec
 from .. import device as devices
 from .._ane_native import ArgumentError, Device
 from ..bounds import CONSTANTS, PEAK_TFLOPS, within
-from ..kernels import TransformerConfig
+from ..kernels import TransformerConfig, schedule
 from ..kernels.config import parameter_count
 from ..kinds import Kind
 from ..outputs import check_outputs
@@ -171,6 +171,7 @@ def _train(options: TrainOptions, checkpoints: RunCheckpoints) -> TrainingResult
     data = open_data(options.data, model.vocab, model.seq, options.seed)
     checkpoints.check(config, data.description)
     environment, device, compile_timeout = _described(options.device)
+    _check_compiles(config, device)
     started = RunStarted(
         model=model_name(model),
         config=config,
@@ -218,6 +219,17 @@ def _described(device: Device | str | None) -> tuple[Environment, str, float]:
     """Return a device's description, name and timeout. The device itself is closed: the workers own it."""
     opened = devices.opened(device)
     return devices.info(opened), devices.name_of(opened), devices.compile_timeout_of(opened)
+
+
+def _check_compiles(config: TrainingConfig, device: str) -> None:
+    """Raise ArgumentError unless one process may compile all kernels of a step."""
+    kernels = len(schedule(config.model, config.pipeline))
+    budget = devices.open(device).compile_budget.soft
+    if kernels > budget:
+        raise ArgumentError(
+            f"the pipeline {config.pipeline} compiles {kernels} kernels for {config.model.layers} layers, "
+            f"and the device lets a process compile {budget}: choose the pipeline dynamic, or fewer layers"
+        )
 
 
 @contextlib.contextmanager
