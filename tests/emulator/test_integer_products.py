@@ -1,4 +1,4 @@
-"""Products of two dequantized operands: exact sums of integers, one scaling in fp32, one rounding to fp16.
+"""Products of two dequantized operands: exact sums of integers, which are scaled, and rounded once.
 
 That is the emulator's definition on the profiles that multiply integers; results are compared bit for bit.
 """
@@ -116,12 +116,82 @@ def test_the_largest_sums_of_32_bits(plain, x_dtype, x, x_zero, w_dtype, w, w_ze
     activation = Quantized(np.full((1, depth, 1, columns), x, x_dtype), scale, x_zero)
     weight = Quantized(np.full((3, depth, 1, 1), w, w_dtype), scale, w_zero)
     total = depth * (x - x_zero) * (w - w_zero)  # Python's integers
-    true = np.float32(total) * np.float32(2.0**-24)
+    true = total * 2.0**-24
     expected = oracle.rounded(np.full((1, 3, 1, columns), true))
     check(plain, expected, mil.conv, activation, weight)
     flat = Quantized(activation.q[0, :, 0].T.copy(), scale, x_zero)
     rows = Quantized(weight.q[:, :, 0, 0], scale, w_zero)
     check(plain, oracle.rounded(np.full((columns, 3), true)), mil.linear, flat, rows)
+
+
+def sums_to(total, terms):
+    """Return int8 weights of `terms` inputs of -128, and of one input of 1, that sum up to `total`."""
+    weight = np.zeros(terms + 1, np.int8)
+    most = -128 if total > 0 else 127
+    count, rest = divmod(abs(total), abs(128 * most))
+    weight[:count] = most
+    weight[count], weight[-1] = np.int8([-(rest // 128), rest % 128]) * (1 if total > 0 else -1)
+    return weight
+
+
+LIMIT = 2**31
+TOTALS = [sign * (LIMIT + more) for sign in (1, -1) for more in (-1, 0, 1, 2**20)]
+
+
+def test_a_sum_that_exceeds_32_bits_is_infinite(emulator):
+    """Sum 2^31 and its neighbors, whatever the scale; a bias comes later."""
+    shape = (65536, 3)
+    weight = np.array([sums_to(total, 3 * 65536 - 1) for total in TOTALS])
+    x = np.full((1, 3 * 65536, 2), -128, np.int8)
+    x[0, -1] = 1
+    x[0, :, 1] = -1 - x[0, :, 1]  # 127 and -2
+    activation = Quantized(x.reshape(1, *shape, 2), np.float16(2.0**-8))
+    constant = Quantized(weight.reshape(-1, *shape, 1), np.float16(2.0**-9))
+    sums = weight.astype(np.int64) @ x[0].astype(np.int64)
+    assert sums[:, 0].tolist() == TOTALS
+    bias = normal_halves(1, (len(TOTALS),), 1000)
+    value = np.where(np.abs(sums) < LIMIT, sums * 2.0**-17, np.copysign(np.inf, sums))
+    without, biased = evaluate(
+        emulator,
+        lambda t: tuple(
+            mil.conv(activation.activation(t), constant.constant(), bias=b) for b in (None, bias)
+        ),
+        activation.port(),
+    )
+    oracle.assert_same(without[0, :, 0], oracle.rounded(value, ties_away=True))
+    oracle.assert_same(biased[0, :, 0], oracle.rounded(value + bias[:, None].astype(float), ties_away=True))
+
+
+@pytest.mark.parametrize(("columns", "x_zero"), [(1, 255), (35, 0), (35, 255)])
+@pytest.mark.parametrize("terms", [33025, 33026, 33024 + 64, 65533])
+def test_long_sums_are_exact(emulator, terms, columns, x_zero):
+    """Sum up to, and beyond, what fits 32 bits for sure: 33,025 products of 255 x 255."""
+    x = np.maximum(full_range(1, (1, terms, 1, columns), "uint8"), np.uint8([range(0, 7 * columns, 7)]))
+    x[..., 0] = 255
+    x ^= np.uint8(x_zero)  # less the zero point, the same but for the sign
+    weight = full_range(2, (5, terms, 1, 1), "uint8")
+    weight[:2] = 255
+    activation = Quantized(x, np.float16(0.013), x_zero)
+    constant = Quantized(weight, np.full(5, 0.0019, np.float16), np.array([0, 1, 0, 77, 255]), 0)
+    bias = normal_halves(3, (5,), 100)
+    expected = product(oracle.conv, activation, constant, 1, bias)
+    assert np.isinf(expected[0, 0, 0, 0]) == (terms > 33025)
+    check(emulator, expected, lambda t, w: mil.conv(t, w, bias=bias), activation, constant)
+
+
+@pytest.mark.parametrize("chip", ["h18g", "none"])
+def test_sums_are_rounded_once(chip):
+    """Sum ties of fp16 and their neighbors, which fp32 cannot tell apart."""
+    tie = 2**24 + 2**13
+    totals = [sign * (tie + more) for sign in (1, -1) for more in (-1, 0, 1)]
+    weight = Quantized(np.array([sums_to(total, 1100) for total in totals]), np.float16(2.0**-9))
+    x = np.full((1, 1101), -128, np.int8)
+    x[0, -1] = 1
+    activation = Quantized(x, np.float16(2.0**-8))
+    expected = oracle.rounded(np.array([totals]) * 2.0**-17, ties_away=chip != "none")
+    assert len(np.unique(expected)) == 4
+    device = aneperf.open(f"emulator:{chip}", compile_budget=NO_BUDGET)
+    check(device, expected, mil.linear, activation, weight)
 
 
 def test_a_sum_that_might_not_fit_is_one_of_fp16(plain):

@@ -56,17 +56,15 @@ def product(
     bias: NDArray[np.float16] | None = None,
     ties_away: bool = True,
 ) -> NDArray[np.float16]:
-    """Return the exact sums, scaled once in fp32, with the bias, and rounded once to fp16.
+    """Return the exact sums times both scales, with the bias, rounded once to fp16.
 
     `multiply` is of the differences, as an oracle gives it; the weight's scales lie along the result's
-    `output_axis`. The engine is taken to round ties away from zero.
+    `output_axis`. The engine is taken to round ties away from zero. Of a sum that exceeds 32 bits it makes
+    infinity.
     """
     sums = multiply(x.differences(), weight.differences()).value
-    assert np.abs(sums).max() < 2**31
-    scale = np.float32(x.scale) * np.asarray(weight.scale, np.float32)
-    if scale.ndim:
-        scale = oracle.along(scale, output_axis, sums.ndim).astype(np.float32)
-    values = sums.astype(np.float32) * scale
+    scale = oracle.along(weight.scale, output_axis, sums.ndim)
+    values = np.where(np.abs(sums) < 2**31, sums * (np.float64(x.scale) * scale), np.copysign(np.inf, sums))
     if bias is not None:
-        values = values + bias.astype(np.float32)
+        values = values + oracle.along(bias, output_axis, sums.ndim)
     return oracle.rounded(values, ties_away=ties_away)

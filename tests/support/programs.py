@@ -70,6 +70,13 @@ def _integer_conv(x: mil.Tensor) -> mil.Tensor:
     return mil.cast(mil.quantize(y, 0.02), "fp16")
 
 
+def _long_integer_conv(x: mil.Tensor) -> mil.Tensor:
+    """Sum more products than 32 bits are sure to hold."""
+    weight = np.random.default_rng(5).integers(0, 256, (9, x.channels, 1, 1)).astype(np.uint8)
+    seen = mil.dequantize(mil.quantize(x, 0.02, np.uint8(99), output_dtype="uint8"), 0.02, np.uint8(99))
+    return mil.conv(seen, mil.constexpr_affine_dequantize(weight, 0.001, np.arange(9).astype(np.uint8)))
+
+
 def _decomposed_attention(x: mil.Tensor) -> mil.Tensor:
     scores = mil.mul(mil.matmul(x, x, transpose_y=True), 0.125)
     return mil.matmul(mil.softmax(scores), x)
@@ -92,6 +99,7 @@ PRODUCTS: dict[str, Case] = {
         (2, 96, 9, 67),
     ),
     "integer_conv": (_integer_conv, (2, 70, 9, 67)),
+    "long_integer_conv": (_long_integer_conv, (1, 33100, 1, 35)),
     "matmul": (lambda x: mil.matmul(x, x, transpose_x=True), (3, 77, 601)),
     "einsum": (lambda x: mil.einsum([x, mil.transpose(x, [0, 3, 2, 1])]), (2, 60, 5, 200)),
     "linear": (lambda x: mil.linear(x, LINEAR_WEIGHT, LINEAR_BIAS), (1, 1, 259, 300)),

@@ -237,8 +237,26 @@ void dequantize(const uint8_t* x, Elements<float> scale, Elements<float> zero_po
     });
 }
 
-void scale_integers(const int32_t* x, float scale, float* y, size_t n) {
-    map<Ints>(x, y, n, [=](Ints v) { return __builtin_convertvector(v, Floats) * scale; });
+void scale_integers(const int32_t* x, Elements<float> scale, Elements<float> bias, half* y, size_t n,
+                    Numbers numbers) {
+    constexpr int64_t dropped = (int64_t{1} << 29) - 1;  // bits of fp64 that fp32 lacks
+    const Operand<Ints, int32_t> integers(x);
+    const Operand<Floats, float> scales(scale), biases(bias);
+    with_numbers(numbers, [&](auto, auto round) {
+        map(
+            y, n,
+            [=](Ints v, Floats s, Floats b) {
+                const Doubles value =
+                    __builtin_convertvector(v, Doubles) * __builtin_convertvector(s, Doubles) +
+                    __builtin_convertvector(b, Doubles);
+                Longs bits = __builtin_bit_cast(Longs, value);
+                // Cut off, no number reaches a tie from below. Where ties go to even, none may from above
+                // either: all that is dropped carries into the last bit that stays.
+                if (numbers == Numbers::ieee) bits |= (bits & dropped) + dropped;
+                return round(__builtin_convertvector(__builtin_bit_cast(Doubles, bits & ~dropped), Floats));
+            },
+            integers, scales, biases);
+    });
 }
 
 }  // namespace

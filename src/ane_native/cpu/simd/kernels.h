@@ -226,8 +226,9 @@ struct Kernels {
     // (x - zero_point) * scale, from int8, or uint8 if not `is_signed`.
     void (*dequantize)(const uint8_t* x, Elements<float> scale, Elements<float> zero_point, bool is_signed,
                        half* y, size_t n, Numbers numbers);
-    // x * scale, x being rounded to fp32 first.
-    void (*scale_integers)(const int32_t* x, float scale, float* y, size_t n);
+    // x * scale + bias, rounded once.
+    void (*scale_integers)(const int32_t* x, Elements<float> scale, Elements<float> bias, half* y, size_t n,
+                           Numbers numbers);
     const ProductKernels* products;
     const FixedProductKernels* fixed_products;
     const IntegerKernels* integers;

@@ -1,99 +1,38 @@
 #include "integer_product.h"
 
 #include <algorithm>
+#include <cstdlib>
+#include <functional>
 
+#include "integer_weight.h"
 #include "product_tiles.h"
 
 namespace ane::emulator {
 
 namespace {
 
-constexpr int64_t line = 64;  // bytes: rows of the weight begin on one
-constexpr int64_t most_block_rows = 16;
 constexpr int64_t shortest_tile = 24;  // below, a worker packs a panel for too few rows
 constexpr int64_t narrowest_integer_tile = 32;
 constexpr int64_t integer_panel_budget = 1 << 19;  // bytes: a panel stays in the second-level cache
 constexpr double least_integer_task = 1 << 20;     // multiplications that are worth handing to another thread
 
-int64_t in_lines(int64_t bytes) { return ceil_divide(bytes, line) * line; }
-
-// The kernels take signed bytes on the left and unsigned ones on the right; flipping the top bit of the other
-// kind moves it, and its zero point, by 128.
-struct Encoding {
-    uint8_t flip;
-    int32_t zero_point_shift;
-
-    uint32_t zero_point(float z) const {
-        return static_cast<uint32_t>(static_cast<int32_t>(z) + zero_point_shift);
-    }
-};
-
-Encoding encode_left(DType dtype) { return dtype == DType::int8 ? Encoding{0, 0} : Encoding{0x80, -128}; }
-Encoding encode_right(DType dtype) { return dtype == DType::int8 ? Encoding{0x80, 128} : Encoding{0, 0}; }
-
-// The weight as the kernels read it, once for all evaluations, with one row of ones behind the last.
-struct PackedWeight {
-    int64_t rows, stride;  // of all matrices; bytes
-    Buffer bytes;
-    // With l and r the operands less their zero points p and q,
-    //     sum (l - p)(r - q) = sum l r + (depth p q - q sum l) - p sum r,
-    // where the term in parentheses, `start`, is known in advance, and the last is often 0.
-    Buffer start;
-    std::vector<uint32_t> zero_points;
-    std::vector<float> scales;  // times that of x
-
-    bool is_symmetric() const {
-        return std::ranges::all_of(zero_points, [](uint32_t z) { return z == 0; });
-    }
-};
-
-PackedWeight packed(Lowering& l, const IntegerProduct& p, const IntegerOperands& o) {
-    PackedWeight w;
-    w.rows = o.weight->type.elements() / p.inner;
-    w.stride = in_lines(p.inner);
-    const Encoding left = encode_left(o.weight->type.dtype), right = encode_right(o.x->type.dtype);
-    const Affine& affine = o.weight_affine;
-    for (int64_t row = 0; row < w.rows; ++row) {
-        const int64_t channel = row % affine.channels;
-        w.zero_points.push_back(left.zero_point(affine.zero_point_at(channel)));
-        w.scales.push_back(affine.scale_at(channel) * o.x_affine.scale[0]);
-    }
-    const Buffer from = l.buffer(*o.weight);
-    w.bytes = l.scratch((w.rows + 1) * w.stride);
-    w.start = l.scratch(w.rows * static_cast<int64_t>(sizeof(int32_t)));
-    const uint32_t x_zero_point = right.zero_point(o.x_affine.zero_point[0]);
-    l.step({from}, {w.bytes, w.start}, [=](const Execution& e) {
-        const auto depth = static_cast<uint32_t>(p.inner);
-        e.threads.parallel_for(w.rows, [&](int64_t row, int) {
-            const uint8_t* weight =
-                e.at<uint8_t>(from) + row / p.rows * p.rows * p.inner + row % p.rows * p.weight_row_stride;
-            uint8_t* to = e.at<uint8_t>(w.bytes) + row * w.stride;
-            uint32_t sum = 0;
-            for (int64_t k = 0; k < p.inner; ++k) {
-                to[k] = weight[k * p.weight_inner_stride] ^ left.flip;
-                sum += static_cast<uint32_t>(static_cast<int8_t>(to[k]));
-            }
-            e.at<uint32_t>(w.start)[row] = x_zero_point * (depth * w.zero_points[size(row)] - sum);
-        });
-        std::fill_n(e.at<int8_t>(w.bytes) + w.rows * w.stride, p.inner, int8_t{1});
-    });
-    return w;
-}
-
 // The tiles of one product. Unlike those of fp16 they do not divide the sums: a panel is as deep as they are.
+// Where a sum might exceed 32 bits, its terms are summed in chunks that cannot, and the chunks in 64 bits.
 class IntegerTiles {
    public:
     IntegerTiles(Lowering& l, const IntegerProduct& product, const IntegerOperands& o,
                  std::optional<Buffer> bias, const mil::Value& z)
         : p_(product),
-          weight_(packed(l, product, o)),
+          chunk_(p_.inner > o.most_terms ? o.most_terms / line_bytes * line_bytes : in_lines(p_.inner)),
+          chunks_(ceil_divide(p_.inner, chunk_)),
+          weight_(pack_weight(l, product, o, chunk_)),
           bias_(bias),
           x_(l.buffer(*o.x)),
           flip_(encode_right(o.x->type.dtype).flip),
           is_column_(p_.columns == 1 && !p_.pack),
-          rounding_(l.profile().product) {
+          numbers_(l.profile().numbers) {
         z_ = l.result(z);
-        depth_ = in_lines(p_.inner);
+        depth_ = is_column_ ? in_lines(p_.inner) : ceil_divide(p_.inner, 4) * 4;
         block_rows_ = static_cast<int64_t>(l.kernels().integers->rows);
         rows_ = std::min(p_.rows, tallest_tile);
         columns_ = std::min(padded(p_.columns), widest_tile);
@@ -107,9 +46,11 @@ class IntegerTiles {
         while (count() < wanted && columns_ > narrowest_integer_tile) columns_ = padded(columns_ / 2);
         while (count() < wanted && rows_ > shortest_tile) rows_ = ceil_divide(rows_, 2);
         rows_ = ceil_divide(rows_, block_rows_) * block_rows_;
-        panel_bytes_ = is_column_ ? depth_ : depth_ * columns_;
-        const int64_t sums = is_column_ ? rows_ + 1 : (block_rows_ + 1) * columns_;
-        sums_bytes_ = in_lines(sums * static_cast<int64_t>(sizeof(int32_t)));
+        width_ = is_column_ ? 1 : columns_;
+        count_ = is_column_ ? rows_ : block_rows_ * columns_;
+        panel_bytes_ = in_lines(depth_ * width_);
+        sums_bytes_ = in_lines((count_ + chunks_ * width_) * static_cast<int64_t>(sizeof(int32_t)));
+        totals_bytes_ = chunks_ > 1 ? in_lines(count_ * static_cast<int64_t>(sizeof(int64_t))) : 0;
         halves_bytes_ = p_.z_is_transposed && !is_column_
                             ? in_lines(rows_ * columns_ * static_cast<int64_t>(sizeof(half)))
                             : 0;
@@ -162,11 +103,14 @@ class IntegerTiles {
     int64_t count() const { return p_.batches * row_tiles() * column_tiles(); }
     int64_t row_tiles() const { return ceil_divide(p_.rows, rows_); }
     int64_t column_tiles() const { return ceil_divide(p_.columns, columns_); }
-    int64_t bytes() const { return panel_bytes_ + sums_bytes_ + halves_bytes_; }
+    int64_t bytes() const { return panel_bytes_ + sums_bytes_ + totals_bytes_ + halves_bytes_; }
 
     int32_t* sums(const Tile& tile) const { return reinterpret_cast<int32_t*>(tile.memory + panel_bytes_); }
-    int32_t* column_sums(const Tile& tile) const {
-        return sums(tile) + (is_column_ ? rows_ : block_rows_ * columns_);
+    int32_t* column_sums(const Tile& tile, int64_t chunk) const {
+        return sums(tile) + count_ + chunk * width_;
+    }
+    int64_t* totals(const Tile& tile) const {
+        return reinterpret_cast<int64_t*>(tile.memory + panel_bytes_ + sums_bytes_);
     }
 
     void pack(const Execution& e, int64_t offset, const Tile& tile) const {
@@ -176,93 +120,118 @@ class IntegerTiles {
             for (int64_t i = 0; i < p_.inner; ++i) tile.memory[i] = x[i] ^ flip_;
             std::fill(tile.memory + p_.inner, tile.memory + depth_, uint8_t{0});
         } else if (p_.pack) {
-            p_.pack(e, {offset, tile.column, tile.columns, quads(), flip_}, tile.memory);
+            p_.pack(e, {offset, tile.column, tile.columns, depth_, flip_}, tile.memory);
         } else if (p_.x_is_transposed) {
             k.pack_transposed(x + tile.column * p_.inner, size(p_.inner), size(p_.inner), size(tile.columns),
-                              flip_, tile.memory, size(quads()));
+                              flip_, tile.memory, size(depth_));
         } else {
             k.pack(x + tile.column, size(p_.columns), size(p_.inner), size(tile.columns), flip_, tile.memory,
-                   size(quads()));
+                   size(depth_));
         }
         // Products with ones, once for all rows of the panel.
         if (weight_.is_symmetric()) return;
         constexpr int32_t none = 0;
-        const int8_t* ones = e.at<int8_t>(weight_.bytes) + weight_.rows * weight_.stride;
+        for (int64_t chunk = 0; chunk < chunks_; ++chunk)
+            multiply_chunk(e, tile, chunk, weight_.rows, 1, &none, column_sums(tile, chunk));
+    }
+
+    // c [rows, width_] = start [rows] + a chunk of the weight's rows from `row` on, times that of the panel.
+    void multiply_chunk(const Execution& e, const Tile& tile, int64_t chunk, int64_t row, int64_t rows,
+                        const int32_t* start, int32_t* c) const {
+        const IntegerKernels& k = *e.kernels.integers;
+        const auto strip = static_cast<int64_t>(k.strip);
+        const int64_t first = chunk * chunk_;
+        const size_t depth = size(std::min(chunk_, depth_ - first));
+        const int8_t* weight = e.at<int8_t>(weight_.bytes) + row * weight_.stride + first;
         if (is_column_)
-            k.multiply_column(ones, 0, 1, tile.memory, size(depth_), &none, column_sums(tile));
-        else
-            k.multiply(ones, 0, 1, tile.memory, size(quads()), size(tile.columns), &none, column_sums(tile),
-                       size(columns_));
+            return k.multiply_column(weight, size(weight_.stride), size(rows), tile.memory + first, depth,
+                                     start, c);
+        // The parts of a chunk lie apart, one in each strip.
+        const int64_t width = chunks_ == 1 ? tile.columns : strip;
+        for (int64_t column = 0; column < tile.columns; column += width)
+            k.multiply(weight, size(weight_.stride), size(rows),
+                       tile.memory + column * depth_ + first * strip, depth,
+                       size(std::min(width, tile.columns - column)), start, c + column, size(columns_));
     }
 
-    void multiply(const Execution& e, const Tile& tile) const {
-        half* halves = reinterpret_cast<half*>(tile.memory + panel_bytes_ + sums_bytes_);
-        for (int64_t row = 0; row < tile.rows; row += block_rows_) {
-            const int64_t m = std::min(block_rows_, tile.rows - row),
-                          first = tile.matrix_row + tile.row + row;
-            e.kernels.integers->multiply(e.at<int8_t>(weight_.bytes) + first * weight_.stride,
-                                         size(weight_.stride), size(m), tile.memory, size(quads()),
-                                         size(tile.columns), e.at<int32_t>(weight_.start) + first, sums(tile),
-                                         size(columns_));
-            for (int64_t i = 0; i < m; ++i) {
-                float values[widest_tile];
-                subtract_zero_point(tile, first + i, sums(tile) + i * columns_);
-                e.kernels.scale_integers(sums(tile) + i * columns_, weight_.scales[size(first + i)], values,
-                                         size(tile.columns));
-                if (bias_)
-                    e.kernels.binary_scalar(Binary::add, values, e.at<float>(*bias_)[first + i], values,
-                                            size(tile.columns));
-                if (p_.z_is_transposed)
-                    e.kernels.to_half(values, halves + (row + i) * columns_, size(tile.columns), rounding_);
-                else
-                    e.kernels.to_half(values,
-                                      e.at<half>(z_) +
-                                          (tile.batch * p_.rows + tile.row + row + i) * p_.columns +
-                                          tile.column,
-                                      size(tile.columns), rounding_);
-            }
+    // sums [rows, width_] of the weight's rows from `first` on. Of several chunks totals has the sums.
+    void sum(const Execution& e, const Tile& tile, int64_t first, int64_t rows) const {
+        const int64_t n = rows * width_;
+        if (chunks_ > 1) std::fill_n(totals(tile), n, int64_t{0});
+        for (int64_t chunk = 0; chunk < chunks_; ++chunk) {
+            multiply_chunk(e, tile, chunk, first, rows,
+                           e.at<int32_t>(weight_.start) + chunk * weight_.rows + first, sums(tile));
+            for (int64_t i = 0; i < rows; ++i)
+                subtract_zero_point(tile, first + i, column_sums(tile, chunk), sums(tile) + i * width_);
+            if (chunks_ > 1)
+                std::transform(totals(tile), totals(tile) + n, sums(tile), totals(tile),
+                               std::plus<int64_t>());
         }
-        if (p_.z_is_transposed)
-            e.kernels.products->transpose(
-                halves, size(columns_), size(tile.rows), size(tile.columns),
-                e.at<half>(z_) + (tile.batch * p_.columns + tile.column) * p_.rows + tile.row, size(p_.rows));
     }
 
-    void multiply_column(const Execution& e, const Tile& tile) const {
-        const int64_t first = tile.matrix_row + tile.row;
-        const size_t n = size(tile.rows);
-        float values[tallest_tile + most_block_rows];
-        e.kernels.integers->multiply_column(e.at<int8_t>(weight_.bytes) + first * weight_.stride,
-                                            size(weight_.stride), n, tile.memory, size(depth_),
-                                            e.at<int32_t>(weight_.start) + first, sums(tile));
-        for (int64_t i = 0; i < tile.rows; ++i) subtract_zero_point(tile, first + i, sums(tile) + i);
-        e.kernels.scale_integers(sums(tile), 1, values, n);
-        e.kernels.binary(Binary::mul, values, weight_.scales.data() + first, values, n);
-        if (bias_) e.kernels.binary(Binary::add, values, e.at<float>(*bias_) + first, values, n);
-        e.kernels.to_half(values, e.at<half>(z_) + tile.batch * p_.rows + tile.row, n, rounding_);
-    }
-
-    void subtract_zero_point(const Tile& tile, int64_t row, int32_t* sums) const {
+    void subtract_zero_point(const Tile& tile, int64_t row, const int32_t* column_sums, int32_t* sums) const {
         const uint32_t zero_point = weight_.zero_points[size(row)];
         if (zero_point == 0) return;
         for (int64_t j = 0; j < tile.columns; ++j)
             sums[j] = static_cast<int32_t>(static_cast<uint32_t>(sums[j]) -
-                                           zero_point * static_cast<uint32_t>(column_sums(tile)[j]));
+                                           zero_point * static_cast<uint32_t>(column_sums[j]));
     }
 
-    int64_t quads() const { return ceil_divide(p_.inner, 4) * 4; }
+    // z [n] = the sums from the `first` on, scaled, with the bias; those that reach 2^31 are infinite.
+    void finish(const Execution& e, const Tile& tile, int64_t first, int64_t n, Elements<float> scale,
+                Elements<float> bias, half* z) const {
+        int32_t* x = sums(tile) + first;
+        const int64_t* whole = totals(tile) + first;
+        if (chunks_ > 1)
+            std::transform(whole, whole + n, x, [](int64_t sum) { return static_cast<int32_t>(sum); });
+        e.kernels.scale_integers(x, scale, bias, z, size(n), numbers_);
+        for (int64_t j = 0; chunks_ > 1 && j < n; ++j) {
+            if (std::abs(whole[j]) >> 31 != 0) z[j] = whole[j] < 0 ? half{0xfc00} : half{0x7c00};
+        }
+    }
+
+    void multiply(const Execution& e, const Tile& tile) const {
+        half* halves = reinterpret_cast<half*>(tile.memory + panel_bytes_ + sums_bytes_ + totals_bytes_);
+        half* z = e.at<half>(z_);
+        for (int64_t row = 0; row < tile.rows; row += block_rows_) {
+            const int64_t m = std::min(block_rows_, tile.rows - row),
+                          first = tile.matrix_row + tile.row + row;
+            sum(e, tile, first, m);
+            for (int64_t i = 0; i < m; ++i) {
+                const float bias = bias_ ? e.at<float>(*bias_)[first + i] : 0.0f;
+                finish(e, tile, i * columns_, tile.columns, {&weight_.scales[size(first + i)], 0}, {&bias, 0},
+                       p_.z_is_transposed
+                           ? halves + (row + i) * columns_
+                           : z + (tile.batch * p_.rows + tile.row + row + i) * p_.columns + tile.column);
+            }
+        }
+        if (p_.z_is_transposed)
+            e.kernels.products->transpose(halves, size(columns_), size(tile.rows), size(tile.columns),
+                                          z + (tile.batch * p_.columns + tile.column) * p_.rows + tile.row,
+                                          size(p_.rows));
+    }
+
+    void multiply_column(const Execution& e, const Tile& tile) const {
+        const int64_t first = tile.matrix_row + tile.row;
+        sum(e, tile, first, tile.rows);
+        constexpr float none = 0;
+        finish(e, tile, 0, tile.rows, weight_.scales.data() + first,
+               bias_ ? Elements<float>(e.at<float>(*bias_) + first) : Elements<float>(&none, 0),
+               e.at<half>(z_) + tile.batch * p_.rows + tile.row);
+    }
 
     IntegerProduct p_;
+    int64_t chunk_, chunks_;  // terms of a sum that fit 32 bits; how many such chunks it has
     PackedWeight weight_;
     std::optional<Buffer> bias_;
     Buffer x_;
     uint8_t flip_;
     bool is_column_;  // one column, which needs no panel
-    Rounding rounding_;
+    cpu::Numbers numbers_;
     Buffer z_, scratch_;
-    int64_t depth_, block_rows_, rows_,
-        columns_;  // of a panel in memory, of the sums in registers, of a tile
-    int64_t panel_bytes_, sums_bytes_, halves_bytes_;
+    // Of a panel in memory, of the sums in registers, of a tile, of a row of sums, of a block of them.
+    int64_t depth_, block_rows_, rows_, columns_, width_, count_;
+    int64_t panel_bytes_, sums_bytes_, totals_bytes_, halves_bytes_;
 };
 
 }  // namespace

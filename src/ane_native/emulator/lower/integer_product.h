@@ -1,4 +1,4 @@
-// Matrix products of 8-bit integers: exact 32-bit sums, one scaling to fp32, one rounding to fp16.
+// Matrix products of 8-bit integers: exact sums of 32 bits, which are scaled and rounded to fp16 once.
 #pragma once
 
 #include <array>

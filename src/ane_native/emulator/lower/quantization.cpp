@@ -31,7 +31,7 @@ std::optional<IntegerOperands> integer_operands(const Lowering& l, const mil::Va
         return {};
     const mil::OpView x_op = l.view(*x_from), weight_op = l.view(*weight_from);
     IntegerOperands o{&x_op.value("input"), &weight_op.value("quantized_data"), affine(x_op, x.type),
-                      affine(weight_op, weight.type)};
+                      affine(weight_op, weight.type), 0};
     const auto is_finite = [](float scale) { return std::isfinite(scale); };
     if (!o.x_affine.is_uniform() || (!o.weight_affine.is_uniform() && o.weight_affine.axis != output_axis) ||
         !is_finite(o.x_affine.scale[0]) || !std::ranges::all_of(o.weight_affine.scale, is_finite))
@@ -44,7 +44,8 @@ std::optional<IntegerOperands> integer_operands(const Lowering& l, const mil::Va
     };
     const int64_t product =
         largest(*o.x, o.x_affine.zero_point) * largest(*o.weight, o.weight_affine.zero_point);
-    if (terms > std::numeric_limits<int32_t>::max() / product) return {};
+    o.most_terms = std::numeric_limits<int32_t>::max() / product;
+    if (terms > o.most_terms && l.profile().numbers == cpu::Numbers::ieee) return {};
     return o;
 }
 

@@ -38,17 +38,17 @@ void add_scales(Lowering& l, Buffer sums, Buffer scales, int64_t axis, const mil
 struct IntegerOperands {
     const mil::Value *x, *weight;
     Affine x_affine, weight_affine;
+    int64_t most_terms;  // whose sum is sure to fit 32 bits
 };
 
 // Operands of an integer product: x is the result of a dequantize with one scale and zero point, the weight
 // that of a constexpr_affine_dequantize whose scales and zero points are one, or one for each index of
-// `output_axis`, the scales are finite, and no sum of `terms` products can exceed 32 bits.
+// `output_axis`, and the scales are finite. In plain arithmetic no sum of `terms` products may exceed 32
+// bits.
 //
-// The result is the exact sum of (weight - its zero point) (x - its zero point), times the product of both
-// scales in fp32, rounded once. That the engine computes this way is inferred from its speed with 8-bit
-// operands on M4 and M5, which only integer multipliers explain. Other products dequantize both operands
-// first, each rounded to fp16, which gives other bits unless the scales are powers of two. Large fp16
-// activations overflow with 8-bit weights on some generations; that does not concern 8-bit activations.
+// The result is the exact sum of (weight - its zero point) (x - its zero point), times both scales, rounded
+// once; a sum that exceeds 32 bits is infinite (measured on M6: 751K/...-Study-M6). Other products dequantize
+// both operands first, each rounded to fp16, which gives other bits unless the scales are powers of two.
 std::optional<IntegerOperands> integer_operands(const Lowering& l, const mil::Value& x,
                                                 const mil::Value& weight, int64_t output_axis, int64_t terms);
 
