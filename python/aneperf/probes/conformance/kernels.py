@@ -102,22 +102,38 @@ _INTEGER_RESULTS = (
 _LONG, _HIGH = 16384, 9  # channels and rows of one kernel, in which the terms of every sum lie
 _INPUT_PLACES = 6  # the inputs' scale is 2^-6
 _RANDOM_ROWS = 8
+_TIE = 2**24 + 2**13  # of two fp16; fp32 cannot tell it from its neighbors
+_TOTALS = (*(sign * (_TIE + more) for sign in (1, -1) for more in (-1, 0, 1)), 2**31 - 1, 2**31, 1 - 2**31)
+_COLUMNS = ("all 127", "all -128", "random", "all -128 but for a last 1")
+
+
+def _weights_of(total: int, terms: int) -> NDArray[np.int8]:
+    """Return weights of inputs of -128, and one of an input of 1 behind them, that sum up to `total`."""
+    weight = np.zeros(terms, np.int64)
+    sign, most = np.sign(total), 128 if total > 0 else 127
+    count, rest = divmod(abs(total), 128 * most)
+    weight[:count], weight[count], weight[-1] = -sign * most, -sign * (rest // 128), sign * (rest % 128)
+    return weight.astype(np.int8)
 
 
 @cache
-def _integers() -> tuple[Experiment, Words, NDArray[np.bool_]]:
-    """Return a convolution of int8, its results, and which of them are no overflow downwards.
+def _integers() -> tuple[Experiment, Mapping[str, Words], NDArray[np.bool_]]:
+    """Return a convolution of int8, its results by two rules, and which of them are no overflow downwards.
 
-    Every row of the weight sums another number of terms. The inputs are all 127, all -128, and random.
+    The rows of the weight sum numbers of terms, random ones, and up to _TOTALS.
     """
     random = np.random.default_rng(0)
-    terms, rows = _LONG * _HIGH, len(_INTEGER_RESULTS) + 1 + _RANDOM_ROWS
+    terms, rows = _LONG * _HIGH, len(_INTEGER_RESULTS) + 1 + _RANDOM_ROWS + len(_TOTALS)
     weight, places = np.zeros((rows, terms), np.int8), np.full(rows, 2 * 8)
     for row, (number, place, value, _) in enumerate(_INTEGER_RESULTS):
         weight[row, :number], places[row] = value, 2 * place
     weight[len(_INTEGER_RESULTS), :16384] = np.repeat([127, -127], 8192)
-    weight[-_RANDOM_ROWS:] = random.integers(-128, 128, (_RANDOM_ROWS, terms))
-    x = np.stack([np.full(terms, 127), np.full(terms, -128), random.integers(-128, 128, terms)], -1)
+    first = len(_INTEGER_RESULTS) + 1
+    weight[first : first + _RANDOM_ROWS] = random.integers(-128, 128, (_RANDOM_ROWS, terms))
+    weight[-len(_TOTALS) :] = [_weights_of(total, terms) for total in _TOTALS]
+    low = np.full(terms, -128)
+    x = np.stack([np.full(terms, 127), low, random.integers(-128, 128, terms), low], -1)
+    x[-1, -1] = 1
 
     b = mil.Builder()
     port = b.input("x", (1, _LONG, _HIGH, x.shape[1]))
@@ -128,30 +144,33 @@ def _integers() -> tuple[Experiment, Words, NDArray[np.bool_]]:
     values = (x * scale).astype(np.float16).reshape(port.shape)
 
     sums = weight.astype(np.int64) @ x
-    results = round_real(np.ldexp(sums.astype(np.float64), -places[:, None]))
-    results[sums >= 1 << 31] = INFINITY
-    for row, (_, _, value, result) in enumerate(_INTEGER_RESULTS):
-        results[row, int(value < 0)] = words_of(result)
-    return Experiment(b.build(), lambda: {"x": values}), results.reshape(-1), (sums > -(1 << 31)).reshape(-1)
+    known, results = sums > -(1 << 31), {}
+    for rule, rounded in (("rounded once", np.float64), ("rounded to fp32 first", np.float32)):
+        answers = round_real(np.ldexp(sums.astype(rounded).astype(np.float64), -places[:, None]))
+        answers[sums >= 1 << 31] = INFINITY
+        for row, (_, _, value, result) in enumerate(_INTEGER_RESULTS):
+            answers[row, int(value < 0)] = words_of(result)
+        results[rule] = answers[known]
+    return Experiment(b.build(), lambda: {"x": values}), results, known.reshape(-1)
 
 
 def _int8(run: Run, profile: str | None) -> Sequence[Answers]:
     experiment, expected, known = _integers()
     got, places = words(run(experiment)["y"]), np.flatnonzero(known)
-    columns = ("all 127", "all -128", "random")
 
     def describe(case: int) -> str:
-        row, column = divmod(int(places[case]), len(columns))
+        row, column = divmod(int(places[case]), len(_COLUMNS))
         if row >= len(_INTEGER_RESULTS):
-            return f"row {row}, inputs {columns[column]}"
+            return f"row {row}, inputs {_COLUMNS[column]}"
         number, place, value, _ = _INTEGER_RESULTS[row]
-        return f"{number} weights of {value}, scales 2^-{place}, inputs {columns[column]}"
+        return f"{number} weights of {value}, scales 2^-{place}, inputs {_COLUMNS[column]}"
 
     first = {int(place): number for number, place in enumerate(places)}
     measured = {
-        first[3 * row + int(value < 0)]: ("h18g",) for row, (_, _, value, _) in enumerate(_INTEGER_RESULTS)
+        first[len(_COLUMNS) * row + int(value < 0)]: ("h18g",)
+        for row, (_, _, value, _) in enumerate(_INTEGER_RESULTS)
     }
-    return [Answers("conv", got[places], expected[places], describe, measured)]
+    return [Answers("conv", got[places], expected["rounded once"], describe, measured, expected)]
 
 
 # An attention head's weights and inputs on an M5 Pro, of cadamcat/llms-on-apple-neural-engine.
@@ -206,7 +225,10 @@ KERNELS: Mapping[str, Rule] = {
         _three_wide,
     ),
     "products/int8": Rule(
-        "Are products of int8 summed exactly, and infinite from 2^31 on?", STUDY, ("h18g",), _int8
+        "Are products of int8 summed exactly, infinite from 2^31 on, and rounded once?",
+        STUDY,
+        ("h18g",),
+        _int8,
     ),
     "products/scaled codes": Rule(
         "Is the sum of a weight's codes rounded to fp16 and then scaled from M5 on, and not before?",
