@@ -1,6 +1,7 @@
 """The command with Hugging Face folders."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ def test_a_folder_is_trained_and_saved_as_one(run: Any, folder: Path, tmp_path: 
     assert outcome.code == 0
     assert sorted(path.name for path in out.iterdir()) == ["config.json", "model.safetensors"]
     assert json.loads((out / "config.json").read_text())["architectures"] == ["Qwen3ForCausalLM"]
-    outcome = run("generate", str(out), "--tokens", "1,2", "--count", "3")
+    outcome = run("generate", str(out), "--tokens", "1,2", "--max-new-tokens", "3")
     assert outcome.code == 0
     assert len(outcome.out.strip().split(",")) == 5
 
@@ -36,3 +37,21 @@ def test_a_folder_is_trained_and_saved_as_one(run: Any, folder: Path, tmp_path: 
     assert (outcome.code, outcome.out) == (2, "")
     assert len(outcome.err.splitlines()) == 1
     assert not (tmp_path / "new").exists()
+
+
+def test_generate_takes_the_tokenizer_of_the_folder_and_tells_its_rate(run: Any, folder: Path) -> None:
+    told = ["generate", str(folder), "--prompt", "b a", "--max-new-tokens", "4"]
+    outcome = run(*told)
+    assert outcome.code == 2
+    assert "has no tokenizer.json: --prompt needs --tokenizer FILE" in outcome.err
+    pytest.importorskip("tokenizers")
+    words = {f"w{number}": number for number in range(2, hf.QWEN3["vocab_size"])}
+    model = {"type": "WordLevel", "vocab": {"a": 0, "b": 1} | words, "unk_token": "a"}
+    rest = dict.fromkeys(("truncation", "padding", "normalizer", "post_processor", "decoder"))
+    tokenizer = {"version": "1.0", "added_tokens": [], "pre_tokenizer": {"type": "Whitespace"}, **rest}
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer | {"model": model}))
+    outcome, numbers = run(*told), run("generate", str(folder), "--tokens", "1,0", *told[-2:])
+    assert outcome.code == 0
+    names = {number: name for name, number in model["vocab"].items()}
+    assert outcome.out.split() == [names[int(number)] for number in numbers.out.split(",")]
+    assert re.fullmatch(r"aneperf: 4 tokens, [0-9.]+ tokens/s on the CPU\n", outcome.err)

@@ -319,9 +319,9 @@ def test_generate(run: Any, device_name: str, tmp_path: Path) -> None:
     outcome = run("train", *shape, "--device", device_name, "--steps", "120", "--accumulation", "1", *options)
     assert outcome.code == 0
     for source in (model, folder, folder / "step-00000120"):
-        outcome = run("generate", str(source), "--tokens", "97,98", "--count", "5")
+        outcome = run("generate", str(source), "--tokens", "97,98", "--max-new-tokens", "5")
         assert (outcome.code, outcome.out) == (0, "97,98,99,100,101,102,103\n")
-        text = run("generate", str(source), "--prompt", "ab", "--tokenizer", "bytes", "--count", "5")
+        text = run("generate", str(source), "--prompt", "ab", "--tokenizer", "bytes", "--max-new-tokens", "5")
         assert (text.code, text.out) == (0, "abcdefg\n")
     drawn = ["generate", str(model), "--tokens", "97", "--temperature", "2", "--seed", "3"]
     assert run(*drawn).out == run(*drawn).out != run(*drawn[:-1], "4").out
@@ -330,7 +330,7 @@ def test_generate(run: Any, device_name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "takes --prompt TEXT with --tokenizer, or --tokens 1,2,3"),
+        ([], "takes --prompt TEXT with a tokenizer, or --tokens 1,2,3"),
         (["--tokens", "1", "--prompt", "a"], "takes --prompt TEXT"),
         (["--prompt", "a"], "--prompt needs --tokenizer"),
         (["--prompt", "", "--tokenizer", "bytes"], "the prompt is empty"),
@@ -368,7 +368,7 @@ def test_what_a_model_writes_controls_no_terminal(
         "a\x1b[2J\tb\n",
         "--tokenizer",
         "bytes",
-        "--count",
+        "--max-new-tokens",
         "1",
     ]
     assert run(*told).out.startswith("a\x1b[2J\tb\n")

@@ -83,7 +83,7 @@ def test_the_readme_has_every_verb() -> None:
         (["compare"], "missing argument 'FILE'"),
         (["data", "x", "-o", "y"], "missing option '--tokenizer'"),
         (["train", "--decay", "linear"], "'linear' is not one of 'constant', 'cosine'"),
-        (["generate", "m.bin", "--count", "0"], "0 is not in the range"),
+        (["generate", "m.bin", "--max-new-tokens", "0"], "0 is not in the range"),
     ],
 )
 def test_wrong_usage_is_one_line_and_exit_code_2(run: Any, arguments: list[str], message: str) -> None:

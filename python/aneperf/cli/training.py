@@ -1,6 +1,7 @@
 """The verbs for training: train, generate, data."""
 
 import sys
+import time
 from functools import cached_property
 from itertools import chain
 from typing import Any
@@ -9,7 +10,7 @@ import click
 
 from ..errors import ArgumentError
 from .options import FILE, STANDARD_OUTPUT
-from .terminal import write, write_model_text
+from .terminal import say, write, write_model_text
 
 _TOKENIZER: dict[str, Any] = {
     "type": FILE,
@@ -48,11 +49,14 @@ def train(**given: Any) -> int:
 @click.command(
     params=[
         click.Argument(["model"], type=FILE, metavar="MODEL.bin|FOLDER"),
-        click.Option(["--prompt"], metavar="TEXT", help="Text to continue; needs --tokenizer."),
+        click.Option(["--prompt"], metavar="TEXT", help="Text to continue; needs a tokenizer."),
         click.Option(["--tokens"], metavar="1,2,3", help="Tokens to continue, instead of a text."),
-        click.Option(["--tokenizer"], **_TOKENIZER),
         click.Option(
-            ["--count"],
+            ["--tokenizer"],
+            **{**_TOKENIZER, "help": f"{_TOKENIZER['help']} For --prompt, by default the folder's."},
+        ),
+        click.Option(
+            ["--max-new-tokens"],
             type=click.IntRange(1),
             metavar="N",
             default=100,
@@ -77,31 +81,36 @@ def generate(
     prompt: str | None,
     tokens: str | None,
     tokenizer: str | None,
-    count: int,
+    max_new_tokens: int,
     temperature: float,
     top_p: float,
     seed: int,
 ) -> None:
     """Generate text from a model, on the CPU.
 
-    MODEL.bin is a llama2.c model, and FOLDER is a Hugging Face model or holds checkpoints. Without
-    --tokenizer, prints token numbers.
+    MODEL.bin is a llama2.c model, and FOLDER is a Hugging Face model or holds checkpoints. Prints text,
+    or numbers for --tokens without --tokenizer. The rate on standard error counts the tokens after the first.
     """
     from ..training.checkpoint import load_model
     from ..training.generate import generate
+    from ..training.hugging_face import tokenizer_of
     from ..training.tokenizer import open_tokenizer
 
     if (prompt is None) == (tokens is None):
-        raise ArgumentError("generate takes --prompt TEXT with --tokenizer, or --tokens 1,2,3")
-    if prompt is not None and tokenizer is None:
-        raise ArgumentError("--prompt needs --tokenizer FILE or --tokenizer bytes")
+        raise ArgumentError("generate takes --prompt TEXT with a tokenizer, or --tokens 1,2,3")
+    if prompt is not None and (tokenizer := tokenizer or tokenizer_of(model)) is None:
+        raise ArgumentError(
+            f"{model} has no tokenizer.json: --prompt needs --tokenizer FILE or --tokenizer bytes"
+        )
     if prompt is not None and any("\ud800" <= character <= "\udfff" for character in prompt):
         raise ArgumentError("--prompt is not UTF-8 text")
     reader = None if tokenizer is None else open_tokenizer(tokenizer)
     begin = _numbers(tokens) if prompt is None else list(reader.encode(prompt, whole=True)) if reader else []
     config, parameters = load_model(model)
-    known, shown = list(begin), ""
-    for token in generate(config, parameters, begin, count, temperature=temperature, top_p=top_p, seed=seed):
+    known, shown, began = list(begin), "", 0.0
+    new = generate(config, parameters, begin, max_new_tokens, temperature=temperature, top_p=top_p, seed=seed)
+    for token in new:
+        began = began or time.perf_counter()
         known.append(token)
         if reader is not None:
             text = reader.decode(known)
@@ -110,6 +119,8 @@ def generate(
                 shown = text
     rest = ",".join(map(str, known)) if reader is None else reader.decode(known).removeprefix(shown)
     write_model_text(rest, sys.stdout)
+    if (timed := len(known) - len(begin) - 1) > 0:
+        say(f"{timed + 1} tokens, {timed / (time.perf_counter() - began):.1f} tokens/s on the CPU")
 
 
 @click.command(

@@ -90,6 +90,13 @@ def read_origin(folder: str | os.PathLike[str]) -> Origin:
     return Origin(read_config(_inside(folder, NAME)), tokenizer)
 
 
+def tokenizer_of(folder: str | os.PathLike[str]) -> str | None:
+    """Return the path of a Hugging Face folder's tokenizer, if it is one and has one."""
+    if not is_hugging_face(folder) or not (Path(folder) / _TOKENIZER).exists():
+        return None
+    return str(_inside(Path(folder), _TOKENIZER))
+
+
 def hugging_face_name(name: str) -> str:
     """Return the name of a parameter in a Hugging Face folder."""
     layer, _, kind = name.rpartition(".")
