@@ -311,8 +311,20 @@ def parse(text: str) -> dict[str, Any]:
 def check_weight_path(path: str) -> None:
     """Raise ArgumentError unless `path` is "@model_path/" and a relative path that stays inside."""
 
-def write_channels(surface: Surface, first: int, x: NDArray[np.float32]) -> None:
-    """Round x [C, S] to fp16 and write it to channels of a surface [1, channels, 1, S], from `first` on."""
+# (surface, first channel, channels), or also positions and the first column; it is None for whole channels.
+SurfacePart = tuple[Surface, int, int] | tuple[Surface, int, int, int, int | None]
+
+def write_channels(
+    surface: Surface,
+    first: int,
+    x: NDArray[np.float32],
+    column: int | None = None,
+    transpose: bool = False,
+) -> None:
+    """Round x [C, S] to fp16 and write it to channels of a surface [1, channels, 1, W], from `first` on.
+
+    W is S unless x goes to a `column` and those that follow. With `transpose`, x is [S, C].
+    """
 
 def read_channels(surface: Surface, first: int, out: NDArray[np.float32]) -> None:
     """Read channels of a surface [1, channels, 1, S], from `first` on, to out [C, S]."""
@@ -320,8 +332,15 @@ def read_channels(surface: Surface, first: int, out: NDArray[np.float32]) -> Non
 def add_channels(surface: Surface, first: int, x: NDArray[np.float32], out: NDArray[np.float32]) -> None:
     """Add x and channels of a surface, from `first` on, to out [C, S], which may be x."""
 
-def copy_channels(source: Surface, source_first: int, target: Surface, target_first: int, count: int) -> None:
-    """Copy channels from one fp16 surface to another."""
+def copy_channels(
+    source: Surface,
+    source_first: int,
+    target: Surface,
+    target_first: int,
+    count: int,
+    target_column: int | None = None,
+) -> None:
+    """Copy whole channels from one fp16 surface to another, or to a column and those that follow."""
 
 def rms_norm(
     x: NDArray[np.float32], weight: NDArray[np.float32], epsilon: float, out: NDArray[np.float32]
@@ -337,6 +356,15 @@ def rms_norm_backward(
     dweight: NDArray[np.float32],
 ) -> None:
     """Add the gradients of rms_norm to dx [C, S], unless it is None, and dweight [C]."""
+
+def swiglu_backward(
+    dgated: NDArray[np.float32],
+    h1: NDArray[np.float32],
+    h3: NDArray[np.float32],
+    dh1: NDArray[np.float32],
+    dh3: NDArray[np.float32],
+) -> None:
+    """Compute the gradients of h1 and h3 from that of silu(h1) * h3, all [C, S]."""
 
 def embed(
     table: NDArray[np.float32], tokens: Sequence[int] | NDArray[np.integer[Any]], out: NDArray[np.float32]
@@ -411,16 +439,16 @@ class GradientQueue:
     def __init__(self) -> None: ...
     def add(
         self,
-        dy: NDArray[np.float32] | tuple[Surface, int, int],
-        x: NDArray[np.float32] | tuple[Surface, int, int],
+        dy: NDArray[np.float32] | SurfacePart | Sequence[SurfacePart],
+        x: NDArray[np.float32] | SurfacePart | Sequence[SurfacePart],
         dweight: NDArray[np.float32],
         name: str = "",
         base: NDArray[np.float32] | None = None,
     ) -> None:
         """Queue dweight [O, I] = base + dy [O, S] x [I, S]^T.
 
-        dy and x are arrays, or (surface, first channel, channels). No array may change before `wait`. The
-        base may be dweight; None is 0.
+        dy and x are arrays, parts of surfaces, or lists of parts whose channels follow one another. No array
+        may change before `wait`. The base may be dweight; None is 0.
         """
     def wait(self) -> None:
         """Wait until every queued gradient is computed."""

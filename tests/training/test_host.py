@@ -62,6 +62,35 @@ def test_channels_of_surfaces(device: aneperf.Device, shape: tuple[int, int]) ->
     assert not other.read()[0, 0].any()
 
 
+@pytest.mark.parametrize(("channels", "count"), [(1, 1), (3, 5), (70, 129)])
+def test_columns_of_channels(device: aneperf.Device, channels: int, count: int) -> None:
+    s, x = surface(device, channels + 1, count + 37), normal(1, channels, count)
+    expected = np.zeros((channels + 1, count + 37), np.float16)
+    host.write_channels(s, 1, x, 33)
+    expected[1:, 33 : 33 + count] = x
+    np.testing.assert_array_equal(s.read()[0, :, 0], expected)
+    host.write_channels(s, 0, np.ascontiguousarray(x.T), column=2, transpose=True)
+    expected[:-1, 2 : 2 + count] = x
+    np.testing.assert_array_equal(s.read()[0, :, 0], expected)
+    whole = surface(device, channels, count)
+    host.write_channels(whole, 0, -x)
+    host.copy_channels(whole, 0, s, 1, channels, 37)
+    expected[1:, 37:] = -x
+    np.testing.assert_array_equal(s.read()[0, :, 0], expected)
+
+
+def test_columns_that_are_not_there(device: aneperf.Device) -> None:
+    s, x = surface(device, 4, 8), normal(1, 2, 3)
+    for column in (-1, 6, 2**62):
+        with pytest.raises(aneperf.SurfaceError, match=f"of 3 positions from column {column} on, are not in"):
+            host.write_channels(s, 0, x, column)
+    with pytest.raises(aneperf.SurfaceError, match="of 3 positions, are not in"):
+        host.write_channels(s, 0, x)
+    with pytest.raises(aneperf.SurfaceError, match="3 channels from 2 on, of 2 positions from column 0 on"):
+        host.write_channels(s, 2, x, 0, transpose=True)
+    bad(lambda: host.write_channels(s, 0, x, "1"), "column is '1', must be an integer")
+
+
 def test_channels_that_are_not_there(device: aneperf.Device) -> None:
     s, x = surface(device, 4, 8), normal(1, 2, 8)
     for first in (-1, 3, 2**62, 2**63 - 1, -(2**63)):
@@ -162,6 +191,17 @@ def test_cross_entropy_of_large_and_infinite_logits() -> None:
     assert np.isnan(host.cross_entropy(np.array([[np.nan], [2.0]], np.float32), [1]))
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (7, 5), (100, 129)])
+def test_swiglu_backward(shape: tuple[int, int]) -> None:
+    dgated, h1, h3 = (normal(seed, *shape, scale=3) for seed in (1, 2, 3))
+    dh1, dh3 = np.empty_like(h1), dgated.copy()
+    host.swiglu_backward(dh3, h1, h3, dh1, dh3)  # a result may take the place of an operand
+    gate = 1 / (1 + np.exp(-h1.astype(np.float64)))
+    assert_near(dh1, dgated * h3 * gate * (1 + h1 * (1 - gate)))
+    assert_near(dh3, dgated * h1 * gate)
+    bad(lambda: host.swiglu_backward(dh3, h1, h3[:, :0], dh1, dh3), r"h3 is \[\d+, 0\], must be")
+
+
 def test_embedding() -> None:
     table, tokens = normal(1, 11, 37), np.array([3, 0, 10, 3, 3], np.uint16)
     y = np.empty((37, 5), np.float32)
@@ -226,6 +266,24 @@ def test_gradient_queue(device: aneperf.Device) -> None:
     assert all(first[2] <= second[1] for first, second in pairwise(spans))
     assert queue.take_spans() == []
     queue.wait()
+
+
+def test_gradient_queue_takes_parts_of_surfaces(device: aneperf.Device) -> None:
+    queue, dy, x = host.GradientQueue(), normal(1, 40, 32), normal(2, 70, 32)
+    wide, whole = surface(device, 45, 100), surface(device, 30, 32)
+    host.write_channels(wide, 5, x[:40].copy(), 60)
+    host.write_channels(whole, 0, x[40:].copy())
+    dw = np.empty((40, 70), np.float32)
+    queue.add(dy, [(wide, 5, 40, 32, 60), (whole, 0, 30)], dw)
+    alone = np.empty((40, 40), np.float32)
+    queue.add(dy, (wide, 5, 40, 32, 60), alone)
+    queue.wait()
+    exact = dy.astype(np.float64) @ x.astype(np.float16).astype(np.float64).T
+    assert_near(dw, exact)
+    assert_near(alone, exact[:, :40])
+    bad(lambda: queue.add(dy, [(whole, 0, 30), (wide, 5, 40)], dw), "x has parts of 32 and of 100 positions")
+    bad(lambda: queue.add(dy, [], dw), "x has no parts")
+    bad(lambda: queue.add(dy, [(whole, 0)], dw), r"x must be an array, or \(surface")
 
 
 @pytest.mark.parametrize("shape", [(5, 7), (300, 520)])

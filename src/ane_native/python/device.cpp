@@ -336,6 +336,7 @@ Typed<"dict[str, Any]"> chip_profile(const Text& chip) {
     result["ignores_attention_mask"] = profile.ignores_attention_mask;
     result["slice_limit"] = profile.slice_limit;
     result["casts_fp32"] = profile.casts_fp32;
+    result["max_spatial_extent"] = profile.max_spatial_extent;
     return result;
 }
 

@@ -13,6 +13,7 @@
 #include "errors.h"
 #include "training/channels.h"
 #include "training/embedding.h"
+#include "training/gate.h"
 #include "training/loss.h"
 #include "training/norm.h"
 #include "training/optimizer.h"
@@ -27,7 +28,8 @@ using namespace training;
 using FloatArray = Typed<"NDArray[np.float32]">;
 using OptionalFloatArray = Typed<"NDArray[np.float32] | None">;
 using Tokens = Typed<"Sequence[int] | NDArray[np.integer[Any]]">;
-using Activations = Typed<"NDArray[np.float32] | tuple[Surface, int, int]">;
+using OptionalInt = Typed<"int | None">;
+using Activations = Typed<"NDArray[np.float32] | SurfacePart | Sequence[SurfacePart]">;
 
 // Elements at multiples of their size, as C++ reads them.
 constexpr int aligned = py::detail::npy_api::NPY_ARRAY_ALIGNED_;
@@ -100,11 +102,20 @@ std::vector<int32_t> token_ids(const py::object& object, const char* name, int64
     return result;
 }
 
-void write_channels(Surface& surface, int64_t first, const FloatArray& object) {
+std::optional<int64_t> column_of(const py::object& object) {
+    return object.is_none() ? std::nullopt : std::optional(to_integer(object, "column"));
+}
+
+void write_channels(Surface& surface, int64_t first, const FloatArray& object, const OptionalInt& column,
+                    bool transpose) {
     const Floats x = input(object, "x", {any, any});
-    const Channels to(surface, first, x.shape[0], x.shape[1]);
+    const Channels to(surface, first, x.shape[transpose ? 1 : 0], x.shape[transpose ? 0 : 1],
+                      column_of(column));
     const WithoutGil without_gil;
-    write(to, x.data);
+    if (transpose)
+        write_transposed(to, x.data);
+    else
+        write(to, x.data);
 }
 
 void read_channels(Surface& surface, int64_t first, const FloatArray& object) {
@@ -122,11 +133,13 @@ void add_channels(Surface& surface, int64_t first, const FloatArray& x_object, c
     read_and_add(from, x.data, y.data);
 }
 
-void copy_channels(Surface& from, int64_t from_first, Surface& to, int64_t to_first, int64_t count) {
+void copy_channels(Surface& from, int64_t from_first, Surface& to, int64_t to_first, int64_t count,
+                   const OptionalInt& to_column) {
     if (!from.layout() || from.layout()->shape.empty())
         throw SurfaceError("the surface was not made for an fp16 tensor [1, channels, 1, positions]");
     const int64_t positions = from.layout()->shape.back();
-    const Channels source(from, from_first, count, positions), target(to, to_first, count, positions);
+    const Channels source(from, from_first, count, positions),
+        target(to, to_first, count, positions, column_of(to_column));
     const WithoutGil without_gil;
     copy(source, target);
 }
@@ -154,6 +167,16 @@ void norm_backward(const FloatArray& dy_object, const FloatArray& x_object, cons
     const NormShape shape = norm_shape(x, epsilon);
     const WithoutGil without_gil;
     rms_norm_backward(shape, dy.data, x.data, weight.data, dx, dweight.data);
+}
+
+void swiglu_backward(const FloatArray& dgated_object, const FloatArray& h1_object,
+                     const FloatArray& h3_object, const FloatArray& dh1_object,
+                     const FloatArray& dh3_object) {
+    const Floats dgated = input(dgated_object, "dgated", {any, any});
+    const Floats h1 = input(h1_object, "h1", dgated.shape), h3 = input(h3_object, "h3", dgated.shape);
+    const Floats dh1 = output(dh1_object, "dh1", dgated.shape), dh3 = output(dh3_object, "dh3", dgated.shape);
+    const WithoutGil without_gil;
+    gate_backward(dgated.data, h1.data, h3.data, dh1.data, dh3.data, dgated.count);
 }
 
 void embedding(const FloatArray& table_object, const Tokens& tokens_object, const FloatArray& object) {
@@ -243,7 +266,8 @@ void multiply(const FloatArray& a_object, const FloatArray& b_object, const Floa
 // Gradients of weights, dw += dy x^T, one after the other on a thread of their own.
 class GradientQueue {
    public:
-    // Activations are an array [channels, positions], or (surface, first channel, channels).
+    // Activations are an array [channels, positions], part of a surface, or several whose channels follow one
+    // another. A part is (surface, first channel, channels), or also the positions and the first column.
     void add(const Activations& dy_object, const Activations& x_object, const FloatArray& dweight_object,
              std::string name, const OptionalFloatArray& base_object) {
         const Operand dy = operand(dy_object, "dy"), x = operand(x_object, "x");
@@ -281,35 +305,70 @@ class GradientQueue {
     }
 
    private:
-    struct Operand {
+    struct Part {
         std::shared_ptr<Surface> surface;
-        int64_t first = 0, channels = 0, positions = 0;
+        int64_t first, channels, positions;
+        std::optional<int64_t> column;
+
+        Channels located() const { return {*surface, first, channels, positions, column}; }
+    };
+
+    struct Operand {
+        std::vector<Part> parts;
+        int64_t channels = 0, positions = 0;
         const float* data = nullptr;
 
         // The values of a surface are converted when they are needed: no copy of it exists before.
         const float* floats(std::vector<float>& memory) const {
-            if (!surface) return data;
+            if (data) return data;
             memory.resize(std::max(memory.size(), static_cast<size_t>(channels * positions)));
-            read(Channels(*surface, first, channels, positions), memory.data());
+            float* to = memory.data();
+            for (const Part& part : parts) {
+                read(part.located(), to);
+                to += part.channels * positions;
+            }
             return memory.data();
         }
     };
 
     static Operand operand(const py::object& object, const char* name) {
-        if (!py::isinstance<py::tuple>(object)) {
+        if (!py::isinstance<py::tuple>(object) && !py::isinstance<py::list>(object)) {
             const Floats x = input(object, name, {any, any});
-            return {nullptr, 0, x.shape[0], x.shape[1], x.data};
+            return {{}, x.shape[0], x.shape[1], x.data};
         }
-        const auto parts = py::reinterpret_borrow<py::tuple>(object);
-        if (parts.size() != 3 || !py::isinstance<Surface>(parts[0]))
+        Operand result;
+        const auto sequence = py::reinterpret_borrow<py::sequence>(object);
+        const bool is_one =
+            py::isinstance<py::tuple>(object) && sequence.size() > 0 && py::isinstance<Surface>(sequence[0]);
+        const py::sequence parts = is_one ? py::sequence(py::make_tuple(object)) : sequence;
+        for (const py::handle each : parts) {
+            const Part added = part(each, name);
+            if (result.parts.empty()) result.positions = added.positions;
+            if (added.positions != result.positions)
+                throw ArgumentError(std::string(name) + " has parts of " + std::to_string(result.positions) +
+                                    " and of " + std::to_string(added.positions) + " positions");
+            result.channels += added.channels;
+            result.parts.push_back(added);
+        }
+        if (result.parts.empty()) throw ArgumentError(std::string(name) + " has no parts");
+        return result;
+    }
+
+    static Part part(py::handle object, const char* name) {
+        const bool is_tuple = py::isinstance<py::tuple>(object);
+        const auto fields = is_tuple ? py::reinterpret_borrow<py::tuple>(object) : py::tuple();
+        if ((fields.size() != 3 && fields.size() != 5) || !py::isinstance<Surface>(fields[0]))
             throw ArgumentError(std::string(name) +
                                 " must be an array, or (surface, first channel, channels)");
-        Operand result;
-        result.surface = parts[0].cast<std::shared_ptr<Surface>>();
-        result.first = to_integer(parts[1], "first channel");
-        result.channels = to_integer(parts[2], "channels");
-        result.positions = result.surface->layout() ? result.surface->layout()->width() : 0;
-        Channels(*result.surface, result.first, result.channels, result.positions);
+        Part result{fields[0].cast<std::shared_ptr<Surface>>(), to_integer(fields[1], "first channel"),
+                    to_integer(fields[2], "channels"), 0, std::nullopt};
+        if (fields.size() == 5) {
+            result.positions = to_integer(fields[3], "positions");
+            result.column = column_of(fields[4]);
+        } else {
+            result.positions = result.surface->layout() ? result.surface->layout()->width() : 0;
+        }
+        result.located();
         return result;
     }
 
@@ -324,19 +383,26 @@ class GradientQueue {
 void bind_training(py::module_& module) {
     module.def(
         "write_channels", write_channels, py::arg("surface"), py::arg("first"), py::arg("x"),
-        "Round x [C, S] to fp16 and write it to channels of a surface [1, channels, 1, S], from `first` on.");
+        py::arg("column") = py::none(), py::arg("transpose") = false,
+        "Round x [C, S] to fp16 and write it to channels of a surface [1, channels, 1, W], from `first` "
+        "on.\n\n"
+        "W is S unless x goes to a `column` and those that follow. With `transpose`, x is [S, C].");
     module.def("read_channels", read_channels, py::arg("surface"), py::arg("first"), py::arg("out"),
                "Read channels of a surface [1, channels, 1, S], from `first` on, to out [C, S].");
     module.def("add_channels", add_channels, py::arg("surface"), py::arg("first"), py::arg("x"),
                py::arg("out"),
                "Add x and channels of a surface, from `first` on, to out [C, S], which may be x.");
     module.def("copy_channels", copy_channels, py::arg("source"), py::arg("source_first"), py::arg("target"),
-               py::arg("target_first"), py::arg("count"), "Copy channels from one fp16 surface to another.");
+               py::arg("target_first"), py::arg("count"), py::arg("target_column") = py::none(),
+               "Copy whole channels from one fp16 surface to another, or to a column and those that follow.");
     module.def("rms_norm", norm, py::arg("x"), py::arg("weight"), py::arg("epsilon"), py::arg("out"),
                "Apply RMSNorm over the channels of x [C, S], times weight [C].");
     module.def("rms_norm_backward", norm_backward, py::arg("dy"), py::arg("x"), py::arg("weight"),
                py::arg("epsilon"), py::arg("dx"), py::arg("dweight"),
                "Add the gradients of rms_norm to dx [C, S], unless it is None, and dweight [C].");
+    module.def("swiglu_backward", swiglu_backward, py::arg("dgated"), py::arg("h1"), py::arg("h3"),
+               py::arg("dh1"), py::arg("dh3"),
+               "Compute the gradients of h1 and h3 from that of silu(h1) * h3, all [C, S].");
     module.def("embed", embedding, py::arg("table"), py::arg("tokens"), py::arg("out"),
                "Copy rows of table [V, C], chosen by token, to the columns of out [C, S].");
     module.def("embed_backward", embedding_backward, py::arg("dy"), py::arg("tokens"), py::arg("dtable"),
@@ -367,12 +433,13 @@ void bind_training(py::module_& module) {
         module, "GradientQueue",
         "A queue of weight gradients, computed one after the other on a thread of its own.")
         .def(py::init())
-        .def("add", &GradientQueue::add, py::arg("dy"), py::arg("x"), py::arg("dweight"),
-             py::arg("name") = "", py::arg("base") = py::none(),
-             "Queue dweight [O, I] = base + dy [O, S] x [I, S]^T.\n\n"
-             "dy and x are arrays, or (surface, first channel, channels). No array may change before `wait`. "
-             "The\n"
-             "base may be dweight; None is 0.")
+        .def(
+            "add", &GradientQueue::add, py::arg("dy"), py::arg("x"), py::arg("dweight"), py::arg("name") = "",
+            py::arg("base") = py::none(),
+            "Queue dweight [O, I] = base + dy [O, S] x [I, S]^T.\n\n"
+            "dy and x are arrays, parts of surfaces, or lists of parts whose channels follow one another. No "
+            "array\n"
+            "may change before `wait`. The base may be dweight; None is 0.")
         .def("wait", &GradientQueue::wait, "Wait until every queued gradient is computed.")
         .def("take_spans", &GradientQueue::take_spans,
              "Return (name, begin, end) of each product since the last call, in ns of time.monotonic_ns.");

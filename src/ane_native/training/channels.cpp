@@ -27,17 +27,24 @@ void for_each_chunk(const Channels& channels, const Work& work) {
 
 }  // namespace
 
-Channels::Channels(Surface& surface, int64_t first, int64_t count, int64_t positions)
-    : surface_(surface), first_(first), count_(count), positions_(positions) {
+Channels::Channels(Surface& surface, int64_t first, int64_t count, int64_t positions,
+                   std::optional<int64_t> column)
+    : surface_(surface), count_(count), positions_(positions) {
     const auto& layout = surface.layout();
     if (!layout || layout->dtype != DType::fp16 || layout->shape.size() != 4 || layout->shape[0] != 1 ||
         layout->shape[2] != 1)
         throw SurfaceError("the surface was not made for an fp16 tensor [1, channels, 1, positions]");
-    if (layout->shape[3] != positions || first < 0 || count < 1 || first > layout->shape[1] - count)
+    const int64_t width = layout->width(), begin = column.value_or(0);
+    const bool has_columns =
+        column ? begin >= 0 && positions >= 1 && begin <= width - positions : positions == width;
+    if (!has_columns || first < 0 || count < 1 || first > layout->shape[1] - count)
         throw SurfaceError(std::to_string(count) + " channels from " + std::to_string(first) + " on, of " +
-                           std::to_string(positions) + " positions, are not in a surface of " +
-                           to_string(layout->shape));
+                           std::to_string(positions) + " positions" +
+                           (column ? " from column " + std::to_string(begin) + " on" : "") +
+                           ", are not in a surface of " + to_string(layout->shape));
     pitch_ = layout->row_pitch();
+    offset_ = first * pitch_ + begin * static_cast<int64_t>(sizeof(half));
+    has_whole_rows_ = positions == width;
 }
 
 void write(const Channels& to, const float* x) {
@@ -47,6 +54,21 @@ void write(const Channels& to, const float* x) {
             cpu::kernels().to_half(x + c * to.positions(),
                                    reinterpret_cast<half*>(lock.data() + to.offset() + c * to.pitch()),
                                    static_cast<size_t>(to.positions()), {});
+    });
+}
+
+// A group of positions at a time: whole cache lines of each row of the surface.
+void write_transposed(const Channels& to, const float* x) {
+    constexpr int64_t at_once = 64;
+    const Surface::Lock lock(to.surface(), Surface::Access::write);
+    cpu::ThreadPool::shared().parallel_for((to.positions() + at_once - 1) / at_once, [&](int64_t group, int) {
+        const int64_t first = group * at_once, count = std::min(at_once, to.positions() - first);
+        std::vector<half> rows(static_cast<size_t>(count * to.count()));
+        cpu::kernels().to_half(x + first * to.count(), rows.data(), rows.size(), {});
+        cpu::kernels().products->transpose(rows.data(), static_cast<size_t>(to.count()),
+                                           static_cast<size_t>(count), static_cast<size_t>(to.count()),
+                                           reinterpret_cast<half*>(lock.data() + to.offset()) + first,
+                                           static_cast<size_t>(to.pitch()) / sizeof(half));
     });
 }
 
@@ -81,7 +103,7 @@ void copy(const Channels& from, const Channels& to) {
     const Surface::Lock source(from.surface(), Surface::Access::read);
     const Surface::Lock target(to.surface(), Surface::Access::write);
     for_each_chunk(from, [&](int64_t first, int64_t count) {
-        if (from.pitch() == to.pitch()) {
+        if (from.pitch() == to.pitch() && from.has_whole_rows() && to.has_whole_rows()) {
             std::memmove(target.data() + to.offset() + first * to.pitch(),
                          source.data() + from.offset() + first * from.pitch(),
                          static_cast<size_t>(count * from.pitch()));
