@@ -43,7 +43,7 @@ def attention_forward(
         q = g.norm_heads(q, g.head_weight(q_norm, "q_norm"))
         k = g.norm_heads(k, g.head_weight(k_norm, "k_norm"))
     q, k = g.rotate(q), g.rotate(k)
-    context = g.channels(g.gather(_probabilities(g, q, k), g.heads(v)))
+    context = attention_context(g, q, k, v)
     out = g.project(context, wo, "wo")
     return g.kernel("attention_forward", out=out, q=q, k=k, v=v, context=context, normed=normed, **projected)
 
@@ -59,13 +59,24 @@ def attention_backward_scores(
     g = KernelBuilder(
         config, as_published, q=config.query_dim, k=config.kv_dim, v=config.kv_dim, dout=config.dim
     )
+    dcontext = g.project(g.part("dout"), wot, "wot")
+    return scores_backward(g, "attention_backward_scores", dcontext)
+
+
+def attention_context(g: KernelBuilder, q: mil.Tensor, k: mil.Tensor, v: mil.Tensor) -> mil.Tensor:
+    """Compute causal attention: q, k, v -> [1, query_dim, 1, S]."""
+    return g.channels(g.gather(_probabilities(g, q, k), g.heads(v)))
+
+
+def scores_backward(g: KernelBuilder, name: str, dcontext: mil.Tensor) -> Kernel:
+    """Build the rest of a kernel with the parts q, k and v, from the gradient of attention's result."""
     probabilities = _probabilities(g, g.part("q"), g.part("k"))
-    dcontext = g.heads(g.project(g.part("dout"), wot, "wot"))
+    by_head = g.heads(dcontext)
     return g.kernel(
-        "attention_backward_scores",
-        dv=g.channels(g.scatter(probabilities, dcontext), config.kv_heads),
+        name,
+        dv=g.channels(g.scatter(probabilities, by_head), g.config.kv_heads),
         probabilities=_packed(g, probabilities),
-        dprobabilities=_packed(g, g.dot_products(dcontext, g.heads(g.part("v")))),
+        dprobabilities=_packed(g, g.dot_products(by_head, g.heads(g.part("v")))),
     )
 
 

@@ -46,11 +46,15 @@ def feed_forward_backward(
     Weights are transposed.
     """
     g = KernelBuilder(config, as_published, dout=config.dim, h1=config.hidden, h3=config.hidden)
-    h1, h3 = g.part("h1"), g.part("h3")
     dgated = g.project(g.part("dout"), w2t, "w2t")
+    dh1, dh3 = gate_backward(dgated, g.part("h1"), g.part("h3"))
+    dnormed = g.project(dh1, w1t, "w1t") + g.project(dh3, w3t, "w3t")
+    return g.kernel("feed_forward_backward", dnormed=dnormed, dh1=dh1, dh3=dh3)
+
+
+def gate_backward(dgated: mil.Tensor, h1: mil.Tensor, h3: mil.Tensor) -> tuple[mil.Tensor, mil.Tensor]:
+    """Compute the gradients of h1 and h3 from that of silu(h1) * h3."""
     gate = mil.sigmoid(h1)
     silu = h1 * gate
     slope = gate + silu * (1.0 - gate)  # of silu
-    dh1, dh3 = dgated * h3 * slope, dgated * silu
-    dnormed = g.project(dh1, w1t, "w1t") + g.project(dh3, w3t, "w3t")
-    return g.kernel("feed_forward_backward", dnormed=dnormed, dh1=dh1, dh3=dh3)
+    return dgated * h3 * slope, dgated * silu

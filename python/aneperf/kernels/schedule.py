@@ -1,7 +1,8 @@
-"""The two published schedules of kernels with baked weights, for a model of any shape.
+"""The published schedules of kernels, for a model of any shape.
 
 "static" has five kernels with weights and one without for each layer: 72 for 12 layers. "static-ane" adds the
 backward of both norms of each layer, the last norm, the classifier and its softmax: 99 for 12 layers.
+"dynamic" has ten kernels that all layers share, with weights as inputs.
 """
 
 from __future__ import annotations
@@ -10,13 +11,12 @@ import inspect
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..checks import shown
-from ..errors import ArgumentError
+from ..checks import choice
 from .attention import (
     attention_backward_queries,
     attention_backward_scores,
@@ -27,9 +27,10 @@ from .classifier import classifier_forward, classifier_softmax
 from .config import TransformerConfig, layer_shapes
 from .feed_forward import feed_forward_backward, feed_forward_forward
 from .norm import norm_backward, norm_forward
+from .shared import SHARED_KERNELS
 from .transformer import Kernel
 
-Pipeline = Literal["static", "static-ane"]
+Pipeline = Literal["static", "static-ane", "dynamic"]
 Family = Callable[..., Kernel]
 
 _LAYER: tuple[Family, ...] = (
@@ -82,9 +83,10 @@ class ScheduledKernel:
 
 
 def schedule(config: TransformerConfig, pipeline: Pipeline = "static") -> list[ScheduledKernel]:
-    """Return every kernel of a pipeline, layer by layer."""
-    if pipeline not in ("static", "static-ane"):
-        raise ArgumentError(f"pipeline {shown(pipeline)} is neither 'static' nor 'static-ane'")
+    """Return every kernel of a pipeline, layer by layer; of "dynamic", those that the layers share."""
+    choice("pipeline", pipeline, get_args(Pipeline))
+    if pipeline == "dynamic":
+        return [ScheduledKernel(family.name, family.build, {}) for family in SHARED_KERNELS]
     extras = pipeline == "static-ane"
     families = {family.__name__: (family, _namesakes(family, layer_shapes(config))) for family in _LAYER}
     families |= _LAYER_EXTRAS if extras else {}

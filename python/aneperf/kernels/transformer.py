@@ -39,6 +39,11 @@ class Kernel:
         """Return the names of the baked parameters."""
         return tuple(name for name in self.constants if name not in self.tables)
 
+    @property
+    def seq(self) -> int:
+        """Return the positions of the output."""
+        return self.program.outputs["y"].shape[-1]
+
     def without_weights(self) -> Kernel:
         """Return the kernel without the memory of its weight file: a template to bake."""
         return replace(self, program=replace(self.program, weights={}))
@@ -69,8 +74,11 @@ class KernelBuilder:
         self.inputs = inputs
         self._flops = 0
         self._builder = mil.Builder()
-        self._x = self._builder.input("x", (1, sum(inputs.values()), 1, config.seq))
+        self._x = self._builder.input("x", self._input_shape())
         self._tables: dict[str, mil.Tensor] = {}
+
+    def _input_shape(self) -> tuple[int, ...]:
+        return 1, sum(self.inputs.values()), 1, self.config.seq
 
     def part(self, name: str) -> mil.Tensor:
         """Return a part of the input's channels."""
@@ -188,8 +196,9 @@ class KernelBuilder:
 
         The pair has an axis of its own, because slices of the last axis are inexact on M1 and M2.
         """
-        if self.as_published:
-            return x
+        return x if self.as_published else self._rotated(x, backward)
+
+    def _rotated(self, x: mil.Tensor, backward: bool) -> mil.Tensor:
         channels, seq = x.channels, self.config.seq
         half = (1, channels // 2, 1, seq)
         pairs = mil.reshape(x, (1, channels // 2, 2, seq))
