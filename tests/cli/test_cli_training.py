@@ -69,6 +69,28 @@ def test_train_in_a_pipe(run: Any, device_name: str) -> None:
         assert "not a Neural Engine measurement" in outcome.out.splitlines()[0]
 
 
+def test_train_in_a_pipe_with_the_dynamic_pipeline(run: Any, device_name: str) -> None:
+    outcome = run("train", *SMALL, "--device", device_name, "--pipeline", "dynamic")
+    assert outcome.code == 0
+    lines = outcome.out.splitlines()
+    number, rate = r"[\d.]+", r"-?[\d.]+(e[+-]\d\d)?"
+    # As maderix/ANE, training/training_dynamic/train.m prints them.
+    names = "ane_fwd io_fwd rms ane_bwd io_bwd silu rms_bwd cls cblas_wait dw_copy"
+    timing = "  timing: " + " ".join(f"{name}={number}" for name in names.split())
+    step = (
+        rf"step (\d) {{4}}loss={number}  lr=3.00e-04  {number}ms/step  x\[{rate},{rate}\] dy\[{rate},{rate}\]"
+    )
+    assert sum(bool(re.fullmatch(timing, line)) for line in lines) == 1
+    steps = [found for line in lines if (found := re.fullmatch(step, line))]
+    assert [found[1] for found in steps] == list("012345")
+    assert sum(bool(re.fullmatch(PUBLISHED["batch"], line)) for line in lines) == 2
+    norms = rf"  grad_norm={number}  attn={number} ffn={number} embed={number}"
+    assert sum(bool(re.fullmatch(norms, line)) for line in lines) == 2
+    compiled = r"Compiled 10 kernels in \d+ms \(shared across all 2 layers\)"
+    assert sum(bool(re.fullmatch(compiled, line)) for line in lines) == 1
+    assert sum(bool(re.fullmatch(r"Staged weights in \d+ms", line)) for line in lines) == 2
+
+
 def test_the_verb_trains_as_the_function_does(run: Any, device_name: str, tmp_path: Path) -> None:
     paths = {name: tmp_path / name for name in ("output", "telemetry", "trace", "checkpoints", "save")}
     options = [word for name, path in paths.items() for word in (f"--{name}", str(path))]

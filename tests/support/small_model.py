@@ -13,7 +13,7 @@ from aneperf.kernels import TransformerConfig
 from aneperf.training.config import TrainingConfig
 from aneperf.training.models import Parameters, random_parameters
 from aneperf.training.optimizer import update
-from aneperf.training.pipeline import StaticPipeline
+from aneperf.training.pipeline import open_pipeline
 from aneperf.training.state import RunState
 from support.programs import NO_BUDGET
 
@@ -62,7 +62,7 @@ def losses_in_training(
     """Update the parameters after each text, in this process, and return the losses."""
     zeros = [{name: np.zeros_like(value) for name, value in parameters.items()} for _ in range(3)]
     parts = {"parameters": parameters, "mean": zeros[0], "variance": zeros[1]}
-    pipeline = StaticPipeline(device, config.model, parameters)
+    pipeline = open_pipeline(config.pipeline, device, config.model, parameters)
     pipeline.load_fixed()
     state, losses = RunState(config.loss_scale), []
     for text in texts:

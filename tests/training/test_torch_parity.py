@@ -13,6 +13,7 @@ import aneperf
 from aneperf.kernels import TransformerConfig
 from aneperf.training.config import TrainingConfig
 from aneperf.training.data import Data, TokenFile
+from aneperf.training.dynamic import DynamicPipeline
 from aneperf.training.models import PRESETS, Parameters, random_parameters
 from aneperf.training.pipeline import StaticAnePipeline, StaticPipeline
 from aneperf.training.trainer import StepDone, Trainer
@@ -28,7 +29,7 @@ WIDE = TransformerConfig(
     dim=768, hidden=2048, layers=2, heads=12, kv_heads=12, head_dim=64, vocab=32000, seq=256
 )
 PLAIN = "emulator:none"
-PIPELINES = pytest.mark.parametrize("pipeline", [StaticPipeline, StaticAnePipeline])
+PIPELINES = pytest.mark.parametrize("pipeline", [StaticPipeline, StaticAnePipeline, DynamicPipeline])
 
 
 @pytest.fixture(scope="module")

@@ -132,6 +132,23 @@ def test_its_rows_have_the_published_keys(train: Any, tmp_path: Path) -> None:
     assert all(row.key.endswith("/as-published") for row in published)
 
 
+def test_the_dynamic_pipelines_rows_add_up_to_its_steps(train: Any) -> None:
+    result = train(model=MODEL, pipeline="dynamic", steps=4, accumulation=2)
+    rows = {row.key.rpartition("/")[2]: row for row in result.to_result()}
+    published = {"ane_fwd", "io_fwd", "rms", "ane_bwd", "io_bwd", "silu", "rms_bwd", "cls"}
+    published |= {"cblas_wait", "dw_copy"}
+    left_out = {"elem", "elem-backward", "cblas_wait-backward", "other"}
+    others = {"step", "ane-rate", "compile", "dw", "update", "staging"}
+    assert rows.keys() == published | left_out | others
+    means = {name: row.mean for name, row in rows.items()}
+    outside = sum(b.overhead_ms + b.update_ms + b.staging_ms for b in result.batches) / 4
+    assert sum(means[name] for name in published | left_out) + outside == pytest.approx(means["step"])
+    assert means["step"] == pytest.approx(result.train_ms / 4)
+    assert rows["compile"].n == 1  # the second batch compiled nothing
+    assert "staging of weights" in str(result)
+    assert "with a compile; 1 of 2 had one" in str(result)
+
+
 def test_a_chips_result_stands_beside_the_published_ones(train: Any) -> None:
     result = train(steps=6)
     result.model, result.environment = "stories110m", an_environment(device="ane", chip="Apple M4 Max")

@@ -52,10 +52,15 @@ def test_training_learns_what_repeats(device_name: str, tmp_path: Path) -> None:
     assert np.mean(losses[-4:]) < 0.5
 
 
-@pytest.mark.parametrize("when", ["after_step", "after_batch"])
-def test_killed_workers_leave_no_trace(device_name: str, when: str, thorough: bool) -> None:
-    expected, weights = undisturbed(device_name)
-    with trainer(device_name) as run:
+@pytest.mark.parametrize(
+    ("when", "pipeline"), [("after_step", "static"), ("after_batch", "static"), ("after_step", "dynamic")]
+)
+def test_killed_workers_leave_no_trace(
+    device_name: str, when: str, pipeline: Pipeline, thorough: bool
+) -> None:
+    config = replace(CONFIG, pipeline=pipeline)
+    expected, weights = undisturbed(device_name, config)
+    with trainer(device_name, config) as run:
         losses, replaced = [], 0
         for event in run.run():
             if isinstance(event, StepDone):
@@ -121,6 +126,29 @@ def test_every_batch_has_a_worker_with_compiles_left(
         assert [batch.kernels for batch in batches] == [kernels] * 3
         assert all(batch.compile_ms > 0 for batch in batches)
         assert len(set(pids)) == 3
+
+
+def test_one_worker_stages_the_weights_of_all_updates(device_name: str) -> None:
+    config = replace(CONFIG, pipeline="dynamic")
+    with trainer(device_name, config) as run:
+        pids, batches, compiled = set(), [], []
+        for event in run.run():
+            assert not isinstance(event, WorkerReplaced)
+            if isinstance(event, KernelsCompiled):
+                compiled.append(event)
+            elif isinstance(event, BatchDone):
+                pids.add(worker_pid(run))
+                batches.append(event)
+                assert run._next is None
+        assert len(pids) == 1
+        assert [event.compiled.compiles_used for event in compiled] == [10, 10, 10]
+        assert [batch.kernels for batch in batches] == [10, 0, 0]
+        assert batches[0].compile_ms > 0
+        assert [batch.compile_ms for batch in batches[1:]] == [0, 0]
+        for batch in batches:
+            steps = sum(step.overhead_ms + step.times.wall for step in batch.steps)
+            assert batch.staging_ms > 0
+            assert batch.train_ms == pytest.approx(steps + batch.update_ms + batch.staging_ms)
 
 
 def test_what_the_device_refuses_is_no_reason_to_try_again() -> None:

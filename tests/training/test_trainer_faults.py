@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 import aneperf
+from aneperf.kernels.schedule import Pipeline
 from aneperf.runner.child import ChildLost, CompileExpired
 from aneperf.training.trainer import BatchDone, Event, KernelsCompiled, StepDone, Trainer, WorkerReplaced
 from aneperf.training.worker import Setup, StepReport, TrainingError, WorkerProcess
@@ -64,9 +65,10 @@ def kill_soon(run: Trainer, seconds: float, name: str = "") -> threading.Thread:
 
 
 @pytest.mark.thorough
-def test_twenty_kills_at_any_moment_leave_no_trace(device_name: str) -> None:
+@pytest.mark.parametrize("pipeline", ["static", "dynamic"])
+def test_twenty_kills_at_any_moment_leave_no_trace(device_name: str, pipeline: Pipeline) -> None:
     """Kill 14 workers in steps and compiles, and 6 of their replacements during the start."""
-    config = replace(CONFIG, steps=50, accumulation=2)
+    config = replace(CONFIG, steps=50, accumulation=2, pipeline=pipeline)
     expected, weights = undisturbed(device_name, config)
     chance = random.Random(20)
     kills = chance.sample(range(0, 47, 3), 14)  # so far apart that no step loses three workers
@@ -90,7 +92,8 @@ def test_twenty_kills_at_any_moment_leave_no_trace(device_name: str) -> None:
                     killer = kill_soon(run, chance.uniform(0, 0.8e-3 * event.times.wall))
             elif isinstance(event, BatchDone):
                 if event.steps[-1].step in kills:
-                    killer = kill_soon(run, chance.uniform(0, 0.8e-3 * event.compile_ms))
+                    loading = event.compile_ms + event.staging_ms
+                    killer = kill_soon(run, chance.uniform(0, 0.8e-3 * loading))
             elif isinstance(event, WorkerReplaced):
                 reasons.append(event.reason)
                 if more and not was_new:

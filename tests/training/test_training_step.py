@@ -8,13 +8,14 @@ import pytest
 
 import aneperf
 from aneperf.kernels import TransformerConfig
+from aneperf.training.dynamic import DynamicPipeline
 from aneperf.training.models import Parameters, random_parameters
 from aneperf.training.pipeline import StaticAnePipeline, StaticPipeline
 from support import small_model, stories260k
 
 SMALL = TransformerConfig(dim=48, hidden=96, layers=2, heads=6, kv_heads=3, head_dim=8, vocab=96, seq=32)
 
-PIPELINES = pytest.mark.parametrize("pipeline", [StaticPipeline, StaticAnePipeline])
+PIPELINES = pytest.mark.parametrize("pipeline", [StaticPipeline, StaticAnePipeline, DynamicPipeline])
 
 # The layers' parameters in the reference figures of stories260K.
 _KINDS = {

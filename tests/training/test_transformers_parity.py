@@ -10,6 +10,7 @@ import pytest
 import aneperf
 from aneperf.kernels import TransformerConfig
 from aneperf.training.checkpoint import load_model
+from aneperf.training.dynamic import DynamicPipeline
 from aneperf.training.generate import Decoder, generate
 from aneperf.training.hugging_face import hugging_face_name, load_hugging_face, save_hugging_face
 from aneperf.training.models import Parameters
@@ -108,7 +109,7 @@ def test_half_precisions_and_shards(tmp_path: Path, dtype: str) -> None:
 
 @MODELS
 @TIED
-@pytest.mark.parametrize("pipeline", [StaticPipeline, StaticAnePipeline])
+@pytest.mark.parametrize("pipeline", [StaticPipeline, StaticAnePipeline, DynamicPipeline])
 def test_gradients_of_every_parameter(
     tmp_path: Path, architecture: str, tied: bool, pipeline: type[StaticPipeline]
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from types import TracebackType
 from typing import Protocol, TextIO
@@ -11,7 +12,7 @@ from rich.live import Live
 from rich.text import Text
 
 from ..report.columns import significant
-from ..training.accounting import COMPONENTS, StepTimes, published_times, step_flops
+from ..training.accounting import StepTimes, published_times, step_flops
 from ..training.config import TrainingConfig
 from ..training.events import (
     BatchDone,
@@ -26,7 +27,7 @@ from ..training.events import (
 from .terminal import say, terminal, write
 
 _SPARKS = "▁▂▃▄▅▆▇█"
-_COLORS = ("green", "cyan", "magenta", "yellow", "blue", "red", "white")
+_COLORS = ("green", "cyan", "magenta", "yellow", "blue", "red", "bright_blue", "white")
 
 
 class View(Protocol):
@@ -53,13 +54,15 @@ def view(stream: TextIO | None) -> View:
 class Lines:
     """Print a line for each event, in the format of the published training; None prints nothing.
 
-    Source of the format: the expressions with which maderix/ANE, training/dashboard.py reads it.
+    Sources of the format: the expressions with which maderix/ANE, training/dashboard.py reads it, and
+    training/training_dynamic/train.m.
     """
 
     def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream
         self._batch: list[StepTimes] = []
         self._compiles = 0
+        self._config: TrainingConfig | None = None
 
     def __enter__(self) -> View:
         return self
@@ -77,19 +80,23 @@ class Lines:
             self._compiles = event.compiled.compiles_used
             if event.prepared is not None:
                 self._say(f"[worker {event.pid} begins at step {event.step}, {self._compiles} compiles]")
-            self._say(f"Compiled {event.compiled.kernels} kernels in {event.compiled.ms:.0f}ms")
+            self._compiled(event)
         elif isinstance(event, StepDone):
             self._batch.append(event.times)
-            self._say(f"step {event.step:<4d} loss={event.loss:.4f}")
+            self._step(event)
         elif isinstance(event, BatchDone):
             per_step = event.train_ms / len(event.steps)
             self._say(
                 f"[batch {len(event.steps)}: compile={event.compile_ms:.0f}ms train={event.train_ms:.1f}ms "
                 f"({per_step:.1f}ms/step) compiles={self._compiles}]"
             )
-            times = published_times(self._batch)
-            parts = " ".join(f"{name}={times[f't_{name}']:.1f}" for name in COMPONENTS)
-            self._say(f"    forward: {parts} ms/step")
+            if self._dynamic is None:
+                times = published_times(self._batch)
+                parts = " ".join(f"{name.removeprefix('t_')}={ms:.1f}" for name, ms in times.items())
+                self._say(f"    forward: {parts} ms/step")
+            else:
+                norms = " ".join(f"{group}={norm:.4f}" for group, norm in event.update.norms.items())
+                self._say(f"  grad_norm={event.update.gradient_norm:.4f}  {norms}")
             self._batch = []
         elif isinstance(event, WorkerReplaced):
             self._say(f"[worker lost at step {event.step}: {event.reason}]")
@@ -98,7 +105,37 @@ class Lines:
         elif isinstance(event, LogStopped):
             say(f"{event.reason}; the run continues without it")
 
+    @property
+    def _dynamic(self) -> TrainingConfig | None:
+        """Return the configuration of a run whose lines are those of the published dynamic pipeline."""
+        return self._config if self._config is not None and self._config.pipeline == "dynamic" else None
+
+    def _compiled(self, event: KernelsCompiled) -> None:
+        if not event.is_staged:
+            self._say(f"Compiled {event.compiled.kernels} kernels in {event.compile_ms:.0f}ms")
+            return
+        if event.prepared is not None and self._config is not None:
+            shared = f"(shared across all {self._config.model.layers} layers)"
+            self._say(f"Compiled {event.kernels} kernels in {event.compile_ms:.0f}ms {shared}")
+        self._say(f"Staged weights in {event.staging_ms:.0f}ms")
+
+    def _step(self, event: StepDone) -> None:
+        config = self._dynamic
+        if config is None:
+            self._say(f"step {event.step:<4d} loss={event.loss:.4f}")
+            return
+        if event.step % 10 == 0:
+            times = published_times(self._batch[-1:], config.pipeline)
+            self._say("  timing: " + " ".join(f"{name}={ms:.1f}" for name, ms in times.items()))
+        low, high, least, most = (math.nan if limit is None else limit for limit in event.report.ranges)
+        rate = config.rate(event.step // config.accumulation)
+        self._say(
+            f"step {event.step:<4d} loss={event.loss:.4f}  lr={rate:.2e}  "
+            f"{event.times.wall:.1f}ms/step  x[{low:.2f},{high:.2f}] dy[{least:.3e},{most:.3e}]"
+        )
+
     def _begin(self, began: RunStarted) -> None:
+        self._config = began.config
         config, model = began.config, began.config.model
         flops = step_flops(model, config.pipeline)
         self._say(f"{began.model}, pipeline {config.pipeline}: {began.environment.label}")
@@ -205,10 +242,11 @@ class LiveView:
         """Return a bar of the last batch's components, and its legend."""
         times = [step.times for step in self._steps]
         wall = sum(step.wall for step in times)
-        parts = {name: sum(t.forward[name] + t.backward[name] for t in times) / wall for name in COMPONENTS}
+        names = times[0].forward
+        parts = {name: sum(t.forward[name] + t.backward[name] for t in times) / wall for name in names}
         parts["other"] = max(0.0, sum(step.other for step in times) / wall)
         bar, legend, cells = Text(), Text(), 0
-        for (name, share), color in zip(parts.items(), _COLORS, strict=True):
+        for (name, share), color in zip(parts.items(), _COLORS, strict=False):
             end = min(60, round(60 * share) + cells)
             bar.append("█" * (end - cells), color)
             legend.append("█ ", color).append(f"{name} {share:.0%}  ")

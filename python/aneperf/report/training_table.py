@@ -71,6 +71,8 @@ def _totals(result: TrainingResult) -> list[str]:
     if not batches:
         return lines
     update = sum(batch.update_ms for batch in result.batches)
+    staging = sum(batch.staging_ms for batch in result.batches)
+    compiled = sum(batch.kernels > 0 for batch in result.batches)
     rest = max(0.0, wall - result.compile_ms - result.train_ms - result.checkpoint_ms)
     lost = f", {len(result.lost)} of them lost" if result.lost else ""
     share = result.utilization
@@ -81,10 +83,12 @@ def _totals(result: TrainingResult) -> list[str]:
     return [
         *lines,
         f"Compile time: {result.compile_ms:.0f} ms ({result.compile_ms / wall:.1%})",
-        f"Train time: {result.train_ms:.0f} ms ({result.train_ms / wall:.1%}), updates {update:.0f} ms of it",
+        f"Train time: {result.train_ms:.0f} ms ({result.train_ms / wall:.1%}), updates {update:.0f} ms of it"
+        + (f", staging of weights {staging:.0f} ms" if staging else ""),
         f"Checkpoints: {result.checkpoint_ms:.0f} ms ({result.checkpoint_ms / wall:.1%})",
         f"Elsewhere: {rest:.0f} ms ({rest / wall:.1%}), nearly all of it waiting for workers to start",
-        f"Avg compile: {result.compile_ms / batches:.0f} ms per batch",
+        f"Avg compile: {result.compile_ms / compiled:.0f} ms per batch"
+        + ("" if compiled == batches else f" with a compile; {compiled} of {batches} had one"),
         f"Avg train: {result.train_ms / steps:.1f} ms/step",
         f"Python's share: {result.python_share or 0:.1%} of train time",
         f"ANE TFLOPS: {significant(result.device_tflops, 3)}{device}, {flops.device / 1e6:,.0f}M FLOPs/step",

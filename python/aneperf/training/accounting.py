@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,26 @@ Span = tuple[str, int, int]  # name, begin, end in ns of time.monotonic_ns, whic
 
 COMPONENTS = ("ane", "io", "cls", "elem", "rms", "cblas_wait")
 _MS = 1e-6
+
+# The published figures of the dynamic pipeline, and the components that they consist of. No captures are
+# copied here (dw_copy): the gradients of weights are computed from what the surfaces keep.
+_DYNAMIC: Mapping[str, Sequence[tuple[str, str]]] = {
+    "ane_fwd": [("forward", "ane")],
+    "io_fwd": [("forward", "io")],
+    "rms": [("forward", "rms")],
+    "ane_bwd": [("backward", "ane")],
+    "io_bwd": [("backward", "io")],
+    "silu": [("forward", "silu"), ("backward", "silu")],
+    "rms_bwd": [("backward", "rms")],
+    "cls": [("forward", "cls"), ("backward", "cls")],
+    "cblas_wait": [("forward", "cblas_wait")],
+    "dw_copy": [],
+}
+
+
+def components(pipeline: Pipeline) -> tuple[str, ...]:
+    """Return the components of a pipeline's step."""
+    return (*COMPONENTS, "silu") if pipeline == "dynamic" else COMPONENTS
 
 
 class Clock:
@@ -52,12 +72,15 @@ class StepTimes:
     dw: float
 
     @classmethod
-    def of(cls, wall_ns: int, spans: Sequence[Span], products: Sequence[Span]) -> StepTimes:
+    def of(
+        cls, wall_ns: int, spans: Sequence[Span], products: Sequence[Span], pipeline: Pipeline = "static"
+    ) -> StepTimes:
         """Sum up the spans of the components, and those of the products that make the weights' gradients."""
+        names = components(pipeline)
         return cls(
             wall_ns * _MS,
-            {name: _total(spans, f"{name}_fwd") for name in COMPONENTS},
-            {name: _total(spans, f"{name}_bwd") for name in COMPONENTS},
+            {name: _total(spans, f"{name}_fwd") for name in names},
+            {name: _total(spans, f"{name}_bwd") for name in names},
             sum(end - begin for _, begin, end in products) * _MS,
         )
 
@@ -77,13 +100,46 @@ class StepTimes:
         }
 
 
-def published_times(steps: Sequence[StepTimes]) -> dict[str, float]:
-    """Return the published figures under their names: means over these steps, forward pass only.
+def published_times(steps: Sequence[StepTimes], pipeline: Pipeline = "static") -> dict[str, float]:
+    """Return the published figures under their names, means over these steps.
 
-    The published elem contains the embedding, the residual sums and the loss; the published cblas_wait is the
+    Those of the static pipelines are of the forward pass only. Their elem contains the embedding, the
+    residual sums and the loss; in the dynamic pipeline the loss is in cls. The published cblas_wait is the
     wait of the forward pass, which is almost zero.
     """
-    return {f"t_{name}": sum(step.forward[name] for step in steps) / len(steps) for name in COMPONENTS}
+    published = [_published(step, pipeline) for step in steps]
+    prefix = "" if pipeline == "dynamic" else "t_"
+    return {
+        f"{prefix}{name}": sum(times[name] for times in published) / len(published) for name in published[0]
+    }
+
+
+def keyed_times(step: StepTimes, pipeline: Pipeline) -> dict[str, float]:
+    """Return all components under the keys of results: the published figures, and what these leave out.
+
+    With `other` they add up to `wall`.
+    """
+    published = _published(step, pipeline)
+    phases = {"forward": step.forward, "backward": step.backward}
+    told = {part for parts in _DYNAMIC.values() for part in parts}
+    if pipeline != "dynamic":
+        told = {("forward", name) for name in step.forward}
+    rest = {
+        f"{name}-backward" if phase == "backward" else name: times[name]
+        for phase, times in phases.items()
+        for name in times
+        if (phase, name) not in told
+    }
+    return published | rest
+
+
+def _published(step: StepTimes, pipeline: Pipeline) -> dict[str, float]:
+    if pipeline != "dynamic":
+        return dict(step.forward)
+    phases = {"forward": step.forward, "backward": step.backward}
+    return {
+        name: sum((phases[phase][part] for phase, part in parts), 0.0) for name, parts in _DYNAMIC.items()
+    }
 
 
 @dataclass(frozen=True)

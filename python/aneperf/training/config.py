@@ -35,10 +35,13 @@ class Hyperparameters:
     pipeline: Pipeline = option(
         "static",
         "Model",
-        "Kernels of a step. static: 72 for 12 layers; static-ane: 99, with the norms and the classifier.",
+        "Kernels of a step. static: 72 for 12 layers; static-ane: 99, with the norms and the classifier; "
+        "dynamic: 10 for any number of layers, compiled once, with weights as inputs.",
     )
     as_published: bool = option(
-        False, "Model", "Use the published graphs, which lack rotary positions, to compare their timing."
+        False,
+        "Model",
+        "Use the published graphs, whose gradients are not the model's, to compare their timing.",
     )
     seed: int = option(0, "Model", "Seed of random weights and of the order of the data.", metavar="N")
     steps: int = option(20, "Run", "Steps to train: one sequence each, forward and backward.", metavar="N")

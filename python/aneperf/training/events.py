@@ -30,17 +30,34 @@ class RunStarted:
 
 @dataclass(frozen=True)
 class KernelsCompiled:
-    """A worker compiled the current weights into its kernels."""
+    """A worker's kernels have the current weights: compiled into them, or staged in their inputs."""
 
     step: int
     pid: int
     prepared: Compiled | None  # kernels without weights, by a new worker
-    compiled: Compiled  # kernels with weights
+    compiled: Compiled  # kernels with weights; none of a pipeline that stages them
 
     @property
     def kernels(self) -> int:
         """Count the kernels compiled, with and without weights."""
         return self.compiled.kernels + (self.prepared.kernels if self.prepared else 0)
+
+    @property
+    def is_staged(self) -> bool:
+        """Tell whether the weights were staged, and not compiled."""
+        return not self.compiled.kernels
+
+    @property
+    def compile_ms(self) -> float:
+        """Return the time to compile kernels with weights; where weights are staged, all kernels."""
+        if not self.is_staged:
+            return self.compiled.ms
+        return self.prepared.ms if self.prepared else 0.0
+
+    @property
+    def staging_ms(self) -> float:
+        """Return the time to stage the weights."""
+        return self.compiled.ms if self.is_staged else 0.0
 
 
 @dataclass(frozen=True)
@@ -67,7 +84,8 @@ class BatchDone:
     batch: int
     steps: list[StepDone]
     kernels: int  # compiled for this batch, see KernelsCompiled
-    compile_ms: float  # of kernels with weights, which the steps wait for
+    compile_ms: float  # of kernels, see KernelsCompiled; the steps wait for it
+    staging_ms: float  # of weights
     update: Update
     loss_scale: float  # of the steps
     begin: int
@@ -80,8 +98,12 @@ class BatchDone:
 
     @property
     def train_ms(self) -> float:
-        """Return the duration of the steps, with data and messages, and of the update; no compilation."""
-        return sum((step.end - step.begin) * _MS for step in self.steps) + self.update_ms
+        """Return the duration of the steps, with data and messages, and of the update and the staging.
+
+        It excludes compiles.
+        """
+        steps = sum((step.end - step.begin) * _MS for step in self.steps)
+        return steps + self.update_ms + self.staging_ms
 
 
 @dataclass(frozen=True)

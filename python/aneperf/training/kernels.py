@@ -15,23 +15,31 @@ Floats = NDArray[np.float32]
 
 
 class Channels(NamedTuple):
-    """A range of a surface's channels."""
+    """A range of a surface's channels: whole, or the positions from a column on."""
 
     surface: native.Surface
     first: int
     channels: int
+    positions: int
+    column: int | None = None
 
     def write(self, x: Floats) -> None:
         """Round x [channels, S] to fp16 and write it."""
-        native.write_channels(self.surface, self.first, x)
+        native.write_channels(self.surface, self.first, x, self.column)
 
     def read(self, out: Floats) -> None:
-        """Read into out [channels, S]."""
+        """Read whole channels into out [channels, S]."""
         native.read_channels(self.surface, self.first, out)
 
+    def add(self, x: Floats, out: Floats) -> None:
+        """Add x and whole channels to out [channels, S], which may be x."""
+        native.add_channels(self.surface, self.first, x, out)
+
     def copy_to(self, other: Channels) -> None:
-        """Copy to a range of the same size."""
-        native.copy_channels(self.surface, self.first, other.surface, other.first, self.channels)
+        """Copy whole channels to a range of the same size."""
+        native.copy_channels(
+            self.surface, self.first, other.surface, other.first, self.channels, other.column
+        )
 
 
 class LoadedKernel:
@@ -82,6 +90,6 @@ def _channels(surface: native.Surface, channels: Mapping[str, int], parts: tuple
     names = list(channels)
     begin = names.index(parts[0])
     assert tuple(names[begin : begin + len(parts)]) == parts
-    return Channels(
-        surface, sum(channels[name] for name in names[:begin]), sum(channels[name] for name in parts)
-    )
+    first = sum(channels[name] for name in names[:begin])
+    assert surface.layout is not None
+    return Channels(surface, first, sum(channels[name] for name in parts), surface.layout.shape[-1])

@@ -13,6 +13,13 @@ from .config import TrainingConfig
 from .kernels import Floats
 from .state import RunState
 
+# Source of the groups: maderix/ANE, training/training_dynamic. Norms' weights are in none of them.
+_GROUPS = {
+    "attn": ("wq", "wk", "wv", "wo"),
+    "ffn": ("w1", "w2", "w3"),
+    "embed": ("embedding", "classifier"),
+}
+
 
 @dataclass(frozen=True)
 class Update:
@@ -20,6 +27,7 @@ class Update:
 
     learning_rate: float
     gradient_norm: float  # before clipping
+    norms: Mapping[str, float]  # the same of the parameters of attention, feed-forward and embedding
     applied: bool
 
 
@@ -37,7 +45,9 @@ def update(
     help.
     """
     rate, scale = config.rate(state.step // config.accumulation), 1 / (state.loss_scale * sequences)
-    norm = scale * math.sqrt(sum(native.sum_of_squares(gradient) for gradient in gradients.values()))
+    squares = {name: native.sum_of_squares(gradient) for name, gradient in gradients.items()}
+    norm = scale * math.sqrt(sum(squares.values()))
+    norms = {group: scale * math.sqrt(_total(squares, kinds)) for group, kinds in _GROUPS.items()}
     if not math.isfinite(norm):
         if state.loss_scale / 2 < LOSS_SCALE[0]:
             raise AneError(
@@ -46,7 +56,7 @@ def update(
             )
         state.loss_scale /= 2
         state.step += sequences
-        return Update(rate, norm, applied=False)
+        return Update(rate, norm, norms, applied=False)
     state.step += sequences
     if config.clip is not None and norm > config.clip:
         scale *= config.clip / norm
@@ -65,4 +75,8 @@ def update(
             weight_decay=config.weight_decay if parameter.ndim > 1 else 0.0,
             gradient_scale=scale,
         )
-    return Update(rate, norm, applied=True)
+    return Update(rate, norm, norms, applied=True)
+
+
+def _total(squares: Mapping[str, float], kinds: tuple[str, ...]) -> float:
+    return sum((value for name, value in squares.items() if name.rpartition(".")[2] in kinds), 0.0)

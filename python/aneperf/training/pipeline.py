@@ -1,30 +1,22 @@
-"""A training step of the static pipelines, whose kernels have their weights baked in.
-
-Between kernels, activations are fp32 [C, S] on the host; kernels read and write fp16 channels of surfaces.
-The surfaces keep what the gradients of weights need until the step ends, so it is never copied.
-"""
+"""The static pipelines, whose kernels have their weights baked in, and the choice of any pipeline."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from .. import _ane_native as native
 from ..kernels import TransformerConfig, schedule
 from ..kernels.schedule import Pipeline
-from .accounting import Clock, Span
-from .kernels import Channels, Floats, LoadedKernel
-
-Tokens = NDArray[np.integer[Any]]
+from .dynamic import DynamicPipeline
+from .dynamic_published import PublishedDynamicPipeline
+from .kernels import Floats, LoadedKernel
+from .step import Tokens, TrainingStep
 
 _NORMS_BACKWARD = {"rms1": "norm1_backward", "rms2": "norm2_backward"}
 
 
-class StaticPipeline:
-    """Computes forward, loss and backward of one sequence; the final norm and the classifier on the CPU."""
+class StaticPipeline(TrainingStep):
+    """Computes the layers on the device; the final norm and the classifier on the CPU."""
 
     schedule: Pipeline = "static"
 
@@ -36,21 +28,11 @@ class StaticPipeline:
         *,
         as_published: bool = False,
     ) -> None:
-        self.config = config
-        self.clock = Clock()
-        self._parameters = parameters
-        self._classifier = "classifier" if "classifier" in parameters else "embedding"
+        super().__init__(config, parameters)
         self._kernels = {
             scheduled.name: LoadedKernel(device, config, scheduled, parameters, as_published)
             for scheduled in schedule(config, self.schedule)
         }
-        self._queue = native.GradientQueue()
-        # The input of each layer and of its feed-forward; the last is the output of the layers.
-        self._residual = [self._activations(config.dim) for _ in range(2 * config.layers + 1)]
-        self._normed, self._dnormed, self._dx = (self._activations(config.dim) for _ in range(3))
-        self._logits = self._activations(config.vocab)  # their gradient, once the loss is known
-        self._gradients: Mapping[str, Floats] = {}
-        self._base: Mapping[str, Floats] | None = None
 
     def load_fixed(self) -> int:
         """Compile the kernels without weights and return their number."""
@@ -60,72 +42,17 @@ class StaticPipeline:
         """Compile the kernels with weights, with the current parameters, and return their number."""
         return self._load([kernel for kernel in self._kernels.values() if kernel.has_weights])
 
-    def step(
-        self,
-        tokens: Tokens,
-        targets: Tokens,
-        gradients: Mapping[str, Floats],
-        *,
-        base: Mapping[str, Floats] | None = None,
-        loss_scale: float = 1.0,
-    ) -> float:
-        """Train tokens and targets [seq], and return the mean loss in nats.
-
-        Sets `gradients`, by parameter, to `base` (0 if None) plus the gradient times `loss_scale`.
-        """
-        self._gradients, self._base = gradients, base
-        for name, gradient in gradients.items():
-            if gradient.ndim == 1:
-                gradient[:] = 0 if base is None else base[name]
-        self.clock.phase = "fwd"
-        self._forward(tokens)
-        loss = self._loss(targets, loss_scale)
-        self.clock.phase = "bwd"
-        self._backward()
-        with self.clock("cblas_wait"):
-            self._queue.wait()
-        self._embedding_backward(tokens)
-        return loss
-
-    def take_spans(self) -> tuple[list[Span], list[Span]]:
-        """Return when the components and the products of the weights' gradients ran since the last call."""
-        return self.clock.take(), self._queue.take_spans()
-
-    def _forward(self, tokens: Tokens) -> None:
-        """Compute the residual stream [dim, S] after each half of each layer from tokens [S]."""
-        with self.clock("elem"):
-            native.embed(self._parameters["embedding"], tokens, self._residual[0])
-        for layer in range(self.config.layers):
-            for half, kind in enumerate(("attention_forward", "feed_forward_forward")):
-                kernel = self._kernel(layer, kind)
-                x, y = self._residual[2 * layer + half : 2 * layer + half + 2]
-                with self.clock("io"):
-                    kernel.input("x").write(x)
-                with self.clock("ane"):
-                    kernel.evaluate()
-                with self.clock("elem"):
-                    out = kernel.output("out")
-                    native.add_channels(out.surface, out.first, x, y)
-
-    def _loss(self, targets: Tokens, loss_scale: float) -> float:
-        """Return the loss of the last residual; leave the gradient of the logits [vocab, S] in `_logits`."""
-        with self.clock("rms"):
-            native.rms_norm(self._residual[-1], self._parameters["norm"], self.config.norm_eps, self._normed)
-        with self.clock("cls"):
-            native.product(self._parameters[self._classifier], self._normed, self._logits)
-        with self.clock("elem"):
-            return native.cross_entropy(self._logits, targets, loss_scale)
-
-    def _backward(self) -> None:
-        """Turn the gradient of the logits into that of the embedded tokens [dim, S], in `_dx`."""
-        self._add_gradient(self._classifier, self._logits, self._normed)
-        with self.clock("cls"):
-            native.product(self._parameters[self._classifier], self._logits, self._dnormed, transpose_a=True)
-        self._dx[:] = 0
-        self._norm_backward(self._residual[-1], "norm")
-        for layer in reversed(range(self.config.layers)):
-            self._feed_forward_backward(layer)
-            self._attention_backward(layer)
+    def _forward_layer(self, layer: int) -> None:
+        """Compute the residual stream after each half of a layer."""
+        for half, kind in enumerate(("attention_forward", "feed_forward_forward")):
+            kernel = self._kernel(layer, kind)
+            x, y = self._residual[2 * layer + half : 2 * layer + half + 2]
+            with self.clock("io"):
+                kernel.input("x").write(x)
+            with self.clock("ane"):
+                kernel.evaluate()
+            with self.clock("elem"):
+                kernel.output("out").add(x, y)
 
     def _feed_forward_backward(self, layer: int) -> None:
         """Add the gradient through the feed-forward to `_dx`, which is that of its output."""
@@ -182,38 +109,6 @@ class StaticPipeline:
         self._add_gradient(f"layers.{layer}.wv", scores.output("dv"), normed)
         self._norm_backward(self._residual[2 * layer], f"layers.{layer}.rms1")
 
-    def _embedding_backward(self, tokens: Tokens) -> None:
-        gradient = self._gradients["embedding"]
-        with self.clock("elem"):
-            if self._classifier != "embedding":
-                gradient[:] = 0 if self._base is None else self._base["embedding"]
-            native.embed_backward(self._dx, tokens, gradient)
-
-    def _add_gradient(self, name: str, dy: Channels | Floats, x: Channels | Floats) -> None:
-        """Queue the product dy [O, S] * transposed x [I, S], the gradient of a matrix [O, I]."""
-        base = None if self._base is None else self._base[name]
-        self._queue.add(dy, x, self._gradients[name], name, base)
-
-    def _norm_backward(self, x: Floats, name: str) -> None:
-        """Add the gradient of a norm of x [dim, S], from `_dnormed`, to `_dx` and to its weight's."""
-        with self.clock("rms"):
-            native.rms_norm_backward(
-                self._dnormed,
-                x,
-                self._parameters[name],
-                self.config.norm_eps,
-                self._dx,
-                self._gradients[name],
-            )
-
-    def _head_norm_backward(self, by_position: Channels, name: str) -> None:
-        """Add up the gradient of a head norm's weight, which a kernel computed for each position."""
-        with self.clock("io"):
-            values = self._activations(self.config.head_dim)
-            by_position.read(values)
-        with self.clock("rms"), np.errstate(over="ignore", invalid="ignore"):  # the update skips them
-            self._gradients[name] += values.sum(axis=1)
-
     def _load(self, kernels: list[LoadedKernel]) -> int:
         for kernel in kernels:
             kernel.load(self._parameters)
@@ -221,9 +116,6 @@ class StaticPipeline:
 
     def _kernel(self, layer: int, kind: str) -> LoadedKernel:
         return self._kernels[f"layers.{layer}.{kind}"]
-
-    def _activations(self, channels: int) -> Floats:
-        return np.zeros((channels, self.config.seq), np.float32)
 
 
 class StaticAnePipeline(StaticPipeline):
@@ -270,13 +162,24 @@ class StaticAnePipeline(StaticPipeline):
         with self.clock("ane"):
             kernel.evaluate()
         with self.clock("elem"):
-            dx = kernel.output("dx")
-            native.add_channels(dx.surface, dx.first, self._dx, self._dx)
+            kernel.output("dx").add(self._dx, self._dx)
         with self.clock("rms"):
             weight, dweight = self._parameters[name], self._gradients[name]
             native.rms_norm_backward(self._dnormed, x, weight, self.config.norm_eps, None, dweight)
 
 
-PIPELINES: dict[Pipeline, type[StaticPipeline]] = {
-    pipeline.schedule: pipeline for pipeline in (StaticPipeline, StaticAnePipeline)
-}
+def open_pipeline(
+    pipeline: Pipeline,
+    device: native.Device,
+    config: TransformerConfig,
+    parameters: Mapping[str, Floats],
+    *,
+    as_published: bool = False,
+) -> TrainingStep:
+    """Return the pipeline of that name on a device. Raises ArgumentError if the model does not fit."""
+    if pipeline == "dynamic":
+        if as_published:
+            return PublishedDynamicPipeline(device, config, parameters)
+        return DynamicPipeline(device, config, parameters)
+    static = StaticAnePipeline if pipeline == "static-ane" else StaticPipeline
+    return static(device, config, parameters, as_published=as_published)

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from ..display import Displayed, call_report
+from ..kernels.schedule import Pipeline
 from ..measure import summarize
 from ..results import MAXIMUM_DURATIONS, Environment, Result, Row
-from .accounting import COMPONENTS, StepFlops, StepTimes, step_flops
+from .accounting import StepFlops, StepTimes, keyed_times, step_flops
 from .config import TrainingConfig
 from .events import BatchDone, CheckpointSaved, Event, KernelsCompiled, LogStopped, RunStarted, WorkerReplaced
 from .hugging_face import Origin, check_savable, save_hugging_face
@@ -22,6 +23,13 @@ from .llama2c import check_trained, save_llama2c
 from .models import Parameters
 
 _NS_PER_MS = 1e6
+_NO_ROTATION = "As published: without rotary positions."
+_AS_PUBLISHED: dict[Pipeline, str] = {
+    "static": _NO_ROTATION,
+    "static-ane": _NO_ROTATION,
+    "dynamic": "As published: residual branches times 1 / sqrt(2 layers), no norms of heads; forward and "
+    "backward pair shared key heads differently.",
+}
 
 
 @dataclass(frozen=True)
@@ -32,8 +40,9 @@ class BatchTimes:
     mean_loss: float
     kernels: int  # compiled
     compile_ms: float
-    train_ms: float  # steps, with their data and messages, and the update
+    train_ms: float  # steps, with their data and messages, the update and the staging
     update_ms: float
+    staging_ms: float  # of weights, in the inputs of the dynamic pipeline's kernels
     overhead_ms: float  # data and messages
     learning_rate: float
     gradient_norm: float
@@ -50,6 +59,7 @@ class BatchTimes:
             compile_ms=event.compile_ms,
             train_ms=event.train_ms,
             update_ms=event.update_ms,
+            staging_ms=event.staging_ms,
             overhead_ms=sum(step.overhead_ms for step in event.steps),
             learning_rate=event.update.learning_rate,
             gradient_norm=event.update.gradient_norm,
@@ -137,12 +147,12 @@ class TrainingResult(Displayed):
 
     @property
     def compile_ms(self) -> float:
-        """Return the time to compile kernels with weights, over all batches."""
+        """Return the time that steps waited for compiles, over all batches."""
         return sum(batch.compile_ms for batch in self.batches)
 
     @property
     def train_ms(self) -> float:
-        """Return the time of steps, with their data and messages, and of updates, over all batches."""
+        """Return the time of steps, with data and messages, of updates and of staging, over all batches."""
         return sum(batch.train_ms for batch in self.batches)
 
     @property
@@ -190,13 +200,14 @@ class TrainingResult(Displayed):
             notes.append("No update was applied: the model is as it was.")
         notes += [f"The run continued without its log: {reason}." for reason in self.logs_stopped]
         if self.config.as_published:
-            notes.append("As published: without rotary positions.")
+            notes.append(_AS_PUBLISHED[self.config.pipeline])
         return notes
 
     def to_result(self) -> Result:
         """Return rows under the keys of the published figures, to compare with them or with another run.
 
-        A step includes its share of the update. The components are those of the forward pass, as published.
+        A step includes its share of the update and the staging. The components are those of the forward pass,
+        as published; the dynamic pipeline's have the published names of both phases.
         """
         rows = tuple(self._rows()) if self.batches else ()
         return Result(probe="train", environment=self.environment, rows=rows, notes=tuple(self.notes))
@@ -226,17 +237,23 @@ class TrainingResult(Displayed):
         return flops * len(self.times) / (self.train_ms * 1e9) if self.train_ms else None
 
     def _rows(self) -> list[Row]:
-        shares = [(b.overhead_ms + b.update_ms) / b.steps for b in self.batches for _ in range(b.steps)]
+        shares = [
+            (b.overhead_ms + b.update_ms + b.staging_ms) / b.steps
+            for b in self.batches
+            for _ in range(b.steps)
+        ]
+        staging = [batch.staging_ms for batch in self.batches]
+        times = [keyed_times(step, self.config.pipeline) for step in self.times]
         rates = [1e-9 * self.flops.device * batch.steps / batch.train_ms for batch in self.batches]
         return [
             self._row("step", [step.wall + share for step, share in zip(self.times, shares, strict=True)]),
             self._row("ane-rate", rates, "TFLOPS"),
-            self._row("compile", [batch.compile_ms for batch in self.batches]),
-            *(self._row(name, [step.forward[name] for step in self.times]) for name in COMPONENTS),
-            *(self._row(f"{name}-backward", [t.backward[name] for t in self.times]) for name in COMPONENTS),
+            self._row("compile", [batch.compile_ms for batch in self.batches if batch.kernels]),
+            *(self._row(name, [step[name] for step in times]) for name in times[0]),
             self._row("dw", [step.dw for step in self.times]),
             self._row("other", [max(0.0, step.other) for step in self.times]),
             self._row("update", [batch.update_ms for batch in self.batches]),
+            *([self._row("staging", staging)] if any(staging) else []),
         ]
 
     def _row(self, name: str, values: Sequence[float], unit: str = "ms") -> Row:

@@ -16,6 +16,7 @@ import msgspec
 
 from .._ane_native import __version__
 from ..errors import ResultFileError
+from ..kernels.schedule import Pipeline
 from ..kinds import Kind
 from ..outputs import open_log
 from .accounting import StepTimes, published_times, step_flops
@@ -30,6 +31,7 @@ class Telemetry:
         self._file = open_log(path, Kind.TELEMETRY, append=append)
         self._times: list[StepTimes] = []  # of the batch so far
         self._compiles = self._device_flops = 0
+        self._pipeline: Pipeline = "static"
 
     def close(self, *, keep: bool) -> None:
         """Close the file, whose lines stay."""
@@ -59,6 +61,7 @@ class Telemetry:
 
     def _run(self, started: RunStarted) -> None:
         config = started.config
+        self._pipeline = config.pipeline
         self._device_flops = step_flops(config.model, config.pipeline).device
         self._write(
             "run",
@@ -81,15 +84,17 @@ class Telemetry:
             step=event.step,
             pid=event.pid,
             new=event.prepared is not None,
-            kernels=compiled.kernels,
-            compile_ms=round(compiled.ms, 1),
+            kernels=event.kernels if event.is_staged else compiled.kernels,
+            compile_ms=round(event.compile_ms, 1),
+            staging_ms=round(event.staging_ms, 1),
             compiles=compiled.compiles_used,
             compiles_left=compiled.compiles_left,
         )
 
     def _step(self, done: StepDone) -> None:
         self._times.append(done.times)
-        published = {name: round(value, 3) for name, value in published_times(self._times).items()}
+        figures = published_times(self._times, self._pipeline)
+        published = {name: round(value, 3) for name, value in figures.items()}
         self._write("step", step=done.step, loss=_number(done.loss, 6), **published, compiles=self._compiles)
         self._write(
             "times",

@@ -193,7 +193,9 @@ class Trainer:
         return StepDone(
             step=number,
             loss=math.nan if report.loss is None else report.loss,
-            times=StepTimes.of(report.end - report.begin, report.spans, report.products),
+            times=StepTimes.of(
+                report.end - report.begin, report.spans, report.products, self.config.pipeline
+            ),
             report=report,
             begin=begin,
             end=time.monotonic_ns(),
@@ -209,7 +211,8 @@ class Trainer:
             batch=batch,
             steps=steps,
             kernels=sum(event.kernels for event in compilations),
-            compile_ms=sum(event.compiled.ms for event in compilations),
+            compile_ms=sum(event.compile_ms for event in compilations),
+            staging_ms=sum(event.staging_ms for event in compilations),
             update=done,
             loss_scale=loss_scale,
             begin=begin,

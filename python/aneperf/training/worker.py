@@ -22,7 +22,7 @@ from ..runner.child import Child, ChildLost
 from ..runner.child_process import Parent
 from ..runner.watched import watched
 from .accounting import Span
-from .pipeline import PIPELINES
+from .pipeline import open_pipeline
 from .state import SharedState
 
 
@@ -75,6 +75,7 @@ class StepReport(msgspec.Struct, frozen=True, tag="step done"):
     end: int
     spans: list[Span]
     products: list[Span]
+    ranges: list[float | None]  # see TrainingStep.ranges; None if one is not finite
     peak_bytes: int
 
 
@@ -101,8 +102,12 @@ class Worker:
         shapes = parameter_shapes(setup.model, setup.separate_classifier)
         self._state = SharedState(shapes, setup.model.seq, setup.state_descriptor)
         self._device = watched(devices.open(setup.device), parent)
-        self._pipeline = PIPELINES[setup.pipeline](
-            self._device, setup.model, self._state.parts["parameters"], as_published=setup.as_published
+        self._pipeline = open_pipeline(
+            setup.pipeline,
+            self._device,
+            setup.model,
+            self._state.parts["parameters"],
+            as_published=setup.as_published,
         )
 
     def compile(self, *, with_weights: bool) -> Compiled:
@@ -127,7 +132,10 @@ class Worker:
         )
         end = time.monotonic_ns()
         spans, products = self._pipeline.take_spans()
-        return StepReport(loss if math.isfinite(loss) else None, begin, end, spans, products, peak_memory())
+        ranges = [limit if math.isfinite(limit) else None for limit in self._pipeline.ranges()]
+        return StepReport(
+            loss if math.isfinite(loss) else None, begin, end, spans, products, ranges, peak_memory()
+        )
 
 
 def serve(parent: Parent) -> None:

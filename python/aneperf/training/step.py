@@ -1,0 +1,158 @@
+"""The CPU's share of a training step, which all pipelines have in common.
+
+Between kernels, activations are fp32 [C, S] on the host; kernels read and write fp16 channels of surfaces.
+The surfaces keep what the gradients of weights need until the step ends, so it is never copied.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import _ane_native as native
+from ..kernels import TransformerConfig
+from .accounting import Clock, Span
+from .kernels import Channels, Floats
+
+Tokens = NDArray[np.integer[Any]]
+Operand = Floats | Channels | Sequence[Channels]  # a sequence has channels that follow one another
+
+
+class TrainingStep(ABC):
+    """Computes forward, loss and backward of one sequence; the final norm and the classifier on the CPU."""
+
+    loss_component = "elem"  # that the loss counts as
+
+    def __init__(self, config: TransformerConfig, parameters: Mapping[str, Floats]) -> None:
+        self.config = config
+        self.clock = Clock()
+        self._parameters = parameters
+        self._classifier = "classifier" if "classifier" in parameters else "embedding"
+        self._queue = native.GradientQueue()
+        # The input of each layer and of its feed-forward; the last is the output of the layers.
+        self._residual = [self._activations(config.dim) for _ in range(2 * config.layers + 1)]
+        self._normed, self._dnormed, self._dx = (self._activations(config.dim) for _ in range(3))
+        self._logits = self._activations(config.vocab)  # their gradient, once the loss is known
+        self._gradients: Mapping[str, Floats] = {}
+        self._base: Mapping[str, Floats] | None = None
+
+    @abstractmethod
+    def load_fixed(self) -> int:
+        """Compile the kernels without weights of the model and return their number."""
+
+    @abstractmethod
+    def load(self) -> int:
+        """Give the kernels the current parameters, and return how many were compiled for that."""
+
+    @abstractmethod
+    def _forward_layer(self, layer: int) -> None:
+        """Compute the residual stream after each half of a layer."""
+
+    @abstractmethod
+    def _feed_forward_backward(self, layer: int) -> None:
+        """Add the gradient through the feed-forward to `_dx`, which is that of its output."""
+
+    @abstractmethod
+    def _attention_backward(self, layer: int) -> None:
+        """Add the gradient through attention to `_dx`, which is that of its output."""
+
+    def step(
+        self,
+        tokens: Tokens,
+        targets: Tokens,
+        gradients: Mapping[str, Floats],
+        *,
+        base: Mapping[str, Floats] | None = None,
+        loss_scale: float = 1.0,
+    ) -> float:
+        """Train tokens and targets [seq], and return the mean loss in nats.
+
+        Sets `gradients`, by parameter, to `base` (0 if None) plus the gradient times `loss_scale`.
+        """
+        self._gradients, self._base = gradients, base
+        for name, gradient in gradients.items():
+            if gradient.ndim == 1:
+                gradient[:] = 0 if base is None else base[name]
+        self.clock.phase = "fwd"
+        self._forward(tokens)
+        loss = self._loss(targets, loss_scale)
+        self.clock.phase = "bwd"
+        self._backward()
+        with self.clock("cblas_wait"):
+            self._queue.wait()
+        self._embedding_backward(tokens)
+        return loss
+
+    def ranges(self) -> tuple[float, ...]:
+        """Return the least and greatest value of the layers' output, and of the gradient of their input."""
+        return tuple(float(limit(x)) for x in (self._residual[-1], self._dx) for limit in (np.min, np.max))
+
+    def take_spans(self) -> tuple[list[Span], list[Span]]:
+        """Return when the components and the products of the weights' gradients ran since the last call."""
+        return self.clock.take(), self._queue.take_spans()
+
+    def _forward(self, tokens: Tokens) -> None:
+        """Compute the residual stream [dim, S] after each half of each layer from tokens [S]."""
+        with self.clock("elem"):
+            native.embed(self._parameters["embedding"], tokens, self._residual[0])
+        for layer in range(self.config.layers):
+            self._forward_layer(layer)
+
+    def _loss(self, targets: Tokens, loss_scale: float) -> float:
+        """Return the loss of the last residual; leave the gradient of the logits [vocab, S] in `_logits`."""
+        with self.clock("rms"):
+            native.rms_norm(self._residual[-1], self._parameters["norm"], self.config.norm_eps, self._normed)
+        with self.clock("cls"):
+            native.product(self._parameters[self._classifier], self._normed, self._logits)
+        with self.clock(self.loss_component):
+            return native.cross_entropy(self._logits, targets, loss_scale)
+
+    def _backward(self) -> None:
+        """Turn the gradient of the logits into that of the embedded tokens [dim, S], in `_dx`."""
+        self._add_gradient(self._classifier, self._logits, self._normed)
+        with self.clock("cls"):
+            native.product(self._parameters[self._classifier], self._logits, self._dnormed, transpose_a=True)
+        self._dx[:] = 0
+        self._norm_backward(self._residual[-1], "norm")
+        for layer in reversed(range(self.config.layers)):
+            self._feed_forward_backward(layer)
+            self._attention_backward(layer)
+
+    def _embedding_backward(self, tokens: Tokens) -> None:
+        gradient = self._gradients["embedding"]
+        with self.clock("elem"):
+            if self._classifier != "embedding":
+                gradient[:] = 0 if self._base is None else self._base["embedding"]
+            native.embed_backward(self._dx, tokens, gradient)
+
+    def _add_gradient(self, name: str, dy: Operand, x: Operand) -> None:
+        """Queue the product dy [O, S] * transposed x [I, S], the gradient of a matrix [O, I]."""
+        base = None if self._base is None else self._base[name]
+        self._queue.add(dy, x, self._gradients[name], name, base)
+
+    def _norm_backward(self, x: Floats, name: str) -> None:
+        """Add the gradient of a norm of x [dim, S], from `_dnormed`, to `_dx` and to its weight's."""
+        with self.clock("rms"):
+            native.rms_norm_backward(
+                self._dnormed,
+                x,
+                self._parameters[name],
+                self.config.norm_eps,
+                self._dx,
+                self._gradients[name],
+            )
+
+    def _head_norm_backward(self, by_position: Channels, name: str) -> None:
+        """Add up the gradient of a head norm's weight, which a kernel computed for each position."""
+        with self.clock("io"):
+            values = self._activations(self.config.head_dim)
+            by_position.read(values)
+        with self.clock("rms"), np.errstate(over="ignore", invalid="ignore"):  # the update skips them
+            self._gradients[name] += values.sum(axis=1)
+
+    def _activations(self, channels: int) -> Floats:
+        return np.zeros((channels, self.config.seq), np.float32)
