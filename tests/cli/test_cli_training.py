@@ -370,7 +370,9 @@ def test_what_cannot_be_generated(run: Any, tmp_path: Path, arguments: list[str]
 
 
 def test_generate_from_what_is_no_model(run: Any, device_name: str, tmp_path: Path) -> None:
-    assert_refused(run("generate", str(tmp_path), "--tokens", "1"), "has no checkpoint")
+    assert_refused(
+        run("generate", str(tmp_path), "--tokens", "1"), "has neither a config.json nor a checkpoint"
+    )
     assert_refused(run("generate", str(tmp_path / "none"), "--tokens", "1"), "cannot read")
     assert list(tmp_path.iterdir()) == []
     options = {**RUN, "steps": 1, "as_published": True, "checkpoints": tmp_path / "c"}

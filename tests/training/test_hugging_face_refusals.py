@@ -202,6 +202,15 @@ def test_a_bad_folder_is_refused_in_one_line(tmp_path: Path, kind: str) -> None:
     assert len(str(error.value)) < 700
 
 
+def test_parts_of_a_folder_are_no_model(tmp_path: Path) -> None:
+    folder = hf.write(tmp_path / "model", hf.LLAMA, hf.tensors(hf.LLAMA))
+    with pytest.raises(ArgumentError, match=r"is a part of a model: give the folder, with its config.json"):
+        load_model(folder / "model.safetensors")
+    (folder / "config.json").unlink()
+    with pytest.raises(aneperf.AneError, match=r"model has neither a config.json nor a checkpoint"):
+        load_model(folder)
+
+
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
 def test_a_link_out_of_the_folder_is_refused(tmp_path: Path, name: str) -> None:
     folder = hf.write(tmp_path / "model", hf.LLAMA, hf.tensors(hf.LLAMA))

@@ -20,9 +20,10 @@ from safetensors.numpy import save_file
 from ..bounds import STEPS, check_memory
 from ..checks import count, shown
 from ..errors import ArgumentError
-from ..files import one_line
+from ..files import file_kind, one_line
 from ..kernels import TransformerConfig
 from ..kernels.config import parameter_count, parameter_shapes
+from ..kinds import Kind
 from ..outputs import flush
 from .config import TrainingConfig
 from .hugging_face import is_hugging_face, load_hugging_face
@@ -128,10 +129,14 @@ def load_model(path: str | os.PathLike[str]) -> tuple[TransformerConfig, Paramet
     """
     path = Path(path)
     if not path.is_dir():
+        if file_kind(path) is Kind.SAFETENSORS:
+            raise ArgumentError(f"{path}: is a part of a model: give the folder, with its config.json")
         return load_llama2c(path)
     if is_hugging_face(path):
         return load_hugging_face(path)
     one = _NAME.fullmatch(path.name)
+    if one is None and not Checkpoints(path).steps():
+        raise CheckpointError(f"{path} has neither a config.json nor a checkpoint")
     record, parts = Checkpoints(path.parent).load(int(one[1])) if one else Checkpoints(path).load()
     if record.config.as_published:
         raise ArgumentError(f"{path} was trained as published, without positions: only its run can resume it")

@@ -72,7 +72,7 @@ class _Index(msgspec.Struct):
 
 def is_hugging_face(path: str | os.PathLike[str]) -> bool:
     """Tell whether a path is a folder with a config.json."""
-    return (Path(path) / NAME).exists()
+    return os.path.exists(Path(path) / NAME)  # unlike Path.exists, also where permission is lacking
 
 
 def hugging_face_shape(folder: str | os.PathLike[str]) -> TransformerConfig:
