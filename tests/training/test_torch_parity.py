@@ -153,7 +153,7 @@ def test_gradients_of_a_text_that_the_model_knows(
     check_gradients(pipeline(device, config, parameters), parameters, text, True, 4e-3, 0.02)
 
 
-@PIPELINES
+@pytest.mark.parametrize("pipeline", [StaticPipeline, StaticAnePipeline])
 @pytest.mark.parametrize("name", ["random stories260k", "wide"])
 def test_gradients_as_published(device: aneperf.Device, name: str, pipeline: type[StaticPipeline]) -> None:
     config, parameters = model(name)

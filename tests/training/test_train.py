@@ -205,6 +205,15 @@ def test_a_plot(train: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         result.plot(tmp_path / "other.png")
 
 
+def test_inputs_too_wide_for_the_engine_are_refused_before_a_run() -> None:
+    model = replace(MODEL, heads=16, kv_heads=1, head_dim=1024)
+    with pytest.raises(
+        aneperf.ArgumentError,
+        match=r"input of attention_forward is 18464 wide, .* takes 16384: choose shorter .* pipeline static",
+    ):
+        aneperf.train(model, pipeline="dynamic", device="emulator:h15")
+
+
 def test_more_kernels_than_a_process_may_compile_are_refused(train: Any, tmp_path: Path) -> None:
     for pipeline, layers, kernels in (("static", 17, 102), ("static-ane", 13, 107)):
         with pytest.raises(

@@ -58,7 +58,8 @@ class SharedFamily:
         divided = f" with {self.divides} divided by {size}" if size > 1 else ""
         raise ArgumentError(
             f"pipeline dynamic: the input of {self.name} is {width} wide{divided}, of which {config.seq} or "
-            f"more are positions, and the engine takes {widest}: choose shorter sequences (--seq)"
+            f"more are positions, and the engine takes {widest}: choose shorter sequences (--seq), or the "
+            "pipeline static"
         )
 
 

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from .. import _ane_native as native
 from ..chips import profile_of
 from ..errors import ArgumentError
-from ..kernels import TransformerConfig
-from ..kernels.schedule import Pipeline
-from ..kernels.shared import SHARED_KERNELS
+from ..kernels import Kernel, TransformerConfig
+from ..kernels.shared import SHARED_KERNELS, SharedFamily
 from .kernels import Floats
 from .shared_kernels import Input, LayerKernel, Output, SharedKernel
 from .step import Operand, TrainingStep
@@ -21,22 +20,15 @@ class DynamicPipeline(TrainingStep):
     The loss counts as "cls", as published.
     """
 
-    schedule: Pipeline = "dynamic"
+    as_published = False
     loss_component = "cls"
 
     def __init__(
-        self,
-        device: native.Device,
-        config: TransformerConfig,
-        parameters: Mapping[str, Floats],
-        *,
-        as_published: bool = False,
+        self, device: native.Device, config: TransformerConfig, parameters: Mapping[str, Floats]
     ) -> None:
         super().__init__(config, parameters)
-        widest = _widest_input(device)
         self._shared = [
-            SharedKernel(device, family, *family.fitting(config, widest, as_published=as_published))
-            for family in SHARED_KERNELS
+            SharedKernel(device, *fitting) for fitting in fitting_kernels(device, config, self.as_published)
         ]
         self._layers: list[dict[str, LayerKernel]] = []
 
@@ -187,6 +179,14 @@ class DynamicPipeline(TrainingStep):
         with self.clock("io"):
             for output, to in parts:
                 output.copy_to(to)
+
+
+def fitting_kernels(
+    device: native.Device, config: TransformerConfig, as_published: bool = False
+) -> list[tuple[SharedFamily, Kernel, int]]:
+    """Return each kernel and its number of chunks. Raises ArgumentError if one is too wide for the device."""
+    widest = _widest_input(device)
+    return [(family, *family.fitting(config, widest, as_published=as_published)) for family in SHARED_KERNELS]
 
 
 def _widest_input(device: native.Device) -> int:

@@ -22,11 +22,13 @@ from .step import Operand
 class PublishedDynamicPipeline(DynamicPipeline):
     """Leaves the backward of SiLU, rotary positions and repeated heads to the CPU; has no norms of heads."""
 
+    as_published = True
+
     def __init__(
         self, device: native.Device, config: TransformerConfig, parameters: Mapping[str, Floats]
     ) -> None:
         config = replace(config, qk_norm=False)
-        super().__init__(device, config, parameters, as_published=True)
+        super().__init__(device, config, parameters)
         self._scale = np.float32(residual_scale(config))
         self._branch = self._activations(config.dim)
         self._h1, self._h3, self._dh1, self._dh3 = (self._activations(config.hidden) for _ in range(4))

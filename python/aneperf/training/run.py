@@ -26,6 +26,7 @@ from ..signals import at_first_signal
 from .checkpoint import load_model
 from .config import Hyperparameters, TrainingConfig, option
 from .data import SYNTHETIC, open_data
+from .dynamic import fitting_kernels
 from .events import BatchDone, CheckpointSaved, Event, Observer, RunStarted, StepDone
 from .hugging_face import hugging_face_shape, is_hugging_face, read_origin
 from .logs import Logs
@@ -171,7 +172,7 @@ def _train(options: TrainOptions, checkpoints: RunCheckpoints) -> TrainingResult
     data = open_data(options.data, model.vocab, model.seq, options.seed)
     checkpoints.check(config, data.description)
     environment, device, compile_timeout = _described(options.device)
-    _check_compiles(config, device)
+    _check_kernels(config, device)
     started = RunStarted(
         model=model_name(model),
         config=config,
@@ -221,10 +222,13 @@ def _described(device: Device | str | None) -> tuple[Environment, str, float]:
     return devices.info(opened), devices.name_of(opened), devices.compile_timeout_of(opened)
 
 
-def _check_compiles(config: TrainingConfig, device: str) -> None:
-    """Raise ArgumentError unless one process may compile all kernels of a step."""
+def _check_kernels(config: TrainingConfig, device: str) -> None:
+    """Raise ArgumentError unless one process may compile all kernels of a step, and the device takes them."""
     kernels = len(schedule(config.model, config.pipeline))
-    budget = devices.open(device).compile_budget.soft
+    opened = devices.open(device)
+    budget = opened.compile_budget.soft
+    if config.pipeline == "dynamic":
+        fitting_kernels(opened, config.model, config.as_published)
     if kernels > budget:
         raise ArgumentError(
             f"the pipeline {config.pipeline} compiles {kernels} kernels for {config.model.layers} layers, "
