@@ -76,6 +76,10 @@ COMPARISONS: dict[str, tuple[str, list[Against]]] = {
             BF16,
         ],
     ),
+    "Stories110M dynamic step": (
+        "GFLOP/s",
+        [Against("static", case="Stories110M training step"), replace(BEST, target=1.0)],
+    ),
     "h16 stack sp64": ("GFLOP/s", [Against(GEMM, 0.35, limit="product"), Against("none", case="stack sp64")]),
     "h16 stack 64x64": (
         "GFLOP/s",

@@ -21,10 +21,11 @@ import aneperf
 import gemm_ratio
 from aneperf import mil
 from aneperf.kernels.norm import norm_forward
+from aneperf.kernels.schedule import Pipeline
 from aneperf.training.accounting import step_flops
 from aneperf.training.config import Hyperparameters
 from aneperf.training.models import PRESETS, random_parameters
-from aneperf.training.pipeline import StaticPipeline
+from aneperf.training.pipeline import open_pipeline
 from child import SECONDS, SETTLE, Unavailable, median_time, serve
 from compile_cost import STORIES110M, compile_all
 from gemm_ratio import halves, open_emulator, peak_loop, stack
@@ -88,12 +89,12 @@ def int8_stack(height: int, width: int) -> Case:
 
 
 class TrainingStep:
-    """Forward, loss and backward of one sequence by the 72-kernel pipeline, adding to the gradients."""
+    """Forward, loss and backward of one sequence, adding to the gradients."""
 
-    def __init__(self, chip: str = "none") -> None:
+    def __init__(self, chip: str = "none", pipeline: Pipeline = "static") -> None:
         config = PRESETS["stories110m"]
         parameters = random_parameters(config)
-        self._pipeline = StaticPipeline(open_emulator(chip), config, parameters)
+        self._pipeline = open_pipeline(pipeline, open_emulator(chip), config, parameters)
         self._pipeline.load_fixed()
         self._pipeline.load()
         # A step reads the gradients until then and writes new ones, as in training.
@@ -127,6 +128,7 @@ CASES: dict[str, Callable[[], Case]] = {
     "softmax 12x256x256": lambda: Case(program(lambda x: mil.softmax(x, -1), [(1, 12, 256, 256)])),
     "RMSNorm 768x256": lambda: Case(norm_forward(STORIES110M, weight=np.ones(768)).program),
     "Stories110M training step": TrainingStep,
+    "Stories110M dynamic step": lambda: TrainingStep(pipeline="dynamic"),
     "h16 stack sp64": lambda: fp16_stack(1, 64, "h16"),
     "h16 stack 64x64": lambda: fp16_stack(64, 64, "h16"),
     "h16 Stories110M training step": lambda: TrainingStep("h16"),
