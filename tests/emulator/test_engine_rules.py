@@ -71,6 +71,33 @@ def test_a_partial_sum_that_overflows_stays_infinite(emulator, plain, sign):
     assert evaluate(plain, define, array)[0].item() == sign * 10000
 
 
+@pytest.mark.parametrize("op", ["matmul", "linear", "conv"])
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize(
+    ("x", "weight", "expected"),
+    [
+        ([-1024, 256], [1, 128], 31744),  # the sum does not reach the limit, though a product does
+        ([256, -1024], [128, 1], math.inf),
+        ([32768, -32768, 1, 0], [1, 1, 1, 1], 0),
+        ([20000, -20000], [2, 5], 0),
+        ([20000, -16376, -16376, -16376], [2, 2, 2, 2], math.inf),
+    ],
+)
+def test_the_order_of_products_decides_what_overflows(emulator, op, sign, x, weight, expected):
+    define, array = product_of([sign * v for v in x], weight)[op]
+    assert evaluate(emulator, define, array)[0].item() == sign * expected
+
+
+@pytest.mark.parametrize("value", [65504.0, math.inf])
+def test_long_sums_of_large_numbers_have_their_sign(emulator, value):
+    """Take more than 2^23 of them, whose sum in units of 2^-24 exceeds 64 bits."""
+    x = np.full((1, 8192, 1032, 1), value, np.float16)
+    mean, total = evaluate(
+        emulator, lambda t: (mil.reduce_mean(t, [1, 2, 3]), mil.reduce_sum(t, [1, 2, 3])), x
+    )
+    assert (mean.item(), total.item()) == (65504 if value == 65504 else math.inf, math.inf)
+
+
 @pytest.mark.parametrize("sign", [1, -1])
 def test_reductions_round_ties_away_from_zero(device, plain, sign):
     # Past 2048 the even numbers are left: 2049 is a tie, as is 2051.

@@ -1,5 +1,6 @@
 """Convolutions 3 wide, which the engine of M5 and later computes by Winograd's transform along the width."""
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -71,6 +72,17 @@ def test_it_is_computed_directly(chips, case):
     chip, shape, weight_shape, arguments = DIRECT[case]
     x, weight = normal_halves(1, shape), normal_halves(2, weight_shape, 0.2)
     oracle.assert_same(conv(chips[chip], x, weight, **arguments), engine.conv(x, weight, **arguments))
+
+
+def test_sparse_weights_are_used_directly(chips):
+    x, weight = normal_halves(1, (1, 8, 20, 20)), normal_halves(2, (8, 8, 3, 3), 0.2)
+    kept = np.random.default_rng(3).random(weight.shape) < 0.5
+
+    def define(t):
+        return mil.conv(t, mil.constexpr_sparse_to_dense(weight[kept], kept.astype(np.uint8)))
+
+    (got,) = evaluate(chips["h17"], define, x)
+    oracle.assert_same(got, engine.conv(x, np.where(kept, weight, 0)))
 
 
 def test_run_time_weights_are_used_directly(chips):

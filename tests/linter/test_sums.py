@@ -262,6 +262,15 @@ def test_products_of_8_bits_lose_nothing() -> None:
     assert [each.severity for each in sums(define, (1, 64, 8, 8), chip="M1")] == ["inexact"]
 
 
+def test_products_of_8_bits_with_fp16_lose_as_others_do() -> None:
+    weight = normal_halves(1, (64, 64), 1e-5)
+
+    def define(x: mil.Tensor) -> mil.Tensor:
+        return mil.linear(mil.dequantize(mil.quantize(x, 2.0**-7), 2.0**-7), weight)
+
+    assert [each.severity for each in sums(define, (64, 64), chip="M4")] == ["inexact"]
+
+
 def test_a_refused_program_loses_nothing() -> None:
     text = program(lambda x: mil.linear(x, normal_halves(1, (64, 64), 1e-4)), (64, 64)).text
     found = aneperf.lint(text.replace("tensor<fp16, [64, 64]> x0", "tensor<fp16, [64, 7]> x0"))

@@ -83,6 +83,22 @@ def test_an_experiment_records_its_answers() -> None:
     assert np.array_equal(answers, words((4096 + np.arange(4096.0)).astype(np.float16)))
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a",
+        "AAAA",
+        "\u00e9",
+        pack(np.zeros(1 << 20, np.uint16)),
+        pack(np.zeros(4, np.uint16))[:-4],
+        "eJxLBAAAYgBi",
+    ],
+)
+def test_answers_that_are_damaged_or_too_long_are_refused(text: str) -> None:
+    with pytest.raises(aneperf.ArgumentError, match="the answers are damaged"):
+        unpack(text)
+
+
 def test_answers_are_counted_and_packed() -> None:
     got = np.array([1, 2, 3], np.uint16)
     parts = [

@@ -143,8 +143,9 @@ def _sums(operation: Operation, context: Context) -> Iterator[_Sums]:
         return
     first, second = {"matmul": ("x", "y"), "einsum": ("values", "values")}.get(operation.op, ("x", "weight"))
     (x, *_), (*_, y) = ([t for name, t in operation.operands() if name == by] for by in (first, second))
-    if context.generation in INTEGER_ENGINES and context.producer(x) == "dequantize":
-        return  # the products may be those of 8 bits
+    is_of_bytes = context.producer(x) == "dequantize" and context.producer(y) == "constexpr_affine_dequantize"
+    if context.generation in INTEGER_ENGINES and is_of_bytes:
+        return  # these products are exact
     bias = argument(operation, "bias")
     largest = 0.0 if bias is None or bias.constant is None else float(np.abs(np.asarray(bias.constant)).max())
     if context.is_constant(y):

@@ -37,17 +37,16 @@ cpu::half engine_half(double x) {
     return signed_half(x < 0, std::min(word, infinite_bits));
 }
 
-cpu::half engine_half(int64_t numerator, int64_t denominator, cpu::Rounding rounding) {
-    const auto magnitude = static_cast<uint64_t>(std::abs(numerator)),
-               divisor = static_cast<uint64_t>(denominator);
+cpu::half engine_half(Units numerator, int64_t denominator, cpu::Rounding rounding) {
     const bool is_negative = numerator < 0;
-    if (static_cast<double>(magnitude) >=
-        static_cast<double>(rounding.overflow) * std::ldexp(static_cast<double>(divisor), 24))
+    const Units magnitude = is_negative ? -numerator : numerator;
+    if (magnitude >= Units{static_cast<int64_t>(rounding.overflow * 0x1p24f)} * denominator)
         return signed_half(is_negative, infinite_bits);
-    const int shift = std::max(0, static_cast<int>(std::bit_width(magnitude / divisor)) - fraction_bits - 1);
-    const uint64_t unit = divisor << shift;
-    const uint64_t word =
-        (static_cast<uint64_t>(shift) << fraction_bits) + (2 * magnitude + unit) / (2 * unit);
+    const auto whole = static_cast<uint64_t>(magnitude / denominator);
+    const int shift = std::max(0, static_cast<int>(std::bit_width(whole)) - fraction_bits - 1);
+    const Units unit = Units{denominator} << shift;
+    const uint64_t word = (static_cast<uint64_t>(shift) << fraction_bits) +
+                          static_cast<uint64_t>((2 * magnitude + unit) / (2 * unit));
     return signed_half(is_negative, std::min(word, infinite_bits));
 }
 

@@ -12,7 +12,9 @@ double engine_number(cpu::half bits);
 // The nearest fp16, a tie away from zero. 65520 and more are infinite, zero is positive, an undefined value
 // is 0.
 cpu::half engine_half(double x);
-// The same of numerator / denominator in units of 2^-24, the denominator being positive and at most 2^24.
-cpu::half engine_half(int64_t numerator, int64_t denominator, cpu::Rounding rounding);
+// An exact sum of any number of fp16, in units of 2^-24.
+__extension__ typedef __int128 Units;
+// The same of numerator / denominator, the denominator being positive.
+cpu::half engine_half(Units numerator, int64_t denominator, cpu::Rounding rounding);
 
 }  // namespace ane::emulator

@@ -262,7 +262,7 @@ def _ask(rule: str, run: Run, profile: str | None) -> Sequence[Answers | Refused
 
 
 def _opposites(run: Run, profile: str | None) -> Recorded:
-    """Sum terms that overflow in both directions, in several orders."""
+    """Sum terms that overflow in both directions, or in some orders."""
     terms = [
         np.tile([32768.0, -32768.0, 1, 0], 16),
         np.tile([-32768.0, 32768.0, 1, 0], 16),
@@ -271,6 +271,8 @@ def _opposites(run: Run, profile: str | None) -> Recorded:
         np.repeat([32768.0, -32768.0], [1, 63]),
         np.concatenate([[32768.0], np.zeros(31), [-32768.0], np.ones(31)]),
         np.concatenate([[16384.0, 16384.0], np.zeros(30), [-16384.0, -16384.0], np.ones(30)]),
+        np.array([-1024.0, 32768.0]),
+        np.array([32768.0, -1024.0]),
     ]
     x = np.zeros((16, 64), np.float16)
     for row, line in enumerate(terms):
@@ -287,6 +289,9 @@ PRODUCTS: Mapping[str, Rule] = {
         for rule, (_, question, engines) in _RULES.items()
     },
     "products/both overflows": Rule(
-        "What is a sum that overflows in both directions?", "MiniMax-H3-Swift: 0 on h15g", (), _opposites
+        "What is a sum whose terms overflow in both directions, or in some orders?",
+        "MiniMax-H3-Swift: 0 on h15g",
+        (),
+        _opposites,
     ),
 }

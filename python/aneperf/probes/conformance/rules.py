@@ -13,10 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ... import mil
+from ...errors import ArgumentError
 from .model import Words, decode
 
 Arrays = Mapping[str, NDArray[Any]]
 
+_MOST_BYTES = 1 << 20  # of the answers of an experiment
 STUDY = "751K/Apple-Neural-Engine-Microarchitecture-Study-M6"
 
 
@@ -138,5 +140,12 @@ def pack(answers: Words) -> str:
 
 
 def unpack(text: str) -> Words:
-    """Return the words that `pack` wrote."""
-    return np.frombuffer(zlib.decompress(base64.b64decode(text)), "<u2").astype(np.uint16)
+    """Return the words that `pack` wrote. Raises ArgumentError for another text, or too long a one."""
+    unpacker = zlib.decompressobj()
+    try:
+        content = unpacker.decompress(base64.b64decode(text, validate=True), _MOST_BYTES)
+    except (zlib.error, ValueError) as error:
+        raise ArgumentError(f"the answers are damaged: {error}") from None
+    if not unpacker.eof or unpacker.unused_data or len(content) % 2:
+        raise ArgumentError(f"the answers are damaged, or more than {_MOST_BYTES // 2} words")
+    return np.frombuffer(content, "<u2").astype(np.uint16)

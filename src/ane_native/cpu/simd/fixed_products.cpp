@@ -10,6 +10,7 @@
 // the terms are divided into chunks that keep to that bound, whatever their signs, and the sums of chunks are
 // added as integers, which holds while products are below 64 and sums below 32768. Rows without these bounds
 // take `sum_wide`.
+#include "half.h"
 #include "level.h"
 #include "vector.h"
 
@@ -19,13 +20,6 @@ namespace {
 constexpr size_t block_vectors = 2;
 constexpr size_t strip = block_vectors * lanes;
 constexpr int32_t infinite_word = 0x7f800000;
-
-// fp16 as the engine reads it: exponent 31 is one more exponent, so there is neither infinity nor NaN.
-inline Floats decode(Halves x) {
-    const Ints word = __builtin_convertvector(x, Ints);
-    const Floats magnitude = as_floats((word & 0x7fff) << 13) * 0x1p112f;
-    return as_floats(as_ints(magnitude) | word >> 15 << 31);
-}
 
 inline Floats magnitude(Floats x) { return as_floats(as_words(x) & 0x7fffffffu); }
 
@@ -278,7 +272,8 @@ void multiply(const float* left, size_t rows, const float* panel, float largest,
     multiply_rows(a, find_chunks(a, largest), rows, panel, columns, c, c_stride, accumulate);
 }
 
-// One row, in fp64, where a product and half a step beside it are exact.
+// One row, in fp64, where a product and half a step beside it are exact. A sum that has overflowed stays so,
+// unless a product overflows on the other side.
 void sum_wide(const half* a, size_t depth, const float* panel, size_t columns, WideSum* sums) {
     constexpr int64_t limit = int64_t{1} << 31;
     for (size_t k = 0; k < depth; ++k) {
@@ -292,11 +287,11 @@ void sum_wide(const half* a, size_t depth, const float* panel, size_t columns, W
             const double product = static_cast<double>(x) * factor;
             const auto rounded = static_cast<int64_t>(product < 0 ? product - 0.5 : product + 0.5);
             WideSum& sum = sums[j];
-            sum.value += rounded;
-            const bool above = sum.value >= limit && !sum.is_below,
-                       below = sum.value <= -limit && !sum.is_above;
-            sum.is_above |= above || rounded >= limit;
-            sum.is_below |= below || rounded <= -limit;
+            const bool is_over = sum.is_above || sum.is_below;
+            if (!is_over) sum.value += rounded;
+            const int64_t reached = is_over ? rounded : sum.value;
+            sum.is_above |= reached >= limit;
+            sum.is_below |= reached <= -limit;
         }
     }
 }

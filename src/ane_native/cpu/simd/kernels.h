@@ -128,7 +128,7 @@ struct Bounds {
     float sum, largest;
 };
 
-// A sum in units of 2^-16, and whether it, or one of its products, has overflowed on either side.
+// A sum in units of 2^-16, and whether it has overflowed on either side.
 struct WideSum {
     int64_t value;
     bool is_above, is_below;

@@ -86,7 +86,9 @@ void lower_conv(Lowering& l, const mil::OpView& op, Results results) {
     const Buffer x = l.buffer(op.value("x"));
     const auto scaled = bias ? std::nullopt : scaled_codes(l, op.value("x"), op.value("weight"));
     const Buffer weight = scaled ? scaled->codes : l.buffer(op.value("weight"));
-    if (!scaled && l.profile().transforms_kernels_of_3 && l.is_constant(op.value("weight")) &&
+    const mil::Operation* producer = l.producer(op.value("weight"));
+    const bool is_sparse = producer && producer->op == "constexpr_sparse_to_dense";
+    if (!scaled && l.profile().transforms_kernels_of_3 && l.is_constant(op.value("weight")) && !is_sparse &&
         takes_winograd(w))
         return add_winograd(l, w, x, weight, bias, l.result(*results[0]));
     // A single position: the outputs, not the positions, fill the vectors.

@@ -5,7 +5,6 @@
 #include <numeric>
 
 #include "emulator/engine_functions.h"
-#include "emulator/engine_numbers.h"
 
 namespace ane::emulator {
 
@@ -42,9 +41,9 @@ half largest(const half* x, int64_t n) {
 
 }  // namespace
 
-int64_t exact_sum(const Kernels& k, const half* x, int64_t n, bool is_squared) {
+Units exact_sum(const Kernels& k, const half* x, int64_t n, bool is_squared) {
     alignas(64) half squares[most_exact_terms];
-    int64_t sum = 0;
+    Units sum = 0;
     for (int64_t begin = 0; begin < n; begin += most_exact_terms) {
         const auto terms = static_cast<size_t>(std::min(most_exact_terms, n - begin));
         const half* from = x + begin;
@@ -60,7 +59,7 @@ int64_t exact_sum(const Kernels& k, const half* x, int64_t n, bool is_squared) {
 half sum_in_chunks(const Kernels& k, const half* x, int64_t n, bool is_squared, Rounding rounding) {
     half sum = 0;
     for (int64_t begin = 0; begin < n; begin += chunk) {
-        const int64_t part = exact_sum(k, x + begin, std::min(chunk, n - begin), is_squared);
+        const Units part = exact_sum(k, x + begin, std::min(chunk, n - begin), is_squared);
         sum = engine_half(engine_number(sum) + engine_number(engine_half(part, 1, rounding)));
     }
     return sum;

@@ -1,6 +1,7 @@
 // Sums, softmax and norms of rows of fp16 as the engine computes them: each step rounds to fp16.
 #pragma once
 
+#include "emulator/engine_numbers.h"
 #include "rows.h"
 
 namespace ane::emulator {
@@ -8,8 +9,8 @@ namespace ane::emulator {
 // A sum of up to 4096 fp16 numbers in units of 2^-24.
 inline int64_t in_least_units(double sum) { return static_cast<int64_t>(sum * 0x1p24); }
 
-// The exact sum of a row, or of its squares as fp16, in units of 2^-24.
-int64_t exact_sum(const Kernels& k, const half* x, int64_t n, bool is_squared);
+// The exact sum of a row, or of its squares as fp16.
+Units exact_sum(const Kernels& k, const half* x, int64_t n, bool is_squared);
 // The same as the engine sums a long last axis. How is not known: this order has its statistics
 // (docs/emulator.md).
 half sum_in_chunks(const Kernels& k, const half* x, int64_t n, bool is_squared, Rounding rounding);

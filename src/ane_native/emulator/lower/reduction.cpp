@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "copy.h"
-#include "emulator/engine_numbers.h"
 #include "emulator/transfer.h"
 #include "engine_rows.h"
 
@@ -55,7 +54,7 @@ void lower_engine_sum(Lowering& l, const RowOperand& operand, bool is_squared, B
             const auto n = static_cast<size_t>(std::min(columns, view.inner - begin));
             const half* from = e.at<half>(x) + outer * view.length * view.inner + begin;
             std::array<double, columns> part{};
-            std::array<int64_t, columns> sums{};
+            std::array<Units, columns> sums{};
             std::array<half, columns> squares;
             for (int64_t row = 0; row < view.length; ++row, from += view.inner) {
                 if (is_squared) k.binary_halves(Binary::mul, from, from, squares.data(), n, Numbers::engine);
