@@ -60,21 +60,19 @@ void pack(const half* b, size_t stride, size_t row, size_t rows, size_t columns,
 // Rows of the left operand as [rows, depth] factors, [rows, depth] thresholds, and by column [depth] greatest
 // thresholds and [depth] greatest magnitudes.
 void prepare(const half* a, size_t stride, size_t rows, size_t depth, float* left) {
-    for (size_t k = 0; k < depth; k += lanes) {
-        const size_t n = depth - k < lanes ? depth - k : lanes;
-        Floats greatest = {}, largest = {};
-        float* to = left + k;
-        for (size_t i = 0; i < rows; ++i, to += depth) {
-            const Floats element = decode(load<Halves>(a + i * stride + k, n)), scaled = element * 0x1p16f;
-            const Floats least = threshold(element);
-            store(to, as_floats(as_ints(scaled) - (scaled != 0.0f)), n);
-            store(to + rows * depth, least, n);
-            greatest = greater(greatest, least);
-            largest = greater(largest, magnitude(element));
+    float* thresholds = left + rows * depth;
+    float* greatest = thresholds + rows * depth;
+    float* largest = greatest + depth;
+    for (size_t i = 0; i < rows; ++i, a += stride, left += depth, thresholds += depth) {
+        for (size_t k = 0; k < depth; k += lanes) {
+            const size_t n = depth - k < lanes ? depth - k : lanes;
+            const Floats element = decode(load<Halves>(a + k, n)), scaled = element * 0x1p16f;
+            const Floats least = threshold(element), size = magnitude(element);
+            store(left + k, as_floats(as_ints(scaled) - (scaled != 0.0f)), n);
+            store(thresholds + k, least, n);
+            store(greatest + k, i == 0 ? least : greater(load<Floats>(greatest + k, n), least), n);
+            store(largest + k, i == 0 ? size : greater(load<Floats>(largest + k, n), size), n);
         }
-        to += rows * depth;
-        store(to, greatest, n);
-        store(to + depth, largest, n);
     }
 }
 

@@ -66,11 +66,23 @@ inline Floats defined(Floats x, float instead) { return x == x ? x : splat(inste
 
 inline Halves narrow_any(Floats x) { return narrow(defined(x, __builtin_nanf(""))); }
 
-// As the engine reads fp16: exponent 31 becomes that of 65536.
+// Whether any element is not zero.
+inline bool any(Halves x) {
+    using Long [[gnu::vector_size(sizeof(Halves))]] = uint64_t;
+    const Long parts = __builtin_bit_cast(Long, x);
+    uint64_t all = 0;
+    for (size_t i = 0; i < sizeof(Halves) / sizeof(uint64_t); ++i) all |= parts[i];
+    return all != 0;
+}
+
+// As the engine reads fp16: exponent 31 becomes that of 65536, which few numbers have.
 inline Floats decode(Halves x) {
-    const Ints word = __builtin_convertvector(x, Ints), magnitude = word & 0x7fff;
-    const Ints large = ((magnitude << 13) + (112 << 23)) | word >> 15 << 31;
-    return as_floats(magnitude >= 0x7c00 ? large : as_ints(widen(x)));
+    using Shorts [[gnu::vector_size(sizeof(Halves))]] = int16_t;
+    const Halves magnitude = x & 0x7fff;
+    if (!any(__builtin_bit_cast(Halves, __builtin_bit_cast(Shorts, magnitude) > 0x7bff))) return widen(x);
+    const Ints word = __builtin_convertvector(x, Ints), size = word & 0x7fff;
+    const Ints large = ((size << 13) + (112 << 23)) | word >> 15 << 31;
+    return as_floats(size >= 0x7c00 ? large : as_ints(widen(x)));
 }
 
 // As the engine rounds.
