@@ -121,12 +121,12 @@ def test_loss_and_gradients_with_norms_of_heads(
 @PIPELINES
 @pytest.mark.parametrize("sequence", ["greedy", "random"])
 def test_loss_and_gradient_norms_of_stories260k(
-    device: aneperf.Device, sequence: str, pipeline: type[StaticPipeline]
+    plain: aneperf.Device, sequence: str, pipeline: type[StaticPipeline]
 ) -> None:
     reference = stories260k.reference()
     config, parameters = stories260k.model()
     text = np.array(reference["greedy_from_bos"] if sequence == "greedy" else reference["random"]["tokens"])
-    step = loaded(pipeline, device, replace(config, seq=len(text) - 1), parameters)
+    step = loaded(pipeline, plain, replace(config, seq=len(text) - 1), parameters)
     gradients = empty_like(parameters)
     expected = reference[sequence]
     loss = step.step(text[:-1], text[1:], gradients, loss_scale=256.0)
