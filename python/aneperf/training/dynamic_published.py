@@ -36,7 +36,6 @@ class PublishedDynamicPipeline(DynamicPipeline):
         angles = np.outer(
             config.rope_theta ** (-np.arange(0, config.head_dim, 2) / config.head_dim), np.arange(config.seq)
         )
-        # Of each pair of a head's channels.
         self._cos, self._sin = np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
 
     def _add_attention(self, out: Output, x: Floats, y: Floats) -> None:
