@@ -66,7 +66,7 @@ inline Floats defined(Floats x, float instead) { return x == x ? x : splat(inste
 
 inline Halves narrow_any(Floats x) { return narrow(defined(x, __builtin_nanf(""))); }
 
-// Whether any element is not zero.
+// True if any element is not zero.
 inline bool any(Halves x) {
     using Long [[gnu::vector_size(sizeof(Halves))]] = uint64_t;
     const Long parts = __builtin_bit_cast(Long, x);

@@ -229,8 +229,10 @@ class IntegerTiles {
     bool is_column_;  // one column, which needs no panel
     cpu::Numbers numbers_;
     Buffer z_, scratch_;
-    // Of a panel in memory, of the sums in registers, of a tile, of a row of sums, of a block of them.
-    int64_t depth_, block_rows_, rows_, columns_, width_, count_;
+    int64_t depth_;           // terms of a panel in memory
+    int64_t block_rows_;      // of the sums in registers
+    int64_t rows_, columns_;  // of a tile
+    int64_t width_, count_;   // sums in a row, and in a block of rows
     int64_t panel_bytes_, sums_bytes_, totals_bytes_, halves_bytes_;
 };
 
