@@ -187,10 +187,35 @@ def test_sums_of_squares_round_each_square(request, name, axes, square):
         assert got.tobytes() == expected.tobytes()
 
 
-def test_a_sum_of_squares_keeps_no_squares(plain):
+def largest_first(t, axes):
+    """Return the steps of a norm that divides by the largest element first."""
+    largest = mil.reduce_max(mil.abs(t), axes)
+    return largest, mil.reduce_mean(mil.square(t * mil.inverse(largest)), axes)
+
+
+@pytest.mark.parametrize("name", ["emulator", "plain"])
+@pytest.mark.parametrize("axes", [[1], [3], [1, 2], [1, 3]])
+@pytest.mark.parametrize("width", [1, 33, 150])
+def test_a_scaled_reduction_rounds_each_product(request, name, axes, width):
+    shape = (2, 40, 3, width)
+    x = np.concatenate([normal_halves(5, shape), any_halves(6, shape)], axis=2)
+    device, program = request.getfixturevalue(name), build(lambda t: largest_first(t, axes), x)
+    results = [run(compiled(device, program, fused=fused), x) for fused in (True, False)]
+    for got, expected in zip(*results, strict=True):
+        assert got.tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize(
+    "define",
+    [lambda t: mil.reduce_sum(t * t, [1]), lambda t: largest_first(t, [1])[1]],
+    ids=["plain", "scaled"],
+)
+@pytest.mark.parametrize("name", ["emulator", "plain"])
+def test_a_sum_of_squares_keeps_no_squares(request, name, define):
     x = normal_halves(7, (1, 40, 3, 32))
-    program = build(lambda t: mil.reduce_sum(t * t, [1]), x)
-    assert compiled(plain, program, fused=True).stats.activation_bytes < x.nbytes
+    program = build(define, x)
+    device = request.getfixturevalue(name)
+    assert compiled(device, program, fused=True).stats.activation_bytes < x.nbytes
 
 
 def test_rows_join_what_comes_before_and_after(emulator):

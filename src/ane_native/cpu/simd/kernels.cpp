@@ -277,6 +277,7 @@ constinit const Kernels kernels = {
     .nan_to_infinity = nan_to_infinity,
     .reduce = reduce,
     .reduce_columns = reduce_columns,
+    .largest_magnitude_columns = largest_magnitude_columns,
     .sum_square_columns = sum_square_columns,
     .sum_exactly = sum_exactly,
     .add_exactly = add_exactly,

@@ -209,8 +209,12 @@ struct Kernels {
     // y [n] from x [rows, n], whose rows are `stride` apart; rows are taken in order.
     void (*reduce_columns)(Reduction op, const half* x, size_t stride, size_t rows, float* y, size_t n,
                            Numbers numbers);
-    // Sums of x * x as fp16, by column in the same way.
-    void (*sum_square_columns)(const half* x, size_t stride, size_t rows, float* y, size_t n);
+    void (*largest_magnitude_columns)(const half* x, size_t stride, size_t rows, float* y, size_t n,
+                                      Numbers numbers);
+    // Sums of the squares of x * factors, by column in the same way; each product is rounded to fp16. All of
+    // x is taken times 1 if there are no factors. They are padded to whole vectors of 16.
+    void (*sum_square_columns)(const half* x, const float* factors, size_t stride, size_t rows, float* y,
+                               size_t n);
     // The sum of up to 4096 numbers, as the engine reads them: fp64 holds it exactly.
     double (*sum_exactly)(const half* x, size_t n);
     // sums[i] += x[i]

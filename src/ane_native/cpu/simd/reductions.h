@@ -61,6 +61,8 @@ inline float fold(size_t n, float start, Elements elements, Combine combine) {
 }
 
 constexpr auto sum = [](auto a, auto b) { return a + b; };
+constexpr auto larger = [](auto a, auto b) { return maximum(a, b); };
+constexpr auto smaller = [](auto a, auto b) { return minimum(a, b); };
 
 // Sums round, so every level must add in the same order. An extreme is the same in any order.
 constexpr size_t sum_accumulators = 16;
@@ -68,8 +70,6 @@ constexpr size_t extreme_accumulators = 4 * lanes;
 
 float reduce(Reduction op, const float* x, size_t n) {
     const auto elements = [=](size_t i, size_t count) { return load<Floats>(x + i, count); };
-    const auto larger = [](auto a, auto b) { return maximum(a, b); };
-    const auto smaller = [](auto a, auto b) { return minimum(a, b); };
     switch (op) {
         case Reduction::sum: return fold<sum_accumulators>(n, 0.0f, elements, sum);
         case Reduction::max: return fold<extreme_accumulators>(n, -infinity, elements, larger);
@@ -87,11 +87,12 @@ float sum_of_squares(const float* x, size_t n) {
 }
 
 // `vectors` neighboring columns of vectors, the last of `count` elements; running results stay in registers.
-template <size_t vectors, class Prepare, class Combine>
-inline void fold_columns(const half* x, size_t stride, size_t rows, float* y, size_t count, Prepare prepare,
+// `term(elements, j)` prepares the elements of vector j.
+template <size_t vectors, class Term, class Combine>
+inline void fold_columns(const half* x, size_t stride, size_t rows, float* y, size_t count, Term term,
                          Combine combine) {
     const auto element = [=](size_t row, size_t j) {
-        return prepare(load<Halves>(x + row * stride + j * lanes, j + 1 < vectors ? lanes : count));
+        return term(load<Halves>(x + row * stride + j * lanes, j + 1 < vectors ? lanes : count), j);
     };
     Floats running[vectors];
     for (size_t j = 0; j < vectors; ++j) running[j] = element(0, j);
@@ -100,32 +101,52 @@ inline void fold_columns(const half* x, size_t stride, size_t rows, float* y, si
     for (size_t j = 0; j < vectors; ++j) store(y + j * lanes, running[j], j + 1 < vectors ? lanes : count);
 }
 
-template <class Prepare, class Combine>
-inline void fold_all_columns(const half* x, size_t stride, size_t rows, float* y, size_t n, Prepare prepare,
+// `terms(column)` is the term of the vectors from a column on.
+template <class Terms, class Combine>
+inline void fold_all_columns(const half* x, size_t stride, size_t rows, float* y, size_t n, Terms terms,
                              Combine combine) {
     size_t i = 0;
     for (; i + 4 * lanes <= n; i += 4 * lanes)
-        fold_columns<4>(x + i, stride, rows, y + i, lanes, prepare, combine);
+        fold_columns<4>(x + i, stride, rows, y + i, lanes, terms(i), combine);
     for (; i < n; i += lanes)
-        fold_columns<1>(x + i, stride, rows, y + i, i + lanes <= n ? lanes : n - i, prepare, combine);
+        fold_columns<1>(x + i, stride, rows, y + i, i + lanes <= n ? lanes : n - i, terms(i), combine);
 }
 
 void reduce_columns(Reduction op, const half* x, size_t stride, size_t rows, float* y, size_t n,
                     Numbers numbers) {
     const auto reduce_with = [=](auto combine) {
-        with_numbers(numbers,
-                     [=](auto read, auto) { fold_all_columns(x, stride, rows, y, n, read, combine); });
+        with_numbers(numbers, [=](auto read, auto) {
+            const auto term = [=](Halves v, size_t) { return read(v); };
+            fold_all_columns(x, stride, rows, y, n, [=](size_t) { return term; }, combine);
+        });
     };
     switch (op) {
         case Reduction::sum: return reduce_with(sum);
-        case Reduction::max: return reduce_with([](Floats a, Floats b) { return maximum(a, b); });
-        case Reduction::min: return reduce_with([](Floats a, Floats b) { return minimum(a, b); });
+        case Reduction::max: return reduce_with(larger);
+        case Reduction::min: return reduce_with(smaller);
     }
 }
 
-void sum_square_columns(const half* x, size_t stride, size_t rows, float* y, size_t n) {
-    const auto square = [](Halves v) { return widen(narrow_any(widen(v) * widen(v))); };
-    fold_all_columns(x, stride, rows, y, n, square, sum);
+void largest_magnitude_columns(const half* x, size_t stride, size_t rows, float* y, size_t n,
+                               Numbers numbers) {
+    with_numbers(numbers, [=](auto read, auto) {
+        const auto term = [=](Halves v, size_t) { return abs(read(v)); };
+        fold_all_columns(x, stride, rows, y, n, [=](size_t) { return term; }, larger);
+    });
+}
+
+void sum_square_columns(const half* x, const float* factors, size_t stride, size_t rows, float* y, size_t n) {
+    const auto square = [](Floats v) { return widen(narrow_any(v * v)); };
+    const auto term = [=](Halves v, size_t) { return square(widen(v)); };
+    if (!factors) return fold_all_columns(x, stride, rows, y, n, [=](size_t) { return term; }, sum);
+    fold_all_columns(
+        x, stride, rows, y, n,
+        [=](size_t column) {
+            return [=, by = factors + column](Halves v, size_t j) {
+                return square(widen(narrow_any(widen(v) * load<Floats>(by + j * lanes))));
+            };
+        },
+        sum);
 }
 
 double sum_exactly(const half* x, size_t n) {

@@ -13,74 +13,118 @@ namespace ane::emulator {
 
 namespace {
 
-// The terms of a sum: x, or its squares as fp16.
-struct Summand {
-    const mil::Value& x;
-    bool is_squared;
+// What a reduction takes: x, its magnitudes, or the squares of x times the factor of its row. What these
+// round to fp16 is not stored.
+struct Terms {
+    RowOperand x;
+    bool is_magnitude = false, is_squared = false;
+    std::optional<Buffer> factors = {};  // [outer, inner]
 };
 
-// A sum of squares, as in norms, squares the elements itself, so that the squares need not be stored.
-Summand summand(Lowering& l, const mil::Value& x) {
+// A value's producer, if that is one of two operations.
+const mil::Operation* producer_of(Lowering& l, const mil::Value& x, std::string_view op,
+                                  std::string_view other = {}) {
     const mil::Operation* producer = l.fuses() ? l.producer(x) : nullptr;
-    if (producer && (producer->op == "mul" || producer->op == "square")) {
-        const mil::OpView op = l.view(*producer);
-        const mil::Value& factor = op.value("x");
-        if (factor.type.shape == x.type.shape && (producer->op == "square" || &op.value("y") == &factor))
-            return {factor, true};
-    }
-    return {x, false};
+    return producer && (producer->op == op || producer->op == other) ? producer : nullptr;
+}
+
+bool is_one_per_row(const Shape& shape, Shape of, const std::vector<int64_t>& axes) {
+    for (const int64_t axis : axes) of[axis] = 1;
+    return shape == of;
+}
+
+Terms sum_terms(Lowering& l, const mil::Value& x, const std::vector<int64_t>& axes) {
+    const mil::Operation* square = producer_of(l, x, "mul", "square");
+    if (!square) return {rows_of(l, x, axes)};
+    const mil::OpView op = l.view(*square);
+    const mil::Value& root = op.value("x");
+    if (root.type.shape != x.type.shape || (square->op == "mul" && &op.value("y") != &root))
+        return {rows_of(l, x, axes)};
+    Terms terms{.x = rows_of(l, root, axes), .is_squared = true};
+    const mil::Operation* product = terms.x.view.inner > 1 ? producer_of(l, root, "mul") : nullptr;
+    if (!product) return terms;
+    const mil::OpView scaling = l.view(*product);
+    const mil::Value &base = scaling.value("x"), &factor = scaling.value("y");
+    if (base.type.shape != root.type.shape || !is_one_per_row(factor.type.shape, base.type.shape, axes))
+        return terms;
+    terms.x.buffer = l.buffer(base);
+    terms.factors = l.buffer(factor);
+    return terms;
+}
+
+Terms extreme_terms(Lowering& l, Reduction kind, const mil::Value& x, const std::vector<int64_t>& axes) {
+    Terms terms{rows_of(l, x, axes)};
+    const mil::Operation* magnitude = kind == Reduction::max ? producer_of(l, x, "abs") : nullptr;
+    if (!magnitude || terms.x.view.inner == 1) return terms;
+    terms.is_magnitude = true;
+    terms.x.buffer = l.buffer(l.view(*magnitude).value("x"));
+    return terms;
+}
+
+std::vector<Buffer> reads_of(const Terms& terms) {
+    std::vector<Buffer> reads{terms.x.buffer};
+    if (terms.factors) reads.push_back(*terms.factors);
+    return reads;
 }
 
 // The engine's sums of rows, and of columns where other elements lie between those of a row.
 template <bool mean>
-void lower_engine_sum(Lowering& l, const RowOperand& operand, bool is_squared, Buffer y) {
-    const RowView view = operand.view;
-    const bool in_chunks = !mean && operand.along_last_axis && view.length > l.profile().longest_exact_sum;
+void lower_engine_sum(Lowering& l, const Terms& terms, Buffer y) {
+    const RowView view = terms.x.view;
+    const bool in_chunks = !mean && terms.x.along_last_axis && view.length > l.profile().longest_exact_sum;
     const Rounding rounding = l.profile().reduction;
     const int64_t divisor = mean ? view.length : 1;
     constexpr int64_t columns = 64, most_exact_rows = 4096;
     const int64_t pieces = ceil_divide(view.inner, columns);
-    l.step({operand.buffer}, {y}, [=, x = operand.buffer](const Execution& e) {
-        const Kernels& k = e.kernels;
-        if (view.inner == 1)
-            return e.threads.parallel_for(view.outer, [&](int64_t row, int) {
-                const half* from = e.at<half>(x) + row * view.length;
-                e.at<half>(y)[row] =
-                    in_chunks ? sum_in_chunks(k, from, view.length, is_squared, rounding)
-                              : engine_half(exact_sum(k, from, view.length, is_squared), divisor, rounding);
+    l.step(
+        reads_of(terms), {y},
+        [=, x = terms.x.buffer, factors = terms.factors, is_squared = terms.is_squared](const Execution& e) {
+            const Kernels& k = e.kernels;
+            if (view.inner == 1)
+                return e.threads.parallel_for(view.outer, [&](int64_t row, int) {
+                    const half* from = e.at<half>(x) + row * view.length;
+                    e.at<half>(y)[row] = in_chunks ? sum_in_chunks(k, from, view.length, is_squared, rounding)
+                                                   : engine_half(exact_sum(k, from, view.length, is_squared),
+                                                                 divisor, rounding);
+                });
+            e.threads.parallel_for(view.outer * pieces, [&](int64_t task, int) {
+                const int64_t outer = task / pieces, begin = task % pieces * columns;
+                const auto n = static_cast<size_t>(std::min(columns, view.inner - begin));
+                const half* from = e.at<half>(x) + outer * view.length * view.inner + begin;
+                std::array<double, columns> part{};
+                std::array<Units, columns> sums{};
+                std::array<half, columns> products;
+                const auto multiply = [&](const half* a, const half* b) {
+                    k.binary_halves(Binary::mul, a, b, products.data(), n, Numbers::engine);
+                    return products.data();
+                };
+                for (int64_t row = 0; row < view.length; ++row, from += view.inner) {
+                    const half* term = from;
+                    if (factors) term = multiply(term, e.at<half>(*factors) + outer * view.inner + begin);
+                    if (is_squared) term = multiply(term, term);
+                    k.add_exactly(term, part.data(), n);
+                    if (row % most_exact_rows != most_exact_rows - 1 && row + 1 != view.length) continue;
+                    for (size_t i = 0; i < n; ++i) sums[i] += in_least_units(std::exchange(part[i], 0.0));
+                }
+                for (size_t i = 0; i < n; ++i)
+                    e.at<half>(y)[outer * view.inner + begin + static_cast<int64_t>(i)] =
+                        engine_half(sums[i], divisor, rounding);
             });
-        e.threads.parallel_for(view.outer * pieces, [&](int64_t task, int) {
-            const int64_t outer = task / pieces, begin = task % pieces * columns;
-            const auto n = static_cast<size_t>(std::min(columns, view.inner - begin));
-            const half* from = e.at<half>(x) + outer * view.length * view.inner + begin;
-            std::array<double, columns> part{};
-            std::array<Units, columns> sums{};
-            std::array<half, columns> squares;
-            for (int64_t row = 0; row < view.length; ++row, from += view.inner) {
-                if (is_squared) k.binary_halves(Binary::mul, from, from, squares.data(), n, Numbers::engine);
-                k.add_exactly(is_squared ? squares.data() : from, part.data(), n);
-                if (row % most_exact_rows != most_exact_rows - 1 && row + 1 != view.length) continue;
-                for (size_t i = 0; i < n; ++i) sums[i] += in_least_units(std::exchange(part[i], 0.0));
-            }
-            for (size_t i = 0; i < n; ++i)
-                e.at<half>(y)[outer * view.inner + begin + static_cast<int64_t>(i)] =
-                    engine_half(sums[i], divisor, rounding);
         });
-    });
 }
 
 template <Reduction kind, bool mean>
 void lower_reduce(Lowering& l, const mil::OpView& op, Results results) {
-    const auto [value, is_squared] =
-        kind == Reduction::sum ? summand(l, op.value("x")) : Summand{op.value("x"), false};
-    const RowOperand operand = rows_of(l, value, op.axes("axes", value.type.rank()));
-    const RowView view = operand.view;
+    const mil::Value& value = op.value("x");
+    const std::vector<int64_t> axes = op.axes("axes", value.type.rank());
+    const Terms terms =
+        kind == Reduction::sum ? sum_terms(l, value, axes) : extreme_terms(l, kind, value, axes);
+    const RowView view = terms.x.view;
     const Rounding rounding = l.profile().reduction;
-    const Buffer x = operand.buffer, y = l.result(*results[0]);
-    if (kind == Reduction::sum && l.profile().is_engine())
-        return lower_engine_sum<mean>(l, operand, is_squared, y);
+    const Buffer y = l.result(*results[0]);
+    if (kind == Reduction::sum && l.profile().is_engine()) return lower_engine_sum<mean>(l, terms, y);
     constexpr int64_t rows_per_task = 16;
-    l.step({x}, {y}, [=, squares = is_squared](const Execution& e) {
+    l.step(reads_of(terms), {y}, [=, x = terms.x.buffer, terms = terms](const Execution& e) {
         const auto finish = [&](float* values, half* to, size_t n) {
             if (mean)
                 e.kernels.binary_scalar(Binary::real_div, values, static_cast<float>(view.length), values, n);
@@ -92,7 +136,7 @@ void lower_reduce(Lowering& l, const mil::OpView& op, Results results) {
                 const int64_t first = task * rows_per_task, n = std::min(rows_per_task, view.outer - first);
                 for (int64_t i = 0; i < n; ++i)
                     values[i] = reduce_row(e.kernels, kind, e.at<half>(x) + (first + i) * view.length,
-                                           view.length, rounding.numbers, squares);
+                                           view.length, rounding.numbers, terms.is_squared);
                 finish(values, e.at<half>(y) + first, static_cast<size_t>(n));
             });
             return;
@@ -105,8 +149,14 @@ void lower_reduce(Lowering& l, const mil::OpView& op, Results results) {
             const auto n = static_cast<size_t>(std::min(columns, view.inner - begin));
             const half* from = e.at<half>(x) + outer * view.length * view.inner + begin;
             const auto stride = static_cast<size_t>(view.inner), rows = static_cast<size_t>(view.length);
-            if (squares)
-                e.kernels.sum_square_columns(from, stride, rows, values, n);
+            if (terms.is_squared) {
+                alignas(64) float factors[columns] = {};
+                if (terms.factors)
+                    e.kernels.to_float(e.at<half>(*terms.factors) + outer * view.inner + begin, factors, n);
+                e.kernels.sum_square_columns(from, terms.factors ? factors : nullptr, stride, rows, values,
+                                             n);
+            } else if (terms.is_magnitude)
+                e.kernels.largest_magnitude_columns(from, stride, rows, values, n, rounding.numbers);
             else
                 e.kernels.reduce_columns(kind, from, stride, rows, values, n, rounding.numbers);
             finish(values, e.at<half>(y) + outer * view.inner + begin, n);
