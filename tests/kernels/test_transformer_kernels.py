@@ -29,6 +29,14 @@ NORMED = replace(SHARED, head_dim=8, qk_norm=True)
 CONFIGS = pytest.mark.parametrize("config", [PLAIN, SHARED], ids=["plain", "shared"])
 
 
+@pytest.fixture(params=["one block", "three blocks"])
+def blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take all positions of attention at once, or a third."""
+    if request.param == "three blocks":
+        monkeypatch.setattr("aneperf.kernels.config.LONGEST_BLOCK", 4)
+        assert [len(config.attention_blocks()) for config in (PLAIN, SHARED)] == [3, 3]
+
+
 def run(device: aneperf.Device, kernel: t.Kernel, **parts: Array) -> dict[str, Array]:
     """Compute the output's parts [C, S] in float64 from the input's."""
     assert {name: len(part) for name, part in parts.items()} == dict(kernel.inputs)
@@ -50,7 +58,30 @@ def attention_weights(config: TransformerConfig) -> dict[str, Array]:
     }
 
 
+@pytest.mark.parametrize(
+    ("seq", "heads", "sizes"),
+    [
+        (256, 12, [256]),
+        (521, 8, [521]),
+        (1000, 8, [250] * 4),
+        (1024, 8, [256] * 4),
+        (1024, 1, [256] * 4),
+        (8192, 16, [512] * 16),
+    ],
+)
+def test_blocks_of_attention(seq: int, heads: int, sizes: list[int]) -> None:
+    """Take equal blocks whose scores fill whole channels; a sequence that none divides is one block."""
+    config = replace(PLAIN, seq=seq, heads=heads, kv_heads=1)
+    blocks = config.attention_blocks()
+    assert list(map(len, blocks)) == sizes
+    assert [position for block in blocks for position in block] == list(range(seq))
+    for block in blocks:
+        assert config.score_channels(block) * seq == heads * len(block) * block.stop
+    assert config.attention_blocks(as_published=True) == [range(seq)]
+
+
 @CONFIGS
+@pytest.mark.usefixtures("blocks")
 def test_attention_forward(device: aneperf.Device, config: TransformerConfig) -> None:
     w, x = attention_weights(config), halves(6, config.dim, config.seq)
     got = run(device, attention_forward(config, **w), x=x)
@@ -64,6 +95,7 @@ def test_attention_forward(device: aneperf.Device, config: TransformerConfig) ->
 
 
 @CONFIGS
+@pytest.mark.usefixtures("blocks")
 def test_attention_backward(device: aneperf.Device, config: TransformerConfig) -> None:
     w = attention_weights(config)
     q, k, v = (

@@ -3,12 +3,16 @@
 The forward kernel returns queries and keys that are rotated by their positions. The backward kernels take
 them so, and return the gradients of what was rotated. All parts are [1, C, 1, S].
 
+Attention takes a block of queries after the other, each with the keys up to its end: most of what the causal
+mask hides is not computed. As published, all positions are one block.
+
 With `q_norm` and `k_norm` [head_dim], each head is normed before the rotation. The forward kernel then also
 returns the projections' results before their norms, and the last backward kernel takes them.
 """
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from numpy.typing import NDArray
@@ -53,8 +57,8 @@ def attention_backward_scores(
 ) -> Kernel:
     """Build the backward of the output projection: q, k, v, dout -> dv, probabilities, dprobabilities.
 
-    The kernel computes the probabilities again. They and their gradient have heads * S channels. `wot` is Wo
-    transposed.
+    The kernel computes the probabilities again. They and their gradient are packed block by block. `wot` is
+    Wo transposed.
     """
     g = KernelBuilder(
         config, as_published, q=config.query_dim, k=config.kv_dim, v=config.kv_dim, dout=config.dim
@@ -65,39 +69,32 @@ def attention_backward_scores(
 
 def attention_context(g: KernelBuilder, q: mil.Tensor, k: mil.Tensor, v: mil.Tensor) -> mil.Tensor:
     """Compute causal attention: q, k, v -> [1, query_dim, 1, S]."""
-    return g.channels(g.gather(_probabilities(g, q, k), g.heads(v)))
+    return g.channels(_gathered(g, _probabilities(g, q, k), g.heads(v)))
 
 
 def scores_backward(g: KernelBuilder, name: str, dcontext: mil.Tensor) -> Kernel:
     """Build the rest of a kernel with the parts q, k and v, from the gradient of attention's result."""
     probabilities = _probabilities(g, g.part("q"), g.part("k"))
-    by_head = g.heads(dcontext)
+    by_head, values = g.heads(dcontext), g.heads(g.part("v"))
     return g.kernel(
         name,
-        dv=g.channels(g.scatter(probabilities, by_head), g.config.kv_heads),
+        dv=g.channels(_scattered(g, probabilities, by_head), g.config.kv_heads),
         probabilities=_packed(g, probabilities),
-        dprobabilities=_packed(g, g.dot_products(by_head, g.heads(g.part("v")))),
+        dprobabilities=_packed(g, _dot_products(g, by_head, values)),
     )
 
 
 def attention_backward_queries(config: TransformerConfig, *, as_published: bool = False) -> Kernel:
     """Build the backward of softmax and scores: probabilities, dprobabilities, q, k -> dq, dk."""
-    g = KernelBuilder(
-        config,
-        as_published,
-        probabilities=config.score_channels,
-        dprobabilities=config.score_channels,
-        q=config.query_dim,
-        k=config.kv_dim,
-    )
-    probabilities, dprobabilities = (
-        mil.reshape(g.part(part), (1, config.heads, config.seq, config.seq))
-        for part in ("probabilities", "dprobabilities")
-    )
-    mean = mil.reduce_sum(probabilities * dprobabilities, axes=[-1])
-    dscores = probabilities * (dprobabilities - mean) * config.score_scale
-    dq = g.channels(g.gather(dscores, g.heads(g.part("k"))))
-    dk = g.channels(g.scatter(dscores, g.heads(g.part("q"))), config.kv_heads)
+    channels = sum(map(config.score_channels, config.attention_blocks(as_published)))
+    parts = {"probabilities": channels, "dprobabilities": channels, "q": config.query_dim, "k": config.kv_dim}
+    g = KernelBuilder(config, as_published, **parts)
+    dscores = []
+    for p, dp in zip(_unpacked(g, "probabilities"), _unpacked(g, "dprobabilities"), strict=True):
+        mean = mil.reduce_sum(p * dp, axes=[-1])
+        dscores.append(p * (dp - mean) * config.score_scale)
+    dq = g.channels(_gathered(g, dscores, g.heads(g.part("k"))))
+    dk = g.channels(_scattered(g, dscores, g.heads(g.part("q"))), config.kv_heads)
     return g.kernel(
         "attention_backward_queries", dq=g.rotate(dq, backward=True), dk=g.rotate(dk, backward=True)
     )
@@ -133,10 +130,54 @@ def projections_backward(
     return g.kernel("projections_backward", dnormed=dnormed, **more)
 
 
-def _probabilities(g: KernelBuilder, q: mil.Tensor, k: mil.Tensor) -> mil.Tensor:
-    """Compute causal attention's weights [1, heads, S, S]."""
-    return mil.softmax(g.dot_products(g.heads(q), g.heads(k)) * g.config.score_scale + g.mask())
+def _probabilities(g: KernelBuilder, q: mil.Tensor, k: mil.Tensor) -> list[mil.Tensor]:
+    """Compute causal attention's weights, for each block [1, heads, positions, keys]."""
+    scores = _dot_products(g, g.heads(q), g.heads(k))
+    return [
+        mil.softmax(block_scores * g.config.score_scale + g.mask(block))
+        for block, block_scores in zip(g.blocks, scores, strict=True)
+    ]
 
 
-def _packed(g: KernelBuilder, scores: mil.Tensor) -> mil.Tensor:
-    return mil.reshape(scores, (1, g.config.score_channels, 1, g.config.seq))
+def _dot_products(g: KernelBuilder, queries: mil.Tensor, keys: mil.Tensor) -> list[mil.Tensor]:
+    return [
+        g.dot_products(g.positions(queries, block), g.positions(keys, range(block.stop)))
+        for block in g.blocks
+    ]
+
+
+def _gathered(g: KernelBuilder, matrices: list[mil.Tensor], x: mil.Tensor) -> mil.Tensor:
+    """Sum x over the keys of each position, weighted by its row of its block's matrix."""
+    parts = [
+        g.gather(matrix, g.positions(x, range(block.stop)))
+        for block, matrix in zip(g.blocks, matrices, strict=True)
+    ]
+    return parts[0] if len(parts) == 1 else mil.concat(parts, axis=-1)
+
+
+def _scattered(g: KernelBuilder, matrices: list[mil.Tensor], x: mil.Tensor) -> mil.Tensor:
+    """Sum x over the positions that use each key, weighted by the key's column of each block's matrix."""
+    parts = []
+    for block, matrix in zip(g.blocks, matrices, strict=True):
+        part, after = g.scatter(matrix, g.positions(x, block)), g.config.seq - block.stop
+        parts.append(mil.pad(part, [0] * 7 + [after]) if after else part)
+    return functools.reduce(mil.add, parts)
+
+
+def _packed(g: KernelBuilder, scores: list[mil.Tensor]) -> mil.Tensor:
+    parts = [
+        mil.reshape(block_scores, (1, g.config.score_channels(block), 1, g.config.seq))
+        for block, block_scores in zip(g.blocks, scores, strict=True)
+    ]
+    return parts[0] if len(parts) == 1 else mil.concat(parts, axis=1)
+
+
+def _unpacked(g: KernelBuilder, part: str) -> list[mil.Tensor]:
+    packed = g.part(part)
+    scores, begin = [], 0
+    for block in g.blocks:
+        size = 1, g.config.score_channels(block), 1, g.config.seq
+        rows = packed if len(g.blocks) == 1 else mil.slice_by_size(packed, (0, begin, 0, 0), size)
+        scores.append(mil.reshape(rows, (1, g.config.heads, len(block), block.stop)))
+        begin += size[1]
+    return scores

@@ -13,6 +13,9 @@ from .. import bounds
 from ..checks import count, shown
 from ..errors import ArgumentError
 
+LONGEST_BLOCK = 256  # shorter ones leave out more scores, but their products are small
+MOST_BLOCKS = 16
+
 
 @dataclass(frozen=True)
 class TransformerConfig:
@@ -62,10 +65,22 @@ class TransformerConfig:
         """Return the factor of the dot product of a query with a key."""
         return float(self.head_dim**-0.5)
 
-    @property
-    def score_channels(self) -> int:
-        """Return the channels of all heads' scores, packed as [1, heads * seq, 1, seq]."""
-        return self.heads * self.seq
+    def attention_blocks(self, as_published: bool = False) -> list[range]:
+        """Return the blocks of positions whose queries attention takes at once, with the keys up to its end.
+
+        Scores that the causal mask hides are computed only within a block. Blocks are equal, and all heads'
+        scores of each fill whole channels of `seq`. As published, one block holds all positions.
+        """
+        fewest = 1 if as_published else min(-(-self.seq // LONGEST_BLOCK), MOST_BLOCKS)
+        for blocks in range(fewest, MOST_BLOCKS + 1):
+            size = self.seq // blocks
+            if self.seq % blocks == 0 and self.heads * size % blocks == 0:
+                return [range(begin, begin + size) for begin in range(0, self.seq, size)]
+        return [range(self.seq)]
+
+    def score_channels(self, block: range) -> int:
+        """Return the channels of a block's scores, packed as [1, channels, 1, seq]."""
+        return self.heads * len(block) * block.stop // self.seq
 
 
 def layer_shapes(config: TransformerConfig) -> dict[str, tuple[int, ...]]:

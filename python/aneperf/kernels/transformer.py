@@ -71,6 +71,7 @@ class KernelBuilder:
     def __init__(self, config: TransformerConfig, as_published: bool = False, **inputs: int) -> None:
         self.config = config
         self.as_published = as_published
+        self.blocks = config.attention_blocks(as_published)
         self.inputs = inputs
         self._flops = 0
         self._builder = mil.Builder()
@@ -179,16 +180,16 @@ class KernelBuilder:
         return mil.reshape(by_head, (1, (heads or config.heads) * config.head_dim, 1, config.seq))
 
     def dot_products(self, a: mil.Tensor, b: mil.Tensor) -> mil.Tensor:
-        """Compute the dot products of every position of a with every position of b: [1, heads, S, S]."""
+        """Compute the dot products of every position of a with every position of b."""
         rows = self.as_published
         return self._matmul(a, b, transpose_x=not rows, transpose_y=rows)
 
     def gather(self, matrix: mil.Tensor, x: mil.Tensor) -> mil.Tensor:
-        """Sum x for each position, weighted by its row of `matrix` [1, heads, S, S]."""
+        """Sum x for each position, weighted by its row of `matrix` [1, heads, positions, S]."""
         return self._matmul(matrix, x) if self.as_published else self._matmul(x, matrix, transpose_y=True)
 
     def scatter(self, matrix: mil.Tensor, x: mil.Tensor) -> mil.Tensor:
-        """Sum x for each position, weighted by its column of `matrix` [1, heads, S, S]."""
+        """Sum x for each position, weighted by its column of `matrix` [1, heads, S, positions]."""
         return self._matmul(matrix, x, transpose_x=True) if self.as_published else self._matmul(x, matrix)
 
     def rotate(self, x: mil.Tensor, backward: bool = False) -> mil.Tensor:
@@ -211,11 +212,19 @@ class KernelBuilder:
             even, odd = even * cos - odd * sin, even * sin + odd * cos
         return mil.reshape(mil.concat((even, odd), axis=2), x.shape)
 
-    def mask(self) -> mil.Tensor:
-        """Return the causal mask to add to scores: [1, 1, S, S], 0 or the lowest fp16."""
-        seq = self.config.seq
-        hidden = np.triu(np.full((seq, seq), _MASKED, np.float16), k=1)
-        return self._table("mask", hidden.reshape(1, 1, seq, seq))
+    def positions(self, by_head: mil.Tensor, positions: range) -> mil.Tensor:
+        """Take some positions of what `heads` returned."""
+        if len(positions) == self.config.seq:
+            return by_head
+        begin, size = (0, 0, 0, positions.start), (*by_head.shape[:3], len(positions))
+        return mil.slice_by_size(by_head, begin, size)
+
+    def mask(self, block: range) -> mil.Tensor:
+        """Return the causal mask to add to a block's scores [1, 1, positions, keys]: 0 or the lowest fp16."""
+        shape = len(block), block.stop
+        hidden = np.triu(np.full(shape, _MASKED, np.float16), k=block.start + 1)
+        name = "mask" if block.start == 0 else f"mask_from_{block.start}"
+        return self._table(name, hidden.reshape(1, 1, *shape))
 
     def _apart(self, x: mil.Tensor) -> mil.Tensor:
         """Give heads an axis of their own: [1, C, 1, S] -> [1, C / head_dim, head_dim, S]."""

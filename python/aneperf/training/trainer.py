@@ -50,7 +50,7 @@ class Trainer:
     ) -> None:
         check_parameters(config.model, parameters, FP16_LARGEST)
         seq = config.model.seq
-        scores = 2 * 2 * config.model.score_channels * seq  # fp16, and their gradients
+        scores = 2 * 2 * config.model.heads * seq * seq  # fp16, and their gradients
         check_memory(f"a step with sequences of {seq} tokens", scores, "choose shorter ones (--seq)")
         self.config = config
         self.state = RunState(config.loss_scale)
