@@ -39,6 +39,22 @@ def test_a_folder_is_trained_and_saved_as_one(run: Any, folder: Path, tmp_path: 
     assert not (tmp_path / "new").exists()
 
 
+def test_a_resumed_run_saves_the_tokens_and_the_tokenizer_of_its_first_folder(
+    run: Any, folder: Path, tmp_path: Path
+) -> None:
+    tokenizer, out, checkpoints = b'{"added_tokens": [], "model": {}}', tmp_path / "out", str(tmp_path / "c")
+    (folder / "tokenizer.json").write_bytes(tokenizer)
+    options = ["--seq", "16", "--accumulation", "1", "--device", "emulator"]
+    first = run("train", "--weights", str(folder), *options, "--checkpoints", checkpoints, "--steps", "1")
+    assert first.code == 0
+    folder.rename(tmp_path / "moved")
+    resumed = run("train", "--checkpoints", checkpoints, "--resume", "--steps", "2", "--save-hf", str(out))
+    assert resumed.code == 0
+    assert (out / "tokenizer.json").read_bytes() == tokenizer
+    config = json.loads((out / "config.json").read_text())
+    assert (config["eos_token_id"], config["max_position_embeddings"]) == ([3, 5], 24)
+
+
 def test_generate_takes_the_tokenizer_of_the_folder_and_tells_its_rate(run: Any, folder: Path) -> None:
     told = ["generate", str(folder), "--prompt", "b a", "--max-new-tokens", "4"]
     outcome = run(*told)

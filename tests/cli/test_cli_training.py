@@ -150,10 +150,14 @@ def test_resume(run: Any, device_name: str, tmp_path: Path) -> None:
     assert re.search(r"\[RESUMED step 6, loss=[\d.]+\]", outcome.out)
     assert [int(step) for step, _ in re.findall(PUBLISHED["step"], outcome.out)] == [6, 7, 8]
     assert run("train", *options, "--steps", "9", "--resume-step", "6").code == 0
+    bare = ["train", "--checkpoints", str(tmp_path / "c"), "--resume", "--compile-timeout", "100"]
+    assert run(*bare, "--steps", "12", "--seq", "16").code == 0
+    refused = run(*bare, "--steps", "15", "--layers", "3")
+    assert (refused.code, refused.err.partition("run: ")[2]) == (2, "model.layers is 3, was 2\n")
     refused = run("train", *options, "--steps", "12", "--lr", "1", "--resume")
     assert refused.code == 2
     assert refused.err == (
-        "aneperf: the checkpoint of step 9 is of another run: learning_rate is 1.0, was 0.0003\n"
+        "aneperf: the checkpoint of step 12 is of another run: learning_rate is 1.0, was 0.0003\n"
     )
 
 

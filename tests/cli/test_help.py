@@ -12,7 +12,7 @@ import pytest
 import aneperf
 from aneperf.cli.main import SECTIONS, app
 from aneperf.probes.registry import PROBES, VERBS
-from aneperf.training.run import TrainOptions
+from aneperf.training.options import TrainOptions
 
 
 @pytest.fixture(autouse=True)

@@ -29,13 +29,14 @@ import numpy as np
 import aneperf
 from aneperf.errors import AneError
 from aneperf.kernels import TransformerConfig
-from aneperf.training.checkpoint import load_model
+from aneperf.training.checkpoint import Checkpoints, load_model
 from aneperf.training.data import TokenFile
 from aneperf.training.generate import generate
 from aneperf.training.hugging_face import load_hugging_face, save_hugging_face
 from aneperf.training.llama2c import load_llama2c, save_llama2c
 from aneperf.training.llama2c_tokenizer import Llama2cTokenizer
 from aneperf.training.models import random_parameters
+from aneperf.training.resume import resumed_options
 
 PACKAGE = str(Path(aneperf.__file__).parent)
 FINDINGS = Path(__file__).resolve().parents[2] / "build" / "fuzz"
@@ -95,7 +96,7 @@ def checkpoint_files(folder: Path) -> list[bytes]:
 
 
 def read_checkpoint(path: Path) -> None:
-    """Read a checkpoint whose checksums were made to agree, most of the time."""
+    """Read a checkpoint whose checksums were made to agree, most of the time, and the options of its run."""
     text, _, arrays = path.read_bytes().partition(b"\0")
     if len(text) % 8:
         digest = hashlib.sha256(arrays).hexdigest().encode()
@@ -108,6 +109,9 @@ def read_checkpoint(path: Path) -> None:
     (folder / "checkpoint.json").write_bytes(text)
     (folder / "arrays.safetensors").write_bytes(arrays)
     load_model(folder)
+    checkpoints = Checkpoints(folder.parent)
+    checkpoints.origin(checkpoints.record())
+    resumed_options(checkpoints.record(), {})
 
 
 def hugging_face_files(folder: Path) -> list[bytes]:

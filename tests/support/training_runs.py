@@ -5,9 +5,12 @@ from functools import cache
 from typing import Any
 
 from aneperf.kernels import TransformerConfig
+from aneperf.training.checkpoint import Run
 from aneperf.training.config import TrainingConfig
 from aneperf.training.data import SyntheticTokens
+from aneperf.training.hugging_face import Origin
 from aneperf.training.models import Parameters, random_parameters
+from aneperf.training.record import RunOptions
 from aneperf.training.trainer import StepDone, Trainer
 
 MODEL = TransformerConfig(dim=32, hidden=64, layers=2, heads=4, kv_heads=2, head_dim=8, vocab=64, seq=16)
@@ -20,6 +23,24 @@ CONFIG = TrainingConfig(MODEL, steps=9, accumulation=3, learning_rate=1e-2)
 
 
 DATA = SyntheticTokens(MODEL.vocab, MODEL.seq, seed=3)
+
+
+KEPT = RunOptions(
+    device="emulator:h16",
+    compile_timeout=120.0,
+    data="synthetic",
+    weights=None,
+    state_folder=None,
+    telemetry=None,
+    checkpoint_every=1,
+    keep=2,
+    peak_tflops=None,
+)
+
+
+def described(config: TrainingConfig, origin: Origin | None = None) -> Run:
+    """Return what checkpoints of a run with this configuration tell of it."""
+    return Run(config, "synthetic", KEPT, origin)
 
 
 def trainer(device_name: str, config: TrainingConfig = CONFIG, **options: object) -> Trainer:

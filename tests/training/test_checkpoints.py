@@ -14,6 +14,7 @@ from aneperf.training.checkpoint import CheckpointError, Checkpoints
 from aneperf.training.config import TrainingConfig
 from aneperf.training.models import Parameters, random_parameters
 from aneperf.training.state import RunState
+from support.training_runs import described
 
 MODEL = TransformerConfig(dim=16, hidden=24, layers=2, heads=4, kv_heads=2, head_dim=4, vocab=20, seq=8)
 CONFIG = TrainingConfig(MODEL, clip=1.0, accumulation=2)
@@ -28,7 +29,7 @@ def parts(seed: int = 0) -> dict[str, Parameters]:
 
 
 def save(checkpoints: Checkpoints, step: int, loss: float = 1.0) -> Path:
-    return checkpoints.save(CONFIG, RunState(128.0, step, step // 2), parts(step), loss, "synthetic")
+    return checkpoints.save(described(CONFIG), RunState(128.0, step, step // 2), parts(step), loss)
 
 
 def test_round_trip(tmp_path: Path) -> None:
@@ -158,5 +159,5 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: p
 
 def test_config_survives(tmp_path: Path) -> None:
     config = replace(CONFIG, decay="cosine", warmup=3, model=replace(MODEL, rope_theta=5e5))
-    Checkpoints(tmp_path).save(config, RunState(1.0, 4), parts(), 2.0, "tokens.bin")
+    Checkpoints(tmp_path).save(described(config), RunState(1.0, 4), parts(), 2.0)
     assert Checkpoints(tmp_path).load()[0].config == config

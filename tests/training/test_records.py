@@ -17,19 +17,24 @@ from aneperf.kernels import TransformerConfig
 from aneperf.training import record as records
 from aneperf.training.checkpoint import Checkpoints, load_model
 from aneperf.training.config import TrainingConfig
+from aneperf.training.hugging_face import Origin
+from aneperf.training.hugging_face_config import HuggingFaceConfig
 from aneperf.training.models import Parameters, random_parameters
 from aneperf.training.record import CheckpointError, Record
 from aneperf.training.state import RunState
+from support.training_runs import KEPT, described
 
 MODEL = TransformerConfig(dim=8, hidden=8, layers=1, heads=2, kv_heads=1, head_dim=4, vocab=8, seq=4)
 CONFIG = TrainingConfig(MODEL, steps=40, accumulation=4)
+ORIGIN = Origin(HuggingFaceConfig.of(MODEL, tied=True), b'{"added_tokens": []}')
+RUN = described(CONFIG, ORIGIN)
 
 
 def saved(folder: Path, step: int = 8) -> Path:
     values = random_parameters(MODEL)
     zeros: Parameters = {name: np.zeros_like(value) for name, value in values.items()}
     parts = {"parameters": values, "mean": zeros, "variance": zeros}
-    return Checkpoints(folder).save(CONFIG, RunState(64.0, step, 2), parts, 1.5, "synthetic")
+    return Checkpoints(folder).save(RUN, RunState(64.0, step, 2), parts, 1.5)
 
 
 def refused(folder: Path, message: str) -> None:
@@ -62,16 +67,16 @@ def test_every_flipped_bit_is_refused(tmp_path: Path, thorough: bool) -> None:
         (lambda text: text.replace(b"  ", b" "), "its checksum is not that of its text"),
         (lambda text: text.replace(b'"applied_updates": 2', b'"applied_updates": 0'), "its checksum is not"),
         (
-            lambda text: text.replace(b'"format": 2', b'"format": 0'),
+            lambda text: text.replace(b'"format": 3', b'"format": 0'),
             "is of format 0",
         ),
         (
-            lambda text: text.replace(b'"format": 2', b'"format": 1'),
-            "is of format 1",
+            lambda text: text.replace(b'"format": 3', b'"format": 2'),
+            "is of format 2",
         ),
         (
-            lambda text: text.replace(b'"format": 2', b'"format": 3'),
-            "is of format 3",
+            lambda text: text.replace(b'"format": 3', b'"format": 4'),
+            "is of format 4",
         ),
         (lambda text: b"", "is empty"),
         (lambda text: b" " * 2_000_000, "cannot read: it has 2000000 bytes"),
@@ -113,6 +118,15 @@ def forge(path: Path, change: Callable[[bytes], bytes]) -> None:
         ('"heads": 2', '"heads": 0', "heads must be an integer"),
         ('"data": "synthetic"', '"data": "\\u001b[2J"', "data must be a line"),
         ('"data": "synthetic"', '"more": 1, "data": "synthetic"', "unknown field `more`"),
+        ('"device": "', '"device": "\\u001b', "device must be a line"),
+        ('"telemetry": null', '"telemetry": "run.jsonl"', "telemetry must be an absolute path"),
+        ('"weights": null', f'"weights": "/{"a" * 4096}"', "weights must be a line"),
+        ('"state_folder": null', '"state_folder": 3', "Expected `str | null`, got `int`"),
+        ('"compile_timeout": 120.0', '"compile_timeout": 1e99', "compile_timeout must be a number from "),
+        ('"keep": 2', '"keep": 0', "keep must be an integer from 1"),
+        ('"peak_tflops": null', '"peak_tflops": -1', "peak_tflops must be a number from "),
+        ('"model_type": "llama"', '"model_type": "gpt"', "is a LlamaForCausalLM with the model_type 'gpt'"),
+        ('"tokenizer_sha256": "', '"tokenizer_sha256": "x', "tokenizer_sha256 must be 64 hex"),
     ],
 )
 def test_what_no_run_writes_is_refused_with_a_right_checksum(
@@ -122,6 +136,18 @@ def test_what_no_run_writes_is_refused_with_a_right_checksum(
     assert old.encode() in path.read_bytes()
     forge(path, lambda text: text.replace(old.encode(), new.encode(), 1))
     refused(tmp_path, message)
+
+
+def test_a_changed_tokenizer_is_refused(tmp_path: Path) -> None:
+    path = saved(tmp_path) / "tokenizer.json"
+    checkpoints = Checkpoints(tmp_path)
+    assert checkpoints.origin(checkpoints.record()) == ORIGIN
+    path.write_bytes(path.read_bytes().replace(b"[]", b"{}"))
+    with pytest.raises(CheckpointError, match=r"tokenizer.json: is damaged: its checksum is not the one in"):
+        checkpoints.origin(checkpoints.record())
+    path.unlink()
+    with pytest.raises(CheckpointError, match=r"tokenizer.json: cannot read: No such file"):
+        checkpoints.origin(checkpoints.record())
 
 
 def with_arrays(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
@@ -203,7 +229,7 @@ def test_a_state_that_diverged_replaces_no_checkpoint(tmp_path: Path) -> None:
     values["norm"][0] = np.nan
     parts = {"parameters": values, "mean": values, "variance": values}
     with pytest.raises(CheckpointError, match=r"step 12 cannot be saved: norm has 1 value"):
-        Checkpoints(tmp_path).save(CONFIG, RunState(64.0, 12, 2), parts, 1.5, "synthetic")
+        Checkpoints(tmp_path).save(RUN, RunState(64.0, 12, 2), parts, 1.5)
     assert Checkpoints(tmp_path).load()[0].step == 8
 
 
@@ -219,7 +245,7 @@ def test_files_obey_the_umask(tmp_path: Path) -> None:
     finally:
         os.umask(before)
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
-    assert modes == {"arrays.safetensors": 0o640, "checkpoint.json": 0o640}
+    assert modes == dict.fromkeys(("arrays.safetensors", "checkpoint.json", "tokenizer.json"), 0o640)
 
 
 def test_the_record_survives(tmp_path: Path) -> None:
@@ -232,6 +258,9 @@ def test_the_record_survives(tmp_path: Path) -> None:
         separate_classifier=True,
         config=config,
         data="500 tokens, SHA-256 0123",
+        options=KEPT,
+        origin=None,
+        tokenizer_sha256=None,
         sha256="0" * 64,
     )
     path = tmp_path / "checkpoint.json"

@@ -1,23 +1,30 @@
 """Runs that are interrupted, killed and resumed, and the checkpoints that they refuse."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
 import aneperf
 from aneperf.kernels import TransformerConfig
 from aneperf.training.checkpoint import CheckpointError, Checkpoints
+from aneperf.training.config import Hyperparameters
 from aneperf.training.events import BatchDone, Event, KernelsCompiled, StepDone
 from aneperf.training.llama2c import save_llama2c
 from aneperf.training.models import random_parameters
+from aneperf.training.options import TrainOptions
+from aneperf.training.record import RunOptions
+from aneperf.training.resume import resumed_options
 from aneperf.training.worker import TrainingError
 from support import environment
 from support.training_runs import MODEL
@@ -68,9 +75,49 @@ def test_a_classifier_of_its_own_is_resumed_too(train: Any, tmp_path: Path) -> N
     whole = train(**options)
     assert (whole.parameters["classifier"] != parameters["classifier"]).any()
     train(**options, steps=6, checkpoints=tmp_path / "c")
+    (tmp_path / "model.bin").unlink()
     rest = train(model=None, checkpoints=tmp_path / "c", resume=True)
     assert rest.losses == whole.losses[6:]
     assert_same_end(rest, whole)
+
+
+def test_a_run_resumes_with_no_option_but_its_folder(
+    train: Any, tmp_path: Path, tokens: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"data": tokens, "pipeline": "dynamic", "clip": 1.0, "weight_decay": 0.1}
+    whole = train(**options)
+    log = tmp_path / "run.jsonl"
+    monkeypatch.chdir(tmp_path)
+    train(
+        **{**options, "data": tokens.name, "telemetry": log.name, "peak_tflops": 2.0},
+        checkpoints=tmp_path / "c",
+        progress=interrupt(StepDone, 7),
+    )
+    monkeypatch.chdir("/")
+    rest = aneperf.train(checkpoints=tmp_path / "c", resume=True)
+    assert (rest.config, rest.peak_tflops) == (whole.config, 2.0)
+    assert rest.losses == whole.losses[6:]
+    assert_same_end(rest, whole)
+    started = [line for line in map(json.loads, log.read_text().splitlines()) if line["type"] == "run"]
+    assert [line["first_step"] for line in started] == [0, 6]
+    log.unlink()
+    longer = aneperf.train(checkpoints=tmp_path / "c", resume=True, steps=15, telemetry=tmp_path / "new")
+    assert len(longer.losses) == 3
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["c", "new", tokens.name]
+
+
+def test_a_checkpoint_has_every_option_but_those_of_one_command(six_steps: Path) -> None:
+    kept = {field.name for field in fields(Hyperparameters)} | {"model", *RunOptions.__struct_fields__}
+    once = {"checkpoints", "resume", "output", "trace", "progress"}
+    assert {field.name for field in fields(TrainOptions)} == (kept - {"compile_timeout"}) | once
+    record = Checkpoints(six_steps).record()
+    resumed = resumed_options(record, {})
+    assert resumed.config(record.config.model) == record.config
+    gone = msgspec.structs.replace(record.options, device="ane:none", telemetry=str(six_steps / "none"))
+    record = msgspec.structs.replace(record, options=gone)
+    assert resumed_options(record, {"device": "emulator"}).telemetry is None
+    with pytest.raises(CheckpointError, match=r"does not open: no route .*; name another one \(--device\)"):
+        resumed_options(record, {})
 
 
 ENDLESS = """
@@ -117,6 +164,7 @@ def test_a_killed_run_loses_the_steps_since_its_checkpoint(
         ({"learning_rate": 1e-3, "clip": 2.0}, "learning_rate is 0.001, was 0.01; clip is 2.0, was None"),
         ({"seed": 5}, "seed is 5, was 4"),
         ({"decay": "cosine"}, "decay is 'cosine', was 'constant'"),
+        ({"weights": "m.bin"}, r"weights is '.*/m.bin', was None"),
         ({"data": "tokens.bin"}, r"data is '500 tokens, SHA-256 [0-9a-f]{16}', was 'synthetic'"),
         ({"steps": 6}, "the checkpoint of step 6 has the 6 steps of this run: ask for more"),
     ],

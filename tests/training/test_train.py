@@ -17,7 +17,7 @@ from aneperf.schema import check_numbers
 from aneperf.training.accounting import COMPONENTS, step_flops
 from aneperf.training.events import Event, StepDone
 from aneperf.training.models import random_parameters
-from aneperf.training.run import TrainOptions
+from aneperf.training.options import TrainOptions
 from support.fakes import an_environment
 from support.training_runs import MODEL
 
@@ -176,6 +176,20 @@ def test_the_model_can_be_kept_and_trained_further(train: Any, tmp_path: Path, t
         aneperf.ArgumentError, match=r"has another model, dim32-hidden64.*, than dim32-hidden32"
     ):
         train(model=other, weights=path)
+
+
+def test_a_checkpoint_keeps_the_constants_that_a_file_does_not_tell(train: Any, tmp_path: Path) -> None:
+    own = replace(MODEL, rope_theta=5e5, norm_eps=1e-6)
+    result = train(model=own, steps=3, checkpoints=tmp_path / "c")
+    assert train(model=None, weights=tmp_path / "c", steps=1).config.model == own
+    with pytest.raises(
+        aneperf.ArgumentError,
+        match=r"model.rope_theta is 10000.0, was 500000.0; model.norm_eps is 1e-05, was 1e-06",
+    ):
+        train(model=replace(MODEL, seq=8), weights=tmp_path / "c", steps=1)
+    result.config = replace(result.config, model=MODEL)  # whose constants a llama2.c model can hold
+    result.save_llama2c(tmp_path / "m.bin")
+    assert train(model=own, weights=tmp_path / "m.bin", steps=1).config.model == own
 
 
 def test_a_model_without_positions_is_not_saved_for_llama2c(train: Any, tmp_path: Path) -> None:

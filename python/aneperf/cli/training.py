@@ -7,6 +7,7 @@ from itertools import chain
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from ..errors import ArgumentError
 from .options import FILE, STANDARD_OUTPUT
@@ -39,11 +40,13 @@ class _Train(click.Command):
 
 
 @click.command(cls=_Train)
-def train(**given: Any) -> int:
+@click.pass_context
+def train(context: click.Context, /, **values: Any) -> int:
     """Train a Llama or Qwen3 model, and report where the time went."""
     from .training_run import run
 
-    return run(**given)
+    sources = {name: context.get_parameter_source(name) for name in values}
+    return run({name: v for name, v in values.items() if sources[name] is not ParameterSource.DEFAULT})
 
 
 @click.command(

@@ -19,14 +19,16 @@ from ..kinds import Kind
 from ..outputs import check_new_folder, check_outputs
 from ..report.plots import check_plot
 from ..report.training_table import lay_out_training
-from ..training.checkpoint import load_model
+from ..training.checkpoint import Checkpoints, load_model
 from ..training.data import SYNTHETIC
 from ..training.events import Event, RunStarted
 from ..training.hugging_face import check_savable, hugging_face_shape, is_hugging_face
 from ..training.llama2c import check_trained
 from ..training.models import model_config
+from ..training.options import TrainOptions
+from ..training.record import Record
 from ..training.result import TrainingResult
-from ..training.run import TrainOptions, train
+from ..training.run import train
 from .live import Lines, View, view
 from .options import CHIP, COMPILE_TIMEOUT, DEVICE, FILE, OUTPUT, STANDARD_OUTPUT
 from .terminal import FAILED, REFUSED, end_interrupted, say, write_table
@@ -45,7 +47,9 @@ _SIZES = {
 _BY_HAND = {
     "device": [DEVICE, CHIP, COMPILE_TIMEOUT],
     "resume": [
-        click.Option(["--resume"], is_flag=True, help="Resume from the last checkpoint."),
+        click.Option(
+            ["--resume"], is_flag=True, help="Resume from the last checkpoint, with the options of its run."
+        ),
         click.Option(["--resume-step"], type=int, metavar="STEP", help="Resume from this step's checkpoint."),
     ],
     "output": [OUTPUT],
@@ -106,30 +110,18 @@ def _dashed(name: str) -> str:
     return name.replace("_", "-")
 
 
-def run(
-    *,
-    model: str | None,
-    device: str | None,
-    chip: str | None,
-    compile_timeout: float | None,
-    resume: bool,
-    resume_step: int | None,
-    output: str | None,
-    save: str | None,
-    save_hf: str | None,
-    plot: str | None,
-    **given: Any,
-) -> int:
-    """Train, write the files asked for, print the report and return the exit code."""
+def run(given: dict[str, Any]) -> int:
+    """Train with the options given, write the files asked for, print the report and return the exit code."""
+    output, save, save_hf, plot = (given.pop(name, None) for name in ("output", "save", "save_hf", "plot"))
     to_stdout = output == STANDARD_OUTPUT
-    files = {"telemetry": given["telemetry"], "trace": given["trace"], "save": save, "plot": plot}
-    keeps = any((output, save_hf, given["checkpoints"], *files.values()))
+    files = {name: given.get(name) for name in ("telemetry", "trace")} | {"save": save, "plot": plot}
+    checkpoints = given.get("checkpoints")
+    keeps = any((output, save_hf, checkpoints, *files.values()))
     if sys.stdout is None and not keeps:
         raise AneError("standard output is closed: there is nowhere to write the result")
     _check_files(files, None if to_stdout else output, given)
     if save_hf is not None:
-        check_new_folder(save_hf, {"-o": None if to_stdout else output, **files}, given["checkpoints"])
-    sizes = {name: size for name in _SIZES if (size := given.pop(name)) is not None}
+        check_new_folder(save_hf, {"-o": None if to_stdout else output, **files}, checkpoints)
     shown: View
     with view(sys.stderr if to_stdout else sys.stdout) as shown:
 
@@ -148,13 +140,7 @@ def run(
                 if isinstance(error, AneError):
                     say(str(error))
 
-        result = train(
-            _reshaped(model, given["weights"], sizes) if sizes else model,
-            device=devices.open(device, chip=chip, compile_timeout=compile_timeout),
-            resume=resume if resume_step is None else resume_step,
-            progress=progress,
-            **given,
-        )
+        result = train(**_keywords(given), progress=progress)
     _write_outputs(result, output, save, save_hf, plot)
     if result.stopped_by is not None:
         return end_interrupted(result.stopped_by)
@@ -164,6 +150,27 @@ def run(
         say("no update was applied: no gradient was finite; check the weights, or lower --loss-scale")
         return FAILED
     return 0
+
+
+def _keywords(given: dict[str, Any]) -> dict[str, Any]:
+    """Return the options as `train` takes them: with a device, and a shape instead of sizes."""
+    keywords = dict(given)
+    sizes = {name: keywords.pop(name) for name in _SIZES if name in keywords}
+    device, chip, timeout = (keywords.pop(name, None) for name in ("device", "chip", "compile_timeout"))
+    step = keywords.pop("resume_step", None)
+    resume = keywords.get("resume", False) if step is None else step
+    record = None
+    if resume is not False:
+        keywords["resume"] = resume
+        if keywords.get("checkpoints") is not None and (sizes or timeout is not None):
+            record = Checkpoints(keywords["checkpoints"]).record(step)
+    if record is not None and timeout is not None and device is chip is None:
+        device = record.options.device
+    if any(value is not None for value in (device, chip, timeout)):
+        keywords["device"] = devices.open(device, chip=chip, compile_timeout=timeout)
+    if sizes:
+        keywords["model"] = _reshaped(given.get("model"), given.get("weights"), sizes, record)
+    return keywords
 
 
 def _check_files(files: dict[str, str | None], output: str | None, given: dict[str, Any]) -> None:
@@ -181,10 +188,10 @@ def _check_files(files: dict[str, str | None], output: str | None, given: dict[s
             "--plot": (plot, Kind.PICTURE if plot is None else check_plot(plot)[1]),
         },
         {
-            "--data": None if given["data"] == SYNTHETIC else given["data"],
-            "--weights": given["weights"],
+            "--data": None if given.get("data") == SYNTHETIC else given.get("data"),
+            "--weights": given.get("weights"),
         },
-        given["checkpoints"],
+        given.get("checkpoints"),
     )
 
 
@@ -222,12 +229,16 @@ def _save_model(save: Callable[[str | os.PathLike[str]], None], path: str, name:
         raise ResultFileError(f"{error}; the model was saved as {spare}") from error
 
 
-def _reshaped(model: str | None, weights: str | None, sizes: dict[str, Any]) -> TransformerConfig:
-    """Return the model with that name, or of the weights, with other sizes.
+def _reshaped(
+    model: str | None, weights: str | None, sizes: dict[str, Any], record: Record | None = None
+) -> TransformerConfig:
+    """Return the model with that name, or of the checkpoint or the weights, with other sizes.
 
     Sizes that are not given follow `heads`: kv_heads is the same, and head_dim is dim / heads.
     """
-    if model is None and weights is not None:
+    if model is None and record is not None:
+        preset = record.config.model
+    elif model is None and weights is not None:
         preset = hugging_face_shape(weights) if is_hugging_face(weights) else load_model(weights)[0]
     else:
         preset = model_config(model or "stories110m")

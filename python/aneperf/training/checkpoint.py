@@ -6,38 +6,52 @@ A checkpoint is complete or absent: it is written under a temporary name, flushe
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import math
 import os
 import re
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
-from ..bounds import STEPS, check_memory
+from ..bounds import JSON_BYTES, STEPS, check_memory
 from ..checks import count, shown
 from ..errors import ArgumentError
-from ..files import file_kind, one_line
+from ..files import file_kind, one_line, read_input
 from ..kernels import TransformerConfig
 from ..kernels.config import parameter_count, parameter_shapes
 from ..kinds import Kind
 from ..outputs import flush
 from .config import TrainingConfig
-from .hugging_face import is_hugging_face, load_hugging_face
+from .hugging_face import Origin, is_hugging_face, load_hugging_face
 from .kernels import Floats
 from .llama2c import load_llama2c
 from .models import Parameters, check_values
-from .record import CheckpointError, Record
+from .record import CheckpointError, Record, RunOptions
 from .safetensors_file import Entry, Safetensors
 from .state import RunState
 
-_ARRAYS, _RECORD = "arrays.safetensors", "checkpoint.json"
+_ARRAYS, _RECORD, _TOKENIZER = "arrays.safetensors", "checkpoint.json", "tokenizer.json"
 _SAVED_PARTS = ("parameters", "mean", "variance")
 _NAME = re.compile(r"step-(\d{8})")
 _UNFINISHED = re.compile(r"\.step-\d{8}-[0-9a-f]{8}")
+_Read = TypeVar("_Read")
+
+
+@dataclass(frozen=True)
+class Run:
+    """Describe a run as all its checkpoints do."""
+
+    config: TrainingConfig
+    data: str  # description of the source
+    options: RunOptions
+    origin: Origin | None  # the Hugging Face folder of the initial weights
 
 
 class Checkpoints:
@@ -50,12 +64,7 @@ class Checkpoints:
             raise CheckpointError(f"{self.folder} is not a folder")
 
     def save(
-        self,
-        config: TrainingConfig,
-        state: RunState,
-        parts: Mapping[str, Mapping[str, Floats]],
-        loss: float,
-        data: str,
+        self, run: Run, state: RunState, parts: Mapping[str, Mapping[str, Floats]], loss: float
     ) -> Path:
         """Write a checkpoint, delete those that are not to be kept, and return its folder.
 
@@ -67,7 +76,7 @@ class Checkpoints:
         temporary = self.folder / f".{target.name}-{secrets.token_hex(4)}"
         try:
             temporary.mkdir(parents=True)
-            _write(temporary, config, state, parts, loss, data)
+            _write(temporary, run, state, parts, loss)
             if target.exists():
                 shutil.rmtree(target)
             temporary.rename(target)
@@ -91,6 +100,25 @@ class Checkpoints:
 
         Raises CheckpointError for a damaged one, and names the one before it.
         """
+        return self._read(step, _read)
+
+    def record(self, step: int | None = None) -> Record:
+        """Read the record alone of the checkpoint of a step, or the last. Raises as `load` does."""
+        return self._read(step, lambda folder, step: Record.load(folder / _RECORD, step))
+
+    def origin(self, record: Record) -> Origin | None:
+        """Read what a checkpoint keeps of the Hugging Face folder of its run. Raises CheckpointError."""
+        if record.origin is None:
+            return None
+        if record.tokenizer_sha256 is None:
+            return Origin(record.origin, None)
+        path = self.folder / f"step-{record.step:08d}" / _TOKENIZER
+        tokenizer = read_input(path, Kind.TOKENIZER, JSON_BYTES, CheckpointError)
+        if hashlib.sha256(tokenizer).hexdigest() != record.tokenizer_sha256:
+            raise CheckpointError(f"{path}: is damaged: its checksum is not the one in {_RECORD}")
+        return Origin(record.origin, tokenizer)
+
+    def _read(self, step: int | None, read: Callable[[Path, int], _Read]) -> _Read:
         steps = self.steps()
         if not steps:
             raise CheckpointError(f"{self.folder} has no checkpoint")
@@ -99,7 +127,7 @@ class Checkpoints:
         if step not in steps:
             raise CheckpointError(f"{self.folder} has no checkpoint of step {step}: it has {steps}")
         try:
-            return _read(self.folder / f"step-{step:08d}", step)
+            return read(self.folder / f"step-{step:08d}", step)
         except CheckpointError as error:
             earlier = [other for other in steps if other < step]
             advice = f"the one before is of step {earlier[-1]}" if earlier else "no earlier one is there"
@@ -144,17 +172,17 @@ def load_model(path: str | os.PathLike[str]) -> tuple[TransformerConfig, Paramet
 
 
 def _write(
-    folder: Path,
-    config: TrainingConfig,
-    state: RunState,
-    parts: Mapping[str, Mapping[str, Floats]],
-    loss: float,
-    data: str,
+    folder: Path, run: Run, state: RunState, parts: Mapping[str, Mapping[str, Floats]], loss: float
 ) -> None:
     arrays, record = folder / _ARRAYS, folder / _RECORD
+    written = [arrays, record]
     save_file({f"{part}/{name}": a for part in _SAVED_PARTS for name, a in parts[part].items()}, arrays)
     with Safetensors(arrays, CheckpointError) as file:
         digest = file.sha256()
+    config, tokenizer = run.origin or (None, None)
+    if tokenizer is not None:
+        written.append(folder / _TOKENIZER)
+        written[-1].write_bytes(tokenizer)
     record.write_bytes(
         Record(
             step=state.step,
@@ -162,13 +190,16 @@ def _write(
             loss_scale=state.loss_scale,
             loss=loss if math.isfinite(loss) else None,
             separate_classifier="classifier" in parts["parameters"],
-            config=config,
-            data=data,
+            config=run.config,
+            data=run.data,
+            options=run.options,
+            origin=config,
+            tokenizer_sha256=None if tokenizer is None else hashlib.sha256(tokenizer).hexdigest(),
             sha256=digest,
         ).to_json()
     )
     shutil.copymode(record, arrays)  # which safetensors creates for its owner alone
-    for path in (arrays, record, folder):
+    for path in (*written, folder):
         flush(path)
 
 

@@ -4,27 +4,62 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import re
 from pathlib import Path
 
 import msgspec
 
 from .. import bounds
-from ..checks import count
+from ..checks import count, shown
 from ..errors import AneError, ArgumentError
 from ..files import LONGEST_QUOTE, one_line, read_input
 from ..kinds import Kind
 from .config import TrainingConfig
+from .data import SYNTHETIC
+from .hugging_face_config import HuggingFaceConfig
 from .strict_json import decode_strictly
 
-FORMAT = 2  # 1 had no checksum
+FORMAT = 3
 _ENDING = re.compile(rb'(.*),\n  "checksum": "([0-9a-f]{64})"\n}\n', re.S)
 _SHA256 = re.compile("[0-9a-f]{64}")
-_LONGEST_DESCRIPTION = 1000
+_LONGEST_LINE = 1000
+_LONGEST_PATH = 4096
 
 
 class CheckpointError(AneError):
     """A checkpoint cannot be read or written; the message says which, and what to do."""
+
+
+class RunOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The options of a run, besides its configuration, that resuming takes over. Raises ArgumentError.
+
+    Paths are absolute. One that is no line of text is None.
+    """
+
+    device: str
+    compile_timeout: float
+    data: str | None
+    weights: str | None
+    state_folder: str | None
+    telemetry: str | None
+    checkpoint_every: int
+    keep: int
+    peak_tflops: float | None
+
+    def __post_init__(self) -> None:
+        _check_line("device", self.device)
+        bounds.within("compile_timeout", self.compile_timeout, bounds.COMPILE_TIMEOUT)
+        if self.peak_tflops is not None:
+            bounds.within("peak_tflops", self.peak_tflops, bounds.PEAK_TFLOPS)
+        for name in ("checkpoint_every", "keep"):
+            count(name, getattr(self, name), most=bounds.STEPS)
+        for name in ("data", "weights", "state_folder", "telemetry"):
+            path = getattr(self, name)
+            if path is not None and not (name == "data" and path == SYNTHETIC):
+                _check_line(name, path, _LONGEST_PATH)
+                if not os.path.isabs(path):
+                    raise ArgumentError(f"{name} must be an absolute path, not {shown(path)}")
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -38,6 +73,9 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     separate_classifier: bool
     config: TrainingConfig
     data: str  # description of the source; a run resumes with the same one only
+    options: RunOptions
+    origin: HuggingFaceConfig | None  # of the folder of the initial weights
+    tokenizer_sha256: str | None  # of that folder's tokenizer
     sha256: str  # of the arrays' file
 
     def __post_init__(self) -> None:
@@ -46,10 +84,10 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         bounds.within("loss_scale", self.loss_scale, (bounds.LOSS_SCALE[0], self.config.loss_scale))
         if self.loss is not None:
             bounds.within("loss", self.loss, (0.0, math.inf))
-        if len(self.data) > _LONGEST_DESCRIPTION or not self.data.isprintable():
-            raise ArgumentError("data must be a line that describes the source")
-        if not _SHA256.fullmatch(self.sha256):
-            raise ArgumentError(f"sha256 must be 64 hexadecimal digits, not {self.sha256!r}")
+        _check_line("data", self.data)
+        for name, digest in (("sha256", self.sha256), ("tokenizer_sha256", self.tokenizer_sha256)):
+            if digest is not None and not _SHA256.fullmatch(digest):
+                raise ArgumentError(f"{name} must be 64 hexadecimal digits, not {shown(digest)}")
 
     def to_json(self) -> bytes:
         """Return the text of the record's file."""
@@ -80,6 +118,11 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 class _Format(msgspec.Struct):
     format: int
+
+
+def _check_line(name: str, text: str, longest: int = _LONGEST_LINE) -> None:
+    if len(text) > longest or not text.isprintable():
+        raise ArgumentError(f"{name} must be a line of text, not {shown(text)}")
 
 
 def _checksum(text: bytes) -> bytes:

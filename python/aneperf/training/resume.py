@@ -1,0 +1,135 @@
+"""Resume a run: its checkpoint, its options, and which of them a continuation may change."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from .. import device as devices
+from ..errors import AneError, ArgumentError
+from ..files import file_kind
+from ..kinds import Kind
+from .checkpoint import Checkpoints
+from .config import Hyperparameters, TrainingConfig, differences
+from .data import SYNTHETIC
+from .folder_lock import FolderLock
+from .hugging_face import Origin
+from .models import Parameters
+from .options import TrainOptions
+from .record import CheckpointError, Record, RunOptions
+from .state import RunState
+
+_Path = str | os.PathLike[str]
+
+
+@dataclass
+class Found:
+    """The checkpoint that a run continues."""
+
+    record: Record
+    parts: Mapping[str, Parameters]
+    origin: Origin | None
+
+    def restore(self, state: RunState, parts: Mapping[str, Parameters]) -> None:
+        """Copy everything but the parameters from the checkpoint, and free it."""
+        state.step, state.applied_updates = self.record.step, self.record.applied_updates
+        state.loss_scale = self.record.loss_scale
+        for part in ("mean", "variance"):
+            for name, value in self.parts[part].items():
+                parts[part][name][:] = value
+        self.parts = {}
+
+
+@contextlib.contextmanager
+def checkpoint_to_resume(folder: _Path | None, resume: bool | int) -> Iterator[Found | None]:
+    """Lock the folder of a run's checkpoints, if it has one, and return the checkpoint to resume, if any.
+
+    Raises ArgumentError for a folder with checkpoints that are not resumed, and CheckpointError.
+    """
+    if folder is None:
+        if resume is not False:
+            raise ArgumentError("resume needs the folder of the checkpoints (--checkpoints)")
+        yield None
+        return
+    checkpoints = Checkpoints(folder)
+    if resume is not False and not checkpoints.folder.is_dir():
+        raise CheckpointError(f"{checkpoints.folder} has no checkpoint")
+    with contextlib.closing(FolderLock(checkpoints.folder)):
+        if resume is not False:
+            record, parts = checkpoints.load(None if resume is True else resume)
+            yield Found(record, parts, checkpoints.origin(record))
+            return
+        if steps := checkpoints.steps():
+            raise ArgumentError(
+                f"{folder} has checkpoints, the last of step {steps[-1]}: resume, or name another folder"
+            )
+        yield None
+
+
+def kept_options(options: TrainOptions, device: str, compile_timeout: float) -> RunOptions:
+    """Return the options that a checkpoint keeps for a run that resumes it."""
+    return RunOptions(
+        device=device,
+        compile_timeout=compile_timeout,
+        data=SYNTHETIC if options.data == SYNTHETIC else _absolute(options.data),
+        weights=_absolute(options.weights),
+        state_folder=_absolute(options.state_folder),
+        telemetry=_absolute(options.telemetry),
+        checkpoint_every=options.checkpoint_every,
+        keep=options.keep,
+        peak_tflops=options.peak_tflops,
+    )
+
+
+def resumed_options(record: Record, given: Mapping[str, Any]) -> TrainOptions:
+    """Return the options of a checkpoint's run, and of those that are given their new values.
+
+    A log is taken over only where it still is, so that a checkpoint names no new file to write. Raises
+    CheckpointError for a device that does not open.
+    """
+    kept, config = record.options, record.config
+    options: dict[str, Any] = {f.name: getattr(config, f.name) for f in fields(Hyperparameters)}
+    options |= {name: getattr(kept, name) for name in ("weights", "state_folder", "peak_tflops", "keep")}
+    options |= {"model": config.model, "checkpoint_every": kept.checkpoint_every}
+    if kept.data is not None:
+        options["data"] = kept.data
+    if kept.telemetry is not None and file_kind(kept.telemetry) is Kind.TELEMETRY:
+        options["telemetry"] = kept.telemetry
+    if "device" not in given:
+        try:
+            options["device"] = devices.open(kept.device, compile_timeout=kept.compile_timeout)
+        except AneError as error:
+            raise CheckpointError(
+                f"the device of the checkpoint's run does not open: {error}; name another one (--device)"
+            ) from error
+    return TrainOptions(**{**options, **given})
+
+
+def check_same_run(record: Record, options: TrainOptions, config: TrainingConfig, data: str) -> None:
+    """Raise CheckpointError unless a run continues that of the checkpoint."""
+    found = differences(config, record.config)
+    if data != record.data:
+        found.append(f"data is {data!r}, was {record.data!r}")
+    if (weights := _absolute(options.weights)) != record.options.weights:
+        found.append(f"weights is {weights!r}, was {record.options.weights!r}")
+    if found:
+        raise CheckpointError(f"the checkpoint of step {record.step} is of another run: {'; '.join(found)}")
+    if record.step >= config.steps:
+        raise CheckpointError(
+            f"the checkpoint of step {record.step} has the {config.steps} steps of this run: "
+            "ask for more (--steps)"
+        )
+    if record.step % config.accumulation:
+        raise CheckpointError(
+            f"the checkpoint of step {record.step} ends within a batch of {config.accumulation} steps, "
+            "and a resumed run begins with a whole one: resume an earlier one, or begin from its weights"
+        )
+
+
+def _absolute(path: _Path | None) -> str | None:
+    """Return an absolute path, or None for one that is no line of text."""
+    found = None if path is None else os.path.abspath(os.fsdecode(path))
+    return found if found is not None and found.isprintable() else None
