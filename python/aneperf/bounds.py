@@ -36,6 +36,7 @@ LOSS_SCALE = (2.0**-24, 2.0**127)
 FP16_LARGEST = 65504.0
 TEMPERATURE = (1e-6, 1e6)
 PEAK_TFLOPS = (1e-6, 1e6)
+MINUTES = (0.0, 1e6)  # between checkpoints
 
 # Files.
 RECORD_BYTES = 1 << 20  # of the JSON of a checkpoint

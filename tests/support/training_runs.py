@@ -16,7 +16,13 @@ from aneperf.training.trainer import StepDone, Trainer
 MODEL = TransformerConfig(dim=32, hidden=64, layers=2, heads=4, kv_heads=2, head_dim=8, vocab=64, seq=16)
 
 
-RUN: dict[str, Any] = {"steps": 12, "accumulation": 3, "learning_rate": 1e-2, "seed": 4}
+RUN: dict[str, Any] = {
+    "steps": 12,
+    "accumulation": 3,
+    "learning_rate": 1e-2,
+    "seed": 4,
+    "checkpoint_every": 0,
+}
 
 
 CONFIG = TrainingConfig(MODEL, steps=9, accumulation=3, learning_rate=1e-2)
@@ -32,7 +38,7 @@ KEPT = RunOptions(
     weights=None,
     state_folder=None,
     telemetry=None,
-    checkpoint_every=1,
+    checkpoint_every=10.0,
     keep=2,
     peak_tflops=None,
 )

@@ -124,6 +124,7 @@ def forge(path: Path, change: Callable[[bytes], bytes]) -> None:
         ('"state_folder": null', '"state_folder": 3', "Expected `str | null`, got `int`"),
         ('"compile_timeout": 120.0', '"compile_timeout": 1e99', "compile_timeout must be a number from "),
         ('"keep": 2', '"keep": 0', "keep must be an integer from 1"),
+        ('"checkpoint_every": 10.0', '"checkpoint_every": -1.0', "checkpoint_every must be a number from 0"),
         ('"peak_tflops": null', '"peak_tflops": -1', "peak_tflops must be a number from "),
         ('"model_type": "llama"', '"model_type": "gpt"', "is a LlamaForCausalLM with the model_type 'gpt'"),
         ('"tokenizer_sha256": "', '"tokenizer_sha256": "x', "tokenizer_sha256 must be 64 hex"),

@@ -18,16 +18,18 @@ import pytest
 import aneperf
 from aneperf.kernels import TransformerConfig
 from aneperf.training.checkpoint import CheckpointError, Checkpoints
-from aneperf.training.config import Hyperparameters
+from aneperf.training.config import Hyperparameters, TrainingConfig
 from aneperf.training.events import BatchDone, Event, KernelsCompiled, StepDone
 from aneperf.training.llama2c import save_llama2c
 from aneperf.training.models import random_parameters
 from aneperf.training.options import TrainOptions
 from aneperf.training.record import RunOptions
 from aneperf.training.resume import resumed_options
+from aneperf.training.run_checkpoints import RunCheckpoints
+from aneperf.training.state import RunState
 from aneperf.training.worker import TrainingError
 from support import environment
-from support.training_runs import MODEL
+from support.training_runs import MODEL, described
 
 
 @pytest.fixture(scope="module")
@@ -210,7 +212,7 @@ def test_what_a_run_refuses_it_leaves_no_trace_of(train: Any, tmp_path: Path) ->
         ({"weights": tmp_path / "none.bin"}, "none.bin: cannot read"),
         ({"device": "gpu"}, "no device is called 'gpu'"),
         ({"peak_tflops": 0}, "peak_tflops must be a number from 1e-06"),
-        ({"checkpoint_every": 0}, "checkpoint_every must be an integer from 1 to 99999999, not 0"),
+        ({"checkpoint_every": -1}, r"checkpoint_every must be a number from 0 to 1e\+06, not -1"),
         ({"keep": 0}, "keep must be an integer from 1 to 99999999, not 0"),
         ({"state_folder": tmp_path / "none"}, "no room for"),
         ({"resume": True}, "checkpoints has no checkpoint"),
@@ -238,7 +240,7 @@ def test_ctrl_c_keeps_the_last_update(
     train: Any, whole: Any, tmp_path: Path, at: type[Event], step: int
 ) -> None:  # type: ignore[valid-type]
     before = signal.getsignal(signal.SIGINT)
-    result = train(checkpoints=tmp_path, progress=interrupt(at, step), checkpoint_every=100)
+    result = train(checkpoints=tmp_path, progress=interrupt(at, step), checkpoint_every=10)
     assert signal.getsignal(signal.SIGINT) is before
     assert result.interrupted
     assert result.end_step == len(result.losses) == 6
@@ -276,6 +278,32 @@ def test_a_second_ctrl_c_ends_the_run_at_once(
     assert not (tmp_path / "trace.json").exists()
 
 
+def test_a_checkpoint_is_due_some_minutes_after_the_one_before(tmp_path: Path) -> None:
+    config = TrainingConfig(MODEL, steps=12)
+    state, values = RunState(1.0, 10, 1), {name: abs(v) for name, v in random_parameters(MODEL).items()}
+    parts = {"parameters": values, "mean": values, "variance": values}
+    now = [1000.0]
+    checkpoints = RunCheckpoints(
+        tmp_path, described(config), keep=2, minutes=10, first_step=0, clock=lambda: now[0]
+    )
+    due = []
+    for now[0] in (1000.0, 1599.0, 1600.0, 1900.0):
+        due.append(checkpoints.is_due)
+    checkpoints.save(state, parts, 1.0)
+    for now[0] in (1900.0, 2499.0, 2500.0):
+        due.append(checkpoints.is_due)
+    assert due == [False, False, True, True, False, False, True]
+    assert not RunCheckpoints(None, described(config), keep=2, minutes=0, first_step=0).is_due
+
+
+def test_a_short_run_saves_its_end_alone(train: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "c"
+    train(checkpoints=folder, checkpoint_every=10)
+    assert Checkpoints(folder).steps() == [12]
+    longer = aneperf.train(checkpoints=folder, resume=True, steps=18, checkpoint_every=0, keep=3)
+    assert (longer.losses, Checkpoints(folder).steps()) == (train(steps=18).losses[12:], [12, 15, 18])
+
+
 def test_training_in_a_thread(train: Any, whole: Any) -> None:
     results: list[aneperf.TrainingResult] = []
     thread = threading.Thread(target=lambda: results.append(train()))
@@ -290,7 +318,7 @@ def test_data_that_is_cut_keeps_the_last_update(train: Any, tmp_path: Path, toke
             os.truncate(tokens, 10)
 
     with pytest.raises(aneperf.AneError, match=r"tokens\.bin: was c"):
-        train(checkpoints=tmp_path / "c", checkpoint_every=100, data=tokens, progress=progress)
+        train(checkpoints=tmp_path / "c", checkpoint_every=10, data=tokens, progress=progress)
     assert Checkpoints(tmp_path / "c").steps() == [6]
 
 
@@ -302,5 +330,5 @@ def test_what_fails_keeps_the_last_update(
             raise TrainingError("the device is gone")
 
     with pytest.raises(TrainingError, match="the device is gone"):
-        train(checkpoints=tmp_path, checkpoint_every=100, progress=progress)
+        train(checkpoints=tmp_path, checkpoint_every=10, progress=progress)
     assert Checkpoints(tmp_path).steps() == [6]

@@ -85,7 +85,6 @@ def test_a_file_that_is_changed_ends_the_run_with_its_state_saved(
             accumulation=2,
             device=device_name,
             checkpoints=tmp_path / "checkpoints",
-            checkpoint_every=1000,
             progress=disturb,
         )
     assert [folder.name for folder in (tmp_path / "checkpoints").glob("step-*")] == ["step-00000004"]

@@ -63,9 +63,7 @@ class Checkpoints:
         if self.folder.exists() and not self.folder.is_dir():
             raise CheckpointError(f"{self.folder} is not a folder")
 
-    def save(
-        self, run: Run, state: RunState, parts: Mapping[str, Mapping[str, Floats]], loss: float
-    ) -> Path:
+    def save(self, run: Run, state: RunState, parts: Mapping[str, Mapping[str, Floats]], loss: float) -> Path:
         """Write a checkpoint, delete those that are not to be kept, and return its folder.
 
         Also deletes later checkpoints, left by an abandoned continuation. Raises CheckpointError, also for

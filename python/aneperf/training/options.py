@@ -10,7 +10,7 @@ from inspect import cleandoc, signature
 from typing import Any, ParamSpec, TypeVar
 
 from .._ane_native import Device
-from ..bounds import PEAK_TFLOPS, STEPS, within
+from ..bounds import MINUTES, PEAK_TFLOPS, STEPS, within
 from ..checks import count
 from ..kernels import TransformerConfig
 from .config import Hyperparameters, TrainingConfig, option
@@ -59,7 +59,13 @@ class TrainOptions(Hyperparameters):
     checkpoints: _Path | None = option(
         None, "Checkpoints", "Folder in which to save checkpoints.", metavar="FOLDER"
     )
-    checkpoint_every: int = option(1, "Checkpoints", "Batches between checkpoints.", metavar="N")
+    checkpoint_every: float = option(
+        10.0,
+        "Checkpoints",
+        "Minutes between checkpoints; 0 saves one after every update. The end of a run, a signal and an "
+        "error always save one.",
+        metavar="MINUTES",
+    )
     keep: int = option(2, "Checkpoints", "Checkpoints to keep, in addition to the best.", metavar="N")
     resume: bool | int = option(
         False,
@@ -77,8 +83,8 @@ class TrainOptions(Hyperparameters):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("checkpoint_every", "keep"):
-            count(name, getattr(self, name), most=STEPS)
+        count("keep", self.keep, most=STEPS)
+        within("checkpoint_every", self.checkpoint_every, MINUTES)
         if self.peak_tflops is not None:
             within("peak_tflops", self.peak_tflops, PEAK_TFLOPS)
 

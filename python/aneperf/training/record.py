@@ -43,7 +43,7 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     weights: str | None
     state_folder: str | None
     telemetry: str | None
-    checkpoint_every: int
+    checkpoint_every: float
     keep: int
     peak_tflops: float | None
 
@@ -52,8 +52,8 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         bounds.within("compile_timeout", self.compile_timeout, bounds.COMPILE_TIMEOUT)
         if self.peak_tflops is not None:
             bounds.within("peak_tflops", self.peak_tflops, bounds.PEAK_TFLOPS)
-        for name in ("checkpoint_every", "keep"):
-            count(name, getattr(self, name), most=bounds.STEPS)
+        count("keep", self.keep, most=bounds.STEPS)
+        bounds.within("checkpoint_every", self.checkpoint_every, bounds.MINUTES)
         for name in ("data", "weights", "state_folder", "telemetry"):
             path = getattr(self, name)
             if path is not None and not (name == "data" and path == SYNTHETIC):

@@ -93,7 +93,7 @@ def _train(options: TrainOptions, found: Found | None) -> TrainingResult:
         options.checkpoints,
         Run(config, data.description, kept_options(options, device, compile_timeout), origin),
         keep=options.keep,
-        every=options.checkpoint_every,
+        minutes=options.checkpoint_every,
         first_step=started.first_step,
         elsewhere=_other_folders(options),
     )
@@ -207,7 +207,7 @@ def _run(
                 steps_in_batch += 1
             elif isinstance(event, BatchDone):
                 steps_in_batch = 0
-                if checkpoints.is_due(event.batch):
+                if checkpoints.is_due:
                     tell(save())
     except Exception:
         # Whatever failed, the state is that of the last update.

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from .checkpoint import Checkpoints, Run
@@ -15,7 +16,7 @@ from .state import RunState
 
 
 class RunCheckpoints:
-    """Saves the states of a run, if it has a folder for them.
+    """Saves the states of a run, if it has a folder for them: one is due `minutes` after the one before.
 
     Where a checkpoint cannot be written, one of the folders `elsewhere` may take it.
     """
@@ -26,17 +27,20 @@ class RunCheckpoints:
         run: Run,
         *,
         keep: int,
-        every: int,
+        minutes: float,
         first_step: int,
         elsewhere: Sequence[Path] = (),
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._checkpoints = None if folder is None else Checkpoints(folder, keep)
-        self._run, self._every, self._last = run, every, first_step
-        self._elsewhere = elsewhere
+        self._run, self._seconds, self._last = run, 60 * minutes, first_step
+        self._elsewhere, self._clock = elsewhere, clock
+        self._since = clock()
 
-    def is_due(self, batch: int) -> bool:
-        """Tell if a checkpoint follows this batch, counted from 0."""
-        return self._checkpoints is not None and (batch + 1) % self._every == 0
+    @property
+    def is_due(self) -> bool:
+        """Tell if it is time for a checkpoint."""
+        return self._checkpoints is not None and self._clock() - self._since >= self._seconds
 
     def is_behind(self, state: RunState) -> bool:
         """Tell if the run has steps that no checkpoint has."""
@@ -47,7 +51,9 @@ class RunCheckpoints:
         assert self._checkpoints is not None
         self._last = state.step
         try:
-            return self._checkpoints.save(self._run, state, parts, loss)
+            folder = self._checkpoints.save(self._run, state, parts, loss)
+            self._since = self._clock()
+            return folder
         except CheckpointError as error:
             if error.__cause__ is None:  # nothing of the folder
                 raise
