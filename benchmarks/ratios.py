@@ -1,6 +1,6 @@
 """The emulator against the machine it runs on and against PyTorch, as ratios measured in one run.
 
-    python benchmarks/ratios.py [--peer PYTHON | --peer-folder DIR | --no-peer] [--rounds N] [--only TEXT]
+    python benchmarks/ratios.py [--peer PYTHON | --peer-folder DIR | --no-peer] [--rounds N] [--only TEXT]...
                                 [--json FILE] [--check]
 
 Each round measures a case of the emulator and everything it is compared with, one after the other and in
@@ -17,6 +17,7 @@ import argparse
 import contextlib
 import json
 import os
+import signal
 import statistics
 import sys
 from collections.abc import Callable
@@ -259,12 +260,19 @@ def main() -> int:
     group.add_argument("--peer-folder", metavar="DIR", help="where to make that environment, and keep it")
     group.add_argument("--no-peer", action="store_true", help="leave PyTorch out")
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--only", default="", metavar="TEXT", help="cases whose name has this in it")
+    parser.add_argument(
+        "--only", action="append", metavar="TEXT", help="cases whose name has this in it; may be repeated"
+    )
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the rows and the environment")
     parser.add_argument("--check", action="store_true", help="exit with 1 if a target was missed")
     options = parser.parse_args()
     if options.rounds < 1:
         parser.error("--rounds must be at least 1")
+
+    def is_wanted(case: str) -> bool:
+        return options.only is None or any(text in case for text in options.only)
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # `timeout` ends a run like Ctrl-C
     environment, ignored = environment_of_children()
     progress = Console(stderr=True)
     given = options.peer or options.no_peer
@@ -276,7 +284,7 @@ def main() -> int:
         rows: list[Row] = []
         interrupted = False
         try:
-            for case in (case for case in COMPARISONS if options.only in case):
+            for case in filter(is_wanted, COMPARISONS):
                 with progress.status(case) if progress.is_terminal else contextlib.nullcontext():
                     try:
                         rows += compared(case, ours, peers, options.rounds)
@@ -284,9 +292,9 @@ def main() -> int:
                         rows += unavailable(case, str(error))
                     ours.ask(measure="forget")
                     peers.forget()
-            if options.only in ADD:
+            if is_wanted(ADD):
                 rows += call_costs(ours, options.rounds)
-            if options.only in COMPILE:
+            if is_wanted(COMPILE):
                 rows += compile_costs(environment, min(options.rounds, 5))
         except KeyboardInterrupt:
             interrupted = True
