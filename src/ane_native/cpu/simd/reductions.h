@@ -136,14 +136,15 @@ void largest_magnitude_columns(const half* x, size_t stride, size_t rows, float*
 }
 
 void sum_square_columns(const half* x, const float* factors, size_t stride, size_t rows, float* y, size_t n) {
-    const auto square = [](Floats v) { return widen(narrow_any(v * v)); };
+    // Which NaN it is does not matter in a sum.
+    const auto square = [](Floats v) { return widen(narrow(v * v)); };
     const auto term = [=](Halves v, size_t) { return square(widen(v)); };
     if (!factors) return fold_all_columns(x, stride, rows, y, n, [=](size_t) { return term; }, sum);
     fold_all_columns(
         x, stride, rows, y, n,
         [=](size_t column) {
             return [=, by = factors + column](Halves v, size_t j) {
-                return square(widen(narrow_any(widen(v) * load<Floats>(by + j * lanes))));
+                return square(widen(narrow(widen(v) * load<Floats>(by + j * lanes))));
             };
         },
         sum);
