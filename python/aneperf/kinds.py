@@ -122,7 +122,7 @@ _JSON_SIGNATURES = (
     (re.compile(_START + rb'\[\s*\{\s*"key"\s*:.*"verdict"\s*:', re.S), Kind.COMPARISON),
     (re.compile(_START + rb'\{\s*"chip"\s*:.*"contributor"\s*:', re.S), Kind.COMMUNITY),
     (
-        re.compile(_START + rb'\{"type":"(run|worker|step|times|batch|perf|update|checkpoint)",'),
+        re.compile(_START + rb'\{"type":"(run|worker|step|times|batch|perf|update|validation|checkpoint)",'),
         Kind.TELEMETRY,
     ),
 )

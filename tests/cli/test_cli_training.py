@@ -134,6 +134,21 @@ def test_the_verb_trains_as_the_function_does(run: Any, device_name: str, tmp_pa
         np.testing.assert_array_equal(saved[name], value)
 
 
+def test_validation_losses_in_a_pipe(run: Any, device_name: str, tmp_path: Path) -> None:
+    path, folder = tmp_path / "held_out.bin", tmp_path / "c"
+    np.arange(64, dtype="<u2").tofile(path)
+    options = ["--eval-data", str(path), "--eval-every", "1", "--eval-sequences", "2"]
+    outcome = run("train", *SMALL, "--device", device_name, *options, "--checkpoints", str(folder))
+    assert outcome.code == 0
+    line = r"\[validation, step (\d), loss=[\d.]+, best [\d.]+ at step \d; 2 sequences in \d+ms\]"
+    assert re.findall(line, outcome.out) == ["3", "6"]
+    assert re.search(r"\[best ckpt saved, step 3, loss=[\d.]+\]", outcome.out)
+    assert re.search(r"Validation loss: [\d.]+ at step 6, mean of 2 sequences; the best", outcome.out)
+    assert run("generate", str(folder / "best"), "--tokens", "1", "--max-new-tokens", "1").code == 0
+    refused = run("train", *SMALL, "--eval-data", str(path), "--trace", str(path))
+    assert_refused(refused, "held_out.bin: is also read, as --eval-data: name another file")
+
+
 def test_train_prints_json(run: Any, device_name: str) -> None:
     outcome = run("train", *SMALL, "--device", device_name, "-o", "-")
     assert outcome.code == 0

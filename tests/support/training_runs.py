@@ -37,6 +37,9 @@ KEPT = RunOptions(
     data="synthetic",
     weights=None,
     state_folder=None,
+    eval_data=None,
+    eval_every=10,
+    eval_sequences=20,
     telemetry=None,
     checkpoint_every=10.0,
     keep=2,
@@ -46,7 +49,7 @@ KEPT = RunOptions(
 
 def described(config: TrainingConfig, origin: Origin | None = None) -> Run:
     """Return what checkpoints of a run with this configuration tell of it."""
-    return Run(config, "synthetic", KEPT, origin)
+    return Run(config, "synthetic", None, KEPT, origin)
 
 
 def trainer(device_name: str, config: TrainingConfig = CONFIG, **options: object) -> Trainer:

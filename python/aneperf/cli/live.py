@@ -17,6 +17,7 @@ from ..training.config import TrainingConfig
 from ..training.events import (
     BatchDone,
     CheckpointSaved,
+    Evaluated,
     Event,
     KernelsCompiled,
     LogStopped,
@@ -100,8 +101,14 @@ class Lines:
             self._batch = []
         elif isinstance(event, WorkerReplaced):
             self._say(f"[worker lost at step {event.step}: {event.reason}]")
+        elif isinstance(event, Evaluated):
+            self._say(
+                f"[validation, step {event.step}, loss={event.loss:.4f}, best {event.best_loss:.4f} at step "
+                f"{event.best_step}; {event.sequences} sequences in {event.ms:.0f}ms]"
+            )
         elif isinstance(event, CheckpointSaved):
-            self._say(f"[ckpt saved, step {event.step}, loss={event.loss:.4f}]")
+            name = "best ckpt" if event.is_best else "ckpt"
+            self._say(f"[{name} saved, step {event.step}, loss={event.loss:.4f}]")
         elif isinstance(event, LogStopped):
             say(f"{event.reason}; the run continues without it")
 
@@ -167,6 +174,7 @@ class LiveView:
         self._doing = "starting a worker"
         self._done = self._workers = self._lost = 0
         self._saved: CheckpointSaved | None = None
+        self._validated: Evaluated | None = None
         self._live = Live(console=console, get_renderable=self.render, transient=True, refresh_per_second=4)
 
     def __enter__(self) -> View:
@@ -197,6 +205,8 @@ class LiveView:
         elif isinstance(event, WorkerReplaced):
             self._lost += 1
             self._doing = f"starting a worker after one was lost: {event.reason}"
+        elif isinstance(event, Evaluated):
+            self._validated = event
         elif isinstance(event, CheckpointSaved):
             self._saved = event
         elif isinstance(event, LogStopped):
@@ -234,9 +244,10 @@ class LiveView:
 
     def _loss(self) -> Text:
         ms = sum(step.times.wall for step in self._steps) / len(self._steps)
-        return Text(
-            f"loss {self._losses[-1]:.4f} {sparkline(self._losses, 40)}  {significant(ms, 4)} ms/step"
-        )
+        loss = f"loss {self._losses[-1]:.4f} {sparkline(self._losses, 40)}  {significant(ms, 4)} ms/step"
+        if (found := self._validated) is not None:
+            loss += f"; validation {found.loss:.4f}, best {found.best_loss:.4f} at step {found.best_step}"
+        return Text(loss)
 
     def _components(self) -> list[Text]:
         """Return a bar of the last batch's components, and its legend."""

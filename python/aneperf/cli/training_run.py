@@ -189,6 +189,7 @@ def _check_files(files: dict[str, str | None], output: str | None, given: dict[s
         },
         {
             "--data": None if given.get("data") == SYNTHETIC else given.get("data"),
+            "--eval-data": given.get("eval_data"),
             "--weights": given.get("weights"),
         },
         given.get("checkpoints"),

@@ -42,6 +42,9 @@ def draw_losses(result: TrainingResult, path: str | os.PathLike[str]) -> None:
     if averaged := result.averaged_steps:
         means = np.convolve(result.losses, np.full(averaged, 1 / averaged), "valid")
         axes.plot(steps[averaged - 1 :], means, label=f"mean of {averaged} steps")
+    if result.validations:
+        validated, losses = zip(*((found.step, found.loss) for found in result.validations), strict=True)
+        axes.plot(validated, losses, "o-", ms=3, label="validation")
     entropy = result.unigram_entropy
     axes.axhline(entropy, color="0.3", ls="--", lw=1, label=f"unigram entropy of the data, {entropy:.2f}")
     axes.set(xlabel="step", ylabel="loss (nats per token)")

@@ -73,7 +73,8 @@ def _totals(result: TrainingResult) -> list[str]:
     update = sum(batch.update_ms for batch in result.batches)
     staging = sum(batch.staging_ms for batch in result.batches)
     compiled = sum(batch.kernels > 0 for batch in result.batches)
-    rest = max(0.0, wall - result.compile_ms - result.train_ms - result.checkpoint_ms)
+    measured = result.compile_ms + result.train_ms + result.checkpoint_ms + result.evaluation_ms
+    rest = max(0.0, wall - measured)
     lost = f", {len(result.lost)} of them lost" if result.lost else ""
     share = result.utilization
     of_peak = "unavailable" if share is None else f"{share:.1%} of {result.peak_tflops:g} TFLOPS"
@@ -86,6 +87,7 @@ def _totals(result: TrainingResult) -> list[str]:
         f"Train time: {result.train_ms:.0f} ms ({result.train_ms / wall:.1%}), updates {update:.0f} ms of it"
         + (f", staging of weights {staging:.0f} ms" if staging else ""),
         f"Checkpoints: {result.checkpoint_ms:.0f} ms ({result.checkpoint_ms / wall:.1%})",
+        *_evaluation_times(result, wall),
         f"Elsewhere: {rest:.0f} ms ({rest / wall:.1%}), nearly all of it waiting for workers to start",
         f"Avg compile: {result.compile_ms / compiled:.0f} ms per batch"
         + ("" if compiled == batches else f" with a compile; {compiled} of {batches} had one"),
@@ -97,5 +99,23 @@ def _totals(result: TrainingResult) -> list[str]:
         f"Workers: {result.workers}{lost}",
         f"Loss: {result.losses[0]:.4f} at step {result.first_step}, {last:.4f} over the last {averaged} "
         f"steps; unigram entropy of the data {result.unigram_entropy:.4f}",
+        *_validation(result),
         *([f"Checkpoint: {result.checkpoint}"] if result.checkpoint else []),
+        *([f"Best checkpoint: {result.best_checkpoint}"] if result.best_checkpoint else []),
+    ]
+
+
+def _evaluation_times(result: TrainingResult, wall: float) -> list[str]:
+    if not result.validations:
+        return []
+    return [f"Evaluation: {result.evaluation_ms:.0f} ms ({result.evaluation_ms / wall:.1%})"]
+
+
+def _validation(result: TrainingResult) -> list[str]:
+    if not result.validations:
+        return []
+    last = result.validations[-1]
+    return [
+        f"Validation loss: {last.loss:.4f} at step {last.step}, mean of {last.sequences} sequences; the best "
+        f"{last.best_loss:.4f} at step {last.best_step}"
     ]

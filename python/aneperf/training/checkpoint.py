@@ -50,20 +50,29 @@ class Run:
 
     config: TrainingConfig
     data: str  # description of the source
+    evaluation: str | None  # description of the sequences of validation
     options: RunOptions
     origin: Origin | None  # the Hugging Face folder of the initial weights
 
 
 class Checkpoints:
-    """A folder of checkpoints, made by the first: the last `keep`, and the best."""
+    """A folder of checkpoints, made by the first: the last `keep`, and `with_best` that of the least loss."""
 
-    def __init__(self, folder: str | os.PathLike[str], keep: int = 2) -> None:
+    def __init__(self, folder: str | os.PathLike[str], keep: int = 2, *, with_best: bool = True) -> None:
         self.folder = Path(folder)
+        self._with_best = with_best
         self._keep = count("keep", keep, most=STEPS)
         if self.folder.exists() and not self.folder.is_dir():
             raise CheckpointError(f"{self.folder} is not a folder")
 
-    def save(self, run: Run, state: RunState, parts: Mapping[str, Mapping[str, Floats]], loss: float) -> Path:
+    def save(
+        self,
+        run: Run,
+        state: RunState,
+        parts: Mapping[str, Mapping[str, Floats]],
+        loss: float,
+        validation_loss: float | None = None,
+    ) -> Path:
         """Write a checkpoint, delete those that are not to be kept, and return its folder.
 
         Also deletes later checkpoints, left by an abandoned continuation. Raises CheckpointError, also for
@@ -74,7 +83,7 @@ class Checkpoints:
         temporary = self.folder / f".{target.name}-{secrets.token_hex(4)}"
         try:
             temporary.mkdir(parents=True)
-            _write(temporary, run, state, parts, loss)
+            _write(temporary, run, state, parts, loss, validation_loss)
             if target.exists():
                 shutil.rmtree(target)
             temporary.rename(target)
@@ -138,7 +147,7 @@ class Checkpoints:
                 shutil.rmtree(path, ignore_errors=True)
         steps = self.steps()
         losses: dict[int, float] = {}
-        for step in steps:
+        for step in steps if self._with_best else ():
             with contextlib.suppress(CheckpointError):
                 loss = Record.load(self.folder / f"step-{step:08d}" / _RECORD, step).loss
                 losses[step] = math.inf if loss is None else loss
@@ -170,7 +179,12 @@ def load_model(path: str | os.PathLike[str]) -> tuple[TransformerConfig, Paramet
 
 
 def _write(
-    folder: Path, run: Run, state: RunState, parts: Mapping[str, Mapping[str, Floats]], loss: float
+    folder: Path,
+    run: Run,
+    state: RunState,
+    parts: Mapping[str, Mapping[str, Floats]],
+    loss: float,
+    validation_loss: float | None,
 ) -> None:
     arrays, record = folder / _ARRAYS, folder / _RECORD
     written = [arrays, record]
@@ -187,9 +201,11 @@ def _write(
             applied_updates=state.applied_updates,
             loss_scale=state.loss_scale,
             loss=loss if math.isfinite(loss) else None,
+            validation_loss=validation_loss,
             separate_classifier="classifier" in parts["parameters"],
             config=run.config,
             data=run.data,
+            evaluation=run.evaluation,
             options=run.options,
             origin=config,
             tokenizer_sha256=None if tokenizer is None else hashlib.sha256(tokenizer).hexdigest(),

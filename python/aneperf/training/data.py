@@ -82,7 +82,10 @@ class TokenFile:
 
     def sequence(self, step: int) -> NDArray[np.int64]:
         """Read the tokens of a step: [seq + 1]."""
-        begin = int(np.random.default_rng((self._seed, step)).integers(0, len(self) - self._seq))
+        return self.window(int(np.random.default_rng((self._seed, step)).integers(0, len(self) - self._seq)))
+
+    def window(self, begin: int) -> NDArray[np.int64]:
+        """Read the tokens from a position on: [seq + 1]."""
         return self._read(begin, self._seq + 1).astype(np.int64)
 
     def _read(self, begin: int, count: int) -> NDArray[np.uint16]:

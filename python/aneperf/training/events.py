@@ -107,6 +107,30 @@ class BatchDone:
 
 
 @dataclass(frozen=True)
+class Evaluated:
+    """The validation loss after `step` steps, a mean over `sequences`; it took `begin` to `end`, in ns."""
+
+    step: int
+    loss: float
+    sequences: int
+    best_loss: float  # so far
+    best_step: int
+    compile_ms: float  # of kernels, and staging, if no batch follows, which would count it
+    begin: int
+    end: int
+
+    @property
+    def is_best(self) -> bool:
+        """Tell whether no loss so far is as low."""
+        return self.best_step == self.step
+
+    @property
+    def ms(self) -> float:
+        """Return the time that the run waited for it."""
+        return self.compile_ms + (self.end - self.begin) * _MS
+
+
+@dataclass(frozen=True)
 class WorkerReplaced:
     """A worker was lost; another one repeats the step."""
 
@@ -123,6 +147,7 @@ class CheckpointSaved:
     loss: float
     begin: int
     end: int
+    is_best: bool = False  # by validation loss, and beside the last ones
 
     @property
     def ms(self) -> float:
@@ -137,5 +162,14 @@ class LogStopped:
     reason: str
 
 
-Event = RunStarted | KernelsCompiled | StepDone | BatchDone | WorkerReplaced | CheckpointSaved | LogStopped
+Event = (
+    RunStarted
+    | KernelsCompiled
+    | StepDone
+    | BatchDone
+    | Evaluated
+    | WorkerReplaced
+    | CheckpointSaved
+    | LogStopped
+)
 Observer = Callable[[Event], None]

@@ -56,6 +56,22 @@ class TrainOptions(Hyperparameters):
     state_folder: _Path | None = option(
         None, "Run", "Folder for the training state where shared memory is too small.", metavar="FOLDER"
     )
+    eval_data: _Path | None = option(
+        None,
+        "Validation",
+        "File of tokens for a validation loss; the best checkpoint by it is kept in --checkpoints, folder "
+        "best.",
+        metavar="FILE",
+    )
+    eval_every: int = option(
+        10, "Validation", "Updates between validation losses; another follows the last update.", metavar="N"
+    )
+    eval_sequences: int = option(
+        20,
+        "Validation",
+        "Sequences of a validation loss: the same ones each time, evenly spaced in the file.",
+        metavar="N",
+    )
     checkpoints: _Path | None = option(
         None, "Checkpoints", "Folder in which to save checkpoints.", metavar="FOLDER"
     )
@@ -83,7 +99,8 @@ class TrainOptions(Hyperparameters):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        count("keep", self.keep, most=STEPS)
+        for name in ("eval_every", "eval_sequences", "keep"):
+            count(name, getattr(self, name), most=STEPS)
         within("checkpoint_every", self.checkpoint_every, MINUTES)
         if self.peak_tflops is not None:
             within("peak_tflops", self.peak_tflops, PEAK_TFLOPS)

@@ -42,6 +42,9 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     data: str | None
     weights: str | None
     state_folder: str | None
+    eval_data: str | None
+    eval_every: int
+    eval_sequences: int
     telemetry: str | None
     checkpoint_every: float
     keep: int
@@ -52,9 +55,10 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         bounds.within("compile_timeout", self.compile_timeout, bounds.COMPILE_TIMEOUT)
         if self.peak_tflops is not None:
             bounds.within("peak_tflops", self.peak_tflops, bounds.PEAK_TFLOPS)
-        count("keep", self.keep, most=bounds.STEPS)
+        for name in ("eval_every", "eval_sequences", "keep"):
+            count(name, getattr(self, name), most=bounds.STEPS)
         bounds.within("checkpoint_every", self.checkpoint_every, bounds.MINUTES)
-        for name in ("data", "weights", "state_folder", "telemetry"):
+        for name in ("data", "weights", "state_folder", "eval_data", "telemetry"):
             path = getattr(self, name)
             if path is not None and not (name == "data" and path == SYNTHETIC):
                 _check_line(name, path, _LONGEST_PATH)
@@ -70,9 +74,11 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     applied_updates: int
     loss_scale: float
     loss: float | None  # mean of the last batch; None if it is not finite
+    validation_loss: float | None  # of the best checkpoint
     separate_classifier: bool
     config: TrainingConfig
     data: str  # description of the source; a run resumes with the same one only
+    evaluation: str | None  # the same of the sequences of validation
     options: RunOptions
     origin: HuggingFaceConfig | None  # of the folder of the initial weights
     tokenizer_sha256: str | None  # of that folder's tokenizer
@@ -82,9 +88,12 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         count("step", self.step, 1, min(self.config.steps, bounds.STEPS))
         count("applied_updates", self.applied_updates, 0, -(-self.step // self.config.accumulation))
         bounds.within("loss_scale", self.loss_scale, (bounds.LOSS_SCALE[0], self.config.loss_scale))
-        if self.loss is not None:
-            bounds.within("loss", self.loss, (0.0, math.inf))
+        for name, loss in (("loss", self.loss), ("validation_loss", self.validation_loss)):
+            if loss is not None:
+                bounds.within(name, loss, (0.0, math.inf))
         _check_line("data", self.data)
+        if self.evaluation is not None:
+            _check_line("evaluation", self.evaluation)
         for name, digest in (("sha256", self.sha256), ("tokenizer_sha256", self.tokenizer_sha256)):
             if digest is not None and not _SHA256.fullmatch(digest):
                 raise ArgumentError(f"{name} must be 64 hexadecimal digits, not {shown(digest)}")

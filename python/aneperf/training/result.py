@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,16 @@ from ..measure import summarize
 from ..results import MAXIMUM_DURATIONS, Environment, Result, Row
 from .accounting import StepFlops, StepTimes, keyed_times, step_flops
 from .config import TrainingConfig
-from .events import BatchDone, CheckpointSaved, Event, KernelsCompiled, LogStopped, RunStarted, WorkerReplaced
+from .events import (
+    BatchDone,
+    CheckpointSaved,
+    Evaluated,
+    Event,
+    KernelsCompiled,
+    LogStopped,
+    RunStarted,
+    WorkerReplaced,
+)
 from .hugging_face import Origin, check_savable, save_hugging_face
 from .llama2c import check_trained, save_llama2c
 from .models import Parameters
@@ -85,12 +95,14 @@ class TrainingResult(Displayed):
     losses: list[float] = field(default_factory=list)
     times: list[StepTimes] = field(default_factory=list)
     batches: list[BatchTimes] = field(default_factory=list)
+    validations: list[Evaluated] = field(default_factory=list)
     parameters: Parameters = field(default_factory=dict, repr=False)
     origin: Origin | None = field(default=None, repr=False)  # the Hugging Face folder of the initial weights
     seconds: float = 0.0  # from the start of the first worker to the last update
     workers: int = 0  # started
     lost: list[str] = field(default_factory=list)  # why workers were replaced
     checkpoint: Path | None = None  # the last
+    best_checkpoint: Path | None = None  # by validation loss, if this run saved one
     checkpoint_ms: float = 0.0  # of all checkpoints
     stopped_by: signal.Signals | None = None  # what ended the run before its last step
     steps_lost: int = 0  # done after the last update
@@ -121,8 +133,13 @@ class TrainingResult(Displayed):
             self.lost.append(event.reason)
         elif isinstance(event, LogStopped):
             self.logs_stopped.append(event.reason)
+        elif isinstance(event, Evaluated):
+            self.validations.append(event)
         elif isinstance(event, CheckpointSaved):
-            self.checkpoint = event.folder
+            if event.is_best:
+                self.best_checkpoint = event.folder
+            else:
+                self.checkpoint = event.folder
             self.checkpoint_ms += event.ms
 
     @property
@@ -154,6 +171,11 @@ class TrainingResult(Displayed):
     def train_ms(self) -> float:
         """Return the time of steps, with data and messages, of updates and of staging, over all batches."""
         return sum(batch.train_ms for batch in self.batches)
+
+    @property
+    def evaluation_ms(self) -> float:
+        """Return the time of all validation losses, which is no time of training."""
+        return sum(validation.ms for validation in self.validations)
 
     @property
     def flops(self) -> StepFlops:
@@ -254,9 +276,25 @@ class TrainingResult(Displayed):
             self._row("other", [max(0.0, step.other) for step in self.times]),
             self._row("update", [batch.update_ms for batch in self.batches]),
             *([self._row("staging", staging)] if any(staging) else []),
+            *self._validation_rows(),
         ]
 
-    def _row(self, name: str, values: Sequence[float], unit: str = "ms") -> Row:
+    def _validation_rows(self) -> list[Row]:
+        """Return a row of the evaluations' times, with the last loss and the best."""
+        if not self.validations:
+            return []
+        last = self.validations[-1]
+        losses = {"validation_loss": last.loss, "best_loss": last.best_loss, "best_step": last.best_step}
+        finite = {name: value for name, value in losses.items() if math.isfinite(value)}
+        return [self._row("evaluation", [validation.ms for validation in self.validations], metrics=finite)]
+
+    def _row(
+        self,
+        name: str,
+        values: Sequence[float],
+        unit: str = "ms",
+        metrics: Mapping[str, float] | None = None,
+    ) -> Row:
         suffix = "/as-published" if self.config.as_published else ""
         ns = [round(value * _NS_PER_MS) for value in values] if unit == "ms" else []
         # Compute from the rounded durations, so that a reader of the file finds the same.
@@ -266,6 +304,7 @@ class TrainingResult(Displayed):
             status="ok",
             params={"config": name, "batch": self.config.accumulation},
             unit=unit,
+            metrics=dict(metrics or {}),
             warm_up=0,
             durations_ns=tuple(ns[:MAXIMUM_DURATIONS]),
             **fields,

@@ -20,6 +20,7 @@ from .hugging_face import Origin
 from .models import Parameters
 from .options import TrainOptions
 from .record import CheckpointError, Record, RunOptions
+from .run_checkpoints import best_checkpoints
 from .state import RunState
 
 _Path = str | os.PathLike[str]
@@ -32,6 +33,7 @@ class Found:
     record: Record
     parts: Mapping[str, Parameters]
     origin: Origin | None
+    best: Record | None  # by validation loss
 
     def restore(self, state: RunState, parts: Mapping[str, Parameters]) -> None:
         """Copy everything but the parameters from the checkpoint, and free it."""
@@ -60,12 +62,15 @@ def checkpoint_to_resume(folder: _Path | None, resume: bool | int) -> Iterator[F
     with contextlib.closing(FolderLock(checkpoints.folder)):
         if resume is not False:
             record, parts = checkpoints.load(None if resume is True else resume)
-            yield Found(record, parts, checkpoints.origin(record))
+            best = best_checkpoints(folder)
+            yield Found(record, parts, checkpoints.origin(record), best.record() if best.steps() else None)
             return
-        if steps := checkpoints.steps():
-            raise ArgumentError(
-                f"{folder} has checkpoints, the last of step {steps[-1]}: resume, or name another folder"
-            )
+        for there in (checkpoints, best_checkpoints(folder)):
+            if steps := there.steps():
+                raise ArgumentError(
+                    f"{there.folder} has checkpoints, the last of step {steps[-1]}: resume, or name another "
+                    "folder"
+                )
         yield None
 
 
@@ -77,6 +82,9 @@ def kept_options(options: TrainOptions, device: str, compile_timeout: float) -> 
         data=SYNTHETIC if options.data == SYNTHETIC else _absolute(options.data),
         weights=_absolute(options.weights),
         state_folder=_absolute(options.state_folder),
+        eval_data=_absolute(options.eval_data),
+        eval_every=options.eval_every,
+        eval_sequences=options.eval_sequences,
         telemetry=_absolute(options.telemetry),
         checkpoint_every=options.checkpoint_every,
         keep=options.keep,
@@ -92,8 +100,9 @@ def resumed_options(record: Record, given: Mapping[str, Any]) -> TrainOptions:
     """
     kept, config = record.options, record.config
     options: dict[str, Any] = {f.name: getattr(config, f.name) for f in fields(Hyperparameters)}
-    options |= {name: getattr(kept, name) for name in ("weights", "state_folder", "peak_tflops", "keep")}
-    options |= {"model": config.model, "checkpoint_every": kept.checkpoint_every}
+    taken = ["weights", "state_folder", "eval_data", "eval_every", "eval_sequences"]
+    taken += ["checkpoint_every", "keep", "peak_tflops"]
+    options |= {"model": config.model} | {name: getattr(kept, name) for name in taken}
     if kept.data is not None:
         options["data"] = kept.data
     if kept.telemetry is not None and file_kind(kept.telemetry) is Kind.TELEMETRY:
@@ -108,13 +117,15 @@ def resumed_options(record: Record, given: Mapping[str, Any]) -> TrainOptions:
     return TrainOptions(**{**options, **given})
 
 
-def check_same_run(record: Record, options: TrainOptions, config: TrainingConfig, data: str) -> None:
-    """Raise CheckpointError unless a run continues that of the checkpoint."""
+def check_same_run(
+    record: Record, options: TrainOptions, config: TrainingConfig, data: str, evaluation: str | None
+) -> None:
+    """Raise CheckpointError unless a run continues that of the checkpoint, with validation or without."""
     found = differences(config, record.config)
-    if data != record.data:
-        found.append(f"data is {data!r}, was {record.data!r}")
-    if (weights := _absolute(options.weights)) != record.options.weights:
-        found.append(f"weights is {weights!r}, was {record.options.weights!r}")
+    pairs = [("data", data, record.data), ("weights", _absolute(options.weights), record.options.weights)]
+    if evaluation is not None and record.evaluation is not None:
+        pairs.append(("eval_data", evaluation, record.evaluation))
+    found += [f"{name} is {new!r}, was {old!r}" for name, new, old in pairs if new != old]
     if found:
         raise CheckpointError(f"the checkpoint of step {record.step} is of another run: {'; '.join(found)}")
     if record.step >= config.steps:

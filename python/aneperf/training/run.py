@@ -24,7 +24,8 @@ from .checkpoint import Run, load_model
 from .config import TrainingConfig, differences
 from .data import SYNTHETIC, open_data
 from .dynamic import fitting_kernels
-from .events import BatchDone, CheckpointSaved, Event, Observer, RunStarted, StepDone
+from .evaluation import Evaluation
+from .events import BatchDone, CheckpointSaved, Evaluated, Event, Observer, RunStarted, StepDone
 from .hugging_face import hugging_face_shape, is_hugging_face, read_origin
 from .logs import Logs
 from .models import Parameters, model_config, model_name, random_parameters
@@ -59,6 +60,8 @@ def train(given: Mapping[str, Any]) -> TrainingResult:
         if found is not None:
             options = resumed_options(found.record, given)
             _check_outputs(options)
+        if options.eval_data is None and (alone := {"eval_every", "eval_sequences"} & given.keys()):
+            raise ArgumentError(f"{min(alone)} needs eval_data (--eval-data)")
         return _train(options, found)
 
 
@@ -74,8 +77,10 @@ def _train(options: TrainOptions, found: Found | None) -> TrainingResult:
     separate = parameters is not None and "classifier" in parameters
     check_room(bytes_needed(parameter_count(model, separate), model.seq), folder)
     data = open_data(options.data, model.vocab, model.seq, options.seed)
+    evaluation = _evaluation(options, model, found)
+    described = None if evaluation is None else evaluation.description
     if found is not None:
-        check_same_run(found.record, options, config, data.description)
+        check_same_run(found.record, options, config, data.description, described)
     environment, device, compile_timeout = _described(options.device)
     _check_kernels(config, device)
     started = RunStarted(
@@ -91,7 +96,7 @@ def _train(options: TrainOptions, found: Found | None) -> TrainingResult:
     result.origin = origin
     checkpoints = RunCheckpoints(
         options.checkpoints,
-        Run(config, data.description, kept_options(options, device, compile_timeout), origin),
+        Run(config, data.description, described, kept_options(options, device, compile_timeout), origin),
         keep=options.keep,
         minutes=options.checkpoint_every,
         first_step=started.first_step,
@@ -100,7 +105,13 @@ def _train(options: TrainOptions, found: Found | None) -> TrainingResult:
     if parameters is None:
         parameters = random_parameters(model, options.seed)
     with Trainer(
-        config, parameters, data, device=device, state_folder=folder, compile_timeout=compile_timeout
+        config,
+        parameters,
+        data,
+        device=device,
+        state_folder=folder,
+        compile_timeout=compile_timeout,
+        evaluation=evaluation,
     ) as trainer:
         del parameters  # the trainer has a copy, and a large model does not fit in memory twice
         if found is not None:
@@ -129,9 +140,25 @@ def _check_outputs(options: TrainOptions) -> None:
             "telemetry": (options.telemetry, Kind.TELEMETRY),
             "trace": (options.trace, Kind.TRACE),
         },
-        {"data": None if options.data == SYNTHETIC else options.data, "weights": options.weights},
+        {
+            "data": None if options.data == SYNTHETIC else options.data,
+            "eval_data": options.eval_data,
+            "weights": options.weights,
+        },
         options.checkpoints,
     )
+
+
+def _evaluation(options: TrainOptions, model: TransformerConfig, found: Found | None) -> Evaluation | None:
+    if options.eval_data is None:
+        return None
+    evaluation = Evaluation(
+        options.eval_data, model, sequences=options.eval_sequences, every=options.eval_every
+    )
+    best = None if found is None else found.best
+    if best is not None and best.evaluation == evaluation.description and best.validation_loss is not None:
+        evaluation.compare(best.validation_loss, best.step)
+    return evaluation
 
 
 def _other_folders(options: TrainOptions) -> list[Path]:
@@ -194,10 +221,15 @@ def _run(
     """Train to the end or to a signal; tell every event, and save checkpoints, also when training fails."""
     start, steps_in_batch = time.monotonic(), 0
 
-    def save() -> CheckpointSaved:
+    def save(best: Evaluated | None = None) -> CheckpointSaved:
         begin, loss = time.monotonic_ns(), result.batches[-1].mean_loss
-        folder = checkpoints.save(trainer.state, trainer.parts, loss)
-        return CheckpointSaved(trainer.state.step, folder, loss, begin, time.monotonic_ns())
+        if best is None:
+            folder = checkpoints.save(trainer.state, trainer.parts, loss)
+        else:
+            folder = checkpoints.save_best(trainer.state, trainer.parts, loss, best.loss)
+        return CheckpointSaved(
+            trainer.state.step, folder, loss, begin, time.monotonic_ns(), is_best=best is not None
+        )
 
     tell(started)
     try:
@@ -209,6 +241,8 @@ def _run(
                 steps_in_batch = 0
                 if checkpoints.is_due:
                     tell(save())
+            elif isinstance(event, Evaluated) and event.is_best and checkpoints.keeps_best:
+                tell(save(event))
     except Exception:
         # Whatever failed, the state is that of the last update.
         if checkpoints.is_behind(trainer.state) and result.batches:

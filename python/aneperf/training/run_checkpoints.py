@@ -18,7 +18,8 @@ from .state import RunState
 class RunCheckpoints:
     """Saves the states of a run, if it has a folder for them: one is due `minutes` after the one before.
 
-    Where a checkpoint cannot be written, one of the folders `elsewhere` may take it.
+    With validation, the best by its loss is in a folder of its own beside the last. Where a checkpoint cannot
+    be written, one of the folders `elsewhere` may take it.
     """
 
     def __init__(
@@ -32,7 +33,9 @@ class RunCheckpoints:
         elsewhere: Sequence[Path] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._checkpoints = None if folder is None else Checkpoints(folder, keep)
+        by_loss = run.evaluation is None
+        self._checkpoints = None if folder is None else Checkpoints(folder, keep, with_best=by_loss)
+        self._best = None if folder is None or by_loss else best_checkpoints(folder)
         self._run, self._seconds, self._last = run, 60 * minutes, first_step
         self._elsewhere, self._clock = elsewhere, clock
         self._since = clock()
@@ -46,17 +49,40 @@ class RunCheckpoints:
         """Tell if the run has steps that no checkpoint has."""
         return self._checkpoints is not None and self._last < state.step
 
+    @property
+    def keeps_best(self) -> bool:
+        """Tell if the run keeps its best state by validation loss."""
+        return self._best is not None
+
     def save(self, state: RunState, parts: Mapping[str, Parameters], loss: float) -> Path:
         """Save the state after the last update, and return the checkpoint's folder."""
         assert self._checkpoints is not None
         self._last = state.step
+        folder = self._save(self._checkpoints, state, parts, loss)
+        self._since = self._clock()
+        return folder
+
+    def save_best(
+        self, state: RunState, parts: Mapping[str, Parameters], loss: float, validation_loss: float
+    ) -> Path:
+        """Save the state after the last update as the best, in place of the best before."""
+        assert self._best is not None
+        return self._save(self._best, state, parts, loss, validation_loss)
+
+    def _save(
+        self,
+        checkpoints: Checkpoints,
+        state: RunState,
+        parts: Mapping[str, Parameters],
+        loss: float,
+        validation_loss: float | None = None,
+    ) -> Path:
         try:
-            folder = self._checkpoints.save(self._run, state, parts, loss)
-            self._since = self._clock()
-            return folder
+            return checkpoints.save(self._run, state, parts, loss, validation_loss)
         except CheckpointError as error:
             if error.__cause__ is None:  # nothing of the folder
                 raise
+            self._last = state.step
             saved = self._save_elsewhere(state, parts, loss)
             raise CheckpointError(
                 f"{error}; "
@@ -76,3 +102,8 @@ class RunCheckpoints:
             except CheckpointError:
                 shutil.rmtree(place, ignore_errors=True)
         return None
+
+
+def best_checkpoints(folder: str | os.PathLike[str]) -> Checkpoints:
+    """Return the folder of the best checkpoint by validation loss, in a run's folder of checkpoints."""
+    return Checkpoints(Path(folder) / "best", keep=1, with_best=False)

@@ -87,6 +87,11 @@ class TrainingStep(ABC):
         self._embedding_backward(tokens)
         return loss
 
+    def evaluate(self, tokens: Tokens, targets: Tokens) -> float:
+        """Return the mean loss of tokens and targets [seq], in nats, by the forward pass alone."""
+        self._forward(tokens)
+        return self._loss(targets, loss_scale=1.0)
+
     def ranges(self) -> tuple[float, ...]:
         """Return the least and greatest value of the layers' output, and of the gradient of their input."""
         return tuple(float(limit(x)) for x in (self._residual[-1], self._dx) for limit in (np.min, np.max))

@@ -20,7 +20,16 @@ from ..kernels.schedule import Pipeline
 from ..kinds import Kind
 from ..outputs import open_log
 from .accounting import StepTimes, published_times, step_flops
-from .events import BatchDone, CheckpointSaved, Event, KernelsCompiled, RunStarted, StepDone, WorkerReplaced
+from .events import (
+    BatchDone,
+    CheckpointSaved,
+    Evaluated,
+    Event,
+    KernelsCompiled,
+    RunStarted,
+    StepDone,
+    WorkerReplaced,
+)
 
 
 class Telemetry:
@@ -48,6 +57,16 @@ class Telemetry:
             self._step(event)
         elif isinstance(event, BatchDone):
             self._batch(event)
+        elif isinstance(event, Evaluated):
+            self._write(
+                "validation",
+                step=event.step,
+                loss=_number(event.loss, 6),
+                sequences=event.sequences,
+                best_loss=_number(event.best_loss, 6),
+                best_step=event.best_step,
+                ms=round(event.ms, 1),
+            )
         elif isinstance(event, WorkerReplaced):
             self._write("worker", event="lost", step=event.step, reason=event.reason)
         elif isinstance(event, CheckpointSaved):
@@ -56,6 +75,7 @@ class Telemetry:
                 step=event.step,
                 folder=os.fsencode(event.folder).decode(errors="replace"),
                 loss=_number(event.loss, 6),
+                best=event.is_best,
                 ms=round(event.ms, 1),
             )
 

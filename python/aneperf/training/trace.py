@@ -11,10 +11,19 @@ import msgspec
 from ..kinds import Kind
 from ..outputs import whole_file
 from .accounting import Span
-from .events import BatchDone, CheckpointSaved, Event, KernelsCompiled, RunStarted, StepDone, WorkerReplaced
+from .events import (
+    BatchDone,
+    CheckpointSaved,
+    Evaluated,
+    Event,
+    KernelsCompiled,
+    RunStarted,
+    StepDone,
+    WorkerReplaced,
+)
 from .worker import Compiled
 
-ROWS = ("device", "CPU", "dW queue", "optimizer", "compile", "worker start", "checkpoint")
+ROWS = ("device", "CPU", "dW queue", "optimizer", "compile", "worker start", "evaluation", "checkpoint")
 _US_PER_NS = 1e-3
 
 
@@ -64,8 +73,11 @@ class Trace:
             done = event.update
             update = {"learning_rate": done.learning_rate, "applied": done.applied}
             self._span("optimizer", (f"update {event.batch}", event.begin, event.end), update)
+        elif isinstance(event, Evaluated):
+            self._span("evaluation", (f"step {event.step}", event.begin, event.end), {"loss": event.loss})
         elif isinstance(event, CheckpointSaved):
-            self._span("checkpoint", (f"step {event.step}", event.begin, event.end))
+            name = f"best, step {event.step}" if event.is_best else f"step {event.step}"
+            self._span("checkpoint", (name, event.begin, event.end))
         elif isinstance(event, WorkerReplaced):
             now = self._us(time.monotonic_ns())
             args = {"step": event.step, "reason": event.reason}

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
@@ -18,7 +19,8 @@ from ..runner.in_child import after_expiry
 from .accounting import StepTimes
 from .config import TrainingConfig
 from .data import Data
-from .events import BatchDone, Event, KernelsCompiled, StepDone, WorkerReplaced
+from .evaluation import Evaluation
+from .events import BatchDone, Evaluated, Event, KernelsCompiled, StepDone, WorkerReplaced
 from .kernels import Floats
 from .models import Parameters, check_parameters
 from .optimizer import update
@@ -32,7 +34,7 @@ _ATTEMPTS = 3  # workers that may be lost at one step
 
 
 class Trainer:
-    """Trains `config` on `data` from `parameters`; `run` yields the events.
+    """Trains `config` on `data` from `parameters`, with an `evaluation` between batches; `run` yields events.
 
     The parent owns the state and updates the weights. A step changes only the set of gradients that it
     writes. So if its worker is lost, another worker repeats it with the same result.
@@ -47,6 +49,7 @@ class Trainer:
         device: str | None = None,
         state_folder: Path | None = None,
         compile_timeout: float = DEFAULT_COMPILE_TIMEOUT,
+        evaluation: Evaluation | None = None,
     ) -> None:
         check_parameters(config.model, parameters, FP16_LARGEST)
         seq = config.model.seq
@@ -54,7 +57,7 @@ class Trainer:
         check_memory(f"a step with sequences of {seq} tokens", scores, "choose shorter ones (--seq)")
         self.config = config
         self.state = RunState(config.loss_scale)
-        self._data = data
+        self._data, self._evaluation = data, evaluation
         separate = "classifier" in parameters
         shapes = parameter_shapes(config.model, separate)
         self._shared = SharedState.create(shapes, seq, state_folder)
@@ -68,6 +71,7 @@ class Trainer:
         self._next: WorkerProcess | None = None  # starts while the worker steps
         self._up_to_date = False  # the worker's kernels have the current weights
         self._stopping = False
+        self._uncounted: list[KernelsCompiled] = []  # for an evaluation: the next batch has them, too
         self._compiles_left = self._kernels_with_weights = 0
         self._compile_seconds: list[float] = []
         self._step_seconds: list[float] = []
@@ -101,6 +105,14 @@ class Trainer:
         """Train from the current state to the end. Raises TrainingError."""
         while self.state.step < self.config.steps and not self._stopping:
             yield from self._batch()
+            updates = -(-self.state.step // self.config.accumulation)
+            evaluation = self._evaluation
+            if evaluation is None or self._stopping or not evaluation.is_due(updates, self.config.updates):
+                continue
+            for event in self._attempts(self.state.step, partial(self._evaluate, evaluation)):
+                if isinstance(event, KernelsCompiled):
+                    self._uncounted.append(event)
+                yield event
 
     def stop(self) -> None:
         """Let `run` end with the last finished update; a signal handler may call it. Later steps are lost."""
@@ -112,10 +124,10 @@ class Trainer:
     def _batch(self) -> Iterator[Event]:
         first = self.state.step
         size = min(self.config.accumulation, self.config.steps - first)
-        compilations: list[KernelsCompiled] = []
+        compilations, self._uncounted = self._uncounted, []
         steps: list[StepDone] = []
         for index in range(size):
-            for event in self._attempts(first + index, index):
+            for event in self._attempts(first + index, partial(self._step, first + index, index)):
                 if isinstance(event, KernelsCompiled):
                     compilations.append(event)
                 elif isinstance(event, StepDone):
@@ -125,15 +137,18 @@ class Trainer:
                 return  # stopped
         yield self._update(steps, compilations)
 
-    def _attempts(self, number: int, index: int) -> Iterator[Event]:
-        """Run a step of the batch, in as many workers as that takes. Ends without it if the run stops."""
+    def _attempts(self, number: int, act: Callable[[], Event]) -> Iterator[Event]:
+        """Let a worker do a step, or what precedes it, in as many workers as that takes.
+
+        Ends without it if the run stops.
+        """
         for attempt in range(1, _ATTEMPTS + 1):
             if self._stopping:
                 return
             try:
                 if not self._up_to_date:
                     yield self._compile(number)
-                step = self._step(number, index)
+                done = act()
             except ChildLost as lost:
                 self._drop_worker()
                 if self._stopping:
@@ -147,7 +162,7 @@ class Trainer:
                     ) from lost
                 yield WorkerReplaced(number, reason)
             else:
-                yield step
+                yield done
                 return
 
     def _reason(self, lost: ChildLost) -> tuple[str, bool]:
@@ -197,6 +212,28 @@ class Trainer:
                 report.end - report.begin, report.spans, report.products, self.config.pipeline
             ),
             report=report,
+            begin=begin,
+            end=time.monotonic_ns(),
+        )
+
+    def _evaluate(self, evaluation: Evaluation) -> Evaluated:
+        """Compute the loss of the sequences of validation."""
+        assert self._worker is not None
+        begin, losses = time.monotonic_ns(), []
+        for tokens in evaluation:
+            self._shared.tokens[:] = tokens
+            loss = self._worker.evaluate(_timeout(self._step_seconds))
+            losses.append(math.nan if loss is None else loss)
+        loss, step = statistics.fmean(losses), self.state.step
+        evaluation.compare(loss, step)
+        last = step >= self.config.steps
+        return Evaluated(
+            step=step,
+            loss=loss,
+            sequences=len(losses),
+            best_loss=evaluation.best_loss,
+            best_step=evaluation.best_step,
+            compile_ms=sum(event.compile_ms + event.staging_ms for event in self._uncounted) if last else 0.0,
             begin=begin,
             end=time.monotonic_ns(),
         )

@@ -52,6 +52,10 @@ class RunStep(msgspec.Struct, frozen=True, tag="step"):
     loss_scale: float
 
 
+class Evaluate(msgspec.Struct, frozen=True, tag="evaluate"):
+    """Asks for the loss of the tokens in the shared state."""
+
+
 class Compiled(msgspec.Struct, frozen=True, tag="compiled"):
     """Answers first Setup, when the kernels without weights are compiled, and then CompileKernels."""
 
@@ -79,6 +83,12 @@ class StepReport(msgspec.Struct, frozen=True, tag="step done"):
     peak_bytes: int
 
 
+class Loss(msgspec.Struct, frozen=True, tag="loss"):
+    """Answers Evaluate."""
+
+    loss: float | None  # None if it is not finite
+
+
 class Failed(msgspec.Struct, frozen=True, tag="failed"):
     """Ends the worker: it cannot do what it was asked."""
 
@@ -86,10 +96,10 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
     message: str
 
 
-Command = CompileKernels | RunStep
-Answer = Compiled | StepReport | Failed
+Command = CompileKernels | RunStep | Evaluate
+Answer = Compiled | StepReport | Loss | Failed
 _SERVE = "aneperf.training.worker:serve"
-_Answer = TypeVar("_Answer", Compiled, StepReport)
+_Answer = TypeVar("_Answer", Compiled, StepReport, Loss)
 
 # The engine may refuse a worn-out process and still accept another one.
 _ERRORS_OF_THE_PROCESS = (EvaluateError.__name__, CompileBudgetError.__name__)
@@ -137,6 +147,13 @@ class Worker:
             loss if math.isfinite(loss) else None, begin, end, spans, products, ranges, peak_memory()
         )
 
+    def evaluate(self) -> Loss:
+        """Compute the loss of one sequence."""
+        tokens = self._state.tokens
+        loss = self._pipeline.evaluate(tokens[:-1], tokens[1:])
+        self._pipeline.take_spans()  # which belong to no step
+        return Loss(loss if math.isfinite(loss) else None)
+
 
 def serve(parent: Parent) -> None:
     """Answer the parent's messages until it ends this process."""
@@ -148,6 +165,8 @@ def serve(parent: Parent) -> None:
             command = parent.receive(commands)
             if isinstance(command, RunStep):
                 parent.send(worker.step(command))
+            elif isinstance(command, Evaluate):
+                parent.send(worker.evaluate())
             else:
                 parent.send(worker.compile(with_weights=True))
     except Exception as error:
@@ -202,6 +221,11 @@ class WorkerProcess:
         """Train the tokens in the shared state."""
         self._child.send(step)
         return self._receive(StepReport, timeout)
+
+    def evaluate(self, timeout: float) -> float | None:
+        """Compute the loss of the tokens in the shared state."""
+        self._child.send(Evaluate())
+        return self._receive(Loss, timeout).loss
 
     def kill(self) -> None:
         """End the process from any thread; calls that wait for it raise ChildLost."""

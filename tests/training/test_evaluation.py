@@ -1,0 +1,198 @@
+"""Validation losses: on which sequences, after which updates, and the best checkpoint by them."""
+
+import json
+import os
+import signal
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import aneperf
+from aneperf.report.plots import draw_losses
+from aneperf.schema import check_numbers
+from aneperf.training.checkpoint import CheckpointError, Checkpoints, load_model
+from aneperf.training.evaluation import Evaluation
+from aneperf.training.events import BatchDone, Evaluated, Event, StepDone
+from aneperf.training.trace import ROWS
+from aneperf.training.trainer import Trainer
+from support.small_model import loss
+from support.training_runs import CONFIG, DATA, MODEL, random_parameters, worker_pid
+
+
+@pytest.fixture
+def held_out(tmp_path: Path) -> Path:
+    """Return a file of tokens that are not trained on."""
+    path = tmp_path / "held_out.bin"
+    np.random.default_rng(1).integers(0, 8, 100).astype("<u2").tofile(path)
+    return path
+
+
+def test_the_sequences_are_spread_over_the_file(held_out: Path) -> None:
+    tokens = np.fromfile(held_out, "<u2")
+    for asked, begins in ((1, [0]), (2, [0, 83]), (4, [0, 27, 55, 83]), (20, [0, 16, 33, 49, 66, 83])):
+        evaluation = Evaluation(held_out, MODEL, sequences=asked, every=3)
+        assert len(evaluation) == len(begins)
+        for found, begin in zip(evaluation, begins, strict=True):
+            np.testing.assert_array_equal(found, tokens[begin : begin + 17])
+    assert evaluation.description.startswith("6 sequences of 100 tokens, SHA-256 ")
+    assert [update for update in range(1, 9) if evaluation.is_due(update, 8)] == [3, 6, 8]
+    (held_out.parent / "short").write_bytes(held_out.read_bytes()[:34])
+    assert len(Evaluation(held_out.parent / "short", MODEL, sequences=20, every=1)) == 1
+
+
+@pytest.mark.parametrize("pipeline", ["static", "static-ane", "dynamic"])
+def test_a_validation_loss_is_that_of_the_model_and_changes_no_bit(
+    train: Any, held_out: Path, pipeline: str
+) -> None:
+    events: list[Event] = []
+    plain = train(pipeline=pipeline, steps=6)
+    options = {"eval_data": held_out, "eval_every": 1, "progress": events.append}
+    result = train(pipeline=pipeline, steps=6, **options)
+    assert result.losses == plain.losses
+    assert [v.step for v in result.validations] == [3, 6]
+    sequences = list(Evaluation(held_out, MODEL, sequences=20, every=1))
+    expected = np.mean([loss(result.parameters, MODEL, tokens) for tokens in sequences])
+    assert result.validations[-1].loss == pytest.approx(expected, rel=1e-3)
+    assert [v.sequences for v in result.validations] == [6, 6]
+    # What an evaluation compiles serves the next batch, which counts it.
+    assert [batch.kernels for batch in result.batches] == [batch.kernels for batch in plain.batches]
+    assert [v.compile_ms > 0 for v in result.validations] == [False, True]
+    spans = [(e.begin, e.end) for e in events if isinstance(e, StepDone | BatchDone | Evaluated)]
+    assert spans == sorted(spans)
+    assert all(one[1] <= other[0] for one, other in pairwise(spans))
+
+
+def test_the_best_state_is_kept_beside_the_last(train: Any, held_out: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "c"
+    (folder / "best").mkdir(parents=True)
+    (folder / "best" / "notes").touch()
+    options = {"eval_data": held_out, "eval_every": 1, "learning_rate": 3e-2, "steps": 21}
+    result = train(**options, checkpoints=folder)
+    losses = [v.loss for v in result.validations]
+    best = 3 * (1 + int(np.argmin(losses)))
+    assert 3 < best < 21
+    record = Checkpoints(folder / "best").record()
+    assert (record.step, record.validation_loss) == (best, min(losses))
+    assert result.best_checkpoint == folder / "best" / f"step-{best:08d}"
+    assert result.checkpoint == folder / "step-00000021"
+    assert sorted(p.name for p in (folder / "best").iterdir()) == ["notes", f"step-{best:08d}"]
+    assert Checkpoints(folder).steps() == [18, 21]
+    config, parameters = load_model(folder / "best")
+    windows = Evaluation(held_out, MODEL, sequences=20, every=1)
+    found = np.mean([loss(parameters, config, tokens) for tokens in windows])
+    assert found == pytest.approx(min(losses), rel=1e-3)
+    text = str(result)
+    assert f"Validation loss: {losses[-1]:.4f} at step 21, mean of 6 sequences; the best" in text
+    assert f"Best checkpoint: {result.best_checkpoint}" in text
+
+
+def test_a_resumed_run_keeps_the_best_so_far(train: Any, held_out: Path, tmp_path: Path) -> None:
+    options = {"eval_data": held_out, "eval_every": 1, "learning_rate": 3e-2, "steps": 21}
+    whole = train(**options)
+
+    def progress(event: Event) -> None:
+        if isinstance(event, StepDone) and event.step == 19:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    folder = tmp_path / "c"
+    first = train(**options, checkpoints=folder, progress=progress)
+    rest = aneperf.train(checkpoints=folder, resume=True)
+    found = [(v.step, v.loss, v.best_step) for v in first.validations + rest.validations]
+    assert found == [(v.step, v.loss, v.best_step) for v in whole.validations]
+    assert whole.validations[-1].best_step < 18
+    assert rest.best_checkpoint is None
+    assert Checkpoints(folder / "best").steps() == [whole.validations[-1].best_step]
+    with pytest.raises(CheckpointError, match=r"eval_data is '5 seq.* of 100 tokens.*', was '6 sequences of"):
+        train(**options | {"steps": 24}, eval_sequences=5, checkpoints=folder, resume=True)
+    with pytest.raises(aneperf.ArgumentError, match="has checkpoints, the last of step 21: resume, or name"):
+        train(checkpoints=folder)
+
+
+def test_a_worker_lost_before_an_evaluation_is_replaced(device_name: str, held_out: Path) -> None:
+    def validations(kill: bool) -> list[tuple[int, float]]:
+        evaluation = Evaluation(held_out, MODEL, sequences=4, every=2)
+        found = []
+        with Trainer(
+            CONFIG, random_parameters(MODEL), DATA, device=device_name, evaluation=evaluation
+        ) as run:
+            for event in run.run():
+                if isinstance(event, BatchDone) and kill:
+                    os.kill(worker_pid(run), signal.SIGKILL)
+                if isinstance(event, Evaluated):
+                    found.append((event.step, event.loss))
+        return found
+
+    expected = validations(kill=False)
+    assert [step for step, _ in expected] == [6, 9]
+    assert validations(kill=True) == expected
+
+
+def test_a_signal_after_an_update_leaves_no_time_for_an_evaluation(
+    train: Any, held_out: Path, tmp_path: Path
+) -> None:
+    def progress(event: Event) -> None:
+        if isinstance(event, BatchDone) and event.batch == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    folder = tmp_path / "c"
+    result = train(eval_data=held_out, eval_every=1, checkpoints=folder, progress=progress)
+    assert (result.end_step, [v.step for v in result.validations]) == (6, [3])
+    assert Checkpoints(folder).steps()[-1] == 6
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"eval_data": "none"}, "none: cannot read: No such file"),
+        ({"eval_data": "held_out.bin", "eval_every": 0}, "eval_every must be an integer from 1 to 99999999"),
+        ({"eval_data": "held_out.bin", "eval_sequences": -1}, "eval_sequences must be an integer from 1"),
+        ({"eval_every": 5}, r"eval_every needs eval_data \(--eval-data\)"),
+        ({"eval_data": "short.bin"}, "short.bin has 16 tokens; sequences of 16 need at least 17"),
+        ({"eval_data": "held_out.bin", "telemetry": "held_out.bin"}, "is also read, as eval_data"),
+        ({"eval_data": "held_out.bin", "checkpoints": "taken"}, "taken/best is not a folder"),
+    ],
+)
+def test_what_cannot_be_validated(
+    train: Any,
+    held_out: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: dict[str, Any],
+    message: str,
+) -> None:
+    monkeypatch.chdir(held_out.parent)
+    Path("short.bin").write_bytes(bytes(32))
+    Path("taken").mkdir()
+    Path("taken/best").write_text("mine")
+    with pytest.raises(aneperf.AneError, match=message):
+        train(**options)
+    assert sorted(str(path) for path in Path().rglob("*")) == [
+        *("held_out.bin", "short.bin", "taken", "taken/best")
+    ]
+
+
+def test_a_validation_loss_is_in_everything_that_records_a_run(
+    train: Any, held_out: Path, tmp_path: Path
+) -> None:
+    log, trace, output = tmp_path / "log", tmp_path / "trace", tmp_path / "result"
+    result = train(steps=6, eval_data=held_out, eval_every=1, telemetry=log, trace=trace, output=output)
+    told = [line for line in map(json.loads, log.read_text().splitlines()) if line["type"] == "validation"]
+    assert [line["step"] for line in told] == [3, 6]
+    for line, found in zip(told, result.validations, strict=True):
+        assert line["loss"] == pytest.approx(found.loss, abs=1e-6)
+        assert (line["sequences"], line["best_step"]) == (6, found.best_step)
+    events = json.loads(trace.read_text())["traceEvents"]
+    spans = [event for event in events if event["ph"] == "X" and event["tid"] == ROWS.index("evaluation")]
+    assert [(event["name"], event["args"]["loss"]) for event in spans] == [
+        (f"step {found.step}", found.loss) for found in result.validations
+    ]
+    saved = aneperf.Result.load(output)
+    check_numbers(saved)
+    (row,) = (row for row in saved if row.key.endswith("/evaluation"))
+    assert row.metrics["validation_loss"] == result.validations[-1].loss
+    assert row.n == 2
+    pytest.importorskip("matplotlib")
+    draw_losses(result, tmp_path / "curve.svg")
+    assert "<!-- validation -->" in (tmp_path / "curve.svg").read_text()
