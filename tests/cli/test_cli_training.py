@@ -64,6 +64,8 @@ def test_train_in_a_pipe(run: Any, device_name: str) -> None:
     assert len(found["timing"]) == 2
     assert found["total"] == ["6"]
     assert len(found["rate"]) == len(found["ANE FLOPs"]) == 1
+    updates = re.findall(r"\[update (\d): lr=3.00e-04 grad_norm=[\d.]+ tokens/s=[\d.]+\]", outcome.out)
+    assert updates == ["0", "1"]
     assert "pipeline static" in outcome.out
     if aneperf.info(device_name).is_software:
         assert "not a Neural Engine measurement" in outcome.out.splitlines()[0]
@@ -468,6 +470,7 @@ def test_the_live_view(device_name: str) -> None:
     assert "unknown left" in pictures[0]
     last = pictures[-1]
     assert "step 12/12" in last
+    assert re.search(r"learning rate 1.00e-02, gradient norm [\d.]+, [\d,.]+ tokens/s", last)
     assert "0:00 left" in last
     assert all(f"{name} " in last for name in (*COMPONENTS, "other"))
     assert re.search(r"loss \d\.\d{4} [▁-█]{12}  [\d.]+ ms/step", last)

@@ -65,6 +65,11 @@ def test_telemetry(device_name: str, tmp_path: Path) -> None:
         parts = sum(line["forward"].values()) + sum(line["backward"].values()) + line["other"]
         assert parts == pytest.approx(line["wall"], rel=0.01)
         assert line["overhead"] >= 0
+    updates = [line for line in rest if line["type"] == "update"]
+    for done, line in zip(result.batches, updates, strict=True):
+        assert line["learning_rate"] == done.learning_rate == RUN["learning_rate"]
+        assert line["gradient_norm"] == pytest.approx(done.gradient_norm, abs=1e-6)
+        assert line["tokens_per_s"] == pytest.approx(1e3 * 16 * done.steps / done.train_ms, abs=0.06)
     batches = [line for line in rest if line["type"] == "batch"]
     assert [line["batch"] for line in batches] == [3, 3, 2]
     assert all(list(line) == ["type", "batch", "compile_ms", "train_ms", "ms_per_step"] for line in batches)

@@ -49,6 +49,7 @@ def test_a_result(train: Any, device: aneperf.Device) -> None:
         result.flops.total / result.flops.device
     )
     assert result.utilization == pytest.approx(result.device_tflops / 2)
+    assert result.tokens_per_s == pytest.approx(7e3 * MODEL.seq / result.train_ms)
     assert 0 < result.python_share < 1
     assert result.compile_ms + result.train_ms < 1e3 * result.seconds
     for times in result.times:

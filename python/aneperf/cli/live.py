@@ -98,6 +98,12 @@ class Lines:
             else:
                 norms = " ".join(f"{group}={norm:.4f}" for group, norm in event.update.norms.items())
                 self._say(f"  grad_norm={event.update.gradient_norm:.4f}  {norms}")
+            update = event.update
+            rate = event.tokens_per_s(self._config.model.seq) if self._config else math.nan
+            self._say(
+                f"[update {event.batch}: lr={update.learning_rate:.2e} grad_norm={update.gradient_norm:.4f} "
+                f"tokens/s={rate:.1f}]"
+            )
             self._batch = []
         elif isinstance(event, WorkerReplaced):
             self._say(f"[worker lost at step {event.step}: {event.reason}]")
@@ -169,6 +175,7 @@ class LiveView:
         self._began: RunStarted | None = None
         self._losses: list[float] = []
         self._steps: list[StepDone] = []  # of the last batch
+        self._updated: BatchDone | None = None
         self._loaded: KernelsCompiled | None = None
         self._start = time.monotonic()
         self._doing = "starting a worker"
@@ -200,6 +207,7 @@ class LiveView:
             self._losses.append(event.loss)
             self._done = event.step + 1
         elif isinstance(event, BatchDone):
+            self._updated = event
             last = self._began is not None and self._done == self._began.config.steps
             self._doing = "finishing" if last else "compiling"
         elif isinstance(event, WorkerReplaced):
@@ -222,7 +230,7 @@ class LiveView:
             self._progress(began.config, began.first_step),
         ]
         if self._steps:
-            lines += [self._loss(), *self._components()]
+            lines += [self._loss(), *self._update(began.config.model.seq), *self._components()]
         lines.append(self._machinery())
         return Group(*lines)
 
@@ -248,6 +256,18 @@ class LiveView:
         if (found := self._validated) is not None:
             loss += f"; validation {found.loss:.4f}, best {found.best_loss:.4f} at step {found.best_step}"
         return Text(loss)
+
+    def _update(self, seq: int) -> list[Text]:
+        done = self._updated
+        if done is None:
+            return []
+        rate, norm = done.update.learning_rate, done.update.gradient_norm
+        return [
+            Text(
+                f"learning rate {rate:.2e}, gradient norm {norm:.4g}, "
+                f"{significant(done.tokens_per_s(seq), 4)} tokens/s"
+            )
+        ]
 
     def _components(self) -> list[Text]:
         """Return a bar of the last batch's components, and its legend."""

@@ -91,7 +91,7 @@ def _totals(result: TrainingResult) -> list[str]:
         f"Elsewhere: {rest:.0f} ms ({rest / wall:.1%}), nearly all of it waiting for workers to start",
         f"Avg compile: {result.compile_ms / compiled:.0f} ms per batch"
         + ("" if compiled == batches else f" with a compile; {compiled} of {batches} had one"),
-        f"Avg train: {result.train_ms / steps:.1f} ms/step",
+        f"Avg train: {result.train_ms / steps:.1f} ms/step, {significant(result.tokens_per_s, 4)} tokens/s",
         f"Python's share: {result.python_share or 0:.1%} of train time",
         f"ANE TFLOPS: {significant(result.device_tflops, 3)}{device}, {flops.device / 1e6:,.0f}M FLOPs/step",
         f"Total TFLOPS: {significant(result.total_tflops, 3)}, {flops.total / 1e6:,.0f}M FLOPs/step",

@@ -105,6 +105,10 @@ class BatchDone:
         steps = sum((step.end - step.begin) * _MS for step in self.steps)
         return steps + self.update_ms + self.staging_ms
 
+    def tokens_per_s(self, seq: int) -> float:
+        """Return the rate over `train_ms` of sequences of `seq` tokens."""
+        return 1e3 * seq * len(self.steps) / self.train_ms
+
 
 @dataclass(frozen=True)
 class Evaluated:

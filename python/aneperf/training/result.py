@@ -193,6 +193,11 @@ class TrainingResult(Displayed):
         return self._rate(self.flops.total)
 
     @property
+    def tokens_per_s(self) -> float | None:
+        """Return the rate of tokens over `train_ms`; None before an update."""
+        return 1e3 * self.config.model.seq * len(self.times) / self.train_ms if self.train_ms else None
+
+    @property
     def utilization(self) -> float | None:
         """Return the ratio of `device_tflops` to `peak_tflops`; None if either is unknown."""
         rate = self.device_tflops

@@ -39,7 +39,7 @@ class Telemetry:
         self._path, self._peak = path, peak_tflops
         self._file = open_log(path, Kind.TELEMETRY, append=append)
         self._times: list[StepTimes] = []  # of the batch so far
-        self._compiles = self._device_flops = 0
+        self._compiles = self._device_flops = self._seq = 0
         self._pipeline: Pipeline = "static"
 
     def close(self, *, keep: bool) -> None:
@@ -81,7 +81,7 @@ class Telemetry:
 
     def _run(self, started: RunStarted) -> None:
         config = started.config
-        self._pipeline = config.pipeline
+        self._pipeline, self._seq = config.pipeline, config.model.seq
         self._device_flops = step_flops(config.model, config.pipeline).device
         self._write(
             "run",
@@ -145,6 +145,7 @@ class Telemetry:
             loss_scale=done.loss_scale,
             applied=done.update.applied,
             update_ms=round(done.update_ms, 3),
+            tokens_per_s=round(done.tokens_per_s(self._seq), 1),
         )
 
     def _write(self, kind: str, **values: Any) -> None:
