@@ -29,6 +29,7 @@ from ..training.options import TrainOptions
 from ..training.record import Record
 from ..training.result import TrainingResult
 from ..training.run import train
+from .config_file import config_option
 from .live import Lines, View, view
 from .options import CHIP, COMPILE_TIMEOUT, DEVICE, FILE, OUTPUT, STANDARD_OUTPUT
 from .terminal import FAILED, REFUSED, end_interrupted, say, write_table
@@ -70,6 +71,7 @@ def options_by_section() -> dict[str, list[click.Parameter]]:
         if field.metadata:
             made = _BY_HAND.get(field.name) or [_option(field, types[field.name])]
             sections[field.metadata["section"]] += made
+    sections["Run"].append(config_option({"data": SYNTHETIC, "output": STANDARD_OUTPUT}))
     sections["Output"] += [
         click.Option([flag], type=FILE, metavar="FILE", help=meaning)
         for flag, meaning in (
