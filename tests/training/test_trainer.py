@@ -11,10 +11,13 @@ import numpy as np
 import pytest
 
 import aneperf
+from aneperf.kernels.config import parameter_shapes
 from aneperf.kernels.schedule import Pipeline
+from aneperf.training import worker
 from aneperf.training.config import TrainingConfig
 from aneperf.training.data import TokenFile
 from aneperf.training.models import random_parameters
+from aneperf.training.state import SharedState
 from aneperf.training.trainer import BatchDone, KernelsCompiled, StepDone, Trainer, WorkerReplaced
 from aneperf.training.worker import TrainingError
 from support.training_runs import CONFIG, DATA, MODEL, copied, trainer, undisturbed, worker_pid
@@ -116,15 +119,17 @@ def test_every_batch_has_a_worker_with_compiles_left(
     """Count compiles: a batch of 12 layers takes 72 or 99, as published; a process has 100."""
     config = TrainingConfig(replace(MODEL, layers=12), pipeline=pipeline, steps=6, accumulation=2)
     with trainer(device_name, config) as run:
-        pids, batches = [], []
+        pids, batches, compiled = [], [], []
         for event in run.run():
             assert not isinstance(event, WorkerReplaced)
-            if isinstance(event, BatchDone):
+            if isinstance(event, KernelsCompiled):
+                compiled.append(event.compiled)
+            elif isinstance(event, BatchDone):
                 pids.append(worker_pid(run))
                 batches.append(event)
                 assert (run._next is None) == (event.batch == 2)  # none after the last batch
         assert [batch.kernels for batch in batches] == [kernels] * 3
-        assert all(batch.compile_ms > 0 for batch in batches)
+        assert [batch.compile_ms for batch in batches] == [event.ms for event in compiled]
         assert len(set(pids)) == 3
 
 
@@ -143,12 +148,41 @@ def test_one_worker_stages_the_weights_of_all_updates(device_name: str) -> None:
         assert len(pids) == 1
         assert [event.compiled.compiles_used for event in compiled] == [10, 10, 10]
         assert [batch.kernels for batch in batches] == [10, 0, 0]
-        assert batches[0].compile_ms > 0
-        assert [batch.compile_ms for batch in batches[1:]] == [0, 0]
+        assert [batch.compile_ms for batch in batches] == [compiled[0].prepared.ms, 0, 0]
+        assert [batch.staging_ms for batch in batches] == [event.compiled.ms for event in compiled]
         for batch in batches:
             steps = sum(step.overhead_ms + step.times.wall for step in batch.steps)
-            assert batch.staging_ms > 0
             assert batch.train_ms == pytest.approx(steps + batch.update_ms + batch.staging_ms)
+
+
+class SlowPipeline:
+    """Loads kernels in times that its own clock shows."""
+
+    def __init__(self) -> None:
+        self.clock = 7_000_000
+
+    def monotonic_ns(self) -> int:
+        return self.clock
+
+    def load_fixed(self) -> int:
+        self.clock += 3_000_000
+        return 2
+
+    def load(self) -> int:
+        self.clock += 5_000_000
+        return 10
+
+
+def test_a_worker_times_what_it_loads(monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline = SlowPipeline()
+    monkeypatch.setattr(worker, "open_pipeline", lambda *arguments, **options: pipeline)
+    monkeypatch.setattr(worker, "time", pipeline)
+    shared = SharedState.create(parameter_shapes(MODEL, False), MODEL.seq)
+    setup = worker.Setup(MODEL, False, "emulator", "static", False, shared.descriptor)
+    inside = worker.Worker(setup, parent=None)  # type: ignore[arg-type]
+    loads = [inside.compile(with_weights=with_weights) for with_weights in (False, True)]
+    assert [(load.kernels, load.ms) for load in loads] == [(2, 3.0), (10, 5.0)]
+    shared.close()
 
 
 def test_what_the_device_refuses_is_no_reason_to_try_again() -> None:
