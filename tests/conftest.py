@@ -11,6 +11,9 @@ import aneperf
 from aneperf.signals import STOPS
 from support.command import run  # noqa: F401  a fixture
 from support.programs import NO_BUDGET
+from support.selection import depends_on_device, depends_on_thorough
+
+DEVICE = "emulator:h16"
 
 # Compiling and first calls make times uneven, so no example has a deadline.
 settings.register_profile("default", deadline=None, derandomize=True, max_examples=20)
@@ -28,11 +31,16 @@ def on_engine(config: pytest.Config) -> bool:
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--device",
-        default="emulator:h16",
-        help="the device under test: emulator:h16 (default), or ane: the Neural Engine or its stand-in",
+        default=DEVICE,
+        help=f"the device under test: {DEVICE} (default), or ane: the Neural Engine or its stand-in",
     )
     parser.addoption(
         "--thorough", action="store_true", help="run the slow tests too, and five times the random examples"
+    )
+    parser.addoption(
+        "--affected",
+        action="store_true",
+        help="run only the tests that --device and --thorough change: the others pass as without them",
     )
 
 
@@ -42,9 +50,11 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 
     A debugger and -s need the terminal, and there is one engine.
     """
+    options = config.option
+    if options.affected and not options.thorough and options.device == DEVICE:
+        raise pytest.UsageError("--affected needs --thorough, or a --device other than the default")
     if not config.pluginmanager.hasplugin("xdist") or hasattr(config, "workerinput"):
         return
-    options = config.option
     alone = options.usepdb or options.capture == "no" or on_engine(config)
     if options.numprocesses is None and not alone:
         options.numprocesses = min(os.cpu_count() or 1, 4)
@@ -62,11 +72,17 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("--thorough"):
-        return
-    slow = [item for item in items if item.get_closest_marker("thorough")]
-    config.hook.pytest_deselected(items=slow)
-    items[:] = [item for item in items if item not in slow]
+    thorough, another_device = config.getoption("--thorough"), config.getoption("--device") != DEVICE
+
+    def is_wanted(item: pytest.Item) -> bool:
+        if item.get_closest_marker("thorough") and not thorough:
+            return False
+        changed = (thorough and depends_on_thorough(item)) or (another_device and depends_on_device(item))
+        return changed or not config.getoption("--affected")
+
+    wanted = {item: is_wanted(item) for item in items}
+    config.hook.pytest_deselected(items=[item for item in items if not wanted[item]])
+    items[:] = [item for item in items if wanted[item]]
 
 
 @pytest.fixture(autouse=True)
