@@ -74,7 +74,7 @@ def whole_folder(path: AnyPath) -> Iterator[Path]:
 
     Raises ResultFileError, also if something but an empty folder is there.
     """
-    target = _new_folder(path)
+    target = _folder(path)
     temporary = _temporary(target)
     try:
         temporary.mkdir()
@@ -96,7 +96,7 @@ def check_new_folder(
 
     Raises ArgumentError and ResultFileError.
     """
-    target = _new_folder(path)
+    target = _folder(path)
     places = [*outputs.values(), checkpoints]
     for place in (Path(os.path.realpath(place)) for place in places if place is not None):
         if target in (place, *place.parents) or place in target.parents:
@@ -107,6 +107,28 @@ def check_new_folder(
         temporary.rmdir()
     except OSError as error:
         raise ResultFileError(f"{target}: cannot write there: {error.strerror}") from error
+
+
+def check_log_folder(path: AnyPath, checkpoints: AnyPath | None = None) -> None:
+    """Check that logs can be written to a folder, new or not, apart from checkpoints, before long work.
+
+    Raises ArgumentError and ResultFileError.
+    """
+    target = _folder(path, empty=False)
+    if checkpoints is not None:
+        _check_beside_checkpoints(path, target, Path(os.path.realpath(checkpoints)))
+    with _beside(target / "log" if target.is_dir() else target):
+        pass
+
+
+def log_folder(path: AnyPath) -> Path:
+    """Return a folder for logs, made if there is none. Raises ResultFileError."""
+    target = _folder(path, empty=False)
+    try:
+        target.mkdir(exist_ok=True)
+    except OSError as error:
+        raise ResultFileError(f"{target}: cannot write there: {error.strerror}") from error
+    return target
 
 
 def write_whole(path: AnyPath, kind: Kind, content: bytes) -> None:
@@ -142,14 +164,15 @@ def flush(path: Path) -> None:
         os.close(descriptor)
 
 
-def _new_folder(path: AnyPath) -> Path:
-    """Resolve symbolic links, and refuse what is there, unless it is an empty folder."""
+def _folder(path: AnyPath, *, empty: bool = True) -> Path:
+    """Resolve symbolic links, and refuse what is there, unless it is a folder, or an empty one."""
     try:
         target = Path(os.path.realpath(path))
         if not target.parent.is_dir():
             raise ResultFileError(f"{path}: the folder {target.parent} does not exist: create it first")
-        if os.path.lexists(target) and (not target.is_dir() or any(target.iterdir())):
-            raise ResultFileError(f"{path}: is there and is no empty folder: name another one")
+        if os.path.lexists(target) and (not target.is_dir() or (empty and any(target.iterdir()))):
+            kind = "empty folder" if empty else "folder"
+            raise ResultFileError(f"{path}: is there and is no {kind}: name another one")
     except (OSError, ValueError) as error:
         raise ResultFileError(f"{path!r}: not a usable path: {error}") from error
     return target

@@ -12,9 +12,11 @@ import aneperf
 from aneperf.errors import ArgumentError, ResultFileError
 from aneperf.kinds import Kind
 from aneperf.outputs import (
+    check_log_folder,
     check_new_folder,
     check_output,
     check_outputs,
+    log_folder,
     open_log,
     whole_file,
     whole_folder,
@@ -247,3 +249,27 @@ def test_a_new_folder_is_apart_from_other_outputs(tmp_path: Path) -> None:
             )
     check_new_folder(tmp_path / "out", {"-o": tmp_path / "o.json"}, tmp_path / "ck")
     assert sorted(os.listdir(tmp_path)) == ["ck", "file", "link"]
+
+
+def test_a_folder_of_logs_may_be_there(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    (tmp_path / "ck").mkdir()
+    for path, message in (
+        ("file", "is there and is no folder: name another one"),
+        ("missing/folder", "does not exist: create it first"),
+        ("\0", "not a usable path"),
+    ):
+        with pytest.raises(ResultFileError, match=message):
+            check_log_folder(tmp_path / path)
+    for path in ("ck", ".", "ck/step-00000004/logs"):
+        (tmp_path / "ck" / "step-00000004").mkdir(exist_ok=True)
+        with pytest.raises(ArgumentError, match="is a place for checkpoints"):
+            check_log_folder(tmp_path / path, tmp_path / "ck")
+    before = sorted(os.listdir(tmp_path))
+    for path in ("new", "ck/logs"):
+        check_log_folder(tmp_path / path, tmp_path / "ck")
+    assert sorted(os.listdir(tmp_path)) == before
+    for _ in range(2):
+        (log_folder(tmp_path / "new") / "kept").touch()
+        check_log_folder(tmp_path / "new")
+    assert os.listdir(tmp_path / "new") == ["kept"]

@@ -41,6 +41,7 @@ KEPT = RunOptions(
     eval_every=10,
     eval_sequences=20,
     telemetry=None,
+    tensorboard=None,
     checkpoint_every=10.0,
     keep=2,
     peak_tflops=None,

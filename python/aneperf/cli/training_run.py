@@ -118,7 +118,7 @@ def run(given: dict[str, Any]) -> int:
     to_stdout = output == STANDARD_OUTPUT
     files = {name: given.get(name) for name in ("telemetry", "trace")} | {"save": save, "plot": plot}
     checkpoints = given.get("checkpoints")
-    keeps = any((output, save_hf, checkpoints, *files.values()))
+    keeps = any((output, save_hf, checkpoints, given.get("tensorboard"), *files.values()))
     if sys.stdout is None and not keeps:
         raise AneError("standard output is closed: there is nowhere to write the result")
     _check_files(files, None if to_stdout else output, given)

@@ -94,6 +94,9 @@ class TrainOptions(Hyperparameters):
     telemetry: _Path | None = option(
         None, "Output", "Write the run's events as lines of JSON.", metavar="FILE"
     )
+    tensorboard: _Path | None = option(
+        None, "Output", "Write an event file for TensorBoard; needs tensorboardX.", metavar="FOLDER"
+    )
     trace: _Path | None = option(None, "Output", "Write a trace for ui.perfetto.dev.", metavar="FILE")
     progress: Observer | None = None  # called with every event
 

@@ -46,6 +46,7 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     eval_every: int
     eval_sequences: int
     telemetry: str | None
+    tensorboard: str | None
     checkpoint_every: float
     keep: int
     peak_tflops: float | None
@@ -58,7 +59,7 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         for name in ("eval_every", "eval_sequences", "keep"):
             count(name, getattr(self, name), most=bounds.STEPS)
         bounds.within("checkpoint_every", self.checkpoint_every, bounds.MINUTES)
-        for name in ("data", "weights", "state_folder", "eval_data", "telemetry"):
+        for name in ("data", "weights", "state_folder", "eval_data", "telemetry", "tensorboard"):
             path = getattr(self, name)
             if path is not None and not (name == "data" and path == SYNTHETIC):
                 _check_line(name, path, _LONGEST_PATH)

@@ -22,6 +22,7 @@ from .options import TrainOptions
 from .record import CheckpointError, Record, RunOptions
 from .run_checkpoints import best_checkpoints
 from .state import RunState
+from .tensorboard import has_events
 
 _Path = str | os.PathLike[str]
 
@@ -86,6 +87,7 @@ def kept_options(options: TrainOptions, device: str, compile_timeout: float) -> 
         eval_every=options.eval_every,
         eval_sequences=options.eval_sequences,
         telemetry=_absolute(options.telemetry),
+        tensorboard=_absolute(options.tensorboard),
         checkpoint_every=options.checkpoint_every,
         keep=options.keep,
         peak_tflops=options.peak_tflops,
@@ -107,6 +109,8 @@ def resumed_options(record: Record, given: Mapping[str, Any]) -> TrainOptions:
         options["data"] = kept.data
     if kept.telemetry is not None and file_kind(kept.telemetry) is Kind.TELEMETRY:
         options["telemetry"] = kept.telemetry
+    if kept.tensorboard is not None and has_events(kept.tensorboard):
+        options["tensorboard"] = kept.tensorboard
     if "device" not in given:
         try:
             options["device"] = devices.open(kept.device, compile_timeout=kept.compile_timeout)

@@ -36,6 +36,7 @@ from .resume import Found, check_same_run, checkpoint_to_resume, kept_options, r
 from .run_checkpoints import RunCheckpoints
 from .state import bytes_needed, check_room
 from .telemetry import Telemetry
+from .tensorboard import TensorBoard, check_tensorboard
 from .trace import Trace
 from .trainer import Trainer
 
@@ -147,6 +148,8 @@ def _check_outputs(options: TrainOptions) -> None:
         },
         options.checkpoints,
     )
+    if options.tensorboard is not None:
+        check_tensorboard(options.tensorboard, options.checkpoints)
 
 
 def _evaluation(options: TrainOptions, model: TransformerConfig, found: Found | None) -> Evaluation | None:
@@ -203,6 +206,8 @@ def _recorded(options: TrainOptions, result: TrainingResult, *, resumed: bool) -
             logs.add(options.telemetry, telemetry)
         if options.trace is not None:
             logs.add(options.trace, Trace(options.trace))
+        if options.tensorboard is not None:
+            logs.add(options.tensorboard, TensorBoard(options.tensorboard))
 
         def tell(event: Event) -> None:
             logs.record(event)
