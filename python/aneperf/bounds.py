@@ -43,6 +43,7 @@ RECORD_BYTES = 1 << 20  # of the JSON of a checkpoint
 CONFIG_BYTES = 1 << 20  # of the config.json of a model
 TENSORS_HEADER_BYTES = 16 << 20  # of safetensors; a model of 126 layers has some 200 KB
 JSON_BYTES = 64 << 20  # of a result, and of a tokenizer
+SPECIAL_TOKENS = 1 << 12  # of a tokenizer; Llama 3 has 256
 PROGRAM_BYTES = 256 << 20  # of MIL text, as in the parser
 STATEMENTS = 100_000  # of MIL text; large exported models have some 10,000
 ROWS = 2_000  # of a result; the suite has some 300

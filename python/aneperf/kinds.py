@@ -101,6 +101,7 @@ _SIGNATURES = (
     (re.compile(rb"\x7fELF[\x01\x02]"), Kind.ELF),
     (re.compile(rb"[\xce\xcf]\xfa\xed\xfe|\xca\xfe\xba\xbe\x00\x00\x00"), Kind.MACH_O),
     (re.compile(LLAMA2C_MAGIC), Kind.LLAMA2C),
+    (re.compile(rb'.{8}\{"__metadata__":\{"aneperf":"tokens"', re.S), Kind.TOKENS),
     (re.compile(rb".{4}\x02\x00\x00\x00\x00{56}\xef\xbe\xad\xde", re.S), Kind.WEIGHTS),
     (re.compile(rb"\x08[\x01-\x14]\x12.[\x0a\x52\xa2]", re.S), Kind.COREML),
     (re.compile(rb"(\xff\xfe([\t\n\r -~]\x00){8}|\xfe\xff(\x00[\t\n\r -~]){8})"), Kind.UTF16),

@@ -15,15 +15,19 @@ from .kinds import Kind
 AnyPath = str | os.PathLike[str]
 
 
-def check_output(path: AnyPath, kind: Kind, inputs: Mapping[str, AnyPath | None] | None = None) -> None:
+def check_output(
+    path: AnyPath, kind: Kind, inputs: Mapping[str, AnyPath | None] | None = None, *, replace: bool = True
+) -> None:
     """Check that a file of a kind can be written to `path`, before long work.
 
     `inputs` are the files that the work reads, by name. Raises ArgumentError for one of them, also under
-    another name, and ResultFileError.
+    another name, and ResultFileError, without `replace` also for a file of the same kind.
     """
     target = _target(path)
     _check_other(path, target, inputs or {}, "read")
     _check_kind(path, target, kind)
+    if not replace and target.exists() and target.stat().st_size:
+        raise ResultFileError(f"{path}: is there: name another file, or replace it with --force")
     with _beside(target):
         pass
 

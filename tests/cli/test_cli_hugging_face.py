@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from aneperf.training.token_file import token_writer
+from aneperf.training.vocabulary import Vocabulary
 from support import hugging_face as hf
 
 
@@ -53,6 +55,28 @@ def test_a_resumed_run_saves_the_tokens_and_the_tokenizer_of_its_first_folder(
     assert (out / "tokenizer.json").read_bytes() == tokenizer
     config = json.loads((out / "config.json").read_text())
     assert (config["eos_token_id"], config["max_position_embeddings"]) == ([3, 5], 24)
+
+
+def test_tokens_of_another_tokenizer_than_the_folders_are_refused(
+    run: Any, folder: Path, tmp_path: Path
+) -> None:
+    vocab = {f"w{number}": number for number in range(hf.QWEN3["vocab_size"])}
+    (folder / "tokenizer.json").write_text(json.dumps({"model": {"vocab": vocab}}))
+    tokens = {"same": vocab, "other": vocab | {"x": hf.QWEN3["vocab_size"] - 1}}
+    for name, tokenizer in tokens.items():
+        described = Vocabulary.of("tokenizers", f"{name}.json", {n: t for t, n in tokenizer.items()}, {})
+        with token_writer(tmp_path / name, described) as add:
+            add(list(range(20)))
+    told = ["train", "--weights", str(folder), "--steps", "1", "--seq", "16", "--device", "emulator"]
+    assert run(*told, "--data", str(tmp_path / "same")).code == 0
+    outcome = run(*told, "--data", str(tmp_path / "other"))
+    assert (outcome.code, outcome.out) == (2, "")
+    assert re.fullmatch(
+        rf"aneperf: {tmp_path}/other has tokens of other.json \(40 tokens, SHA-256 .{{12}}\), and the model "
+        r"was trained with tokenizer.json \(40 tokens, SHA-256 .{12}\): convert the text with the model's "
+        r"tokenizer\n",
+        outcome.err,
+    )
 
 
 def test_generate_takes_the_tokenizer_of_the_folder_and_tells_its_rate(run: Any, folder: Path) -> None:

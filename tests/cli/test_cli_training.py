@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from rich.console import Console
+from safetensors.numpy import load_file
 
 import aneperf
 from aneperf.cli.live import LiveView, sparkline
@@ -434,14 +435,38 @@ def test_a_run_without_any_update_has_failed(run: Any, device_name: str) -> None
 def test_data(run: Any, tmp_path: Path) -> None:
     text, output = small_file(tmp_path, b"hello"), tmp_path / "out.bin"
     outcome = run("data", text, text, "--tokenizer", "bytes", "--output", str(output))
-    assert (outcome.code, outcome.out) == (0, f"{output}: 10 tokens of a vocabulary of 256\n")
-    assert np.fromfile(output, "<u2").tolist() == list(b"hellohello")
+    described = re.escape(f"{output}: 10 tokens of bytes (256 tokens, SHA-256 ") + r"[0-9a-f]{12}\)\n"
+    assert outcome.code == 0
+    assert re.fullmatch(described, outcome.out)
+    assert load_file(output)["tokens"].tolist() == list(b"hellohello")
     printed = run("data", text, "--tokenizer", "bytes", "-o", "-")
-    assert (printed.code, printed.out) == (0, "h\0e\0l\0l\0o\0")
+    assert printed.code == 0
+    assert printed.out.endswith(" h\0e\0l\0l\0o\0")
     refused = run("data", str(tmp_path / "none"), "--tokenizer", "bytes", "--output", str(tmp_path / "new"))
     assert_refused(refused, "none: cannot read")
     again = run("data", text, "--tokenizer", "bytes", "--output", str(output))
-    assert_refused(again, "out.bin: is there and is of an unknown kind, not a file of tokens: name another")
+    assert_refused(again, "out.bin: is there: name another file, or replace it with --force")
+    forced = run("data", text, "--tokenizer", "bytes", "--output", str(output), "--force")
+    assert forced.code == 0
+    assert load_file(output)["tokens"].tolist() == list(b"hello")
+    plain = small_file(tmp_path, b"\0\1" * 40)
+    refused = run("data", "--sample", "--output", plain, "--force")
+    assert_refused(refused, "is there and is of an unknown kind, not a file of tokens: name another file, or")
+
+
+def test_the_sample_is_trained_and_other_vocabularies_are_refused(
+    run: Any, device_name: str, tmp_path: Path
+) -> None:
+    output = str(tmp_path / "sample.bin")
+    assert run("data", "--sample", "-o", output).code == 0
+    told = ["train", *SMALL, "--device", device_name, "--data", output]
+    assert run(*told, "--vocab", "256").code == 0
+    outcome = run(*told)
+    assert_refused(outcome, "has tokens of bytes (256 tokens, SHA-256 ")
+    assert_refused(outcome, "and the model's vocabulary has 64: convert the text with the model's tokenizer")
+    assert_refused(
+        run(*told[:-2], "--eval-data", output), "sample.bin has tokens of bytes (256 tokens, SHA-256 "
+    )
 
 
 def events_of_a_run(device_name: str) -> list[Event]:

@@ -20,6 +20,8 @@ from aneperf import bounds, mil
 from aneperf.errors import AneError, ArgumentError, ResultFileError
 from aneperf.files import Input, file_kind, read_input
 from aneperf.kinds import Kind
+from aneperf.training.token_file import token_writer
+from aneperf.training.tokenizer import Bytes
 from support.fakes import a_result
 
 EXPECTED = (
@@ -77,6 +79,14 @@ def tensors(folder: Path) -> bytes:
     return content
 
 
+def described_tokens(folder: Path) -> bytes:
+    with token_writer(folder / "t", Bytes.vocabulary) as add:
+        add([1, 2, 3])
+    content = (folder / "t").read_bytes()
+    (folder / "t").unlink()
+    return content
+
+
 def contents(folder: Path) -> dict[Kind, bytes]:
     """Return a file of every kind that is recognized."""
     return {
@@ -103,6 +113,7 @@ def contents(folder: Path) -> dict[Kind, bytes]:
         Kind.MIL: b"program(1.3)\n[buildInfo = dict<string, string>({})]\n{}\n",
         Kind.WEIGHTS: weights(),
         Kind.SAFETENSORS: tensors(folder),
+        Kind.TOKENS: described_tokens(folder),
         Kind.LLAMA2C: llama2c(),
         Kind.TOKENIZER: json.dumps({"version": "1.0", "added_tokens": [], "model": {}}).encode(),
         Kind.LLAMA2C_TOKENIZER: llama2c_tokenizer(),

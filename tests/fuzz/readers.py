@@ -37,6 +37,8 @@ from aneperf.training.llama2c import load_llama2c, save_llama2c
 from aneperf.training.llama2c_tokenizer import Llama2cTokenizer
 from aneperf.training.models import random_parameters
 from aneperf.training.resume import resumed_options
+from aneperf.training.token_file import Tokens, token_writer
+from aneperf.training.vocabulary import Vocabulary
 
 PACKAGE = str(Path(aneperf.__file__).parent)
 FINDINGS = Path(__file__).resolve().parents[2] / "build" / "fuzz"
@@ -139,13 +141,21 @@ def read_hugging_face(path: Path) -> None:
 
 
 def token_files(folder: Path) -> list[bytes]:
-    """Return files of tokens."""
-    return [np.arange(size, dtype="<u2").tobytes() for size in (9, 64, 300)]
+    """Return files of tokens: plain ones, and with a vocabulary of 16 and of 32 bits."""
+    contents = [np.arange(size, dtype="<u2").tobytes() for size in (9, 64, 300)]
+    for size in (1 << 16, 1 << 17):
+        tokens = {1: "<s>", 2: "</s>", size - 1: "a"}
+        with token_writer(folder / "tokens", Vocabulary.of("tokenizers", "t", tokens, {"<s>": 1})) as add:
+            add(list(range(64)))
+        contents.append((folder / "tokens").read_bytes())
+        (folder / "tokens").unlink()
+    return contents
 
 
 def read_tokens(path: Path) -> None:
     """Read tokens, and a sequence of them."""
-    TokenFile(path, vocab=1 << 16, seq=8, seed=0).sequence(1)
+    described = Tokens(path).vocabulary
+    TokenFile(path, 1 << 16 if described is None else described.size, seq=8, seed=0).sequence(1)
 
 
 READERS: dict[str, tuple[Callable[[Path], list[bytes]], Callable[[Path], None]]] = {

@@ -63,7 +63,7 @@ def test_a_file_of_another_kind_is_refused_and_kept(tmp_path: Path, kind: Kind, 
     assert os.listdir(tmp_path) == ["file"]
 
 
-def test_tokens_replace_no_file_for_they_have_no_signature(tmp_path: Path) -> None:
+def test_tokens_replace_no_plain_numbers_for_these_have_no_signature(tmp_path: Path) -> None:
     path = tmp_path / "file"
     for content in (b"hello", *OTHERS.values(), np.arange(100, dtype="<u2").tobytes()):
         path.write_bytes(content)

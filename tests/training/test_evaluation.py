@@ -14,6 +14,7 @@ import aneperf
 from aneperf.report.plots import draw_losses
 from aneperf.schema import check_numbers
 from aneperf.training.checkpoint import CheckpointError, Checkpoints, load_model
+from aneperf.training.data import TokenFile
 from aneperf.training.evaluation import Evaluation
 from aneperf.training.events import BatchDone, Evaluated, Event, StepDone
 from aneperf.training.trace import ROWS
@@ -30,17 +31,21 @@ def held_out(tmp_path: Path) -> Path:
     return path
 
 
+def opened(path: Path) -> TokenFile:
+    return TokenFile(path, MODEL.vocab, MODEL.seq, seed=0)
+
+
 def test_the_sequences_are_spread_over_the_file(held_out: Path) -> None:
     tokens = np.fromfile(held_out, "<u2")
     for asked, begins in ((1, [0]), (2, [0, 83]), (4, [0, 27, 55, 83]), (20, [0, 16, 33, 49, 66, 83])):
-        evaluation = Evaluation(held_out, MODEL, sequences=asked, every=3)
+        evaluation = Evaluation(opened(held_out), sequences=asked, every=3)
         assert len(evaluation) == len(begins)
         for found, begin in zip(evaluation, begins, strict=True):
             np.testing.assert_array_equal(found, tokens[begin : begin + 17])
     assert evaluation.description.startswith("6 sequences of 100 tokens, SHA-256 ")
     assert [update for update in range(1, 9) if evaluation.is_due(update, 8)] == [3, 6, 8]
     (held_out.parent / "short").write_bytes(held_out.read_bytes()[:34])
-    assert len(Evaluation(held_out.parent / "short", MODEL, sequences=20, every=1)) == 1
+    assert len(Evaluation(opened(held_out.parent / "short"), sequences=20, every=1)) == 1
 
 
 @pytest.mark.parametrize("pipeline", ["static", "static-ane", "dynamic"])
@@ -53,7 +58,7 @@ def test_a_validation_loss_is_that_of_the_model_and_changes_no_bit(
     result = train(pipeline=pipeline, steps=6, **options)
     assert result.losses == plain.losses
     assert [v.step for v in result.validations] == [3, 6]
-    sequences = list(Evaluation(held_out, MODEL, sequences=20, every=1))
+    sequences = list(Evaluation(opened(held_out), sequences=20, every=1))
     expected = np.mean([loss(result.parameters, MODEL, tokens) for tokens in sequences])
     assert result.validations[-1].loss == pytest.approx(expected, rel=1e-3)
     assert [v.sequences for v in result.validations] == [6, 6]
@@ -81,7 +86,7 @@ def test_the_best_state_is_kept_beside_the_last(train: Any, held_out: Path, tmp_
     assert sorted(p.name for p in (folder / "best").iterdir()) == ["notes", f"step-{best:08d}"]
     assert Checkpoints(folder).steps() == [18, 21]
     config, parameters = load_model(folder / "best")
-    windows = Evaluation(held_out, MODEL, sequences=20, every=1)
+    windows = Evaluation(opened(held_out), sequences=20, every=1)
     found = np.mean([loss(parameters, config, tokens) for tokens in windows])
     assert found == pytest.approx(min(losses), rel=1e-3)
     text = str(result)
@@ -113,7 +118,7 @@ def test_a_resumed_run_keeps_the_best_so_far(train: Any, held_out: Path, tmp_pat
 
 def test_a_worker_lost_before_an_evaluation_is_replaced(device_name: str, held_out: Path) -> None:
     def validations(kill: bool) -> list[tuple[int, float]]:
-        evaluation = Evaluation(held_out, MODEL, sequences=4, every=2)
+        evaluation = Evaluation(opened(held_out), sequences=4, every=2)
         found = []
         with Trainer(
             CONFIG, random_parameters(MODEL), DATA, device=device_name, evaluation=evaluation

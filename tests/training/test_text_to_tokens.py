@@ -1,15 +1,19 @@
-"""Text to tokens: bytes, a tokenizer of the library, and files larger than a block."""
+"""Text to tokens: bytes, a tokenizer of the library, files larger than a block, and the file that is made."""
 
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
+from safetensors import safe_open
+from safetensors.numpy import load_file
 
 import aneperf
-from aneperf.training import data as module
-from aneperf.training.data import write_tokens
+from aneperf.training import text_to_tokens as module
+from aneperf.training.text_to_tokens import SAMPLE, write_tokens
 from aneperf.training.tokenizer import Bytes, open_tokenizer
 
 VOCAB = {"<unk>": 0, "once": 1, "upon": 2, "a": 3, "time": 4}
@@ -50,11 +54,11 @@ def written(tmp_path: Path, *texts: bytes) -> list[int]:
     for path, text in zip(paths, texts, strict=True):
         path.write_bytes(text)
     output = tmp_path / "out.bin"
-    output.unlink(missing_ok=True)
-    count = write_tokens(paths, Bytes(), output)
-    tokens = np.fromfile(output, "<u2")
+    count = write_tokens(paths, Bytes(), output, replace=True)
+    tokens = load_file(output)["tokens"]
+    assert tokens.dtype == np.uint16
     assert len(tokens) == count
-    return tokens.tolist()
+    return [int(token) for token in tokens]
 
 
 def test_bytes(tmp_path: Path) -> None:
@@ -92,11 +96,13 @@ def test_memory_does_not_grow(tmp_path: Path) -> None:
 
 def test_a_tokenizer_of_the_library(tmp_path: Path, words: Path) -> None:
     tokenizer = open_tokenizer(words)
-    assert tokenizer.vocab == 6
+    assert tokenizer.vocabulary.size == 6
+    assert tokenizer.vocabulary.special == {"<s>": 5}
+    assert tokenizer.vocabulary.ends == (5,)
     assert tokenizer.encode("once upon", whole=True) == [5, 1, 2]
     (tmp_path / "t").write_text("once upon a time\nonce more")
     assert write_tokens([tmp_path / "t"], tokenizer, tmp_path / "out.bin") == 6
-    assert np.fromfile(tmp_path / "out.bin", "<u2").tolist() == [1, 2, 3, 4, 1, 0]
+    assert load_file(tmp_path / "out.bin")["tokens"].tolist() == [1, 2, 3, 4, 1, 0]
     assert tokenizer.decode([5, 1, 2]) == "once upon"
 
 
@@ -114,13 +120,60 @@ def test_what_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         with pytest.raises(aneperf.ArgumentError, match=message):
             write_tokens([tmp_path / text for text in texts], Bytes(), output)
         assert not output.exists()
-    large = Bytes()
-    large.vocab = 70_000
+    small = Larger(4, first=0)
     with pytest.raises(
-        aneperf.ArgumentError, match="has token 69999; a file of uint16 holds numbers up to 6"
+        aneperf.ArgumentError, match=r"bytes \(4 tokens, .*\) made the token 99 of a text: it is damaged"
     ):
-        write_tokens([tmp_path / "latin"], large, output)
+        write_tokens([tmp_path / "latin"], small, output)
     assert {path.name for path in tmp_path.iterdir()} == {"latin", "empty"}
+
+
+class Larger(Bytes):
+    """A vocabulary of another size, in which the numbers of bytes begin at `first`."""
+
+    def __init__(self, size: int, first: int) -> None:
+        self.vocabulary = msgspec.structs.replace(Bytes.vocabulary, size=size)
+        self._first = first
+
+    def encode(self, text: str, *, whole: bool) -> list[int]:
+        return [self._first + byte for byte in text.encode()]
+
+
+@pytest.mark.parametrize(("size", "bits"), [(65_536, 16), (65_537, 32), (151_936, 32)])
+def test_vocabularies_beyond_16_bits_take_32(tmp_path: Path, size: int, bits: int) -> None:
+    (tmp_path / "t").write_bytes(b"\xc3\xa9!")
+    last = size - 0xC4
+    write_tokens([tmp_path / "t"], Larger(size, last), tmp_path / "out.bin")
+    tokens = load_file(tmp_path / "out.bin")["tokens"]
+    assert tokens.dtype == np.dtype(f"uint{bits}")
+    assert tokens.tolist() == [size - 1, last + 0xA9, last + ord("!")]
+
+
+def test_the_file_describes_its_vocabulary_and_ends_with_plain_numbers(tmp_path: Path) -> None:
+    write_tokens([SAMPLE], Bytes(), tmp_path / "out.bin")
+    with safe_open(tmp_path / "out.bin", "np") as file:
+        described = json.loads(file.metadata()["vocabulary"])
+    digest = hashlib.sha256(b"".join(b"%d 1 %c" % (byte, byte) for byte in range(256))).hexdigest()
+    assert described == {
+        "library": "bytes",
+        "name": "bytes",
+        "size": 256,
+        "sha256": digest,
+        "special": {},
+        "ends": [],
+    }
+    content = (tmp_path / "out.bin").read_bytes()
+    header = 8 + int.from_bytes(content[:8], "little")
+    assert header % 64 == 0
+    np.testing.assert_array_equal(np.frombuffer(content[header:], "<u2"), list(SAMPLE.read_bytes()))
+
+
+def test_a_file_is_replaced_only_on_request(tmp_path: Path) -> None:
+    assert written(tmp_path, b"one") == list(b"one")
+    with pytest.raises(aneperf.ResultFileError, match=r"out\.bin: is there: .*replace it with --force"):
+        write_tokens([SAMPLE], Bytes(), tmp_path / "out.bin")
+    assert load_file(tmp_path / "out.bin")["tokens"].tolist() == list(b"one")
+    assert written(tmp_path, b"two") == list(b"two")
 
 
 def test_no_tokenizer(tmp_path: Path) -> None:

@@ -2,21 +2,23 @@
 
 import json
 import os
+import re
 import struct
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.numpy import load_file
 
 import aneperf
 from aneperf.training import tokenizer_library
-from aneperf.training.data import write_tokens
 from aneperf.training.llama2c_tokenizer import Llama2cTokenizer
-from aneperf.training.tokenizer import open_tokenizer
+from aneperf.training.text_to_tokens import write_tokens
+from aneperf.training.tokenizer import Tokenizer, open_tokenizer
+from aneperf.training.vocabulary import file_name, vocabulary_of_json
 
 BYTES = [b"<0x%02X>" % byte for byte in range(256)]
 PIECES = [b"<unk>", b"\n<s>\n", b"\n</s>\n", *BYTES]
@@ -80,7 +82,9 @@ def test_a_long_word_is_encoded_as_well(folder: Path) -> None:
 def test_a_vocabulary_without_bytes(folder: Path) -> None:
     (folder / "few.bin").write_bytes(tokenizer_bin([b"<unk>", b"<s>", b"</s>", b" ", b"a"]))
     tokenizer = open_tokenizer(folder / "few.bin")
-    assert tokenizer.vocab == 5
+    assert tokenizer.vocabulary.size == 5
+    assert tokenizer.vocabulary.special == {"<s>": 1, "</s>": 2}
+    assert tokenizer.vocabulary.ends == (1, 2)
     assert tokenizer.encode("aa", whole=True) == [1, 3, 4, 4]
     with pytest.raises(aneperf.ArgumentError, match="has 5 tokens, and none for bytes of ' z'"):
         tokenizer.encode("z", whole=False)
@@ -96,9 +100,9 @@ def test_text_is_converted_with_it(folder: Path, run: Any) -> None:
         "data", str(folder / "text"), "--tokenizer", str(folder / "t.bin"), "-o", str(folder / "out")
     )
     assert outcome.code == 0
-    assert f"tokens of a vocabulary of {len(pieces)}" in outcome.out
+    assert re.search(rf"tokens of t\.bin \({len(pieces)} tokens, SHA-256 [0-9a-f]{{12}}\)\n", outcome.out)
     expected = llama2c_encode(pieces, [-float(index) for index in range(len(pieces))], "once on\n")
-    assert np.fromfile(folder / "out", "<u2").tolist() == expected
+    assert load_file(folder / "out")["tokens"].tolist() == expected
 
 
 @pytest.mark.parametrize(
@@ -137,15 +141,64 @@ def test_a_sentencepiece_model(folder: Path, kind: str) -> None:
         minloglevel=2,
     )
     tokenizer = open_tokenizer(folder / f"{kind}.model")
-    assert tokenizer.vocab >= 259
+    assert tokenizer.vocabulary.size >= 259
+    assert tokenizer.vocabulary.special == {"<s>": 1, "</s>": 2}
+    assert tokenizer.vocabulary.ends == (1, 2)
     text = "there was a time 日本"
     tokens = tokenizer.encode(text, whole=True)
     assert tokens[0] == 1
     assert list(tokens[1:]) == list(tokenizer.encode(text, whole=False))
-    assert max(tokens) < tokenizer.vocab
+    assert max(tokens) < tokenizer.vocabulary.size
     assert tokenizer.decode(tokens) == text
     with pytest.raises(aneperf.ArgumentError, match="cannot decode tokens: "):
-        tokenizer.decode([tokenizer.vocab])
+        tokenizer.decode([tokenizer.vocabulary.size])
+    check_other_files_of_the_same_vocabulary(folder, tokenizer, str(folder / f"{kind}.model"))
+
+
+def check_other_files_of_the_same_vocabulary(folder: Path, tokenizer: Tokenizer, model: str) -> None:
+    """Write the vocabulary as llama2.c and as transformers do, and compare the digests."""
+    processor = pytest.importorskip("sentencepiece").SentencePieceProcessor(model_file=model)
+    pieces = [processor.id_to_piece(token) for token in range(processor.vocab_size())]
+    exported = [piece.replace("▁", " ").encode() for piece in pieces]
+    exported[1:3] = [b"\n<s>\n", b"\n</s>\n"]
+    (folder / "same.bin").write_bytes(tokenizer_bin(exported))
+    special = [{"id": token, "content": pieces[token], "special": True} for token in (1, 2)]
+    for vocab in ({piece: token for token, piece in enumerate(pieces)}, [[piece, 0.0] for piece in pieces]):
+        (folder / "same.json").write_text(json.dumps({"added_tokens": special, "model": {"vocab": vocab}}))
+        for other in (
+            Llama2cTokenizer(folder / "same.bin").vocabulary,
+            vocabulary_of_json((folder / "same.json").read_bytes()),
+        ):
+            assert other.sha256 == tokenizer.vocabulary.sha256
+            assert other.size == tokenizer.vocabulary.size
+            assert other.special == {"<s>": 1, "</s>": 2}
+            assert other.ends == (1, 2)
+    exported[-1] += b"x"
+    (folder / "other.bin").write_bytes(tokenizer_bin(exported))
+    assert Llama2cTokenizer(folder / "other.bin").vocabulary.sha256 != tokenizer.vocabulary.sha256
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"{}", "the tokens of t.json cannot be listed: Object missing required field `model`"),
+        (
+            b'{"model": {"vocab": {"a": "b"}}}',
+            "the tokens of t.json cannot be listed: Expected `int`",
+        ),
+        (b'{"model": {"vocab": {"a": -7}}}', "the size of a vocabulary must be an integer from 1 to 1048576"),
+        (b'{"model": {"vocab": {"a": 1048576}}}', "the size of a vocabulary must be an integer from 1 to"),
+        (b'{"model": {"vocab": []}}', "the size of a vocabulary must be an integer from 1 to 1048576, not 0"),
+    ],
+)
+def test_a_tokenizer_whose_tokens_are_not_listed(content: bytes, message: str) -> None:
+    with pytest.raises(aneperf.ArgumentError, match=message):
+        vocabulary_of_json(content, "t.json")
+
+
+def test_the_name_of_a_file_is_printable() -> None:
+    assert file_name("folder/a\x1b\udcff.json") == f"a{2 * chr(0xFFFD)}.json"
+    assert len(file_name("n" * 300)) == 255
 
 
 def test_a_damaged_sentencepiece_model(folder: Path) -> None:
@@ -217,16 +270,15 @@ def test_what_makes_the_library_fail_is_an_error_in_one_line(folder: Path, run: 
 def test_a_vocabulary_ends_with_its_greatest_number(folder: Path) -> None:
     pytest.importorskip("tokenizers")
     path, output = folder / "sparse.json", folder / "sparse.bin"
-    (folder / "text").write_text("a\n")
-    for greatest in (70_000, 65_536, 65_535):
+    (folder / "text").write_text("a")
+    for greatest in (70_000, 65_535):
         path.write_text(json.dumps(described({**WORDS, "vocab": {"[UNK]": 0, "a": greatest}})))
         tokenizer = open_tokenizer(path)
-        assert tokenizer.vocab == greatest + 1
-        if greatest > 65_535:
-            with pytest.raises(aneperf.ArgumentError, match=f"has token {greatest}; a file of uint16 holds"):
-                write_tokens([folder / "text"], tokenizer, output)
-    write_tokens([folder / "text"], tokenizer, output)
-    assert 0 in np.fromfile(output, "<u2")
+        assert tokenizer.vocabulary.size == greatest + 1
+        write_tokens([folder / "text"], tokenizer, output, replace=True)
+        tokens = load_file(output)["tokens"]
+        assert tokens.tolist() == [greatest]
+        assert tokens.itemsize == (2 if greatest < 65_536 else 4)
 
 
 def test_what_is_no_tokenizer_is_named(folder: Path) -> None:

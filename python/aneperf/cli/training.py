@@ -128,25 +128,40 @@ def generate(
 
 @click.command(
     params=[
-        click.Argument(["texts"], type=FILE, metavar="TEXT...", nargs=-1, required=True),
-        click.Option(["--tokenizer"], required=True, **_TOKENIZER),
+        click.Argument(["texts"], type=FILE, metavar="[TEXT...]", nargs=-1),
+        click.Option(
+            ["--sample"], is_flag=True, help="Take sonnets of Shakespeare's, 10 KB of text, instead of files."
+        ),
+        click.Option(
+            ["--tokenizer"], **{**_TOKENIZER, "help": f"{_TOKENIZER['help']} By default bytes for --sample."}
+        ),
         click.Option(
             ["-o", "--output"],
             type=FILE,
             metavar="FILE",
             required=True,
-            help="File for the uint16 tokens; - prints them.",
+            help="File for the tokens and their vocabulary; - prints it.",
         ),
+        click.Option(["--force"], is_flag=True, help="Replace a file of tokens."),
     ]
 )
-def data(texts: tuple[str, ...], tokenizer: str, output: str) -> None:
-    """Convert text files to the tokens that train --data reads."""
+def data(texts: tuple[str, ...], sample: bool, tokenizer: str | None, output: str, force: bool) -> None:
+    """Convert text files to the tokens that train --data reads.
+
+    The file also holds the vocabulary, so that train can refuse tokens that mean something else to its model.
+    A vocabulary of up to 65,536 tokens takes 16 bits a token, a larger one 32.
+    """
     from ..kinds import Kind
     from ..outputs import check_output
-    from ..training.data import write_tokens
+    from ..training.text_to_tokens import SAMPLE, write_tokens
     from ..training.tokenizer import open_tokenizer
 
-    reader = open_tokenizer(tokenizer)
+    if sample == bool(texts):
+        raise click.UsageError("Give text files, or --sample.")
+    if tokenizer is None and not sample:
+        raise click.UsageError("Missing option '--tokenizer', FILE or bytes.")
+    reader = open_tokenizer(tokenizer or "bytes")
+    texts = texts or (str(SAMPLE),)
     if output == STANDARD_OUTPUT:
         from pathlib import Path
         from tempfile import TemporaryDirectory
@@ -156,9 +171,9 @@ def data(texts: tuple[str, ...], tokenizer: str, output: str) -> None:
             write_tokens(texts, reader, tokens)
             write(tokens.read_bytes(), sys.stdout)
         return
-    check_output(output, Kind.TOKENS, {"--tokenizer": tokenizer})
-    count = write_tokens(texts, reader, output)
-    write(f"{output}: {count} tokens of a vocabulary of {reader.vocab}", sys.stdout)
+    check_output(output, Kind.TOKENS, {"--tokenizer": tokenizer}, replace=force)
+    count = write_tokens(texts, reader, output, replace=force)
+    write(f"{output}: {count} tokens of {reader.vocabulary}", sys.stdout)
 
 
 def _numbers(text: str | None) -> list[int]:

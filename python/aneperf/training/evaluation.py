@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator
 
 import numpy as np
@@ -11,7 +10,6 @@ from numpy.typing import NDArray
 
 from ..bounds import STEPS
 from ..checks import count
-from ..kernels import TransformerConfig
 from .data import TokenFile
 
 
@@ -19,16 +17,14 @@ class Evaluation:
     """The validation of a run: the same sequences each time, evenly spaced in a file of tokens.
 
     There are at most `sequences` of them, and fewer in a file that has no more without overlap. The best loss
-    so far is known with its step. Raises as TokenFile does.
+    so far is known with its step.
     """
 
-    def __init__(
-        self, path: str | os.PathLike[str], model: TransformerConfig, *, sequences: int, every: int
-    ) -> None:
+    def __init__(self, data: TokenFile, *, sequences: int, every: int) -> None:
         self._every = count("eval_every", every, most=STEPS)
-        self._data = TokenFile(path, model.vocab, model.seq, seed=0)
-        last = len(self._data) - model.seq - 1
-        number = min(count("eval_sequences", sequences, most=STEPS), last // model.seq + 1)
+        self._data = data
+        last = len(data) - data.seq - 1
+        number = min(count("eval_sequences", sequences, most=STEPS), last // data.seq + 1)
         self._begins = [index * last // max(1, number - 1) for index in range(number)]
         self.best_loss, self.best_step = math.inf, 0
 

@@ -17,6 +17,7 @@ from ..bounds import JSON_BYTES, MODEL
 from ..errors import ArgumentError
 from ..files import read_input
 from ..kinds import Kind
+from .vocabulary import Vocabulary, file_name
 
 _TOKEN = struct.Struct("<fI")  # score, length
 _BEGIN, _END = 1, 2  # of a text
@@ -36,7 +37,7 @@ class Llama2cTokenizer:
         self._pieces: list[bytes] = []
         self._scores: list[float] = []
         self._read(read_input(path, Kind.LLAMA2C_TOKENIZER, JSON_BYTES, ArgumentError))
-        self.vocab = len(self._pieces)
+        self.vocabulary = self._described()
         self._ids = {piece: id for id, piece in reversed(list(enumerate(self._pieces)))}
         # No merge crosses the end of a word that no token extends beyond, so equal words have equal tokens.
         crossing = any(re.search(rb"[^ ] ", piece) for piece in self._ids)
@@ -61,7 +62,7 @@ class Llama2cTokenizer:
         return content.removeprefix(b" ").decode(errors="replace")
 
     def _read(self, content: bytes) -> None:
-        if len(content) < 4:
+        if len(content) <= 4:
             raise ArgumentError(f"{self._path}: is no tokenizer.bin of llama2.c: it has {len(content)} bytes")
         longest, position = int.from_bytes(content[:4], "little"), 4
         while position < len(content):
@@ -80,9 +81,19 @@ class Llama2cTokenizer:
             if len(self._pieces) > MODEL["vocab"]:
                 raise ArgumentError(f"{self._path}: has more than {MODEL['vocab']} tokens")
 
+    def _described(self) -> Vocabulary:
+        tokens: dict[int, str | bytes] = dict(enumerate(self._pieces))
+        special = {}
+        for token in tokens.keys() & {_BEGIN, _END}:  # llama2.c puts them on lines of their own
+            piece = tokens[token] = self._pieces[token].strip(b"\n")
+            special[piece.decode(errors="replace")] = token
+        return Vocabulary.of("llama2c", file_name(self._path), tokens, special, special.values())
+
     def _bytes(self, token: int) -> bytes:
-        if not 0 <= token < self.vocab:
-            raise ArgumentError(f"{self._path}: has {self.vocab} tokens, and none of number {token}")
+        if not 0 <= token < self.vocabulary.size:
+            raise ArgumentError(
+                f"{self._path}: has {self.vocabulary.size} tokens, and none of number {token}"
+            )
         piece = self._pieces[token]
         byte = _BYTE.fullmatch(piece)
         return piece if byte is None else bytes.fromhex(byte[1].decode())
@@ -94,8 +105,10 @@ class Llama2cTokenizer:
             encoded = character.encode()
             token = self._ids.get(encoded)
             tokens += [byte + _FIRST_BYTE for byte in encoded] if token is None else [token]
-        if max(tokens, default=0) >= self.vocab:
-            raise ArgumentError(f"{self._path}: has {self.vocab} tokens, and none for bytes of {text[:20]!r}")
+        if max(tokens, default=0) >= self.vocabulary.size:
+            raise ArgumentError(
+                f"{self._path}: has {self.vocabulary.size} tokens, and none for bytes of {text[:20]!r}"
+            )
         return tokens
 
     def _merged(self, tokens: list[int]) -> list[int]:

@@ -42,7 +42,10 @@ class TrainOptions(Hyperparameters):
         metavar="FILE|FOLDER",
     )
     data: _Path = option(
-        "synthetic", "Run", 'File of uint16 tokens, or "synthetic" for random tokens.', metavar="FILE"
+        "synthetic",
+        "Run",
+        'File of tokens that aneperf data wrote, or of uint16 numbers; "synthetic" for random tokens.',
+        metavar="FILE",
     )
     device: Device | str | None = option(
         None,

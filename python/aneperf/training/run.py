@@ -6,8 +6,9 @@ import contextlib
 import signal
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,11 @@ from ..results import Environment
 from ..signals import at_first_signal
 from .checkpoint import Run, load_model
 from .config import TrainingConfig, differences
-from .data import SYNTHETIC, open_data
+from .data import SYNTHETIC, TokenFile, open_data
 from .dynamic import fitting_kernels
 from .evaluation import Evaluation
 from .events import BatchDone, CheckpointSaved, Evaluated, Event, Observer, RunStarted, StepDone
-from .hugging_face import hugging_face_shape, is_hugging_face, read_origin
+from .hugging_face import Origin, hugging_face_shape, is_hugging_face, read_origin
 from .logs import Logs
 from .models import Parameters, model_config, model_name, random_parameters
 from .options import TrainOptions, takes
@@ -39,6 +40,7 @@ from .telemetry import Telemetry
 from .tensorboard import TensorBoard, check_tensorboard
 from .trace import Trace
 from .trainer import Trainer
+from .vocabulary import Vocabulary, vocabulary_of_json
 
 
 @takes(TrainOptions)
@@ -77,8 +79,9 @@ def _train(options: TrainOptions, found: Found | None) -> TrainingResult:
     folder = None if options.state_folder is None else Path(options.state_folder)
     separate = parameters is not None and "classifier" in parameters
     check_room(bytes_needed(parameter_count(model, separate), model.seq), folder)
-    data = open_data(options.data, model.vocab, model.seq, options.seed)
-    evaluation = _evaluation(options, model, found)
+    vocabulary = partial(_vocabulary, origin)
+    data = open_data(options.data, model.vocab, model.seq, options.seed, vocabulary)
+    evaluation = _evaluation(options, model, vocabulary, found)
     described = None if evaluation is None else evaluation.description
     if found is not None:
         check_same_run(found.record, options, config, data.description, described)
@@ -152,12 +155,16 @@ def _check_outputs(options: TrainOptions) -> None:
         check_tensorboard(options.tensorboard, options.checkpoints)
 
 
-def _evaluation(options: TrainOptions, model: TransformerConfig, found: Found | None) -> Evaluation | None:
+def _evaluation(
+    options: TrainOptions,
+    model: TransformerConfig,
+    trained_with: Callable[[], Vocabulary | None],
+    found: Found | None,
+) -> Evaluation | None:
     if options.eval_data is None:
         return None
-    evaluation = Evaluation(
-        options.eval_data, model, sequences=options.eval_sequences, every=options.eval_every
-    )
+    data = TokenFile(options.eval_data, model.vocab, model.seq, 0, trained_with)
+    evaluation = Evaluation(data, sequences=options.eval_sequences, every=options.eval_every)
     best = None if found is None else found.best
     if best is not None and best.evaluation == evaluation.description and best.validation_loss is not None:
         evaluation.compare(best.validation_loss, best.step)
@@ -257,6 +264,11 @@ def _run(
     if checkpoints.is_behind(trainer.state) and result.batches:
         tell(save())
     result.seconds, result.steps_lost = time.monotonic() - start, steps_in_batch
+
+
+def _vocabulary(origin: Origin | None) -> Vocabulary | None:
+    """Return the vocabulary that the weights were trained with, if they come with a tokenizer."""
+    return None if origin is None or origin.tokenizer is None else vocabulary_of_json(origin.tokenizer)
 
 
 def _model(options: TrainOptions, record: Record | None) -> tuple[TransformerConfig, Parameters | None]:

@@ -41,14 +41,17 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Safetensors:
     """An open file. Its `entries` by name cover its data without a gap, as the format demands.
 
-    Raises `error`.
+    The data are the bytes of `file` from `begin` on. Raises `error`.
     """
 
-    def __init__(self, path: str | os.PathLike[str], error: type[AneError]) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], error: type[AneError], kind: Kind = Kind.SAFETENSORS
+    ) -> None:
         self.path, self._error = path, error
-        self._file = Input(path, Kind.SAFETENSORS, error)
+        self.file = Input(path, kind, error)
         try:
-            self._start = _LENGTH_BYTES + int.from_bytes(self._file.read(0, _LENGTH_BYTES), "little")
+            self.begin = _LENGTH_BYTES + int.from_bytes(self.file.read(0, _LENGTH_BYTES), "little")
+            self.metadata: Mapping[str, str] = {}
             self.entries: Mapping[str, Entry] = self._entries()
         except BaseException:
             self.close()
@@ -62,13 +65,13 @@ class Safetensors:
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        self.file.close()
 
     def read(self, name: str) -> NDArray[np.float32]:
         """Read a tensor, whose dtype is one of DTYPES, as fp32."""
         entry = self.entries[name]
         stored = np.empty(entry.shape, DTYPES[entry.dtype])
-        self._file.fill(self._start + entry.data_offsets[0], stored)
+        self.file.fill(self.begin + entry.data_offsets[0], stored)
         if entry.dtype == "BF16":
             return (stored.astype(np.uint32) << 16).view(np.float32)
         return stored.astype(np.float32, copy=False)
@@ -76,29 +79,26 @@ class Safetensors:
     def sha256(self) -> str:
         """Compute the checksum of the file."""
         digest = hashlib.sha256()
-        for begin in range(0, self._file.size, _BLOCK):
-            digest.update(self._file.read(begin, min(_BLOCK, self._file.size - begin)))
+        for begin in range(0, self.file.size, _BLOCK):
+            digest.update(self.file.read(begin, min(_BLOCK, self.file.size - begin)))
         return digest.hexdigest()
 
     def check_unchanged(self) -> None:
         """Check that nobody wrote to the file since it was opened."""
-        self._file.check_unchanged()
+        self.file.check_unchanged()
 
     def _entries(self) -> dict[str, Entry]:
-        length = self._start - _LENGTH_BYTES
-        if length > min(TENSORS_HEADER_BYTES, self._file.size - _LENGTH_BYTES):
+        length = self.begin - _LENGTH_BYTES
+        if length > min(TENSORS_HEADER_BYTES, self.file.size - _LENGTH_BYTES):
             raise self._error(
-                f"{self.path}: is damaged: its header takes {length} bytes, in a file of {self._file.size} "
+                f"{self.path}: is damaged: its header takes {length} bytes, in a file of {self.file.size} "
                 f"and at most {TENSORS_HEADER_BYTES}"
             )
         try:
-            raw = decode_strictly(self._file.read(_LENGTH_BYTES, length), dict[str, msgspec.Raw])
-            entries = {
-                name: msgspec.json.decode(entry, type=Entry)
-                for name, entry in raw.items()
-                if name != _METADATA
-            }
-            _check_coverage(entries, self._file.size - self._start)
+            raw = decode_strictly(self.file.read(_LENGTH_BYTES, length), dict[str, msgspec.Raw])
+            self.metadata = msgspec.json.decode(raw.pop(_METADATA, msgspec.Raw(b"{}")), type=dict[str, str])
+            entries = {name: msgspec.json.decode(entry, type=Entry) for name, entry in raw.items()}
+            _check_coverage(entries, self.file.size - self.begin)
         except (msgspec.MsgspecError, ValueError) as error:
             raise self._error(f"{self.path}: is damaged: {one_line(error, LONGEST_QUOTE)}") from None
         return entries

@@ -10,12 +10,13 @@ from ..files import file_kind
 from ..kinds import Kind
 from .llama2c_tokenizer import Llama2cTokenizer
 from .tokenizer_library import LibraryTokenizer
+from .vocabulary import Vocabulary
 
 
 class Tokenizer(Protocol):
     """Converts text to tokens and back."""
 
-    vocab: int
+    vocabulary: Vocabulary
 
     def encode(self, text: str, *, whole: bool) -> Sequence[int]:
         """Return the tokens of a text; a `whole` text also gets the tokens that begin and end one, if any."""
@@ -29,7 +30,7 @@ class Tokenizer(Protocol):
 class Bytes:
     """Makes each byte of UTF-8 a token."""
 
-    vocab = 256
+    vocabulary = Vocabulary.of("bytes", "bytes", {byte: bytes([byte]) for byte in range(256)}, {})
 
     def encode(self, text: str, *, whole: bool) -> Sequence[int]:
         """Return the bytes of a text."""

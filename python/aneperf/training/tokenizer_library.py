@@ -19,16 +19,18 @@ from ..files import LONGEST_QUOTE, one_line, read_input
 from ..kinds import Kind
 from ..runner.child import Child, ChildLost
 from ..runner.child_process import Parent
+from .vocabulary import Vocabulary, file_name, vocabulary_of_json
 
 _LIMIT_S = 60.0  # for any answer: about a second is usual for 1 MiB of text
 _MEMORY_BYTES = 2 << 30  # more than at its start; a vocabulary of 256,000 tokens takes some 0.5 GiB
 
 
 class Load(msgspec.Struct, frozen=True, tag="load"):
-    """Asks for a tokenizer from the content of its file."""
+    """Asks for a tokenizer from the content of its file, which has this name."""
 
     library: Literal["tokenizers", "sentencepiece"]
     content: bytes
+    name: str
 
 
 class Encode(msgspec.Struct, frozen=True, tag="encode"):
@@ -45,9 +47,9 @@ class Decode(msgspec.Struct, frozen=True, tag="decode"):
 
 
 class Loaded(msgspec.Struct, frozen=True, tag="loaded"):
-    """Tells the size of the vocabulary, which is the greatest number of a token and 1."""
+    """Describes the tokens."""
 
-    vocab: int
+    vocabulary: Vocabulary
 
 
 class Encoded(msgspec.Struct, frozen=True, tag="encoded"):
@@ -84,9 +86,9 @@ class LibraryTokenizer:
         library: Literal["tokenizers", "sentencepiece"] = "tokenizers"
         if kind is Kind.SENTENCEPIECE:
             library = "sentencepiece"
-        loaded = self._ask(Load(library, content), "is no tokenizer")
+        loaded = self._ask(Load(library, content, file_name(path)), "is no tokenizer")
         assert isinstance(loaded, Loaded)
-        self.vocab = loaded.vocab
+        self.vocabulary = loaded.vocabulary
 
     def encode(self, text: str, *, whole: bool) -> Sequence[int]:
         """Return the tokens of a text; special tokens only in a `whole` one."""
@@ -123,7 +125,7 @@ def serve(parent: Parent) -> None:
         try:
             if isinstance(question, Load):
                 tokenizer = _LIBRARIES[question.library](question.content)
-                parent.send(Loaded(tokenizer.vocab()))
+                parent.send(Loaded(tokenizer.vocabulary(question.name)))
             elif tokenizer is not None and isinstance(question, Encode):
                 parent.send(Encoded(tokenizer.encode(question.text, question.whole)))
             elif tokenizer is not None and isinstance(question, Decode):
@@ -155,9 +157,10 @@ class _Tokenizers:
         self._tokenizer: Any = Tokenizer.from_buffer(content)
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
+        self._content = content
 
-    def vocab(self) -> int:
-        return 1 + max(self._tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
+    def vocabulary(self, name: str) -> Vocabulary:
+        return vocabulary_of_json(self._content, name)
 
     def encode(self, text: str, whole: bool) -> list[int]:
         return list(self._tokenizer.encode(text, add_special_tokens=whole).ids)
@@ -175,8 +178,11 @@ class _SentencePiece:
         self._processor: Any = SentencePieceProcessor()
         self._processor.LoadFromSerializedProto(content)
 
-    def vocab(self) -> int:
-        return int(self._processor.vocab_size())
+    def vocabulary(self, name: str) -> Vocabulary:
+        processor = self._processor
+        tokens = {token: str(processor.id_to_piece(token)) for token in range(processor.vocab_size())}
+        ends = [token for token in (processor.bos_id(), processor.eos_id()) if token >= 0]
+        return Vocabulary.of("sentencepiece", name, tokens, {tokens[token]: token for token in ends}, ends)
 
     def encode(self, text: str, whole: bool) -> list[int]:
         begin = self._processor.bos_id()
