@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,9 @@ import pytest
 from aneperf.training.token_file import token_writer
 from aneperf.training.vocabulary import Vocabulary
 from support import hugging_face as hf
+from support.tokenizer_files import words_json
+
+VOCAB = {"a": 0, "b": 1} | {f"w{number}": number for number in range(2, hf.QWEN3["vocab_size"])}
 
 
 @pytest.fixture
@@ -83,15 +87,96 @@ def test_generate_takes_the_tokenizer_of_the_folder_and_tells_its_rate(run: Any,
     told = ["generate", str(folder), "--prompt", "b a", "--max-new-tokens", "4"]
     outcome = run(*told)
     assert outcome.code == 2
-    assert "has no tokenizer.json: --prompt needs --tokenizer FILE" in outcome.err
+    assert "has no tokenizer: --prompt needs --tokenizer FILE" in outcome.err
     pytest.importorskip("tokenizers")
-    words = {f"w{number}": number for number in range(2, hf.QWEN3["vocab_size"])}
-    model = {"type": "WordLevel", "vocab": {"a": 0, "b": 1} | words, "unk_token": "a"}
-    rest = dict.fromkeys(("truncation", "padding", "normalizer", "post_processor", "decoder"))
-    tokenizer = {"version": "1.0", "added_tokens": [], "pre_tokenizer": {"type": "Whitespace"}, **rest}
-    (folder / "tokenizer.json").write_text(json.dumps(tokenizer | {"model": model}))
+    (folder / "tokenizer.json").write_text(words_json(VOCAB))
     outcome, numbers = run(*told), run("generate", str(folder), "--tokens", "1,0", *told[-2:])
     assert outcome.code == 0
-    names = {number: name for name, number in model["vocab"].items()}
+    names = {number: name for name, number in VOCAB.items()}
     assert outcome.out.split() == [names[int(number)] for number in numbers.out.split(",")]
     assert re.fullmatch(r"aneperf: 4 tokens, [0-9.]+ tokens/s on the CPU\n", outcome.err)
+
+
+def test_generate_ends_with_a_token_that_ends_a_text(run: Any, folder: Path) -> None:
+    pytest.importorskip("tokenizers")
+    told = ["generate", str(folder), "--max-new-tokens", "12"]
+    endless = [int(n) for n in run(*told, "--tokens", "1,0", "--ignore-eos").out.split(",")]
+    assert len(endless) == 14
+    new = endless[2:]
+    end = next(token for token in new[3:] if new.index(token) >= 3)
+    until = endless[: endless.index(end) + 1]
+    names = {number: name for name, number in VOCAB.items()}
+    words = [names[token] for token in until[:-1]]
+    without = {**hf.QWEN3, "eos_token_id": None}
+    special = words_json({**{n: t for n, t in VOCAB.items() if t != end}, "<|im_end|>": end}, ["<|im_end|>"])
+
+    def told_by(config: dict[str, Any], generation: str) -> str:
+        (folder / "config.json").write_text(json.dumps(config))
+        (folder / "generation_config.json").write_text(generation)
+        return run(*told, "--tokens", "1,0").out.strip()
+
+    expected = ",".join(map(str, until))
+    assert told_by({**hf.QWEN3, "eos_token_id": [39, end]}, "{}") == expected
+    assert told_by({**hf.QWEN3, "eos_token_id": new[0]}, json.dumps({"eos_token_id": end})) == expected
+    (folder / "tokenizer.json").write_text(words_json(VOCAB))
+    assert run(*told, "--prompt", "b a").out.split() == words
+    (folder / "tokenizer.json").write_text(special)
+    assert told_by(without, '{"eos_token_id": null}') == ",".join(map(str, endless))
+    assert run(*told, "--prompt", "b a").out.split() == words
+    assert "12 tokens" in run(*told, "--prompt", "b a", "--ignore-eos").err
+
+    for content in ('{"eos_token_id": "x"}', '{"eos_token_id": 1e99}', "[]", "{", '{"a": 1, "a": 2}'):
+        (folder / "generation_config.json").write_text(content)
+        outcome = run(*told, "--tokens", "1,0")
+        assert (outcome.code, outcome.out) == (2, "")
+        assert outcome.err.startswith(f"aneperf: {folder / 'generation_config.json'}: ")
+        assert outcome.err.count("\n") == 1
+    (folder / "generation_config.json").unlink()
+    (folder / "generation_config.json").symlink_to("/etc/passwd")
+    assert "leads out of the folder" in run(*told, "--tokens", "1,0").err
+
+
+def test_generate_and_training_take_the_tokenizer_of_a_checkpoint(
+    run: Any, folder: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("tokenizers")
+    (folder / "tokenizer.json").write_text(words_json(VOCAB))
+    told = ["--seq", "16", "--steps", "1", "--accumulation", "1", "--device", "emulator"]
+    assert run("train", "--weights", str(folder), *told, "--checkpoints", str(tmp_path / "c")).code == 0
+    new = ["--max-new-tokens", "9"]
+    endless = run("generate", str(tmp_path / "c"), "--tokens", "1,0", *new, "--ignore-eos").out.strip()
+    end = int(endless.split(",")[5])
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": end}))
+    assert run("train", "--weights", str(folder), *told, "--checkpoints", str(tmp_path / "d")).code == 0
+    shutil.rmtree(folder)
+    for model in (tmp_path / "d", tmp_path / "d" / "step-00000001"):
+        numbers = run("generate", str(model), "--tokens", "1,0", *new).out.strip()
+        assert endless.startswith(numbers)
+        assert numbers.endswith(f",{end}")
+        words = run("generate", str(model), "--prompt", "b a", *new).out.split()
+        names = {number: name for name, number in VOCAB.items()}
+        assert words == [names[int(number)] for number in numbers.split(",")[:-1]]
+    out = str(tmp_path / "out")
+    assert run("train", "--weights", str(tmp_path / "d"), *told, "--save-hf", out).code == 0
+    assert (tmp_path / "out" / "tokenizer.json").read_text() == words_json(VOCAB)
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["eos_token_id"] == end
+
+
+def test_generate_reads_the_sentencepiece_model_of_a_folder(run: Any, tmp_path: Path) -> None:
+    sentencepiece = pytest.importorskip("sentencepiece")
+    (tmp_path / "corpus").write_text("a b ab ba\n" * 9)
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(tmp_path / "corpus"),
+        model_prefix=str(tmp_path / "tokenizer"),
+        vocab_size=12,
+        hard_vocab_limit=False,
+        minloglevel=2,
+    )
+    processor = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / "tokenizer.model"))
+    config = {**hf.QWEN3, "vocab_size": processor.vocab_size(), "eos_token_id": None}
+    folder = hf.write(tmp_path / "model", config, hf.tensors(config))
+    (tmp_path / "tokenizer.model").rename(folder / "tokenizer.model")
+    begin = ",".join(map(str, [processor.bos_id(), *processor.encode("a b")]))
+    told = ["generate", str(folder), "--max-new-tokens", "5", "--ignore-eos"]
+    numbers = [int(token) for token in run(*told, "--tokens", begin).out.split(",")]
+    assert run(*told, "--prompt", "a b").out == processor.decode(numbers) + "\n"

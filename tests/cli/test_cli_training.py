@@ -27,6 +27,7 @@ from aneperf.training.models import PRESETS, random_parameters
 from support import environment
 from support.command import Outcome
 from support.parameters import thorough
+from support.tokenizer_files import tokenizer_bin
 from support.training_runs import MODEL, RUN
 
 SHAPE = [
@@ -370,6 +371,27 @@ def test_generate(run: Any, device_name: str, tmp_path: Path) -> None:
         assert (text.code, text.out) == (0, "abcdefg\n")
     drawn = ["generate", str(model), "--tokens", "97", "--temperature", "2", "--seed", "3"]
     assert run(*drawn).out == run(*drawn).out != run(*drawn[:-1], "4").out
+
+
+@pytest.mark.parametrize("end", [1, 2])
+def test_generate_ends_a_text_as_llama2c_does(run: Any, tmp_path: Path, end: int) -> None:
+    """Give a model that always predicts the token that begins or the one that ends a text."""
+    parameters = random_parameters(MODEL)
+    for name, value in parameters.items():
+        if name.endswith((".wo", ".w2")):
+            value[:] = 0
+    parameters["embedding"][:] = 1
+    parameters["classifier"] = np.zeros_like(parameters["embedding"])
+    parameters["classifier"][end] = 1
+    save_llama2c(tmp_path / "m.bin", MODEL, parameters)
+    pieces = [b"<unk>", b"\n<s>\n", b"\n</s>\n", b" ", b"a", *(b"%c" % (60 + n) for n in range(59))]
+    (tmp_path / "t.bin").write_bytes(tokenizer_bin(pieces))
+    told = ["generate", str(tmp_path / "m.bin"), "--max-new-tokens", "3"]
+    assert run(*told, "--tokens", "4").out == f"4,{end},{end},{end}\n"
+    told += ["--prompt", "a", "--tokenizer", str(tmp_path / "t.bin")]
+    outcome = run(*told)
+    assert (outcome.code, outcome.out, outcome.err) == (0, "a\n", "")
+    assert "3 tokens" in run(*told, "--ignore-eos").err
 
 
 @pytest.mark.parametrize(

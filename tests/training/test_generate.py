@@ -68,6 +68,16 @@ def test_sampling() -> None:
     assert again[0] == again[1]
 
 
+def test_a_token_that_ends_a_text_is_the_last() -> None:
+    parameters = random_parameters(SMALL)
+    endless = list(generate(SMALL, parameters, [3], 20))
+    assert len(endless) == 20
+    for end in {endless[0], endless[7], endless[19]}:
+        expected = endless[: endless.index(end) + 1]
+        assert list(generate(SMALL, parameters, [3], 20, ends=(end, 95))) == expected
+    assert list(generate(SMALL, parameters, [3], 20, ends=set(range(96)) - set(endless))) == endless
+
+
 def test_the_end_of_the_sequence() -> None:
     parameters = random_parameters(SMALL)
     assert len(list(generate(SMALL, parameters, [1] * 30, 100))) == 3

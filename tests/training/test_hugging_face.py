@@ -113,13 +113,14 @@ def test_a_run_from_a_folder_to_a_folder(tmp_path: Path) -> None:
     config = {**hf.QWEN3, "max_position_embeddings": 1024}
     folder = hf.write(tmp_path / "in", config, hf.tensors(config))
     (folder / "tokenizer.json").write_bytes(TOKENIZER)
+    (folder / "generation_config.json").write_text('{"eos_token_id": [7, 3]}')
     result = aneperf.train(weights=folder, **TRAINING)
     assert result.config.model.seq == 256
     shutil.rmtree(folder)  # training may take longer than a folder lasts
     result.save_hugging_face(tmp_path / "out")
     assert (tmp_path / "out" / "tokenizer.json").read_bytes() == TOKENIZER
     saved = json.loads((tmp_path / "out" / "config.json").read_text())
-    assert (saved["eos_token_id"], saved["max_position_embeddings"]) == ([3, 5], 1024)
+    assert (saved["eos_token_id"], saved["max_position_embeddings"]) == ([7, 3], 1024)
     assert "bos_token_id" not in saved
     _, parameters = load_model(tmp_path / "out")
     for name, trained in result.parameters.items():

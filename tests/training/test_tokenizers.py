@@ -19,17 +19,12 @@ from aneperf.training.llama2c_tokenizer import Llama2cTokenizer
 from aneperf.training.text_to_tokens import write_tokens
 from aneperf.training.tokenizer import Tokenizer, open_tokenizer
 from aneperf.training.vocabulary import file_name, vocabulary_of_json
+from support.tokenizer_files import tokenizer_bin
 
 BYTES = [b"<0x%02X>" % byte for byte in range(256)]
 PIECES = [b"<unk>", b"\n<s>\n", b"\n</s>\n", *BYTES]
 LETTERS = [b" ", b"o", b"n", b"c", b"e", b"\n", "é".encode(), b"t", b"."]
 MERGED = [b"on", b"ce", b" on", b"once", b" once", b"  ", b"    ", b"ee", b"eee", b"to", b"ot"]
-
-
-def tokenizer_bin(pieces: Sequence[bytes], scores: Sequence[float] | None = None) -> bytes:
-    scores = scores or [-float(index) for index in range(len(pieces))]
-    tokens = [struct.pack("<fI", s, len(p)) + p for p, s in zip(pieces, scores, strict=True)]
-    return struct.pack("<I", max(map(len, pieces))) + b"".join(tokens)
 
 
 def llama2c_encode(pieces: Sequence[bytes], scores: Sequence[float], text: str) -> list[int]:

@@ -65,6 +65,7 @@ def train(context: click.Context, /, **values: Any) -> int:
             default=100,
             help="Largest number of tokens to add.",
         ),
+        click.Option(["--ignore-eos"], is_flag=True, help="Continue after a token that ends a text."),
         click.Option(
             ["--temperature"], metavar="X", default=0.0, help="Temperature; 0 takes the most probable token."
         ),
@@ -85,6 +86,7 @@ def generate(
     tokens: str | None,
     tokenizer: str | None,
     max_new_tokens: int,
+    ignore_eos: bool,
     temperature: float,
     top_p: float,
     seed: int,
@@ -92,38 +94,44 @@ def generate(
     """Generate text from a model, on the CPU.
 
     MODEL.bin is a llama2.c model, and FOLDER is a Hugging Face model or holds checkpoints. Prints text,
-    or numbers for --tokens without --tokenizer. The rate on standard error counts the tokens after the first.
+    or numbers for --tokens without --tokenizer, as they come. Stops after a token that ends a text, of those
+    that the model's folder names, or else its tokenizer. The rate on standard error counts the tokens after
+    the first.
     """
-    from ..training.checkpoint import load_model
+    from ..training.checkpoint import load_model, load_origin, tokenizer_file
     from ..training.generate import generate
-    from ..training.hugging_face import tokenizer_of
     from ..training.tokenizer import open_tokenizer
 
     if (prompt is None) == (tokens is None):
         raise ArgumentError("generate takes --prompt TEXT with a tokenizer, or --tokens 1,2,3")
-    if prompt is not None and (tokenizer := tokenizer or tokenizer_of(model)) is None:
-        raise ArgumentError(
-            f"{model} has no tokenizer.json: --prompt needs --tokenizer FILE or --tokenizer bytes"
-        )
+    if prompt is not None and (tokenizer := tokenizer or tokenizer_file(model)) is None:
+        raise ArgumentError(f"{model} has no tokenizer: --prompt needs --tokenizer FILE or --tokenizer bytes")
     if prompt is not None and any("\ud800" <= character <= "\udfff" for character in prompt):
         raise ArgumentError("--prompt is not UTF-8 text")
     reader = None if tokenizer is None else open_tokenizer(tokenizer)
     begin = _numbers(tokens) if prompt is None else list(reader.encode(prompt, whole=True)) if reader else []
     config, parameters = load_model(model)
-    known, shown, began = list(begin), "", 0.0
-    new = generate(config, parameters, begin, max_new_tokens, temperature=temperature, top_p=top_p, seed=seed)
-    for token in new:
-        began = began or time.perf_counter()
+    ends: tuple[int, ...] = ()
+    if not ignore_eos:
+        origin = load_origin(model)
+        ends = (origin.config.ends if origin else ()) or (reader.vocabulary.ends if reader else ())
+    known, shown, times = list(begin), 0, list[float]()
+    drawn = generate(
+        config, parameters, begin, max_new_tokens, temperature=temperature, top_p=top_p, seed=seed, ends=ends
+    )
+    for token in drawn:
+        times.append(time.perf_counter())
+        if reader is not None and token in ends:
+            break
         known.append(token)
-        if reader is not None:
-            text = reader.decode(known)
-            if not text.endswith("\N{REPLACEMENT CHARACTER}"):  # which the next token may complete
-                write_model_text(text.removeprefix(shown), sys.stdout, end="")
-                shown = text
-    rest = ",".join(map(str, known)) if reader is None else reader.decode(known).removeprefix(shown)
-    write_model_text(rest, sys.stdout)
-    if (timed := len(known) - len(begin) - 1) > 0:
-        say(f"{timed + 1} tokens, {timed / (time.perf_counter() - began):.1f} tokens/s on the CPU")
+        text = ",".join(map(str, known)) if reader is None else reader.decode(known)
+        if not text.endswith("\N{REPLACEMENT CHARACTER}"):  # which the next token may complete
+            write_model_text(text[shown:], sys.stdout, end="")
+            shown = len(text)
+    write_model_text("" if reader is None else reader.decode(known)[shown:], sys.stdout)
+    if len(times) > 1:
+        rate = (len(times) - 1) / (times[-1] - times[0])
+        say(f"{len(times)} tokens, {rate:.1f} tokens/s on the CPU")
 
 
 @click.command(

@@ -29,7 +29,7 @@ from ..kernels.config import parameter_count, parameter_shapes
 from ..kinds import Kind
 from ..outputs import flush
 from .config import TrainingConfig
-from .hugging_face import Origin, is_hugging_face, load_hugging_face
+from .hugging_face import Origin, is_hugging_face, load_hugging_face, read_origin, tokenizer_of
 from .kernels import Floats
 from .llama2c import load_llama2c
 from .models import Parameters, check_values
@@ -169,13 +169,43 @@ def load_model(path: str | os.PathLike[str]) -> tuple[TransformerConfig, Paramet
         return load_llama2c(path)
     if is_hugging_face(path):
         return load_hugging_face(path)
-    one = _NAME.fullmatch(path.name)
-    if one is None and not Checkpoints(path).steps():
-        raise CheckpointError(f"{path} has neither a config.json nor a checkpoint")
-    record, parts = Checkpoints(path.parent).load(int(one[1])) if one else Checkpoints(path).load()
+    checkpoints, step = _place(path)
+    record, parts = checkpoints.load(step)
     if record.config.as_published:
         raise ArgumentError(f"{path} was trained as published, without positions: only its run can resume it")
     return record.config.model, parts["parameters"]
+
+
+def load_origin(path: str | os.PathLike[str]) -> Origin | None:
+    """Read what a model's folder, or the first one of a checkpoint's run, holds besides the weights.
+
+    Raises ArgumentError or CheckpointError.
+    """
+    if is_hugging_face(path):
+        return read_origin(path)
+    if not Path(path).is_dir():
+        return None
+    checkpoints, step = _place(Path(path))
+    return checkpoints.origin(checkpoints.record(step))
+
+
+def tokenizer_file(path: str | os.PathLike[str]) -> str | None:
+    """Return the path of the tokenizer in a Hugging Face folder or a checkpoint, if there is one."""
+    if is_hugging_face(path) or not Path(path).is_dir():
+        return tokenizer_of(path)
+    checkpoints, step = _place(Path(path))
+    record = checkpoints.record(step)
+    if record.tokenizer_sha256 is None:
+        return None
+    return str(checkpoints.folder / f"step-{record.step:08d}" / _TOKENIZER)
+
+
+def _place(path: Path) -> tuple[Checkpoints, int | None]:
+    """Return the checkpoints at a path, and the step if it is that of one of them."""
+    one = _NAME.fullmatch(path.name)
+    if one is None and not Checkpoints(path).steps():
+        raise CheckpointError(f"{path} has neither a config.json nor a checkpoint")
+    return (Checkpoints(path.parent), int(one[1])) if one else (Checkpoints(path), None)
 
 
 def _write(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,11 +107,12 @@ def generate(
     temperature: float = 0.0,
     top_p: float = 1.0,
     seed: int = 0,
+    ends: Collection[int] = (),
 ) -> Iterator[int]:
     """Yield up to `tokens` tokens that follow the prompt; fewer where the sequence becomes full.
 
-    Temperature 0 takes the most probable token. Others draw from the smallest set of tokens whose
-    probabilities add up to `top_p` (Holtzman et al. 2020).
+    One of `ends`, the tokens that end a text, is the last. Temperature 0 takes the most probable token.
+    Others draw from the smallest set of tokens whose probabilities add up to `top_p` (Holtzman et al. 2020).
     """
     if not prompt:
         raise ArgumentError("the prompt is empty: give at least the token that begins a text")
@@ -126,7 +127,7 @@ def generate(
     for _ in range(tokens):
         token = _choose(logits, temperature, top_p, random)
         yield token
-        if decoder.position == decoder.most:
+        if token in ends or decoder.position == decoder.most:
             return
         logits = decoder.read(token)
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
-from ..bounds import JSON_BYTES, TENSORS_HEADER_BYTES, check_memory
+from ..bounds import CONFIG_BYTES, JSON_BYTES, TENSORS_HEADER_BYTES, check_memory
 from ..checks import shown
 from ..errors import ArgumentError, ResultFileError
 from ..files import one_line, read_input
@@ -31,12 +31,14 @@ from ..kernels.config import parameter_count, parameter_shapes
 from ..kinds import Kind
 from ..outputs import whole_folder
 from .config import TrainingConfig
-from .hugging_face_config import NAME, HuggingFaceConfig, read_config
+from .hugging_face_config import NAME, HuggingFaceConfig, TokenIds, read_config
 from .models import Parameters, check_parameters, check_values
 from .safetensors_file import DTYPES, Safetensors
 from .strict_json import decode_strictly
 
-_MODEL, _INDEX, _TOKENIZER = "model.safetensors", "model.safetensors.index.json", "tokenizer.json"
+_MODEL, _INDEX = "model.safetensors", "model.safetensors.index.json"
+_TOKENIZER, _SENTENCEPIECE = "tokenizer.json", "tokenizer.model"
+_GENERATION = "generation_config.json"
 _LONGEST_NAME = 255  # of a file
 _PUBLISHED_SEQ = 256  # source: maderix/ANE
 _NAMES = {
@@ -70,6 +72,10 @@ class _Index(msgspec.Struct):
     weight_map: dict[str, str]
 
 
+class _GenerationConfig(msgspec.Struct):
+    eos_token_id: TokenIds = msgspec.UNSET
+
+
 def is_hugging_face(path: str | os.PathLike[str]) -> bool:
     """Tell whether a path is a folder with a config.json."""
     return os.path.exists(Path(path) / NAME)  # unlike Path.exists, also where permission is lacking
@@ -84,17 +90,16 @@ def hugging_face_shape(folder: str | os.PathLike[str]) -> TransformerConfig:
 def read_origin(folder: str | os.PathLike[str]) -> Origin:
     """Read what a Hugging Face folder holds besides the weights. Raises ArgumentError."""
     folder = Path(folder)
-    tokenizer = None
-    if (folder / _TOKENIZER).exists():
-        tokenizer = read_input(_inside(folder, _TOKENIZER), Kind.TOKENIZER, JSON_BYTES, ArgumentError)
-    return Origin(read_config(_inside(folder, NAME)), tokenizer)
+    tokenizer = _content(folder, _TOKENIZER, Kind.TOKENIZER, JSON_BYTES)
+    return Origin(_config_and_ends(folder), tokenizer)
 
 
 def tokenizer_of(folder: str | os.PathLike[str]) -> str | None:
     """Return the path of a Hugging Face folder's tokenizer, if it is one and has one."""
-    if not is_hugging_face(folder) or not (Path(folder) / _TOKENIZER).exists():
+    if not is_hugging_face(folder):
         return None
-    return str(_inside(Path(folder), _TOKENIZER))
+    names = [name for name in (_TOKENIZER, _SENTENCEPIECE) if (Path(folder) / name).exists()]
+    return str(_inside(Path(folder), names[0])) if names else None
 
 
 def hugging_face_name(name: str) -> str:
@@ -199,6 +204,26 @@ def _shards(folder: Path) -> dict[Path, set[str] | None]:
         if Path(shard).name != shard or not shard.isprintable() or len(shard) > _LONGEST_NAME:
             raise ArgumentError(f"{path}: {shown(shard)} is not the plain name of a file")
     return {_inside(folder, shard): names for shard, names in sorted(listed.items())}
+
+
+def _config_and_ends(folder: Path) -> HuggingFaceConfig:
+    """Read config.json. The tokens that end a text are those of generation_config.json, if it tells."""
+    config = read_config(_inside(folder, NAME))
+    content = _content(folder, _GENERATION, Kind.JSON, CONFIG_BYTES)
+    if content is None:
+        return config
+    try:
+        ends = decode_strictly(content, _GenerationConfig).eos_token_id
+    except ValueError as error:
+        raise ArgumentError(f"{folder / _GENERATION}: {error}") from None
+    return msgspec.structs.replace(config, eos_token_id=ends) if isinstance(ends, int | list) else config
+
+
+def _content(folder: Path, name: str, kind: Kind, most: int) -> bytes | None:
+    """Return the content of a file of the folder, or None where there is none."""
+    if not (folder / name).exists():
+        return None
+    return read_input(_inside(folder, name), kind, most, ArgumentError)
 
 
 def _inside(folder: Path, name: str) -> Path:

@@ -152,6 +152,12 @@ class HuggingFaceConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults
         theta: float = next((theta for theta in found if theta is not None), TransformerConfig.rope_theta)
         return theta
 
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """Return the tokens after which a text has ended."""
+        found = self.eos_token_id
+        return tuple(found) if isinstance(found, list) else (found,) if isinstance(found, int) else ()
+
     def to_json(self) -> bytes:
         """Return the text of the file."""
         return msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n"

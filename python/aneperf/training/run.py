@@ -21,13 +21,13 @@ from ..kinds import Kind
 from ..outputs import check_outputs
 from ..results import Environment
 from ..signals import at_first_signal
-from .checkpoint import Run, load_model
+from .checkpoint import Run, load_model, load_origin
 from .config import TrainingConfig, differences
 from .data import SYNTHETIC, TokenFile, open_data
 from .dynamic import fitting_kernels
 from .evaluation import Evaluation
 from .events import BatchDone, CheckpointSaved, Evaluated, Event, Observer, RunStarted, StepDone
-from .hugging_face import Origin, hugging_face_shape, is_hugging_face, read_origin
+from .hugging_face import Origin, hugging_face_shape, is_hugging_face
 from .logs import Logs
 from .models import Parameters, model_config, model_name, random_parameters
 from .options import TrainOptions, takes
@@ -74,8 +74,8 @@ def _train(options: TrainOptions, found: Found | None) -> TrainingResult:
     origin = None
     if found is not None:
         parameters, origin = found.parts["parameters"], found.origin
-    elif options.weights is not None and is_hugging_face(options.weights):
-        origin = read_origin(options.weights)
+    elif options.weights is not None:
+        origin = load_origin(options.weights)
     folder = None if options.state_folder is None else Path(options.state_folder)
     separate = parameters is not None and "classifier" in parameters
     check_room(bytes_needed(parameter_count(model, separate), model.seq), folder)
