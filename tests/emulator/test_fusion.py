@@ -218,6 +218,53 @@ def test_a_sum_of_squares_keeps_no_squares(request, name, define):
     assert compiled(device, program, fused=True).stats.activation_bytes < x.nbytes
 
 
+def product_of_a_slice(begin, columns, shape, *, rows_of_both=True):
+    """Return the product of a transposed slice of x's last axis, brought into `shape`, with the rest of x."""
+
+    def define(x):
+        height = x.shape[-2] if rows_of_both else x.shape[-2] // 2
+        size = (*x.shape[:-2], height, columns)
+        sliced = mil.reshape(mil.slice_by_size(x, (0,) * (len(size) - 1) + (begin,), size), shape)
+        return mil.matmul(sliced, mil.relu(sliced), transpose_x=True)
+
+    return define
+
+
+@pytest.mark.parametrize("name", ["emulator", "plain", "h13"])
+@pytest.mark.parametrize(
+    "define",
+    [
+        product_of_a_slice(5, 40, (2, 24, 40)),
+        product_of_a_slice(0, 40, (4, 12, 40)),
+        product_of_a_slice(63, 1, (2, 24, 1)),
+        product_of_a_slice(9, 40, (2, 20, 48)),
+        product_of_a_slice(9, 40, (2, 12, 40), rows_of_both=False),
+    ],
+    ids=["batch", "other rows", "one column", "other columns", "part of the rows"],
+)
+def test_a_product_reads_a_slice_in_place(request, name, define):
+    x = np.where(normal_halves(4, (2, 24, 64)) > 2, 5000, normal_halves(5, (2, 24, 64))).astype(np.float16)
+    device = (
+        request.getfixturevalue(name)
+        if name != "h13"
+        else aneperf.open("emulator", chip="h13", compile_budget=NO_BUDGET)
+    )
+    program = build(define, x)
+    results = [run(compiled(device, program, fused=fused), x)[0] for fused in (True, False)]
+    assert results[0].tobytes() == results[1].tobytes()
+
+
+def test_a_slice_that_a_product_transposes_is_not_stored(plain):
+    x = normal_halves(4, (1, 1, 512, 2048))
+
+    def define(t):
+        return mil.matmul(mil.slice_by_size(t, (0, 0, 0, 512), (1, 1, 512, 1024)), t, transpose_x=True)
+
+    program = build(define, x)
+    fused, unfused = (compiled(plain, program, fused=fused).stats.activation_bytes for fused in (True, False))
+    assert fused <= unfused - 512 * 1024 * 2
+
+
 def test_rows_join_what_comes_before_and_after(emulator):
     x = normal_halves(1, (8, 100, 96))
     program = build(lambda t: mil.mul(mil.softmax(mil.mul(t, 0.5), -1), 2.0), x)

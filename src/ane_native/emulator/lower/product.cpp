@@ -10,6 +10,7 @@
 #include "emulator/strided.h"
 #include "integer_product.h"
 #include "mil/ops/product_shape.h"
+#include "mil/ops/slice_shape.h"
 #include "product_tiles.h"
 #include "rows.h"
 
@@ -60,14 +61,35 @@ bool lower_integer_matmul(Lowering& l, const mil::OpView& op, const mil::MatmulE
     return false;
 }
 
+// The rows of x, in the wider ones that it was sliced from: the slice need not be stored.
+Rows rows_in_place(Lowering& l, const mil::Value& x) {
+    const int64_t columns = x.type.shape.back();
+    const mil::Operation* producer = l.fuses() ? l.producer(x) : nullptr;
+    while (producer && producer->op == "reshape") {
+        const mil::Value& from = l.view(*producer).value("x");
+        producer = from.type.shape.empty() || from.type.shape.back() != columns ? nullptr : l.producer(from);
+    }
+    if (!producer || producer->op != "slice_by_size") return {l.buffer(x), 0, columns};
+    const mil::OpView slice = l.view(*producer);
+    const mil::Value& whole = slice.value("x");
+    const int64_t begin = mil::slice_by_size_window(slice).begin.back(), pitch = whole.type.shape.back();
+    const bool has_all_rows = whole.type.elements() / pitch == x.type.elements() / columns;
+    const bool is_exact = begin == 0 || std::isinf(l.profile().slice_limit);
+    if (!has_all_rows || !is_exact) return {l.buffer(x), 0, columns};
+    return {l.buffer(whole), begin, pitch};
+}
+
 void lower_matmul(Lowering& l, const mil::OpView& op, Results results) {
     const mil::Value &x = op.value("x"), &y = op.value("y");
     const mil::MatmulExtents m = mil::matmul_extents(op);
     if (lower_integer_matmul(l, op, m, results)) return;
     const int64_t size_x = m.rows * m.inner, size_y = m.inner * m.columns;
-    Buffer a = l.buffer(x), b = l.buffer(y);
-    if (m.transpose_x) a = transposed(l, a, x.type.elements() / size_x, m.inner, m.rows);
-    if (m.transpose_y) b = transposed(l, b, y.type.elements() / size_y, m.columns, m.inner);
+    const Buffer a = m.transpose_x
+                         ? transposed(l, rows_in_place(l, x), x.type.elements() / size_x, m.inner, m.rows)
+                         : l.buffer(x);
+    const Buffer b = m.transpose_y
+                         ? transposed(l, rows_in_place(l, y), y.type.elements() / size_y, m.columns, m.inner)
+                         : l.buffer(y);
     const Product product{TensorType{DType::fp16, m.batch}.elements(),
                           m.rows,
                           m.inner,
@@ -189,7 +211,7 @@ void lower_attention(Lowering& l, const mil::OpView& op, Results results) {
 
     const float scale = 1.0f / std::sqrt(static_cast<float>(features));
     const Buffer q = l.buffer(op.value("query")), v = l.buffer(op.value("value"));
-    const Buffer k = transposed(l, l.buffer(op.value("key")), batches, length, features);
+    const Buffer k = transposed(l, {l.buffer(op.value("key")), 0, features}, batches, length, features);
     if (l.profile().is_engine())
         return add_attention_in_steps(
             l, {batches, rows, features, length, value_features, scale, q, k, v, l.result(*results[0])});

@@ -376,7 +376,7 @@ void add_linear(Lowering& l, Buffer x, int64_t rows, int64_t inputs, int64_t out
                 std::optional<Buffer> bias, Buffer z) {
     const auto offsets = [](int64_t) { return std::array<int64_t, 2>{}; };
     add_product(l, {1, rows, inputs, outputs, offsets, {}, bias}, x,
-                transposed(l, weight, 1, outputs, inputs), z);
+                transposed(l, {weight, 0, inputs}, 1, outputs, inputs), z);
 }
 
 int64_t panel_floats(int64_t inner, int64_t columns) {
@@ -397,17 +397,17 @@ void multiply(const Kernels& k, const float* x, int64_t x_stride, int64_t rows, 
     }
 }
 
-Buffer transposed(Lowering& l, Buffer x, int64_t matrices, int64_t rows, int64_t columns) {
+Buffer transposed(Lowering& l, const Rows& x, int64_t matrices, int64_t rows, int64_t columns) {
     constexpr int64_t rows_per_task = 64;  // of x: whole cache lines of y
-    if (rows == 1 || columns == 1) return x;
+    if ((rows == 1 || columns == 1) && x.pitch == columns) return x.buffer;
     const Buffer y = l.scratch(matrices * rows * columns * static_cast<int64_t>(sizeof(half)));
     const int64_t tasks = ceil_divide(rows, rows_per_task);
-    l.step({x}, {y}, [=](const Execution& e) {
+    l.step({x.buffer}, {y}, [=](const Execution& e) {
         e.threads.parallel_for(matrices * tasks, [&](int64_t task, int) {
-            const int64_t matrix = task / tasks * rows * columns, row = task % tasks * rows_per_task;
-            e.kernels.products->transpose(e.at<half>(x) + matrix + row * columns, size(columns),
-                                          size(std::min(rows_per_task, rows - row)), size(columns),
-                                          e.at<half>(y) + matrix + row, size(rows));
+            const int64_t matrix = task / tasks * rows, row = task % tasks * rows_per_task;
+            e.kernels.products->transpose(e.at<half>(x.buffer) + x.offset + (matrix + row) * x.pitch,
+                                          size(x.pitch), size(std::min(rows_per_task, rows - row)),
+                                          size(columns), e.at<half>(y) + matrix * columns + row, size(rows));
         });
     });
     return y;

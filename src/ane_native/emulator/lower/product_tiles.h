@@ -49,7 +49,13 @@ void multiply(const Kernels& k, const float* x, int64_t x_stride, int64_t rows, 
               int64_t columns, float* panel, float* z, int64_t z_stride);
 int64_t panel_floats(int64_t inner, int64_t columns);
 
+// Rows that begin at element `offset` and lie `pitch` elements apart.
+struct Rows {
+    Buffer buffer;
+    int64_t offset, pitch;
+};
+
 // The matrices [rows, columns] of x, each transposed.
-Buffer transposed(Lowering& l, Buffer x, int64_t matrices, int64_t rows, int64_t columns);
+Buffer transposed(Lowering& l, const Rows& x, int64_t matrices, int64_t rows, int64_t columns);
 
 }  // namespace ane::emulator
