@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from ..bounds import CONFIG_BYTES
-from ..checks import shown
+from ..checks import number, shown
 from ..errors import ArgumentError
 from ..files import LONGEST_QUOTE, one_line, read_input
 from ..kinds import Kind
@@ -70,7 +70,9 @@ def read_options(
         if option.name in given:
             raise ArgumentError(f"{path}: {key} is an option that stands there already, under another name")
         _check(f"{path}: {key}", option.type, value)
-        if option.type is FILE and value != words.get(option.name):
+        if option.type is click.FLOAT:
+            value = number(value)  # click cannot convert an integer beyond a float
+        elif option.type is FILE and value != words.get(option.name):
             value = os.path.join(os.path.dirname(path), value)
         given[option.name] = value
     return given
@@ -91,7 +93,6 @@ def _check(where: str, kind: click.ParamType[Any], value: object) -> None:
             raise ArgumentError(f"{where} must be one of {', '.join(kind.choices)}, not {shown(value)}")
         return
     expected, types = _TYPES[kind]
-    if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+    is_other = not isinstance(value, types) or (isinstance(value, bool) and bool not in types)
+    if is_other or (kind is FILE and (not value or "\0" in str(value))):
         raise ArgumentError(f"{where} must be {expected}, not {shown(value)}")
-    if kind is FILE and not value:
-        raise ArgumentError(f"{where} must be {expected}, not an empty text")
