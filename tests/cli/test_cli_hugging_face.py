@@ -48,17 +48,21 @@ def test_a_folder_is_trained_and_saved_as_one(run: Any, folder: Path, tmp_path: 
 def test_a_resumed_run_saves_the_tokens_and_the_tokenizer_of_its_first_folder(
     run: Any, folder: Path, tmp_path: Path
 ) -> None:
-    tokenizer, out, checkpoints = b'{"added_tokens": [], "model": {}}', tmp_path / "out", str(tmp_path / "c")
+    tokenizer, checkpoints = b'{"added_tokens": [], "model": {}}', str(tmp_path / "c")
     (folder / "tokenizer.json").write_bytes(tokenizer)
     options = ["--seq", "16", "--accumulation", "1", "--device", "emulator"]
     first = run("train", "--weights", str(folder), *options, "--checkpoints", checkpoints, "--steps", "1")
     assert first.code == 0
     folder.rename(tmp_path / "moved")
-    resumed = run("train", "--checkpoints", checkpoints, "--resume", "--steps", "2", "--save-hf", str(out))
-    assert resumed.code == 0
-    assert (out / "tokenizer.json").read_bytes() == tokenizer
-    config = json.loads((out / "config.json").read_text())
-    assert (config["eos_token_id"], config["max_position_embeddings"]) == ([3, 5], 24)
+    for name, begin in (
+        ("one", ["--checkpoints", checkpoints, "--resume"]),
+        ("two", ["--weights", checkpoints]),
+    ):
+        out = tmp_path / name
+        assert run("train", *begin, "--steps", "2", "--device", "emulator", "--save-hf", str(out)).code == 0
+        assert (out / "tokenizer.json").read_bytes() == tokenizer
+        config = json.loads((out / "config.json").read_text())
+        assert (config["eos_token_id"], config["max_position_embeddings"]) == ([3, 5], 24)
 
 
 def test_tokens_of_another_tokenizer_than_the_folders_are_refused(

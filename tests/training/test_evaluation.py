@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -117,11 +118,13 @@ def test_a_resumed_run_keeps_the_best_so_far(train: Any, held_out: Path, tmp_pat
 
 
 def test_a_worker_lost_before_an_evaluation_is_replaced(device_name: str, held_out: Path) -> None:
+    config = replace(CONFIG, steps=6)
+
     def validations(kill: bool) -> list[tuple[int, float]]:
         evaluation = Evaluation(opened(held_out), sequences=4, every=2)
         found = []
         with Trainer(
-            CONFIG, random_parameters(MODEL), DATA, device=device_name, evaluation=evaluation
+            config, random_parameters(MODEL), DATA, device=device_name, evaluation=evaluation
         ) as run:
             for event in run.run():
                 if isinstance(event, BatchDone) and kill:
@@ -131,7 +134,7 @@ def test_a_worker_lost_before_an_evaluation_is_replaced(device_name: str, held_o
         return found
 
     expected = validations(kill=False)
-    assert [step for step, _ in expected] == [6, 9]
+    assert [step for step, _ in expected] == [6]
     assert validations(kill=True) == expected
 
 

@@ -108,6 +108,14 @@ def test_a_run_resumes_with_no_option_but_its_folder(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["c", "new", tokens.name]
 
 
+def test_data_that_was_moved_is_named_with_the_option(train: Any, tmp_path: Path, tokens: Path) -> None:
+    train(data=tokens, steps=3, checkpoints=tmp_path / "c")
+    moved = tokens.rename(tmp_path / "moved")
+    with pytest.raises(CheckpointError, match=r"tokens.bin: is not there, .* read it: name it with --data$"):
+        aneperf.train(checkpoints=tmp_path / "c", resume=True, steps=6)
+    assert aneperf.train(checkpoints=tmp_path / "c", resume=True, steps=6, data=moved).end_step == 6
+
+
 def test_a_checkpoint_has_every_option_but_those_of_one_command(six_steps: Path) -> None:
     kept = {field.name for field in fields(Hyperparameters)} | {"model", *RunOptions.__struct_fields__}
     once = {"checkpoints", "resume", "output", "trace", "progress"}
@@ -296,12 +304,11 @@ def test_a_checkpoint_is_due_some_minutes_after_the_one_before(tmp_path: Path) -
     assert not RunCheckpoints(None, described(config), keep=2, minutes=0, first_step=0).is_due
 
 
-def test_a_short_run_saves_its_end_alone(train: Any, tmp_path: Path) -> None:
-    folder = tmp_path / "c"
-    train(checkpoints=folder, checkpoint_every=10)
-    assert Checkpoints(folder).steps() == [12]
-    longer = aneperf.train(checkpoints=folder, resume=True, steps=18, checkpoint_every=0, keep=3)
-    assert (longer.losses, Checkpoints(folder).steps()) == (train(steps=18).losses[12:], [12, 15, 18])
+def test_a_short_run_saves_its_end_alone(train: Any, whole: Any, tmp_path: Path) -> None:
+    train(steps=6, checkpoints=tmp_path, checkpoint_every=10)
+    assert Checkpoints(tmp_path).steps() == [6]
+    rest = aneperf.train(checkpoints=tmp_path, resume=True, steps=12, checkpoint_every=0, keep=3)
+    assert (rest.losses, Checkpoints(tmp_path).steps()) == (whole.losses[6:], [6, 9, 12])
 
 
 def test_training_in_a_thread(train: Any, whole: Any) -> None:

@@ -123,7 +123,8 @@ def run(given: dict[str, Any]) -> int:
         raise AneError("standard output is closed: there is nowhere to write the result")
     _check_files(files, None if to_stdout else output, given)
     if save_hf is not None:
-        check_new_folder(save_hf, {"-o": None if to_stdout else output, **files}, checkpoints)
+        others = {"-o": None if to_stdout else output, "--tensorboard": given.get("tensorboard"), **files}
+        check_new_folder(save_hf, others, checkpoints)
     shown: View
     with view(sys.stderr if to_stdout else sys.stdout) as shown:
 

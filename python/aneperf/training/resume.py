@@ -107,6 +107,13 @@ def resumed_options(record: Record, given: Mapping[str, Any]) -> TrainOptions:
     options |= {"model": config.model} | {name: getattr(kept, name) for name in taken}
     if kept.data is not None:
         options["data"] = kept.data
+    for name in ("data", "eval_data"):
+        path = options.get(name)
+        if path not in (None, SYNTHETIC) and name not in given and not os.path.exists(path):
+            raise CheckpointError(
+                f"{path}: is not there, and the checkpoint's run read it: "
+                f"name it with --{name.replace('_', '-')}"
+            )
     if kept.telemetry is not None and file_kind(kept.telemetry) is Kind.TELEMETRY:
         options["telemetry"] = kept.telemetry
     if kept.tensorboard is not None and has_events(kept.tensorboard):
