@@ -24,6 +24,7 @@ from aneperf.training.accounting import COMPONENTS
 from aneperf.training.events import CheckpointSaved, Event, WorkerReplaced
 from aneperf.training.llama2c import load_llama2c, save_llama2c
 from aneperf.training.models import PRESETS, random_parameters
+from aneperf.training.text_to_tokens import SAMPLE
 from support import environment
 from support.command import Outcome
 from support.parameters import thorough
@@ -483,6 +484,10 @@ def test_the_sample_is_trained_and_other_vocabularies_are_refused(
     assert run("data", "--sample", "-o", output).code == 0
     told = ["train", *SMALL, "--device", device_name, "--data", output]
     assert run(*told, "--vocab", "256").code == 0
+    outcome = run(*told, "--vocab", "256", "--compact-vocabulary")
+    assert outcome.code == 0
+    used = len(set(SAMPLE.read_bytes()))
+    assert f"Compact vocabulary: the loss is over the {used} tokens of the data, not all 256" in outcome.out
     outcome = run(*told)
     assert_refused(outcome, "has tokens of bytes (256 tokens, SHA-256 ")
     assert_refused(outcome, "and the model's vocabulary has 64: convert the text with the model's tokenizer")

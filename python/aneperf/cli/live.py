@@ -12,7 +12,8 @@ from rich.live import Live
 from rich.text import Text
 
 from ..report.columns import significant
-from ..training.accounting import StepTimes, published_times, step_flops
+from ..training.accounting import StepTimes, published_times
+from ..training.compaction import compacted
 from ..training.config import TrainingConfig
 from ..training.events import (
     BatchDone,
@@ -150,12 +151,14 @@ class Lines:
     def _begin(self, began: RunStarted) -> None:
         self._config = began.config
         config, model = began.config, began.config.model
-        flops = step_flops(model, config.pipeline)
+        flops = began.flops
         self._say(f"{began.model}, pipeline {config.pipeline}: {began.environment.label}")
         self._say(
             f"dim={model.dim} hidden={model.hidden} heads={model.heads} seq={model.seq} vocab={model.vocab} "
             f"layers={model.layers}"
         )
+        if config.compact_vocabulary:
+            self._say(compacted(began.vocab, model.vocab))
         self._say(f"Accum {config.accumulation} steps, LR={config.learning_rate:g}")
         self._say(f"FLOPs/step: total={flops.total / 1e6:.0f}M")
         self._say(f"ANE FLOPs/step: {flops.device / 1e6:.0f}M")
@@ -229,6 +232,8 @@ class LiveView:
             Text(f"{began.model}, pipeline {began.config.pipeline}: {began.environment.label}", "bold"),
             self._progress(began.config, began.first_step),
         ]
+        if began.config.compact_vocabulary:
+            lines.append(Text(compacted(began.vocab, began.config.model.vocab)))
         if self._steps:
             lines += [self._loss(), *self._update(began.config.model.seq), *self._components()]
         lines.append(self._machinery())

@@ -35,10 +35,9 @@ from .llama2c import load_llama2c
 from .models import Parameters, check_values
 from .record import CheckpointError, Record, RunOptions
 from .safetensors_file import Entry, Safetensors
-from .state import RunState
+from .state import SAVED_PARTS, RunState
 
 _ARRAYS, _RECORD, _TOKENIZER = "arrays.safetensors", "checkpoint.json", "tokenizer.json"
-_SAVED_PARTS = ("parameters", "mean", "variance")
 _NAME = re.compile(r"step-(\d{8})")
 _UNFINISHED = re.compile(r"\.step-\d{8}-[0-9a-f]{8}")
 _Read = TypeVar("_Read")
@@ -218,7 +217,7 @@ def _write(
 ) -> None:
     arrays, record = folder / _ARRAYS, folder / _RECORD
     written = [arrays, record]
-    save_file({f"{part}/{name}": a for part in _SAVED_PARTS for name, a in parts[part].items()}, arrays)
+    save_file({f"{part}/{name}": a for part in SAVED_PARTS for name, a in parts[part].items()}, arrays)
     with Safetensors(arrays, CheckpointError) as file:
         digest = file.sha256()
     config, tokenizer = run.origin or (None, None)
@@ -253,7 +252,7 @@ def _read(folder: Path, step: int) -> tuple[Record, dict[str, Parameters]]:
         shapes = _checked_shapes(path, file.entries, record)
         if file.sha256() != record.sha256:
             raise CheckpointError(f"{path}: is damaged: its checksum is not the one in {_RECORD}")
-        parts = {part: {name: file.read(f"{part}/{name}") for name in shapes} for part in _SAVED_PARTS}
+        parts = {part: {name: file.read(f"{part}/{name}") for name in shapes} for part in SAVED_PARTS}
         file.check_unchanged()
     _check_values(parts, f"{path}: no run can resume it")
     return record, parts
@@ -262,13 +261,13 @@ def _read(folder: Path, step: int) -> tuple[Record, dict[str, Parameters]]:
 def _checked_shapes(path: Path, found: Mapping[str, Entry], record: Record) -> dict[str, tuple[int, ...]]:
     """Return the model's shapes, which the arrays were found to have; compare the sizes first."""
     model, separate = record.config.model, record.separate_classifier
-    data = 4 * len(_SAVED_PARTS) * parameter_count(model, separate)
+    data = 4 * len(SAVED_PARTS) * parameter_count(model, separate)
     size = max((entry.data_offsets[1] for entry in found.values()), default=0)
     if size != data:
         raise CheckpointError(f"{path}: is damaged: its arrays take {size} bytes, those of its model {data}")
     check_memory(f"{path}", data, "free some, or use a larger machine", CheckpointError)
     shapes = parameter_shapes(model, separate)
-    if different := found.keys() ^ {f"{part}/{name}" for part in _SAVED_PARTS for name in shapes}:
+    if different := found.keys() ^ {f"{part}/{name}" for part in SAVED_PARTS for name in shapes}:
         raise CheckpointError(f"{path}: is damaged: {shown(min(different))} is missing, or not of its model")
     for name, entry in found.items():
         shape = shapes[name.partition("/")[2]]
@@ -280,7 +279,7 @@ def _checked_shapes(path: Path, found: Mapping[str, Entry], record: Record) -> d
 def _check_values(parts: Mapping[str, Mapping[str, Floats]], where: str) -> None:
     """Check that a run can go on from these arrays."""
     try:
-        for part in _SAVED_PARTS:
+        for part in SAVED_PARTS:
             check_values(parts[part], error=CheckpointError)
         for name, variance in parts["variance"].items():
             if float(variance.min()) < 0:

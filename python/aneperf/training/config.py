@@ -43,6 +43,11 @@ class Hyperparameters:
         "Model",
         "Use the published graphs, whose gradients are not the model's, to compare their timing.",
     )
+    compact_vocabulary: bool = option(
+        False,
+        "Model",
+        "Train the tokens that occur in the data only. The loss is over these, and lower than over all.",
+    )
     seed: int = option(0, "Model", "Seed of random weights and of the order of the data.", metavar="N")
     steps: int = option(20, "Run", "Steps to train: one sequence each, forward and backward.", metavar="N")
     accumulation: int = option(10, "Run", "Steps in a batch; each batch ends with an update.", metavar="N")

@@ -75,6 +75,7 @@ class TokenFile:
     ) -> None:
         self.seq = seq
         self._path, self._seed = path, seed
+        self._numbered: NDArray[np.int64] | None = None
         self._tokens = Tokens(path)
         self.vocabulary = self._tokens.vocabulary
         if self.vocabulary is not None:
@@ -92,7 +93,20 @@ class TokenFile:
 
     def window(self, begin: int) -> NDArray[np.int64]:
         """Read the tokens from a position on: [seq + 1]."""
-        return self._tokens.read(begin, self.seq + 1).astype(np.int64)
+        tokens = self._tokens.read(begin, self.seq + 1).astype(np.int64)
+        return tokens if self._numbered is None else np.searchsorted(self._numbered, tokens)
+
+    def renumber(self, tokens: NDArray[np.int64]) -> None:
+        """Return a token's place in `tokens`, which are ascending, instead of its number from now on.
+
+        Raises ArgumentError if others occur.
+        """
+        if (others := np.setdiff1d(self.used, tokens)).size:
+            raise ArgumentError(
+                f"{self._path}: the token {others[0]} does not occur in the data that is trained on, and "
+                "compact_vocabulary (--compact-vocabulary) leaves such tokens out"
+            )
+        self._numbered = tokens
 
     def _scan(self, vocab: int) -> None:
         """Check every token, and compute the entropy and the digest."""
@@ -107,7 +121,8 @@ class TokenFile:
                     f"the model's vocabulary has {vocab}"
                 )
             counts += np.bincount(block, minlength=vocab)
-        shares = counts[counts > 0] / len(self)
+        self.used = np.flatnonzero(counts)  # the tokens that occur
+        shares = counts[self.used] / len(self)
         self.unigram_entropy = float(-(shares * np.log(shares)).sum())
         self.description = f"{len(self)} tokens, SHA-256 {digest.hexdigest()[:16]}"
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..results import Environment
-from .accounting import StepTimes
+from .accounting import StepFlops, StepTimes, step_flops
 from .config import TrainingConfig
 from .optimizer import Update
 from .worker import Compiled, StepReport
@@ -24,8 +24,14 @@ class RunStarted:
     environment: Environment
     data: str
     unigram_entropy: float  # of the data, in nats
+    vocab: int  # tokens that the loss is over: the model's, or those of the data
     first_step: int  # above 0 if a checkpoint is resumed
     loss: float | None  # of that checkpoint
+
+    @property
+    def flops(self) -> StepFlops:
+        """Return the operations of a step by the published formulas."""
+        return step_flops(replace(self.config.model, vocab=self.vocab), self.config.pipeline)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from ..display import Displayed, call_report
 from ..kernels.schedule import Pipeline
 from ..measure import summarize
 from ..results import MAXIMUM_DURATIONS, Environment, Result, Row
-from .accounting import StepFlops, StepTimes, keyed_times, step_flops
+from .accounting import StepFlops, StepTimes, keyed_times
+from .compaction import compacted
 from .config import TrainingConfig
 from .events import (
     BatchDone,
@@ -91,6 +92,8 @@ class TrainingResult(Displayed):
     data: str
     unigram_entropy: float  # of the data, in nats
     first_step: int
+    flops: StepFlops  # of a step, by the published formulas
+    vocab: int  # tokens that the loss is over
     peak_tflops: float | None
     losses: list[float] = field(default_factory=list)
     times: list[StepTimes] = field(default_factory=list)
@@ -118,6 +121,8 @@ class TrainingResult(Displayed):
             data=started.data,
             unigram_entropy=started.unigram_entropy,
             first_step=started.first_step,
+            flops=started.flops,
+            vocab=started.vocab,
             peak_tflops=peak_tflops,
         )
 
@@ -178,11 +183,6 @@ class TrainingResult(Displayed):
         return sum(validation.ms for validation in self.validations)
 
     @property
-    def flops(self) -> StepFlops:
-        """Return the operations of a step by the published formulas."""
-        return step_flops(self.config.model, self.config.pipeline)
-
-    @property
     def device_tflops(self) -> float | None:
         """Rate of the device's operations over the whole of a step, as published; None before an update."""
         return self._rate(self.flops.device)
@@ -226,6 +226,8 @@ class TrainingResult(Displayed):
         if self.learned_nothing:
             notes.append("No update was applied: the model is as it was.")
         notes += [f"The run continued without its log: {reason}." for reason in self.logs_stopped]
+        if self.config.compact_vocabulary:
+            notes.append(compacted(self.vocab, self.config.model.vocab))
         if self.config.as_published:
             notes.append(_AS_PUBLISHED[self.config.pipeline])
         return notes

@@ -13,6 +13,7 @@ from ..errors import AneError, ArgumentError
 from ..files import file_kind
 from ..kinds import Kind
 from .checkpoint import Checkpoints
+from .compaction import Rows
 from .config import Hyperparameters, TrainingConfig, differences
 from .data import SYNTHETIC
 from .folder_lock import FolderLock
@@ -36,12 +37,12 @@ class Found:
     origin: Origin | None
     best: Record | None  # by validation loss
 
-    def restore(self, state: RunState, parts: Mapping[str, Parameters]) -> None:
+    def restore(self, state: RunState, parts: Mapping[str, Parameters], rows: Rows) -> None:
         """Copy everything but the parameters from the checkpoint, and free it."""
         state.step, state.applied_updates = self.record.step, self.record.applied_updates
         state.loss_scale = self.record.loss_scale
         for part in ("mean", "variance"):
-            for name, value in self.parts[part].items():
+            for name, value in rows.gather(self.parts[part]).items():
                 parts[part][name][:] = value
         self.parts = {}
 

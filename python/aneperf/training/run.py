@@ -12,6 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from .. import device as devices
 from .._ane_native import ArgumentError, Device
 from ..bounds import CONSTANTS
@@ -22,6 +25,7 @@ from ..outputs import check_outputs
 from ..results import Environment
 from ..signals import at_first_signal
 from .checkpoint import Run, load_model, load_origin
+from .compaction import Rows, compact
 from .config import TrainingConfig, differences
 from .data import SYNTHETIC, TokenFile, open_data
 from .dynamic import fitting_kernels
@@ -35,7 +39,7 @@ from .record import CheckpointError, Record
 from .result import TrainingResult
 from .resume import Found, check_same_run, checkpoint_to_resume, kept_options, resumed_options
 from .run_checkpoints import RunCheckpoints
-from .state import bytes_needed, check_room
+from .state import SAVED_PARTS, bytes_needed, check_room
 from .telemetry import Telemetry
 from .tensorboard import TensorBoard, check_tensorboard
 from .trace import Trace
@@ -77,11 +81,13 @@ def _train(options: TrainOptions, found: Found | None) -> TrainingResult:
     elif options.weights is not None:
         origin = load_origin(options.weights)
     folder = None if options.state_folder is None else Path(options.state_folder)
-    separate = parameters is not None and "classifier" in parameters
-    check_room(bytes_needed(parameter_count(model, separate), model.seq), folder)
     vocabulary = partial(_vocabulary, origin)
     data = open_data(options.data, model.vocab, model.seq, options.seed, vocabulary)
-    evaluation = _evaluation(options, model, vocabulary, found)
+    tokens = compact(data) if config.compact_vocabulary else None
+    trained = model if tokens is None else replace(model, vocab=len(tokens))
+    separate = parameters is not None and "classifier" in parameters
+    check_room(bytes_needed(parameter_count(trained, separate), model.seq), folder)
+    evaluation = _evaluation(options, model, vocabulary, tokens, found)
     described = None if evaluation is None else evaluation.description
     if found is not None:
         check_same_run(found.record, options, config, data.description, described)
@@ -93,6 +99,7 @@ def _train(options: TrainOptions, found: Found | None) -> TrainingResult:
         environment=environment,
         data=data.description,
         unigram_entropy=data.unigram_entropy,
+        vocab=trained.vocab,
         first_step=0 if found is None else found.record.step,
         loss=None if found is None else found.record.loss,
     )
@@ -108,9 +115,10 @@ def _train(options: TrainOptions, found: Found | None) -> TrainingResult:
     )
     if parameters is None:
         parameters = random_parameters(model, options.seed)
+    rows = Rows(parameters, tokens)
     with Trainer(
-        config,
-        parameters,
+        replace(config, model=trained),
+        rows.gather(parameters),
         data,
         device=device,
         state_folder=folder,
@@ -119,7 +127,7 @@ def _train(options: TrainOptions, found: Found | None) -> TrainingResult:
     ) as trainer:
         del parameters  # the trainer has a copy, and a large model does not fit in memory twice
         if found is not None:
-            found.restore(trainer.state, trainer.parts)
+            found.restore(trainer.state, trainer.parts, rows)
 
         def stop(number: signal.Signals) -> None:
             result.stopped_by = number
@@ -129,9 +137,10 @@ def _train(options: TrainOptions, found: Found | None) -> TrainingResult:
             at_first_signal(stop),
             _recorded(options, result, resumed=found is not None) as tell,
         ):
-            _run(trainer, started, checkpoints, result, tell)
+            _run(trainer, rows, started, checkpoints, result, tell)
         trainer.end_workers()
-        result.parameters = {name: value.copy() for name, value in trainer.parts["parameters"].items()}
+        whole = rows.scatter("parameters", trainer.parts["parameters"])
+        result.parameters = {name: value.copy() for name, value in whole.items()}
     if options.output is not None:
         result.save(options.output)
     return result
@@ -159,11 +168,14 @@ def _evaluation(
     options: TrainOptions,
     model: TransformerConfig,
     trained_with: Callable[[], Vocabulary | None],
+    tokens: NDArray[np.int64] | None,
     found: Found | None,
 ) -> Evaluation | None:
     if options.eval_data is None:
         return None
     data = TokenFile(options.eval_data, model.vocab, model.seq, 0, trained_with)
+    if tokens is not None:
+        data.renumber(tokens)
     evaluation = Evaluation(data, sequences=options.eval_sequences, every=options.eval_every)
     best = None if found is None else found.best
     if best is not None and best.evaluation == evaluation.description and best.validation_loss is not None:
@@ -225,6 +237,7 @@ def _recorded(options: TrainOptions, result: TrainingResult, *, resumed: bool) -
 
 def _run(
     trainer: Trainer,
+    rows: Rows,
     started: RunStarted,
     checkpoints: RunCheckpoints,
     result: TrainingResult,
@@ -235,10 +248,11 @@ def _run(
 
     def save(best: Evaluated | None = None) -> CheckpointSaved:
         begin, loss = time.monotonic_ns(), result.batches[-1].mean_loss
+        parts = {part: rows.scatter(part, trainer.parts[part]) for part in SAVED_PARTS}
         if best is None:
-            folder = checkpoints.save(trainer.state, trainer.parts, loss)
+            folder = checkpoints.save(trainer.state, parts, loss)
         else:
-            folder = checkpoints.save_best(trainer.state, trainer.parts, loss, best.loss)
+            folder = checkpoints.save_best(trainer.state, parts, loss, best.loss)
         return CheckpointSaved(
             trainer.state.step, folder, loss, begin, time.monotonic_ns(), is_best=best is not None
         )

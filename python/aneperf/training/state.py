@@ -26,7 +26,8 @@ _ADVICE = "name a folder for it with state_folder (--state-folder)"
 
 # The parameters, the optimizer's moments, and two sets of gradients: a step reads the sum so far from one and
 # writes the new sum to the other, so that an interrupted step can be repeated.
-PARTS = ("parameters", "mean", "variance", "gradients_0", "gradients_1")
+SAVED_PARTS = ("parameters", "mean", "variance")
+PARTS = (*SAVED_PARTS, "gradients_0", "gradients_1")
 
 
 @dataclass

@@ -19,7 +19,7 @@ from ..errors import ResultFileError
 from ..kernels.schedule import Pipeline
 from ..kinds import Kind
 from ..outputs import open_log
-from .accounting import StepTimes, published_times, step_flops
+from .accounting import StepTimes, published_times
 from .events import (
     BatchDone,
     CheckpointSaved,
@@ -82,7 +82,7 @@ class Telemetry:
     def _run(self, started: RunStarted) -> None:
         config = started.config
         self._pipeline, self._seq = config.pipeline, config.model.seq
-        self._device_flops = step_flops(config.model, config.pipeline).device
+        self._device_flops = started.flops.device
         self._write(
             "run",
             aneperf=__version__,
@@ -90,6 +90,7 @@ class Telemetry:
             config=config,
             data=started.data,
             unigram_entropy=round(started.unigram_entropy, 6),
+            vocab=started.vocab,
             first_step=started.first_step,
             peak_tflops=self._peak,
             environment=started.environment,

@@ -1,0 +1,61 @@
+"""Training on a part of the vocabulary: the tokens that occur in the data.
+
+The embedding and the classifier of such a run have a row for each of these tokens, and so do the gradients
+and moments of both. The other rows stay as they are, and take part in nothing: the softmax is over the tokens
+of the data alone. Source: maderix/ANE, training/training_dynamic.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ArgumentError
+from .data import Data, TokenFile
+from .kernels import Floats
+from .models import Parameters
+
+_BY_TOKEN = ("embedding", "classifier")
+
+
+def compact(data: Data) -> NDArray[np.int64]:
+    """Number the tokens of the data by their places among those that occur, and return these, ascending.
+
+    Raises ArgumentError for random tokens, which are of the whole vocabulary.
+    """
+    if not isinstance(data, TokenFile):
+        raise ArgumentError("compact_vocabulary needs a file of tokens as data: random ones may be any")
+    data.renumber(data.used)
+    return data.used
+
+
+def compacted(vocab: int, whole: int) -> str:
+    """Say what the compaction changes in the loss."""
+    return (
+        f"Compact vocabulary: the loss is over the {vocab} tokens of the data, not all {whole}, and lower "
+        f"for it: where all are equally likely, {math.log(vocab):.4f} and not {math.log(whole):.4f}."
+    )
+
+
+class Rows:
+    """The rows, in the arrays of a model, of the `tokens` that a run trains; None trains all."""
+
+    def __init__(self, parameters: Mapping[str, Floats], tokens: NDArray[np.int64] | None) -> None:
+        self._tokens = tokens
+        # All rows before the run, to save those that it does not train.
+        self._whole = {} if tokens is None else {n: parameters[n] for n in _BY_TOKEN if n in parameters}
+
+    def gather(self, arrays: Mapping[str, Floats]) -> Parameters:
+        """Return the arrays with these rows only."""
+        return {name: value[self._tokens] if name in self._whole else value for name, value in arrays.items()}
+
+    def scatter(self, part: str, arrays: Mapping[str, Floats]) -> Parameters:
+        """Return the arrays of a part of the state with all rows: parameters as they were, and no moments."""
+        whole = dict(arrays)
+        for name, before in self._whole.items():
+            whole[name] = before.copy() if part == "parameters" else np.zeros_like(before)
+            whole[name][self._tokens] = arrays[name]
+        return whole
