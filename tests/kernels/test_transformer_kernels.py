@@ -62,6 +62,7 @@ def attention_weights(config: TransformerConfig) -> dict[str, Array]:
     ("seq", "heads", "sizes"),
     [
         (256, 12, [256]),
+        (514, 8, [257] * 2),
         (521, 8, [521]),
         (1000, 8, [250] * 4),
         (1024, 8, [256] * 4),
@@ -120,6 +121,19 @@ def test_attention_backward(device: aneperf.Device, config: TransformerConfig) -
     assert_near(scores["dv"], gradient(lambda v: out(q, k, v), v, dout), 5e-3)
     assert_near(queries["dq"], gradient(lambda q: out(q, k, v), q, dout), 1e-2)
     assert_near(queries["dk"], gradient(lambda k: out(q, k, v), k, dout), 1e-2)
+
+
+@pytest.mark.usefixtures("blocks")
+def test_no_slice_begins_inside_the_last_axis() -> None:
+    """M1 and M2 make large values of such a slice infinite."""
+    w = attention_weights(SHARED)
+    for kernel in (
+        attention_forward(SHARED, **w),
+        attention_backward_scores(SHARED, wot=w["wo"].T),
+        attention_backward_queries(SHARED),
+    ):
+        assert "slice_by_size" in kernel.program.text
+        assert not [finding for finding in aneperf.lint(kernel.program, "h13") if "slice" in finding.op]
 
 
 @CONFIGS
@@ -290,10 +304,12 @@ def test_bake_replaces_weights(device: aneperf.Device) -> None:
         kernel.bake(**{**other, "w1": other["w1"].astype(np.float32)})  # type: ignore[arg-type]
 
 
+@pytest.mark.usefixtures("blocks")
 def test_flops_count_every_product() -> None:
     d, h, s = PLAIN.dim, PLAIN.hidden, PLAIN.seq
     assert feed_forward_forward(PLAIN, **feed_forward_weights(PLAIN)).flops == 6 * d * h * s
-    attention = 8 * d * d * s + 4 * PLAIN.heads * PLAIN.head_dim * s * s
+    scores = PLAIN.heads * sum(len(block) * block.stop for block in PLAIN.attention_blocks())
+    attention = 8 * d * d * s + 4 * scores * PLAIN.head_dim
     assert attention_forward(PLAIN, **attention_weights(PLAIN)).flops == attention
 
 

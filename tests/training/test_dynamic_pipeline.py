@@ -115,6 +115,22 @@ def test_chunks_compute_the_same(
     assert_alike(gradients, expected, 0.01)
 
 
+def test_blocks_of_attention_compute_the_same(
+    device: aneperf.Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(MODEL, seq=24)  # no other test's: the static pipeline keeps its kernels
+    parameters = random_parameters(config)
+    expected_loss, expected = gradients_of(loaded(DynamicPipeline(device, config, parameters)), parameters)
+    monkeypatch.setattr("aneperf.kernels.config.LONGEST_BLOCK", 8)
+    monkeypatch.setattr(dynamic, "_widest_input", lambda device: 136)
+    shared = DynamicPipeline(device, config, parameters)
+    assert shared._shared[0].chunks == 3
+    for step in (StaticPipeline(device, config, parameters), shared):
+        loss, gradients = gradients_of(loaded(step), parameters)
+        assert loss == pytest.approx(expected_loss, abs=1e-4)
+        assert_alike(gradients, expected, 0.01)
+
+
 @pytest.mark.parametrize(("chip", "widest"), [("h15", 16384), ("h16", 65536)])
 def test_inputs_are_as_wide_as_the_engine_takes(chip: str, widest: int) -> None:
     device = aneperf.open(chip=chip, compile_budget=NO_BUDGET)

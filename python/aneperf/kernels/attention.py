@@ -3,8 +3,8 @@
 The forward kernel returns queries and keys that are rotated by their positions. The backward kernels take
 them so, and return the gradients of what was rotated. All parts are [1, C, 1, S].
 
-Attention takes a block of queries after the other, each with the keys up to its end: most of what the causal
-mask hides is not computed. As published, all positions are one block.
+Attention takes one block of queries after the other, each with the keys up to its end: most of what the
+causal mask hides is not computed. As published, all positions are one block.
 
 With `q_norm` and `k_norm` [head_dim], each head is normed before the rotation. The forward kernel then also
 returns the projections' results before their norms, and the last backward kernel takes them.
@@ -75,12 +75,12 @@ def attention_context(g: KernelBuilder, q: mil.Tensor, k: mil.Tensor, v: mil.Ten
 def scores_backward(g: KernelBuilder, name: str, dcontext: mil.Tensor) -> Kernel:
     """Build the rest of a kernel with the parts q, k and v, from the gradient of attention's result."""
     probabilities = _probabilities(g, g.part("q"), g.part("k"))
-    by_head, values = g.heads(dcontext), g.heads(g.part("v"))
+    by_head = g.heads(dcontext)
     return g.kernel(
         name,
         dv=g.channels(_scattered(g, probabilities, by_head), g.config.kv_heads),
         probabilities=_packed(g, probabilities),
-        dprobabilities=_packed(g, _dot_products(g, by_head, values)),
+        dprobabilities=_packed(g, _dot_products(g, by_head, g.heads(g.part("v")))),
     )
 
 

@@ -71,12 +71,14 @@ class TransformerConfig:
         Scores that the causal mask hides are computed only within a block. Blocks are equal, and all heads'
         scores of each fill whole channels of `seq`. As published, one block holds all positions.
         """
-        fewest = 1 if as_published else min(-(-self.seq // LONGEST_BLOCK), MOST_BLOCKS)
-        for blocks in range(fewest, MOST_BLOCKS + 1):
-            size = self.seq // blocks
-            if self.seq % blocks == 0 and self.heads * size % blocks == 0:
-                return [range(begin, begin + size) for begin in range(0, self.seq, size)]
-        return [range(self.seq)]
+        wanted = 1 if as_published else -(-self.seq // LONGEST_BLOCK)
+        counts = [
+            n
+            for n in range(1, MOST_BLOCKS + 1)
+            if self.seq % n == 0 and self.heads * (self.seq // n) % n == 0
+        ]
+        size = self.seq // next((n for n in counts if n >= wanted), counts[-1])
+        return [range(begin, begin + size) for begin in range(0, self.seq, size)]
 
     def score_channels(self, block: range) -> int:
         """Return the channels of a block's scores, packed as [1, channels, 1, seq]."""

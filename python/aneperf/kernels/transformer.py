@@ -213,11 +213,18 @@ class KernelBuilder:
         return mil.reshape(mil.concat((even, odd), axis=2), x.shape)
 
     def positions(self, by_head: mil.Tensor, positions: range) -> mil.Tensor:
-        """Take some positions of what `heads` returned."""
+        """Take whole blocks of positions of what `heads` returned.
+
+        Blocks have an axis of their own, for the same reason as pairs in `rotate`.
+        """
         if len(positions) == self.config.seq:
             return by_head
-        begin, size = (0, 0, 0, positions.start), (*by_head.shape[:3], len(positions))
-        return mil.slice_by_size(by_head, begin, size)
+        _, heads, head_dim, seq = by_head.shape
+        size = seq // len(self.blocks)
+        by_block = mil.reshape(by_head, (1, heads * head_dim, len(self.blocks), size))
+        begin = 0, 0, positions.start // size, 0
+        taken = mil.slice_by_size(by_block, begin, (1, heads * head_dim, len(positions) // size, size))
+        return mil.reshape(taken, (1, heads, head_dim, len(positions)))
 
     def mask(self, block: range) -> mil.Tensor:
         """Return the causal mask to add to a block's scores [1, 1, positions, keys]: 0 or the lowest fp16."""
