@@ -17,7 +17,7 @@ from aneperf.schema import check_numbers
 from aneperf.training.checkpoint import CheckpointError, Checkpoints, load_model
 from aneperf.training.data import TokenFile
 from aneperf.training.evaluation import Evaluation
-from aneperf.training.events import BatchDone, Evaluated, Event, StepDone
+from aneperf.training.events import BatchDone, Evaluated, Event, KernelsCompiled, StepDone
 from aneperf.training.trace import ROWS
 from aneperf.training.trainer import Trainer
 from support.small_model import loss
@@ -138,11 +138,12 @@ def test_a_worker_lost_before_an_evaluation_is_replaced(device_name: str, held_o
     assert validations(kill=True) == expected
 
 
-def test_a_signal_after_an_update_leaves_no_time_for_an_evaluation(
-    train: Any, held_out: Path, tmp_path: Path
+@pytest.mark.parametrize(("at", "number"), [(BatchDone, 1), (KernelsCompiled, 6)])
+def test_a_signal_before_an_evaluation_or_in_it_ends_the_run(
+    train: Any, held_out: Path, tmp_path: Path, at: type[Event], number: int
 ) -> None:
     def progress(event: Event) -> None:
-        if isinstance(event, BatchDone) and event.batch == 1:
+        if isinstance(event, at) and getattr(event, "batch", getattr(event, "step", None)) == number:
             os.kill(os.getpid(), signal.SIGTERM)
 
     folder = tmp_path / "c"
