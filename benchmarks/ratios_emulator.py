@@ -10,12 +10,13 @@ import ctypes
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 import aneperf
 import gemm_ratio
@@ -23,7 +24,8 @@ from aneperf import mil
 from aneperf.kernels.norm import norm_forward
 from aneperf.kernels.schedule import Pipeline
 from aneperf.training.accounting import step_flops
-from aneperf.training.config import Hyperparameters
+from aneperf.training.config import Hyperparameters, TrainingConfig
+from aneperf.training.lora import AdaptedWeights
 from aneperf.training.models import PRESETS, random_parameters
 from aneperf.training.pipeline import open_pipeline
 from child import SECONDS, SETTLE, Unavailable, median_time, serve
@@ -91,15 +93,21 @@ def int8_stack(height: int, width: int) -> Case:
 class TrainingStep:
     """Forward, loss and backward of one sequence, adding to the gradients."""
 
-    def __init__(self, chip: str = "none", pipeline: Pipeline = "static") -> None:
+    def __init__(
+        self, chip: str = "none", pipeline: Pipeline = "static", lora_rank: int | None = None
+    ) -> None:
         config = PRESETS["stories110m"]
-        parameters = random_parameters(config)
-        self._pipeline = open_pipeline(pipeline, open_emulator(chip), config, parameters)
+        trained = parameters = random_parameters(config)
+        weights: Mapping[str, NDArray[np.float32]] = parameters
+        if (lora := TrainingConfig(config, lora_rank=lora_rank).lora) is not None:
+            trained = lora.initial(config, seed=0)
+            weights = AdaptedWeights(lora, parameters, trained)
+        self._pipeline = open_pipeline(pipeline, open_emulator(chip), config, weights)
         self._pipeline.load_fixed()
         self._pipeline.load()
         # A step reads the gradients until then and writes new ones, as in training.
         self._gradients, self._base = (
-            {name: np.zeros_like(value) for name, value in parameters.items()} for _ in range(2)
+            {name: np.zeros_like(value) for name, value in trained.items()} for _ in range(2)
         )
         self._tokens = np.random.default_rng(0).integers(0, config.vocab, config.seq + 1)
         self._flops = step_flops(config).total
@@ -129,6 +137,7 @@ CASES: dict[str, Callable[[], Case]] = {
     "RMSNorm 768x256": lambda: Case(norm_forward(STORIES110M, weight=np.ones(768)).program),
     "Stories110M training step": TrainingStep,
     "Stories110M dynamic step": lambda: TrainingStep(pipeline="dynamic"),
+    "Stories110M LoRA step": lambda: TrainingStep(pipeline="dynamic", lora_rank=8),
     "h16 stack sp64": lambda: fp16_stack(1, 64, "h16"),
     "h16 stack 64x64": lambda: fp16_stack(64, 64, "h16"),
     "h16 Stories110M training step": lambda: TrainingStep("h16"),

@@ -353,9 +353,9 @@ def rms_norm_backward(
     weight: NDArray[np.float32],
     epsilon: float,
     dx: NDArray[np.float32] | None,
-    dweight: NDArray[np.float32],
+    dweight: NDArray[np.float32] | None,
 ) -> None:
-    """Add the gradients of rms_norm to dx [C, S], unless it is None, and dweight [C]."""
+    """Add the gradients of rms_norm to dx [C, S] and dweight [C], unless they are None."""
 
 def swiglu_backward(
     dgated: NDArray[np.float32],
@@ -426,10 +426,11 @@ def product(
     *,
     transpose_a: bool = False,
     transpose_b: bool = False,
+    base: NDArray[np.float32] | None = None,
 ) -> None:
-    """Multiply a [M, K] by b [K, N], to out [M, N].
+    """Multiply a [M, K] by b [K, N], to out [M, N], and add `base` if it is not None.
 
-    A transposed operand is stored [K, M] or [N, K].
+    A transposed operand is stored [K, M] or [N, K]. The base may be out.
     """
 
 @final
@@ -449,6 +450,25 @@ class GradientQueue:
 
         dy and x are arrays, parts of surfaces, or lists of parts whose channels follow one another. No array
         may change before `wait`. The base may be dweight; None is 0.
+        """
+    def add_adapter(
+        self,
+        dy: NDArray[np.float32] | SurfacePart | Sequence[SurfacePart],
+        x: NDArray[np.float32] | SurfacePart | Sequence[SurfacePart],
+        a: NDArray[np.float32],
+        b: NDArray[np.float32],
+        da: NDArray[np.float32],
+        db: NDArray[np.float32],
+        *,
+        scale: float,
+        name: str = "",
+        base_a: NDArray[np.float32] | None = None,
+        base_b: NDArray[np.float32] | None = None,
+    ) -> None:
+        """Queue the gradients of a [R, I] and b [O, R] of a weight [O, I] to which scale * b a is added.
+
+        da = base_a + scale * (b^T dy) x^T and db = base_b + scale * dy (a x)^T, with dy [O, S] and x [I, S]
+        as `add` takes them. The gradient of the weight is not computed.
         """
     def wait(self) -> None:
         """Wait until every queued gradient is computed."""

@@ -212,6 +212,11 @@ def small_file(tmp_path: Path, content: bytes) -> str:
         (["--trace", "-"], "--trace needs the name of a file: only -o takes - for standard output"),
         (["--plot", "losses.xyz"], "losses.xyz: not a picture format: choose from"),
         (["--save", "model.bin", "--head-dim", "4"], "4 of 4 are not 32"),
+        (["--lora-rank", "33"], "lora_rank must be at most 32, the rank of q [32, 32], not 33"),
+        (["--lora-rank", "4", "--lora-alpha", "inf"], "lora_alpha must be a number from 1e-30 to 1e+30"),
+        (["--lora-rank", "4", "--lora-targets", "q,lm_head"], "with commas between them, not 'lm_head'"),
+        (["--lora-targets", "q"], "lora_targets needs lora_rank, the rank of the adapters"),
+        (["--save-lora", "adapters"], "--save-lora needs --lora-rank, the rank of the adapters"),
         (["--save", "model.bin", "--as-published"], "cannot run a model that was trained as published"),
     ],
 )

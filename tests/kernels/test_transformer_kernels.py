@@ -358,7 +358,7 @@ def test_every_scheduled_kernel_compiles(
     for scheduled in schedule(config, "static-ane"):
         kernel = scheduled.build(config, values, as_published)
         assert kernel.weights == tuple(scheduled.parameters)
-        template = scheduled.template(config, values, as_published)
+        template = scheduled.template(config, as_published)
         assert template == kernel.without_weights()
         assert template.bake(**scheduled.weights(values)) == kernel.program
         program = kernel.program.compile(device)

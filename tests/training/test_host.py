@@ -129,6 +129,9 @@ def test_rms_norm(shape: tuple[int, int]) -> None:
     alone = before_dw.copy()
     host.rms_norm_backward(dy, x, weight, EPSILON, None, alone)
     np.testing.assert_array_equal(alone, dw)
+    frozen = before_dx.copy()
+    host.rms_norm_backward(dy, x, weight, EPSILON, frozen, None)
+    np.testing.assert_array_equal(frozen, dx)
 
 
 def test_rms_norm_backward_is_the_gradient() -> None:
@@ -246,6 +249,9 @@ def test_product(m: int, n: int, k: int, transpose_a: bool, transpose_b: bool) -
     host.product(a, b, c, transpose_a=transpose_a, transpose_b=transpose_b)
     exact = (a.T if transpose_a else a).astype(np.float64) @ (b.T if transpose_b else b)
     assert_near(c, exact)
+    base = normal(3, m, n)
+    host.product(a, b, c, transpose_a=transpose_a, transpose_b=transpose_b, base=base)
+    assert_near(c, base + exact)
 
 
 def test_gradient_queue(device: aneperf.Device) -> None:
@@ -297,6 +303,34 @@ def test_gradient_queue_adds_to_a_base(shape: tuple[int, int]) -> None:
     assert_near(dw, base + exact)
     assert_near(alone, exact)
     np.testing.assert_array_equal(base, before)
+
+
+def test_gradient_queue_of_adapters(device: aneperf.Device) -> None:
+    """Compare with the gradients of b a from that of the whole weight, in float64."""
+    queue, s = host.GradientQueue(), surface(device, 90, 33)
+    dy, x, a, b = normal(1, 40, 33), normal(2, 70, 33), normal(3, 5, 70), normal(4, 40, 5)
+    host.write_channels(s, 20, x)
+    dw = dy.astype(np.float64) @ x.astype(np.float16).astype(np.float64).T
+    exact_a, exact_b = 1.5 * b.T @ dw, 1.5 * dw @ a.T
+    da, db = np.full_like(a, np.nan), np.full_like(b, np.nan)
+    sum_a, sum_b = normal(5, 5, 70), normal(6, 40, 5)
+    before_a, before_b = sum_a.copy(), sum_b.copy()
+    queue.add_adapter(dy, (s, 20, 70), a, b, da, db, scale=1.5, name="q")
+    queue.add_adapter(dy, (s, 20, 70), a, b, sum_a, sum_b, scale=1.5, name="k", base_a=sum_a, base_b=sum_b)
+    queue.wait()
+    assert_near(da, exact_a)
+    assert_near(db, exact_b)
+    assert_near(sum_a, before_a + exact_a)
+    assert_near(sum_b, before_b + exact_b)
+    assert [name for name, _, _ in queue.take_spans()] == ["q", "k"]
+    bad(lambda: queue.add_adapter(dy, x[:, :9], a, b, da, db, scale=1.0), "x must be a contiguous")
+    bad(lambda: queue.add_adapter(dy, x, b, b, da, db, scale=1.0), r"a is \[40, 5\], must be \[any, 70\]")
+    bad(lambda: queue.add_adapter(dy, x, a, a, da, db, scale=1.0), r"b is \[5, 70\], must be \[40, 5\]")
+    bad(lambda: queue.add_adapter(dy, x, a, b, db, db, scale=1.0), r"da is \[40, 5\], must be \[5, 70\]")
+    bad(
+        lambda: queue.add_adapter(dy, x, a, b, da, db, scale=1.0, base_b=da),
+        r"base_b is \[5, 70\], must be \[40, 5\]",
+    )
 
 
 def test_gradient_queue_keeps_its_operands_alive(device: aneperf.Device) -> None:

@@ -11,13 +11,12 @@ import numpy as np
 import pytest
 
 import aneperf
-from aneperf.kernels.config import parameter_shapes
 from aneperf.kernels.schedule import Pipeline
 from aneperf.training import worker
 from aneperf.training.config import TrainingConfig
 from aneperf.training.data import TokenFile
 from aneperf.training.models import random_parameters
-from aneperf.training.state import SharedState
+from aneperf.training.state import SharedState, part_shapes
 from aneperf.training.trainer import BatchDone, KernelsCompiled, StepDone, Trainer, WorkerReplaced
 from aneperf.training.worker import TrainingError
 from support.training_runs import CONFIG, DATA, MODEL, copied, trainer, undisturbed, worker_pid
@@ -177,8 +176,8 @@ def test_a_worker_times_what_it_loads(monkeypatch: pytest.MonkeyPatch) -> None:
     pipeline = SlowPipeline()
     monkeypatch.setattr(worker, "open_pipeline", lambda *arguments, **options: pipeline)
     monkeypatch.setattr(worker, "time", pipeline)
-    shared = SharedState.create(parameter_shapes(MODEL, False), MODEL.seq)
-    setup = worker.Setup(MODEL, False, "emulator", "static", False, shared.descriptor)
+    shared = SharedState.create(part_shapes(CONFIG, False), MODEL.seq)
+    setup = worker.Setup(CONFIG, False, "emulator", shared.descriptor)
     inside = worker.Worker(setup, parent=None)  # type: ignore[arg-type]
     loads = [inside.compile(with_weights=with_weights) for with_weights in (False, True)]
     assert [(load.kernels, load.ms) for load in loads] == [(2, 3.0), (10, 5.0)]

@@ -24,7 +24,7 @@ from aneperf.training.trainer import BatchDone, Event, KernelsCompiled, StepDone
 from aneperf.training.worker import Setup, StepReport, TrainingError, WorkerProcess
 from support import environment
 from support.fakes import FakeDevice
-from support.training_runs import CONFIG, DEEP, MODEL, trainer, undisturbed, worker_pid
+from support.training_runs import CONFIG, DEEP, trainer, undisturbed, worker_pid
 
 
 def is_running(pid: int) -> bool:
@@ -326,7 +326,7 @@ def impostor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         script.chmod(0o755)
         monkeypatch.setattr(sys, "executable", str(script))
         with open(os.devnull) as nothing:
-            setup = Setup(MODEL, False, None, "static", False, nothing.fileno())
+            setup = Setup(CONFIG, False, None, nothing.fileno())
             workers.append(WorkerProcess(setup, 60.0))
         return workers[-1]
 

@@ -1,19 +1,24 @@
 """Hugging Face models against transformers, in float32: random small models of Llama and Qwen3 made there."""
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 import aneperf
 from aneperf.kernels import TransformerConfig
 from aneperf.training.checkpoint import load_model
+from aneperf.training.config import TrainingConfig
 from aneperf.training.dynamic import DynamicPipeline
 from aneperf.training.generate import Decoder, generate
 from aneperf.training.hugging_face import hugging_face_name, load_hugging_face, save_hugging_face
+from aneperf.training.lora import AdaptedWeights
 from aneperf.training.models import Parameters
+from aneperf.training.peft import save_adapters
 from aneperf.training.pipeline import StaticAnePipeline, StaticPipeline
 from support.programs import NO_BUDGET
 
@@ -154,3 +159,82 @@ def test_a_saved_folder_loads_with_equal_logits(tmp_path: Path, architecture: st
     assert not any(info[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
     np.testing.assert_array_equal(logits_of(loaded, text_of(model)), logits_of(model, text_of(model)))
     assert loaded.config.tie_word_embeddings == tied
+
+
+# PEFT reads a name that transformers is about to drop.
+PEFT = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")
+
+
+def adapted(model: Any, folder: Path) -> Any:
+    """Return a copy of a model with the adapters of a folder, as PEFT reads them."""
+    peft = pytest.importorskip("peft", reason="PEFT is not installed: pip install 'aneperf[parity]'")
+    return peft.PeftModel.from_pretrained(copy.deepcopy(model), folder, is_trainable=True)
+
+
+@PEFT
+@MODELS
+def test_trained_adapters_in_peft_and_merged(tmp_path: Path, architecture: str) -> None:
+    model = made(architecture, tied=True)
+    result = aneperf.train(
+        weights=folder_of(model, tmp_path / "model"),
+        device="emulator:none",
+        pipeline="dynamic",
+        steps=6,
+        accumulation=2,
+        learning_rate=0.02,
+        lora_rank=4,
+        lora_alpha=6,
+    )
+    result.save_lora(tmp_path / "lora")
+    result.save_hugging_face(tmp_path / "merged")
+    tokens = text_of(model)
+    expected = logits_of(adapted(model, tmp_path / "lora"), tokens)
+    tolerance = 1e-5 * np.abs(expected).max()
+    assert np.abs(expected - logits_of(model, tokens)).max() > 1000 * tolerance
+    merged = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
+    np.testing.assert_allclose(logits_of(merged, tokens), expected, atol=tolerance)
+    np.testing.assert_allclose(decoded(*load_model(tmp_path / "merged"), tokens), expected, atol=tolerance)
+
+
+@PEFT
+@MODELS
+@pytest.mark.parametrize("pipeline", [StaticPipeline, StaticAnePipeline, DynamicPipeline])
+def test_gradients_of_every_adapter(
+    tmp_path: Path, architecture: str, pipeline: type[StaticPipeline]
+) -> None:
+    model = made(architecture, tied=False)
+    found, frozen = load_model(folder_of(model, tmp_path / "model"))
+    text = text_of(model)
+    config = TrainingConfig(replace(found, seq=len(text) - 1), lora_rank=4, lora_alpha=6)
+    assert config.lora is not None
+    random = np.random.default_rng(0)
+    values = {
+        name: random.normal(0, 0.1, shape).astype(np.float32)
+        for name, shape in config.lora.shapes(found).items()
+    }
+    step = pipeline(
+        aneperf.open("emulator:none", compile_budget=NO_BUDGET),
+        config.model,
+        AdaptedWeights(config.lora, frozen, values),
+    )
+    step.load_fixed()
+    step.load()
+    gradients = {name: np.full_like(value, np.nan) for name, value in values.items()}
+    loss = step.step(text[:-1], text[1:], gradients, loss_scale=SCALE)
+
+    save_adapters(tmp_path / "lora", config, values)
+    theirs = adapted(model, tmp_path / "lora")
+    tokens = torch.from_numpy(text)
+    expected = torch.nn.functional.cross_entropy(theirs(tokens[None, :-1]).logits[0], tokens[1:])
+    expected.backward()
+    assert loss == pytest.approx(expected.item(), abs=0.01)
+    # Gradients have the layout of what they are gradients of: saved as such, and compared by name.
+    save_adapters(tmp_path / "gradients", config, {n: g / np.float32(SCALE) for n, g in gradients.items()})
+    got = load_file(tmp_path / "gradients" / "adapter_model.safetensors")
+    leaves = {n.replace(".default", ""): p.grad for n, p in theirs.named_parameters() if p.requires_grad}
+    assert leaves.keys() == got.keys()
+    for name, leaf in leaves.items():
+        mine, wanted = (x.ravel().astype(np.float64) for x in (got[name], leaf.numpy()))
+        norms = np.linalg.norm(mine), np.linalg.norm(wanted)
+        assert np.vdot(mine, wanted) > 0.999 * norms[0] * norms[1], name
+        assert norms[0] / norms[1] == pytest.approx(1, abs=0.01), name

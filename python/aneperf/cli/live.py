@@ -159,6 +159,8 @@ class Lines:
         )
         if config.compact_vocabulary:
             self._say(compacted(began.vocab, model.vocab))
+        if config.lora is not None:
+            self._say(f"{config.lora}: {config.lora.values(model):,} values are trained")
         self._say(f"Accum {config.accumulation} steps, LR={config.learning_rate:g}")
         self._say(f"FLOPs/step: total={flops.total / 1e6:.0f}M")
         self._say(f"ANE FLOPs/step: {flops.device / 1e6:.0f}M")

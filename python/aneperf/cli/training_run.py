@@ -26,6 +26,7 @@ from ..training.hugging_face import check_savable, hugging_face_shape, is_huggin
 from ..training.llama2c import check_trained
 from ..training.models import model_config
 from ..training.options import TrainOptions
+from ..training.peft import check_adapters
 from ..training.record import Record
 from ..training.result import TrainingResult
 from ..training.run import train
@@ -79,14 +80,13 @@ def options_by_section() -> dict[str, list[click.Parameter]]:
             ("--save", "Write the model in the format of llama2.c."),
         )
     ]
-    sections["Output"].append(
-        click.Option(
-            ["--save-hf"],
-            type=FILE,
-            metavar="FOLDER",
-            help="Write the model as a new Hugging Face folder, for transformers.",
+    sections["Output"] += [
+        click.Option([flag], type=FILE, metavar="FOLDER", help=meaning)
+        for flag, meaning in (
+            ("--save-hf", "Write the model as a new Hugging Face folder, for transformers."),
+            ("--save-lora", "Write the adapters as a new folder, for PEFT; needs --lora-rank."),
         )
-    )
+    ]
     return sections
 
 
@@ -114,17 +114,22 @@ def _dashed(name: str) -> str:
 
 def run(given: dict[str, Any]) -> int:
     """Train with the options given, write the files asked for, print the report and return the exit code."""
-    output, save, save_hf, plot = (given.pop(name, None) for name in ("output", "save", "save_hf", "plot"))
+    output, save, save_hf, save_lora, plot = (
+        given.pop(name, None) for name in ("output", "save", "save_hf", "save_lora", "plot")
+    )
     to_stdout = output == STANDARD_OUTPUT
     files = {name: given.get(name) for name in ("telemetry", "trace")} | {"save": save, "plot": plot}
     checkpoints = given.get("checkpoints")
-    keeps = any((output, save_hf, checkpoints, given.get("tensorboard"), *files.values()))
+    keeps = any((output, save_hf, save_lora, checkpoints, given.get("tensorboard"), *files.values()))
     if sys.stdout is None and not keeps:
         raise AneError("standard output is closed: there is nowhere to write the result")
     _check_files(files, None if to_stdout else output, given)
-    if save_hf is not None:
-        others = {"-o": None if to_stdout else output, "--tensorboard": given.get("tensorboard"), **files}
-        check_new_folder(save_hf, others, checkpoints)
+    written = {"-o": None if to_stdout else output, "--tensorboard": given.get("tensorboard"), **files}
+    for folder, others in ((save_hf, written), (save_lora, {**written, "--save-hf": save_hf})):
+        if folder is not None:
+            check_new_folder(folder, others, checkpoints)
+    if save_lora is not None and not given.keys() & {"lora_rank", "resume", "resume_step"}:
+        raise ArgumentError("--save-lora needs --lora-rank, the rank of the adapters")
     shown: View
     with view(sys.stderr if to_stdout else sys.stdout) as shown:
 
@@ -134,6 +139,8 @@ def run(given: dict[str, Any]) -> int:
                 check_trained(event.config)
             if isinstance(event, RunStarted) and save_hf is not None:
                 check_savable(event.config)
+            if isinstance(event, RunStarted) and save_lora is not None:
+                check_adapters(event.config)
             try:
                 shown.record(event)
             except (BrokenPipeError, AneError) as error:
@@ -144,7 +151,7 @@ def run(given: dict[str, Any]) -> int:
                     say(str(error))
 
         result = train(**_keywords(given), progress=progress)
-    _write_outputs(result, output, save, save_hf, plot)
+    _write_outputs(result, output, save, save_hf, save_lora, plot)
     if result.stopped_by is not None:
         return end_interrupted(result.stopped_by)
     if result.logs_stopped:
@@ -200,7 +207,12 @@ def _check_files(files: dict[str, str | None], output: str | None, given: dict[s
 
 
 def _write_outputs(
-    result: TrainingResult, output: str | None, save: str | None, save_hf: str | None, plot: str | None
+    result: TrainingResult,
+    output: str | None,
+    save: str | None,
+    save_hf: str | None,
+    save_lora: str | None,
+    plot: str | None,
 ) -> None:
     """Write the files asked for, then the report: each even if another one fails."""
     with contextlib.ExitStack() as outputs:  # calls the last one first
@@ -213,6 +225,8 @@ def _write_outputs(
             outputs.callback(_save_model, result.save_llama2c, save, "model.bin")
         if save_hf is not None:
             outputs.callback(_save_model, result.save_hugging_face, save_hf, "model")
+        if save_lora is not None:
+            outputs.callback(_save_model, result.save_lora, save_lora, "adapters")
         if output is not None:
             outputs.callback(
                 save_text, result.to_result().to_json().decode().rstrip("\n"), output, Kind.RESULT

@@ -24,7 +24,7 @@ from .attention import (
     projections_backward,
 )
 from .classifier import classifier_forward, classifier_softmax
-from .config import TransformerConfig, layer_shapes
+from .config import TransformerConfig, layer_shapes, parameter_shapes
 from .feed_forward import feed_forward_backward, feed_forward_forward
 from .norm import norm_backward, norm_forward
 from .shared import SHARED_KERNELS
@@ -67,12 +67,14 @@ class ScheduledKernel:
         """Build the kernel, its weights rounded to fp16."""
         return self.family(config, **self.weights(parameters), as_published=as_published)
 
-    def template(
-        self, config: TransformerConfig, parameters: Mapping[str, NDArray[Any]], as_published: bool = False
-    ) -> Kernel:
+    def template(self, config: TransformerConfig, as_published: bool = False) -> Kernel:
         """Return the kernel without weights, to bake; all layers have the same."""
-        shapes = tuple((weight, _array(parameters, name).shape) for weight, name in self.parameters.items())
-        return _template(self.family, config, shapes, as_published)
+        stored = parameter_shapes(config, separate_classifier=True)
+        shapes = {
+            weight: stored[name.removesuffix(".T")][:: -1 if name.endswith(".T") else 1]
+            for weight, name in self.parameters.items()
+        }
+        return _template(self.family, config, tuple(shapes.items()), as_published)
 
     def weights(self, parameters: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float16]]:
         """Return the kernel's weights, fp16, from the model's parameters by name.

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..kernels import TransformerConfig
 from ..kernels.schedule import Pipeline
+from .lora import Lora
 
 Span = tuple[str, int, int]  # name, begin, end in ns of time.monotonic_ns, which all processes share
 
@@ -150,10 +151,13 @@ class StepFlops:
     total: int
 
 
-def step_flops(model: TransformerConfig, pipeline: Pipeline = "static") -> StepFlops:
+def step_flops(
+    model: TransformerConfig, pipeline: Pipeline = "static", lora: Lora | None = None
+) -> StepFlops:
     """Count the operations of a step as published, with attention's products in the backward pass only.
 
-    Projections of shared key heads count at their own size. Source: maderix/ANE, training/train_large.m.
+    Projections of shared key heads count at their own size. With adapters, their gradients count instead of
+    those of the weights. Source: maderix/ANE, training/train_large.m.
     """
     seq = model.seq
     projections = 2 * model.dim * (model.query_dim + model.kv_dim)
@@ -161,7 +165,9 @@ def step_flops(model: TransformerConfig, pipeline: Pipeline = "static") -> StepF
     attention = model.layers * 2 * model.heads * 5 * seq**2 * model.head_dim
     classifier = 2 * model.vocab * model.dim * seq
     device = 2 * forward + attention + (classifier if pipeline == "static-ane" else 0)
-    return StepFlops(device, 3 * forward + attention + 3 * classifier)
+    backward = forward + classifier
+    gradients = backward if lora is None else lora.gradient_flops(model)
+    return StepFlops(device, forward + classifier + attention + backward + gradients)
 
 
 def _total(spans: Sequence[Span], name: str) -> float:

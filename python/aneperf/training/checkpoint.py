@@ -25,17 +25,17 @@ from ..checks import count, shown
 from ..errors import ArgumentError
 from ..files import file_kind, one_line, read_input
 from ..kernels import TransformerConfig
-from ..kernels.config import parameter_count, parameter_shapes
 from ..kinds import Kind
 from ..outputs import flush
 from .config import TrainingConfig
 from .hugging_face import Origin, is_hugging_face, load_hugging_face, read_origin, tokenizer_of
 from .kernels import Floats
 from .llama2c import load_llama2c
+from .lora import model_weights
 from .models import Parameters, check_values
 from .record import CheckpointError, Record, RunOptions
 from .safetensors_file import Entry, Safetensors
-from .state import SAVED_PARTS, RunState
+from .state import SAVED_PARTS, PartShapes, RunState, part_shapes, values_of
 
 _ARRAYS, _RECORD, _TOKENIZER = "arrays.safetensors", "checkpoint.json", "tokenizer.json"
 _NAME = re.compile(r"step-(\d{8})")
@@ -172,7 +172,7 @@ def load_model(path: str | os.PathLike[str]) -> tuple[TransformerConfig, Paramet
     record, parts = checkpoints.load(step)
     if record.config.as_published:
         raise ArgumentError(f"{path} was trained as published, without positions: only its run can resume it")
-    return record.config.model, parts["parameters"]
+    return record.config.model, dict(model_weights(record.config.lora, parts))
 
 
 def load_origin(path: str | os.PathLike[str]) -> Origin | None:
@@ -217,7 +217,8 @@ def _write(
 ) -> None:
     arrays, record = folder / _ARRAYS, folder / _RECORD
     written = [arrays, record]
-    save_file({f"{part}/{name}": a for part in SAVED_PARTS for name, a in parts[part].items()}, arrays)
+    saved = {f"{part}/{name}": a for part in SAVED_PARTS for name, a in parts.get(part, {}).items()}
+    save_file(saved, arrays)
     with Safetensors(arrays, CheckpointError) as file:
         digest = file.sha256()
     config, tokenizer = run.origin or (None, None)
@@ -231,7 +232,7 @@ def _write(
             loss_scale=state.loss_scale,
             loss=loss if math.isfinite(loss) else None,
             validation_loss=validation_loss,
-            separate_classifier="classifier" in parts["parameters"],
+            separate_classifier="classifier" in model_weights(run.config.lora, parts),
             config=run.config,
             data=run.data,
             evaluation=run.evaluation,
@@ -252,25 +253,28 @@ def _read(folder: Path, step: int) -> tuple[Record, dict[str, Parameters]]:
         shapes = _checked_shapes(path, file.entries, record)
         if file.sha256() != record.sha256:
             raise CheckpointError(f"{path}: is damaged: its checksum is not the one in {_RECORD}")
-        parts = {part: {name: file.read(f"{part}/{name}") for name in shapes} for part in SAVED_PARTS}
+        parts = {
+            part: {name: file.read(f"{part}/{name}") for name in arrays} for part, arrays in shapes.items()
+        }
         file.check_unchanged()
     _check_values(parts, f"{path}: no run can resume it")
     return record, parts
 
 
-def _checked_shapes(path: Path, found: Mapping[str, Entry], record: Record) -> dict[str, tuple[int, ...]]:
-    """Return the model's shapes, which the arrays were found to have; compare the sizes first."""
-    model, separate = record.config.model, record.separate_classifier
-    data = 4 * len(SAVED_PARTS) * parameter_count(model, separate)
+def _checked_shapes(path: Path, found: Mapping[str, Entry], record: Record) -> PartShapes:
+    """Return the shapes that the run's arrays have, and were found to have; compare the sizes first."""
+    shapes = part_shapes(record.config, record.separate_classifier)
+    shapes = {part: shapes[part] for part in SAVED_PARTS if shapes[part]}
+    data = 4 * values_of(shapes)
     size = max((entry.data_offsets[1] for entry in found.values()), default=0)
     if size != data:
         raise CheckpointError(f"{path}: is damaged: its arrays take {size} bytes, those of its model {data}")
     check_memory(f"{path}", data, "free some, or use a larger machine", CheckpointError)
-    shapes = parameter_shapes(model, separate)
-    if different := found.keys() ^ {f"{part}/{name}" for part in SAVED_PARTS for name in shapes}:
+    expected = {f"{part}/{name}": shape for part, arrays in shapes.items() for name, shape in arrays.items()}
+    if different := found.keys() ^ expected.keys():
         raise CheckpointError(f"{path}: is damaged: {shown(min(different))} is missing, or not of its model")
     for name, entry in found.items():
-        shape = shapes[name.partition("/")[2]]
+        shape = expected[name]
         if entry.dtype != "F32" or entry.shape != shape:
             raise CheckpointError(f"{path}: {name} is {entry.dtype}{list(entry.shape)}, not F32{list(shape)}")
     return shapes
@@ -280,7 +284,7 @@ def _check_values(parts: Mapping[str, Mapping[str, Floats]], where: str) -> None
     """Check that a run can go on from these arrays."""
     try:
         for part in SAVED_PARTS:
-            check_values(parts[part], error=CheckpointError)
+            check_values(parts.get(part, {}), error=CheckpointError)
         for name, variance in parts["variance"].items():
             if float(variance.min()) < 0:
                 raise CheckpointError(f"the variance of {name} has values below 0")

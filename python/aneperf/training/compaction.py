@@ -55,7 +55,8 @@ class Rows:
     def scatter(self, part: str, arrays: Mapping[str, Floats]) -> Parameters:
         """Return the arrays of a part of the state with all rows: parameters as they were, and no moments."""
         whole = dict(arrays)
-        for name, before in self._whole.items():
-            whole[name] = before.copy() if part == "parameters" else np.zeros_like(before)
+        for name in self._whole.keys() & arrays.keys():
+            before = self._whole[name]
+            whole[name] = np.zeros_like(before) if part in ("mean", "variance") else before.copy()
             whole[name][self._tokens] = arrays[name]
         return whole

@@ -11,6 +11,7 @@ from ..checks import choice, count
 from ..errors import ArgumentError
 from ..kernels import TransformerConfig
 from ..kernels.schedule import Pipeline
+from .lora import TARGETS, Lora, named_targets
 
 
 def option(default: Any, section: str, help: str, *, metavar: str = "", flags: tuple[str, ...] = ()) -> Any:
@@ -87,6 +88,15 @@ class Hyperparameters:
     clip: float | None = option(
         None, "Optimizer", "Clip the gradient to this global norm; not clipped by default.", metavar="NORM"
     )
+    lora_rank: int | None = option(
+        None, "LoRA", "Train adapters of this rank; all weights stay as they are.", metavar="R"
+    )
+    lora_alpha: float | None = option(
+        None, "LoRA", "Adapters are multiplied by this over the rank; by default the rank.", metavar="A"
+    )
+    lora_targets: str | None = option(
+        None, "LoRA", f"Matrices that get adapters; by default all: {','.join(TARGETS)}.", metavar="NAMES"
+    )
 
     def __post_init__(self) -> None:
         choice("pipeline", self.pipeline, get_args(Pipeline))
@@ -102,6 +112,25 @@ class Hyperparameters:
         for name in ("beta1", "beta2"):
             if bounds.within(name, getattr(self, name), (0.0, 1.0)) == 1:
                 raise ArgumentError(f"{name} must be below 1")
+        self._complete_lora()
+
+    def _complete_lora(self) -> None:
+        rank = self.lora_rank
+        if rank is None:
+            return
+        count("lora_rank", rank, most=bounds.MODEL["dim"])
+        alpha = rank if self.lora_alpha is None else self.lora_alpha
+        object.__setattr__(self, "lora_alpha", bounds.within("lora_alpha", alpha, bounds.FACTOR))
+        object.__setattr__(self, "lora_targets", named_targets(self.lora_targets))
+        if self.as_published:
+            raise ArgumentError("as_published goes without lora_rank: the published runs have no adapters")
+
+    @property
+    def lora(self) -> Lora | None:
+        """Return the adapters to train, if the weights are frozen."""
+        if self.lora_rank is None or self.lora_alpha is None or self.lora_targets is None:
+            return None
+        return Lora(self.lora_rank, self.lora_alpha, tuple(self.lora_targets.split(",")))
 
     @property
     def updates(self) -> int:
@@ -124,6 +153,14 @@ class TrainingConfig(Hyperparameters):
     """A model's shape and the hyperparameters of its run, as checkpoints and results record them."""
 
     model: TransformerConfig
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.lora is not None:
+            self.lora.check(self.model)
+        for name in ("lora_alpha", "lora_targets"):
+            if self.lora is None and getattr(self, name) is not None:
+                raise ArgumentError(f"{name} needs lora_rank, the rank of the adapters")
 
 
 def differences(asked: TrainingConfig, found: TrainingConfig) -> list[str]:

@@ -8,10 +8,11 @@ from .. import _ane_native as native
 from ..chips import profile_of
 from ..errors import ArgumentError
 from ..kernels import Kernel, TransformerConfig
+from ..kernels.config import layer_shapes
 from ..kernels.shared import SHARED_KERNELS, SharedFamily
-from .kernels import Floats
+from .kernels import Floats, Operand
 from .shared_kernels import Input, LayerKernel, Output, SharedKernel
-from .step import Operand, TrainingStep
+from .step import TrainingStep
 
 
 class DynamicPipeline(TrainingStep):
@@ -43,9 +44,11 @@ class DynamicPipeline(TrainingStep):
 
     def load(self) -> int:
         """Stage the current parameters in the kernels' inputs: nothing is compiled."""
+        names = layer_shapes(self.config)
         for layer, kernels in enumerate(self._layers):
+            weights = {name: self._parameters[f"layers.{layer}.{name}"] for name in names}
             for kernel in kernels.values():
-                kernel.stage(self._parameters, layer)
+                kernel.stage(weights)
         return 0
 
     def _forward_layer(self, layer: int) -> None:

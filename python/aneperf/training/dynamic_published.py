@@ -14,9 +14,8 @@ from .. import _ane_native as native
 from ..kernels import TransformerConfig
 from ..kernels.dynamic import residual_scale
 from .dynamic import DynamicPipeline
-from .kernels import Floats
+from .kernels import Floats, Operand
 from .shared_kernels import Input, LayerKernel, Output
-from .step import Operand
 
 
 class PublishedDynamicPipeline(DynamicPipeline):

@@ -31,7 +31,8 @@ class RunStarted:
     @property
     def flops(self) -> StepFlops:
         """Return the operations of a step by the published formulas."""
-        return step_flops(replace(self.config.model, vocab=self.vocab), self.config.pipeline)
+        model = replace(self.config.model, vocab=self.vocab)
+        return step_flops(model, self.config.pipeline, self.config.lora)
 
 
 @dataclass(frozen=True)

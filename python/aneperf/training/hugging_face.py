@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -19,13 +18,11 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import save_file
 
 from ..bounds import CONFIG_BYTES, JSON_BYTES, TENSORS_HEADER_BYTES, check_memory
 from ..checks import shown
-from ..errors import ArgumentError, ResultFileError
-from ..files import one_line, read_input
+from ..errors import ArgumentError
+from ..files import read_input
 from ..kernels import TransformerConfig
 from ..kernels.config import parameter_count, parameter_shapes
 from ..kinds import Kind
@@ -33,7 +30,7 @@ from ..outputs import whole_folder
 from .config import TrainingConfig
 from .hugging_face_config import NAME, HuggingFaceConfig, TokenIds, read_config
 from .models import Parameters, check_parameters, check_values
-from .safetensors_file import DTYPES, Safetensors
+from .safetensors_file import DTYPES, Safetensors, write_safetensors
 from .strict_json import decode_strictly
 
 _MODEL, _INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -129,7 +126,7 @@ def load_hugging_face(folder: str | os.PathLike[str]) -> tuple[TransformerConfig
         if missing := expected.keys() - holders.keys() - optional:
             raise ArgumentError(f"{folder}: the tensor {min(missing)} is missing")
         parameters = {
-            name: _regrouped(_read(holders[stored], stored), name, model, halves=False)
+            name: regrouped(_read(holders[stored], stored), name, model, halves=False)
             for name in shapes
             if (stored := hugging_face_name(name)) in holders
         }
@@ -161,17 +158,13 @@ def save_hugging_face(
     )
     with whole_folder(folder) as temporary:
         tensors = {
-            hugging_face_name(name): _regrouped(value, name, config, halves=True)
+            hugging_face_name(name): regrouped(value, name, config, halves=True)
             for name, value in parameters.items()
         }
         (temporary / NAME).write_bytes(described.to_json())
         if origin is not None and origin.tokenizer is not None:
             (temporary / _TOKENIZER).write_bytes(origin.tokenizer)
-        try:
-            save_file(tensors, temporary / _MODEL, metadata={"format": "pt"})
-        except SafetensorError as error:
-            raise ResultFileError(f"{folder}: cannot write: {one_line(error)}") from error
-        shutil.copymode(temporary / NAME, temporary / _MODEL)  # which safetensors creates for its owner alone
+        write_safetensors(temporary / _MODEL, tensors, like=temporary / NAME)
 
 
 def check_savable(config: TrainingConfig) -> None:
@@ -259,7 +252,7 @@ def _read(file: Safetensors, name: str) -> NDArray[np.float32]:
     return values
 
 
-def _regrouped(
+def regrouped(
     values: NDArray[np.float32], name: str, config: TransformerConfig, *, halves: bool
 ) -> NDArray[np.float32]:
     """Put channels that rotate together half a head apart, or next to each other; leave other arrays."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +42,10 @@ class Channels(NamedTuple):
         )
 
 
+# Activations [channels, S] that the gradient of a weight reads; those of a sequence follow one another.
+Operand: TypeAlias = Floats | Channels | Sequence[Channels]
+
+
 class LoadedKernel:
     """A scheduled kernel with its surfaces, which stay the same from one set of weights to the next."""
 
@@ -50,13 +54,12 @@ class LoadedKernel:
         device: native.Device,
         config: TransformerConfig,
         scheduled: ScheduledKernel,
-        parameters: Mapping[str, Floats],
         as_published: bool,
     ) -> None:
         self.has_weights = bool(scheduled.parameters)
         self._device = device
         self._scheduled = scheduled
-        self._kernel: Kernel = scheduled.template(config, parameters, as_published)
+        self._kernel: Kernel = scheduled.template(config, as_published)
         self._x, self._y = (
             device.make_surface(native.Layout("fp16", (1, sum(parts.values()), 1, config.seq)))
             for parts in (self._kernel.inputs, self._kernel.outputs)

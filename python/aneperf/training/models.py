@@ -91,9 +91,14 @@ def random_parameters(config: TransformerConfig, seed: int = 0) -> Parameters:
         bound = 0.02 if kind == "embedding" else math.sqrt(1 / fan)
         if kind in ("wo", "w2"):
             bound /= math.sqrt(2 * config.layers)
-        random = np.random.default_rng((seed, index)).random(shape, np.float32)
-        parameters[name] = (2 * random - 1) * np.float32(bound)
+        parameters[name] = uniform((seed, index), shape, bound)
     return parameters
+
+
+def uniform(seed: tuple[int, ...], shape: tuple[int, ...], bound: float) -> NDArray[np.float32]:
+    """Draw values between -bound and bound."""
+    random = np.random.default_rng(seed).random(shape, np.float32)
+    return (2 * random - 1) * np.float32(bound)
 
 
 def check_parameters(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
 from .. import _ane_native as native
@@ -15,9 +15,9 @@ from .state import RunState
 
 # Source of the groups: maderix/ANE, training/training_dynamic. Norms' weights are in none of them.
 _GROUPS = {
-    "attn": ("wq", "wk", "wv", "wo"),
-    "ffn": ("w1", "w2", "w3"),
-    "embed": ("embedding", "classifier"),
+    "attn": {"wq", "wk", "wv", "wo"},
+    "ffn": {"w1", "w2", "w3"},
+    "embed": {"embedding", "classifier"},
 }
 
 
@@ -78,5 +78,6 @@ def update(
     return Update(rate, norm, norms, applied=True)
 
 
-def _total(squares: Mapping[str, float], kinds: tuple[str, ...]) -> float:
-    return sum((value for name, value in squares.items() if name.rpartition(".")[2] in kinds), 0.0)
+def _total(squares: Mapping[str, float], kinds: Set[str]) -> float:
+    """Add up those of the parameters of these kinds, and of their adapters."""
+    return sum((value for name, value in squares.items() if not kinds.isdisjoint(name.split("."))), 0.0)

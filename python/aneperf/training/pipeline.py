@@ -30,7 +30,7 @@ class StaticPipeline(TrainingStep):
     ) -> None:
         super().__init__(config, parameters)
         self._kernels = {
-            scheduled.name: LoadedKernel(device, config, scheduled, parameters, as_published)
+            scheduled.name: LoadedKernel(device, config, scheduled, as_published)
             for scheduled in schedule(config, self.schedule)
         }
 
@@ -163,6 +163,8 @@ class StaticAnePipeline(StaticPipeline):
             kernel.evaluate()
         with self.clock("elem"):
             kernel.output("dx").add(self._dx, self._dx)
+        if name not in self._gradients:
+            return
         with self.clock("rms"):
             weight, dweight = self._parameters[name], self._gradients[name]
             native.rms_norm_backward(self._dnormed, x, weight, self.config.norm_eps, None, dweight)

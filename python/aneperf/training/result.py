@@ -32,6 +32,7 @@ from .events import (
 from .hugging_face import Origin, check_savable, save_hugging_face
 from .llama2c import check_trained, save_llama2c
 from .models import Parameters
+from .peft import check_adapters, save_adapters
 
 _NS_PER_MS = 1e6
 _NO_ROTATION = "As published: without rotary positions."
@@ -99,7 +100,9 @@ class TrainingResult(Displayed):
     times: list[StepTimes] = field(default_factory=list)
     batches: list[BatchTimes] = field(default_factory=list)
     validations: list[Evaluated] = field(default_factory=list)
-    parameters: Parameters = field(default_factory=dict, repr=False)
+    parameters: Parameters = field(default_factory=dict, repr=False)  # with adapters merged
+    adapters: Parameters = field(default_factory=dict, repr=False)  # those alone; none of other runs
+    base: str | None = None  # the Hugging Face folder of the weights that the adapters belong to
     origin: Origin | None = field(default=None, repr=False)  # the Hugging Face folder of the initial weights
     seconds: float = 0.0  # from the start of the first worker to the last update
     workers: int = 0  # started
@@ -230,6 +233,11 @@ class TrainingResult(Displayed):
             notes.append(compacted(self.vocab, self.config.model.vocab))
         if self.config.as_published:
             notes.append(_AS_PUBLISHED[self.config.pipeline])
+        if (lora := self.config.lora) is not None:
+            notes.append(
+                f"{lora}: {lora.values(self.config.model):,} values are trained. Steps compute no gradients "
+                "of whole weights, which published figures include."
+            )
         return notes
 
     def to_result(self) -> Result:
@@ -257,6 +265,14 @@ class TrainingResult(Displayed):
         """
         check_savable(self.config)
         save_hugging_face(folder, self.config.model, self.parameters, self.origin)
+
+    def save_lora(self, folder: str | os.PathLike[str]) -> None:
+        """Write the adapters as a new folder for PEFT, which names the folder of the initial weights, if any.
+
+        Raises ArgumentError if the run trained none.
+        """
+        check_adapters(self.config)
+        save_adapters(folder, self.config, self.adapters, self.base)
 
     def plot(self, path: str | os.PathLike[str]) -> None:
         """Draw the losses by step: PNG, SVG or PDF, as the name ends. Needs `pip install '.[report]'`."""
@@ -303,6 +319,8 @@ class TrainingResult(Displayed):
         metrics: Mapping[str, float] | None = None,
     ) -> Row:
         suffix = "/as-published" if self.config.as_published else ""
+        if self.config.lora_rank is not None:
+            suffix = f"/lora-{self.config.lora_rank}"
         ns = [round(value * _NS_PER_MS) for value in values] if unit == "ms" else []
         # Compute from the rounded durations, so that a reader of the file finds the same.
         fields: dict[str, Any] = summarize(np.array(ns) / _NS_PER_MS if ns else values).fields()

@@ -37,12 +37,17 @@ class Found:
     origin: Origin | None
     best: Record | None  # by validation loss
 
+    @property
+    def weights(self) -> Parameters:
+        """Return the model's own parameters, which adapters leave as they are."""
+        return self.parts.get("frozen", self.parts["parameters"])
+
     def restore(self, state: RunState, parts: Mapping[str, Parameters], rows: Rows) -> None:
-        """Copy everything but the parameters from the checkpoint, and free it."""
+        """Copy the checkpoint's numbers and arrays, and free it."""
         state.step, state.applied_updates = self.record.step, self.record.applied_updates
         state.loss_scale = self.record.loss_scale
-        for part in ("mean", "variance"):
-            for name, value in rows.gather(self.parts[part]).items():
+        for part, arrays in self.parts.items():
+            for name, value in rows.gather(arrays).items():
                 parts[part][name][:] = value
         self.parts = {}
 

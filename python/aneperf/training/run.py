@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import tempfile
 import time
@@ -19,7 +20,6 @@ from .. import device as devices
 from .._ane_native import ArgumentError, Device
 from ..bounds import CONSTANTS
 from ..kernels import TransformerConfig, schedule
-from ..kernels.config import parameter_count
 from ..kinds import Kind
 from ..outputs import check_outputs
 from ..results import Environment
@@ -39,7 +39,7 @@ from .record import CheckpointError, Record
 from .result import TrainingResult
 from .resume import Found, check_same_run, checkpoint_to_resume, kept_options, resumed_options
 from .run_checkpoints import RunCheckpoints
-from .state import SAVED_PARTS, bytes_needed, check_room
+from .state import SAVED_PARTS, bytes_needed, check_room, part_shapes
 from .telemetry import Telemetry
 from .tensorboard import TensorBoard, check_tensorboard
 from .trace import Trace
@@ -77,7 +77,7 @@ def _train(options: TrainOptions, found: Found | None) -> TrainingResult:
     config = options.config(model)
     origin = None
     if found is not None:
-        parameters, origin = found.parts["parameters"], found.origin
+        parameters, origin = found.weights, found.origin
     elif options.weights is not None:
         origin = load_origin(options.weights)
     folder = None if options.state_folder is None else Path(options.state_folder)
@@ -86,7 +86,7 @@ def _train(options: TrainOptions, found: Found | None) -> TrainingResult:
     tokens = compact(data) if config.compact_vocabulary else None
     trained = model if tokens is None else replace(model, vocab=len(tokens))
     separate = parameters is not None and "classifier" in parameters
-    check_room(bytes_needed(parameter_count(trained, separate), model.seq), folder)
+    check_room(bytes_needed(part_shapes(replace(config, model=trained), separate), model.seq), folder)
     evaluation = _evaluation(options, model, vocabulary, tokens, found)
     described = None if evaluation is None else evaluation.description
     if found is not None:
@@ -139,8 +139,12 @@ def _train(options: TrainOptions, found: Found | None) -> TrainingResult:
         ):
             _run(trainer, rows, started, checkpoints, result, tell)
         trainer.end_workers()
-        whole = rows.scatter("parameters", trainer.parts["parameters"])
+        whole = rows.scatter("parameters", trainer.weights)
         result.parameters = {name: value.copy() for name, value in whole.items()}
+        if config.lora is not None:
+            if options.weights is not None and is_hugging_face(options.weights):
+                result.base = os.fsdecode(options.weights)
+            result.adapters = {name: value.copy() for name, value in trainer.parts["parameters"].items()}
     if options.output is not None:
         result.save(options.output)
     return result

@@ -6,15 +6,20 @@ signal if a file is cut meanwhile, and its NumPy part lacks bf16. Source: github
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import math
 import os
+import shutil
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import save_file
 
 from ..bounds import TENSORS_HEADER_BYTES
 from ..errors import AneError
@@ -102,6 +107,18 @@ class Safetensors:
         except (msgspec.MsgspecError, ValueError) as error:
             raise self._error(f"{self.path}: is damaged: {one_line(error, LONGEST_QUOTE)}") from None
         return entries
+
+
+def write_safetensors(path: Path, tensors: Mapping[str, NDArray[np.float32]], like: Path) -> None:
+    """Write a file with the permissions of another one, since the library gives them to the owner alone.
+
+    Raises OSError.
+    """
+    try:
+        save_file(dict(tensors), path, metadata={"format": "pt"})
+    except SafetensorError as error:
+        raise OSError(errno.EIO, one_line(error)) from error
+    shutil.copymode(like, path)
 
 
 def _check_coverage(entries: Mapping[str, Entry], size: int) -> None:

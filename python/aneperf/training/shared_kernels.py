@@ -117,14 +117,14 @@ class LayerKernel:
         self._shared = shared
         self._inputs, self._outputs, self._requests = inputs, outputs, requests
 
-    def stage(self, parameters: Mapping[str, Floats], layer: int) -> None:
+    def stage(self, weights: Mapping[str, Floats]) -> None:
         """Round the layer's weights to fp16 and write them into the inputs."""
         kernel = self._shared.kernel
         if not isinstance(kernel, PackedKernel):
             return
         column = len(kernel.inputs) * kernel.seq
         for name, columns in kernel.weights_at.items():
-            array = parameters[f"layers.{layer}.{name.removesuffix('.T')}"]
+            array = weights[name.removesuffix(".T")]
             for chunk, surface in enumerate(self._inputs):
                 part = slice(chunk * columns, (chunk + 1) * columns)
                 if array.ndim == 1:

@@ -18,16 +18,17 @@ import numpy as np
 
 from ..bounds import check_memory, mebibytes
 from ..errors import ArgumentError
+from ..kernels.config import parameter_shapes
 from ..runner.child import above_standard_streams
+from .config import TrainingConfig
 from .models import Parameters
 
 _SHARED_MEMORY = Path("/dev/shm")
 _ADVICE = "name a folder for it with state_folder (--state-folder)"
 
-# The parameters, the optimizer's moments, and two sets of gradients: a step reads the sum so far from one and
-# writes the new sum to the other, so that an interrupted step can be repeated.
-SAVED_PARTS = ("parameters", "mean", "variance")
-PARTS = (*SAVED_PARTS, "gradients_0", "gradients_1")
+SAVED_PARTS = ("parameters", "mean", "variance", "frozen")  # by checkpoints
+_SETS = ("gradients_0", "gradients_1")
+PartShapes = Mapping[str, Mapping[str, tuple[int, ...]]]
 
 
 @dataclass
@@ -42,29 +43,27 @@ class RunState:
 class SharedState:
     """fp32 arrays by part and parameter name, and the tokens of the current step, in one shared mapping."""
 
-    def __init__(self, shapes: Mapping[str, tuple[int, ...]], seq: int, descriptor: int) -> None:
+    def __init__(self, shapes: PartShapes, seq: int, descriptor: int) -> None:
         self.descriptor = descriptor
-        self._memory = mmap.mmap(descriptor, bytes_needed(_values(shapes), seq))
+        self._memory = mmap.mmap(descriptor, bytes_needed(shapes, seq))
         self.tokens = np.frombuffer(self._memory, np.int32)[-(seq + 1) :]
         values = np.frombuffer(self._memory, np.float32)
         self.parts: dict[str, Parameters] = {}
         begin = 0
-        for part in PARTS:
+        for part, arrays in shapes.items():
             self.parts[part] = {}
-            for name, shape in shapes.items():
+            for name, shape in arrays.items():
                 end = begin + math.prod(shape)
                 self.parts[part][name] = values[begin:end].reshape(shape)
                 begin = end
 
     @classmethod
-    def create(
-        cls, shapes: Mapping[str, tuple[int, ...]], seq: int, folder: Path | None = None
-    ) -> SharedState:
+    def create(cls, shapes: PartShapes, seq: int, folder: Path | None = None) -> SharedState:
         """Allocate a state of zeros in shared memory, or in a file in `folder`.
 
         Raises ArgumentError before anything is written if the state does not fit.
         """
-        needed = bytes_needed(_values(shapes), seq)
+        needed = bytes_needed(shapes, seq)
         place = check_room(needed, folder)
         try:
             with tempfile.TemporaryFile(dir=place, prefix="aneperf-") as file:
@@ -87,9 +86,26 @@ class SharedState:
         os.close(self.descriptor)
 
 
-def bytes_needed(values: int, seq: int) -> int:
-    """Return the bytes of the state of a model with `values` parameters and sequences of `seq` tokens."""
-    return 4 * (len(PARTS) * values + seq + 1)
+def part_shapes(config: TrainingConfig, separate_classifier: bool) -> PartShapes:
+    """Return the shapes of a state's arrays by part and name.
+
+    `parameters` are what is trained: the model's, or adapters, where the model's are `frozen`. The optimizer
+    has two moments of them. A step reads the sum of gradients so far from one set and writes the new sum to
+    the other, so that an interrupted step can be repeated.
+    """
+    model = parameter_shapes(config.model, separate_classifier)
+    trained, frozen = (model, {}) if config.lora is None else (config.lora.shapes(config.model), model)
+    return {**dict.fromkeys(SAVED_PARTS + _SETS, trained), "frozen": frozen}
+
+
+def bytes_needed(shapes: PartShapes, seq: int) -> int:
+    """Return the bytes of a state with these arrays and sequences of `seq` tokens."""
+    return 4 * (values_of(shapes) + seq + 1)
+
+
+def values_of(shapes: PartShapes) -> int:
+    """Count the values of all parts."""
+    return sum(math.prod(shape) for arrays in shapes.values() for shape in arrays.values())
 
 
 def check_room(needed: int, folder: Path | None) -> Path:
@@ -110,10 +126,6 @@ def check_room(needed: int, folder: Path | None) -> Path:
     if place == _SHARED_MEMORY:
         check_memory("the state of training", needed, _ADVICE)
     return place
-
-
-def _values(shapes: Mapping[str, tuple[int, ...]]) -> int:
-    return sum(map(math.prod, shapes.values()))
 
 
 def _default_folder() -> Path:

@@ -7,7 +7,7 @@ The surfaces keep what the gradients of weights need until the step ends, so it 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,14 +16,17 @@ from numpy.typing import NDArray
 from .. import _ane_native as native
 from ..kernels import TransformerConfig
 from .accounting import Clock, Span
-from .kernels import Channels, Floats
+from .kernels import Channels, Floats, Operand
+from .lora import AdaptedWeights
 
 Tokens = NDArray[np.integer[Any]]
-Operand = Floats | Channels | Sequence[Channels]  # a sequence has channels that follow one another
 
 
 class TrainingStep(ABC):
-    """Computes forward, loss and backward of one sequence; the final norm and the classifier on the CPU."""
+    """Computes forward, loss and backward of one sequence; the final norm and the classifier on the CPU.
+
+    The parameters are arrays, or weights with adapters, which the kernels get merged.
+    """
 
     loss_component = "elem"  # that the loss counts as
 
@@ -31,6 +34,7 @@ class TrainingStep(ABC):
         self.config = config
         self.clock = Clock()
         self._parameters = parameters
+        self._adapters = parameters.adapters if isinstance(parameters, AdaptedWeights) else {}
         self._classifier = "classifier" if "classifier" in parameters else "embedding"
         self._queue = native.GradientQueue()
         # The input of each layer and of its feed-forward; the last is the output of the layers.
@@ -71,7 +75,8 @@ class TrainingStep(ABC):
     ) -> float:
         """Train tokens and targets [seq], and return the mean loss in nats.
 
-        Sets `gradients`, by parameter, to `base` (0 if None) plus the gradient times `loss_scale`.
+        Sets `gradients`, by parameter, to `base` (0 if None) plus the gradient times `loss_scale`. Parameters
+        without an array there are frozen: their gradients are not computed.
         """
         self._gradients, self._base = gradients, base
         for name, gradient in gradients.items():
@@ -128,16 +133,21 @@ class TrainingStep(ABC):
             self._attention_backward(layer)
 
     def _embedding_backward(self, tokens: Tokens) -> None:
-        gradient = self._gradients["embedding"]
+        gradient = self._gradients.get("embedding")
+        if gradient is None:
+            return
         with self.clock("elem"):
             if self._classifier != "embedding":
                 gradient[:] = 0 if self._base is None else self._base["embedding"]
             native.embed_backward(self._dx, tokens, gradient)
 
     def _add_gradient(self, name: str, dy: Operand, x: Operand) -> None:
-        """Queue the product dy [O, S] * transposed x [I, S], the gradient of a matrix [O, I]."""
-        base = None if self._base is None else self._base[name]
-        self._queue.add(dy, x, self._gradients[name], name, base)
+        """Queue the gradient of a matrix [O, I], dy [O, S] * transposed x [I, S], or those of its adapter."""
+        if name in self._gradients:
+            base = None if self._base is None else self._base[name]
+            self._queue.add(dy, x, self._gradients[name], name, base)
+        elif name in self._adapters:
+            self._adapters[name].queue_gradients(self._queue, dy, x, self._gradients, self._base)
 
     def _norm_backward(self, x: Floats, name: str) -> None:
         """Add the gradient of a norm of x [dim, S], from `_dnormed`, to `_dx` and to its weight's."""
@@ -148,11 +158,13 @@ class TrainingStep(ABC):
                 self._parameters[name],
                 self.config.norm_eps,
                 self._dx,
-                self._gradients[name],
+                self._gradients.get(name),
             )
 
     def _head_norm_backward(self, by_position: Channels, name: str) -> None:
         """Add up the gradient of a head norm's weight, which a kernel computed for each position."""
+        if name not in self._gradients:
+            return
         with self.clock("io"):
             values = self._activations(self.config.head_dim)
             by_position.read(values)

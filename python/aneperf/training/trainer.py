@@ -13,7 +13,6 @@ from types import TracebackType
 from .. import device as devices
 from ..bounds import FP16_LARGEST, check_memory
 from ..device import DEFAULT_COMPILE_TIMEOUT
-from ..kernels.config import parameter_shapes
 from ..runner.child import ChildLost, CompileExpired
 from ..runner.in_child import after_expiry
 from .accounting import StepTimes
@@ -22,9 +21,10 @@ from .data import Data
 from .evaluation import Evaluation
 from .events import BatchDone, Evaluated, Event, KernelsCompiled, StepDone, WorkerReplaced
 from .kernels import Floats
+from .lora import model_weights
 from .models import Parameters, check_parameters
 from .optimizer import update
-from .state import RunState, SharedState
+from .state import RunState, SharedState, part_shapes
 from .worker import RunStep, Setup, TrainingError, WorkerProcess
 
 _FIRST_TIMEOUT = 600.0  # seconds for something that was not timed yet
@@ -59,13 +59,14 @@ class Trainer:
         self.state = RunState(config.loss_scale)
         self._data, self._evaluation = data, evaluation
         separate = "classifier" in parameters
-        shapes = parameter_shapes(config.model, separate)
-        self._shared = SharedState.create(shapes, seq, state_folder)
-        for name, value in parameters.items():
-            self._shared.parts["parameters"][name][:] = value
-        self._setup = Setup(
-            config.model, separate, device, config.pipeline, config.as_published, self._shared.descriptor
-        )
+        self._shared = SharedState.create(part_shapes(config, separate), seq, state_folder)
+        initial = {"parameters": parameters}
+        if config.lora is not None:
+            initial = {"frozen": parameters, "parameters": config.lora.initial(config.model, config.seed)}
+        for part, arrays in initial.items():
+            for name, value in arrays.items():
+                self._shared.parts[part][name][:] = value
+        self._setup = Setup(config, separate, device, self._shared.descriptor)
         self._compile_timeout = compile_timeout
         self._worker: WorkerProcess | None = None
         self._next: WorkerProcess | None = None  # starts while the worker steps
@@ -98,8 +99,13 @@ class Trainer:
 
     @property
     def parts(self) -> dict[str, Parameters]:
-        """Return the state: parameters, moments and gradients by name, which change during training."""
+        """Return the state: arrays by part and name, which change during training. See `part_shapes`."""
         return self._shared.parts
+
+    @property
+    def weights(self) -> Mapping[str, Floats]:
+        """Return the model's parameters, with adapters merged."""
+        return model_weights(self.config.lora, self.parts)
 
     def run(self) -> Iterator[Event]:
         """Train from the current state to the end. Raises TrainingError."""

@@ -14,26 +14,23 @@ import msgspec
 
 from .. import device as devices
 from ..errors import AneError, CompileBudgetError, EvaluateError
-from ..kernels import TransformerConfig
-from ..kernels.config import parameter_shapes
-from ..kernels.schedule import Pipeline
 from ..machine import peak_memory
 from ..runner.child import Child, ChildLost
 from ..runner.child_process import Parent
 from ..runner.watched import watched
 from .accounting import Span
+from .config import TrainingConfig
+from .lora import model_weights
 from .pipeline import open_pipeline
-from .state import SharedState
+from .state import SharedState, part_shapes
 
 
 class Setup(msgspec.Struct, frozen=True):
     """The first message to a worker."""
 
-    model: TransformerConfig
+    config: TrainingConfig
     separate_classifier: bool
     device: str | None
-    pipeline: Pipeline
-    as_published: bool
     state_descriptor: int
 
 
@@ -109,15 +106,16 @@ class Worker:
     """The device, a pipeline on it, and the shared state, inside the worker."""
 
     def __init__(self, setup: Setup, parent: Parent) -> None:
-        shapes = parameter_shapes(setup.model, setup.separate_classifier)
-        self._state = SharedState(shapes, setup.model.seq, setup.state_descriptor)
+        config = setup.config
+        shapes = part_shapes(config, setup.separate_classifier)
+        self._state = SharedState(shapes, config.model.seq, setup.state_descriptor)
         self._device = watched(devices.open(setup.device), parent)
         self._pipeline = open_pipeline(
-            setup.pipeline,
+            config.pipeline,
             self._device,
-            setup.model,
-            self._state.parts["parameters"],
-            as_published=setup.as_published,
+            config.model,
+            model_weights(config.lora, self._state.parts),
+            as_published=config.as_published,
         )
 
     def compile(self, *, with_weights: bool) -> Compiled:

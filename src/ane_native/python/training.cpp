@@ -77,6 +77,9 @@ Floats input(const py::object& object, const char* name, const Shape& wanted) {
 Floats output(const py::object& object, const char* name, const Shape& wanted) {
     return floats(object, name, wanted, true);
 }
+const float* optional_input(const py::object& object, const char* name, const Shape& wanted) {
+    return object.is_none() ? nullptr : input(object, name, wanted).data;
+}
 
 constexpr int64_t any = -1;
 
@@ -159,14 +162,16 @@ void norm(const FloatArray& x_object, const FloatArray& weight_object, double ep
 }
 
 void norm_backward(const FloatArray& dy_object, const FloatArray& x_object, const FloatArray& weight_object,
-                   double epsilon, const OptionalFloatArray& dx_object, const FloatArray& dweight_object) {
+                   double epsilon, const OptionalFloatArray& dx_object,
+                   const OptionalFloatArray& dweight_object) {
     const Floats x = input(x_object, "x", {any, any}), dy = input(dy_object, "dy", x.shape);
     const Floats weight = input(weight_object, "weight", {x.shape[0]});
     float* dx = dx_object.is_none() ? nullptr : output(dx_object, "dx", x.shape).data;
-    const Floats dweight = output(dweight_object, "dweight", weight.shape);
+    float* dweight =
+        dweight_object.is_none() ? nullptr : output(dweight_object, "dweight", weight.shape).data;
     const NormShape shape = norm_shape(x, epsilon);
     const WithoutGil without_gil;
-    rms_norm_backward(shape, dy.data, x.data, weight.data, dx, dweight.data);
+    rms_norm_backward(shape, dy.data, x.data, weight.data, dx, dweight);
 }
 
 void swiglu_backward(const FloatArray& dgated_object, const FloatArray& h1_object,
@@ -251,15 +256,16 @@ double squares(const FloatArray& object) {
 }
 
 void multiply(const FloatArray& a_object, const FloatArray& b_object, const FloatArray& object,
-              bool transpose_a, bool transpose_b) {
+              bool transpose_a, bool transpose_b, const OptionalFloatArray& base_object) {
     const Floats c = output(object, "out", {any, any});
     const int64_t m = c.shape[0], n = c.shape[1];
     const Floats a = input(a_object, "a", transpose_a ? Shape{any, m} : Shape{m, any});
     const int64_t k = a.shape[transpose_a ? 0 : 1];
     const Floats b = input(b_object, "b", transpose_b ? Shape{n, k} : Shape{k, n});
+    const float* base = optional_input(base_object, "base", c.shape);
     const WithoutGil without_gil;
     cpu::product(transpose_a ? cpu::Transpose::yes : cpu::Transpose::no,
-                 transpose_b ? cpu::Transpose::yes : cpu::Transpose::no, m, n, k, a.data, b.data, nullptr,
+                 transpose_b ? cpu::Transpose::yes : cpu::Transpose::no, m, n, k, a.data, b.data, base,
                  c.data);
 }
 
@@ -270,16 +276,44 @@ class GradientQueue {
     // another. A part is (surface, first channel, channels), or also the positions and the first column.
     void add(const Activations& dy_object, const Activations& x_object, const FloatArray& dweight_object,
              std::string name, const OptionalFloatArray& base_object) {
-        const Operand dy = operand(dy_object, "dy"), x = operand(x_object, "x");
-        if (dy.positions != x.positions)
-            throw ArgumentError("dy has " + std::to_string(dy.positions) + " positions, x has " +
-                                std::to_string(x.positions));
+        const auto [dy, x] = operands(dy_object, x_object);
         const Floats dweight = output(dweight_object, "dweight", {dy.channels, x.channels});
-        const float* base = base_object.is_none() ? nullptr : input(base_object, "base", dweight.shape).data;
+        const float* base = optional_input(base_object, "base", dweight.shape);
         held_.push_back(py::make_tuple(dy_object, x_object, dweight_object, base_object));
-        queue_->add(std::move(name), [this, dy, x, base, to = dweight.data] {
+        queue_->add(std::move(name), [this, dy = dy, x = x, base, to = dweight.data] {
             cpu::product(cpu::Transpose::no, cpu::Transpose::yes, dy.channels, x.channels, dy.positions,
                          dy.floats(dy_), x.floats(x_), base, to);
+        });
+    }
+
+    // The gradients of the factors of scale * b a, which is added to a weight whose gradient is dw = dy x^T:
+    // db = scale * dw a^T and da = scale * b^T dw, without dw itself.
+    void add_adapter(const Activations& dy_object, const Activations& x_object, const FloatArray& a_object,
+                     const FloatArray& b_object, const FloatArray& da_object, const FloatArray& db_object,
+                     double scale, std::string name, const OptionalFloatArray& base_a_object,
+                     const OptionalFloatArray& base_b_object) {
+        const auto [dy, x] = operands(dy_object, x_object);
+        const Floats a = input(a_object, "a", {any, x.channels});
+        const Floats b = input(b_object, "b", {dy.channels, a.shape[0]});
+        const Floats da = output(da_object, "da", a.shape), db = output(db_object, "db", b.shape);
+        const float *base_a = optional_input(base_a_object, "base_a", a.shape),
+                    *base_b = optional_input(base_b_object, "base_b", b.shape);
+        held_.push_back(py::make_tuple(dy_object, x_object, a_object, b_object, da_object, db_object,
+                                       base_a_object, base_b_object));
+        const auto factor = static_cast<float>(scale);
+        queue_->add(std::move(name), [this, dy = dy, x = x, a, b, da, db, base_a, base_b, factor] {
+            using enum cpu::Transpose;
+            const float *y_values = dy.floats(dy_), *x_values = x.floats(x_);
+            const int64_t rank = a.shape[0], positions = dy.positions;
+            narrow_.resize(static_cast<size_t>(rank * positions));
+            const auto scaled = [&] {
+                for (float& value : narrow_) value *= factor;
+                return narrow_.data();
+            };
+            cpu::product(no, no, rank, positions, x.channels, a.data, x_values, nullptr, narrow_.data());
+            cpu::product(no, yes, dy.channels, rank, positions, y_values, scaled(), base_b, db.data);
+            cpu::product(yes, no, rank, positions, dy.channels, b.data, y_values, nullptr, narrow_.data());
+            cpu::product(no, yes, rank, x.channels, positions, scaled(), x_values, base_a, da.data);
         });
     }
 
@@ -331,6 +365,14 @@ class GradientQueue {
         }
     };
 
+    static std::pair<Operand, Operand> operands(const py::object& dy_object, const py::object& x_object) {
+        const Operand dy = operand(dy_object, "dy"), x = operand(x_object, "x");
+        if (dy.positions != x.positions)
+            throw ArgumentError("dy has " + std::to_string(dy.positions) + " positions, x has " +
+                                std::to_string(x.positions));
+        return {dy, x};
+    }
+
     static Operand operand(const py::object& object, const char* name) {
         if (!py::isinstance<py::tuple>(object) && !py::isinstance<py::list>(object)) {
             const Floats x = input(object, name, {any, any});
@@ -372,9 +414,9 @@ class GradientQueue {
         return result;
     }
 
-    std::vector<float> dy_, x_;   // of the job that runs
-    std::deque<py::tuple> held_;  // what jobs work on; let go of where the interpreter's lock is held
-    int64_t released_ = 0;        // of all that were held
+    std::vector<float> dy_, x_, narrow_;  // of the job that runs
+    std::deque<py::tuple> held_;          // what jobs work on; let go of where the interpreter's lock is held
+    int64_t released_ = 0;                // of all that were held
     std::unique_ptr<WorkQueue> queue_ = std::make_unique<WorkQueue>();
 };
 
@@ -399,7 +441,7 @@ void bind_training(py::module_& module) {
                "Apply RMSNorm over the channels of x [C, S], times weight [C].");
     module.def("rms_norm_backward", norm_backward, py::arg("dy"), py::arg("x"), py::arg("weight"),
                py::arg("epsilon"), py::arg("dx"), py::arg("dweight"),
-               "Add the gradients of rms_norm to dx [C, S], unless it is None, and dweight [C].");
+               "Add the gradients of rms_norm to dx [C, S] and dweight [C], unless they are None.");
     module.def("swiglu_backward", swiglu_backward, py::arg("dgated"), py::arg("h1"), py::arg("h3"),
                py::arg("dh1"), py::arg("dh3"),
                "Compute the gradients of h1 and h3 from that of silu(h1) * h3, all [C, S].");
@@ -426,9 +468,9 @@ void bind_training(py::module_& module) {
     module.def("sum_of_squares", squares, py::arg("x"),
                "Return the sum of x * x, the same for any number of threads.");
     module.def("product", multiply, py::arg("a"), py::arg("b"), py::arg("out"), py::kw_only(),
-               py::arg("transpose_a") = false, py::arg("transpose_b") = false,
-               "Multiply a [M, K] by b [K, N], to out [M, N].\n\n"
-               "A transposed operand is stored [K, M] or [N, K].");
+               py::arg("transpose_a") = false, py::arg("transpose_b") = false, py::arg("base") = py::none(),
+               "Multiply a [M, K] by b [K, N], to out [M, N], and add `base` if it is not None.\n\n"
+               "A transposed operand is stored [K, M] or [N, K]. The base may be out.");
     py::class_<GradientQueue>(
         module, "GradientQueue",
         "A queue of weight gradients, computed one after the other on a thread of its own.")
@@ -440,6 +482,14 @@ void bind_training(py::module_& module) {
             "dy and x are arrays, parts of surfaces, or lists of parts whose channels follow one another. No "
             "array\n"
             "may change before `wait`. The base may be dweight; None is 0.")
+        .def("add_adapter", &GradientQueue::add_adapter, py::arg("dy"), py::arg("x"), py::arg("a"),
+             py::arg("b"), py::arg("da"), py::arg("db"), py::kw_only(), py::arg("scale"),
+             py::arg("name") = "", py::arg("base_a") = py::none(), py::arg("base_b") = py::none(),
+             "Queue the gradients of a [R, I] and b [O, R] of a weight [O, I] to which scale * b a is "
+             "added.\n\n"
+             "da = base_a + scale * (b^T dy) x^T and db = base_b + scale * dy (a x)^T, with dy [O, S] and x "
+             "[I, S]\n"
+             "as `add` takes them. The gradient of the weight is not computed.")
         .def("wait", &GradientQueue::wait, "Wait until every queued gradient is computed.")
         .def("take_spans", &GradientQueue::take_spans,
              "Return (name, begin, end) of each product since the last call, in ns of time.monotonic_ns.");

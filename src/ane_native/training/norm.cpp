@@ -62,6 +62,7 @@ void rms_norm_backward(const NormShape& s, const float* dy, const float* x, cons
             cpu::kernels().vectors->add_difference(dy + row, weight[c], x + row, along, factor, dx + row, n);
         }
     });
+    if (!dweight) return;
     constexpr int64_t rows = 32;
     cpu::ThreadPool::shared().parallel_for((s.channels + rows - 1) / rows, [&](int64_t task, int) {
         for (int64_t c = task * rows; c < std::min(s.channels, (task + 1) * rows); ++c)

@@ -13,7 +13,7 @@ struct NormShape {
 // y = weight * x / rms(x)
 void rms_norm(const NormShape& shape, const float* x, const float* weight, float* y);
 
-// Adds the gradients to dx, unless it is null, and dweight.
+// Adds the gradients to dx and dweight, unless they are null.
 void rms_norm_backward(const NormShape& shape, const float* dy, const float* x, const float* weight,
                        float* dx, float* dweight);
 
