@@ -38,7 +38,7 @@ from aneperf.training.llama2c_tokenizer import Llama2cTokenizer
 from aneperf.training.models import random_parameters
 from aneperf.training.resume import resumed_options
 from aneperf.training.token_file import Tokens, token_writer
-from aneperf.training.vocabulary import Vocabulary
+from aneperf.training.vocabulary import Vocabulary, vocabulary_of_json
 
 PACKAGE = str(Path(aneperf.__file__).parent)
 FINDINGS = Path(__file__).resolve().parents[2] / "build" / "fuzz"
@@ -158,12 +158,29 @@ def read_tokens(path: Path) -> None:
     TokenFile(path, 1 << 16 if described is None else described.size, seq=8, seed=0).sequence(1)
 
 
+def vocabulary_files(folder: Path) -> list[bytes]:
+    """Return tokenizers' JSON with the vocabulary as an object and as a list."""
+    added = [{"id": 3, "content": "</s>", "special": True}]
+    vocabularies = ({"a": 0, "b": 1, "\u2581c": 2}, [["a", -1.5], ["b", 0], ["\u2581c", 1e3]])
+    return [json.dumps({"added_tokens": added, "model": {"vocab": vocab}}).encode() for vocab in vocabularies]
+
+
+def read_vocabulary(path: Path) -> None:
+    """Read the vocabulary of a tokenizer's JSON, and write tokens of it."""
+    vocabulary = vocabulary_of_json(path.read_bytes())
+    with token_writer(path.with_name("tokens"), vocabulary) as add:
+        add([vocabulary.size - 1])
+    assert Tokens(path.with_name("tokens")).vocabulary == vocabulary
+    path.with_name("tokens").unlink()
+
+
 READERS: dict[str, tuple[Callable[[Path], list[bytes]], Callable[[Path], None]]] = {
     "llama2c": (llama2c_files, read_llama2c),
     "tokenizer": (tokenizer_files, read_tokenizer),
     "checkpoint": (checkpoint_files, read_checkpoint),
     "hugging_face": (hugging_face_files, read_hugging_face),
     "tokens": (token_files, read_tokens),
+    "vocabulary": (vocabulary_files, read_vocabulary),
 }
 
 

@@ -11,7 +11,7 @@ from safetensors.numpy import load_file
 
 import aneperf
 from aneperf.kernels import TransformerConfig
-from aneperf.training.checkpoint import load_model
+from aneperf.training.checkpoint import load_model, load_origin
 from aneperf.training.config import TrainingConfig
 from aneperf.training.dynamic import DynamicPipeline
 from aneperf.training.generate import Decoder, generate
@@ -96,6 +96,22 @@ def test_logits_and_greedy_tokens(tmp_path: Path, architecture: str, tied: bool)
     for _ in range(64):
         wanted.append(int(logits_of(model, np.array(wanted))[-1].argmax()))
     assert list(generate(longer, parameters, wanted[:4], 64)) == wanted[4:]
+
+
+@MODELS
+def test_a_text_ends_where_transformers_ends_it(tmp_path: Path, architecture: str) -> None:
+    model, begin = made(architecture, tied=True), [1, 2, 3]
+    endless = list(generate(*load_model(folder_of(model, tmp_path / "endless")), begin, 20))
+    end = endless[9]
+    model.generation_config.update(eos_token_id=[SIZES["vocab_size"] - 1, end], pad_token_id=0)
+    folder = folder_of(model, tmp_path / "model")
+    mask = torch.ones(1, len(begin), dtype=torch.long)
+    wanted = model.generate(torch.tensor([begin]), attention_mask=mask, do_sample=False, max_new_tokens=20)
+    origin = load_origin(folder)
+    assert origin is not None
+    got = list(generate(*load_model(folder), begin, 20, ends=origin.config.ends))
+    assert got == endless[: endless.index(end) + 1]
+    assert [*begin, *got] == wanted[0].tolist()
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
