@@ -197,9 +197,18 @@ def largest_first(t, axes):
 @pytest.mark.parametrize("axes", [[1], [3], [1, 2], [1, 3]])
 @pytest.mark.parametrize("width", [1, 33, 150])
 def test_a_scaled_reduction_rounds_each_product(request, name, axes, width):
+    """Round each, also where the factor is no row's own, or comes first."""
     shape = (2, 40, 3, width)
     x = np.concatenate([normal_halves(5, shape), any_halves(6, shape)], axis=2)
-    device, program = request.getfixturevalue(name), build(lambda t: largest_first(t, axes), x)
+    x[np.random.default_rng(7).random(x.shape) < 0.005] = np.nan
+    of_channels = normal_halves(8, (1, 40, 1, 1))
+
+    def define(t):
+        largest, mean = largest_first(t, axes)
+        products = t * of_channels, mil.mul(largest, t), t * t
+        return largest, mean, *(mil.reduce_sum(mil.square(product), axes) for product in products)
+
+    device, program = request.getfixturevalue(name), build(define, x)
     results = [run(compiled(device, program, fused=fused), x) for fused in (True, False)]
     for got, expected in zip(*results, strict=True):
         assert got.tobytes() == expected.tobytes()

@@ -211,8 +211,8 @@ struct Kernels {
                            Numbers numbers);
     void (*largest_magnitude_columns)(const half* x, size_t stride, size_t rows, float* y, size_t n,
                                       Numbers numbers);
-    // Sums of the squares of x * factors, by column in the same way; each product is rounded to fp16. All of
-    // x is taken times 1 if there are no factors. They are padded to whole vectors of 16.
+    // Sums of the squares of x * factors [n], or of x if `factors` is null, by column in the same way. Each
+    // product is rounded to fp16. `factors` is padded to whole vectors of 16.
     void (*sum_square_columns)(const half* x, const float* factors, size_t stride, size_t rows, float* y,
                                size_t n);
     // The sum of up to 4096 numbers, as the engine reads them: fp64 holds it exactly.

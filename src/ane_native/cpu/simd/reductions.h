@@ -136,7 +136,7 @@ void largest_magnitude_columns(const half* x, size_t stride, size_t rows, float*
 }
 
 void sum_square_columns(const half* x, const float* factors, size_t stride, size_t rows, float* y, size_t n) {
-    // Which NaN it is does not matter in a sum.
+    // `narrow` may give any NaN here: the sum is NaN all the same.
     const auto square = [](Floats v) { return widen(narrow(v * v)); };
     const auto term = [=](Halves v, size_t) { return square(widen(v)); };
     if (!factors) return fold_all_columns(x, stride, rows, y, n, [=](size_t) { return term; }, sum);

@@ -13,8 +13,8 @@ namespace ane::emulator {
 
 namespace {
 
-// What a reduction takes: x, its magnitudes, or the squares of x times the factor of its row. What these
-// round to fp16 is not stored.
+// The terms of a reduction: x, its magnitudes, or the squares of x times the factor of its row. Magnitudes,
+// products and squares are rounded to fp16 as if they were stored.
 struct Terms {
     RowOperand x;
     bool is_magnitude = false, is_squared = false;
