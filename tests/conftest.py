@@ -1,5 +1,6 @@
 """Provide the device under test, and settings that give the same examples on every run."""
 
+import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -83,6 +84,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     wanted = {item: is_wanted(item) for item in items}
     config.hook.pytest_deselected(items=[item for item in items if not wanted[item]])
     items[:] = [item for item in items if wanted[item]]
+
+
+def pytest_collection_finish() -> None:
+    """Spare tests that collect garbage the objects of this run, which live to its end."""
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
