@@ -16,6 +16,12 @@ def device_name(pytestconfig: pytest.Config) -> str:
     return str(pytestconfig.getoption("--device"))
 
 
+@pytest.fixture(scope="session")
+def fp32_device(device: aneperf.Device, plain: aneperf.Device) -> aneperf.Device:
+    """Return the device under test, or the emulator that sums in fp32, as PyTorch does."""
+    return plain if device.info()["kind"] == "emulator" else device
+
+
 @pytest.fixture(scope="module")
 def train(device_name: str) -> Callable[..., aneperf.TrainingResult]:
     """Return a small run on the device under test."""
