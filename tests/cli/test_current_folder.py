@@ -40,12 +40,12 @@ def check(command: list[str], folder: Path) -> None:
     assert "emulator" in run.stdout
 
 
-@pytest.mark.parametrize("verb", [COMPAT, TRAIN])
+@pytest.mark.parametrize("verb", [COMPAT, *thorough(TRAIN)])
 def test_python_m_runs_no_file_of_the_current_folder(folder: Path, verb: str) -> None:
     check(["-m", "aneperf", *verb.split()], folder)
 
 
-@pytest.mark.parametrize("verb", [*thorough(LIMITS), SUITE, TRAIN])
+@pytest.mark.parametrize("verb", [*thorough(LIMITS, SUITE), TRAIN])
 def test_the_script_runs_no_package_of_the_current_folder(folder: Path, tmp_path: Path, verb: str) -> None:
     script = tmp_path / "command.py"
     script.write_text("from aneperf.cli.main import main\nmain()\n")

@@ -20,6 +20,7 @@ def limits(**options: Any) -> dict[str, Any]:
     return rows(aneperf.limits("emulator", **{"budget": 600.0, **options}))
 
 
+@pytest.mark.thorough
 def test_the_emulators_limit_is_the_engines() -> None:
     steps: list[Progress] = []
     result = aneperf.limits("emulator", budget=600.0, progress=steps.append)

@@ -215,10 +215,10 @@ def start(
     [
         (signal.SIGINT, True, 5),
         (signal.SIGTERM, False, 1),
-        (signal.SIGHUP, True, 2),
         pytest.param(signal.SIGINT, True, 1, marks=pytest.mark.thorough),
         pytest.param(signal.SIGINT, False, 5, marks=pytest.mark.thorough),
         pytest.param(signal.SIGTERM, True, 2, marks=pytest.mark.thorough),
+        pytest.param(signal.SIGHUP, True, 2, marks=pytest.mark.thorough),
         pytest.param(signal.SIGHUP, False, 1, marks=pytest.mark.thorough),
     ],
 )

@@ -51,7 +51,10 @@ def assert_same_end(one: aneperf.TrainingResult, other: aneperf.TrainingResult) 
         np.testing.assert_array_equal(value, other.parameters[name], err_msg=name)
 
 
-@pytest.mark.parametrize(("pipeline", "scale"), [("static", 2.0**21), ("static-ane", 2.0**18)])
+@pytest.mark.parametrize(
+    ("pipeline", "scale"),
+    [("static", 2.0**21), pytest.param("static-ane", 2.0**18, marks=pytest.mark.thorough)],
+)
 def test_resuming_changes_no_bit(
     train: Any, tmp_path: Path, tokens: Path, pipeline: str, scale: float
 ) -> None:
@@ -243,7 +246,14 @@ def interrupt(at: type[Event], step: int) -> Callable[[Event], None]:  # type: i
     return progress
 
 
-@pytest.mark.parametrize(("at", "step"), [(StepDone, 7), (KernelsCompiled, 6), (StepDone, 6)])
+@pytest.mark.parametrize(
+    ("at", "step"),
+    [
+        (StepDone, 7),
+        (KernelsCompiled, 6),
+        pytest.param(StepDone, 6, marks=pytest.mark.thorough),
+    ],
+)
 def test_ctrl_c_keeps_the_last_update(
     train: Any, whole: Any, tmp_path: Path, at: type[Event], step: int
 ) -> None:  # type: ignore[valid-type]

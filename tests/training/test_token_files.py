@@ -3,8 +3,6 @@
 import hashlib
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -212,18 +210,14 @@ def test_a_file_that_is_replaced_is_read_to_the_end_as_it_was(path: Path, tmp_pa
         np.testing.assert_array_equal(data.sequence(step), expected[step])
 
 
-def test_the_command_says_it_in_a_line(path: Path, tmp_path: Path) -> None:
+def test_the_command_says_it_in_a_line(
+    run: Any, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "pipe").unlink(missing_ok=True)
     os.mkfifo(tmp_path / "pipe")
+    monkeypatch.chdir(tmp_path)
     for name, message in (("pipe", "is a pipe"), (".", "is a folder"), ("/dev/zero", "is a device")):
-        run = subprocess.run(
-            [sys.executable, "-m", "aneperf", "train", "--data", name, "--model", "stories260k"],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert run.returncode == 2
-        assert f"{name}: {message}, not a file of tokens" in run.stderr
-        assert len(run.stderr.splitlines()) == 1
+        outcome = run("train", "--data", name, "--model", "stories260k")
+        assert outcome.code == 2
+        assert f"{name}: {message}, not a file of tokens" in outcome.err
+        assert len(outcome.err.splitlines()) == 1

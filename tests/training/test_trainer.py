@@ -42,6 +42,7 @@ def test_a_run(device_name: str) -> None:
         assert worker_pid(run) is not None
 
 
+@pytest.mark.thorough
 def test_training_learns_what_repeats(device_name: str, tmp_path: Path) -> None:
     file = tmp_path / "tokens.bin"
     np.tile(np.arange(8, dtype="<u2"), 50).tofile(file)
@@ -55,7 +56,12 @@ def test_training_learns_what_repeats(device_name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("when", "pipeline"), [("after_step", "static"), ("after_batch", "static"), ("after_step", "dynamic")]
+    ("when", "pipeline"),
+    [
+        ("after_step", "static"),
+        ("after_step", "dynamic"),
+        pytest.param("after_batch", "static", marks=pytest.mark.thorough),
+    ],
 )
 def test_killed_workers_leave_no_trace(
     device_name: str, when: str, pipeline: Pipeline, thorough: bool
@@ -111,7 +117,10 @@ def test_a_hanging_worker_is_replaced(device_name: str, monkeypatch: pytest.Monk
         assert re.fullmatch(r"it did not answer within \d+ s", reason)
 
 
-@pytest.mark.parametrize(("pipeline", "kernels"), [("static", 72), ("static-ane", 99)])
+@pytest.mark.parametrize(
+    ("pipeline", "kernels"),
+    [("static", 72), pytest.param("static-ane", 99, marks=pytest.mark.thorough)],
+)
 def test_every_batch_has_a_worker_with_compiles_left(
     device_name: str, pipeline: Pipeline, kernels: int
 ) -> None:

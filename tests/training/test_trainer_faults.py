@@ -126,6 +126,7 @@ def test_a_signal_without_a_name_is_told_by_its_number(device_name: str) -> None
     assert reasons == ["its process was killed by signal 40"]
 
 
+@pytest.mark.thorough
 def test_the_next_worker_dies_before_its_turn(device_name: str) -> None:
     expected, _ = undisturbed(device_name, DEEP)
     with trainer(device_name, DEEP) as run:
