@@ -25,6 +25,8 @@ from aneperf.training.events import CheckpointSaved, Event, WorkerReplaced
 from aneperf.training.llama2c import load_llama2c, save_llama2c
 from aneperf.training.models import PRESETS, random_parameters
 from aneperf.training.text_to_tokens import SAMPLE
+from aneperf.training.token_file import token_writer
+from aneperf.training.vocabulary import Vocabulary
 from support import environment
 from support.command import Outcome
 from support.parameters import thorough
@@ -403,7 +405,10 @@ def test_generate_ends_a_text_as_llama2c_does(run: Any, tmp_path: Path, end: int
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "takes --prompt TEXT with a tokenizer, or --tokens 1,2,3"),
+        (
+            [],
+            "no tokenizer: --prompt needs --tokenizer FILE or --tokenizer bytes; --tokens 1,2,3 needs none",
+        ),
         (["--tokens", "1", "--prompt", "a"], "takes --prompt TEXT"),
         (["--prompt", "a"], "--prompt needs --tokenizer"),
         (["--prompt", "", "--tokenizer", "bytes"], "the prompt is empty"),
@@ -493,6 +498,18 @@ def test_the_sample_is_trained_and_other_vocabularies_are_refused(
     assert outcome.code == 0
     used = len(set(SAMPLE.read_bytes()))
     assert f"Compact vocabulary: the loss is over the {used} tokens of the data, not all 256" in outcome.out
+    folder = str(tmp_path / "c")
+    assert run(*told, "--vocab", "256", "--checkpoints", folder).code == 0
+    drawn = run("generate", folder, "--max-new-tokens", "3")
+    numbers = run("generate", folder, "--tokens", "10", "--max-new-tokens", "3").out.split(",")
+    assert drawn.out == bytes(int(number) for number in numbers).decode(errors="replace") + "\n"
+    other = Vocabulary.of("tokenizers", "t.json", {255: "a"}, {})
+    with token_writer(tmp_path / "other", other) as add:
+        add([1] * 20)
+    outcome = run("train", "--weights", folder, "--device", device_name, "--data", str(tmp_path / "other"))
+    assert_refused(
+        outcome, f"has tokens of {other}, and the model was trained with bytes (256 tokens, SHA-256 "
+    )
     outcome = run(*told)
     assert_refused(outcome, "has tokens of bytes (256 tokens, SHA-256 ")
     assert_refused(outcome, "and the model's vocabulary has 64: convert the text with the model's tokenizer")

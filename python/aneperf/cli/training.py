@@ -93,23 +93,30 @@ def generate(
 ) -> None:
     """Generate text from a model, on the CPU.
 
-    MODEL.bin is a llama2.c model, and FOLDER is a Hugging Face model or holds checkpoints. Prints text,
-    or numbers for --tokens without --tokenizer, as they come. Stops after a token that ends a text, of those
-    that the model's folder names, or else its tokenizer. The rate on standard error counts the tokens after
-    the first.
+    MODEL.bin is a llama2.c model, and FOLDER is a Hugging Face model or holds checkpoints. Begins a new text
+    without --prompt and --tokens. Prints text, or numbers for --tokens without --tokenizer, as they come.
+    Stops after a token that ends a text, of those that the model's folder names, or else its tokenizer. The
+    rate on standard error counts the tokens after the first.
     """
     from ..training.checkpoint import load_model, load_origin, tokenizer_file
     from ..training.generate import generate
-    from ..training.tokenizer import open_tokenizer
+    from ..training.tokenizer import BYTES, open_tokenizer
 
-    if (prompt is None) == (tokens is None):
-        raise ArgumentError("generate takes --prompt TEXT with a tokenizer, or --tokens 1,2,3")
-    if prompt is not None and (tokenizer := tokenizer or tokenizer_file(model)) is None:
-        raise ArgumentError(f"{model} has no tokenizer: --prompt needs --tokenizer FILE or --tokenizer bytes")
+    if prompt is not None and tokens is not None:
+        raise ArgumentError("generate takes --prompt TEXT with a tokenizer, or --tokens 1,2,3, not both")
+    if tokens is None and (tokenizer := tokenizer or tokenizer_file(model)) is None:
+        raise ArgumentError(
+            f"{model} has no tokenizer: --prompt needs --tokenizer FILE or --tokenizer bytes; "
+            "--tokens 1,2,3 needs none"
+        )
     if prompt is not None and any("\ud800" <= character <= "\udfff" for character in prompt):
         raise ArgumentError("--prompt is not UTF-8 text")
     reader = None if tokenizer is None else open_tokenizer(tokenizer)
-    begin = _numbers(tokens) if prompt is None else list(reader.encode(prompt, whole=True)) if reader else []
+    begin = _numbers(tokens) if tokens is not None else []
+    if tokens is None and reader is not None:
+        begin = list(reader.encode(prompt or "", whole=True))
+        if prompt is None and tokenizer == BYTES:
+            begin = list(b"\n")  # bytes have no token that begins a text
     config, parameters = load_model(model)
     ends: tuple[int, ...] = ()
     if not ignore_eos:
@@ -138,7 +145,7 @@ def generate(
     params=[
         click.Argument(["texts"], type=FILE, metavar="[TEXT...]", nargs=-1),
         click.Option(
-            ["--sample"], is_flag=True, help="Take sonnets of Shakespeare's, 10 KB of text, instead of files."
+            ["--sample"], is_flag=True, help="Take sonnets by Shakespeare, 10 KB of text, instead of files."
         ),
         click.Option(
             ["--tokenizer"], **{**_TOKENIZER, "help": f"{_TOKENIZER['help']} By default bytes for --sample."}

@@ -36,6 +36,8 @@ from .models import Parameters, check_values
 from .record import CheckpointError, Record, RunOptions
 from .safetensors_file import Entry, Safetensors
 from .state import SAVED_PARTS, PartShapes, RunState, part_shapes, values_of
+from .tokenizer import BYTES, Bytes
+from .vocabulary import Vocabulary
 
 _ARRAYS, _RECORD, _TOKENIZER = "arrays.safetensors", "checkpoint.json", "tokenizer.json"
 _NAME = re.compile(r"step-(\d{8})")
@@ -52,6 +54,7 @@ class Run:
     evaluation: str | None  # description of the sequences of validation
     options: RunOptions
     origin: Origin | None  # the Hugging Face folder of the initial weights
+    vocabulary: Vocabulary | None = None  # of the data, if it tells
 
 
 class Checkpoints:
@@ -188,14 +191,25 @@ def load_origin(path: str | os.PathLike[str]) -> Origin | None:
     return checkpoints.origin(checkpoints.record(step))
 
 
+def load_record(path: str | os.PathLike[str]) -> Record | None:
+    """Read the record of a checkpoint; None for a model of another kind. Raises CheckpointError."""
+    if is_hugging_face(path) or not Path(path).is_dir():
+        return None
+    checkpoints, step = _place(Path(path))
+    return checkpoints.record(step)
+
+
 def tokenizer_file(path: str | os.PathLike[str]) -> str | None:
-    """Return the path of the tokenizer in a Hugging Face folder or a checkpoint, if there is one."""
+    """Return the tokenizer's file in a Hugging Face folder or a checkpoint, if there is one.
+
+    It is "bytes" for a checkpoint whose run had such data.
+    """
     if is_hugging_face(path) or not Path(path).is_dir():
         return tokenizer_of(path)
     checkpoints, step = _place(Path(path))
     record = checkpoints.record(step)
     if record.tokenizer_sha256 is None:
-        return None
+        return BYTES if record.vocabulary == Bytes.vocabulary else None
     return str(checkpoints.folder / f"step-{record.step:08d}" / _TOKENIZER)
 
 
@@ -238,6 +252,7 @@ def _write(
             evaluation=run.evaluation,
             options=run.options,
             origin=config,
+            vocabulary=run.vocabulary,
             tokenizer_sha256=None if tokenizer is None else hashlib.sha256(tokenizer).hexdigest(),
             sha256=digest,
         ).to_json()

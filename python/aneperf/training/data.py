@@ -35,6 +35,11 @@ class Data(Protocol):
         ...
 
     @property
+    def vocabulary(self) -> Vocabulary | None:
+        """Return the vocabulary of the tokens, if they tell."""
+        ...
+
+    @property
     def unigram_entropy(self) -> float:
         """Return the entropy of the token frequencies in nats, the least loss of a model of these alone."""
         ...
@@ -47,6 +52,7 @@ class SyntheticTokens:
     """Uniform random tokens, to time training: there is nothing to learn."""
 
     description = "synthetic"
+    vocabulary = None
 
     def __init__(self, vocab: int, seq: int, seed: int) -> None:
         self._vocab, self._seq, self._seed = vocab, seq, seed

@@ -19,6 +19,7 @@ from .config import TrainingConfig
 from .data import SYNTHETIC
 from .hugging_face_config import HuggingFaceConfig
 from .strict_json import decode_strictly
+from .vocabulary import Vocabulary
 
 FORMAT = 3
 _ENDING = re.compile(rb'(.*),\n  "checksum": "([0-9a-f]{64})"\n}\n', re.S)
@@ -84,6 +85,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     origin: HuggingFaceConfig | None  # of the folder of the initial weights
     tokenizer_sha256: str | None  # of that folder's tokenizer
     sha256: str  # of the arrays' file
+    vocabulary: Vocabulary | None = None  # of the data, if it tells
 
     def __post_init__(self) -> None:
         count("step", self.step, 1, min(self.config.steps, bounds.STEPS))

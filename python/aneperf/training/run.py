@@ -24,7 +24,7 @@ from ..kinds import Kind
 from ..outputs import check_outputs
 from ..results import Environment
 from ..signals import at_first_signal
-from .checkpoint import Run, load_model, load_origin
+from .checkpoint import Run, load_model, load_origin, load_record
 from .compaction import Rows, compact
 from .config import TrainingConfig, differences
 from .data import SYNTHETIC, TokenFile, open_data
@@ -81,7 +81,10 @@ def _train(options: TrainOptions, found: Found | None) -> TrainingResult:
     elif options.weights is not None:
         origin = load_origin(options.weights)
     folder = None if options.state_folder is None else Path(options.state_folder)
-    vocabulary = partial(_vocabulary, origin)
+    record = None if found is None else found.record
+    if record is None and options.weights is not None:
+        record = load_record(options.weights)
+    vocabulary = partial(_vocabulary, origin, record)
     data = open_data(options.data, model.vocab, model.seq, options.seed, vocabulary)
     tokens = compact(data) if config.compact_vocabulary else None
     trained = model if tokens is None else replace(model, vocab=len(tokens))
@@ -107,7 +110,14 @@ def _train(options: TrainOptions, found: Found | None) -> TrainingResult:
     result.origin = origin
     checkpoints = RunCheckpoints(
         options.checkpoints,
-        Run(config, data.description, described, kept_options(options, device, compile_timeout), origin),
+        Run(
+            config,
+            data.description,
+            described,
+            kept_options(options, device, compile_timeout),
+            origin,
+            data.vocabulary,
+        ),
         keep=options.keep,
         minutes=options.checkpoint_every,
         first_step=started.first_step,
@@ -284,9 +294,11 @@ def _run(
     result.seconds, result.steps_lost = time.monotonic() - start, steps_in_batch
 
 
-def _vocabulary(origin: Origin | None) -> Vocabulary | None:
-    """Return the vocabulary that the weights were trained with, if they come with a tokenizer."""
-    return None if origin is None or origin.tokenizer is None else vocabulary_of_json(origin.tokenizer)
+def _vocabulary(origin: Origin | None, record: Record | None) -> Vocabulary | None:
+    """Return the vocabulary that the weights were trained with, if their folder or checkpoint tells."""
+    if origin is not None and origin.tokenizer is not None:
+        return vocabulary_of_json(origin.tokenizer)
+    return None if record is None else record.vocabulary
 
 
 def _model(options: TrainOptions, record: Record | None) -> tuple[TransformerConfig, Parameters | None]:

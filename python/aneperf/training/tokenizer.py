@@ -27,10 +27,13 @@ class Tokenizer(Protocol):
         ...
 
 
+BYTES = "bytes"  # names the tokenizer that needs no file
+
+
 class Bytes:
     """Makes each byte of UTF-8 a token."""
 
-    vocabulary = Vocabulary.of("bytes", "bytes", {byte: bytes([byte]) for byte in range(256)}, {})
+    vocabulary = Vocabulary.of("bytes", BYTES, {byte: bytes([byte]) for byte in range(256)}, {})
 
     def encode(self, text: str, *, whole: bool) -> Sequence[int]:
         """Return the bytes of a text."""
@@ -46,7 +49,7 @@ def open_tokenizer(name: str | os.PathLike[str]) -> Tokenizer:
 
     The file is a tokenizer's JSON, a SentencePiece model, or a tokenizer.bin of llama2.c.
     """
-    if name == "bytes":
+    if name == BYTES:
         return Bytes()
     kind = file_kind(name)
     if kind is Kind.LLAMA2C_TOKENIZER:
