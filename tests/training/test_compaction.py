@@ -160,6 +160,19 @@ def test_validation_is_over_the_same_tokens(train: Train, path: Path, tmp_path: 
         train(**told)
 
 
+def test_adapters_are_trained_over_the_same_tokens(train: Train, path: Path, tmp_path: Path) -> None:
+    told = {"data": path, "compact_vocabulary": True, "seed": 4, "lora_rank": 2}
+    whole = train(**told, steps=6)
+    text = TokenFile(path, MODEL.vocab, MODEL.seq, seed=4).sequence(0)
+    before = random_parameters(MODEL, 4)
+    assert whole.losses[0] == pytest.approx(reference(before, text), rel=1e-3)
+    np.testing.assert_array_equal(whole.parameters["embedding"], before["embedding"])
+    assert (whole.parameters["layers.0.wq"] != before["layers.0.wq"]).any()
+    train(**told, steps=3, checkpoints=tmp_path / "c")
+    rest = train(checkpoints=tmp_path / "c", resume=True, steps=6)
+    assert rest.losses == whole.losses[3:]
+
+
 def test_what_is_not_compacted(train: Train) -> None:
     with pytest.raises(aneperf.ArgumentError, match="compact_vocabulary needs a file of tokens as data"):
         train(compact_vocabulary=True)
