@@ -6,10 +6,9 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pytest
 from numpy.typing import NDArray
 
 from aneperf import CompileBudget
@@ -17,6 +16,9 @@ from aneperf.errors import EvaluateError
 from aneperf.kernels import ConvStack, QuantizedStack
 from aneperf.measure import analyze
 from aneperf.results import Environment, Result, Row
+
+if TYPE_CHECKING:  # child processes import this file, and start sooner without it
+    import pytest
 
 
 @dataclass(frozen=True)
