@@ -107,6 +107,12 @@ def thorough(pytestconfig: pytest.Config) -> bool:
 
 
 @pytest.fixture(scope="session")
+def device_name(pytestconfig: pytest.Config) -> str:
+    """Return the name of the device under test."""
+    return str(pytestconfig.getoption("--device"))
+
+
+@pytest.fixture(scope="session")
 def device(pytestconfig: pytest.Config) -> aneperf.Device:
     """Open the device under test."""
     # The real engine's compiler has a budget of its own, which is not ours to lift.

@@ -1,6 +1,5 @@
-"""The verbs train, generate and data, and what they show of a run."""
+"""The verb train, and what it shows of a run."""
 
-import io
 import json
 import os
 import re
@@ -14,30 +13,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from rich.console import Console
-from safetensors.numpy import load_file
 
 import aneperf
-from aneperf.cli.live import LiveView, sparkline
 from aneperf.cli.training_run import _reshaped
-from aneperf.training.accounting import COMPONENTS
-from aneperf.training.events import CheckpointSaved, Event, WorkerReplaced
 from aneperf.training.llama2c import load_llama2c, save_llama2c
 from aneperf.training.models import PRESETS, random_parameters
-from aneperf.training.text_to_tokens import SAMPLE
-from aneperf.training.token_file import token_writer
-from aneperf.training.vocabulary import Vocabulary
 from support import environment
-from support.command import Outcome
+from support.command import assert_refused, small_file
 from support.parameters import thorough
-from support.tokenizer_files import tokenizer_bin
-from support.training_runs import MODEL, RUN
-
-SHAPE = [
-    *("--dim", "32", "--hidden", "64", "--layers", "2", "--heads", "4", "--kv-heads", "2"),
-    *("--head-dim", "8", "--vocab", "64", "--seq", "16"),
-]
-SMALL = [*SHAPE, "--steps", "6", "--accumulation", "3"]
+from support.training_runs import MODEL, RUN, SHAPE, SMALL
 
 # As maderix/ANE, training/dashboard.py reads the published training's lines.
 PUBLISHED = {
@@ -49,11 +33,6 @@ PUBLISHED = {
     "rate": r"ANE TFLOPS:\s+([\d.]+)",
     "total": r"Total steps:?\s+(\d+)",
 }
-
-
-@pytest.fixture
-def device_name(pytestconfig: pytest.Config) -> str:
-    return str(pytestconfig.getoption("--device"))
 
 
 def test_train_in_a_pipe(run: Any, device_name: str) -> None:
@@ -183,11 +162,6 @@ def test_resume(run: Any, device_name: str, tmp_path: Path) -> None:
     )
 
 
-def small_file(tmp_path: Path, content: bytes) -> str:
-    (tmp_path / "file").write_bytes(content)
-    return str(tmp_path / "file")
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -232,14 +206,6 @@ def test_what_cannot_be_trained(
     outcome = run("train", "--model", "stories260k", "--dim", "32", "--heads", "4", *options)
     assert_refused(outcome, message)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
-
-
-def assert_refused(outcome: Outcome, message: str) -> None:
-    assert outcome.code == 2
-    assert outcome.out == ""
-    assert outcome.err.startswith("aneperf: ")
-    assert message in outcome.err
-    assert outcome.err.count("\n") == 1
 
 
 def test_shared_memory_that_is_too_small(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -363,99 +329,6 @@ def test_a_reader_that_leaves(device_name: str, tmp_path: Path, kept: bool) -> N
         assert json.loads((tmp_path / "r.json").read_text())["probe"] == "train"
 
 
-def test_generate(run: Any, device_name: str, tmp_path: Path) -> None:
-    """Offer a model that has learned to count: its file, its folder of checkpoints, and one checkpoint."""
-    tokens, model, folder = tmp_path / "t.bin", tmp_path / "m.bin", tmp_path / "c"
-    np.tile(np.frombuffer(b"abcdefgh", np.uint8), 50).astype("<u2").tofile(tokens)
-    shape = [*SHAPE, "--vocab", "128"]
-    options = ["--data", str(tokens), "--save", str(model), "--checkpoints", str(folder), "--lr", "0.03"]
-    options += ["--device", device_name, "--pipeline", "dynamic", "--steps", "120", "--accumulation", "1"]
-    outcome = run("train", *shape, *options)
-    assert outcome.code == 0
-    for source in (model, folder, folder / "step-00000120"):
-        outcome = run("generate", str(source), "--tokens", "97,98", "--max-new-tokens", "5")
-        assert (outcome.code, outcome.out) == (0, "97,98,99,100,101,102,103\n")
-        text = run("generate", str(source), "--prompt", "ab", "--tokenizer", "bytes", "--max-new-tokens", "5")
-        assert (text.code, text.out) == (0, "abcdefg\n")
-    drawn = ["generate", str(model), "--tokens", "97", "--temperature", "2", "--seed", "3"]
-    assert run(*drawn).out == run(*drawn).out != run(*drawn[:-1], "4").out
-
-
-@pytest.mark.parametrize("end", [1, 2])
-def test_generate_ends_a_text_as_llama2c_does(run: Any, tmp_path: Path, end: int) -> None:
-    """Give a model that always predicts the token that begins or the one that ends a text."""
-    parameters = random_parameters(MODEL)
-    for name, value in parameters.items():
-        if name.endswith((".wo", ".w2")):
-            value[:] = 0
-    parameters["embedding"][:] = 1
-    parameters["classifier"] = np.zeros_like(parameters["embedding"])
-    parameters["classifier"][end] = 1
-    save_llama2c(tmp_path / "m.bin", MODEL, parameters)
-    pieces = [b"<unk>", b"\n<s>\n", b"\n</s>\n", b" ", b"a", *(b"%c" % (60 + n) for n in range(59))]
-    (tmp_path / "t.bin").write_bytes(tokenizer_bin(pieces))
-    told = ["generate", str(tmp_path / "m.bin"), "--max-new-tokens", "3"]
-    assert run(*told, "--tokens", "4").out == f"4,{end},{end},{end}\n"
-    told += ["--prompt", "a", "--tokenizer", str(tmp_path / "t.bin")]
-    outcome = run(*told)
-    assert (outcome.code, outcome.out, outcome.err) == (0, "a\n", "")
-    assert "3 tokens" in run(*told, "--ignore-eos").err
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (
-            [],
-            "no tokenizer: --prompt needs --tokenizer FILE or --tokenizer bytes; --tokens 1,2,3 needs none",
-        ),
-        (["--tokens", "1", "--prompt", "a"], "takes --prompt TEXT"),
-        (["--prompt", "a"], "--prompt needs --tokenizer"),
-        (["--prompt", "", "--tokenizer", "bytes"], "the prompt is empty"),
-        (["--tokens", "1,x"], "--tokens takes numbers like 1,2,3, not '1,x'"),
-        (["--tokens", "64"], "token 64 is not in the vocabulary of 64"),
-        (["--tokens", "-1"], "token -1 is not in the vocabulary"),
-        (["--tokens", "1", "--top-p", "0"], "top_p must be above 0 and at most 1"),
-        (["--tokens", ",".join("1" * 17)], "sequences of 16 tokens"),
-    ],
-)
-def test_what_cannot_be_generated(run: Any, tmp_path: Path, arguments: list[str], message: str) -> None:
-    path = tmp_path / "m.bin"
-    save_llama2c(path, MODEL, random_parameters(MODEL))
-    assert_refused(run("generate", str(path), *arguments), message)
-
-
-def test_generate_from_what_is_no_model(run: Any, device_name: str, tmp_path: Path) -> None:
-    assert_refused(
-        run("generate", str(tmp_path), "--tokens", "1"), "has neither a config.json nor a checkpoint"
-    )
-    assert_refused(run("generate", str(tmp_path / "none"), "--tokens", "1"), "cannot read")
-    assert list(tmp_path.iterdir()) == []
-    options = {**RUN, "steps": 1, "as_published": True, "checkpoints": tmp_path / "c"}
-    aneperf.train(MODEL, device=device_name, **options)
-    assert_refused(run("generate", str(tmp_path / "c"), "--tokens", "1"), "was trained as published")
-
-
-def test_what_a_model_writes_controls_no_terminal(
-    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model = replace(MODEL, vocab=256)
-    save_llama2c(tmp_path / "m.bin", model, random_parameters(model))
-    told = [
-        "generate",
-        str(tmp_path / "m.bin"),
-        "--prompt",
-        "a\x1b[2J\tb\n",
-        "--tokenizer",
-        "bytes",
-        "--max-new-tokens",
-        "1",
-    ]
-    assert run(*told).out.startswith("a\x1b[2J\tb\n")
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    assert run(*told).out.startswith("a\N{REPLACEMENT CHARACTER}[2J\tb\n")
-
-
 def test_a_run_without_any_update_has_failed(run: Any, device_name: str) -> None:
     outcome = run("train", *SMALL, "--device", device_name, "--loss-scale", "1e38")
     assert outcome.code == 1
@@ -463,135 +336,3 @@ def test_a_run_without_any_update_has_failed(run: Any, device_name: str) -> None
     assert outcome.err == (
         "aneperf: no update was applied: no gradient was finite; check the weights, or lower --loss-scale\n"
     )
-
-
-def test_data(run: Any, tmp_path: Path) -> None:
-    text, output = small_file(tmp_path, b"hello"), tmp_path / "out.bin"
-    outcome = run("data", text, text, "--tokenizer", "bytes", "--output", str(output))
-    described = re.escape(f"{output}: 10 tokens of bytes (256 tokens, SHA-256 ") + r"[0-9a-f]{12}\)\n"
-    assert outcome.code == 0
-    assert re.fullmatch(described, outcome.out)
-    assert load_file(output)["tokens"].tolist() == list(b"hellohello")
-    printed = run("data", text, "--tokenizer", "bytes", "-o", "-")
-    assert printed.code == 0
-    assert printed.out.endswith(" h\0e\0l\0l\0o\0")
-    refused = run("data", str(tmp_path / "none"), "--tokenizer", "bytes", "--output", str(tmp_path / "new"))
-    assert_refused(refused, "none: cannot read")
-    again = run("data", text, "--tokenizer", "bytes", "--output", str(output))
-    assert_refused(again, "out.bin: is there: name another file, or replace it with --force")
-    forced = run("data", text, "--tokenizer", "bytes", "--output", str(output), "--force")
-    assert forced.code == 0
-    assert load_file(output)["tokens"].tolist() == list(b"hello")
-    plain = small_file(tmp_path, b"\0\1" * 40)
-    refused = run("data", "--sample", "--output", plain, "--force")
-    assert_refused(refused, "is there and is of an unknown kind, not a file of tokens: name another file, or")
-
-
-def test_the_sample_is_trained_and_other_vocabularies_are_refused(
-    run: Any, device_name: str, tmp_path: Path
-) -> None:
-    output = str(tmp_path / "sample.bin")
-    assert run("data", "--sample", "-o", output).code == 0
-    told = ["train", *SMALL, "--device", device_name, "--data", output]
-    assert run(*told, "--vocab", "256").code == 0
-    outcome = run(*told, "--vocab", "256", "--compact-vocabulary")
-    assert outcome.code == 0
-    used = len(set(SAMPLE.read_bytes()))
-    assert f"Compact vocabulary: the loss is over the {used} tokens of the data, not all 256" in outcome.out
-    folder = str(tmp_path / "c")
-    assert run(*told, "--vocab", "256", "--checkpoints", folder).code == 0
-    drawn = run("generate", folder, "--max-new-tokens", "3")
-    numbers = run("generate", folder, "--tokens", "10", "--max-new-tokens", "3").out.split(",")
-    assert drawn.out == bytes(int(number) for number in numbers).decode(errors="replace") + "\n"
-    other = Vocabulary.of("tokenizers", "t.json", {255: "a"}, {})
-    with token_writer(tmp_path / "other", other) as add:
-        add([1] * 20)
-    outcome = run("train", "--weights", folder, "--device", device_name, "--data", str(tmp_path / "other"))
-    assert_refused(
-        outcome, f"has tokens of {other}, and the model was trained with bytes (256 tokens, SHA-256 "
-    )
-    outcome = run(*told)
-    assert_refused(outcome, "has tokens of bytes (256 tokens, SHA-256 ")
-    assert_refused(outcome, "and the model's vocabulary has 64: convert the text with the model's tokenizer")
-    assert_refused(
-        run(*told[:-2], "--eval-data", output), "sample.bin has tokens of bytes (256 tokens, SHA-256 "
-    )
-
-
-def events_of_a_run(device_name: str) -> list[Event]:
-    events: list[Event] = []
-    aneperf.train(MODEL, device=device_name, progress=events.append, **RUN)
-    return events
-
-
-def test_the_live_view(device_name: str) -> None:
-    events = events_of_a_run(device_name)
-    stream = io.StringIO()
-    shown = LiveView(Console(file=stream, width=120, force_terminal=True, color_system=None))
-
-    def drawn() -> str:
-        console = Console(file=io.StringIO(), width=120)
-        with console.capture() as capture:
-            console.print(shown.render())
-        return capture.get()
-
-    assert "starting a worker" in drawn()
-    pictures = []
-    for event in events:
-        shown.record(event)
-        pictures.append(drawn())
-    assert "step 0/12" in pictures[0]
-    assert "unknown left" in pictures[0]
-    last = pictures[-1]
-    assert "step 12/12" in last
-    assert re.search(r"learning rate 1.00e-02, gradient norm [\d.]+, [\d,.]+ tokens/s", last)
-    assert "0:00 left" in last
-    assert all(f"{name} " in last for name in (*COMPONENTS, "other"))
-    assert re.search(r"loss \d\.\d{4} [▁-█]{12}  [\d.]+ ms/step", last)
-    assert "compiles 42 of 100" in last
-    assert "workers 1, 0 lost" in last
-    shown.record(WorkerReplaced(3, "its process was killed by SIGKILL"))
-    shown.record(CheckpointSaved(12, Path("x"), 1.0, 0, 1))
-    assert "after one was lost: its process was killed by SIGKILL" in " ".join(drawn().split())
-    assert "1 lost; checkpoint of step 12" in drawn()
-    with shown:
-        pass
-    assert "step 12/12" in stream.getvalue()
-
-
-def test_a_terminal_gets_the_live_view(
-    run: Any,
-    device_name: str,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
-    for name, other in (("stdout", []), ("stderr", ["-o", "-"])):
-        terminal = Terminal()
-        monkeypatch.setenv("TERM", "xterm")
-        with monkeypatch.context() as patch:
-            patch.setattr(sys, name, terminal)
-            outcome = run("train", *SMALL, "--device", device_name, *other)
-        assert outcome.code == 0
-        assert "step 6/6" in terminal.getvalue()
-        assert "aneperf train dim32" in terminal.getvalue()
-        assert "step 0 " not in outcome.out + outcome.err
-
-
-def test_a_pipe_gets_lines_though_errors_go_to_a_terminal(
-    run: Any, device_name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    outcome = run("train", *SMALL, "--device", device_name)
-    assert "step 0 " in outcome.out
-    assert "\x1b" not in outcome.out + outcome.err
-
-
-def test_sparkline() -> None:
-    assert sparkline([], 10) == ""
-    assert sparkline([2.0, 2.0], 10) == "▁▁"
-    assert sparkline([0.0, 1.0, float("nan")], 10) == "▁█"
-    assert len(sparkline([float(n) for n in range(1000)], 40)) == 40
-    assert sparkline([1.0, float("inf")], 10) == "▁▁"

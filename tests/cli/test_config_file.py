@@ -12,11 +12,6 @@ from support.training_runs import MODEL
 SHAPE = "dim = 32\nhidden = 64\nlayers = 2\nheads = 4\nkv-heads = 2\nhead_dim = 8\nvocab = 64\nseq = 16\n"
 
 
-@pytest.fixture
-def device_name(pytestconfig: pytest.Config) -> str:
-    return str(pytestconfig.getoption("--device"))
-
-
 def test_options_come_from_a_file_and_first_from_the_command_line(
     run: Any, device_name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,4 +1,4 @@
-// What both targets do with a program that compiles.
+// Runs a program that compiles, for both targets.
 #pragma once
 
 #include <string>
@@ -10,7 +10,7 @@ namespace ane::fuzz {
 // The emulator that plays `chip`; its compile budget never ends.
 Device& emulator(const std::string& chip);
 
-// Whether `text` is a program so small that compiling and running it takes no time to speak of. Throws
+// Tells whether `text` is a program so small that compiling and running it takes no time to speak of. Throws
 // CompileError where compile does.
 bool is_small(const std::string& text);
 

@@ -339,7 +339,7 @@ def weight_files() -> dict[str, bytes]:
         for array, dtype in arrays:
             writer.add(array, dtype)
         strict = writer.bytes()
-        # What choices.Consume* reads, which begins at the end.
+        # choices.Consume* reads from the end.
         choices = (64).to_bytes(8, "little")
         files[f"strict_{index}"] = strict + choices + bytes([index, 0])
         unset = bytearray(strict)

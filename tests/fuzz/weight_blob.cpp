@@ -14,7 +14,7 @@ struct Weight {
     uint64_t chunk_bytes;  // header, payload and padding
 };
 
-// What follows the weights w0, w1, ..., whose chunks follow each other.
+// Text behind the weights w0, w1, ..., whose chunks follow each other.
 struct Body {
     std::array<Weight, 3> weights;
     std::string_view statements;

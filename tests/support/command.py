@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,3 +28,18 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         return Outcome(code, *capsys.readouterr())
 
     return run
+
+
+def assert_refused(outcome: Outcome, message: str) -> None:
+    """Check for exit code 2 and one line of error, and nothing else."""
+    assert outcome.code == 2
+    assert outcome.out == ""
+    assert outcome.err.startswith("aneperf: ")
+    assert message in outcome.err
+    assert outcome.err.count("\n") == 1
+
+
+def small_file(tmp_path: Path, content: bytes) -> str:
+    """Write a file and return its path."""
+    (tmp_path / "file").write_bytes(content)
+    return str(tmp_path / "file")

@@ -15,6 +15,12 @@ from aneperf.training.trainer import StepDone, Trainer
 
 MODEL = TransformerConfig(dim=32, hidden=64, layers=2, heads=4, kv_heads=2, head_dim=8, vocab=64, seq=16)
 
+# MODEL as options of the verb train.
+SHAPE = [
+    *("--dim", "32", "--hidden", "64", "--layers", "2", "--heads", "4", "--kv-heads", "2"),
+    *("--head-dim", "8", "--vocab", "64", "--seq", "16"),
+]
+SMALL = [*SHAPE, "--steps", "6", "--accumulation", "3"]
 
 RUN: dict[str, Any] = {
     "steps": 12,

@@ -11,11 +11,6 @@ import aneperf
 from support.training_runs import MODEL, RUN
 
 
-@pytest.fixture(scope="module")
-def device_name(pytestconfig: pytest.Config) -> str:
-    return str(pytestconfig.getoption("--device"))
-
-
 @pytest.fixture(scope="session")
 def fp32_device(device: aneperf.Device, plain: aneperf.Device) -> aneperf.Device:
     """Return the device under test, or the emulator that sums in fp32, as PyTorch does."""

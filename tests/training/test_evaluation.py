@@ -63,7 +63,7 @@ def test_a_validation_loss_is_that_of_the_model_and_changes_no_bit(
     expected = np.mean([loss(result.parameters, MODEL, tokens) for tokens in sequences])
     assert result.validations[-1].loss == pytest.approx(expected, rel=1e-3)
     assert [v.sequences for v in result.validations] == [6, 6]
-    # What an evaluation compiles serves the next batch, which counts it.
+    # A compile for an evaluation serves the next batch, which counts it.
     assert [batch.kernels for batch in result.batches] == [batch.kernels for batch in plain.batches]
     assert [v.compile_ms > 0 for v in result.validations] == [False, True]
     spans = [(e.begin, e.end) for e in events if isinstance(e, StepDone | BatchDone | Evaluated)]

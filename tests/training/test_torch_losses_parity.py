@@ -99,7 +99,7 @@ OPTIMIZERS = {
     "adamw": (ADAMW, "refrain"),
 }
 REAL = product(["stories260k"], OPTIMIZERS, ["static", "static-ane"])
-# Of random models, each pipeline and each optimizer, but not each pair.
+# Random models take each pipeline and each optimizer, but not each pair.
 RANDOM = [
     ("random stories260k", "adam", "static"),
     ("random stories260k", "adam", "static-ane"),

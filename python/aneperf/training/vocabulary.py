@@ -1,4 +1,4 @@
-"""What a tokenizer's tokens are: their number, a digest of them all, and those that begin or end a text.
+"""The tokens of a tokenizer: their number, a digest of them all, and those that begin or end a text.
 
 A file of tokens carries this, so that training can tell whether the model has the same tokens. The digest is
 of the tokens, not of the file they were read from: a SentencePiece model, the tokenizer.bin that llama2.c

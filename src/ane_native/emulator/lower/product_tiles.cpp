@@ -68,7 +68,7 @@ class Tiles {
                             : (keeps_panel_ ? p_.inner : std::min(p_.inner, block_depth)) * width(columns_);
     }
 
-    // Whether panels are packed once, by all workers, before the tiles that share them are computed: where a
+    // True if panels are packed once, by all workers, before the tiles that share them are computed: where a
     // worker cannot keep one, each tile would pack its own.
     bool packs_first() const { return packs_first_; }
 

@@ -61,9 +61,9 @@ class Lexer {
     // Moves past `text`, or refuses what is there: "expected ')' to close the inputs of 'main', found ';'".
     void expect(std::string_view text, const char* purpose, std::string_view of = {});
     Token identifier(const char* what);
-    // Whether a name and "(" are ahead.
+    // True if a name and "(" are ahead.
     bool begins_call();
-    // Whether the token ahead is the first one of its line.
+    // True if the token ahead is the first one of its line.
     bool begins_line();
     // Moves past brackets, and what is inside, if an opening one is ahead; otherwise past one token.
     void skip_group();

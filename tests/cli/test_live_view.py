@@ -1,0 +1,95 @@
+"""The live view of a run, and what a pipe gets instead."""
+
+import io
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+import aneperf
+from aneperf.cli.live import LiveView, sparkline
+from aneperf.training.accounting import COMPONENTS
+from aneperf.training.events import CheckpointSaved, Event, WorkerReplaced
+from support.training_runs import MODEL, RUN, SMALL
+
+
+def events_of_a_run(device_name: str) -> list[Event]:
+    events: list[Event] = []
+    aneperf.train(MODEL, device=device_name, progress=events.append, **RUN)
+    return events
+
+
+def test_the_live_view(device_name: str) -> None:
+    events = events_of_a_run(device_name)
+    stream = io.StringIO()
+    shown = LiveView(Console(file=stream, width=120, force_terminal=True, color_system=None))
+
+    def drawn() -> str:
+        console = Console(file=io.StringIO(), width=120)
+        with console.capture() as capture:
+            console.print(shown.render())
+        return capture.get()
+
+    assert "starting a worker" in drawn()
+    pictures = []
+    for event in events:
+        shown.record(event)
+        pictures.append(drawn())
+    assert "step 0/12" in pictures[0]
+    assert "unknown left" in pictures[0]
+    last = pictures[-1]
+    assert "step 12/12" in last
+    assert re.search(r"learning rate 1.00e-02, gradient norm [\d.]+, [\d,.]+ tokens/s", last)
+    assert "0:00 left" in last
+    assert all(f"{name} " in last for name in (*COMPONENTS, "other"))
+    assert re.search(r"loss \d\.\d{4} [▁-█]{12}  [\d.]+ ms/step", last)
+    assert "compiles 42 of 100" in last
+    assert "workers 1, 0 lost" in last
+    shown.record(WorkerReplaced(3, "its process was killed by SIGKILL"))
+    shown.record(CheckpointSaved(12, Path("x"), 1.0, 0, 1))
+    assert "after one was lost: its process was killed by SIGKILL" in " ".join(drawn().split())
+    assert "1 lost; checkpoint of step 12" in drawn()
+    with shown:
+        pass
+    assert "step 12/12" in stream.getvalue()
+
+
+def test_a_terminal_gets_the_live_view(
+    run: Any,
+    device_name: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    for name, other in (("stdout", []), ("stderr", ["-o", "-"])):
+        terminal = Terminal()
+        monkeypatch.setenv("TERM", "xterm")
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, name, terminal)
+            outcome = run("train", *SMALL, "--device", device_name, *other)
+        assert outcome.code == 0
+        assert "step 6/6" in terminal.getvalue()
+        assert "aneperf train dim32" in terminal.getvalue()
+        assert "step 0 " not in outcome.out + outcome.err
+
+
+def test_a_pipe_gets_lines_though_errors_go_to_a_terminal(
+    run: Any, device_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    outcome = run("train", *SMALL, "--device", device_name)
+    assert "step 0 " in outcome.out
+    assert "\x1b" not in outcome.out + outcome.err
+
+
+def test_sparkline() -> None:
+    assert sparkline([], 10) == ""
+    assert sparkline([2.0, 2.0], 10) == "▁▁"
+    assert sparkline([0.0, 1.0, float("nan")], 10) == "▁█"
+    assert len(sparkline([float(n) for n in range(1000)], 40)) == 40
+    assert sparkline([1.0, float("inf")], 10) == "▁▁"
