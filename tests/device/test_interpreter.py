@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+import itertools
 import os
 import pickle
 import subprocess
@@ -109,9 +110,9 @@ def use(empty: object, name: str) -> None:
     elif name == "__eq__":
         assert empty == empty
     else:
-        for count in range(4):
+        for count, keywords in itertools.product(range(7), ({}, {"scale": 1.0})):
             try:
-                member(empty, *({},) * count)
+                member(empty, *({},) * count, **keywords)
             except TypeError as error:
                 if "incompatible function arguments" not in str(error):
                     raise

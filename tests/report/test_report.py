@@ -7,7 +7,7 @@ import pytest
 from aneperf.report.columns import significant
 from aneperf.report.html import to_html
 from aneperf.report.result_table import lay_out_environment, lay_out_result
-from aneperf.report.table import to_text
+from aneperf.report.table import Table, to_text
 from aneperf.results import Result
 from support.fakes import a_result, a_row, an_environment
 
@@ -281,3 +281,11 @@ def test_long_remarks_fold_and_lose_nothing() -> None:
     )
     remarks = " ".join(line[69:].strip() for line in text.splitlines() if line[:26] in (name, " " * 26))
     assert "cold start, few samples, bimodal, noisy" in remarks
+
+
+def test_a_path_is_not_folded() -> None:
+    path = "Checkpoint: /" + "a long folder/" * 12 + "step\n"
+    table = Table(heading=("title",), header=(), align=(), rows=(), lines=("word " * 30,), paths=(path,))
+    folded, whole = to_text(table).split("\n")[-2:]
+    assert len(folded) <= table.width
+    assert whole == path.replace("\n", " ")

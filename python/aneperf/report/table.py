@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import rich.box
@@ -20,7 +20,7 @@ LONGEST = 26  # characters; a wider column may be folded
 class Table:
     """A table ready to draw, with `heading` above and `lines` below it; `header` may be empty.
 
-    Text that does not go to a terminal is folded at `width`.
+    Text that does not go to a terminal is folded at `width`, but for the `paths`, which end the table.
     """
 
     heading: tuple[str, ...]
@@ -29,6 +29,7 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
     best: int | None = None
     lines: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ()
     width: int = WIDTH
     parts: tuple[Table, ...] = ()  # drawn between the heading and this table's own rows
 
@@ -60,7 +61,7 @@ def to_rich(table: Table) -> Group:
         *(_text(line, "" if index else "bold") for index, line in enumerate(table.heading)),
         *(Padding(to_rich(part), (1, 0, 0, 0)) for part in table.parts),
         Padding(grid, (1, 0)),
-        *(_text(line) for line in table.lines),
+        *map(_text, (*table.lines, *table.paths)),
     )
 
 
@@ -75,8 +76,10 @@ def _narrowest(table: Table, place: int) -> int:
 def to_text(table: Table) -> str:
     """Convert to plain text, wider than the table's `width` if numbers would otherwise be cut."""
     stream = io.StringIO()
-    Console(file=stream, width=_width(table), color_system=None, force_terminal=False).print(to_rich(table))
-    return "\n".join(line.rstrip() for line in stream.getvalue().split("\n")).rstrip("\n")
+    console = Console(file=stream, width=_width(table), color_system=None, force_terminal=False)
+    console.print(to_rich(replace(table, paths=())))
+    folded = "\n".join(line.rstrip() for line in stream.getvalue().split("\n")).rstrip("\n")
+    return "\n".join([folded, *map(printable, table.paths)])
 
 
 def _width(table: Table) -> int:

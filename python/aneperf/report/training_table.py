@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from .columns import UNKNOWN, significant
@@ -28,6 +28,7 @@ def lay_out_training(result: TrainingResult) -> Table:
         align=("left", "right", "right", "right", "right"),
         rows=tuple(_components(result)),
         lines=(*((_LEGEND, "") if result.times else ()), *_totals(result), *result.notes),
+        paths=tuple(_checkpoints(result)),
         width=100,
     )
 
@@ -100,9 +101,14 @@ def _totals(result: TrainingResult) -> list[str]:
         f"Loss: {result.losses[0]:.4f} at step {result.first_step}, {last:.4f} over the last {averaged} "
         f"steps; unigram entropy of the data {result.unigram_entropy:.4f}",
         *_validation(result),
-        *([f"Checkpoint: {result.checkpoint}"] if result.checkpoint else []),
-        *([f"Best checkpoint: {result.best_checkpoint}"] if result.best_checkpoint else []),
     ]
+
+
+def _checkpoints(result: TrainingResult) -> Iterator[str]:
+    if result.checkpoint:
+        yield f"Checkpoint: {result.checkpoint}"
+    if result.best_checkpoint:
+        yield f"Best checkpoint: {result.best_checkpoint}"
 
 
 def _evaluation_times(result: TrainingResult, wall: float) -> list[str]:
