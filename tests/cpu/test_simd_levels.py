@@ -78,7 +78,7 @@ def test_attention_is_within_one_fp16_step_at_every_level(by_level):
 @pytest.fixture(scope="module")
 def every(thorough):
     """Return of how many extents one is used."""
-    return 1 if thorough else 4
+    return 1 if thorough else 8
 
 
 def edges_with(folder, every, **variables):

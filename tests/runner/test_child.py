@@ -22,6 +22,7 @@ from support import environment
 from support.child_probes import misbehave, one_by_one
 from support.fakes import an_environment, leaping
 from support.interrupts import call_or_interrupt
+from support.parameters import thorough
 
 LONG = 600.0  # seconds: a child that is well is never killed, however busy the machine
 
@@ -61,15 +62,15 @@ def test_what_a_child_prints_or_leaves_running_does_not_matter(how: str) -> None
     ("how", "failure"),
     [
         ("abort", "its process was killed by SIGABRT"),
-        ("kill", "its process was killed by SIGKILL"),
+        pytest.param("kill", "its process was killed by SIGKILL", marks=pytest.mark.thorough),
         pytest.param(
             *("unnamed signal", "its process was killed by signal 40"),
             marks=pytest.mark.skipif(sys.platform != "linux", reason="other systems have no signal 40"),
         ),
         ("exit", "its process ended with exit code 3"),
         ("raise", "ValueError: no such number"),
-        ("leave", "SystemExit: 4"),
-        ("fail", "[evaluate] status 0x1d"),
+        pytest.param("leave", "SystemExit: 4", marks=pytest.mark.thorough),
+        pytest.param("fail", "[evaluate] status 0x1d", marks=pytest.mark.thorough),
         ("spend", "[compile] 100 compiles are used up"),
         ("garbage", "it sent what cannot be read: "),
     ],
@@ -113,7 +114,7 @@ def test_a_child_that_hangs_is_killed(
         os.kill(int(mark.read_text()), 0)
 
 
-@pytest.mark.parametrize("how", ["flood", "trickle"])
+@pytest.mark.parametrize("how", ["trickle", *thorough("flood")])
 def test_a_child_that_sends_without_pause_is_killed(monkeypatch: pytest.MonkeyPatch, how: str) -> None:
     """Let it send whole messages, or a message that does not end."""
     leap, pids = leaping(monkeypatch), []
@@ -149,7 +150,7 @@ def test_a_child_that_cannot_start_says_why(monkeypatch: pytest.MonkeyPatch) -> 
     assert failure.startswith("its process ended with exit code 1: ModuleNotFoundError: ")
 
 
-@pytest.mark.parametrize("first", ["", ".", "absolute"])
+@pytest.mark.parametrize("first", ["", *thorough(".", "absolute")])
 def test_a_child_imports_nothing_from_the_current_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str
 ) -> None:
@@ -180,7 +181,7 @@ def test_a_child_keeps_a_path_whose_current_folder_is_gone(
     assert module_path()[0] == sys.path[1]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGKILL, *thorough(signal.SIGINT)])
 def test_a_child_ends_with_its_parent(tmp_path: Path, number: int) -> None:
     mark = tmp_path / "pid"
     code = (
@@ -350,7 +351,7 @@ def test_an_interrupt_at_any_point_of_receiving_loses_no_message(monkeypatch: py
     assert number > 20
 
 
-@pytest.mark.parametrize("delay", [0.0, 0.02])
+@pytest.mark.parametrize("delay", [0.0, *thorough(0.02)])
 def test_a_busy_child_of_a_killed_parent_leaves_nothing(tmp_path: Path, delay: float) -> None:
     code = f"""
 import os, signal, time

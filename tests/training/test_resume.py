@@ -73,6 +73,7 @@ def test_resuming_changes_no_bit(
     assert Checkpoints(tmp_path / "c").steps()[-2:] == [9, 12]
 
 
+@pytest.mark.thorough
 def test_a_classifier_of_its_own_is_resumed_too(train: Any, tmp_path: Path) -> None:
     parameters = random_parameters(MODEL) | {"classifier": random_parameters(MODEL, 9)["embedding"]}
     save_llama2c(tmp_path / "model.bin", MODEL, parameters)
