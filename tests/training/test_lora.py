@@ -214,12 +214,15 @@ def test_operations_are_those_without_gradients_of_weights() -> None:
 
 
 @pytest.mark.parametrize("config", [hf.QWEN3, *thorough(hf.LLAMA)], ids=["qwen3", "llama"])
-def test_a_folder_for_peft_adds_up_to_the_merged_model(tmp_path: Path, config: Any) -> None:
+def test_a_folder_for_peft_adds_up_to_the_merged_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: Any
+) -> None:
     """Add the saved B A to the tensors of the initial folder, as PEFT does."""
+    monkeypatch.chdir(tmp_path)
     arrays = hf.tensors(config)
     start = hf.write(tmp_path / "model", config, arrays)
     result = aneperf.train(
-        weights=start,
+        weights=start.name,
         device="emulator",
         pipeline="dynamic",
         steps=2,

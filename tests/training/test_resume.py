@@ -120,6 +120,20 @@ def test_data_that_was_moved_is_named_with_the_option(train: Any, tmp_path: Path
     assert aneperf.train(checkpoints=tmp_path / "c", resume=True, steps=6, data=moved).end_step == 6
 
 
+@pytest.mark.parametrize("name", ["data", "eval_data"])
+def test_a_path_that_a_checkpoint_cannot_tell_is_asked_for(six_steps: Path, name: str) -> None:
+    """Resume a run whose path is no line of text: a checkpoint has none of it."""
+    record = Checkpoints(six_steps).record()
+    options = msgspec.structs.replace(record.options, **{name: None})
+    record = msgspec.structs.replace(record, options=options, evaluation="6 sequences")
+    option = name.replace("_", "-")
+    with pytest.raises(
+        CheckpointError, match=rf"cannot tell the path of its {name}: name it with --{option}$"
+    ):
+        resumed_options(record, {"eval_data": None} if name == "data" else {})
+    assert getattr(resumed_options(record, {"eval_data": None, name: "given"}), name) == "given"
+
+
 def test_a_checkpoint_has_every_option_but_those_of_one_command(six_steps: Path) -> None:
     kept = {field.name for field in fields(Hyperparameters)} | {"model", *RunOptions.__struct_fields__}
     once = {"checkpoints", "resume", "output", "trace", "progress"}

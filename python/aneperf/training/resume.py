@@ -86,14 +86,14 @@ def kept_options(options: TrainOptions, device: str, compile_timeout: float) -> 
     return RunOptions(
         device=device,
         compile_timeout=compile_timeout,
-        data=SYNTHETIC if options.data == SYNTHETIC else _absolute(options.data),
-        weights=_absolute(options.weights),
-        state_folder=_absolute(options.state_folder),
-        eval_data=_absolute(options.eval_data),
+        data=SYNTHETIC if options.data == SYNTHETIC else absolute_path(options.data),
+        weights=absolute_path(options.weights),
+        state_folder=absolute_path(options.state_folder),
+        eval_data=absolute_path(options.eval_data),
         eval_every=options.eval_every,
         eval_sequences=options.eval_sequences,
-        telemetry=_absolute(options.telemetry),
-        tensorboard=_absolute(options.tensorboard),
+        telemetry=absolute_path(options.telemetry),
+        tensorboard=absolute_path(options.tensorboard),
         checkpoint_every=options.checkpoint_every,
         keep=options.keep,
         peak_tflops=options.peak_tflops,
@@ -113,7 +113,16 @@ def resumed_options(record: Record, given: Mapping[str, Any]) -> TrainOptions:
     options |= {"model": config.model} | {name: getattr(kept, name) for name in taken}
     if kept.data is not None:
         options["data"] = kept.data
+    untold = {
+        "data": kept.data is None,
+        "eval_data": kept.eval_data is None and record.evaluation is not None,
+    }
     for name in ("data", "eval_data"):
+        if untold[name] and name not in given:
+            raise CheckpointError(
+                f"the checkpoint of step {record.step} cannot tell the path of its {name}: "
+                f"name it with --{name.replace('_', '-')}"
+            )
         path = options.get(name)
         if path not in (None, SYNTHETIC) and name not in given and not os.path.exists(path):
             raise CheckpointError(
@@ -139,7 +148,7 @@ def check_same_run(
 ) -> None:
     """Raise CheckpointError unless a run continues that of the checkpoint, with validation or without."""
     found = differences(config, record.config)
-    pairs = [("data", data, record.data), ("weights", _absolute(options.weights), record.options.weights)]
+    pairs = [("data", data, record.data), ("weights", absolute_path(options.weights), record.options.weights)]
     if evaluation is not None and record.evaluation is not None:
         pairs.append(("eval_data", evaluation, record.evaluation))
     found += [f"{name} is {new!r}, was {old!r}" for name, new, old in pairs if new != old]
@@ -157,7 +166,7 @@ def check_same_run(
         )
 
 
-def _absolute(path: _Path | None) -> str | None:
+def absolute_path(path: _Path | None) -> str | None:
     """Return an absolute path, or None for one that is no line of text."""
     found = None if path is None else os.path.abspath(os.fsdecode(path))
     return found if found is not None and found.isprintable() else None

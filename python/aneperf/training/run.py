@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import tempfile
 import time
@@ -37,7 +36,14 @@ from .models import Parameters, model_config, model_name, random_parameters
 from .options import TrainOptions, takes
 from .record import CheckpointError, Record
 from .result import TrainingResult
-from .resume import Found, check_same_run, checkpoint_to_resume, kept_options, resumed_options
+from .resume import (
+    Found,
+    absolute_path,
+    check_same_run,
+    checkpoint_to_resume,
+    kept_options,
+    resumed_options,
+)
 from .run_checkpoints import RunCheckpoints
 from .state import SAVED_PARTS, bytes_needed, check_room, part_shapes
 from .telemetry import Telemetry
@@ -153,7 +159,7 @@ def _train(options: TrainOptions, found: Found | None) -> TrainingResult:
         result.parameters = {name: value.copy() for name, value in whole.items()}
         if config.lora is not None:
             if options.weights is not None and is_hugging_face(options.weights):
-                result.base = os.fsdecode(options.weights)
+                result.base = absolute_path(options.weights)
             result.adapters = {name: value.copy() for name, value in trainer.parts["parameters"].items()}
     if options.output is not None:
         result.save(options.output)

@@ -1,4 +1,4 @@
-"""Write a run's figures as an event file, which TensorBoard shows while the run goes on.
+"""Write a run's figures to an event file, which TensorBoard shows during the run.
 
 The messages and their frames are those of tensorboardX, without its SummaryWriter: that one writes in a
 thread, whose failure nobody learns of, and then waits for the thread without end.
