@@ -1,5 +1,6 @@
 """Row, Environment and Result, the data that every probe returns, and the JSON file that holds it."""
 
+import itertools
 import math
 import os
 import re
@@ -19,10 +20,11 @@ from .files import LONGEST_QUOTE, one_line, read_input
 from .kinds import Kind
 from .outputs import write_whole
 
-__all__ = ["MAXIMUM_DURATIONS", "SCHEMA_VERSION", "Environment", "Result", "Row"]
+__all__ = ["MAXIMUM_DURATIONS", "MAXIMUM_PROCESSES", "SCHEMA_VERSION", "Environment", "Result", "Row"]
 
 SCHEMA_VERSION = 1
-MAXIMUM_DURATIONS = 10_000  # kept for a row: about 100 KB in a file
+MAXIMUM_DURATIONS = 10_000  # kept for a row: about 100 KB in a file; each of its processes has an even share
+MAXIMUM_PROCESSES = 100
 
 Status = Literal["ok", "unsupported", "skipped", "error"]
 STATUSES: tuple[Status, ...] = get_args(Status)
@@ -35,7 +37,12 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     calls after 10, as in the published tables) are in `unit`, over `n` calls after dropping the first
     `warm_up`. `error` is the output's largest relative error against the reference. `metrics` holds derived
     numbers, such as "tflops". `durations_ns` holds the duration of each call in order, from which the
-    statistics follow: `warm_up` + `n` durations, or the first 10,000 of more. Raises ArgumentError.
+    statistics follow: `warm_up` + `n` durations, or the first 10,000 of more.
+
+    A row that two or more processes measured has `processes`, the number of `durations_ns` of each in their
+    order, with its `warm_ups` and `medians`; `warm_up` is None then. Its statistics give each process the
+    same weight, and its interval holds what varies between processes (`aneperf.measure.join`).
+    Raises ArgumentError.
     """
 
     key: str
@@ -55,6 +62,9 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     error: float | None = None
     metrics: dict[str, float] = {}
     flags: tuple[str, ...] = ()
+    processes: tuple[int, ...] = ()
+    warm_ups: tuple[int, ...] = ()
+    medians: tuple[float, ...] = ()
     durations_ns: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
@@ -78,6 +88,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         for low, high in (("p05", "median"), ("median", "p95"), ("ci_low", "median"), ("median", "ci_high")):
             if low in numbers and high in numbers and numbers[low] > numbers[high]:
                 raise ArgumentError(f"{where}: {low} {numbers[low]!r} is above {high} {numbers[high]!r}")
+        if self.processes or self.warm_ups or self.medians:
+            self._check_processes(where)
         if self.durations_ns:
             self._check_durations(where)
         names = Counter([*_COLUMNS, *self.params, *self.metrics])
@@ -89,19 +101,56 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         """Return the row's name in tables: its configuration, or else its key."""
         return str(self.params.get("config", self.key))
 
+    @property
+    def calls(self) -> int:
+        """Return the number of calls, those of the warm-up included."""
+        return (self.warm_up or 0) + sum(self.warm_ups) + (self.n or 0)
+
+    @property
+    def kept(self) -> tuple[int, ...]:
+        """Return the durations in ns that the statistics are of: those after each process's warm-up."""
+        return tuple(itertools.chain.from_iterable(trace[warm_up:] for trace, warm_up in self.traces()))
+
+    def traces(self) -> Iterator[tuple[tuple[int, ...], int]]:
+        """Yield each process's durations in ns, and the number of them that are its warm-up."""
+        start = 0
+        parts = zip(self.processes, self.warm_ups, strict=True)
+        for length, warm_up in parts if self.processes else [(len(self.durations_ns), self.warm_up or 0)]:
+            yield self.durations_ns[start : start + length], warm_up
+            start += length
+
     def __repr__(self) -> str:
         """Show all fields, but only the number of durations."""
         fields = [f"{name}={getattr(self, name)!r}" for name in self.__struct_fields__[:-1]]
         return f"Row({', '.join(fields)}, durations_ns=<{len(self.durations_ns)}>)"
 
+    def _check_processes(self, where: str) -> None:
+        number = len(self.processes)
+        if not (2 <= number == len(self.warm_ups) == len(self.medians) and number <= MAXIMUM_PROCESSES):
+            raise ArgumentError(
+                f"{where}: processes, warm_ups and medians are empty, or of 2..{MAXIMUM_PROCESSES} processes"
+            )
+        if self.warm_up is not None:
+            raise ArgumentError(f"{where}: a row of several processes has warm_ups, and no warm_up")
+        if not all(type(count) is int and 0 <= count < 2**63 for count in (*self.processes, *self.warm_ups)):
+            raise ArgumentError(f"{where}: processes and warm_ups must be integers, not negative")
+        if not all(_is_number(median) and median >= 0 for median in self.medians):
+            raise ArgumentError(f"{where}: medians must be finite numbers, not negative")
+        if len(self.durations_ns) != sum(self.processes):
+            raise ArgumentError(
+                f"{where}: {len(self.durations_ns)} durations_ns, where processes has {sum(self.processes)}"
+            )
+
     def _check_durations(self, where: str) -> None:
         if not all(type(call) is int and 0 <= call < 2**63 for call in self.durations_ns):
             raise ArgumentError(f"{where}: durations_ns must be integers of nanoseconds, not negative")
-        calls = (self.warm_up or 0) + (self.n or 0)
-        if len(self.durations_ns) != min(calls, MAXIMUM_DURATIONS):
+        kept, share = len(self.durations_ns), MAXIMUM_DURATIONS // (len(self.processes) or 1)
+        is_whole = kept == self.calls and kept <= MAXIMUM_DURATIONS
+        if not is_whole and not max(self.processes or [kept]) == share < self.calls:
+            each = " of each process" if self.processes else ""
             raise ArgumentError(
-                f"{where}: {len(self.durations_ns)} durations_ns for {calls} calls: keep all of them, or the "
-                f"first {MAXIMUM_DURATIONS} of more"
+                f"{where}: {kept} durations_ns for {self.calls} calls: keep all of them, or the first "
+                f"{share}{each} of more"
             )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from .chips import PROFILES
 from .errors import ResultFileError
 from .files import one_line
-from .measure import PREEMPTED, analyze, is_preempted, summarize
+from .measure import PREEMPTED, analyze, geometric_mean, is_preempted, join, summarize
 from .results import SCHEMA_VERSION, Environment, Result, Row
 
 _DEVICES = ("ane", "emulator", "stand-in")
@@ -99,32 +99,59 @@ def _is_timed(row: Row) -> bool:
 
 def _check_durations(row: Row, *, sampled: bool) -> None:
     """Compare with what `measure.analyze` finds, or for rows of training with their statistics alone."""
-    durations = np.array(row.durations_ns, dtype=np.int64)
-    is_whole = len(durations) == (row.warm_up or 0) + (row.n or 0)  # a long trace is kept in part
+    is_whole = len(row.durations_ns) == row.calls  # a long trace is kept in part
     found: dict[str, object] = {}
     if sampled:
-        sample = analyze(durations)
-        flags = row.flags
-        if is_whole:
-            found |= {**sample.statistics.fields(), "warm_up": sample.warm_up}
-            flags = (*sample.flags, PREEMPTED) if is_preempted(row.metrics) else sample.flags
-        found |= {"published_mean": sample.published_mean, "flags": flags}
+        found |= _of_processes(row, is_whole=is_whole) if row.processes else _of_one(row, is_whole=is_whole)
         if row.status == "ok" and row.error is None:
             raise _Wrong("error is missing: every timed output is checked")
         if row.status == "ok" and row.error == 0 and _STACK.search(row.key) and "w8a8" not in row.key:
             raise _Wrong("error is 0, but no convolution in fp16 is exact")
         if "first_ms" in row.metrics:
-            found["first_ms"] = float(durations[0]) * _MS_PER_NS
+            found["first_ms"] = float(row.durations_ns[0]) * _MS_PER_NS
     elif is_whole:
-        found |= summarize(durations[row.warm_up or 0 :] * _MS_PER_NS).fields()
-    if not is_whole and row.median is not None:
-        kept = durations[row.warm_up or 0 :] * _MS_PER_NS
+        found |= summarize(np.array(row.kept) * _MS_PER_NS).fields()
+    if not is_whole and not row.processes and row.median is not None:
+        kept = np.array(row.kept) * _MS_PER_NS
         if 2 * max(np.sum(kept < row.median * 0.999), np.sum(kept > row.median * 1.001)) > (row.n or 0) + 2:
             raise _Wrong(f"median is {row.median!r}, on the wrong side of most durations")
     for name, value in found.items():
         stated = row.metrics[name] if name in row.metrics else getattr(row, name)
         if not _agree(stated, value):
             raise _Wrong(f"{name} is {stated!r}, but its durations give {value!r}")
+
+
+def _of_one(row: Row, *, is_whole: bool) -> dict[str, object]:
+    """Return what the durations of one process determine."""
+    sample = analyze(np.array(row.durations_ns, dtype=np.int64))
+    if not is_whole:
+        return {"published_mean": sample.published_mean}
+    return {
+        **sample.statistics.fields(),
+        "warm_up": sample.warm_up,
+        "published_mean": sample.published_mean,
+        "flags": _with_preempted(row, sample.flags),
+    }
+
+
+def _of_processes(row: Row, *, is_whole: bool) -> dict[str, object]:
+    """Return what the durations of several processes determine, or only their medians if they are cut."""
+    if not is_whole:
+        median = geometric_mean(row.medians)
+        return {"median": median.value, "ci_low": median.ci_low, "ci_high": median.ci_high}
+    samples = [analyze(np.array(trace, dtype=np.int64)) for trace, _ in row.traces()]
+    joined = join(samples)
+    return {
+        **joined.statistics.fields(),
+        "warm_ups": tuple(sample.warm_up for sample in samples),
+        "medians": joined.medians,
+        "published_mean": joined.published_mean,
+        "flags": _with_preempted(row, joined.flags),
+    }
+
+
+def _with_preempted(row: Row, flags: tuple[str, ...]) -> tuple[str, ...]:
+    return (*flags, PREEMPTED) if is_preempted(row.metrics) else flags
 
 
 def _check_work(row: Row, time_ms: float | None) -> None:
@@ -151,6 +178,8 @@ def _check_work(row: Row, time_ms: float | None) -> None:
 
 def _agree(stated: object, found: object) -> bool:
     """Compare numbers but for rounding; None agrees with None."""
+    if isinstance(stated, tuple) and isinstance(found, tuple):
+        return len(stated) == len(found) and all(map(_agree, stated, found))
     if isinstance(stated, (int, float)) and isinstance(found, (int, float)):
         return math.isclose(stated, found, rel_tol=1e-6, abs_tol=1e-9)
     return stated == found

@@ -67,6 +67,16 @@ def test_row_refuses_numbers_that_json_cannot_hold(field: str, value: object) ->
         a_row(**{field: value})  # type: ignore[arg-type]
 
 
+TWO: dict[str, Any] = {
+    "n": 3,
+    "warm_up": None,
+    "processes": (3, 2),
+    "warm_ups": (1, 1),
+    "medians": (9.8, 9.9),
+    "durations_ns": (9, 9, 9, 9, 9),
+}
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -89,6 +99,15 @@ def test_row_refuses_numbers_that_json_cannot_hold(field: str, value: object) ->
         ({"durations_ns": (-1,), "n": None}, "durations_ns must be integers of nanoseconds"),
         ({"durations_ns": (1.5,), "n": None}, "durations_ns must be integers of nanoseconds"),
         ({"durations_ns": (True,), "n": None}, "durations_ns must be integers of nanoseconds"),
+        ({"processes": (1, 2)}, "processes, warm_ups and medians are empty, or of 2..100 processes"),
+        ({"medians": (9.8, 9.9)}, "processes, warm_ups and medians are empty, or of"),
+        ({**TWO, "processes": (3,), "warm_ups": (1,), "medians": (9.8,)}, "are empty, or of 2"),
+        ({**TWO, "warm_up": 1}, "a row of several processes has warm_ups, and no warm_up"),
+        ({**TWO, "processes": (3, -1)}, "processes and warm_ups must be integers, not negative"),
+        ({**TWO, "warm_ups": (1, 0.5)}, "processes and warm_ups must be integers, not negative"),
+        ({**TWO, "medians": (9.8, math.nan)}, "medians must be finite numbers, not negative"),
+        ({**TWO, "processes": (3, 3)}, "5 durations_ns, where processes has 6"),
+        ({**TWO, "n": 4}, "5 durations_ns for 6 calls: keep all of them, or the first 5000 of each process"),
     ],
 )
 def test_row_refuses(changes: dict[str, Any], message: str) -> None:
@@ -147,7 +166,7 @@ def test_texts_are_saved_as_they_are(tmp_path: Path) -> None:
 def test_durations_stay_out_of_tables_and_of_repr() -> None:
     row = a_row(durations_ns=(31_000_000, *[9_871_000] * 300))
     assert "durations_ns" not in a_result(row).to_dicts()[0]
-    assert repr(row).endswith("flags=(), durations_ns=<301>)")
+    assert repr(row).endswith(", durations_ns=<301>)")
     assert "9871000" not in repr(a_result(row)) + str(a_result(row))
 
 

@@ -2,11 +2,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from aneperf.errors import ResultFileError
 from aneperf.measure import PREEMPTED
 from aneperf.results import Result
+from aneperf.runner.merging import merge
 from aneperf.schema import check_numbers, result_schema
 from support.fakes import a_measured_row, a_result, a_row, an_environment
 
@@ -91,6 +93,33 @@ def test_a_doctored_row_is_refused(changes: dict[str, Any], message: str) -> Non
     check_numbers(a_result(a_measured_row(params=params)))
     with pytest.raises(ResultFileError, match=message):
         check_numbers(a_result(a_measured_row(**{"params": params, **changes})))
+
+
+SEVERAL = merge([a_measured_row(seed=seed) for seed in range(3)])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"ci_high": 20.0}, "ci_high is 20.0, but its durations give"),
+        ({"ci_low": None, "ci_high": None}, "ci_low is None"),
+        ({"medians": (9.9, *SEVERAL.medians[1:])}, "medians is"),
+        ({"warm_ups": (2, 1, 0)}, "warm_ups is"),
+        ({"flags": ("bimodal",)}, "flags is"),
+        ({"median": SEVERAL.median * 1.0001}, "median is"),
+    ],
+)
+def test_a_doctored_row_of_several_processes_is_refused(changes: dict[str, Any], message: str) -> None:
+    check_numbers(a_result(SEVERAL))
+    with pytest.raises(ResultFileError, match=message):
+        check_numbers(a_result(msgspec.structs.replace(SEVERAL, **changes)))
+
+
+def test_the_interval_of_processes_whose_calls_are_cut_is_checked() -> None:
+    cut = merge([a_measured_row(12_000), a_measured_row(12_000, seed=1)])
+    check_numbers(a_result(cut))
+    with pytest.raises(ResultFileError, match=r"ci_high is 20\.0"):
+        check_numbers(a_result(msgspec.structs.replace(cut, ci_high=20.0)))
 
 
 def test_a_median_beyond_most_durations_that_were_kept_is_refused() -> None:

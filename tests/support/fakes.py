@@ -215,9 +215,9 @@ def a_row(depth: int = 128, **changes: Any) -> Row:
     return Row(**{**fields, **changes})
 
 
-def a_measured_row(calls: int = 300, **changes: Any) -> Row:
+def a_measured_row(calls: int = 300, seed: int = 0, **changes: Any) -> Row:
     """Return a row as a probe makes it: everything in it follows from its durations and its key."""
-    random = np.random.default_rng(0)
+    random = np.random.default_rng(seed)
     sample = analyze(np.array([31_000_000, *random.integers(9_000_000, 11_000_000, calls)]))
     times = sample.statistics
     work = 2 * 128 * 512**2 * 64 / 1e9

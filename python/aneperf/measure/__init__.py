@@ -4,10 +4,13 @@ The unit is one evaluation, or call. Native code makes a batch of calls and retu
 Python is therefore never inside a measurement; everything here works on those durations.
 """
 
+from .contrast import Contrast, contrast
 from .estimate import Estimate, ratio
 from .interleaved import Interleaved, measure_interleaved
 from .loop import BATCH_S, MAXIMUM_CALLS, MINIMUM_CALLS, SETTLED_SPAN_S, SETTLING_S, measure
+from .processes import Joined, geometric_mean, join
 from .statistics import CONFIDENCE, ENOUGH, Statistics, effective_count, interval_rank, summarize
+from .student import student_quantile, student_tail
 from .trace import (
     FEW_SAMPLES,
     PUBLISHED_CALLS,
@@ -32,19 +35,26 @@ __all__ = [
     "SETTLED_SPAN_S",
     "SETTLING_S",
     "UNTRUSTED",
+    "Contrast",
     "Estimate",
     "Interleaved",
+    "Joined",
     "Sample",
     "Statistics",
     "Watch",
     "analyze",
+    "contrast",
     "effective_count",
     "find_warm_up",
+    "geometric_mean",
     "interval_rank",
     "is_preempted",
+    "join",
     "load_average",
     "measure",
     "measure_interleaved",
     "ratio",
+    "student_quantile",
+    "student_tail",
     "summarize",
 ]

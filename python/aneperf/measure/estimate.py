@@ -1,6 +1,7 @@
 """An estimate with its interval, and the ratio of two medians."""
 
 import math
+import sys
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -55,6 +56,13 @@ def ratio(numerator: HasInterval, denominator: HasInterval) -> Estimate:
         return Estimate(value, None, None)
     low, high = ends[0] / ends[3], ends[1] / ends[2]
     return Estimate(value, low, high) if math.isfinite(high) else Estimate(value, None, None)
+
+
+def exponential(center: float, half: float) -> Estimate:
+    """Return e^center with the interval from e^(center - half) to e^(center + half), if a float holds it."""
+    if center + half > math.log(sys.float_info.max):
+        return Estimate(math.exp(center), None, None)
+    return Estimate(math.exp(center), math.exp(center - half), math.exp(center + half))
 
 
 def _known(figure: HasInterval) -> float:

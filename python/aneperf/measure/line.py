@@ -8,9 +8,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..errors import ArgumentError
 from .estimate import Estimate
+from .statistics import CONFIDENCE
+from .student import student_quantile
 
-# Student's t at 97.5 % by degrees of freedom. More degrees use the last value, at most 9 % too large.
-_T = (12.71, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131)
 _LEAST_SIDE = 3  # points on either side of a change: a line through two fits always
 _SIGNIFICANCE = 0.01
 _NOTABLE = 1.25  # slopes that differ by less are no change worth a name
@@ -58,7 +58,7 @@ def fit_line(x: ArrayLike, y: ArrayLike) -> Line:
         return Line(*(Estimate(float(value), None, None) for value in solution))
     residuals = ys * weights - design @ solution
     covariance = np.linalg.inv(design.T @ design) * float(residuals @ residuals) / freedom
-    halves = _T[min(freedom, len(_T)) - 1] * np.sqrt(np.diag(covariance))
+    halves = student_quantile(CONFIDENCE, freedom) * np.sqrt(np.diag(covariance))
     return Line(
         *(
             Estimate(float(value), float(value - half), float(value + half))
@@ -92,7 +92,7 @@ def find_change(x: ArrayLike, y: ArrayLike) -> Change | None:
     if chance > _SIGNIFICANCE:
         return None
     # Places that explain the times nearly as well: their residue is within F(1, n - 4) at 95 % of the best.
-    slack = _T[min(n - 4, len(_T)) - 1] ** 2 / (n - 4)
+    slack = student_quantile(CONFIDENCE, n - 4) ** 2 / (n - 4)
     near = [models[place].below for place in growing if (1 + gains[best]) / (1 + gains[place]) <= 1 + slack]
     return Change(
         low=float(xs[min(near) - 1]),

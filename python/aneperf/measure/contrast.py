@@ -1,0 +1,64 @@
+"""Two sets of medians, one for each process or run: their ratio, how sure it is, and a test of it.
+
+Calls of one process are alike, and differ from those of the next: memory lies elsewhere, threads sit on
+other cores, the machine does other things. A process is therefore one observation. Its median, which holds
+the noise of its calls, is compared on a logarithmic scale, where a ratio's interval is symmetric. The two
+sides may spread differently (Welch 1947).
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .estimate import Estimate, exponential
+from .statistics import CONFIDENCE
+from .student import student_quantile, student_tail
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """The logarithm of a ratio, its standard error, and Student's degrees of freedom of that error."""
+
+    log_ratio: float
+    standard_error: float
+    freedom: float
+
+    def estimate(self, confidence: float = CONFIDENCE) -> Estimate:
+        """Return the ratio with its interval."""
+        half = student_quantile(confidence, self.freedom) * self.standard_error
+        return exponential(self.log_ratio, half)
+
+    def p_value(self, margin: float = 0.0) -> float:
+        """Return the chance of a ratio so far from 1, if the true one is within `margin` of it.
+
+        That is from 1 / (1 + margin) to 1 + margin. Either direction counts.
+        """
+        beyond = abs(self.log_ratio) - math.log1p(margin)
+        if self.standard_error == 0 or beyond <= 0:
+            return 0.0 if beyond > 0 else 1.0
+        return student_tail(beyond / self.standard_error, self.freedom)
+
+
+def contrast(changed: Sequence[float], base: Sequence[float]) -> Contrast | None:
+    """Contrast the medians of two sides, changed over base; one median for each process or run.
+
+    A side with one median is taken to spread as the other does. None if both have one, or one is 0: nothing
+    is known then of what varies.
+    """
+    sides = [np.asarray(side, dtype=np.float64) for side in (changed, base)]
+    if not all(side.size and (side > 0).all() for side in sides) or max(side.size for side in sides) < 2:
+        return None
+    logs = [np.log(side) for side in sides]
+    log_ratio = float(logs[0].mean() - logs[1].mean())
+    spreads = [float(side.var(ddof=1)) for side in logs if side.size > 1]
+    if len(spreads) == 1:
+        sizes = [side.size for side in logs]
+        error = math.sqrt(spreads[0] * (1 / sizes[0] + 1 / sizes[1]))
+        return Contrast(log_ratio, error, max(sizes) - 1)
+    parts = [spread / side.size for spread, side in zip(spreads, logs, strict=True)]
+    total = sum(parts)
+    freedoms = [part**2 / (side.size - 1) for part, side in zip(parts, logs, strict=True)]
+    freedom = total**2 / sum(freedoms) if total else float(sum(side.size - 1 for side in logs))
+    return Contrast(log_ratio, math.sqrt(total), freedom)
