@@ -35,7 +35,8 @@ def save(checkpoints: Checkpoints, step: int, loss: float = 1.0) -> Path:
 def test_round_trip(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path / "new" / "folder")
     assert save(checkpoints, 10).name == "step-00000010"
-    record, loaded = checkpoints.load()
+    saved = checkpoints.open()
+    record, loaded = saved.record, saved.parts
     assert (record.step, record.applied_updates, record.loss_scale, record.config) == (10, 5, 128.0, CONFIG)
     assert record.data == "synthetic"
     for part, arrays in parts(10).items():
@@ -51,7 +52,7 @@ def test_the_last_and_the_best_are_kept(tmp_path: Path) -> None:
     assert checkpoints.steps() == [2, 4, 5]
     assert {path.name for path in tmp_path.iterdir()} == {f"step-{step:08d}" for step in (2, 4, 5)}
     save(checkpoints, 5, 0.5)
-    assert checkpoints.load(5)[0].loss == 0.5
+    assert checkpoints.open(5).record.loss == 0.5
 
 
 def test_going_back_drops_what_came_after(tmp_path: Path) -> None:
@@ -67,7 +68,7 @@ def test_going_back_drops_what_came_after(tmp_path: Path) -> None:
 
 def test_reading_makes_no_folder(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="has no checkpoint"):
-        Checkpoints(tmp_path / "none").load()
+        Checkpoints(tmp_path / "none").open()
     assert list(tmp_path.iterdir()) == []
     for keep in (0, True, 1.5):
         with pytest.raises(aneperf.ArgumentError, match="keep must be an integer"):
@@ -124,19 +125,19 @@ def test_a_damaged_checkpoint_is_refused_and_the_one_before_offered(tmp_path: Pa
     save(checkpoints, 10)
     damage(save(checkpoints, 20), how)
     with pytest.raises(CheckpointError, match="the one before is of step 10"):
-        checkpoints.load()
-    assert checkpoints.load(10)[0].step == 10
+        checkpoints.open()
+    assert checkpoints.open(10).record.step == 10
     damage(tmp_path / "step-00000010", how)
     with pytest.raises(CheckpointError, match="no earlier one is there"):
-        checkpoints.load(10)
+        checkpoints.open(10)
 
 
 def test_what_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"has no checkpoint$"):
-        Checkpoints(tmp_path).load()
+        Checkpoints(tmp_path).open()
     save(Checkpoints(tmp_path), 10)
     with pytest.raises(CheckpointError, match=r"no checkpoint of step 11: it has \[10\]"):
-        Checkpoints(tmp_path).load(11)
+        Checkpoints(tmp_path).open(11)
     (tmp_path / "file").write_text("")
     with pytest.raises(CheckpointError, match="is not a folder"):
         Checkpoints(tmp_path / "file")
@@ -153,11 +154,11 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: p
     with pytest.raises(CheckpointError, match=r"step-00000010 cannot be written: .*No space left"):
         save(checkpoints, 10, loss=0.1)
     monkeypatch.undo()
-    assert checkpoints.load(10)[0].loss == 1.0
+    assert checkpoints.open(10).record.loss == 1.0
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000010"]
 
 
 def test_config_survives(tmp_path: Path) -> None:
     config = replace(CONFIG, decay="cosine", warmup=3, model=replace(MODEL, rope_theta=5e5))
     Checkpoints(tmp_path).save(described(config), RunState(1.0, 4), parts(), 2.0)
-    assert Checkpoints(tmp_path).load()[0].config == config
+    assert Checkpoints(tmp_path).open().record.config == config

@@ -61,7 +61,7 @@ def test_a_full_disk_ends_a_run_that_cannot_save(
     with pytest.raises(CheckpointError, match=r"step-00000006 cannot .*; no other folder took it$"):
         train(checkpoints=tmp_path / "c", progress=fill)
     assert [path.name for path in (tmp_path / "c").iterdir()] == ["step-00000003"]
-    assert Checkpoints(tmp_path / "c").load()[0].step == 3
+    assert Checkpoints(tmp_path / "c").open().record.step == 3
     assert list(temporary.iterdir()) == []
 
 
@@ -175,7 +175,7 @@ def test_a_small_disk(device_name: str, tmp_path: Path, small_disk: Path) -> Non
     assert "CheckpointError: " in ended.stderr.splitlines()[-1]
     assert "No space left on device" in ended.stderr.splitlines()[-1]
     (saved,) = elsewhere.glob("aneperf-checkpoint-*")
-    assert Checkpoints(saved).load()[0].step == 6
+    assert Checkpoints(saved).open().record.step == 6
     assert sorted(path.name for path in (small_disk / "c").iterdir()) == ["step-00000003"]
     rest = aneperf.train(MODEL, device=device_name, checkpoints=saved, resume=True, **RUN)
     assert (rest.first_step, rest.end_step) == (6, 12)

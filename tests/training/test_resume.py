@@ -226,7 +226,7 @@ def test_a_damaged_checkpoint_and_the_one_before(train: Any, whole: Any, tmp_pat
     with pytest.raises(CheckpointError, match=r"step-00000009.* is damaged.*; the one before is of step 6"):
         train(checkpoints=tmp_path, resume=True)
     assert_same_end(train(checkpoints=tmp_path, resume=6), whole)
-    assert Checkpoints(tmp_path).load()[0].step == 12
+    assert Checkpoints(tmp_path).open().record.step == 12
 
 
 def test_what_a_run_refuses_it_leaves_no_trace_of(train: Any, tmp_path: Path) -> None:

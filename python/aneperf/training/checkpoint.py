@@ -21,10 +21,11 @@ from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from ..bounds import JSON_BYTES, STEPS, check_memory
-from ..checks import count, shown
+from ..checks import count
 from ..errors import ArgumentError
 from ..files import file_kind, one_line, read_input
 from ..kernels import TransformerConfig
+from ..kernels.config import parameter_count
 from ..kinds import Kind
 from ..outputs import flush
 from .config import TrainingConfig
@@ -32,14 +33,15 @@ from .hugging_face import Origin, is_hugging_face, load_hugging_face, read_origi
 from .kernels import Floats
 from .llama2c import load_llama2c
 from .lora import model_weights
-from .models import Parameters, check_values
+from .models import Parameters
 from .record import CheckpointError, Record, RunOptions
-from .safetensors_file import Entry, Safetensors
-from .state import SAVED_PARTS, PartShapes, RunState, part_shapes, values_of
+from .safetensors_file import Safetensors
+from .saved_state import ARRAYS, RECORD, SavedState, check_part
+from .state import SAVED_PARTS, RunState
 from .tokenizer import BYTES, Bytes
 from .vocabulary import Vocabulary
 
-_ARRAYS, _RECORD, _TOKENIZER = "arrays.safetensors", "checkpoint.json", "tokenizer.json"
+_TOKENIZER = "tokenizer.json"
 _NAME = re.compile(r"step-(\d{8})")
 _UNFINISHED = re.compile(r"\.step-\d{8}-[0-9a-f]{8}")
 _Read = TypeVar("_Read")
@@ -80,7 +82,8 @@ class Checkpoints:
         Also deletes later checkpoints, left by an abandoned continuation. Raises CheckpointError, also for
         values that are not finite: no run could resume them.
         """
-        _check_values(parts, f"the state of step {state.step} cannot be saved")
+        for part in SAVED_PARTS:
+            check_part(part, parts.get(part, {}), f"the state of step {state.step} cannot be saved")
         target = self.folder / f"step-{state.step:08d}"
         temporary = self.folder / f".{target.name}-{secrets.token_hex(4)}"
         try:
@@ -104,16 +107,16 @@ class Checkpoints:
         found = (_NAME.fullmatch(path.name) for path in self.folder.iterdir() if path.is_dir())
         return sorted(int(match[1]) for match in found if match)
 
-    def load(self, step: int | None = None) -> tuple[Record, dict[str, Parameters]]:
-        """Read the checkpoint of a step, or the last: its record, and its arrays by part and name.
+    def open(self, step: int | None = None) -> SavedState:
+        """Open the checkpoint of a step, or the last.
 
         Raises CheckpointError for a damaged one, and names the one before it.
         """
-        return self._read(step, _read)
+        return self._read(step, SavedState)
 
     def record(self, step: int | None = None) -> Record:
-        """Read the record alone of the checkpoint of a step, or the last. Raises as `load` does."""
-        return self._read(step, lambda folder, step: Record.load(folder / _RECORD, step))
+        """Read the record alone of the checkpoint of a step, or the last. Raises as `open` does."""
+        return self._read(step, lambda folder, step: Record.load(folder / RECORD, step))
 
     def origin(self, record: Record) -> Origin | None:
         """Read what a checkpoint keeps of the Hugging Face folder of its run. Raises CheckpointError."""
@@ -124,8 +127,8 @@ class Checkpoints:
         path = self.folder / f"step-{record.step:08d}" / _TOKENIZER
         tokenizer = read_input(path, Kind.TOKENIZER, JSON_BYTES, CheckpointError)
         if hashlib.sha256(tokenizer).hexdigest() != record.tokenizer_sha256:
-            raise CheckpointError(f"{path}: is damaged: its checksum is not the one in {_RECORD}")
-        return Origin(record.origin, tokenizer)
+            raise CheckpointError(f"{path}: is damaged: its checksum is not the one in {RECORD}")
+        return Origin(record.origin, tokenizer, str(path))
 
     def _read(self, step: int | None, read: Callable[[Path, int], _Read]) -> _Read:
         steps = self.steps()
@@ -151,7 +154,7 @@ class Checkpoints:
         losses: dict[int, float] = {}
         for step in steps if self._with_best else ():
             with contextlib.suppress(CheckpointError):
-                loss = Record.load(self.folder / f"step-{step:08d}" / _RECORD, step).loss
+                loss = Record.load(self.folder / f"step-{step:08d}" / RECORD, step).loss
                 losses[step] = math.inf if loss is None else loss
         best = min(losses, key=lambda step: losses[step], default=None)
         for step in steps[: -self._keep]:
@@ -172,10 +175,15 @@ def load_model(path: str | os.PathLike[str]) -> tuple[TransformerConfig, Paramet
     if is_hugging_face(path):
         return load_hugging_face(path)
     checkpoints, step = _place(path)
-    record, parts = checkpoints.load(step)
-    if record.config.as_published:
-        raise ArgumentError(f"{path} was trained as published, without positions: only its run can resume it")
-    return record.config.model, dict(model_weights(record.config.lora, parts))
+    with checkpoints.open(step) as saved:
+        config = saved.record.config
+        if config.as_published:
+            raise ArgumentError(
+                f"{path} was trained as published, without positions: only its run can resume it"
+            )
+        size = 4 * parameter_count(config.model, saved.record.separate_classifier)
+        check_memory(f"the model in {path}", size, "free some")
+        return config.model, dict(model_weights(config.lora, saved.parts))
 
 
 def load_origin(path: str | os.PathLike[str]) -> Origin | None:
@@ -202,7 +210,7 @@ def load_record(path: str | os.PathLike[str]) -> Record | None:
 def tokenizer_file(path: str | os.PathLike[str]) -> str | None:
     """Return the tokenizer's file in a Hugging Face folder or a checkpoint, if there is one.
 
-    It is "bytes" for a checkpoint whose run had such data.
+    It is "bytes" for a checkpoint whose run had such data. Raises CheckpointError for a damaged one.
     """
     if is_hugging_face(path) or not Path(path).is_dir():
         return tokenizer_of(path)
@@ -210,7 +218,8 @@ def tokenizer_file(path: str | os.PathLike[str]) -> str | None:
     record = checkpoints.record(step)
     if record.tokenizer_sha256 is None:
         return BYTES if record.vocabulary == Bytes.vocabulary else None
-    return str(checkpoints.folder / f"step-{record.step:08d}" / _TOKENIZER)
+    origin = checkpoints.origin(record)
+    return None if origin is None else origin.path
 
 
 def _place(path: Path) -> tuple[Checkpoints, int | None]:
@@ -229,13 +238,13 @@ def _write(
     loss: float,
     validation_loss: float | None,
 ) -> None:
-    arrays, record = folder / _ARRAYS, folder / _RECORD
+    arrays, record = folder / ARRAYS, folder / RECORD
     written = [arrays, record]
     saved = {f"{part}/{name}": a for part in SAVED_PARTS for name, a in parts.get(part, {}).items()}
     save_file(saved, arrays)
     with Safetensors(arrays, CheckpointError) as file:
         digest = file.sha256()
-    config, tokenizer = run.origin or (None, None)
+    config, tokenizer = (run.origin.config, run.origin.tokenizer) if run.origin else (None, None)
     if tokenizer is not None:
         written.append(folder / _TOKENIZER)
         written[-1].write_bytes(tokenizer)
@@ -260,48 +269,3 @@ def _write(
     shutil.copymode(record, arrays)  # which safetensors creates for its owner alone
     for path in (*written, folder):
         flush(path)
-
-
-def _read(folder: Path, step: int) -> tuple[Record, dict[str, Parameters]]:
-    record, path = Record.load(folder / _RECORD, step), folder / _ARRAYS
-    with Safetensors(path, CheckpointError) as file:
-        shapes = _checked_shapes(path, file.entries, record)
-        if file.sha256() != record.sha256:
-            raise CheckpointError(f"{path}: is damaged: its checksum is not the one in {_RECORD}")
-        parts = {
-            part: {name: file.read(f"{part}/{name}") for name in arrays} for part, arrays in shapes.items()
-        }
-        file.check_unchanged()
-    _check_values(parts, f"{path}: no run can resume it")
-    return record, parts
-
-
-def _checked_shapes(path: Path, found: Mapping[str, Entry], record: Record) -> PartShapes:
-    """Return the shapes that the run's arrays have, and were found to have; compare the sizes first."""
-    shapes = part_shapes(record.config, record.separate_classifier)
-    shapes = {part: shapes[part] for part in SAVED_PARTS if shapes[part]}
-    data = 4 * values_of(shapes)
-    size = max((entry.data_offsets[1] for entry in found.values()), default=0)
-    if size != data:
-        raise CheckpointError(f"{path}: is damaged: its arrays take {size} bytes, those of its model {data}")
-    check_memory(f"{path}", data, "free some, or use a larger machine", CheckpointError)
-    expected = {f"{part}/{name}": shape for part, arrays in shapes.items() for name, shape in arrays.items()}
-    if different := found.keys() ^ expected.keys():
-        raise CheckpointError(f"{path}: is damaged: {shown(min(different))} is missing, or not of its model")
-    for name, entry in found.items():
-        shape = expected[name]
-        if entry.dtype != "F32" or entry.shape != shape:
-            raise CheckpointError(f"{path}: {name} is {entry.dtype}{list(entry.shape)}, not F32{list(shape)}")
-    return shapes
-
-
-def _check_values(parts: Mapping[str, Mapping[str, Floats]], where: str) -> None:
-    """Check that a run can go on from these arrays."""
-    try:
-        for part in SAVED_PARTS:
-            check_values(parts.get(part, {}), error=CheckpointError)
-        for name, variance in parts["variance"].items():
-            if float(variance.min()) < 0:
-                raise CheckpointError(f"the variance of {name} has values below 0")
-    except CheckpointError as error:
-        raise CheckpointError(f"{where}: {error}") from None

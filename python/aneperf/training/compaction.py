@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ArgumentError
+from .arrays import Arrays
 from .data import Data, TokenFile
 from .kernels import Floats
 from .models import Parameters
@@ -48,9 +49,11 @@ class Rows:
         # All rows before the run, to save those that it does not train.
         self._whole = {} if tokens is None else {n: parameters[n] for n in _BY_TOKEN if n in parameters}
 
-    def gather(self, arrays: Mapping[str, Floats]) -> Parameters:
+    def gather(self, arrays: Mapping[str, Floats]) -> Arrays:
         """Return the arrays with these rows only."""
-        return {name: value[self._tokens] if name in self._whole else value for name, value in arrays.items()}
+        return Arrays(
+            arrays, lambda name: arrays[name][self._tokens] if name in self._whole else arrays[name]
+        )
 
     def scatter(self, part: str, arrays: Mapping[str, Floats]) -> Parameters:
         """Return the arrays of a part of the state with all rows: parameters as they were, and no moments."""

@@ -32,6 +32,7 @@ from .hugging_face_config import NAME, HuggingFaceConfig, TokenIds, read_config
 from .models import Parameters, check_parameters, check_values
 from .safetensors_file import DTYPES, Safetensors, write_safetensors
 from .strict_json import decode_strictly
+from .vocabulary import Vocabulary, vocabulary_of_json
 
 _MODEL, _INDEX = "model.safetensors", "model.safetensors.index.json"
 _TOKENIZER, _SENTENCEPIECE = "tokenizer.json", "tokenizer.model"
@@ -63,6 +64,16 @@ class Origin(NamedTuple):
 
     config: HuggingFaceConfig
     tokenizer: bytes | None
+    path: str = _TOKENIZER  # from which it was read
+
+    def vocabulary(self) -> Vocabulary | None:
+        """Describe the tokens of the tokenizer, if there is one. Raises ArgumentError."""
+        if self.tokenizer is None:
+            return None
+        try:
+            return vocabulary_of_json(self.tokenizer)
+        except ArgumentError as error:
+            raise ArgumentError(f"{self.path}: {error}") from None
 
 
 class _Index(msgspec.Struct):
@@ -88,7 +99,7 @@ def read_origin(folder: str | os.PathLike[str]) -> Origin:
     """Read what a Hugging Face folder holds besides the weights. Raises ArgumentError."""
     folder = Path(folder)
     tokenizer = _content(folder, _TOKENIZER, Kind.TOKENIZER, JSON_BYTES)
-    return Origin(_config_and_ends(folder), tokenizer)
+    return Origin(_config_and_ends(folder), tokenizer, str(folder / _TOKENIZER))
 
 
 def tokenizer_of(folder: str | os.PathLike[str]) -> str | None:

@@ -7,7 +7,7 @@ Sources: Hu et al. 2021; names and initial values as in github.com/huggingface/p
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,6 +18,7 @@ from ..checks import shown
 from ..errors import ArgumentError
 from ..kernels import TransformerConfig
 from ..kernels.config import layer_shapes
+from .arrays import Arrays
 from .kernels import Floats, Operand
 from .models import Parameters, uniform
 
@@ -140,25 +141,20 @@ class Adapter(NamedTuple):
         )
 
 
-class AdaptedWeights(Mapping[str, Floats]):
+class AdaptedWeights(Arrays):
     """A model's parameters by name: frozen, with adapters added when a matrix is asked for."""
 
     def __init__(self, lora: Lora, frozen: Mapping[str, Floats], values: Mapping[str, Floats]) -> None:
+        super().__init__(frozen, self._merged)
         self._frozen = frozen
         names = [name.removesuffix(_A) for name in values if name.endswith(_A)]
         self.adapters = {
             name: Adapter(name, values[name + _A], values[name + _B], lora.scale) for name in names
         }
 
-    def __getitem__(self, name: str) -> Floats:
+    def _merged(self, name: str) -> Floats:
         weight = self._frozen[name]
         return self.adapters[name].merged(weight) if name in self.adapters else weight
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._frozen)
-
-    def __len__(self) -> int:
-        return len(self._frozen)
 
 
 def model_weights(lora: Lora | None, parts: Mapping[str, Mapping[str, Floats]]) -> Mapping[str, Floats]:

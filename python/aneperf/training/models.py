@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -101,12 +101,13 @@ def uniform(seed: tuple[int, ...], shape: tuple[int, ...], bound: float) -> NDAr
     return (2 * random - 1) * np.float32(bound)
 
 
-def check_parameters(
+def checked_parameters(
     config: TransformerConfig, parameters: Mapping[str, NDArray[Any]], largest: float = math.inf
-) -> None:
-    """Raise ArgumentError unless the names, fp32 dtypes and shapes are exactly those of the model.
+) -> Iterator[tuple[str, NDArray[np.float32]]]:
+    """Yield the parameters, asking for each once.
 
-    Values must be finite, and at most `largest` in magnitude.
+    Raises ArgumentError unless the names, fp32 dtypes and shapes are exactly those of the model, and the
+    values finite and at most `largest` in magnitude.
     """
     shapes = parameter_shapes(config, "classifier" in parameters)
     if unknown := parameters.keys() - shapes.keys():
@@ -119,7 +120,14 @@ def check_parameters(
             raise ArgumentError(
                 f"parameter {name!r} is {array.dtype}{list(array.shape)}, not float32{list(shape)}"
             )
-    check_values(parameters, largest)
+        check_values({name: array}, largest)
+        yield name, array
+
+
+def check_parameters(config: TransformerConfig, parameters: Mapping[str, NDArray[Any]]) -> None:
+    """Raise ArgumentError unless parameters are exactly those of the model, with finite values."""
+    for _ in checked_parameters(config, parameters):
+        pass
 
 
 def check_values(
@@ -127,7 +135,7 @@ def check_values(
 ) -> None:
     """Raise `error` unless all values are finite, and at most `largest` in magnitude."""
     for name, array in parameters.items():
-        greatest = float(np.abs(array).max())
+        greatest = max(float(array.max()), -float(array.min()))  # NaN if there is one; without a copy
         if greatest <= min(largest, float(np.finfo(np.float32).max)):
             continue
         if bad := int(np.count_nonzero(~np.isfinite(array))):

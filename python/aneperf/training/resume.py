@@ -22,6 +22,7 @@ from .models import Parameters
 from .options import TrainOptions
 from .record import CheckpointError, Record, RunOptions
 from .run_checkpoints import best_checkpoints
+from .saved_state import SavedState
 from .state import RunState
 from .tensorboard import has_events
 
@@ -32,24 +33,24 @@ _Path = str | os.PathLike[str]
 class Found:
     """The checkpoint that a run continues."""
 
-    record: Record
-    parts: Mapping[str, Parameters]
+    saved: SavedState
     origin: Origin | None
     best: Record | None  # by validation loss
 
     @property
-    def weights(self) -> Parameters:
-        """Return the model's own parameters, which adapters leave as they are."""
-        return self.parts.get("frozen", self.parts["parameters"])
+    def record(self) -> Record:
+        """Return everything but the arrays."""
+        return self.saved.record
 
     def restore(self, state: RunState, parts: Mapping[str, Parameters], rows: Rows) -> None:
-        """Copy the checkpoint's numbers and arrays, and free it."""
+        """Read the checkpoint's numbers, and its arrays but the weights, into a state, and close it."""
         state.step, state.applied_updates = self.record.step, self.record.applied_updates
         state.loss_scale = self.record.loss_scale
-        for part, arrays in self.parts.items():
-            for name, value in rows.gather(arrays).items():
-                parts[part][name][:] = value
-        self.parts = {}
+        for part, arrays in self.saved.parts.items():
+            if arrays is not self.saved.weights:
+                for name, value in rows.gather(arrays).items():
+                    parts[part][name][:] = value
+        self.saved.close()
 
 
 @contextlib.contextmanager
@@ -68,9 +69,10 @@ def checkpoint_to_resume(folder: _Path | None, resume: bool | int) -> Iterator[F
         raise CheckpointError(f"{checkpoints.folder} has no checkpoint")
     with contextlib.closing(FolderLock(checkpoints.folder)):
         if resume is not False:
-            record, parts = checkpoints.load(None if resume is True else resume)
-            best = best_checkpoints(folder)
-            yield Found(record, parts, checkpoints.origin(record), best.record() if best.steps() else None)
+            with checkpoints.open(None if resume is True else resume) as saved:
+                best = best_checkpoints(folder)
+                origin = checkpoints.origin(saved.record)
+                yield Found(saved, origin, best.record() if best.steps() else None)
             return
         for there in (checkpoints, best_checkpoints(folder)):
             if steps := there.steps():

@@ -22,7 +22,7 @@ from .evaluation import Evaluation
 from .events import BatchDone, Evaluated, Event, KernelsCompiled, StepDone, WorkerReplaced
 from .kernels import Floats
 from .lora import model_weights
-from .models import Parameters, check_parameters
+from .models import Parameters, checked_parameters
 from .optimizer import update
 from .state import RunState, SharedState, part_shapes
 from .worker import RunStep, Setup, TrainingError, WorkerProcess
@@ -36,6 +36,7 @@ _ATTEMPTS = 3  # workers that may be lost at one step
 class Trainer:
     """Trains `config` on `data` from `parameters`, with an `evaluation` between batches; `run` yields events.
 
+    Copies the parameters, and asks for each once: they may be read or made then, one at a time.
     The parent owns the state and updates the weights. A step changes only the set of gradients that it
     writes. So if its worker is lost, another worker repeats it with the same result.
     """
@@ -51,7 +52,6 @@ class Trainer:
         compile_timeout: float = DEFAULT_COMPILE_TIMEOUT,
         evaluation: Evaluation | None = None,
     ) -> None:
-        check_parameters(config.model, parameters, FP16_LARGEST)
         seq = config.model.seq
         scores = 2 * 2 * config.model.heads * seq * seq  # fp16, and their gradients
         check_memory(f"a step with sequences of {seq} tokens", scores, "choose shorter ones (--seq)")
@@ -60,12 +60,11 @@ class Trainer:
         self._data, self._evaluation = data, evaluation
         separate = "classifier" in parameters
         self._shared = SharedState.create(part_shapes(config, separate), seq, state_folder)
-        initial = {"parameters": parameters}
-        if config.lora is not None:
-            initial = {"frozen": parameters, "parameters": config.lora.initial(config.model, config.seed)}
-        for part, arrays in initial.items():
-            for name, value in arrays.items():
-                self._shared.parts[part][name][:] = value
+        try:
+            self._fill(parameters)
+        except BaseException:
+            self._shared.close()
+            raise
         self._setup = Setup(config, separate, device, self._shared.descriptor)
         self._compile_timeout = compile_timeout
         self._worker: WorkerProcess | None = None
@@ -126,6 +125,15 @@ class Trainer:
         for worker in (self._worker, self._next):
             if worker is not None:
                 worker.kill()
+
+    def _fill(self, parameters: Mapping[str, Floats]) -> None:
+        lora, parts = self.config.lora, self._shared.parts
+        weights = parts["parameters" if lora is None else "frozen"]
+        for name, value in checked_parameters(self.config.model, parameters, FP16_LARGEST):
+            weights[name][:] = value
+        if lora is not None:
+            for name, value in lora.initial(self.config.model, self.config.seed).items():
+                parts["parameters"][name][:] = value
 
     def _batch(self) -> Iterator[Event]:
         first = self.state.step

@@ -117,7 +117,7 @@ def vocabulary_of_json(content: bytes, name: str = "tokenizer.json") -> Vocabula
         found = msgspec.json.decode(content, type=_TokenizerJson)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         reason = one_line(error, LONGEST_QUOTE)
-        raise ArgumentError(f"the tokens of {name} cannot be listed: {reason}") from None
+        raise ArgumentError(f"its tokens cannot be listed: {reason}") from None
     vocab: Any = found.model.vocab
     pieces = vocab.items() if isinstance(vocab, dict) else ((text, n) for n, (text, _) in enumerate(vocab))
     tokens = {number: text for text, number in pieces}

@@ -1,0 +1,33 @@
+"""Arrays by name that are read or made when asked for: a large model does not fit in memory twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from .kernels import Floats
+
+
+class Arrays(Mapping[str, Floats]):
+    """The arrays that `make` returns for these names. Nothing is kept."""
+
+    def __init__(self, names: Iterable[str], make: Callable[[str], Floats]) -> None:
+        self._names, self._make = dict.fromkeys(names), make
+
+    def __getitem__(self, name: str) -> Floats:
+        if name not in self._names:
+            raise KeyError(name)
+        return self._make(name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+def handed_over(arrays: Mapping[str, Floats]) -> Arrays:
+    """Return arrays for someone who copies each and asks for it once. A dict is left without them."""
+    return Arrays(arrays, arrays.pop if isinstance(arrays, dict) else arrays.__getitem__)
