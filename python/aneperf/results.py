@@ -18,6 +18,7 @@ from .display import Displayed, call_report
 from .errors import ArgumentError, ResultFileError
 from .files import LONGEST_QUOTE, one_line, read_input
 from .kinds import Kind
+from .measure import PREEMPTED, UNTRUSTED
 from .outputs import write_whole
 
 __all__ = ["MAXIMUM_DURATIONS", "MAXIMUM_PROCESSES", "SCHEMA_VERSION", "Environment", "Result", "Row"]
@@ -229,13 +230,20 @@ class Result(Displayed, msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
 
     @property
     def best(self) -> Row | None:
-        """Return the ok row with the highest "tflops", if there is one, regardless of its flags.
+        """Return the row with the highest "tflops" among those that can be relied on; None if none can.
 
-        "tflops" is the rate at the median: rows within its interval, tflops_low to tflops_high, may be as
-        fast.
+        Such a row is ok and has an interval, and none of its flags says that another run may give another
+        median. "tflops" is the rate at the median: rows within its interval, tflops_low to tflops_high, may
+        be as fast.
         """
-        rated = [row for row in self.rows if row.status == "ok" and "tflops" in row.metrics]
-        return max(rated, key=lambda row: row.metrics["tflops"], default=None)
+        doubts = UNTRUSTED | {PREEMPTED}
+        rated = [
+            row
+            for row in self.rows
+            if row.status == "ok" and "tflops" in row.metrics and None not in (row.ci_low, row.ci_high)
+        ]
+        sure = [row for row in rated if not doubts.intersection(row.flags)]
+        return max(sure, key=lambda row: row.metrics["tflops"], default=None)
 
     def to_dicts(self) -> list[dict[str, Any]]:
         """Return a flat dict for each row, with params and metrics: `pandas.DataFrame(result.to_dicts())`.
@@ -292,7 +300,7 @@ class Result(Displayed, msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
                     f"{path}: schema version {version} is newer than this aneperf, which reads "
                     f"{SCHEMA_VERSION}: upgrade it"
                 )
-            return msgspec.json.decode(text, type=Result)
+            result = msgspec.json.decode(text, type=Result)
         except msgspec.ValidationError as error:
             raise ResultFileError(
                 f"{path}: not a result of aneperf: {one_line(error, LONGEST_QUOTE)}"
@@ -301,6 +309,10 @@ class Result(Displayed, msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
             raise ResultFileError(
                 f"{path}: not JSON, or cut short: {one_line(error, LONGEST_QUOTE)}"
             ) from error
+        for metrics in (row.metrics for row in result.rows):
+            for name in _RENAMED.keys() & metrics.keys():
+                metrics.setdefault(_RENAMED[name], metrics.pop(name))
+        return result
 
     def compare(self, other: "Result | str") -> "Comparison":
         """Judge a later result against this one, or this one against a chip's published figures ("M4 Max").
@@ -316,6 +328,15 @@ class Result(Displayed, msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
 
     def __len__(self) -> int:
         return len(self.rows)
+
+
+# Older files call 2^20 bytes a MB.
+_RENAMED = {
+    "weights_mb": "weights_mib",
+    "activations_mb": "activations_mib",
+    "total_mb": "total_mib",
+    "gflops_per_mb": "gflops_per_mib",
+}
 
 
 class _Header(msgspec.Struct):

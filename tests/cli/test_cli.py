@@ -1,5 +1,4 @@
 import functools
-import io
 import json
 import os
 import subprocess
@@ -15,6 +14,7 @@ from aneperf.results import Result
 from support.command import Outcome
 from support.fakes import FakeDevice, FakeStack
 from support.parameters import thorough
+from support.terminals import AsTerminal
 
 STACKS = tuple(FakeStack(channels=4, depth=depth, width=4) for depth in (1, 2, 3))
 
@@ -324,15 +324,10 @@ def test_lint_of_what_it_cannot_read(run: Any, tmp_path: Path) -> None:
     assert run("lint", str(tmp_path / "none.mil")).code == 2
 
 
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
 def test_a_terminal_gets_a_progress_bar(
     device: FakeDevice, run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    terminal = Terminal()
+    terminal = AsTerminal()
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr(sys, "stderr", terminal)
     outcome = run("peak")

@@ -66,7 +66,7 @@ def test_without_time_every_check_is_a_row() -> None:
         "arithmetic/conformance",
     }
     assert {row.status for row in result if row.key.partition("/")[2] in CHECKS} == {"skipped"}
-    assert max(map(len, to_text(lay_out_result(result)).splitlines())) <= 80
+    assert max(map(len, to_text(lay_out_result(result), 80).splitlines())) <= 80
 
 
 def test_an_engine_that_did_not_open_is_a_failure() -> None:
@@ -97,7 +97,7 @@ def test_rows_name_no_person_machine_or_folder(monkeypatch: pytest.MonkeyPatch) 
 def test_a_file_of_all_checks_is_to_be_sent(
     run: Any, monkeypatch: pytest.MonkeyPatch, code: int, says: bool
 ) -> None:
-    monkeypatch.setattr("aneperf.cli.measuring.measure", lambda *_: code)
+    monkeypatch.setattr("aneperf.cli.measuring.measure", lambda *_, **__: code)
     outcome = run("doctor", "--device", "emulator")
     assert outcome.code == code
     assert ("please send that file" in outcome.err) is says

@@ -34,7 +34,7 @@ def test_rows_hold_the_throughput() -> None:
     assert row.unit == "ms"
     assert row.error == 0
     assert row.metrics["tflops"] == pytest.approx(2 * 4 * 4 * 4 * 4 / 1e-3 / 1e12)
-    assert row.metrics["weights_mb"] == 2 * 4 * 4 * 4 / 2**20
+    assert row.metrics["weights_mib"] == 2 * 4 * 4 * 4 / 2**20
     assert result.best == row
     assert result.environment.is_software
     assert not any(program.loaded for program in device.programs)
@@ -214,7 +214,7 @@ def test_the_published_configurations_are_the_default(monkeypatch: pytest.Monkey
     rows = peak(FakeDevice()).rows  # type: ignore[arg-type]
     assert [row.params["config"] for row in rows] == [stack.name for stack in PUBLISHED]
     assert [row.params["config"] for row in rows][4] == "128x conv 512ch sp64"
-    assert rows[4].metrics == {"weights_mb": 64.0, "gflop": 4.294967296}
+    assert rows[4].metrics == {"weights_mib": 64.0, "gflop": 4.294967296}
 
 
 def test_a_name_stands_for_a_published_configuration(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,7 +56,7 @@ def test_rows(fake: FakeDevice, name: str) -> None:
         assert (row.unit, row.error) == ("ms", 0)
         assert row.median == pytest.approx(0.1 * (place + 1))
         assert row.metrics["tflops"] == pytest.approx(stack.flops / (1e8 * (place + 1)))
-        assert row.metrics["weights_mb"] == stack.weight_bytes / 2**20
+        assert row.metrics["weights_mib"] == stack.weight_bytes / 2**20
         assert row.metrics["first_ms"] == pytest.approx(0.1 * (place + 1))
         assert row.metrics["compile_ms"] == 12
         assert "load_ms" not in row.metrics
@@ -174,7 +174,7 @@ def test_the_published_pairs_are_the_default(fake: FakeDevice) -> None:
         for precision in ("FP16", "W8A8")
     ]
     assert rows[1].key == "int8/conv512x128/sp64x64/w8a8"
-    assert (rows[0].metrics["weights_mb"], rows[1].metrics["weights_mb"]) == (64, 32)
+    assert (rows[0].metrics["weights_mib"], rows[1].metrics["weights_mib"]) == (64, 32)
     assert rows[0].metrics["gflop"] == pytest.approx(274.878, abs=1e-3)
 
 

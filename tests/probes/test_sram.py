@@ -28,7 +28,7 @@ def row(channels: int, ms: float, width: int = 64, share: float = 0.01, **change
         "median": ms,
         "ci_low": ms * (1 - share),
         "ci_high": ms * (1 + share),
-        "metrics": {"weights_mb": 2 * channels**2 / 2**20},
+        "metrics": {"weights_mib": 2 * channels**2 / 2**20},
     }
     return Row(**{**fields, **changes})
 
@@ -65,7 +65,7 @@ def test_floor_and_bandwidth() -> None:
     assert found.tested == (1024, 2048, 4096, 8192)
     assert found.cliff is None
     text = " ".join(found.lines())
-    assert "No cliff found: one line explains 21 sizes up to 130.0 MB." in text
+    assert "No cliff found: one line explains 21 sizes up to 130.0 MiB." in text
     assert "No slow size at 1024, 2048, 4096, 8192 channels." in text
 
 
@@ -170,8 +170,8 @@ def test_rows_of_the_coarse_probe(device: FakeDevice) -> None:
     assert result.rows[8].key == "sram/conv8192x1/sp32/fp32-ports"
     assert result.rows[5].params["config"] == "4096ch x 64sp"
     metrics = result.rows[5].metrics
-    assert (metrics["weights_mb"], metrics["activations_mb"], metrics["total_mb"]) == (32, 0.5, 33)
-    assert metrics["gflops_per_mb"] == pytest.approx(2 * 4096**2 * 64 / 1e-3 / 1e9 / 32)
+    assert (metrics["weights_mib"], metrics["activations_mib"], metrics["total_mib"]) == (32, 0.5, 33)
+    assert metrics["gflops_per_mib"] == pytest.approx(2 * 4096**2 * 64 / 1e-3 / 1e9 / 32)
     assert {item.status for item in result} == {"ok"}
     assert any("No cliff found" in note for note in result.notes)
 
@@ -205,7 +205,7 @@ def test_wrong_and_refused_sizes(device: FakeDevice) -> None:
     rows = {item.params["channels"]: item for item in run(device).rows}
     assert rows[512].status == "error"
     assert "wrong output" in str(rows[512].reason)
-    assert "gflops_per_mb" not in rows[512].metrics
+    assert "gflops_per_mib" not in rows[512].metrics
     assert (rows[6144].status, rows[6144].reason) == ("unsupported", "[compile] too large")
 
 

@@ -139,10 +139,26 @@ def test_best_is_the_fastest_ok_row() -> None:
     assert len(a_result(slow, fast)) == 2
 
 
-@pytest.mark.parametrize("flag", ["heavy tail", "few samples", "noisy"])
-def test_best_ignores_flags(flag: str) -> None:
-    clean, flagged = a_row(32, metrics={"tflops": 0.2}), a_row(48, metrics={"tflops": 0.4}, flags=(flag,))
-    assert a_result(clean, flagged).best == flagged
+@pytest.mark.parametrize(
+    ("doubt", "trusted"),
+    [
+        ({"flags": ("heavy tail", "correlated", "noisy")}, True),
+        ({"flags": ("few samples",)}, False),
+        ({"flags": ("preempted",)}, False),
+        ({"ci_low": None, "ci_high": None}, False),
+    ],
+)
+def test_best_can_be_relied_on(doubt: dict[str, Any], trusted: bool) -> None:
+    clean, fast = a_row(32, metrics={"tflops": 0.2}), a_row(48, metrics={"tflops": 0.4}, **doubt)
+    assert a_result(clean, fast).best == (fast if trusted else clean)
+    assert a_result(fast).best == (fast if trusted else None)
+
+
+def test_metrics_of_older_files_are_renamed(tmp_path: Path) -> None:
+    old = {"weights_mb": 2.0, "gflops_per_mb": 3.0, "gflop": 1.0}
+    a_result(a_row(metrics=old)).save(tmp_path / "old.json")
+    (row,) = Result.load(tmp_path / "old.json")
+    assert row.metrics == {"gflop": 1.0, "weights_mib": 2.0, "gflops_per_mib": 3.0}
 
 
 def test_durations_are_on_one_line_and_reproduce_the_statistics(tmp_path: Path) -> None:

@@ -207,7 +207,7 @@ def a_row(depth: int = 128, **changes: Any) -> Row:
         "published_mean": 9.9,
         "error": 0.0021,
         "metrics": {
-            "weights_mb": 64.0,
+            "weights_mib": 64.0,
             "gflop": 4.294967296,
             "tflops": 4.294967296 / 9.871,
         },

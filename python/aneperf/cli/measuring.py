@@ -27,7 +27,12 @@ from .terminal import FAILED, end_interrupted, save, say, terminal, write_table
 
 
 def measure(
-    probe: Probe, arguments: Mapping[str, Any], open_device: Callable[[], Device], output: str | None
+    probe: Probe,
+    arguments: Mapping[str, Any],
+    open_device: Callable[[], Device],
+    output: str | None,
+    *,
+    verbose: bool = False,
 ) -> int:
     """Run a probe, print its table, save its result to `output` and return the exit code.
 
@@ -46,10 +51,9 @@ def measure(
             if output is not None:
                 save(result.to_json().decode().rstrip("\n"), output, Kind.RESULT)
         finally:  # a measurement is long: if one output fails, the other is still written
-            if not to_stdout:
-                write_table(lay_out_result(result), sys.stdout)
-            elif sys.stderr is not None:
-                write_table(lay_out_result(result), sys.stderr)
+            stream = sys.stderr if to_stdout else sys.stdout
+            if not to_stdout or stream is not None:
+                write_table(lay_out_result(result, verbose=verbose), stream)
     if measurement.stopped_by is not None:
         return end_interrupted(measurement.stopped_by)
     statuses = {row.status for row in result}

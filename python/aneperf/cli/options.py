@@ -20,3 +20,6 @@ COMPILE_TIMEOUT = click.Option(
 OUTPUT = click.Option(
     ["-o", "--output"], type=FILE, metavar="FILE", help="Save the result as JSON; - prints it."
 )
+VERBOSE = click.Option(
+    ["-v", "--verbose"], is_flag=True, help="Show every flag, how many calls a row has, and skipped rows."
+)

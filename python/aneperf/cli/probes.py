@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from ..probes import registry
-from .options import CHIP, COMPILE_TIMEOUT, DEVICE, FILE, OUTPUT, STANDARD_OUTPUT
+from .options import CHIP, COMPILE_TIMEOUT, DEVICE, FILE, OUTPUT, STANDARD_OUTPUT, VERBOSE
 
 
 @click.command(params=[DEVICE, CHIP, OUTPUT])
@@ -25,14 +25,19 @@ def probe_verb(probe: registry.Probe) -> click.Command:
     """Return the verb of a probe."""
 
     def run(
-        device: str | None, chip: str | None, compile_timeout: float | None, output: str | None, **given: Any
+        device: str | None,
+        chip: str | None,
+        compile_timeout: float | None,
+        output: str | None,
+        verbose: bool,
+        **given: Any,
     ) -> int:
         from .. import device as devices
         from .measuring import measure
         from .terminal import FAILED, say
 
         open_device = partial(devices.open, device, chip=chip, compile_timeout=compile_timeout)
-        code = measure(probe, probe.arguments(given), open_device, output)
+        code = measure(probe, probe.arguments(given), open_device, output, verbose=verbose)
         if probe.file and output != STANDARD_OUTPUT and code <= FAILED:  # not interrupted
             say(f"{output} holds all of it: please send that file")
         return code
@@ -41,7 +46,7 @@ def probe_verb(probe: registry.Probe) -> click.Command:
     return click.Command(
         probe.name,
         callback=run,
-        params=[*map(_option, probe.verb_options), DEVICE, CHIP, COMPILE_TIMEOUT, output],
+        params=[*map(_option, probe.verb_options), DEVICE, CHIP, COMPILE_TIMEOUT, VERBOSE, output],
         help=f"{probe.summary}\n\n{probe.details}",
     )
 

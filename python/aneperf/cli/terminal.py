@@ -11,6 +11,7 @@ import sys
 from typing import IO, TYPE_CHECKING, Any, TextIO, cast
 
 from ..errors import AneError
+from ..glyphs import in_ascii, takes_unicode
 from .options import STANDARD_OUTPUT
 
 if TYPE_CHECKING:
@@ -54,10 +55,19 @@ def _put(content: str | bytes, stream: TextIO | None) -> None:
 
 
 class Terminal:
-    """A terminal's stream, which the run outlives: what is written after the terminal has gone is lost."""
+    """A terminal's stream, which the run outlives: what is written after the terminal has gone is lost.
+
+    Where the locale asks for ASCII, it gets that.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self._is_plain = not takes_unicode(stream)
+
+    @property
+    def encoding(self) -> str:
+        """Return the encoding by which rich chooses the signs of its bars and boxes."""
+        return "ascii" if self._is_plain else self._stream.encoding
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -65,7 +75,7 @@ class Terminal:
     def write(self, text: str) -> int:
         """Write a text."""
         try:
-            return self._stream.write(text)
+            return self._stream.write(in_ascii(text) if self._is_plain else text)
         except OSError as error:
             if not _leave_terminal(error, self._stream):
                 raise
@@ -106,17 +116,23 @@ def write_model_text(text: str, stream: TextIO | None, *, end: str = "\n") -> No
 
 
 def write_table(table: "Table", stream: TextIO | None) -> None:
-    """Write a table, in color in a terminal. Raises as `write` does."""
-    from ..report.table import to_rich, to_text
+    """Write a table: in color and within the width of a terminal, elsewhere each row on one line.
 
+    In ASCII where the locale asks for that. Raises as `write` does.
+    """
+    from ..report.table import draw, to_text
+
+    plain = not takes_unicode(stream)
     if stream is None or not stream.isatty():
-        write(to_text(table), stream)
+        write(to_text(table, ascii=plain), stream)
         return
     from rich.console import Console
+    from rich.text import Text
 
     console = Console(file=stream)
     with console.capture() as capture:
-        console.print(to_rich(table))
+        for line in draw(table, console.width, ascii=plain):
+            console.print(Text(line.text, line.style), soft_wrap=True)
     _put(capture.get(), stream)  # with control characters: the colors
 
 
@@ -161,7 +177,8 @@ def say(message: str) -> None:
 
     if sys.stderr is not None:
         with contextlib.suppress(OSError, AneError):
-            write(f"aneperf: {one_line(message)}", sys.stderr)
+            line = one_line(message)
+            write(f"aneperf: {line if takes_unicode(sys.stderr) else in_ascii(line)}", sys.stderr)
 
 
 def end_interrupted(number: signal.Signals) -> int:

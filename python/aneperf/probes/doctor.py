@@ -133,10 +133,11 @@ class _Examination:
         for row in result.rows:
             self._add(row)
         failed = [row for row in result.rows if row.status == "error"]
-        if result.best is None or failed:
+        rated = [row for row in result.rows if row.status == "ok" and "tflops" in row.metrics]
+        if not rated or failed:
             worst = (failed or list(result.rows))[0]
             return Measured(worst.status, f"{worst.name}: {worst.reason}")
-        best = result.best
+        best = result.best or max(rated, key=lambda row: row.metrics["tflops"])
         finding = f"{best.metrics['tflops']:.3g} TFLOPS, {best.name}{_published_peak(self.environment)}"
         return Measured("ok", params={"finding": finding})
 

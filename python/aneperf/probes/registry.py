@@ -178,7 +178,7 @@ _PROBES = (
     ),
     Probe(
         "sram",
-        "Time weights of 0.1 to 128 MB; find where on-chip memory ends.",
+        "Time weights of 0.1 to 128 MiB; find where on-chip memory ends.",
         60.0,
         (
             Option("fine", "Add sizes, and the neighbors of powers of two.", bool, default=False),

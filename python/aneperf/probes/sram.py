@@ -1,4 +1,4 @@
-"""Memory: the two published scans of single convolutions, with weights of 0.1 to 128 MB."""
+"""Memory: the two published scans of single convolutions, with weights of 0.1 to 128 MiB."""
 
 import time
 from typing import Literal
@@ -61,7 +61,7 @@ def sram(
     groups = groups[::2] + groups[1::2][::-1]
 
     notes = [
-        "GFLOPS/MB: throughput over the weights' size, as published. Act: one port, as fp16; Tot: with both.",
+        "GFLOPS/MiB: over the size of weights, as published. Act: MiB of a port in fp16; Tot: of all.",
         PORT_NOTES[ports],
     ]
     result = run_groups(
@@ -82,6 +82,6 @@ def _case(stack: ConvStack) -> Case:
         "sram",
         stack,
         config=f"{stack.channels}ch x {stack.width}sp",
-        metrics={"activations_mb": activations, "total_mb": weights + 2 * activations},
-        derive=lambda metrics: {"gflops_per_mb": 1000 * metrics["tflops"] / weights},
+        metrics={"activations_mib": activations, "total_mib": weights + 2 * activations},
+        derive=lambda metrics: {"gflops_per_mib": 1000 * metrics["tflops"] / weights},
     )

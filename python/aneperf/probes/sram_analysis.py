@@ -16,7 +16,7 @@ from ..stalls import describe_stall, stalls
 STRIDE = 64  # channels to a neighbor: its row is 128 bytes longer or shorter
 _SLOW, _FAR_SLOW = 1.1, 1.5  # times the neighbors' line; less is not worth a name
 _LEAST = 6  # sizes: three on either side of a change
-_GB_MS_PER_MB = 2**20 / 1e6
+_GB_MS_PER_MIB = 2**20 / 1e6
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class SlowSize:
 
 @dataclass(frozen=True)
 class SramAnalysis:
-    """Findings about rows at 64 positions. `cliff` is None if none was found up to `largest_mb` of weights.
+    """Findings about rows at 64 positions. `cliff` is None if none was found up to `largest_mib` of weights.
 
     `bandwidth_gb_s` is the rate at which weights are used; arithmetic may bound it before memory does.
     `area_factor`, if known, is the time of the largest width at 64 positions over that at 32.
@@ -51,7 +51,7 @@ class SramAnalysis:
     slow: tuple[SlowSize, ...]
     cliff: Change | None
     sizes: int  # in the search for a cliff
-    largest_mb: float
+    largest_mib: float
     noisy: int  # rows with an uncertain median
     area_factor: float | None = None
 
@@ -68,7 +68,7 @@ class SramAnalysis:
         else:
             said.append("Slow sizes: unknown without the neighbors of powers of two.")
         if self.cliff:
-            place = f"between {self.cliff.low:.1f} and {self.cliff.high:.1f} MB of weights"
+            place = f"between {self.cliff.low:.1f} and {self.cliff.high:.1f} MiB of weights"
             what = "all weights" if self.cliff.jumps else "further weights"
             said.append(
                 f"Cliff: {place}, {what} cost {self.cliff.factor:.1f}x as much per byte "
@@ -78,7 +78,7 @@ class SramAnalysis:
             said.append(f"Capacity: {self.sizes} sizes are too few to tell.")
         else:
             said.append(
-                f"No cliff found: one line explains {self.sizes} sizes up to {self.largest_mb:.1f} MB."
+                f"No cliff found: one line explains {self.sizes} sizes up to {self.largest_mib:.1f} MiB."
             )
         if self.noisy:
             said.append(
@@ -118,7 +118,7 @@ def analyze_sram(rows: Result | Iterable[Row]) -> SramAnalysis | None:
         slow=tuple(slow),
         cliff=cliff,
         sizes=len(sizes),
-        largest_mb=max(sizes),
+        largest_mib=max(sizes),
         noisy=sum("noisy" in row.flags or row.ci_low is None for row in ok),
         area_factor=_area_factor(ok),
     )
@@ -154,12 +154,14 @@ def _area_factor(rows: Sequence[Row]) -> float | None:
 
 
 def _rate(slope: Estimate) -> Estimate:
-    """Convert ms/MB to GB/s. An interval that reaches 0 ms/MB has no upper end, and is left out."""
+    """Convert ms/MiB to GB/s. An interval that reaches 0 ms/MiB has no upper end, and is left out."""
     if slope.value <= 0:
         return Estimate(float("inf"), None, None)
     if slope.ci_low is None or slope.ci_high is None or slope.ci_low <= 0:
-        return Estimate(_GB_MS_PER_MB / slope.value, None, None)
-    return Estimate(_GB_MS_PER_MB / slope.value, _GB_MS_PER_MB / slope.ci_high, _GB_MS_PER_MB / slope.ci_low)
+        return Estimate(_GB_MS_PER_MIB / slope.value, None, None)
+    return Estimate(
+        _GB_MS_PER_MIB / slope.value, _GB_MS_PER_MIB / slope.ci_high, _GB_MS_PER_MIB / slope.ci_low
+    )
 
 
 def _interval(estimate: Estimate, unit: str) -> str:
@@ -175,7 +177,7 @@ def _channels(row: Row) -> int:
 
 
 def _size(row: Row) -> float:
-    return row.metrics["weights_mb"]
+    return row.metrics["weights_mib"]
 
 
 def _time(row: Row) -> float:

@@ -1,9 +1,12 @@
 """Results as text, HTML and pictures, and their comparison. `aneperf.display` tells how results find this."""
 
+import shutil
+import sys
 from collections.abc import Callable
 from typing import Any
 
 from ..display import register
+from ..glyphs import takes_unicode
 from .comparison_table import lay_out_comparison
 from .html import to_html
 from .plots import draw_losses
@@ -15,10 +18,18 @@ from .verdicts import compare_results
 __all__ = ["compare_results", "draw_losses"]
 
 
+def _to_text(table: Table) -> str:
+    """Write a table for standard output, which is where a printed value goes."""
+    stream = sys.stdout
+    is_terminal = stream is not None and stream.isatty()
+    columns = shutil.get_terminal_size().columns if is_terminal else None
+    return to_text(table, columns, ascii=not takes_unicode(stream))
+
+
 def _register(kind: str, lay_out: Callable[[Any], Table], **others: Callable[..., Any]) -> None:
     register(
         kind,
-        to_text=lambda value: to_text(lay_out(value)),
+        to_text=lambda value: _to_text(lay_out(value)),
         to_html=lambda value: to_html(lay_out(value)),
         **others,
     )

@@ -8,6 +8,7 @@ from typing import Literal
 from ..comparison import Side
 from ..files import LONGEST_QUOTE, one_line
 from ..results import Row
+from .flags import mark
 
 UNKNOWN = "-"
 _LONGEST_FINDING = 100  # of what did not fail; the file has all of it
@@ -20,6 +21,7 @@ class Column:
     title: str
     cell: Callable[[Row], str]
     align: Literal["left", "right"] = "right"
+    is_spare: bool = False  # left out where a terminal is too narrow
 
 
 def significant(value: float | None, digits: int) -> str:
@@ -59,8 +61,18 @@ def larger_half(estimate: Row | Side) -> str:
 
 
 def remark(row: Row) -> str:
-    """Write the flags of an ok row, or the status of any other row."""
+    """Write an ok row's flag that changes a decision, or the status of any other row."""
+    return mark(row.flags) if row.status == "ok" else row.status
+
+
+def all_flags(row: Row) -> str:
+    """Write every flag of an ok row, or the status of any other row."""
     return ", ".join(row.flags) if row.status == "ok" else row.status
+
+
+def p95(row: Row) -> str:
+    """Write the time that 95 % of an ok row's calls take at most."""
+    return significant(row.p95, 4) if row.status == "ok" else UNKNOWN
 
 
 def number(name: str, digits: int) -> Callable[[Row], str]:
@@ -69,12 +81,13 @@ def number(name: str, digits: int) -> Callable[[Row], str]:
 
 
 def ratio(row: Row) -> str:
-    """Write the ratio of a pair with the larger half of its interval: 1.85x ±0.4%."""
+    """Write the ratio of a pair with the larger half of its interval: 1.85x ±0.4%; none without one."""
     value, low, high = (row.metrics.get(name) for name in ("ratio", "ratio_low", "ratio_high"))
     if value is None:
         return ""
-    half = "" if low is None or high is None else f" ±{max(high / value - 1, 1 - low / value):.1%}"
-    return f"{value:.2f}x{half}"
+    if low is None or high is None:
+        return UNKNOWN
+    return f"{value:.2f}x ±{max(high / value - 1, 1 - low / value):.1%}"
 
 
 def _finding(row: Row) -> str:
@@ -110,16 +123,22 @@ GENERAL = (
     Column("Row", lambda row: row.key, "left"),
     Column("Median", median),
     Column("±", half_width),
+    Column("p95", p95, is_spare=True),
     Column("Unit", lambda row: row.unit or UNKNOWN, "left"),
     REMARK,
+)
+VERBOSE = (  # in place of REMARK
+    Column("Calls", lambda row: UNKNOWN if row.n is None else str(row.n)),
+    Column("Warm-up", lambda row: UNKNOWN if row.warm_up is None else str(row.warm_up)),
+    Column("", all_flags, "left"),
 )
 
 RANKED = ("peak", "sweep", "latency", "int8", "sram")  # probes whose fastest row is marked as best
 
 _CONFIG = Column("Config", parameter("config"), "left")
-_WEIGHTS = Column("W (MB)", metric("weights_mb", 1))
-_GFLOP = Column("GFLOP", metric("gflop", 2))
-_TIMES = (Column("ms/eval", median), Column("±", half_width))
+_WEIGHTS = Column("W (MiB)", metric("weights_mib", 1), is_spare=True)
+_GFLOP = Column("GFLOP", metric("gflop", 2), is_spare=True)
+_TIMES = (Column("ms/eval", median), Column("±", half_width), Column("p95", p95, is_spare=True))
 _TFLOPS = Column("TFLOPS", number("tflops", 3))
 _STACKS = (_CONFIG, _WEIGHTS, _GFLOP, *_TIMES, _TFLOPS, REMARK)
 
@@ -133,7 +152,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
     "int8": (
         _CONFIG,
         _WEIGHTS,
-        Column("GOP", metric("gflop", 2)),
+        Column("GOP", metric("gflop", 2), is_spare=True),
         *_TIMES,
         Column("TOPS", number("tflops", 3)),
         Column("Ratio", ratio, "left"),
@@ -144,11 +163,11 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
     "sram": (
         _CONFIG,
         _WEIGHTS,
-        Column("Act", metric("activations_mb", 2)),
-        Column("Tot", metric("total_mb", 1)),
+        Column("Act", metric("activations_mib", 2), is_spare=True),
+        Column("Tot", metric("total_mib", 1), is_spare=True),
         *_TIMES,
         _TFLOPS,
-        Column("GFLOPS/MB", metric("gflops_per_mb", 1)),
+        Column("GFLOPS/MiB", metric("gflops_per_mib", 1)),
         REMARK,
     ),
     "sustained": (
@@ -162,9 +181,9 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         _CONFIG,
         *_TIMES,
         Column("Ratio", ratio, "left"),
-        Column("First", number("first_ms", 4)),
-        Column("Compile", number("compile_ms", 3)),
-        Column("Load", number("load_ms", 3)),
+        Column("First", number("first_ms", 4), is_spare=True),
+        Column("Compile", number("compile_ms", 3), is_spare=True),
+        Column("Load", number("load_ms", 3), is_spare=True),
         REMARK,
     ),
     "compat": (_ITEM, _ERROR, REMARK),

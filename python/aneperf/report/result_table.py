@@ -5,47 +5,74 @@ from collections.abc import Iterable
 
 import msgspec
 
-from ..measure import PREEMPTED
-from ..results import STATUSES, Environment, Result, Row
+from ..results import STATUSES, Environment, Result, Row, Status
 from .chip_facts import published_facts
-from .columns import COLUMNS, GENERAL, RANKED
+from .columns import COLUMNS, GENERAL, RANKED, REMARK, VERBOSE
+from .flags import legend, mark
 from .table import Table
 
+_INTERVAL = "±: the larger half of the 95 % interval of the median."
+_UNBOUNDED = " -: too few independent calls to tell."
+_FEW = 3  # skipped rows that are named
 _LONG = 40  # rows; of a longer probe a suite shows only the rows that are not ok
 
 
-def lay_out_result(result: Result) -> Table:
-    """Lay out a probe's rows, with the reasons of those that are not ok below; for a suite, each probe's."""
+def lay_out_result(result: Result, *, verbose: bool = False) -> Table:
+    """Lay out a probe's rows, with the reasons of those that are not ok below; for a suite, each probe's.
+
+    `verbose` shows every flag of a row and how many calls it has, and each skipped row.
+    """
     if result.probe == "suite":
-        return _lay_out_suite(result)
+        return _lay_out_suite(result, verbose)
     if result.probe == "doctor":
         return _lay_out_doctor(result)
     columns = COLUMNS.get(result.probe, GENERAL)
+    if verbose:
+        columns = tuple(new for column in columns for new in (VERBOSE if column is REMARK else (column,)))
+    shown = result.rows if verbose else _without_skipped(result.rows)
     best = result.best if result.probe in RANKED else None
-    place = None if best is None else [row.key for row in result.rows].index(best.key)
-    rows = [[column.cell(row) for column in columns] for row in result.rows]
+    place = None if best is None else [row.key for row in shown].index(best.key)
+    rows = [[column.cell(row) for column in columns] for row in shown]
     if place is not None:
         rows[place][-1] = ", ".join(filter(None, ["best", rows[place][-1]]))
-    lines = _reasons(result.rows)
-    if any(row.ci_low is not None for row in result.rows):
-        lines.append("±: the larger half of the 95 % interval of the median.")
-    if any(PREEMPTED in row.flags for row in result.rows):
-        lines.append("preempted: other work took the CPU during the calls. Measure on an idle machine.")
-    if retried := sum(row.metrics.get("retried_evaluations", 0) for row in result.rows):
-        lines.append(
-            f"{retried:.0f} of the calls were cancelled by the system and made again; the times show it."
-        )
     return Table(
         heading=heading(f"aneperf {result.probe}", result.environment),
         header=tuple(column.title for column in columns),
         align=tuple(column.align for column in columns),
         rows=tuple(map(tuple, rows)),
         best=place,
-        lines=(*lines, *result.notes),
+        lines=(
+            *_reasons(result.rows),
+            *_legend(result, verbose),
+            *result.notes,
+        ),
+        spare=tuple(place for place, column in enumerate(columns) if column.is_spare),
     )
 
 
-def _lay_out_suite(result: Result) -> Table:
+def _without_skipped(rows: tuple[Row, ...]) -> tuple[Row, ...]:
+    """Return the rows without the skipped ones, which a line below the table counts."""
+    return tuple(row for row in rows if row.status != "skipped") or rows
+
+
+def _legend(result: Result, verbose: bool) -> list[str]:
+    """Explain the signs that are in a table."""
+    rows = [row for row in result.rows if row.status == "ok"]
+    lines = legend({flag for row in rows for flag in (row.flags if verbose else [mark(row.flags)])})
+    timed = [row for row in rows if row.median is not None]
+    if result.probe in RANKED and timed and result.best is None:
+        lines.append("No row is best: none has an interval and no flag.")
+    if timed:
+        unknown = any(row.ci_low is None for row in timed)
+        lines.append(_INTERVAL + (_UNBOUNDED if unknown else ""))
+    if retried := sum(row.metrics.get("retried_evaluations", 0) for row in result.rows):
+        lines.append(
+            f"{retried:.0f} of the calls were canceled by the system and made again; the times show it."
+        )
+    return lines
+
+
+def _lay_out_suite(result: Result, verbose: bool) -> Table:
     """Lay out a table for each probe, and one that counts their rows."""
     probes: dict[str, list[Row]] = {}
     for row in result.rows:
@@ -60,7 +87,7 @@ def _lay_out_suite(result: Result) -> Table:
         align=("left", "right", "right", "right", "right", "right"),
         rows=tuple(counts),
         lines=tuple(note for note in result.notes if note.partition(": ")[0] not in probes),
-        parts=tuple(_part(result, name, rows) for name, rows in probes.items()),
+        parts=tuple(_part(result, name, rows, verbose) for name, rows in probes.items()),
     )
 
 
@@ -77,24 +104,29 @@ def _lay_out_doctor(result: Result) -> Table:
     )
 
 
-def _part(result: Result, name: str, rows: list[Row]) -> Table:
+def _part(result: Result, name: str, rows: list[Row], verbose: bool) -> Table:
     """Lay out one probe of a suite, without the environment, which stands above all probes."""
     shown = rows if len(rows) <= _LONG else [row for row in rows if row.status != "ok"]
     notes = [note.removeprefix(f"{name}: ") for note in result.notes if note.startswith(f"{name}: ")]
     if len(shown) < len(rows):
         notes.append(f"{len(rows) - len(shown)} ok rows are left out; aneperf {name} shows them.")
     part = msgspec.structs.replace(result, probe=name, rows=tuple(shown), notes=tuple(notes))
-    table = lay_out_result(part)
+    table = lay_out_result(part, verbose=verbose)
     return dataclasses.replace(table, heading=(f"aneperf {name}",), header=table.header if shown else ())
 
 
 def _reasons(rows: Iterable[Row]) -> list[str]:
-    """Write a line for each reason, with the rows that share it."""
-    names: dict[str, list[str]] = {}
+    """Write a line for each reason, with the rows that share it; of many skipped ones, their number."""
+    names: dict[tuple[Status, str], list[str]] = {}
     for row in rows:
         if row.reason:
-            names.setdefault(f"{row.status}: {row.reason}", []).append(row.name)
-    return [f"{', '.join(sharing)}: {reason}" for reason, sharing in names.items()]
+            names.setdefault((row.status, row.reason), []).append(row.name)
+    lines = []
+    for (status, reason), sharing in names.items():
+        if status == "skipped" and len(sharing) > _FEW:
+            sharing = [*sharing[: _FEW - 1], f"{len(sharing) - _FEW + 1} more rows"]
+        lines.append(f"{', '.join(sharing)}: {status}: {reason}")
+    return lines
 
 
 def lay_out_environment(environment: Environment) -> Table:

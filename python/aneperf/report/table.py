@@ -1,26 +1,27 @@
-"""A table, and its text form. Terminals, pipes and notebooks all draw the same `Table`."""
+"""A table, and its text form. Terminals, pipes, files and notebooks all draw the same `Table`."""
 
 from __future__ import annotations
 
-import io
+import textwrap
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import rich.box
-from rich.console import Console, Group
-from rich.padding import Padding
-from rich.table import Table as RichTable
-from rich.text import Text
+from rich.cells import cell_len
+
+from ..glyphs import in_ascii
 
 WIDTH = 80
-LONGEST = 26  # characters; a wider column may be folded
+_LEAST = 11  # characters of a column that is folded
+_NOT_FOLDED = 26  # characters
 
 
 @dataclass(frozen=True)
 class Table:
     """A table ready to draw, with `heading` above and `lines` below it; `header` may be empty.
 
-    Text that does not go to a terminal is folded at `width`, but for the `paths`, which end the table.
+    Text is folded at the width of a terminal, and elsewhere at `width`, but for the `paths`, which end the
+    table. Rows are folded in a terminal only, after the `spare` columns were left out, the first one first.
     """
 
     heading: tuple[str, ...]
@@ -32,65 +33,118 @@ class Table:
     paths: tuple[str, ...] = ()
     width: int = WIDTH
     parts: tuple[Table, ...] = ()  # drawn between the heading and this table's own rows
+    spare: tuple[int, ...] = ()  # places of columns
 
 
-def to_rich(table: Table) -> Group:
-    """Convert for `rich.console.Console.print`."""
-    box = rich.box.SIMPLE_HEAD if table.header else None
-    # rich makes a padded column that wraps one character too wide, so the gap is part of the cells.
-    grid = RichTable(
-        box=box, show_header=box is not None, show_edge=False, padding=(0, 0 if box else 1, 0, 0)
-    )
-    gaps = [" " if box and align == "right" else "" for align in table.align]
-    titles = table.header or ("",) * len(table.align)
-    for place, (title, align, gap) in enumerate(zip(titles, table.align, gaps, strict=True)):
-        narrowest = _narrowest(table, place)
-        # The last column holds remarks and is the one to fold, unless another is too long.
-        rigid = place + 1 < len(titles) and all(len(row[place]) <= LONGEST for row in table.rows)
-        grid.add_column(
-            _text(gap + title),
-            justify=align,
-            overflow="fold",
-            min_width=narrowest + len(gap),
-            no_wrap=rigid,
-        )
+@dataclass(frozen=True)
+class Line:
+    """A line of text, with the style of the library rich in which a terminal shows it."""
+
+    text: str
+    style: str = ""
+
+
+def to_text(table: Table, terminal: int | None = None, *, ascii: bool = False) -> str:
+    """Convert to plain text: for a terminal of that many columns, or with each row on one line."""
+    return "\n".join(line.text for line in draw(table, terminal, ascii=ascii))
+
+
+def draw(table: Table, terminal: int | None = None, *, ascii: bool = False) -> Iterator[Line]:
+    """Return the lines of a table's text form."""
+    prose = table.width if terminal is None else terminal
+    for place, text in enumerate(table.heading):
+        yield from (Line(line, "" if place else "bold") for line in _fold(_plain(text, ascii), prose))
+    for part in table.parts:
+        yield Line("")
+        yield from draw(part, terminal, ascii=ascii)
+    if table.rows or table.header:
+        yield Line("")
+        yield from _grid(_spelled(table, ascii), terminal)
+        yield Line("")
+    for text in table.lines:
+        yield from (Line(line) for line in _fold(_plain(text, ascii), prose))
+    yield from (Line(printable(path)) for path in table.paths)
+
+
+def _spelled(table: Table, ascii: bool) -> Table:
+    """Return the table with every cell as it is drawn."""
+
+    def spell(cells: Iterable[str]) -> tuple[str, ...]:
+        return tuple(_plain(cell, ascii) for cell in cells)
+
+    header = spell(table.header) or ("",) * len(table.align)
+    rule = "-" if ascii else "─"
+    return replace(table, header=header, rows=tuple(map(spell, table.rows)), heading=(rule,))
+
+
+def _grid(table: Table, terminal: int | None) -> Iterator[Line]:
+    """Draw header, rule and rows; `heading` holds the rule's sign."""
+    places, widths = _layout(table, terminal)
+    if any(table.header):
+        yield from (Line(text) for text in _row(table, table.header, places, widths))
+        yield Line(table.heading[0] * (sum(widths) + sum(_gaps(table, places))))
     for index, row in enumerate(table.rows):
-        cells = [_text(gap + cell) for gap, cell in zip(gaps, row, strict=True)]
-        grid.add_row(*cells, style="bold green" if index == table.best else None)
-    return Group(
-        *(_text(line, "" if index else "bold") for index, line in enumerate(table.heading)),
-        *(Padding(to_rich(part), (1, 0, 0, 0)) for part in table.parts),
-        Padding(grid, (1, 0)),
-        *map(_text, (*table.lines, *table.paths)),
-    )
+        style = "bold green" if index == table.best else ""
+        yield from (Line(text, style) for text in _row(table, row, places, widths))
 
 
-def _narrowest(table: Table, place: int) -> int:
-    """Return the width that a column needs; the last one holds remarks and folds between words."""
-    cells = [row[place] for row in table.rows] + list(table.header[place : place + 1])
-    if place + 1 == len(table.align):
-        cells = [word for cell in cells for word in cell.split()]
-    return min(max(map(len, cells), default=0), LONGEST)
+def _layout(table: Table, terminal: int | None) -> tuple[list[int], list[int]]:
+    """Return the columns to draw, and their widths: fewer and narrower ones if a terminal needs that."""
+    places = list(range(len(table.align)))
+    spare = list(table.spare)
+    while True:
+        widths = [max(cell_len(row[place]) for row in (table.header, *table.rows)) for place in places]
+        excess = 0 if terminal is None else sum(widths) + sum(_gaps(table, places)) - terminal
+        if excess <= 0 or not spare:
+            break
+        places.remove(spare.pop(0))
+    foldable = [at for at, place in enumerate(places) if _folds(table, place, widths[at], places)]
+    while excess > 0 and foldable:
+        widest = max(foldable, key=lambda at: widths[at])
+        cut = min(excess, widths[widest] - _LEAST)
+        widths[widest] -= max(cut, 0)
+        excess -= max(cut, 0)
+        foldable.remove(widest)
+    return places, widths
 
 
-def to_text(table: Table) -> str:
-    """Convert to plain text, wider than the table's `width` if numbers would otherwise be cut."""
-    stream = io.StringIO()
-    console = Console(file=stream, width=_width(table), color_system=None, force_terminal=False)
-    console.print(to_rich(replace(table, paths=())))
-    folded = "\n".join(line.rstrip() for line in stream.getvalue().split("\n")).rstrip("\n")
-    return "\n".join([folded, *map(printable, table.paths)])
+def _folds(table: Table, place: int, width: int, places: list[int]) -> bool:
+    """Tell whether a column may be folded: the last one, which holds remarks, or a long text."""
+    return table.align[place] == "left" and (place == places[-1] or width > _NOT_FOLDED)
 
 
-def _width(table: Table) -> int:
-    gaps = [2 if table.header and align == "right" else 1 for align in table.align]
-    needed = sum(_narrowest(table, place) + gap for place, gap in enumerate(gaps))
-    return max(table.width, needed, *map(_width, table.parts))
+def _gaps(table: Table, places: list[int]) -> list[int]:
+    """Return the blanks before each column."""
+    blanks = {"left": 1 if any(table.header) else 2, "right": 2}
+    return [blanks[table.align[place]] if at else 0 for at, place in enumerate(places)]
 
 
-def _text(content: str, style: str = "") -> Text:
-    """Make text without markup or control characters: it may come from an untrusted file."""
-    return Text(printable(content), style)
+def _row(table: Table, cells: tuple[str, ...], places: list[int], widths: list[int]) -> list[str]:
+    """Draw a row, on as many lines as its longest cell needs."""
+    folded = [_fold(cells[place], width) for place, width in zip(places, widths, strict=True)]
+    height = max(map(len, folded), default=0)
+    columns = list(zip(folded, _gaps(table, places), places, widths, strict=True))
+    drawn = []
+    for line in range(height):
+        text = ""
+        for parts, gap, place, width in columns:
+            part = parts[line] if line < len(parts) else ""
+            blank = " " * (width - cell_len(part))
+            text += " " * gap + (part + blank if table.align[place] == "left" else blank + part)
+        drawn.append(text.rstrip())
+    return drawn
+
+
+def _fold(text: str, width: int) -> list[str]:
+    """Break a text between words, and within one that is longer than a line."""
+    if cell_len(text) <= width:
+        return [text]
+    return textwrap.wrap(text, max(width, 1), break_on_hyphens=False) or [""]
+
+
+def _plain(text: str, ascii: bool) -> str:
+    """Make text without control characters: it may come from an untrusted file."""
+    return in_ascii(printable(text)) if ascii else printable(text)
 
 
 def printable(text: str) -> str:

@@ -64,7 +64,7 @@ class Case:
     def row(self, measured: Measured) -> Row:
         """Return the row of a measurement, with the metrics of the kernel and the derived ones."""
         kernel = self.kernel
-        metrics = {"weights_mb": kernel.weight_bytes / 2**20, "gflop": kernel.flops / 1e9, **self.metrics}
+        metrics = {"weights_mib": kernel.weight_bytes / 2**20, "gflop": kernel.flops / 1e9, **self.metrics}
         metrics |= measured.metrics
         if measured.status == "ok":
             metrics |= self.derive(metrics)

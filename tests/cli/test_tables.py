@@ -1,0 +1,68 @@
+"""How the command draws tables: in pipes, in terminals, and where the locale takes ASCII only."""
+
+import functools
+from typing import Any
+
+import pytest
+
+from aneperf.cli.terminal import Terminal, write_table
+from aneperf.probes import peak
+from aneperf.report.table import Table
+from support.fakes import FakeDevice, FakeStack
+from support.terminals import AsTerminal
+
+
+@pytest.fixture
+def device(monkeypatch: pytest.MonkeyPatch) -> FakeDevice:
+    """Offer a device on which each call takes longer than the one before."""
+    device = FakeDevice()
+    device.call_ns = lambda call: 1_000_000 + 1000 * call
+    monkeypatch.setattr("aneperf.device.open", lambda *args, **kwargs: device)
+    monkeypatch.setattr(peak, "PUBLISHED", [FakeStack(channels=4, depth=1, width=4)])
+    monkeypatch.setattr(peak, "peak", functools.partial(peak.peak, clock=device.clock))
+    return device
+
+
+def row_of(out: str) -> str:
+    return next(line for line in out.splitlines() if line.startswith("1x conv 4ch sp4 "))
+
+
+def test_the_table_marks_what_changes_a_decision_and_verbose_shows_all(device: FakeDevice, run: Any) -> None:
+    out = run("peak", "--budget", "1").out
+    assert row_of(out).endswith(" drift")
+    assert "Calls" not in out
+    verbose = run("peak", "--budget", "1", "-v").out
+    assert "Calls" in verbose
+    assert ", " in row_of(verbose)
+
+
+@pytest.mark.parametrize("locale", ["C", "POSIX", "en_US.UTF-8"])
+def test_a_plain_locale_gets_ascii(
+    device: FakeDevice, run: Any, monkeypatch: pytest.MonkeyPatch, locale: str
+) -> None:
+    monkeypatch.setenv("LC_ALL", locale)
+    out = run("peak").out
+    assert out.isascii() == (locale != "en_US.UTF-8")
+    assert ("+/-" in out) == out.isascii()
+
+
+def test_a_terminal_gets_its_width_and_colors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "20")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    stream = AsTerminal()
+    table = Table(("title",), ("Name", ""), ("left", "left"), (("first", "some words to fold"),), best=0)
+    write_table(table, stream)
+    text = stream.getvalue()
+    assert "\x1b[1mtitle" in text
+    assert "\x1b[1;32mfirst some words to" in text
+    assert "\x1b[1;32m      fold" in text
+
+
+def test_a_terminal_gets_ascii_bars_where_the_locale_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    for locale, encoding, text in (("C", "ascii", "+/- 8"), ("C.UTF-8", "utf-8", "± █")):
+        monkeypatch.setenv("LC_ALL", locale)
+        stream = AsTerminal()
+        terminal = Terminal(stream)
+        terminal.write("± █")
+        assert (terminal.encoding, stream.getvalue()) == (encoding, text)
