@@ -49,7 +49,7 @@ class ComparedRow:
         return not failed_when_published and not str(self.reason).startswith(NO_DIRECTION)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison(Displayed):
     """The rows that two sides share: prints as a table, renders in a notebook, iterates over its rows.
 

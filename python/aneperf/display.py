@@ -39,5 +39,8 @@ class Displayed:
     def __str__(self) -> str:
         return str(call_report("to_text", self))
 
+    def __repr__(self) -> str:
+        return str(self)
+
     def _repr_html_(self) -> str:
         return str(call_report("to_html", self))

@@ -25,6 +25,9 @@ class Kind(enum.Enum):
     ENVIRONMENT = "a description of a device"
     COMPARISON = "a comparison of results"
     COMMUNITY = "an entry of the community's list"
+    CSV = "a CSV file of aneperf"
+    MARKDOWN = "a Markdown page of aneperf"
+    PAGE = "an HTML page of aneperf"
     TOKENIZER = "a tokenizer's JSON"
     LLAMA2C_TOKENIZER = "a tokenizer.bin of llama2.c"
     SENTENCEPIECE = "a SentencePiece model"
@@ -75,6 +78,9 @@ _JSON_KINDS = {
     *(Kind.ENVIRONMENT, Kind.COMPARISON, Kind.COMMUNITY),
 }
 _TEXT_KINDS = {*_JSON_KINDS, Kind.TEXT, Kind.MIL, Kind.HTML, Kind.SVG, Kind.POSTSCRIPT}
+_TEXT_KINDS |= {Kind.CSV, Kind.MARKDOWN, Kind.PAGE}
+
+PAGE_HEAD = '<!doctype html>\n<meta charset="utf-8">\n<meta name="generator" content="aneperf">\n'
 
 # Signatures are long, because a file of tokens may begin with any two of them.
 _SIGNATURES = (
@@ -110,6 +116,9 @@ _BLANK = rb"(\xef\xbb\xbf)?\s*"
 _TEXT_SIGNATURES = (
     (re.compile(_BLANK + rb"(<\?xml[^>]*>\s*)?(<!DOCTYPE svg|<svg)", re.I), Kind.SVG),
     (re.compile(rb"%!PS"), Kind.POSTSCRIPT),
+    (re.compile(re.escape(PAGE_HEAD.encode())), Kind.PAGE),
+    (re.compile(rb"\*\*aneperf "), Kind.MARKDOWN),
+    (re.compile(rb"((probe,)?key|fact|call)(,[^\n]*)?\n"), Kind.CSV),
     (re.compile(_BLANK + rb"<(!doctype|html|head|body|\?xml|!--)", re.I), Kind.HTML),
     (re.compile(_BLANK + rb"program\s*\("), Kind.MIL),
 )

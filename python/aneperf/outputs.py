@@ -13,6 +13,12 @@ from .files import file_kind
 from .kinds import Kind
 
 AnyPath = str | os.PathLike[str]
+_FORMS = {".csv": Kind.CSV, ".md": Kind.MARKDOWN, ".html": Kind.PAGE}
+
+
+def form_of(path: AnyPath | None, kind: Kind) -> Kind:
+    """Return the kind of file that a name asks for by its suffix: .csv, .md, .html, or else `kind`."""
+    return kind if path is None else _FORMS.get(Path(path).suffix.lower(), kind)
 
 
 def check_output(

@@ -6,7 +6,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import msgspec
 import numpy as np
@@ -19,7 +19,10 @@ from .errors import ArgumentError, ResultFileError
 from .files import LONGEST_QUOTE, one_line, read_input
 from .kinds import Kind
 from .measure import PREEMPTED, UNTRUSTED
-from .outputs import write_whole
+from .outputs import form_of, write_whole
+
+if TYPE_CHECKING:
+    import pandas
 
 __all__ = ["MAXIMUM_DURATIONS", "MAXIMUM_PROCESSES", "SCHEMA_VERSION", "Environment", "Result", "Row"]
 
@@ -214,7 +217,7 @@ class Environment(Displayed, msgspec.Struct, frozen=True, kw_only=True, forbid_u
 
 
 class Result(Displayed, msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The rows that a probe measured: prints as a table, renders in a notebook, iterates over its rows."""
+    """The rows that a probe measured: a table where it is printed, at a prompt and in a notebook."""
 
     schema_version: int = SCHEMA_VERSION
     probe: str
@@ -267,6 +270,14 @@ class Result(Displayed, msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
             for row in self.rows
         ]
 
+    def to_pandas(self) -> "pandas.DataFrame":
+        """Return `to_dicts()` as a DataFrame. Raises ArgumentError without pandas."""
+        try:
+            import pandas
+        except ImportError as error:
+            raise ArgumentError(f"to_pandas needs pandas: pip install pandas ({error})") from error
+        return pandas.DataFrame(self.to_dicts())
+
     def to_json(self) -> bytes:
         """Return the UTF-8 text that `save` writes, with a row's durations on one line.
 
@@ -280,7 +291,13 @@ class Result(Displayed, msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
         return re.sub(rb"\[\n[\s\d,]+\]", lambda calls: b"".join(calls[0].split()), text) + b"\n"
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write JSON to `path`, atomically. Raises ResultFileError."""
+        """Write JSON to `path`, or a table if it ends in .csv, .md or .html, atomically.
+
+        Raises ResultFileError.
+        """
+        if (form := form_of(path, Kind.RESULT)) is not Kind.RESULT:
+            write_whole(path, form, str(call_report("to_form", self, form)).encode())
+            return
         try:
             text = self.to_json()
         except ResultFileError as error:

@@ -1,13 +1,16 @@
 """How the command draws tables: in pipes, in terminals, and where the locale takes ASCII only."""
 
 import functools
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import aneperf
 from aneperf.cli.terminal import Terminal, write_table
 from aneperf.probes import peak
 from aneperf.report.table import Table
+from support.command import assert_refused
 from support.fakes import FakeDevice, FakeStack
 from support.terminals import AsTerminal
 
@@ -66,3 +69,41 @@ def test_a_terminal_gets_ascii_bars_where_the_locale_asks(monkeypatch: pytest.Mo
         terminal = Terminal(stream)
         terminal.write("± █")
         assert (terminal.encoding, stream.getvalue()) == (encoding, text)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "begin"),
+    [
+        ("", "{\n"),
+        (".csv", "probe,key,config,"),
+        (".md", "**aneperf peak**\n"),
+        (".html", "<!doctype html>\n"),
+    ],
+)
+def test_a_dash_with_a_suffix_prints_that_form(
+    device: FakeDevice, run: Any, tmp_path: Path, suffix: str, begin: str
+) -> None:
+    printed = run("peak", "-o", f"-{suffix}")
+    assert printed.out.startswith(begin)
+    assert "TFLOPS" in printed.err
+    saved = tmp_path / f"r{suffix}"
+    outcome = run("peak", "-o", str(saved))
+    assert saved.read_text().startswith(begin)
+    assert "TFLOPS" in outcome.out
+
+
+def test_other_verbs_have_the_same_forms(device: FakeDevice, run: Any, tmp_path: Path) -> None:
+    assert run("info", "-o", "-.csv").out.splitlines()[:2] == ["fact,value", f"aneperf,{aneperf.__version__}"]
+    path = str(tmp_path / "r.json")
+    run("peak", "-o", path)
+    assert run("compare", path, path, "-o", "-.csv").out.startswith("key,")
+    assert run("compare", path, path, "-o", "-.md").out.startswith("**aneperf compare: peak**")
+
+
+def test_a_form_that_cannot_be_written_is_found_before_measuring(
+    device: FakeDevice, run: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "notes.md").write_text("my own notes, which are long enough to be recognized as a text\n" * 2)
+    outcome = run("peak", "-o", str(tmp_path / "notes.md"))
+    assert_refused(outcome, "notes.md: is there and is text, not a Markdown page of aneperf")
+    assert device.programs == []

@@ -40,10 +40,12 @@ def test_a_table_is_markdown() -> None:
     ],
 )
 def test_no_text_becomes_markup(text: str, escaped: str) -> None:
-    assert to_markdown(Table((text,), (), ("left",), ((text,),))).splitlines()[::4] == [
-        f"**{escaped}**",
-        f"| {escaped} |",
-    ]
+    assert to_markdown(Table((text,), (), (), (), lines=(text,))) == f"**{escaped}**\n\n{escaped}\n"
+
+
+def test_a_cell_stays_one() -> None:
+    table = Table(("t",), ("A", "B"), ("left", "right"), (("a|b", "-"),))
+    assert to_markdown(table).splitlines()[-1] == r"| a\|b | - |"
 
 
 def test_a_result_has_a_row_for_each_of_its_rows() -> None:

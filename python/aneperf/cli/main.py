@@ -86,7 +86,8 @@ Completion of verbs and options, for your shell's startup file:
 def app(context: click.Context) -> None:
     """Measure the Apple Neural Engine, or the software emulator where there is none.
 
-    `aneperf VERB -h` lists a verb's options. With -o FILE a verb saves its result as JSON; -o - prints it.
+    `aneperf VERB -h` lists a verb's options. With -o FILE a verb saves its result, as JSON or as FILE
+    ends: .csv, .md or .html. -o - and -o -.csv print it.
     """
     if context.invoked_subcommand is None:
         write(context.get_help(), sys.stderr)

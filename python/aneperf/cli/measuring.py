@@ -15,15 +15,15 @@ from .._ane_native import Device
 from ..checks import positive
 from ..errors import AneError, ArgumentError, DeviceUnavailable
 from ..kinds import Kind
-from ..outputs import check_output
+from ..outputs import check_output, form_of
 from ..probes.registry import SUITE, Probe
 from ..report.result_table import lay_out_result
 from ..results import Result, Row
 from ..runner.in_child import run_in_child, time_limit_of
 from ..runner.progress import Progress, ProgressCallback
 from ..signals import Interrupted, at_first_signal, signal_of
-from .options import STANDARD_OUTPUT
-from .terminal import FAILED, end_interrupted, save, say, terminal, write_table
+from .options import is_printed
+from .terminal import FAILED, end_interrupted, save_result, say, terminal, write_table
 
 
 def measure(
@@ -38,9 +38,9 @@ def measure(
 
     Ctrl-C, SIGTERM and SIGHUP keep the finished rows.
     """
-    to_stdout = output == STANDARD_OUTPUT
+    to_stdout = is_printed(output)
     if output is not None and not to_stdout:
-        check_output(output, Kind.RESULT)
+        check_output(output, form_of(output, Kind.RESULT))
     elif sys.stdout is None:
         raise AneError("standard output is closed: there is nowhere to write the result")
     opened = open_device()
@@ -49,7 +49,7 @@ def measure(
         result = measurement.run(arguments, opened)
         try:
             if output is not None:
-                save(result.to_json().decode().rstrip("\n"), output, Kind.RESULT)
+                save_result(result, output)
         finally:  # a measurement is long: if one output fails, the other is still written
             stream = sys.stderr if to_stdout else sys.stdout
             if not to_stdout or stream is not None:

@@ -18,8 +18,18 @@ COMPILE_TIMEOUT = click.Option(
     help="Give up a compile or load on the engine after this time; 120 by default.",
 )
 OUTPUT = click.Option(
-    ["-o", "--output"], type=FILE, metavar="FILE", help="Save the result as JSON; - prints it."
+    ["-o", "--output"],
+    type=FILE,
+    metavar="FILE",
+    help="Save as JSON, or as FILE ends: .csv, .md, .html; - or -.csv prints it.",
 )
+
+
+def is_printed(output: str | None) -> bool:
+    """Tell whether an output is standard output: a dash, or a dash with the suffix of a form."""
+    return output is not None and (output == STANDARD_OUTPUT or output in ("-.csv", "-.md", "-.html"))
+
+
 VERBOSE = click.Option(
     ["-v", "--verbose"], is_flag=True, help="Show every flag, how many calls a row has, and skipped rows."
 )

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from ..probes import registry
-from .options import CHIP, COMPILE_TIMEOUT, DEVICE, FILE, OUTPUT, STANDARD_OUTPUT, VERBOSE
+from .options import CHIP, COMPILE_TIMEOUT, DEVICE, FILE, OUTPUT, VERBOSE, is_printed
 
 
 @click.command(params=[DEVICE, CHIP, OUTPUT])
@@ -38,7 +38,7 @@ def probe_verb(probe: registry.Probe) -> click.Command:
 
         open_device = partial(devices.open, device, chip=chip, compile_timeout=compile_timeout)
         code = measure(probe, probe.arguments(given), open_device, output, verbose=verbose)
-        if probe.file and output != STANDARD_OUTPUT and code <= FAILED:  # not interrupted
+        if probe.file and not is_printed(output) and code <= FAILED:  # not interrupted
             say(f"{output} holds all of it: please send that file")
         return code
 

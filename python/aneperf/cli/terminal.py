@@ -12,11 +12,13 @@ from typing import IO, TYPE_CHECKING, Any, TextIO, cast
 
 from ..errors import AneError
 from ..glyphs import in_ascii, takes_unicode
-from .options import STANDARD_OUTPUT
+from .options import is_printed
 
 if TYPE_CHECKING:
     from ..kinds import Kind
     from ..report.table import Table
+    from ..results import Result
+    from ..training.result import TrainingResult
 
 FAILED = 1
 REFUSED = 2
@@ -137,8 +139,11 @@ def write_table(table: "Table", stream: TextIO | None) -> None:
 
 
 def save(text: str, output: str, kind: "Kind") -> None:
-    """Write a text to a file, or to standard output for `-`. Raises ResultFileError, or as `write` does."""
-    if output == STANDARD_OUTPUT:
+    """Write a text to a file, or to standard output for a dash.
+
+    Raises ResultFileError, or as `write` does.
+    """
+    if is_printed(output):
         write(text, sys.stdout)
     else:
         from ..outputs import write_whole
@@ -146,11 +151,34 @@ def save(text: str, output: str, kind: "Kind") -> None:
         write_whole(output, kind, f"{text}\n".encode())
 
 
+def save_result(result: "Result | TrainingResult", output: str) -> None:
+    """Write a result to a file, or to standard output, in the form that the name's suffix asks for."""
+    from ..display import call_report
+    from ..kinds import Kind
+    from ..outputs import form_of
+
+    if not is_printed(output):
+        result.save(output)
+    elif (form := form_of(output, Kind.RESULT)) is not Kind.RESULT:
+        write(call_report("to_form", result, form), sys.stdout, end="")
+    else:
+        write(result.to_json().decode(), sys.stdout, end="")
+
+
 def show(table: "Table", data: object, output: str | None, kind: "Kind") -> None:
-    """Print a table, and save its data as JSON to `output`; `-` prints the JSON instead of the table."""
+    """Print a table, and save its data to `output`, which may be a dash: then that is printed instead.
+
+    The data are JSON; of a list of records also CSV can be made.
+    """
     if output is not None:
-        save(to_json(data), output, kind)
-    if output != STANDARD_OUTPUT:
+        from ..outputs import form_of
+        from ..report.forms import facts_of, to_form
+
+        form = form_of(output, kind)
+        records = data if isinstance(data, list) else facts_of(table)
+        text = to_json(data) if form is kind else to_form(form, table, records).rstrip("\n")
+        save(text, output, form)
+    if not is_printed(output):
         write_table(table, sys.stdout)
 
 

@@ -16,7 +16,7 @@ from .. import device as devices
 from ..errors import AneError, ArgumentError, ResultFileError
 from ..kernels import TransformerConfig
 from ..kinds import Kind
-from ..outputs import check_new_folder, check_outputs
+from ..outputs import check_new_folder, check_outputs, form_of
 from ..report.plots import check_plot
 from ..report.training_table import lay_out_training
 from ..training.checkpoint import Checkpoints, load_model
@@ -32,9 +32,8 @@ from ..training.result import TrainingResult
 from ..training.run import train
 from .config_file import config_option
 from .live import Lines, View, view
-from .options import CHIP, COMPILE_TIMEOUT, DEVICE, FILE, OUTPUT, STANDARD_OUTPUT
-from .terminal import FAILED, REFUSED, end_interrupted, say, write_table
-from .terminal import save as save_text
+from .options import CHIP, COMPILE_TIMEOUT, DEVICE, FILE, OUTPUT, STANDARD_OUTPUT, is_printed
+from .terminal import FAILED, REFUSED, end_interrupted, save_result, say, write_table
 
 _SIZES = {
     "dim": "Channels",
@@ -117,7 +116,7 @@ def run(given: dict[str, Any]) -> int:
     output, save, save_hf, save_lora, plot = (
         given.pop(name, None) for name in ("output", "save", "save_hf", "save_lora", "plot")
     )
-    to_stdout = output == STANDARD_OUTPUT
+    to_stdout = is_printed(output)
     files = {name: given.get(name) for name in ("telemetry", "trace")} | {"save": save, "plot": plot}
     checkpoints = given.get("checkpoints")
     keeps = any((output, save_hf, save_lora, checkpoints, given.get("tensorboard"), *files.values()))
@@ -191,7 +190,7 @@ def _check_files(files: dict[str, str | None], output: str | None, given: dict[s
     plot = files["plot"]
     check_outputs(
         {
-            "-o": (output, Kind.RESULT),
+            "-o": (output, form_of(output, Kind.RESULT)),
             "--telemetry": (files["telemetry"], Kind.TELEMETRY),
             "--trace": (files["trace"], Kind.TRACE),
             "--save": (files["save"], Kind.LLAMA2C),
@@ -216,7 +215,7 @@ def _write_outputs(
 ) -> None:
     """Write the files asked for, then the report: each even if another one fails."""
     with contextlib.ExitStack() as outputs:  # calls the last one first
-        report = sys.stderr if output == STANDARD_OUTPUT or sys.stdout is None else sys.stdout
+        report = sys.stderr if is_printed(output) or sys.stdout is None else sys.stdout
         if report is not None:
             outputs.callback(write_table, lay_out_training(result), report)
         if plot is not None:
@@ -228,9 +227,7 @@ def _write_outputs(
         if save_lora is not None:
             outputs.callback(_save_model, result.save_lora, save_lora, "adapters")
         if output is not None:
-            outputs.callback(
-                save_text, result.to_result().to_json().decode().rstrip("\n"), output, Kind.RESULT
-            )
+            outputs.callback(save_result, result, output)
 
 
 def _save_model(save: Callable[[str | os.PathLike[str]], None], path: str, name: str) -> None:

@@ -2,12 +2,15 @@
 
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ..comparison import Comparison
 from ..display import register
 from ..glyphs import takes_unicode
+from ..results import Result
 from .comparison_table import lay_out_comparison
+from .forms import facts_of, to_form
 from .html import to_html
 from .plots import draw_losses
 from .result_table import lay_out_environment, lay_out_result
@@ -26,16 +29,22 @@ def _to_text(table: Table) -> str:
     return to_text(table, columns, ascii=not takes_unicode(stream))
 
 
-def _register(kind: str, lay_out: Callable[[Any], Table], **others: Callable[..., Any]) -> None:
+def _register(
+    kind: str,
+    lay_out: Callable[[Any], Table],
+    records: Callable[[Any], Sequence[Mapping[str, object]]],
+    **others: Callable[..., Any],
+) -> None:
     register(
         kind,
         to_text=lambda value: _to_text(lay_out(value)),
         to_html=lambda value: to_html(lay_out(value)),
+        to_form=lambda value, form: to_form(form, lay_out(value), records(value)),
         **others,
     )
 
 
-_register("Environment", lay_out_environment)
-_register("Result", lay_out_result, compare=compare_results)
-_register("Comparison", lay_out_comparison)
-_register("TrainingResult", lay_out_training, plot=draw_losses)
+_register("Environment", lay_out_environment, lambda environment: facts_of(lay_out_environment(environment)))
+_register("Result", lay_out_result, Result.to_dicts, compare=compare_results)
+_register("Comparison", lay_out_comparison, Comparison.to_dicts)
+_register("TrainingResult", lay_out_training, lambda result: result.to_result().to_dicts(), plot=draw_losses)

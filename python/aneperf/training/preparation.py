@@ -11,7 +11,7 @@ from .._ane_native import Device
 from ..errors import ArgumentError
 from ..kernels import schedule
 from ..kinds import Kind
-from ..outputs import check_outputs
+from ..outputs import check_outputs, form_of
 from ..results import Environment
 from .checkpoint import Run
 from .compaction import compact
@@ -113,7 +113,7 @@ def check_written(options: TrainOptions) -> None:
     """Check what a run writes, before anything is read. Raises ArgumentError and ResultFileError."""
     check_outputs(
         {
-            "output": (options.output, Kind.RESULT),
+            "output": (options.output, form_of(options.output, Kind.RESULT)),
             "telemetry": (options.telemetry, Kind.TELEMETRY),
             "trace": (options.trace, Kind.TRACE),
         },

@@ -14,7 +14,9 @@ import numpy as np
 
 from ..display import Displayed, call_report
 from ..kernels.schedule import Pipeline
+from ..kinds import Kind
 from ..measure import summarize
+from ..outputs import form_of, write_whole
 from ..results import MAXIMUM_DURATIONS, Environment, Result, Row
 from .accounting import StepFlops, StepTimes, keyed_times
 from .compaction import compacted
@@ -80,9 +82,9 @@ class BatchTimes:
         )
 
 
-@dataclass
+@dataclass(repr=False)
 class TrainingResult(Displayed):
-    """A run up to its last update. Prints as a report, and renders in a notebook.
+    """A run up to its last update. Prints as a report, also at a prompt, and renders in a notebook.
 
     `losses` and `times` begin with step `first_step`; `parameters` are those after the last update.
     """
@@ -100,10 +102,10 @@ class TrainingResult(Displayed):
     times: list[StepTimes] = field(default_factory=list)
     batches: list[BatchTimes] = field(default_factory=list)
     validations: list[Evaluated] = field(default_factory=list)
-    parameters: Parameters = field(default_factory=dict, repr=False)  # with adapters merged
-    adapters: Parameters = field(default_factory=dict, repr=False)  # those alone; none of other runs
+    parameters: Parameters = field(default_factory=dict)  # with adapters merged
+    adapters: Parameters = field(default_factory=dict)  # those alone; none of other runs
     base: str | None = None  # the Hugging Face folder of the weights that the adapters belong to
-    origin: Origin | None = field(default=None, repr=False)  # the Hugging Face folder of the initial weights
+    origin: Origin | None = field(default=None)  # the Hugging Face folder of the initial weights
     seconds: float = 0.0  # from the start of the first worker to the last update
     workers: int = 0  # started
     lost: list[str] = field(default_factory=list)  # why workers were replaced
@@ -250,8 +252,15 @@ class TrainingResult(Displayed):
         return Result(probe="train", environment=self.environment, rows=rows, notes=tuple(self.notes))
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write `to_result()` as JSON. Raises ResultFileError."""
-        self.to_result().save(path)
+        """Write `to_result()` as JSON, or CSV, or the report as a page, as the name ends: .csv, .md, .html.
+
+        Raises ResultFileError.
+        """
+        form = form_of(path, Kind.RESULT)
+        if form is Kind.RESULT:
+            self.to_result().save(path)
+        else:
+            write_whole(path, form, str(call_report("to_form", self, form)).encode())
 
     def save_llama2c(self, path: str | os.PathLike[str]) -> None:
         """Write the model for llama2.c. Raises ArgumentError if its format cannot hold the model."""
@@ -273,6 +282,10 @@ class TrainingResult(Displayed):
         """
         check_adapters(self.config)
         save_adapters(folder, self.config, self.adapters, self.base)
+
+    def to_json(self) -> bytes:
+        """Return the JSON of `to_result()`. Raises ResultFileError."""
+        return self.to_result().to_json()
 
     def plot(self, path: str | os.PathLike[str]) -> None:
         """Draw the losses by step: PNG, SVG or PDF, as the name ends. Needs `pip install '.[report]'`."""
