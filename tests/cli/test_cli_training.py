@@ -298,10 +298,10 @@ def test_closed_standard_streams(device_name: str, tmp_path: Path, how: str) -> 
 def test_an_output_that_fails_loses_no_other(
     run: Any, device_name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def refuse(text: str, output: Path, kind: object) -> None:
+    def refuse(result: object, output: str) -> None:
         raise aneperf.ResultFileError(f"{output}: cannot write: No space left on device")
 
-    monkeypatch.setattr("aneperf.cli.training_run.save_text", refuse)
+    monkeypatch.setattr("aneperf.cli.training_run.save_result", refuse)
     paths = ["-o", str(tmp_path / "r.json"), "--save", str(tmp_path / "m.bin")]
     outcome = run("train", *SMALL, "--device", device_name, *paths)
     assert outcome.code == 2
