@@ -7,8 +7,9 @@ import pytest
 from numpy.typing import NDArray
 
 import aneperf
-from aneperf import CompileError
+from aneperf import CompileError, mil
 from aneperf.mil import BlobWriter
+from aneperf.reference import evaluate
 
 PATH = "@model_path/weights/weight.bin"
 QUOTED = f'"{PATH}"'
@@ -50,7 +51,11 @@ class Weights:
             f"        {kind} y = add(x = x, y = w);\n    }} -> (y);\n}}\n"
         )
         device = aneperf.open("emulator:none", compile_budget=1_000_000)
-        return device.compile(text, {PATH: self.writer.bytes()}).run(x=np.zeros(shape, np.float16))["y"]
+        zeros, files = np.zeros(shape, np.float16), {PATH: self.writer.bytes()}
+        got = device.compile(text, files).run(x=zeros)["y"]
+        expected = evaluate(mil.Program({}, {}, text, files), x=zeros)["y"]
+        np.testing.assert_array_equal(got, expected.astype(np.float16))
+        return got
 
 
 def halves(*shape: int) -> Array:

@@ -1,5 +1,6 @@
 """The package's float64 reference against the tests' own oracle, and against the emulator."""
 
+import inspect
 from typing import Any
 
 import numpy as np
@@ -8,8 +9,9 @@ from numpy.typing import NDArray
 
 import aneperf
 from aneperf import mil
+from aneperf._ane_native import operations as mil_operations
 from aneperf.kernels import ConvStack
-from aneperf.reference import evaluate
+from aneperf.reference import OPERATIONS, evaluate, evaluate_disturbed
 from aneperf.reference.precision import Errors, compare, worst
 from aneperf.runner.operations import CASES
 from support import oracle
@@ -214,6 +216,34 @@ def test_what_only_moves_elements_is_the_emulators_to_the_bit(plain: aneperf.Dev
     np.testing.assert_array_equal(got, reference(define, X).astype(np.float16))
 
 
+def test_the_reference_takes_every_parameter_of_mil() -> None:
+    unknown = {}
+    for name, reference in OPERATIONS.items():
+        taken = inspect.signature(reference.compute).parameters
+        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in taken.values()):
+            unknown[name] = mil_operations()[name].parameters.keys() - taken.keys()
+    assert len(unknown) > 100
+    assert {name: names for name, names in unknown.items() if names} == {}
+
+
+def test_forms_that_only_text_has(plain: aneperf.Device) -> None:
+    text = """program(1.3)
+[buildInfo = dict<string, string>({{"coremlc-version", "3520.5.1"}})]
+{
+    func main<ios18>(tensor<fp16, [1, 8, 3, 5]> x) {
+        tensor<int32, [2]> sizes = const()[name = string("sizes"), val = tensor<int32, [2]>([2, 6])];
+        tensor<fp16, [1, 2, 3, 5]> a, tensor<fp16, [1, 6, 3, 5]> b = split(x = x, split_sizes = sizes, axis = int32(1))[name = string("s")];
+        tensor<fp16, [1, 4, 3, 5]> t = topk(x = b, k = int32(4), axis = int32(1), sort = bool(true), return_indices = bool(false))[name = string("t")];
+        tensor<fp16, [1, 4, 6, 10]> u = upsample_bilinear(x = t, scale_factor_height = fp32(2), scale_factor_width = fp32(2), align_corners = bool(false), half_pixel_centers = bool(false))[name = string("u")];
+        tensor<fp16, [1, 2, 6, 10]> v = upsample_bilinear(x = a, scale_factor_height = fp32(2), scale_factor_width = fp32(2), align_corners = bool(true))[name = string("v")];
+        tensor<fp16, [1, 6, 6, 10]> y = concat(values = (u, v), axis = int32(1))[name = string("y")];
+    } -> (y);
+}"""  # noqa: E501
+    x = normal_halves(3, (1, 8, 3, 5))
+    expected = evaluate(mil.Program({}, {}, text, {}), x=x)["y"]
+    np.testing.assert_allclose(plain.compile(text).run(x=x)["y"], expected, atol=0.003)
+
+
 def test_a_kernel_of_many_operations() -> None:
     stack = ConvStack(channels=16, depth=5, width=32)
     x = stack.input()
@@ -277,6 +307,20 @@ def test_a_wrong_weight_changes_the_reference() -> None:
 def test_wrong_inputs(inputs: dict[str, Any], message: str) -> None:
     with pytest.raises(aneperf.ArgumentError, match=message):
         evaluate(ConvStack(channels=4, depth=1).build(), **inputs)
+
+
+def test_errors_of_operations_are_carried_on() -> None:
+    x = normal_halves(4, (1, 8, 3, 5))
+
+    def spread(define: Any) -> float:
+        program = build(define, x)
+        errors = compare(evaluate_disturbed(program, {"x0": x})["y0"], evaluate(program, x0=x)["y0"])
+        assert errors is not None
+        return errors.relative
+
+    assert spread(lambda x: mil.transpose(x, (0, 2, 1, 3))) == 0
+    assert 2.0**-12 < spread(lambda x: x + 1.0) <= 2.0**-10
+    assert spread(lambda x: (x + 1000.0) - 1000.0) > 0.1
 
 
 def test_errors_are_counted() -> None:

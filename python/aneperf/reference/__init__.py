@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,9 @@ from ..errors import ArgumentError
 from . import elementwise, movement, product, reduction, storage, window
 from .operation import Reference
 
-__all__ = ["OPERATIONS", "Reference", "evaluate"]
+__all__ = ["OPERATIONS", "Reference", "evaluate", "evaluate_disturbed"]
+
+Disturb = Callable[[mil.Operation, NDArray[Any]], NDArray[Any]]
 
 # By the name in MIL.
 OPERATIONS: dict[str, Reference] = {
@@ -32,12 +35,38 @@ OPERATIONS: dict[str, Reference] = {
 }
 
 
-@np.errstate(all="ignore")
 def evaluate(program: mil.Program, **inputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
     """Return the outputs of `program` by name, in float64, for an array for each of its inputs.
 
     Raises ArgumentError for missing inputs, unknown names and wrong shapes.
     """
+    return _evaluate(program, inputs, lambda operation, result: result)
+
+
+def evaluate_disturbed(
+    program: mil.Program, inputs: Mapping[str, NDArray[Any]], seed: int = 0
+) -> dict[str, NDArray[Any]]:
+    """Return the outputs if every operation errs as far as its `tolerance` allows, at random.
+
+    How far they are from those of `evaluate` tells how the program carries the errors of its operations on.
+    """
+    random = np.random.default_rng(seed)
+
+    def disturb(operation: mil.Operation, result: NDArray[Any]) -> NDArray[Any]:
+        tolerance = OPERATIONS[operation.op].tolerance
+        if not tolerance or result.dtype.kind != "f" or operation.op.startswith("constexpr_"):
+            return result
+        noise = random.uniform(-tolerance, tolerance, result.shape)
+        disturbed: NDArray[Any] = result + np.abs(result).max() * noise
+        return disturbed
+
+    return _evaluate(program, inputs, disturb)
+
+
+@np.errstate(all="ignore")
+def _evaluate(
+    program: mil.Program, inputs: Mapping[str, NDArray[Any]], disturb: Disturb
+) -> dict[str, NDArray[Any]]:
     graph = mil.parse(program.text, program.weights)
     values: dict[mil.Tensor, NDArray[Any]] = {}
     if unknown := sorted(inputs.keys() - {tensor.name for tensor in graph.inputs}):
@@ -60,10 +89,13 @@ def evaluate(program: mil.Program, **inputs: NDArray[Any]) -> dict[str, NDArray[
     for statement in graph.statements:
         if isinstance(statement, mil.Tensor):
             continue
+        if statement.op not in OPERATIONS:
+            raise ArgumentError(f"{statement.op} has no reference")
         arguments = {name: value(argument) for name, argument in statement.arguments.items()}
         found = OPERATIONS[statement.op].compute(**{**_defaults(statement.op), **arguments})
         results = found if isinstance(found, (tuple, list)) else (found,)
-        values.update(zip(statement.results, results, strict=True))
+        disturbed = (disturb(statement, np.asarray(result)) for result in results)
+        values.update(zip(statement.results, disturbed, strict=True))
     return {tensor.name: values[tensor].astype(np.float64) for tensor in graph.outputs}
 
 

@@ -74,9 +74,11 @@ def concat(values: Sequence[Array], axis: Any, interleave: Any) -> Array:
     return np.stack(values, at + 1).reshape(shape)
 
 
-def split(x: Array, num_splits: Any, axis: Any) -> tuple[Array, ...]:
-    """Cut into equal parts along `axis`."""
-    return tuple(np.split(x, int(num_splits), int(axis)))
+def split(x: Array, axis: Any, num_splits: Any = None, split_sizes: Array | None = None) -> tuple[Array, ...]:
+    """Cut into equal parts along `axis`, or into parts of `split_sizes`."""
+    if split_sizes is None:
+        return tuple(np.split(x, int(num_splits), int(axis)))
+    return tuple(np.split(x, np.cumsum(_integers(split_sizes))[:-1], int(axis)))
 
 
 def flatten2d(x: Array, axis: Any) -> Array:
@@ -139,12 +141,19 @@ def batch_to_space(x: Array, block_shape: Array, crops: Array) -> Array:
 
 
 def topk(
-    x: Array, k: Any, axis: Any, ascending: Any, output_indices_dtype: str | None = None
-) -> tuple[Array, Array]:
+    x: Array,
+    k: Any,
+    axis: Any,
+    ascending: Any,
+    output_indices_dtype: str | None = None,
+    sort: Any = True,
+    return_indices: Any = True,
+) -> tuple[Array, ...]:
     """Return the largest elements along `axis`, the first of equal ones first, and their indices."""
     order = np.argsort(x if ascending else -x, int(axis), kind="stable")
     places = np.take(order, np.arange(int(k)), int(axis))
-    return np.take_along_axis(x, places, int(axis)), places
+    largest = np.take_along_axis(x, places, int(axis))
+    return (largest, places) if return_indices else (largest,)
 
 
 def gather(

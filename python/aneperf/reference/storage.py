@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..mil import const
-from ..mil.types import check_dtype, numpy_dtype
+from ..mil.types import TensorType, check_dtype, numpy_dtype, unpack
 from .operation import Reference, integers, weights
 
 Array = NDArray[Any]
@@ -52,8 +52,17 @@ def dequantize(input: Array, scale: Array, zero_point: Array | None = None, axis
     return values * _along(scale, axis, values.ndim)
 
 
-def _lut_to_dense(indices: Array, lut: Array, vector_axis: Any = None) -> Array:
+def _unpacked(data: Array, bits: int, shape: Array) -> Array:
+    """Return the elements of the form before ios18: bytes that hold `bits` for each element of a shape."""
+    dtype = check_dtype(f"uint{bits}")
+    return unpack(data.tobytes(), TensorType(dtype, tuple(int(size) for size in shape)))
+
+
+def _lut_to_dense(indices: Array, lut: Array, vector_axis: Any = None, shape: Array | None = None) -> Array:
     """Look each index up in the table of its block; the vectors lie along `vector_axis`."""
+    if shape is not None:
+        found: Array = lut[_unpacked(indices, len(lut).bit_length() - 1, shape)]
+        return found
     blocks = lut.shape[: indices.ndim]
     spread = lut
     for axis, (size, count) in enumerate(zip(indices.shape, blocks, strict=True)):
@@ -67,7 +76,9 @@ def _lut_to_dense(indices: Array, lut: Array, vector_axis: Any = None) -> Array:
     )
 
 
-def _sparse_to_dense(nonzero_data: Array, mask: Array) -> Array:
+def _sparse_to_dense(nonzero_data: Array, mask: Array, shape: Array | None = None) -> Array:
+    if shape is not None:
+        mask = _unpacked(mask, 1, shape)
     dense = np.zeros(mask.shape)
     dense[mask.astype(bool)] = nonzero_data
     return dense

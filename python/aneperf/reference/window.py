@@ -182,10 +182,15 @@ def resize_nearest_neighbor(x: Array, target_size_height: Any, target_size_width
 
 
 def upsample_bilinear(
-    x: Array, scale_factor_height: Any, scale_factor_width: Any, align_corners: Any
+    x: Array,
+    scale_factor_height: Any,
+    scale_factor_width: Any,
+    align_corners: Any,
+    half_pixel_centers: Any = None,
 ) -> Array:
     """Scale the last two axes by a factor with linear interpolation."""
-    mode = "ALIGN_CORNERS" if align_corners else "UNALIGN_CORNERS"
+    is_centered = half_pixel_centers is None or bool(half_pixel_centers)
+    mode = "STRICT_ALIGN_CORNERS" if align_corners else "UNALIGN_CORNERS" if is_centered else "DEFAULT"
     return _bilinear(x, *_scaled(x, scale_factor_height, scale_factor_width), mode)
 
 
