@@ -22,10 +22,12 @@ from .errors import CompileBudgetError as CompileBudgetError
 from .errors import CompileError as CompileError
 from .errors import DeviceUnavailable as DeviceUnavailable
 from .errors import EvaluateError as EvaluateError
+from .errors import ProgramError as ProgramError
 from .errors import ResultFileError as ResultFileError
 from .errors import SurfaceError as SurfaceError
 from .linter import Finding as Finding
 from .linter import lint as lint
+from .probes.bench import bench as bench
 from .probes.compat import compat as compat
 from .probes.conformance import conformance as conformance
 from .probes.counters import counters as counters

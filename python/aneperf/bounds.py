@@ -45,6 +45,8 @@ TENSORS_HEADER_BYTES = 16 << 20  # of safetensors; a model of 126 layers has som
 JSON_BYTES = 64 << 20  # of a result, and of a tokenizer
 SPECIAL_TOKENS = 1 << 16  # of a tokenizer; Llama 3 has 256
 PROGRAM_BYTES = 256 << 20  # of MIL text, as in the parser
+TEMPLATE_BYTES = 1 << 20  # of Python that makes programs
+ARRAY_FILES = 1_000  # of an .npz file; a program has at most 255 inputs
 STATEMENTS = 100_000  # of MIL text; large exported models have some 10,000
 ROWS = 2_000  # of a result; the suite has some 300
 

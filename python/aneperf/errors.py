@@ -18,12 +18,18 @@ __all__ = [
     "CompileError",
     "DeviceUnavailable",
     "EvaluateError",
+    "ProgramError",
     "ResultFileError",
     "SurfaceError",
 ]
 
-# A device's errors for a program that it cannot compile, load or run. A probe reports them and continues.
-REFUSALS = (CompileBudgetError, CompileError, EvaluateError, SurfaceError)
+
+class ProgramError(AneError):
+    """A program of the user's own cannot be made, or its inputs do not fit it."""
+
+
+# A program cannot be made, compiled, loaded or run. A probe reports it and continues.
+REFUSALS = (CompileBudgetError, CompileError, EvaluateError, ProgramError, SurfaceError)
 
 
 class ResultFileError(AneError):

@@ -46,6 +46,7 @@ class Kind(enum.Enum):
     SEVEN_ZIP = "a 7z archive"
     TORCH = "a file of torch.save"
     NUMPY = "a NumPy array"
+    ARRAYS = "an .npz file of NumPy arrays"
     GGUF = "a GGUF model"
     GGML = "a GGML model"
     HDF5 = "an HDF5 file"
@@ -91,6 +92,7 @@ _SIGNATURES = (
     (re.compile(rb"\xfd7zXZ\x00"), Kind.XZ),
     (re.compile(rb"\x28\xb5\x2f\xfd"), Kind.ZSTD),
     (re.compile(rb"PK\x03\x04.{26,100}data\.pkl", re.S), Kind.TORCH),
+    (re.compile(rb"PK\x03\x04.{26}[^\x00]{1,255}?\.npy", re.S), Kind.ARRAYS),
     (re.compile(rb"PK(\x03\x04|\x05\x06|\x07\x08)"), Kind.ZIP),
     (re.compile(rb".{257}ustar", re.S), Kind.TAR),
     (re.compile(rb"7z\xbc\xaf\x27\x1c"), Kind.SEVEN_ZIP),

@@ -8,7 +8,7 @@ from click.shell_completion import shell_complete
 
 from .. import __version__
 from ..errors import AneError
-from ..probes.registry import DOCTOR, PROBES, SUITE
+from ..probes.registry import BENCH, DOCTOR, PROBES, SUITE
 from ..signals import at_first_signal, raise_interrupted, signal_of
 from .probes import info, probe_verb
 from .programs import lint
@@ -19,7 +19,7 @@ from .training import data, generate, train
 _BY_WEIGHT = sorted(PROBES.values(), key=lambda probe: -probe.share)
 SECTIONS = {
     "Measure": [info, *map(probe_verb, [DOCTOR, SUITE, *_BY_WEIGHT])],
-    "Your programs": [lint],
+    "Your programs": [probe_verb(BENCH), lint],
     "Compare and report": [compare, validate, export],
     "Train": [train, generate, data],
 }

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from .. import device as devices
 from .._ane_native import Device
 from ..checks import positive
-from ..errors import AneError, ArgumentError, DeviceUnavailable
+from ..errors import AneError, ArgumentError, DeviceUnavailable, ProgramError, ResultFileError
 from ..kinds import Kind
 from ..outputs import check_output, form_of
 from ..probes.registry import SUITE, Probe
@@ -61,7 +61,7 @@ def measure(
 
 
 # A child's errors that say that a verb cannot do what was asked; others are a row's.
-_REFUSED = (ArgumentError.__name__, DeviceUnavailable.__name__)
+_REFUSED = [error.__name__ for error in (ArgumentError, DeviceUnavailable, ProgramError, ResultFileError)]
 
 
 class _Measurement:

@@ -42,11 +42,12 @@ def probe_verb(probe: registry.Probe) -> click.Command:
             say(f"{output} holds all of it: please send that file")
         return code
 
+    target = [click.Argument(["file"], type=FILE, metavar=probe.target)] if probe.target else []
     output = click.Option(list(OUTPUT.opts), type=FILE, metavar="FILE", default=probe.file, help=OUTPUT.help)
     return click.Command(
         probe.name,
         callback=run,
-        params=[*map(_option, probe.verb_options), DEVICE, CHIP, COMPILE_TIMEOUT, VERBOSE, output],
+        params=[*target, *map(_option, probe.verb_options), DEVICE, CHIP, COMPILE_TIMEOUT, VERBOSE, output],
         help=f"{probe.summary}\n\n{probe.details}",
     )
 

@@ -9,7 +9,7 @@ from .._ane_native import Device
 from ..kernels.conv_stack import ConvStack
 from ..kernels.quantized_stack import QuantizedStack
 from ..results import Result
-from ..runner.case import Case, check_stacks, refuse_repetition
+from ..runner.case import Case, StackCase, check_stacks, refuse_repetition
 from ..runner.progress import ProgressCallback
 from ..runner.run import run_groups
 from ..runner.timing import Clock, time_pair
@@ -63,7 +63,7 @@ def _in_fp16(stack: QuantizedStack) -> ConvStack:
 
 def _case(stack: ConvStack, precision: str) -> Case:
     area = f"sp{stack.width}" if stack.height == 1 else f"sp{stack.height}x{stack.width}"
-    return Case(
+    return StackCase(
         key=f"int8/conv{stack.channels}x{stack.depth}/{area}/{precision.lower()}",
         kernel=stack,
         params={

@@ -11,7 +11,7 @@ from ..kernels.conv_stack import ConvStack
 from ..kernels.quantized_stack import QuantizedStack
 from ..kernels.schedule import ScheduledKernel, schedule
 from ..results import Result
-from ..runner.case import TimedKernel
+from ..runner.case import StackKernel
 from ..runner.operations import CASES
 from ..runner.progress import ProgressCallback
 from ..runner.question import Question, ask_all, ask_in_children, chosen, question_of
@@ -24,7 +24,7 @@ _CHAIN = 0.01
 _MODEL = TransformerConfig(dim=64, hidden=128, layers=1, heads=4, kv_heads=2, head_dim=16, vocab=256, seq=64)
 
 
-def _stack(stack: TimedKernel) -> Question:
+def _stack(stack: StackKernel) -> Question:
     return question_of(stack.build(), [{"x": stack.input()}], stack.tolerance)
 
 

@@ -12,7 +12,7 @@ from ..errors import REFUSALS, ArgumentError
 from ..kernels.conv_stack import ConvStack
 from ..measure import measure_interleaved
 from ..results import Result, Row
-from ..runner.case import DEFAULT_QOS, Case
+from ..runner.case import DEFAULT_QOS, Case, StackCase
 from ..runner.measured import Measured, refused
 from ..runner.progress import ProgressCallback
 from ..runner.run import run_groups
@@ -80,7 +80,7 @@ def qos(
 def _case(value: int) -> Case:
     name = f"QoS {value} {NAMES.get(value, '')}".rstrip()
     stack = ConvStack(channels=256, depth=1, port_dtype="fp16")
-    return Case(
+    return StackCase(
         key=f"qos/{value}/conv{stack.channels}x{stack.depth}/sp{stack.width}",
         kernel=stack,
         params={"config": name, "qos": value},

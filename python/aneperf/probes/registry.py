@@ -60,6 +60,7 @@ class Probe:
     details: str = ""  # further lines of help
     budget_help: str = "Time for the whole table."
     function: str = ""  # its "module:name"; by default the one of its name in `aneperf.probes`
+    target: str | None = None  # what the verb takes besides options, the keyword argument "file"
     share: float = 0.0
     in_child: bool = True
     file: str | None = None  # that the verb writes without -o
@@ -86,10 +87,12 @@ class Probe:
 
         Raises ArgumentError for a text that is no value of its option.
         """
-        return {
-            option.argument: option.value(given[option.name])
-            for option in self.verb_options
-            if given.get(option.name) not in (None, [], ())
+        options = {option: given.get(option.name.replace("-", "_")) for option in self.verb_options}
+        target = {} if self.target is None else {"file": given["file"]}
+        return target | {
+            option.argument: option.value(value)
+            for option, value in options.items()
+            if value not in (None, [], ())
         }
 
 
@@ -226,7 +229,21 @@ DOCTOR = Probe(
     in_child=False,
     file="aneperf-doctor.json",
 )
-VERBS = {**PROBES, DOCTOR.name: DOCTOR, SUITE.name: SUITE}
+BENCH = Probe(
+    "bench",
+    "Time a program of your own, and check its output.",
+    30.0,
+    (
+        Option("axis", "Values of a template's parameter; repeatable.", metavar="NAME=LIST", repeatable=True),
+        Option("inputs", "Read the inputs from an .npz file, instead of random values.", metavar="FILE"),
+        Option("no-check", "Do not compare the output with the reference.", bool, "unchecked", default=False),
+    ),
+    details="MODEL is a .mil file, a .mlmodelc or .mlpackage folder, or templates.py:function: Python that "
+    "makes programs, which is run. docs/bench.md has an example.",
+    function="aneperf.probes.bench:bench_file",
+    target="MODEL",
+)
+VERBS = {probe.name: probe for probe in (*_PROBES, DOCTOR, SUITE, BENCH)}
 
 
 def default_budget(name: str) -> float:

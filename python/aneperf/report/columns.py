@@ -117,6 +117,10 @@ def _percent(share: float | None) -> str:
     return UNKNOWN if share is None else f"{math.floor(10_000 * share) / 100:.2f}%"
 
 
+def _checked(row: Row) -> str:
+    return "unchecked" if "output" in row.params else UNKNOWN if row.error is None else f"{row.error:.1e}"
+
+
 REMARK = Column("", remark, "left")
 
 GENERAL = (
@@ -184,6 +188,15 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("First", number("first_ms", 4), is_spare=True),
         Column("Compile", number("compile_ms", 3), is_spare=True),
         Column("Load", number("load_ms", 3), is_spare=True),
+        REMARK,
+    ),
+    "bench": (
+        _CONFIG,
+        *_TIMES,
+        Column("calls/s", number("calls_per_s", 4)),
+        Column("GFLOP/s", number("gflop_per_s", 4)),
+        Column("GB/s", number("gb_per_s", 3)),
+        Column("Error", _checked),
         REMARK,
     ),
     "compat": (_ITEM, _ERROR, REMARK),

@@ -1,7 +1,8 @@
 """A case: a kernel to measure, and the key and parameters of its row."""
 
+from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -18,7 +19,7 @@ DEFAULT_QOS = 21
 
 
 class TimedKernel(Protocol):
-    """A program of one input and one output, with its weights and its reference."""
+    """A program with its work."""
 
     @property
     def flops(self) -> int:
@@ -28,12 +29,16 @@ class TimedKernel(Protocol):
     def weight_bytes(self) -> int:
         """Return the bytes of all weights, as stored."""
 
+    def build(self) -> mil.Program:
+        """Return the program."""
+
+
+class StackKernel(TimedKernel, Protocol):
+    """A program of an input "x" and an output "y", with its reference."""
+
     @property
     def tolerance(self) -> float:
         """Return the largest relative error that rounding explains."""
-
-    def build(self) -> mil.Program:
-        """Return the program."""
 
     def input(self) -> NDArray[Any]:
         """Return an array for the input."""
@@ -43,7 +48,19 @@ class TimedKernel(Protocol):
 
 
 @dataclass(frozen=True)
-class Case:
+class Judged:
+    """The output of a case: its largest relative error, and the largest that rounding explains.
+
+    The error of an output that is not finite is infinite. `unchecked` is the reason why nothing was compared.
+    """
+
+    error: float = 0.0
+    tolerance: float = 0.0
+    unchecked: str = ""
+
+
+@dataclass(frozen=True)
+class Case(ABC):
     """A kernel, and the key and parameters of its row; `params["config"]` is its name for people.
 
     `derive` computes further metrics from those of an ok row.
@@ -61,6 +78,14 @@ class Case:
         """Return its name for people."""
         return str(self.params["config"])
 
+    @abstractmethod
+    def inputs(self) -> Mapping[str, NDArray[Any]]:
+        """Return an array for each input of the program that was built."""
+
+    @abstractmethod
+    def judge(self, outputs: Mapping[str, NDArray[Any]]) -> Judged:
+        """Compare the outputs with the reference."""
+
     def row(self, measured: Measured) -> Row:
         """Return the row of a measurement, with the metrics of the kernel and the derived ones."""
         kernel = self.kernel
@@ -71,10 +96,25 @@ class Case:
         return replace(measured, metrics=metrics).row(self.key, self.params)
 
 
+@dataclass(frozen=True)
+class StackCase(Case):
+    """A case of one input and one output."""
+
+    kernel: StackKernel
+
+    def inputs(self) -> Mapping[str, NDArray[Any]]:
+        """Return the array for the input."""
+        return {"x": self.kernel.input()}
+
+    def judge(self, outputs: Mapping[str, NDArray[Any]]) -> Judged:
+        """Compare the output with the reference."""
+        return Judged(self.kernel.check(outputs["y"]), self.kernel.tolerance)
+
+
 def stack_case(probe: str, stack: ConvStack, config: str | None = None, **options: Any) -> Case:
     """Return the case of a stack, such as "peak/conv512x128/sp64/fp32-ports"; `config` renames it."""
     spatial = str(stack.width) if stack.height == 1 else f"{stack.height}x{stack.width}"
-    return Case(
+    return StackCase(
         key=f"{probe}/conv{stack.channels}x{stack.depth}/sp{spatial}/{stack.port_dtype}-ports",
         kernel=stack,
         params={

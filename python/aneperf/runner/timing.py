@@ -19,7 +19,7 @@ from ..measure import (
     measure_interleaved,
 )
 from .case import Case
-from .measured import Measured, refused
+from .measured import Measured, Params, refused
 
 Clock = Callable[[], float]
 
@@ -97,11 +97,12 @@ class Loaded:
         self._program: Program = device.compile(built.text, built.weights, qos=case.qos)
         self._compile_s = clock() - start
         try:
-            (input_port,), (output_port,) = self._program.inputs, self._program.outputs
-            source: Surface = device.make_surface(input_port)
-            self._result: Surface = device.make_surface(output_port)
-            source.write(case.kernel.input())
-            request: Request = self._program.bind({input_port.name: source}, {output_port.name: self._result})
+            inputs, outputs = self._program.inputs, self._program.outputs
+            sources: dict[str, Surface] = {port.name: device.make_surface(port) for port in inputs}
+            self._results: dict[str, Surface] = {port.name: device.make_surface(port) for port in outputs}
+            for name, array in case.inputs().items():
+                sources[name].write(array)
+            request: Request = self._program.bind(sources, self._results)
         except BaseException:
             self._program.unload()
             raise
@@ -116,16 +117,19 @@ class Loaded:
 
     def judge(self, sample: Sample) -> Measured:
         """Check the output that the sample's last call left, and give its rates if it is right."""
-        kernel = self._case.kernel
         seen = self.run.take()
         if is_preempted(seen):
             sample = replace(sample, flags=(*sample.flags, PREEMPTED))
-        error = kernel.check(self._result.read())
+        judged = self._case.judge({name: surface.read() for name, surface in self._results.items()})
+        if judged.unchecked:
+            unchecked: Params = {"output": f"not checked: {judged.unchecked}"}
+            return Measured("ok", sample=sample, metrics={**self._metrics(sample), **seen}, params=unchecked)
+        error = judged.error
         if not math.isfinite(error):
             return Measured("error", "the output is not finite", sample=sample, metrics=seen)
-        if error > kernel.tolerance:
+        if error > judged.tolerance:
             reason = (
-                f"wrong output: relative error {error:.2g}, where rounding explains {kernel.tolerance:.2g}"
+                f"wrong output: relative error {error:.2g}, where rounding explains {judged.tolerance:.2g}"
             )
             return Measured("error", reason, sample=sample, error=error, metrics=seen)
         return Measured("ok", sample=sample, error=error, metrics={**self._metrics(sample), **seen})

@@ -1,0 +1,176 @@
+"""Bench: time programs of the user's own."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from numpy.typing import NDArray
+
+from .. import mil
+from .._ane_native import Device
+from ..bounds import ROWS
+from ..checks import shown
+from ..errors import ArgumentError, CompileError, ResultFileError
+from ..mil.template import AxisValue, Template, load_template
+from ..results import Result, Row
+from ..runner.own_program import OwnProgram, ProgramCase
+from ..runner.progress import ProgressCallback
+from ..runner.run import run_cases
+from ..runner.timing import Clock
+from .registry import default_budget
+from .sweep import parse_values
+
+Source = mil.Program | mil.Builder | Callable[..., object] | str | os.PathLike[str]
+Axes = Mapping[str, Sequence[AxisValue]]
+_TEMPLATE = ".py"
+
+
+def bench(
+    program: Source,
+    device: Device | str | None = None,
+    *,
+    axes: Axes | None = None,
+    inputs: Mapping[str, NDArray[Any]] | str | os.PathLike[str] | None = None,
+    check: bool = True,
+    name: str | None = None,
+    budget: float = default_budget("bench"),
+    progress: ProgressCallback | None = None,
+    clock: Clock = time.perf_counter,
+) -> Result:
+    """Time a program of your own, a row for each combination of the values of `axes`.
+
+    `program` is a mil.Program or Builder; a function that returns one, whose parameters are the axes; or a
+    path: what `mil.read` takes, "templates.py" or "templates.py:function". `inputs` are arrays by name or the
+    path of an .npz file; by default, standard normal values. Outputs are compared with the float64 reference
+    unless `check` is False; a row that was not compared says why. Keys are of `name`, by default the file's
+    or the function's, and the axes' values: "bench/mlp.py:mlp/n=64".
+    Raises ArgumentError, DeviceUnavailable, ProgramError, ResultFileError.
+    """
+    template = _template(program)
+    points = _points(axes or {})
+    template.check_axes(axes or {})
+    title = template.name if name is None else name
+    unchecked = "" if check else "the check was left out"
+    cases = [_case(title, template, point, inputs, unchecked) for point in points]
+    result = run_cases("bench", device, cases, budget=budget, progress=progress, clock=clock)
+    return msgspec.structs.replace(result, notes=(*result.notes, *_unchecked_notes(result.rows)))
+
+
+def bench_file(
+    device: Device | str | None = None,
+    *,
+    file: str,
+    axis: Sequence[str] = (),
+    inputs: str | None = None,
+    unchecked: bool = False,
+    budget: float = default_budget("bench"),
+    progress: ProgressCallback | None = None,
+) -> Result:
+    """Do what `bench` does, with arguments as the command has them: an axis is "n=64,128"."""
+    axes = parse_axes(axis)
+    return bench(
+        file, device, axes=axes, inputs=inputs, check=not unchecked, budget=budget, progress=progress
+    )
+
+
+def parse_axes(texts: Sequence[str]) -> dict[str, list[AxisValue]]:
+    """Return the values of each axis, from texts such as "n=64,128" or "n=64..512". Raises ArgumentError."""
+    axes: dict[str, list[AxisValue]] = {}
+    for text in texts:
+        name, equals, values = text.partition("=")
+        if not name.isidentifier() or not equals or not values:
+            raise ArgumentError(f"--axis {shown(text)} is no axis: give n=64,128 or n=64..512")
+        if name in axes:
+            raise ArgumentError(f"--axis {name} is given twice: give its values once, n=64,128")
+        if ".." in values:
+            axes[name] = [*parse_values(f"--axis {name}", values, ())]
+        else:
+            axes[name] = [_value(part.strip()) for part in values.split(",")]
+    return axes
+
+
+def _unchecked_notes(rows: Sequence[Row]) -> list[str]:
+    """Write a line for each reason why outputs were not compared, with the rows that share it."""
+    names: dict[str, list[str]] = {}
+    for row in rows:
+        if "output" in row.params:
+            names.setdefault(str(row.params["output"]), []).append(row.name)
+    return [f"{', '.join(sharing)}: output {reason}" for reason, sharing in names.items()]
+
+
+def _value(text: str) -> AxisValue:
+    for kind in (int, float):
+        try:
+            value = kind(text)
+        except ValueError:
+            continue
+        if math.isfinite(value):
+            return value
+    return text
+
+
+def _template(program: object) -> Template:
+    if isinstance(program, mil.Program):
+        return Template("program", lambda: program)
+    if isinstance(program, mil.Builder):
+        return Template("program", program.build)
+    if callable(program):
+        return Template(getattr(program, "__name__", "program"), program)
+    if not isinstance(program, (str, os.PathLike)):
+        raise ArgumentError(
+            f"bench takes a mil.Program, a mil.Builder, a function or a path, not {shown(program)}"
+        )
+    path, function = _split(os.fspath(program))
+    if Path(path).suffix == _TEMPLATE:
+        return load_template(path, function)
+    try:
+        read = mil.read(program)
+    except CompileError as error:
+        raise ResultFileError(f"{program}: {error}") from None
+    return Template(Path(program).name, lambda: read)
+
+
+def _split(path: str) -> tuple[str, str]:
+    """Split FILE:function, unless the whole is a file."""
+    file, _, function = path.rpartition(":")
+    return (file, function) if file.endswith(_TEMPLATE) and not Path(path).exists() else (path, "")
+
+
+def _points(axes: Axes) -> list[dict[str, AxisValue]]:
+    for name, values in axes.items():
+        if isinstance(values, str) or not isinstance(values, Sequence) or not values:
+            raise ArgumentError(f"axis {name} must be a list of values, not {shown(values)}")
+        if wrong := [value for value in values if not isinstance(value, (int, float, str))]:
+            raise ArgumentError(f"axis {name}: {shown(wrong[0])} is no number and no text")
+        if len(set(values)) < len(values):
+            raise ArgumentError(f"axis {name} has a value twice: {shown(list(values))}")
+    if (number := math.prod(map(len, axes.values()))) > ROWS:
+        raise ArgumentError(f"the axes make {number} rows, and a result has at most {ROWS}: give fewer")
+    return [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
+
+
+def _case(
+    title: str,
+    template: Template,
+    point: dict[str, AxisValue],
+    inputs: Mapping[str, NDArray[Any]] | str | os.PathLike[str] | None,
+    unchecked: str,
+) -> ProgramCase:
+    settings = [f"{axis}={value}" for axis, value in point.items()]
+    return ProgramCase(
+        key="/".join(["bench", title, *settings]),
+        kernel=OwnProgram(partial(template.program, **point), inputs, unchecked),
+        params={
+            "config": " ".join(settings) or title,
+            "program": title,
+            **{f"axis_{axis}": value for axis, value in point.items()},
+        },
+    )
