@@ -156,7 +156,7 @@ def test_a_run_trains_adapters_alone_and_resumes_exactly(train: Any, tmp_path: P
     }
     whole = train(**options)
     assert (whole.config.lora_targets, whole.config.lora) == ("q,v,down", Lora(4, 6.0, ("q", "v", "down")))
-    assert all(row.key.endswith("/lora-4") for row in whole.to_result().rows)
+    assert all("/lora-4-alpha-6-q-v-down" in row.key for row in whole.to_result().rows)
     frozen = random_parameters(MODEL, seed=whole.config.seed)
     expected = merged(frozen, whole.adapters, whole.config.lora)
     for name, value in whole.parameters.items():

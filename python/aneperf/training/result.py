@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import math
 import os
 import signal
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from ..display import Displayed, call_report
 from ..kernels.schedule import Pipeline
 from ..kinds import Kind
-from ..measure import summarize
 from ..outputs import form_of, write_whole
-from ..results import MAXIMUM_DURATIONS, Environment, Result, Row
-from .accounting import StepFlops, StepTimes, keyed_times
+from ..results import Environment, Result, Row
+from .accounting import StepFlops, StepTimes
 from .compaction import compacted
 from .config import TrainingConfig
 from .events import (
@@ -35,8 +29,8 @@ from .hugging_face import Origin, check_savable, save_hugging_face
 from .llama2c import check_trained, save_llama2c
 from .models import Parameters
 from .peft import check_adapters, save_adapters
+from .result_rows import BatchTimes, ResultRows
 
-_NS_PER_MS = 1e6
 _NO_ROTATION = "As published: without rotary positions."
 _AS_PUBLISHED: dict[Pipeline, str] = {
     "static": _NO_ROTATION,
@@ -44,42 +38,6 @@ _AS_PUBLISHED: dict[Pipeline, str] = {
     "dynamic": "As published: residual branches times 1 / sqrt(2 layers), no norms of heads; forward and "
     "backward pair shared key heads differently.",
 }
-
-
-@dataclass(frozen=True)
-class BatchTimes:
-    """A batch of `steps` sequences and its update, in ms."""
-
-    steps: int
-    mean_loss: float
-    kernels: int  # compiled
-    compile_ms: float
-    train_ms: float  # steps, with their data and messages, the update and the staging
-    update_ms: float
-    staging_ms: float  # of weights, in the inputs of the dynamic pipeline's kernels
-    overhead_ms: float  # data and messages
-    learning_rate: float
-    gradient_norm: float
-    loss_scale: float
-    applied: bool  # False if the gradient was not finite
-
-    @classmethod
-    def of(cls, event: BatchDone) -> BatchTimes:
-        """Summarize a batch."""
-        return cls(
-            steps=len(event.steps),
-            mean_loss=sum(step.loss for step in event.steps) / len(event.steps),
-            kernels=event.kernels,
-            compile_ms=event.compile_ms,
-            train_ms=event.train_ms,
-            update_ms=event.update_ms,
-            staging_ms=event.staging_ms,
-            overhead_ms=sum(step.overhead_ms for step in event.steps),
-            learning_rate=event.update.learning_rate,
-            gradient_norm=event.update.gradient_norm,
-            loss_scale=event.loss_scale,
-            applied=event.update.applied,
-        )
 
 
 @dataclass(repr=False)
@@ -248,8 +206,12 @@ class TrainingResult(Displayed):
         A step includes its share of the update and the staging. The components are those of the forward pass,
         as published; the dynamic pipeline's have the published names of both phases.
         """
-        rows = tuple(self._rows()) if self.batches else ()
-        return Result(probe="train", environment=self.environment, rows=rows, notes=tuple(self.notes))
+        rows = ResultRows(self.model, self.config, self.vocab)
+        made: list[Row] = []
+        if self.batches:
+            made += rows.of_training(self.times, self.batches, self.flops.device)
+            made += rows.of_validation(self.validations)
+        return Result(probe="train", environment=self.environment, rows=tuple(made), notes=tuple(self.notes))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write `to_result()` as JSON, or CSV, or the report as a page, as the name ends: .csv, .md, .html.
@@ -293,57 +255,3 @@ class TrainingResult(Displayed):
 
     def _rate(self, flops: int) -> float | None:
         return flops * len(self.times) / (self.train_ms * 1e9) if self.train_ms else None
-
-    def _rows(self) -> list[Row]:
-        shares = [
-            (b.overhead_ms + b.update_ms + b.staging_ms) / b.steps
-            for b in self.batches
-            for _ in range(b.steps)
-        ]
-        staging = [batch.staging_ms for batch in self.batches]
-        times = [keyed_times(step, self.config.pipeline) for step in self.times]
-        rates = [1e-9 * self.flops.device * batch.steps / batch.train_ms for batch in self.batches]
-        return [
-            self._row("step", [step.wall + share for step, share in zip(self.times, shares, strict=True)]),
-            self._row("ane-rate", rates, "TFLOPS"),
-            self._row("compile", [batch.compile_ms for batch in self.batches if batch.kernels]),
-            *(self._row(name, [step[name] for step in times]) for name in times[0]),
-            self._row("dw", [step.dw for step in self.times]),
-            self._row("other", [max(0.0, step.other) for step in self.times]),
-            self._row("update", [batch.update_ms for batch in self.batches]),
-            *([self._row("staging", staging)] if any(staging) else []),
-            *self._validation_rows(),
-        ]
-
-    def _validation_rows(self) -> list[Row]:
-        """Return a row of the evaluations' times, with the last loss and the best."""
-        if not self.validations:
-            return []
-        last = self.validations[-1]
-        losses = {"validation_loss": last.loss, "best_loss": last.best_loss, "best_step": last.best_step}
-        finite = {name: value for name, value in losses.items() if math.isfinite(value)}
-        return [self._row("evaluation", [validation.ms for validation in self.validations], metrics=finite)]
-
-    def _row(
-        self,
-        name: str,
-        values: Sequence[float],
-        unit: str = "ms",
-        metrics: Mapping[str, float] | None = None,
-    ) -> Row:
-        suffix = "/as-published" if self.config.as_published else ""
-        if self.config.lora_rank is not None:
-            suffix = f"/lora-{self.config.lora_rank}"
-        ns = [round(value * _NS_PER_MS) for value in values] if unit == "ms" else []
-        # Compute from the rounded durations, so that a reader of the file finds the same.
-        fields: dict[str, Any] = summarize(np.array(ns) / _NS_PER_MS if ns else values).fields()
-        return Row(
-            key=f"training/{self.config.pipeline}/{self.model}/{name}{suffix}",
-            status="ok",
-            params={"config": name, "batch": self.config.accumulation},
-            unit=unit,
-            metrics=dict(metrics or {}),
-            warm_up=0,
-            durations_ns=tuple(ns[:MAXIMUM_DURATIONS]),
-            **fields,
-        )
