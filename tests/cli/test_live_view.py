@@ -12,7 +12,9 @@ from rich.console import Console
 import aneperf
 from aneperf.cli.live import LiveView, sparkline
 from aneperf.training.accounting import COMPONENTS
-from aneperf.training.events import CheckpointSaved, Event, WorkerReplaced
+from aneperf.training.config import TrainingConfig
+from aneperf.training.events import CheckpointSaved, Event, RunStarted, WorkerReplaced
+from support.fakes import an_environment
 from support.training_runs import MODEL, RUN, SMALL
 
 
@@ -55,6 +57,20 @@ def test_the_live_view(device_name: str) -> None:
     with shown:
         pass
     assert "step 12/12" in stream.getvalue()
+
+
+def test_the_live_view_tells_adapters_and_where_a_run_resumed() -> None:
+    config = TrainingConfig(MODEL, steps=12, lora_rank=2)
+    shown = LiveView(Console(file=io.StringIO()))
+    shown.record(
+        RunStarted("tiny", config, an_environment(), "synthetic", 1.0, MODEL.vocab, first_step=6, loss=2.0)
+    )
+    console = Console(file=io.StringIO(), width=120)
+    with console.capture() as capture:
+        console.print(shown.render())
+    assert "step 6/12" in capture.get()
+    assert "unknown left; resumed at step 6" in capture.get()
+    assert "LoRA of rank 2, alpha 2, on q,k,v,o,gate,up,down: 2,048 values are trained" in capture.get()
 
 
 def test_a_terminal_gets_the_live_view(

@@ -31,9 +31,10 @@ from ..training.record import Record
 from ..training.result import TrainingResult
 from ..training.run import train
 from .config_file import config_option
-from .live import Lines, View, view
+from .lines import Lines
 from .options import CHIP, COMPILE_TIMEOUT, DEVICE, FILE, OUTPUT, STANDARD_OUTPUT, is_printed
 from .terminal import FAILED, REFUSED, end_interrupted, save_result, say, write_table
+from .view import View, view
 
 _SIZES = {
     "dim": "Channels",

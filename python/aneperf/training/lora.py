@@ -63,9 +63,10 @@ class Lora:
     def __str__(self) -> str:
         return f"LoRA of rank {self.rank}, alpha {self.alpha:g}, on {','.join(self.targets)}"
 
-    def values(self, model: TransformerConfig) -> int:
-        """Count the values of all adapters."""
-        return sum(map(math.prod, self.shapes(model).values()))
+    def trained(self, model: TransformerConfig) -> str:
+        """Say what is trained of a model."""
+        values = sum(map(math.prod, self.shapes(model).values()))
+        return f"{self}: {values:,} values are trained"
 
     def check(self, model: TransformerConfig) -> None:
         """Raise ArgumentError if the rank is above that of a matrix."""

@@ -195,8 +195,8 @@ class TrainingResult(Displayed):
             notes.append(_AS_PUBLISHED[self.config.pipeline])
         if (lora := self.config.lora) is not None:
             notes.append(
-                f"{lora}: {lora.values(self.config.model):,} values are trained. Steps compute no gradients "
-                "of whole weights, which published figures include."
+                f"{lora.trained(self.config.model)}. Steps compute no gradients of whole weights, which "
+                "published figures include."
             )
         return notes
 

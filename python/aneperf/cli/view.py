@@ -1,0 +1,34 @@
+"""What shows a training run: a live view in a terminal, lines in a file or a pipe."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Protocol, TextIO
+
+from rich.console import Console
+
+from ..training.events import Event
+from .lines import Lines
+from .live import LiveView
+from .terminal import terminal
+
+
+class View(Protocol):
+    """Something that shows a run."""
+
+    def record(self, event: Event) -> None:
+        """Show an event."""
+        ...
+
+    def __enter__(self) -> View: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+def view(stream: TextIO | None) -> View:
+    """Return a live view for a terminal, lines for a file or a pipe."""
+    if stream is None or not stream.isatty():
+        return Lines(stream)
+    return LiveView(Console(file=terminal(stream)))
