@@ -7,7 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from support.training_runs import MODEL
+from aneperf.cli.config_file import given_options
+from aneperf.cli.training import train
+from aneperf.cli.training_run import _INSTEAD, _keywords
+from support.command import assert_refused
+from support.training_runs import MODEL, SMALL
 
 SHAPE = "dim = 32\nhidden = 64\nlayers = 2\nheads = 4\nkv-heads = 2\nhead_dim = 8\nvocab = 64\nseq = 16\n"
 
@@ -53,8 +57,11 @@ def test_options_come_from_a_file_and_first_from_the_command_line(
         ("data = [1]", "data must be a path in quotes, not [1]"),
         ('data = ""', "data must be a path in quotes, not ''"),
         ('checkpoints = "\\u0000"', "checkpoints must be a path in quotes, not '\\x00'"),
-        ("lr = 1" + "0" * 400, "learning_rate must be a number from 1e-30 to 1e+30, not inf"),
-        ("lr = nan", "learning_rate must be a number from 1e-30 to 1e+30, not nan"),
+        ("lr = 1" + "0" * 400, "run.toml: lr: learning_rate must be a number from 1e-30 to 1e+30, not inf"),
+        (
+            "learning-rate = nan",
+            "run.toml: learning-rate: learning_rate must be a number from 1e-30 to 1e+30, not",
+        ),
         ("clip = 2026-01-01", "clip must be a number, not datetime.date(2026, 1, 1)"),
         ('decay = "linear"', "decay must be one of constant, cosine, not 'linear'"),
         ("decay = {a = 1}", "decay must be one of constant, cosine, not {'a': 1}"),
@@ -64,7 +71,20 @@ def test_options_come_from_a_file_and_first_from_the_command_line(
         ("a = " + "[" * 100_000, "is no TOML: "),
         ("steps = " + "9" * 5000, "run.toml: "),
         ("\udcff = 1", "run.toml: "),
-        ("steps = 0", "steps must be an integer from 1 to 99999999, not 0"),
+        ("steps = 0", "run.toml: steps must be an integer from 1 to 99999999, not 0"),
+        (
+            "peak-tflops = 0",
+            "run.toml: peak-tflops: peak_tflops must be a number from 1e-06 to 1e+06, not 0.0",
+        ),
+        ("dim = 0", "run.toml: dim: transformer: dim must be an integer from 1 to 65536, not 0"),
+        ('model = "gpt"', "run.toml: model: no model is called 'gpt': choose stories260k"),
+        ("lora-rank = 0", "run.toml: lora-rank: lora_rank must be an integer from 1 to 65536, not 0"),
+        (
+            'lora_rank = 1\nlora-targets = "x"',
+            "run.toml: lora-targets: lora_targets must be names from q,k,v,o",
+        ),
+        ("eval-every = 3", "run.toml: eval-every: eval_every needs eval_data (--eval-data)"),
+        ("no-clip = true", "run.toml: 'no-clip' is no option of the command."),
     ],
 )
 def test_what_a_file_may_not_say(run: Any, tmp_path: Path, text: str, message: str) -> None:
@@ -76,6 +96,91 @@ def test_what_a_file_may_not_say(run: Any, tmp_path: Path, text: str, message: s
     assert message in outcome.err
     assert outcome.err.count("\n") == 1
     assert list(tmp_path.iterdir()) == [path]
+
+
+def given(tmp_path: Path, text: str, *arguments: str) -> dict[str, Any]:
+    """Return the options that the command takes from a file and from its arguments."""
+    path = tmp_path / "run.toml"
+    path.write_text(text)
+    with train.make_context("train", ["--config", str(path), *arguments]) as context:
+        return given_options(context, _INSTEAD)
+
+
+ON = (
+    "as-published = true\ncompact-vocabulary = true\nclip = 1.0\nlora-rank = 2\nlora-alpha = 4\n"
+    'eval-data = "e"\neval-every = 3\neval-sequences = 4\n'
+)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "changes"),
+    [
+        ([], {}),
+        (
+            ["--no-as-published", "--no-compact-vocabulary"],
+            {"as_published": False, "compact_vocabulary": False},
+        ),
+        (["--no-clip"], {"clip": None}),
+        (["--no-eval-data"], {"eval_data": None, "eval_every": ..., "eval_sequences": ...}),
+        (
+            ["--no-eval-data", "--eval-every", "7"],
+            {"eval_data": None, "eval_every": 7, "eval_sequences": ...},
+        ),
+        (["--no-lora-rank"], {"lora_rank": None, "lora_alpha": ...}),
+        (["--no-dim", "--no-telemetry"], {"dim": None, "telemetry": None}),
+    ],
+)
+def test_the_command_line_takes_options_of_a_file_back(
+    tmp_path: Path, arguments: list[str], changes: dict[str, Any]
+) -> None:
+    options = {**given(tmp_path, ON), **changes}
+    expected = {name: value for name, value in options.items() if value is not ...}
+    assert given(tmp_path, ON, *arguments) == expected
+    assert len(given(tmp_path, ON)) == 8
+
+
+@pytest.mark.parametrize(
+    ("text", "arguments", "resume"),
+    [
+        ("resume = true", ["--no-resume"], False),
+        ("resume-step = 6", ["--no-resume"], False),
+        ("resume-step = 6", ["--resume"], True),
+        ("resume = true", ["--resume-step", "3"], 3),
+        ("resume = false", ["--resume-step", "3"], 3),
+        ("resume-step = 6", ["--resume-step", "3"], 3),
+        ("resume = true\nresume-step = 6", [], 6),
+        ("resume-step = 6", ["--no-resume-step"], False),
+    ],
+)
+def test_the_command_line_says_what_is_resumed(
+    tmp_path: Path, text: str, arguments: list[str], resume: bool | int
+) -> None:
+    assert _keywords(given(tmp_path, text, *arguments)).get("resume", False) is resume
+
+
+def test_an_option_is_not_given_and_taken_back_at_once(run: Any) -> None:
+    outcome = run("train", "--clip", "1", "--no-clip")
+    assert_refused(outcome, "--clip goes without --no-clip. Try 'aneperf train --help'.")
+
+
+def test_an_option_of_the_command_line_is_no_fault_of_the_file(run: Any, tmp_path: Path) -> None:
+    (tmp_path / "run.toml").write_text("steps = 3\n")
+    outcome = run("train", "--config", str(tmp_path / "run.toml"), "--steps", "0")
+    assert_refused(outcome, "aneperf: steps must be an integer from 1 to 99999999, not 0")
+
+
+@pytest.mark.thorough
+def test_a_resumed_run_drops_what_is_taken_back(run: Any, device_name: str, tmp_path: Path) -> None:
+    """Resume with neither the validation nor the log of the run before."""
+    np.arange(64, dtype="<u2").tofile(tmp_path / "tokens")
+    arguments = ["--checkpoints", str(tmp_path / "c"), "--device", device_name]
+    logged = ["--eval-data", str(tmp_path / "tokens"), "--telemetry", str(tmp_path / "log")]
+    assert run("train", *SMALL, *arguments, *logged, "--steps", "3").code == 0
+    size = (tmp_path / "log").stat().st_size
+    outcome = run("train", *arguments, "--resume", "--steps", "6", "--no-eval-data", "--no-telemetry")
+    assert outcome.code == 0
+    assert "validation" not in outcome.out
+    assert (tmp_path / "log").stat().st_size == size
 
 
 def test_a_file_that_is_none(run: Any, tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ from itertools import chain
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
 from ..errors import ArgumentError
 from .options import FILE, STANDARD_OUTPUT
@@ -45,8 +44,7 @@ def train(context: click.Context, /, **values: Any) -> int:
     """Train a Llama or Qwen3 model, and report where the time went."""
     from .training_run import run
 
-    sources = {name: context.get_parameter_source(name) for name in values}
-    return run({name: v for name, v in values.items() if sources[name] is not ParameterSource.DEFAULT})
+    return run(context)
 
 
 @click.command(

@@ -7,6 +7,7 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import Field, fields, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -30,7 +31,7 @@ from ..training.peft import check_adapters
 from ..training.record import Record
 from ..training.result import TrainingResult
 from ..training.run import train
-from .config_file import config_option
+from .config_file import blaming_file, config_option, given_options, off_switches
 from .lines import Lines
 from .options import CHIP, COMPILE_TIMEOUT, DEVICE, FILE, OUTPUT, STANDARD_OUTPUT, is_printed
 from .terminal import FAILED, REFUSED, end_interrupted, save_result, say, write_table
@@ -45,6 +46,15 @@ _SIZES = {
     "head_dim": "Channels of a head",
     "vocab": "Tokens in the vocabulary",
     "seq": "Tokens in a sequence",
+}
+# Options of a file that count no more where this one is on the command line: the same told otherwise, or what
+# only goes with it.
+_INSTEAD = {
+    "resume": ["resume_step"],
+    "no_resume": ["resume_step"],
+    "resume_step": ["resume"],
+    "no_eval_data": ["eval_every", "eval_sequences"],
+    "no_lora_rank": ["lora_alpha", "lora_targets"],
 }
 _BY_HAND = {
     "device": [DEVICE, CHIP, COMPILE_TIMEOUT],
@@ -72,7 +82,6 @@ def options_by_section() -> dict[str, list[click.Parameter]]:
         if field.metadata:
             made = _BY_HAND.get(field.name) or [_option(field, types[field.name])]
             sections[field.metadata["section"]] += made
-    sections["Run"].append(config_option({"data": SYNTHETIC, "output": STANDARD_OUTPUT}))
     sections["Output"] += [
         click.Option([flag], type=FILE, metavar="FILE", help=meaning)
         for flag, meaning in (
@@ -87,6 +96,8 @@ def options_by_section() -> dict[str, list[click.Parameter]]:
             ("--save-lora", "Write the adapters as a new folder, for PEFT; needs --lora-rank."),
         )
     ]
+    switches = off_switches(chain.from_iterable(sections.values()))
+    sections["Run"] += [config_option({"data": SYNTHETIC, "output": STANDARD_OUTPUT}), *switches]
     return sections
 
 
@@ -112,8 +123,14 @@ def _dashed(name: str) -> str:
     return name.replace("_", "-")
 
 
-def run(given: dict[str, Any]) -> int:
+def run(context: click.Context) -> int:
     """Train with the options given, write the files asked for, print the report and return the exit code."""
+    given = given_options(context, _INSTEAD)
+    with blaming_file(context):
+        return _run(given)
+
+
+def _run(given: dict[str, Any]) -> int:
     output, save, save_hf, save_lora, plot = (
         given.pop(name, None) for name in ("output", "save", "save_hf", "save_lora", "plot")
     )
@@ -128,7 +145,7 @@ def run(given: dict[str, Any]) -> int:
     for folder, others in ((save_hf, written), (save_lora, {**written, "--save-hf": save_hf})):
         if folder is not None:
             check_new_folder(folder, others, checkpoints)
-    if save_lora is not None and not given.keys() & {"lora_rank", "resume", "resume_step"}:
+    if save_lora is not None and not any(map(given.get, ("lora_rank", "resume", "resume_step"))):
         raise ArgumentError("--save-lora needs --lora-rank, the rank of the adapters")
     shown: View
     with view(sys.stderr if to_stdout else sys.stdout) as shown:
@@ -165,7 +182,7 @@ def run(given: dict[str, Any]) -> int:
 def _keywords(given: dict[str, Any]) -> dict[str, Any]:
     """Return the options as `train` takes them: with a device, and a shape instead of sizes."""
     keywords = dict(given)
-    sizes = {name: keywords.pop(name) for name in _SIZES if name in keywords}
+    sizes = {name: size for name in _SIZES if (size := keywords.pop(name, None)) is not None}
     device, chip, timeout = (keywords.pop(name, None) for name in ("device", "chip", "compile_timeout"))
     step = keywords.pop("resume_step", None)
     resume = keywords.get("resume", False) if step is None else step
