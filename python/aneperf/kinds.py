@@ -25,6 +25,7 @@ class Kind(enum.Enum):
     ENVIRONMENT = "a description of a device"
     COMPARISON = "a comparison of results"
     COMMUNITY = "an entry of the community's list"
+    LIST = "a list of aneperf"
     CSV = "a CSV file of aneperf"
     MARKDOWN = "a Markdown page of aneperf"
     PAGE = "an HTML page of aneperf"
@@ -76,7 +77,7 @@ ADVICE = {
 # Text may be of any kind that is text, and JSON of any layout.
 _JSON_KINDS = {
     *(Kind.RESULT, Kind.CHECKPOINT, Kind.TELEMETRY, Kind.TRACE, Kind.TOKENIZER, Kind.JSON),
-    *(Kind.ENVIRONMENT, Kind.COMPARISON, Kind.COMMUNITY),
+    *(Kind.ENVIRONMENT, Kind.COMPARISON, Kind.COMMUNITY, Kind.LIST),
 }
 _TEXT_KINDS = {*_JSON_KINDS, Kind.TEXT, Kind.MIL, Kind.HTML, Kind.SVG, Kind.POSTSCRIPT}
 _TEXT_KINDS |= {Kind.CSV, Kind.MARKDOWN, Kind.PAGE}
@@ -120,7 +121,7 @@ _TEXT_SIGNATURES = (
     (re.compile(rb"%!PS"), Kind.POSTSCRIPT),
     (re.compile(re.escape(PAGE_HEAD.encode())), Kind.PAGE),
     (re.compile(rb"\*\*aneperf "), Kind.MARKDOWN),
-    (re.compile(rb"((probe,)?key|fact|call)(,[^\n]*)?\n"), Kind.CSV),
+    (re.compile(rb"((probe,)?key|fact|call|list)(,[^\n]*)?\n"), Kind.CSV),
     (re.compile(_BLANK + rb"<(!doctype|html|head|body|\?xml|!--)", re.I), Kind.HTML),
     (re.compile(_BLANK + rb"program\s*\("), Kind.MIL),
 )
@@ -132,6 +133,7 @@ _JSON_SIGNATURES = (
     (re.compile(rb'"(added_tokens|pre_tokenizer)"\s*:'), Kind.TOKENIZER),
     (re.compile(_START + rb'\{\s*"aneperf"\s*:'), Kind.ENVIRONMENT),
     (re.compile(_START + rb'\[\s*\{\s*"key"\s*:.*"verdict"\s*:', re.S), Kind.COMPARISON),
+    (re.compile(_START + rb'\[\s*\{\s*"list"\s*:'), Kind.LIST),
     (re.compile(_START + rb'\{\s*"chip"\s*:.*"contributor"\s*:', re.S), Kind.COMMUNITY),
     (
         re.compile(_START + rb'\{"type":"(run|worker|step|times|batch|perf|update|validation|checkpoint)",'),

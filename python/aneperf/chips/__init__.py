@@ -19,7 +19,7 @@ without a Neural Engine.
 """
 
 from .catalog import CHIPS, PROFILES, Chip, Peak, chips_of, find_chip, profile_of
-from .published import CAVEATS, SOURCES, Figure, published, read_figures
+from .published import CAVEATS, SOURCES, Figure, published, read_figures, shipped_figures
 
 __all__ = [
     "CAVEATS",
@@ -34,4 +34,5 @@ __all__ = [
     "profile_of",
     "published",
     "read_figures",
+    "shipped_figures",
 ]

@@ -79,9 +79,11 @@ class Figure:
 def published(chip: str) -> tuple[Figure, ...]:
     """Return the figures of a chip. Raises ArgumentError for a chip that is unknown or has none."""
     name = find_chip(chip).name
-    figures = tuple(figure for figure in _shipped() if figure.chip == name)
+    figures = tuple(figure for figure in shipped_figures() if figure.chip == name)
     if not figures:
-        known = ", ".join(dict.fromkeys(figure.chip for figure in sorted(_shipped(), key=lambda f: f.chip)))
+        known = ", ".join(
+            dict.fromkeys(figure.chip for figure in sorted(shipped_figures(), key=lambda f: f.chip))
+        )
         raise ArgumentError(f"no figures are published for {name}: choose from {known}")
     return figures
 
@@ -101,7 +103,8 @@ def read_figures(text: str) -> tuple[Figure, ...]:
 
 
 @lru_cache(maxsize=1)
-def _shipped() -> tuple[Figure, ...]:
+def shipped_figures() -> tuple[Figure, ...]:
+    """Return every figure that aneperf ships."""
     return read_figures(files(__package__).joinpath("published.csv").read_text(encoding="utf-8"))
 
 

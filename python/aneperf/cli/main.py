@@ -13,14 +13,15 @@ from ..signals import at_first_signal, raise_interrupted, signal_of
 from .probes import info, probe_verb
 from .programs import lint
 from .results import compare, export, validate
+from .showing import dump, list_all, show_file
 from .terminal import PIPE_CLOSED, REFUSED, end_interrupted, say, write
 from .training import data, generate, train
 
 _BY_WEIGHT = sorted(PROBES.values(), key=lambda probe: -probe.share)
 SECTIONS = {
-    "Measure": [info, *map(probe_verb, [DOCTOR, SUITE, *_BY_WEIGHT])],
+    "Measure": [info, list_all, *map(probe_verb, [DOCTOR, SUITE, *_BY_WEIGHT])],
     "Your programs": [probe_verb(BENCH), lint],
-    "Compare and report": [compare, validate, export],
+    "Compare and report": [show_file, compare, dump, validate, export],
     "Train": [train, generate, data],
 }
 COMPLETION = "_ANEPERF_COMPLETE"

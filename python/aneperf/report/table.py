@@ -56,7 +56,8 @@ def draw(table: Table, terminal: int | None = None, *, ascii: bool = False) -> I
         yield from (Line(line, "" if place else "bold") for line in _fold(_plain(text, ascii), prose))
     for part in table.parts:
         yield Line("")
-        yield from draw(part, terminal, ascii=ascii)
+        lines = list(draw(part, terminal, ascii=ascii))
+        yield from lines if lines[-1].text else lines[:-1]
     if table.rows or table.header:
         yield Line("")
         yield from _grid(_spelled(table, ascii), terminal)

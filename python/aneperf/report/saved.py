@@ -1,0 +1,75 @@
+"""Read any file that aneperf writes about a measurement, and lay it out."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TypeVar
+
+import msgspec
+
+from .. import bounds
+from ..errors import ResultFileError
+from ..files import LONGEST_QUOTE, file_kind, one_line, read_input
+from ..kinds import Kind
+from ..results import Environment, Result
+from .columns import UNKNOWN, significant
+from .result_table import lay_out_environment, lay_out_result
+from .table import Table
+from .telemetry_table import lay_out_telemetry, read_telemetry
+
+Record = dict[str, str | int | float | None]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A file's kind, its data, which JSON can hold, and its table."""
+
+    kind: Kind
+    data: Result | Environment | list[Record]
+    table: Table
+
+
+def read_saved(path: str | os.PathLike[str], *, verbose: bool = False) -> Saved:
+    """Read a result, telemetry, a comparison or the description of a device. Raises ResultFileError."""
+    kind = file_kind(path)
+    if kind is Kind.TELEMETRY:
+        telemetry = read_telemetry(path)
+        return Saved(kind, telemetry.records(), lay_out_telemetry(telemetry))
+    if kind is Kind.COMPARISON:
+        records = _decoded(path, kind, list[Record])
+        if len(records) > bounds.ROWS:
+            raise ResultFileError(f"{path}: has {len(records)} rows, and a comparison at most {bounds.ROWS}")
+        return Saved(kind, records, _lay_out_records("aneperf compare", records))
+    if kind is Kind.ENVIRONMENT:
+        environment = _decoded(path, kind, Environment)
+        return Saved(kind, environment, lay_out_environment(environment))
+    result = Result.load(path)
+    return Saved(Kind.RESULT, result, lay_out_result(result, verbose=verbose))
+
+
+def _decoded(path: str | os.PathLike[str], kind: Kind, wanted: type[T]) -> T:
+    text = read_input(path, kind, bounds.JSON_BYTES)
+    try:
+        return msgspec.json.decode(text, type=wanted)
+    except (ValueError, RecursionError) as error:
+        raise ResultFileError(f"{path}: not {kind.value}: {one_line(error, LONGEST_QUOTE)}") from error
+
+
+def _lay_out_records(title: str, records: list[Record]) -> Table:
+    """Lay out records that have the same names."""
+    names = list(dict.fromkeys(name for record in records for name in record))
+    texts = {name: any(isinstance(record.get(name), str) for record in records) for name in names}
+    return Table(
+        heading=(title,),
+        header=tuple(name.replace("_", " ").capitalize() for name in names),
+        align=tuple("left" if texts[name] else "right" for name in names),
+        rows=tuple(tuple(_cell(record.get(name)) for name in names) for record in records),
+    )
+
+
+def _cell(value: str | int | float | None) -> str:
+    if value is None:
+        return UNKNOWN
+    return value if isinstance(value, str) else significant(value, 4)

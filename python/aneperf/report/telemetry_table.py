@@ -1,0 +1,155 @@
+"""The table of a run's telemetry: its updates, with their loss and time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import msgspec
+
+from .. import bounds
+from ..errors import ResultFileError
+from ..files import LONGEST_QUOTE, one_line, read_input
+from ..kinds import Kind
+from ..results import Environment
+from .columns import UNKNOWN, significant
+from .result_table import heading
+from .table import Table
+
+_MOST = 20  # updates in a table; a longer run shows as many of its own, evenly spaced
+
+
+class _Config(msgspec.Struct):
+    pipeline: str = UNKNOWN
+
+
+class _Line(msgspec.Struct):
+    """A line of any type: each has some of the fields."""
+
+    type: str
+    model: str = ""
+    config: _Config | None = None
+    environment: Environment | None = None
+    event: str = ""
+    reason: str = ""
+    step: int | None = None
+    loss: float | None = None
+    best_loss: float | None = None
+    best_step: int | None = None
+    compile_ms: float | None = None
+    ms_per_step: float | None = None
+    tokens_per_s: float | None = None
+    update: int | None = None
+    applied: bool = True
+
+
+@dataclass
+class Update:
+    """An update: the last of its steps, the mean of their losses, and its times."""
+
+    number: int | None
+    step: int | None
+    loss: float | None
+    compile_ms: float | None
+    ms_per_step: float | None
+    tokens_per_s: float | None
+    applied: bool
+
+
+@dataclass
+class Telemetry:
+    """A file of telemetry; where runs were resumed into one file, `run` is the last."""
+
+    run: _Line | None = None
+    updates: list[Update] = field(default_factory=list)
+    steps: int = 0
+    validation: _Line | None = None
+    lost: list[str] = field(default_factory=list)
+
+    def records(self) -> list[dict[str, str | int | float | None]]:
+        """Return a record for each update."""
+        return [
+            {"key": f"update/{update.number}", **{k: v for k, v in vars(update).items() if k != "number"}}
+            for update in self.updates
+        ]
+
+
+def read_telemetry(path: str | os.PathLike[str]) -> Telemetry:
+    """Read the lines of a file. Raises ResultFileError, naming the line."""
+    found, losses, batch = Telemetry(), list[float](), _Line("batch")
+    step: int | None = None
+    for line in _lines(path):
+        if line.type == "run":
+            found.run = line
+        elif line.type == "step":
+            found.steps += 1
+            step = line.step
+            losses += [] if line.loss is None else [line.loss]
+        elif line.type == "batch":
+            batch = line
+        elif line.type == "update":
+            loss = sum(losses) / len(losses) if losses else None
+            times = (batch.compile_ms, batch.ms_per_step, line.tokens_per_s)
+            found.updates.append(Update(line.update, step, loss, *times, line.applied))
+            losses, batch = [], _Line("batch")
+        elif line.type == "validation":
+            found.validation = line
+        elif line.type == "worker" and line.event == "lost":
+            found.lost.append(line.reason)
+    return found
+
+
+def _lines(path: str | os.PathLike[str]) -> Iterator[_Line]:
+    text = read_input(path, Kind.TELEMETRY, bounds.JSON_BYTES)
+    lines = text.split(b"\n")
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            yield msgspec.json.decode(line, type=_Line)
+        except (ValueError, RecursionError) as error:
+            if number < len(lines):  # the last line may be cut short: the run is still writing, or was killed
+                raise ResultFileError(
+                    f"{path}: line {number} is no telemetry: {one_line(error, LONGEST_QUOTE)}"
+                ) from error
+
+
+def lay_out_telemetry(telemetry: Telemetry) -> Table:
+    """Lay out the updates, of a long run some of them, and the last losses below."""
+    run = telemetry.run or _Line("run", model="?")
+    title = f"aneperf train {run.model}, pipeline {run.config.pipeline if run.config else UNKNOWN}: telemetry"
+    updates = telemetry.updates
+    every = -(-len(updates) // _MOST)
+    shown = updates[(len(updates) - 1) % every :: every] if updates else []
+    lines = [f"Steps: {telemetry.steps}, in {len(updates)} updates."]
+    if every > 1:
+        lines.append(f"One of {every} updates is shown.")
+    if skipped := sum(not update.applied for update in updates):
+        lines.append(f"Updates skipped, since gradients were not finite: {skipped}.")
+    if (last := telemetry.validation) is not None:
+        lines.append(
+            f"Validation loss: {significant(last.loss, 5)} at step {last.step}; the best "
+            f"{significant(last.best_loss, 5)} at step {last.best_step}."
+        )
+    if telemetry.lost:
+        lines.append(f"Workers lost: {len(telemetry.lost)}; {telemetry.lost[-1]}.")
+    return Table(
+        heading=heading(title, run.environment) if run.environment else (title,),
+        header=("Update", "Step", "Loss", "ms/step", "Compile (ms)", "Tokens/s", ""),
+        align=("right", "right", "right", "right", "right", "right", "left"),
+        rows=tuple(map(_row, shown)),
+        lines=tuple(lines),
+    )
+
+
+def _row(update: Update) -> tuple[str, ...]:
+    return (
+        UNKNOWN if update.number is None else str(update.number),
+        UNKNOWN if update.step is None else str(update.step),
+        significant(update.loss, 5),
+        significant(update.ms_per_step, 4),
+        significant(update.compile_ms, 4),
+        significant(update.tokens_per_s, 4),
+        "" if update.applied else "skipped",
+    )
