@@ -105,10 +105,12 @@ inline Floats fused(Floats a, Floats b, Floats c) { return a * b + c; }
 inline uint64_t less(Floats, Floats) { return 0; }
 #endif
 
+// As many rows as leave registers for the magnitudes and thresholds beside the sums: a sum in memory would
+// make each addition wait for the one before.
 #if defined(__AVX512F__) || defined(__aarch64__)
 constexpr size_t block_rows = 8;
 #else
-constexpr size_t block_rows = 6;
+constexpr size_t block_rows = 4;
 #endif
 constexpr float integer_offset = 12582912.0f;  // 1.5 * 2^23
 // Below 64 by more than all roundings of a chunk.
@@ -226,7 +228,7 @@ template <size_t rows, size_t vectors>
 inline void multiply_block(const Left& a, const Chunks& chunks, const float* b, int32_t* c, size_t c_stride,
                            bool accumulate) {
     const DroppingTerms dropping = find_dropping(b + a.depth * strip, a.greatest, a.depth);
-    const bool drops_most = 2 * dropping.count > a.depth;
+    const bool drops_most = 5 * dropping.count > 2 * a.depth;
     size_t k = 0;
     for (size_t chunk = 0; chunk < chunks.count; ++chunk) {
         const size_t end = chunks.ends[chunk];
