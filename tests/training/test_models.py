@@ -13,7 +13,13 @@ from aneperf.bounds import CONSTANTS, FP16_LARGEST, MODEL
 from aneperf.kernels import TransformerConfig
 from aneperf.kernels.config import parameter_count, parameter_shapes
 from aneperf.training.llama2c import load_llama2c, save_llama2c
-from aneperf.training.models import PRESETS, Parameters, check_parameters, random_parameters
+from aneperf.training.models import (
+    PRESETS,
+    Parameters,
+    check_parameters,
+    checked_parameters,
+    random_parameters,
+)
 from support import stories260k
 
 SMALL = TransformerConfig(dim=16, hidden=24, layers=2, heads=4, kv_heads=2, head_dim=4, vocab=20, seq=8)
@@ -175,10 +181,10 @@ def test_values_that_nothing_computes_with_are_named(
     values: list[float], largest: float, message: str
 ) -> None:
     parameters = random_parameters(SMALL)
-    check_parameters(SMALL, parameters, largest)
+    assert dict(checked_parameters(SMALL, parameters, largest)).keys() == parameters.keys()
     parameters["layers.1.wq"].flat[: len(values)] = values
     with pytest.raises(aneperf.ArgumentError, match=message):
-        check_parameters(SMALL, parameters, largest)
+        list(checked_parameters(SMALL, parameters, largest))
 
 
 @pytest.mark.parametrize("field", MODEL)

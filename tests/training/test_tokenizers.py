@@ -176,10 +176,10 @@ def check_other_files_of_the_same_vocabulary(folder: Path, tokenizer: Tokenizer,
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"{}", "the tokens of t.json cannot be listed: Object missing required field `model`"),
+        (b"{}", "^its tokens cannot be listed: Object missing required field `model`"),
         (
             b'{"model": {"vocab": {"a": "b"}}}',
-            "the tokens of t.json cannot be listed: Expected `int`",
+            "^its tokens cannot be listed: Expected `int`",
         ),
         (b'{"model": {"vocab": {"a": -7}}}', "the size of a vocabulary must be an integer from 1 to 1048576"),
         (b'{"model": {"vocab": {"a": 1048576}}}', "the size of a vocabulary must be an integer from 1 to"),
