@@ -15,6 +15,8 @@ import aneperf
 from aneperf.training import text_to_tokens as module
 from aneperf.training.text_to_tokens import SAMPLE, write_tokens
 from aneperf.training.tokenizer import Bytes, open_tokenizer
+from support.parameters import thorough
+from support.tokenizer_files import tokenizer_bin
 
 VOCAB = {"<unk>": 0, "once": 1, "upon": 2, "a": 3, "time": 4}
 
@@ -77,6 +79,58 @@ def test_long_texts_lose_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     for size in (16, 17, 18, 19, 64):
         monkeypatch.setattr(module, "_TEXT_BLOCK", size)
         assert written(tmp_path, text.encode()) == list(text.encode())
+
+
+TEXT = "".join(
+    f"The {n}th line, with  spaces\n\n    and an indented one: d\u00e9j\u00e0 vu, \u65e5\u672c\n"
+    for n in range(40)
+)
+
+
+def tokenizer_of(kind: str, folder: Path) -> Path:
+    """Write a tokenizer of a kind that was trained on the text."""
+    if kind == "llama2c":
+        words = [f" {word}".encode() for word in ("The", "line,", "with", "spaces", "an", "one:")]
+        parts = [word[:end] for word in words for end in range(2, len(word) + 1)]
+        singles = [b" ", *(b"%c" % byte for byte in range(33, 127))]
+        pieces = [b"<unk>", b"<s>", b"</s>", *(b"<0x%02X>" % byte for byte in range(256)), *singles, *parts]
+        (folder / "t").write_bytes(tokenizer_bin(pieces))
+        return folder / "t"
+    if kind == "sentencepiece":
+        sentencepiece = pytest.importorskip("sentencepiece")
+        (folder / "text").write_text(TEXT)
+        told = {"input": str(folder / "text"), "model_prefix": str(folder / "t"), "minloglevel": 2}
+        sentencepiece.SentencePieceTrainer.train(**told, vocab_size=90, hard_vocab_limit=False)
+        return folder / "t.model"
+    library = pytest.importorskip("tokenizers")
+    tokenizer = library.Tokenizer(library.models.BPE())
+    if kind in ("metaspace", "no words"):
+        tokenizer.pre_tokenizer = library.pre_tokenizers.Metaspace()
+    else:
+        tokenizer.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=kind == "prefixed bytes")
+    trainer = library.trainers.BpeTrainer(vocab_size=300, show_progress=False)
+    tokenizer.train_from_iterator([TEXT], trainer)
+    if kind == "no words":  # as Llama 2's: merges alone divide a text
+        steps = [library.normalizers.Prepend("\u2581"), library.normalizers.Replace(" ", "\u2581")]
+        tokenizer.normalizer = library.normalizers.Sequence(steps)
+        tokenizer.pre_tokenizer = None
+    tokenizer.save(str(folder / "t.json"))
+    return folder / "t.json"
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["llama2c", "metaspace", *thorough("sentencepiece", "bytes", "prefixed bytes", "no words")],
+)
+def test_chunks_have_the_tokens_of_the_whole_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    tokenizer = open_tokenizer(tokenizer_of(kind, tmp_path))
+    (tmp_path / "text").write_text(TEXT)
+    monkeypatch.setattr(module, "_TEXT_BLOCK", 300)
+    write_tokens([tmp_path / "text"], tokenizer, tmp_path / "out.bin")
+    found, expected = load_file(tmp_path / "out.bin")["tokens"], tokenizer.encode(TEXT, whole=False)
+    assert found.tolist() == list(expected)
 
 
 def test_memory_does_not_grow(tmp_path: Path) -> None:

@@ -15,6 +15,8 @@ from .tokenizer import Tokenizer
 
 SAMPLE = Path(__file__).with_name("sample.txt")  # sonnets of William Shakespeare (1609), in the public domain
 _TEXT_BLOCK = 1 << 20  # bytes of text in memory at a time
+_TRIES = 50  # spaces at which to try to cut
+_CONTEXT = 100  # characters on either side, more than a word has
 
 
 def write_tokens(
@@ -26,16 +28,17 @@ def write_tokens(
 ) -> int:
     """Write the tokens of text files, in this order, with their vocabulary; return their number.
 
-    Text is encoded in chunks of at most 1 MiB that end with a line or a word, to bound the memory. Raises
-    ArgumentError for text that is not UTF-8, and ResultFileError where `output` cannot be written or, without
-    `replace`, is there. It is written whole or not at all.
+    Text is encoded in chunks of at most 1 MiB, to bound the memory. Their tokens are those of the whole text,
+    but for a few at the end of a chunk that has no place to cut near its end, such as one without spaces.
+    Raises ArgumentError for text that is not UTF-8, and ResultFileError where `output` cannot be written or,
+    without `replace`, is there. It is written whole or not at all.
     """
     inputs = {f"text {number}": text for number, text in enumerate(texts, 1)}
     check_output(output, Kind.TOKENS, inputs, replace=replace)
     count = 0
     with token_writer(output, tokenizer.vocabulary) as add:
         for text in texts:
-            for chunk in _chunks(text):
+            for chunk in _chunks(text, tokenizer):
                 tokens = tokenizer.encode(chunk, whole=False)
                 add(tokens)
                 count += len(tokens)
@@ -44,21 +47,40 @@ def write_tokens(
     return count
 
 
-def _chunks(path: str | os.PathLike[str]) -> Iterator[str]:
+def _chunks(path: str | os.PathLike[str], tokenizer: Tokenizer) -> Iterator[str]:
     with Input(path, Kind.TEXT, ArgumentError) as file:
         position = 0
         while position < file.size:
             block = file.read(position, min(_TEXT_BLOCK, file.size - position))
-            end = len(block) if position + len(block) == file.size else _end_of_words(block)
-            yield _decoded(block[:end], path, position)
-            position += end
+            is_last = position + len(block) == file.size
+            text = _decoded(block if is_last else block[: _end_of_characters(block)], path, position)
+            end, begin = (len(text), len(text)) if is_last else _cut(text, tokenizer)
+            yield text[:end]
+            position += len(text[:begin].encode())
 
 
-def _end_of_words(block: bytes) -> int:
-    """Return the end of the last line, or else the start of the last word, or else of a character."""
-    end = block.rfind(b"\n") + 1 or block.rfind(b" ")
-    if end > 0:
-        return end
+def _cut(text: str, tokenizer: Tokenizer) -> tuple[int, int]:
+    """Return where a chunk ends and where the next one begins, near the end of a text that goes on.
+
+    Most tokenizers divide a text into words before anything else, and some put a space before each text. So
+    a chunk ends after, before or instead of a space or a line's end, where the tokens around stay the same.
+    """
+    context = min(_CONTEXT, len(text) // 4)
+    spaces = [i for i in range(len(text) - 1 - context, 0, -1) if text[i].isspace()][:_TRIES]
+    for place in spaces:
+        if text[place - 1].isspace() or text[place + 1].isspace():
+            continue
+        for end, begin in ((place + 1, place + 1), (place, place), (place, place + 1)):
+            first, last = max(0, end - context), begin + context
+            parts = [tokenizer.encode(part, whole=False) for part in (text[first:end], text[begin:last])]
+            if [*parts[0], *parts[1]] == list(tokenizer.encode(text[first:last], whole=False)):
+                return end, begin
+    end = spaces[0] + 1 if spaces else len(text)
+    return end, end
+
+
+def _end_of_characters(block: bytes) -> int:
+    """Return the end of the last whole character."""
     end = len(block)
     while end > len(block) - 3 and block[end - 1] & 0xC0 == 0x80:
         end -= 1
