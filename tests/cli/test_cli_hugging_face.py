@@ -11,6 +11,7 @@ import pytest
 from aneperf.training.token_file import token_writer
 from aneperf.training.vocabulary import Vocabulary
 from support import hugging_face as hf
+from support.command import assert_refused
 from support.tokenizer_files import words_json
 
 VOCAB = {"a": 0, "b": 1} | {f"w{number}": number for number in range(2, hf.QWEN3["vocab_size"])}
@@ -65,6 +66,15 @@ def test_a_resumed_run_saves_the_tokens_and_the_tokenizer_of_its_first_folder(
         assert (config["eos_token_id"], config["max_position_embeddings"]) == ([3, 5], 24)
 
 
+def test_a_tokenizer_whose_tokens_cannot_be_listed_is_named(run: Any, folder: Path, tmp_path: Path) -> None:
+    (folder / "tokenizer.json").write_text('{"model": {}}')
+    with token_writer(tmp_path / "tokens", Vocabulary.of("bytes", "bytes", {39: "a"}, {})) as add:
+        add(list(range(20)))
+    told = ["--steps", "1", "--seq", "16", "--device", "emulator", "--data", str(tmp_path / "tokens")]
+    outcome = run("train", "--weights", str(folder), *told)
+    assert_refused(outcome, f"aneperf: {folder}/tokenizer.json: its tokens cannot be listed: Object missing")
+
+
 def test_tokens_of_another_tokenizer_than_the_folders_are_refused(
     run: Any, folder: Path, tmp_path: Path
 ) -> None:
@@ -99,6 +109,37 @@ def test_generate_takes_the_tokenizer_of_the_folder_and_tells_its_rate(run: Any,
     names = {number: name for name, number in VOCAB.items()}
     assert outcome.out.split() == [names[int(number)] for number in numbers.out.split(",")]
     assert re.fullmatch(r"aneperf: 4 tokens, [0-9.]+ tokens/s on the CPU\n", outcome.err)
+
+
+def test_a_text_without_a_prompt_begins_as_the_model_says_or_with_a_line_feed(run: Any, folder: Path) -> None:
+    pytest.importorskip("tokenizers")
+    told = ["generate", str(folder), "--max-new-tokens", "3", "--ignore-eos"]
+    names = {number: name for name, number in VOCAB.items()}
+    (folder / "tokenizer.json").write_text(words_json(VOCAB))
+    (folder / "config.json").write_text(json.dumps({**hf.QWEN3, "bos_token_id": 7}))
+    for begin, generation in ((7, {}), (9, {"bos_token_id": 9}), (7, {"bos_token_id": None})):
+        (folder / "generation_config.json").write_text(json.dumps(generation))
+        numbers = run(*told, "--tokens", str(begin)).out.split(",")
+        assert run(*told).out.split() == [names[int(number)] for number in numbers]
+    (folder / "generation_config.json").unlink()
+    (folder / "config.json").write_text(json.dumps(hf.QWEN3))
+    lines = {**{name: number for name, number in VOCAB.items() if number != 4}, "\n": 4}
+    whole = json.loads(words_json(lines)) | {"pre_tokenizer": None}
+    (folder / "tokenizer.json").write_text(json.dumps(whole))
+    words = [names[int(number)] for number in run(*told, "--tokens", "4").out.split(",")]
+    assert run(*told).out.split() == [word for word in words if word != names[4]]
+
+
+def test_a_text_that_cannot_begin_is_refused_before_the_model_is_read(run: Any, folder: Path) -> None:
+    pytest.importorskip("tokenizers")
+    (folder / "tokenizer.json").write_text(words_json(VOCAB))
+    (folder / "model.safetensors").unlink()
+    told = ["generate", str(folder)]
+    assert_refused(
+        run(*told), "has no token that begins a text, and none for a line feed: give --prompt TEXT"
+    )
+    assert_refused(run(*told, "--prompt", " "), "the prompt is empty: the tokenizer has no token for it")
+    assert_refused(run(*told, "--prompt", "a"), "has no model.safetensors")
 
 
 def test_generate_ends_with_a_token_that_ends_a_text(run: Any, folder: Path) -> None:
@@ -164,6 +205,10 @@ def test_generate_and_training_take_the_tokenizer_of_a_checkpoint(
     assert run("train", "--weights", str(tmp_path / "d"), *told, "--save-hf", out).code == 0
     assert (tmp_path / "out" / "tokenizer.json").read_text() == words_json(VOCAB)
     assert json.loads((tmp_path / "out" / "config.json").read_text())["eos_token_id"] == end
+    (tmp_path / "d" / "step-00000001" / "tokenizer.json").write_text(words_json({**VOCAB, "c": 39}))
+    for options in ([], ["--ignore-eos"]):
+        outcome = run("generate", str(tmp_path / "d"), "--prompt", "b a", *options)
+        assert_refused(outcome, "tokenizer.json: is damaged: its checksum is not the one in checkpoint.json")
 
 
 def test_generate_reads_the_sentencepiece_model_of_a_folder(run: Any, tmp_path: Path) -> None:

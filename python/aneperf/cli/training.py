@@ -1,16 +1,22 @@
 """The verbs for training: train, generate, data."""
 
+from __future__ import annotations
+
 import sys
 import time
+from collections.abc import Container, Iterator
 from functools import cached_property
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..errors import ArgumentError
 from .options import FILE, STANDARD_OUTPUT
 from .terminal import say, write, write_model_text
+
+if TYPE_CHECKING:
+    from ..training.tokenizer import Tokenizer
 
 _TOKENIZER: dict[str, Any] = {
     "type": FILE,
@@ -102,28 +108,47 @@ def generate(
 
     if prompt is not None and tokens is not None:
         raise ArgumentError("generate takes --prompt TEXT with a tokenizer, or --tokens 1,2,3, not both")
-    if tokens is None and (tokenizer := tokenizer or tokenizer_file(model)) is None:
+    own = None if tokenizer or tokens is not None else tokenizer_file(model)
+    if tokens is None and (tokenizer or own) is None:
         raise ArgumentError(
             f"{model} has no tokenizer: --prompt needs --tokenizer FILE or --tokenizer bytes; "
             "--tokens 1,2,3 needs none"
         )
-    if prompt is not None and any("\ud800" <= character <= "\udfff" for character in prompt):
-        raise ArgumentError("--prompt is not UTF-8 text")
-    reader = None if tokenizer is None else open_tokenizer(tokenizer)
-    begin = _numbers(tokens) if tokens is not None else []
-    if tokens is None and reader is not None:
-        begin = list(reader.encode(prompt or "", whole=True))
-        if prompt is None and tokenizer == BYTES:
-            begin = list(b"\n")  # bytes have no token that begins a text
-    config, parameters = load_model(model)
+    origin, path = load_origin(model), tokenizer or own
+    reader = None if path is None else open_tokenizer(path)
+    first = origin.config.begin if origin and own not in (None, BYTES) else None
+    begin = _numbers(tokens) if reader is None or tokens is not None else _text_tokens(prompt, reader, first)
     ends: tuple[int, ...] = ()
     if not ignore_eos:
-        origin = load_origin(model)
         ends = (origin.config.ends if origin else ()) or (reader.vocabulary.ends if reader else ())
-    known, shown, times = list(begin), 0, list[float]()
+    config, parameters = load_model(model)
     drawn = generate(
         config, parameters, begin, max_new_tokens, temperature=temperature, top_p=top_p, seed=seed, ends=ends
     )
+    _show(begin, drawn, reader, ends)
+
+
+def _text_tokens(prompt: str | None, reader: Tokenizer, first: int | None) -> list[int]:
+    """Return the tokens of a prompt, or those that begin a text: the tokenizer's, `first`, or a line feed."""
+    if prompt is None:
+        tokens = list(reader.encode("", whole=True))
+        tokens = tokens or ([first] if first is not None else list(reader.encode("\n", whole=False)))
+        if not tokens:
+            raise ArgumentError(
+                "the tokenizer has no token that begins a text, and none for a line feed: give --prompt TEXT"
+            )
+        return tokens
+    if any("\ud800" <= character <= "\udfff" for character in prompt):
+        raise ArgumentError("--prompt is not UTF-8 text")
+    tokens = list(reader.encode(prompt, whole=True))
+    if not tokens:
+        raise ArgumentError("the prompt is empty: the tokenizer has no token for it")
+    return tokens
+
+
+def _show(begin: list[int], drawn: Iterator[int], reader: Tokenizer | None, ends: Container[int]) -> None:
+    """Print tokens as they come, as text if there is a tokenizer, and their rate."""
+    known, shown, times = list(begin), 0, list[float]()
     for token in drawn:
         times.append(time.perf_counter())
         if reader is not None and token in ends:

@@ -81,6 +81,7 @@ class _Index(msgspec.Struct):
 
 
 class _GenerationConfig(msgspec.Struct):
+    bos_token_id: TokenIds = msgspec.UNSET
     eos_token_id: TokenIds = msgspec.UNSET
 
 
@@ -99,7 +100,7 @@ def read_origin(folder: str | os.PathLike[str]) -> Origin:
     """Read what a Hugging Face folder holds besides the weights. Raises ArgumentError."""
     folder = Path(folder)
     tokenizer = _content(folder, _TOKENIZER, Kind.TOKENIZER, JSON_BYTES)
-    return Origin(_config_and_ends(folder), tokenizer, str(folder / _TOKENIZER))
+    return Origin(_config_for_texts(folder), tokenizer, str(folder / _TOKENIZER))
 
 
 def tokenizer_of(folder: str | os.PathLike[str]) -> str | None:
@@ -210,17 +211,18 @@ def _shards(folder: Path) -> dict[Path, set[str] | None]:
     return {_inside(folder, shard): names for shard, names in sorted(listed.items())}
 
 
-def _config_and_ends(folder: Path) -> HuggingFaceConfig:
-    """Read config.json. The tokens that end a text are those of generation_config.json, if it tells."""
+def _config_for_texts(folder: Path) -> HuggingFaceConfig:
+    """Read config.json. What begins and ends a text is told by generation_config.json, if that tells."""
     config = read_config(_inside(folder, NAME))
     content = _content(folder, _GENERATION, Kind.JSON, CONFIG_BYTES)
     if content is None:
         return config
     try:
-        ends = decode_strictly(content, _GenerationConfig).eos_token_id
+        told = msgspec.structs.asdict(decode_strictly(content, _GenerationConfig))
     except ValueError as error:
         raise ArgumentError(f"{folder / _GENERATION}: {error}") from None
-    return msgspec.structs.replace(config, eos_token_id=ends) if isinstance(ends, int | list) else config
+    ids = {name: value for name, value in told.items() if isinstance(value, int | list)}
+    return msgspec.structs.replace(config, **ids)
 
 
 def _content(folder: Path, name: str, kind: Kind, most: int) -> bytes | None:

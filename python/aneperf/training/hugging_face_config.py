@@ -153,6 +153,11 @@ class HuggingFaceConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults
         return theta
 
     @property
+    def begin(self) -> int | None:
+        """Return the token that begins a text, if the model tells."""
+        return self.bos_token_id if isinstance(self.bos_token_id, int) else None
+
+    @property
     def ends(self) -> tuple[int, ...]:
         """Return the tokens after which a text has ended."""
         found = self.eos_token_id

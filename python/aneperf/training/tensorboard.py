@@ -24,7 +24,7 @@ _VERSION = "brain.Event:2"
 
 
 class TensorBoard:
-    """An event file in a folder, which may have those of other runs. Raises ResultFileError."""
+    """An event file in a folder, whose files TensorBoard shows as one run. Raises ResultFileError."""
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self._seq = 0
