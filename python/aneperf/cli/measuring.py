@@ -70,7 +70,7 @@ class _Measurement:
     def __init__(self, probe: Probe) -> None:
         self.stopped_by: signal.Signals | None = None
         self._probe = probe
-        self._rows: list[Row] = []
+        self._rows: dict[str, Row] = {}
         self._is_running = False
 
     def stop(self, number: signal.Signals) -> None:
@@ -90,8 +90,8 @@ class _Measurement:
 
             def report(step: Progress) -> None:
                 nonlocal told
-                if step.row is not None and self._rows[-1:] != [step.row]:  # an interrupt repeats a report
-                    self._rows.append(step.row)  # before anything that takes time
+                if step.row is not None:  # once more after an interrupt, and after each of several processes
+                    self._rows[step.row.key] = step.row  # before anything that takes time
                 if self._probe is SUITE and bar.disable and told < step.done < step.total:
                     told = step.done
                     say(f"{step.done + 1} of {step.total}: {step.doing}")
@@ -109,7 +109,7 @@ class _Measurement:
             return Result(
                 probe=self._probe.name,
                 environment=devices.info(device),
-                rows=tuple(self._rows),
+                rows=tuple(self._rows.values()),
                 notes=("Interrupted: only the finished rows are here.",),
             )
 

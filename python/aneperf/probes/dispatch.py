@@ -13,6 +13,7 @@ from ..results import Result, Row
 from ..runner.case import stack_case
 from ..runner.measured import Measured, Params
 from ..runner.progress import ProgressCallback
+from ..runner.rounds import Repeat
 from ..runner.run import run_groups
 from ..runner.timing import Clock, time_together
 from .registry import default_budget
@@ -28,23 +29,31 @@ def dispatch(
     device: Device | str | None = None,
     *,
     budget: float = default_budget("dispatch"),
+    processes: int = 1,
     progress: ProgressCallback | None = None,
     clock: Clock = time.perf_counter,
 ) -> Result:
     """Measure the dispatch floor, by the smallest kernel and by a line through the times of larger ones.
 
     Stacks of 1 to 32 convolutions, 64 channels at 32 positions, are timed in turns; the line's value at no
-    work is the floor. `budget` is in seconds of `clock`, for the whole probe. Keys:
-    "dispatch/conv64x1/sp32/fp16-ports" is the smallest kernel. "dispatch/intercept" is the line's intercept;
-    its metrics hold the slope, "ms_per_layer", and its interval. A negative intercept is an unsupported row.
-    Notes say whether the two floors agree.
+    work is the floor. `budget` is in seconds of `clock`, for the whole probe. `processes` are as those of
+    `peak`. Keys: "dispatch/conv64x1/sp32/fp16-ports" is the smallest kernel. "dispatch/intercept" is the
+    line's intercept; its metrics hold the slope, "ms_per_layer", and its interval. A negative intercept is an
+    unsupported row. Notes say whether the two floors agree.
     Raises ArgumentError, DeviceUnavailable.
     """
     stacks = [ConvStack(CHANNELS, depth, width=POSITIONS, port_dtype="fp16") for depth in DEPTHS]
     cases = [stack_case("dispatch", stack) for stack in stacks]
 
     result = run_groups(
-        "dispatch", device, [cases], time_together, budget=budget, progress=progress, clock=clock
+        "dispatch",
+        device,
+        [cases],
+        time_together,
+        budget=budget,
+        progress=progress,
+        clock=clock,
+        repeat=Repeat(processes, dispatch, {}),
     )
     row, notes = _conclude(result.rows)
     return msgspec.structs.replace(result, rows=(*result.rows, row), notes=(*notes, *result.notes))

@@ -11,6 +11,7 @@ from ..kernels.quantized_stack import QuantizedStack
 from ..results import Result
 from ..runner.case import Case, StackCase, check_stacks, refuse_repetition
 from ..runner.progress import ProgressCallback
+from ..runner.rounds import Repeat
 from ..runner.run import run_groups
 from ..runner.timing import Clock, time_pair
 from .registry import default_budget
@@ -31,14 +32,15 @@ def int8(
     *,
     budget: float = default_budget("int8"),
     configs: Sequence[QuantizedStack] = INT8_PUBLISHED,
+    processes: int = 1,
     progress: ProgressCallback | None = None,
     clock: Clock = time.perf_counter,
 ) -> Result:
     """Time stacks of convolutions in fp16 and in W8A8, in turns, and check every output.
 
-    `budget` is in seconds of `clock`, for the whole probe. Keys: "int8/conv512x128/sp64x64/fp16" and
-    ".../w8a8". The metrics of the latter hold fp16's time over its own: "ratio", "ratio_low" and
-    "ratio_high".
+    `budget` is in seconds of `clock`, for the whole probe. `processes` are as those of `peak`. Keys:
+    "int8/conv512x128/sp64x64/fp16" and ".../w8a8". The metrics of the latter hold fp16's time over its own:
+    "ratio", "ratio_low" and "ratio_high".
     Raises ArgumentError, DeviceUnavailable.
     """
     check_stacks(configs, QuantizedStack)
@@ -49,7 +51,15 @@ def int8(
     pairs.sort(key=lambda pair: pair[0].kernel.flops)
 
     result = run_groups(
-        "int8", device, pairs, time_pair, budget=budget, progress=progress, clock=clock, notes=_NOTES
+        "int8",
+        device,
+        pairs,
+        time_pair,
+        budget=budget,
+        progress=progress,
+        clock=clock,
+        notes=_NOTES,
+        repeat=Repeat(processes, int8, {"configs": configs}),
     )
     rows = sorted(result.rows, key=lambda row: order.index(row.key))
     return msgspec.structs.replace(result, rows=tuple(rows))

@@ -12,6 +12,7 @@ from ..kernels.conv_stack import PUBLISHED, ConvStack
 from ..results import Result
 from ..runner.case import refuse_repetition, stack_case
 from ..runner.progress import ProgressCallback
+from ..runner.rounds import Repeat
 from ..runner.run import run_cases
 from ..runner.timing import Clock
 from .registry import default_budget
@@ -28,15 +29,17 @@ def peak(
     budget: float = default_budget("peak"),
     configs: Sequence[ConvStack | str] | None = None,
     ports: Literal["fp32", "fp16"] | None = None,
+    processes: int = 1,
     progress: ProgressCallback | None = None,
     clock: Clock = time.perf_counter,
 ) -> Result:
     """Time stacks of convolutions and report TFLOPS; the output of the last timed call is checked.
 
-    `budget` is in seconds of `clock`, for the whole probe. `configs` are stacks, or names of published ones
-    ("128x conv 512ch sp64"); by default the ten published ones. `ports` replaces their data type. A
-    configuration that the device refuses, or whose output differs from a float64 reference, is a row with
-    the reason. Keys: "peak/conv512x128/sp64/fp32-ports".
+    `budget` is in seconds of `clock`, for the whole probe. With `processes`, up to that many fresh processes
+    measure each row, as the budget allows; 1 measures in this one. `configs` are stacks, or names of
+    published ones ("128x conv 512ch sp64"); by default the ten published ones. `ports` replaces their data
+    type. A configuration that the device refuses, or whose output differs from a float64 reference, is a row
+    with the reason. Keys: "peak/conv512x128/sp64/fp32-ports".
     Raises ArgumentError, DeviceUnavailable.
     """
     stacks = list(PUBLISHED) if configs is None else _stacks(configs)
@@ -48,7 +51,16 @@ def peak(
     refuse_repetition(cases)
     dtypes = {stack.port_dtype for stack in stacks}
     notes = [note for dtype, note in PORT_NOTES.items() if dtype in dtypes]
-    return run_cases("peak", device, cases, budget=budget, progress=progress, clock=clock, notes=notes)
+    return run_cases(
+        "peak",
+        device,
+        cases,
+        budget=budget,
+        progress=progress,
+        clock=clock,
+        notes=notes,
+        repeat=Repeat(processes, peak, {"configs": stacks}),
+    )
 
 
 def _stacks(configs: Iterable[ConvStack | str]) -> list[ConvStack]:

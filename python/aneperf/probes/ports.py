@@ -9,6 +9,7 @@ from ..kernels.conv_stack import ConvStack
 from ..results import Result
 from ..runner.case import Case, check_stacks, refuse_repetition, stack_case
 from ..runner.progress import ProgressCallback
+from ..runner.rounds import Repeat
 from ..runner.run import run_groups
 from ..runner.timing import Clock, time_pair
 from .registry import default_budget
@@ -30,14 +31,16 @@ def ports(
     *,
     budget: float = default_budget("ports"),
     configs: Sequence[ConvStack] = STACKS,
+    processes: int = 1,
     progress: ProgressCallback | None = None,
     clock: Clock = time.perf_counter,
 ) -> Result:
     """Time stacks with fp32 ports and with fp16 ports, in turns.
 
-    `budget` is in seconds of `clock`, for the whole probe. Keys: "ports/conv512x1/sp64/fp32-ports" and
-    ".../fp16-ports". The metrics of the latter hold the time with fp32 ports over its own: "ratio",
-    "ratio_low" and "ratio_high". A device without fp32 ports gives unsupported rows.
+    `budget` is in seconds of `clock`, for the whole probe. `processes` are as those of `peak`. Keys:
+    "ports/conv512x1/sp64/fp32-ports" and ".../fp16-ports". The metrics of the latter hold the time with fp32
+    ports over its own: "ratio", "ratio_low" and "ratio_high". A device without fp32 ports gives unsupported
+    rows.
     Raises ArgumentError, DeviceUnavailable.
     """
     check_stacks(configs, ConvStack)
@@ -48,7 +51,15 @@ def ports(
     refuse_repetition(case for pair in pairs for case in pair)
 
     return run_groups(
-        "ports", device, pairs, time_pair, budget=budget, progress=progress, clock=clock, notes=[_NOTE]
+        "ports",
+        device,
+        pairs,
+        time_pair,
+        budget=budget,
+        progress=progress,
+        clock=clock,
+        notes=[_NOTE],
+        repeat=Repeat(processes, ports, {"configs": configs}),
     )
 
 

@@ -15,6 +15,7 @@ from ..results import Result, Row
 from ..runner.case import DEFAULT_QOS, Case, StackCase
 from ..runner.measured import Measured, refused
 from ..runner.progress import ProgressCallback
+from ..runner.rounds import Repeat
 from ..runner.run import run_groups
 from ..runner.timing import MINIMUM_SHARE_S, Clock, Loaded, time_together
 from .registry import default_budget
@@ -41,15 +42,17 @@ def qos(
     *,
     budget: float = default_budget("qos"),
     values: Sequence[int] = range(LARGEST + 1),
+    processes: int = 1,
     progress: ProgressCallback | None = None,
     clock: Clock = time.perf_counter,
 ) -> Result:
     """Time one convolution, 256 channels at 64 positions, at each QoS value of 0..63.
 
     Each is timed in turns with one at the default value, 21. `budget` is in seconds of `clock`, for the whole
-    probe. A value that the device refuses is an unsupported row. Each value takes a compile; a process of the
-    engine has about 100. Keys: "qos/21/conv256x1/sp64". Metrics: "ratio", "ratio_low" and "ratio_high", the
-    time over that at the default; "first_ms", of the first call; "compile_ms" and "load_ms", if reported.
+    probe. `processes` are as those of `peak`. A value that the device refuses is an unsupported row. Each
+    value takes a compile; a process of the engine has about 100. Keys: "qos/21/conv256x1/sp64". Metrics:
+    "ratio", "ratio_low" and "ratio_high", the time over that at the default; "first_ms", of the first call;
+    "compile_ms" and "load_ms", if reported.
     Raises ArgumentError, DeviceUnavailable.
     """
     values = list(values)
@@ -72,7 +75,15 @@ def qos(
 
         groups = [[_case(value)] for value in values]
         result = run_groups(
-            "qos", device, groups, measure_one, budget=budget, progress=progress, clock=clock, notes=[_NOTE]
+            "qos",
+            device,
+            groups,
+            measure_one,
+            budget=budget,
+            progress=progress,
+            clock=clock,
+            notes=[_NOTE],
+            repeat=Repeat(processes, qos, {"values": values}),
         )
     return msgspec.structs.replace(result, notes=(*_verdict(result.rows), *result.notes))
 

@@ -50,7 +50,7 @@ class Probe:
 
     `share` weighs its part of the suite's budget. `in_child`: the suite starts a process for it, because it
     spends compiles, may hang, or must not see the state that another probe left. The other probes start
-    processes themselves.
+    processes themselves. `processes`: how many measure each row, for the verb of a probe that times rows.
     """
 
     name: str
@@ -63,6 +63,7 @@ class Probe:
     target: str | None = None  # what the verb takes besides options, the keyword argument "file"
     share: float = 0.0
     in_child: bool = True
+    processes: int | None = None
     file: str | None = None  # that the verb writes without -o
 
     def load(self) -> Callable[..., Result]:
@@ -78,9 +79,10 @@ class Probe:
 
     @property
     def verb_options(self) -> tuple[Option, ...]:
-        """Return every option of the verb: the probe's own, then the budget."""
+        """Return every option of the verb: the probe's own, then processes and budget."""
         budget = Option("budget", self.budget_help, float, default=self.budget, metavar="SECONDS")
-        return (*self.options, budget)
+        processes = Option("processes", _PROCESSES, int, default=self.processes, metavar="N")
+        return (*self.options, *([processes] if self.processes else []), budget)
 
     def arguments(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Return the keyword arguments for options given by name; None and an empty list are not given.
@@ -96,6 +98,7 @@ class Probe:
         }
 
 
+_PROCESSES = "Measure each row in this many fresh processes, or as many as the budget allows."
 _PORTS = Option(
     "ports", "Data type of the programs' inputs and outputs.", default="fp32", choices=("fp32", "fp16")
 )
@@ -149,14 +152,22 @@ _PROBES = (
         in_child=False,
         file="aneperf-conformance.json",
     ),
-    Probe("dispatch", "Measure the dispatch floor: a call that computes little.", 30.0, share=1),
-    Probe("latency", "Time single convolutions of 256 to 4096 channels.", 15.0, (_PORTS,), share=1.5),
-    Probe("ports", "Compare stacks with fp32 ports and with fp16 ports.", 30.0, share=1.5),
+    Probe("dispatch", "Measure the dispatch floor: a call that computes little.", 30.0, processes=5, share=1),
+    Probe(
+        "latency",
+        "Time single convolutions of 256 to 4096 channels.",
+        15.0,
+        (_PORTS,),
+        processes=5,
+        share=1.5,
+    ),
+    Probe("ports", "Compare stacks with fp32 ports and with fp16 ports.", 30.0, processes=5, share=1.5),
     Probe(
         "qos",
         "Sweep QoS values 0-63: which are accepted, and their latency.",
         30.0,
         (Option("value", "Try only this value; repeatable.", int, "values", None, "0..63", repeatable=True),),
+        processes=5,
         share=1.5,
     ),
     Probe(
@@ -164,6 +175,7 @@ _PROBES = (
         "Measure peak throughput on stacks of convolutions.",
         30.0,
         (_PORTS, _names("config", "Run only this row, such as '128x conv 512ch sp64'", "configs")),
+        processes=5,
         share=4,
     ),
     Probe(
@@ -177,6 +189,7 @@ _PROBES = (
             _PORTS,
         ),
         details="By default, positions go from 64 to 2048.",
+        processes=5,
         share=4,
     ),
     Probe(
@@ -187,6 +200,7 @@ _PROBES = (
             Option("fine", "Add sizes, and the neighbors of powers of two.", bool, default=False),
             _PORTS,
         ),
+        processes=5,
         share=4,
     ),
     Probe(
@@ -208,7 +222,7 @@ _PROBES = (
         share=2,
         in_child=False,
     ),
-    Probe("int8", "Compare stacks of convolutions in fp16 and in W8A8.", 30.0, share=3),
+    Probe("int8", "Compare stacks of convolutions in fp16 and in W8A8.", 30.0, processes=5, share=3),
 )
 PROBES = {probe.name: probe for probe in _PROBES}
 SUITE = Probe(

@@ -12,6 +12,7 @@ from ..kernels.conv_stack import ConvStack
 from ..results import Result
 from ..runner.case import Case, stack_case
 from ..runner.progress import ProgressCallback
+from ..runner.rounds import Repeat
 from ..runner.run import run_groups
 from ..runner.timing import Clock, time_together
 from .peak import PORT_NOTES
@@ -36,6 +37,7 @@ def sram(
     fine: bool = False,
     budget: float = default_budget("sram"),
     ports: Literal["fp32", "fp16"] = "fp32",
+    processes: int = 1,
     progress: ProgressCallback | None = None,
     clock: Clock = time.perf_counter,
 ) -> Result:
@@ -43,8 +45,8 @@ def sram(
 
     The sizes are the nine published ones, or thirteen if `fine`; the last of them has 32 positions, and one
     more row has 64. `fine` also measures the neighbors of powers of two, in turns with them: these tell a
-    stalled transfer from a capacity. `budget` is in seconds of `clock`, for the whole probe. Keys:
-    "sram/conv4096x1/sp64/fp32-ports". Notes give the findings of
+    stalled transfer from a capacity. `budget` is in seconds of `clock`, for the whole probe. `processes` are
+    as those of `peak`. Keys: "sram/conv4096x1/sp64/fp32-ports". Notes give the findings of
     `aneperf.probes.sram_analysis.analyze_sram(result)`.
     Raises ArgumentError, DeviceUnavailable.
     """
@@ -65,7 +67,15 @@ def sram(
         PORT_NOTES[ports],
     ]
     result = run_groups(
-        "sram", device, groups, time_together, budget=budget, progress=progress, clock=clock, notes=notes
+        "sram",
+        device,
+        groups,
+        time_together,
+        budget=budget,
+        progress=progress,
+        clock=clock,
+        notes=notes,
+        repeat=Repeat(processes, sram, {"fine": fine, "ports": ports}),
     )
     found = analyze_sram(result)
     return msgspec.structs.replace(

@@ -16,6 +16,7 @@ from ..runner.case import Case, refuse_repetition, stack_case
 from ..runner.in_child import each_in_child
 from ..runner.measured import Measured
 from ..runner.progress import ProgressCallback
+from ..runner.rounds import Repeat
 from ..runner.run import run_cases, run_groups
 from ..runner.timing import Clock, time_together
 from .peak import PORT_NOTES
@@ -42,6 +43,7 @@ def sweep(
     depth: Sequence[int] | None = None,
     budget: float = default_budget("sweep"),
     ports: Literal["fp32", "fp16"] = "fp32",
+    processes: int = 1,
     progress: ProgressCallback | None = None,
     clock: Clock = time.perf_counter,
 ) -> Result:
@@ -49,14 +51,18 @@ def sweep(
 
     A dimension that is not given keeps its published value: 64 positions, 512 channels, and 128 layers (1 if
     channels vary). Without any, positions go from 64 to 2048. `CHANNELS` and `DEPTH` of this module are good
-    values. `budget` is in seconds of `clock`, for the whole probe. Child processes measure on the engine, and
-    where this process has too few compiles left. Keys: "sweep/conv512x128/sp64/fp32-ports".
+    values. `budget` is in seconds of `clock`, for the whole probe. `processes` are as those of `peak`. Child
+    processes measure on the engine, and where this process has too few compiles left. Keys:
+    "sweep/conv512x128/sp64/fp32-ports".
     Raises ArgumentError, also for a stack of more than 2 GiB; DeviceUnavailable.
     """
     cases = _cases(spatial, channels, depth, ports)
     device = opened(device)
     compiles_left = device.compile_budget.soft - device.compiles_used
-    if device.info()["kind"] != "ane" and len(cases) <= compiles_left:
+    asked = {"spatial": spatial, "channels": channels, "depth": depth, "ports": ports}
+    repeat = Repeat(processes, sweep, asked)
+    in_this_process = device.info()["kind"] != "ane" and len(cases) <= compiles_left
+    if in_this_process or repeat.affordable(positive("budget", budget), device, len(cases)) > 1:
         return run_cases(
             "sweep",
             device,
@@ -65,8 +71,9 @@ def sweep(
             progress=progress,
             clock=clock,
             notes=[PORT_NOTES[ports]],
+            repeat=repeat,
         )
-    environment = info(device)
+    environment, few = info(device), repeat.note(budget, device, len(cases), 1)
     rows = each_in_child(
         measure_stacks,
         list(cases),
@@ -78,7 +85,10 @@ def sweep(
         clock=clock,
     )
     return Result(
-        probe="sweep", environment=environment, rows=tuple(rows), notes=(PORT_NOTES[ports], _IN_CHILDREN)
+        probe="sweep",
+        environment=environment,
+        rows=tuple(rows),
+        notes=(PORT_NOTES[ports], *few, _IN_CHILDREN),
     )
 
 

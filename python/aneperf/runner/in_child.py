@@ -112,7 +112,7 @@ def run_in_child(
     device = opened(device)
     limits = device.compile_budget if compile_budget is None else compile_budget
     timeout = compile_timeout_of(device)
-    task = Task(_address(function), name_of(device), (limits.soft, limits.hard), timeout, arguments)
+    task = Task(address_of(function), name_of(device), (limits.soft, limits.hard), timeout, arguments)
     outcome = _run(task, time_limit, quiet_limit, progress)
     if outcome.expired is None:
         return outcome
@@ -134,7 +134,7 @@ def after_expiry(expired: CompileExpired, device: str) -> tuple[str, bool]:
     if not device.startswith("ane"):
         return f"{expired} and was killed: give it more time (--compile-timeout)", False
     limit = min(_CHECK_S, max(_LEAST_CHECK_S, expired.seconds))
-    task = Task(_address(check_compiles), device, (2, 2), limit, {})
+    task = Task(address_of(check_compiles), device, (2, 2), limit, {})
     check = _run(task, limit + _START_S, math.inf, None)
     blocked = check.result is None and check.exception is None
     if blocked:
@@ -170,7 +170,7 @@ def _run(task: Task, time_limit: float, quiet_limit: float, progress: ProgressCa
     except (TypeError, ValueError, msgspec.MsgspecError) as error:
         raise ArgumentError(f"{task.function}: an argument is not what JSON holds: {error}") from error
     decoder = msgspec.json.Decoder(Message)
-    with Child(_address(run_task), decoder, compile_timeout=task.compile_timeout) as child:
+    with Child(address_of(run_task), decoder, compile_timeout=task.compile_timeout) as child:
         conversation = _Conversation(child, progress)
         try:
             child.send(task)
@@ -262,7 +262,8 @@ def each_in_child(
     return rows
 
 
-def _address(function: Callable[..., object]) -> str:
+def address_of(function: Callable[..., object]) -> str:
+    """Return the "module:name" of a function. Raises ArgumentError for one that another process lacks."""
     module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", "")
     if not module or module == "__main__" or not name.isidentifier():
         raise ArgumentError(

@@ -9,6 +9,7 @@ from ..results import Result, Row
 from .case import Case
 from .measured import Measured
 from .progress import NO_TIME, Budget, Progress, ProgressCallback, silent
+from .rounds import Repeat, measure_in_rounds
 from .timing import Clock, time_together
 
 _NO_COMPILES = (
@@ -27,11 +28,19 @@ def run_cases(
     progress: ProgressCallback | None = None,
     clock: Clock = time.perf_counter,
     notes: Iterable[str] = (),
+    repeat: Repeat | None = None,
 ) -> Result:
     """Time each case in its share of `budget` seconds. Raises ArgumentError, DeviceUnavailable."""
-    groups = [[case] for case in cases]
     return run_groups(
-        probe, device, groups, time_together, budget=budget, progress=progress, clock=clock, notes=notes
+        probe,
+        device,
+        [[case] for case in cases],
+        time_together,
+        budget=budget,
+        progress=progress,
+        clock=clock,
+        notes=notes,
+        repeat=repeat,
     )
 
 
@@ -45,13 +54,42 @@ def run_groups(
     progress: ProgressCallback | None,
     clock: Clock,
     notes: Iterable[str] = (),
+    repeat: Repeat | None = None,
 ) -> Result:
-    """Measure the cases of each group together: `measure_group(device, group, seconds, clock)`."""
+    """Measure the cases of each group together: `measure_group(device, group, seconds, clock)`.
+
+    With `repeat`, fresh processes measure them, as many as the budget allows.
+    """
     total = sum(map(len, groups))
     shares = Budget(budget, total, clock)
     device = opened(device)
     environment = info(device)
     report = progress or silent
+    if repeat is not None and (processes := repeat.affordable(budget, device, total)) > 1:
+        cases = [case for group in groups for case in group]
+        rows, processes = measure_in_rounds(
+            repeat, processes, device, cases, budget=budget, progress=report, clock=clock
+        )
+    else:
+        rows, processes = _measure_here(device, groups, measure_group, shares, report, clock), 1
+    few = () if repeat is None else repeat.note(budget, device, total, processes)
+    return Result(
+        probe=probe,
+        environment=environment,
+        rows=tuple(rows),
+        notes=(*notes, *few, *compile_notes(rows)),
+    )
+
+
+def _measure_here(
+    device: Device,
+    groups: Sequence[Sequence[Case]],
+    measure_group: MeasureGroup,
+    shares: Budget,
+    report: ProgressCallback,
+    clock: Clock,
+) -> list[Row]:
+    total = sum(map(len, groups))
     rows: list[Row] = []
     for group in groups:
         report(Progress(len(rows), total, group[0].name, rows[-1] if rows else None))
@@ -64,9 +102,7 @@ def run_groups(
             if place + 1 < len(group):
                 report(Progress(len(rows), total, case.name, rows[-1]))
     report(Progress(total, total, "", rows[-1] if rows else None))
-    return Result(
-        probe=probe, environment=environment, rows=tuple(rows), notes=(*notes, *compile_notes(rows))
-    )
+    return rows
 
 
 def compile_notes(rows: Iterable[Row]) -> tuple[str, ...]:

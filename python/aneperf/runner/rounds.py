@@ -1,0 +1,162 @@
+"""Measure the rows of a probe in fresh processes, in rounds: each process measures every row once.
+
+Rows are visited in turns over the whole time, so that a machine that slows down slows all rows alike, and
+the processes of a row lie far apart. What varies between them is then in the row's interval.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pkgutil import resolve_name
+from typing import Any, get_type_hints
+
+import msgspec
+
+from .._ane_native import Device
+from ..checks import count
+from ..errors import ArgumentError, DeviceUnavailable
+from ..results import MAXIMUM_PROCESSES, Result, Row
+from .case import Case
+from .in_child import Outcome, address_of, run_in_child, time_limit_of
+from .measured import Measured
+from .merging import merge
+from .progress import Progress, ProgressCallback
+from .timing import Clock, part_of_processes, settling_span
+
+LEAST_PROCESSES = 3  # fewer leave one degree of freedom, and an interval that says nothing
+_START_S = 0.7  # of a process, until it can compile
+_ROW_S = {"ane": 0.4, "emulator": 0.05}  # of a row besides its calls: compile, surfaces, check
+_REFUSED = (ArgumentError.__name__, DeviceUnavailable.__name__)
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """A call of a probe that `number` processes make again: the function, and what chooses its rows.
+
+    The arguments are numbers, texts, dataclasses, and lists of them. The function has type hints for them.
+    """
+
+    number: int
+    function: Callable[..., Result]
+    arguments: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        count("processes", self.number, 1, MAXIMUM_PROCESSES)
+
+    def affordable(self, budget: float, device: Device, rows: int) -> int:
+        """Return how many of the processes the budget allows: 1 where it allows fewer than three."""
+        round_s = self._round_s(device, rows)
+        number = min(self.number, int(budget / round_s))
+        return number if number >= min(LEAST_PROCESSES, self.number) else 1
+
+    def note(self, budget: float, device: Device, rows: int, measured: int) -> tuple[str, ...]:
+        """Say that the budget allowed fewer processes than were asked for."""
+        if measured >= self.number:
+            return ()
+        needed_s = self.number * max(self._round_s(device, rows), budget / measured if measured > 1 else 0)
+        more = f"{self.number} need a budget of about {_rounded_up(needed_s)} s."
+        if measured == 1:
+            return (f"One process measured each row, so no interval holds what varies between them: {more}",)
+        return (f"{measured} processes measured each row: {more}",)
+
+    def _round_s(self, device: Device, rows: int) -> float:
+        kind = device.info()["kind"]
+        return _START_S + rows * (settling_span(device, self.number) + _ROW_S[kind])
+
+
+def measure_in_rounds(
+    repeat: Repeat,
+    processes: int,
+    device: Device,
+    cases: Sequence[Case],
+    *,
+    budget: float,
+    progress: ProgressCallback,
+    clock: Clock,
+) -> tuple[list[Row], int]:
+    """Return a row for each case, and how many processes measured them: at most `processes`.
+
+    The time that is left is shared evenly by the processes to come. Another one starts only if its time is
+    enough for what the cheapest one before it spent besides calls. A process that fails ends the rounds: what
+    it was measuring is in error. Raises ArgumentError, DeviceUnavailable, OSError.
+    """
+    start = clock()
+    by_key = {case.key: case for case in cases}
+    rounds: list[dict[str, Row]] = []
+    least_s = 0.0
+    while len(rounds) < processes and (left_s := budget - (clock() - start)) > least_s:
+        begin = clock()
+        finished: dict[str, Row] = {}
+        rounds.append(finished)
+
+        def pass_on(
+            step: Progress, finished: dict[str, Row] = finished, before: int = len(rounds) - 1
+        ) -> None:
+            row = None
+            if step.row is not None and step.row.key in by_key:
+                finished[step.row.key] = step.row
+                row = _merged(rounds, by_key[step.row.key])
+            done, total = before * len(cases) + step.done, processes * len(cases)
+            progress(Progress(done, total, f"{step.doing} (process {before + 1} of {processes})", row))
+
+        share_s = left_s / (processes - len(rounds) + 1)
+        outcome = run_in_child(
+            measure_again,
+            device,
+            time_limit=time_limit_of(share_s, device),
+            progress=pass_on,
+            probe=address_of(repeat.function),
+            arguments=dict(repeat.arguments),
+            processes=processes,
+            budget=share_s,
+        )
+        if outcome.exception in _REFUSED:
+            raise ArgumentError(outcome.failure)
+        finished |= {row.key: row for row in outcome.result or ()}
+        if outcome.result is None:
+            _lose(outcome, cases, finished)
+            break
+        calls_s = math.fsum(row.metrics.get("calls_s", 0) for row in finished.values())
+        spent_s = clock() - begin - calls_s + len(cases) * settling_span(device, processes)
+        least_s = min(least_s or math.inf, spent_s)
+    return [_merged(rounds, case) for case in cases], len(rounds)
+
+
+def measure_again(
+    device: Device,
+    *,
+    probe: str,
+    arguments: dict[str, Any],
+    processes: int,
+    budget: float,
+    progress: ProgressCallback,
+) -> Result:
+    """Call a probe in a child process, one of several, with arguments as JSON holds them."""
+    call: Callable[..., Result] = resolve_name(probe)
+    hints = get_type_hints(call)
+    given = {name: msgspec.convert(value, hints[name]) for name, value in arguments.items()}
+    with part_of_processes(processes):
+        return call(device, budget=budget, progress=progress, **given)
+
+
+def _merged(rounds: Sequence[Mapping[str, Row]], case: Case) -> Row:
+    rows = [finished[case.key] for finished in rounds if case.key in finished]
+    if not rows:
+        return case.row(Measured("skipped", "no process came to it"))
+    row = merge(rows)
+    if row.status != "ok":
+        return row
+    return msgspec.structs.replace(row, metrics={**row.metrics, **case.derive(row.metrics)})
+
+
+def _lose(outcome: Outcome, cases: Sequence[Case], finished: dict[str, Row]) -> None:
+    """Add the row of the case that a lost process was measuring."""
+    lost = next((case for case in cases if case.key not in finished), None)
+    if lost is not None:
+        reason = outcome.failure or "its process ended"
+        finished[lost.key] = lost.row(Measured(outcome.status_of_lost, reason))
+
+
+def _rounded_up(seconds: float) -> int:
+    """Return whole seconds, tens of them from 20 on."""
+    return math.ceil(seconds) if seconds < 20 else 10 * math.ceil(seconds / 10)
