@@ -1,9 +1,11 @@
 """The JSON Schema of a result file, and a check of all its numbers that follow from others."""
 
+import dataclasses
 import datetime
 import json
 import math
 import re
+from collections.abc import Sequence
 
 import msgspec
 import numpy as np
@@ -11,7 +13,7 @@ import numpy as np
 from .chips import PROFILES
 from .errors import ResultFileError
 from .files import one_line
-from .measure import PREEMPTED, analyze, geometric_mean, is_preempted, join, summarize
+from .measure import UNSETTLED, Sample, analyze, flags_of, geometric_mean, join, summarize
 from .results import SCHEMA_VERSION, Environment, Result, Row
 
 _DEVICES = ("ane", "emulator", "stand-in")
@@ -123,14 +125,14 @@ def _check_durations(row: Row, *, sampled: bool) -> None:
 
 def _of_one(row: Row, *, is_whole: bool) -> dict[str, object]:
     """Return what the durations of one process determine."""
-    sample = analyze(np.array(row.durations_ns, dtype=np.int64))
+    sample = _analyzed(row, row.durations_ns)
     if not is_whole:
         return {"published_mean": sample.published_mean}
     return {
         **sample.statistics.fields(),
         "warm_up": sample.warm_up,
         "published_mean": sample.published_mean,
-        "flags": _with_preempted(row, sample.flags),
+        "flags": (*sample.flags, *flags_of(row.metrics)),
     }
 
 
@@ -139,19 +141,22 @@ def _of_processes(row: Row, *, is_whole: bool) -> dict[str, object]:
     if not is_whole:
         median = geometric_mean(row.medians)
         return {"median": median.value, "ci_low": median.ci_low, "ci_high": median.ci_high}
-    samples = [analyze(np.array(trace, dtype=np.int64)) for trace, _ in row.traces()]
+    samples = [_analyzed(row, trace) for trace, _ in row.traces()]
     joined = join(samples)
     return {
         **joined.statistics.fields(),
         "warm_ups": tuple(sample.warm_up for sample in samples),
         "medians": joined.medians,
         "published_mean": joined.published_mean,
-        "flags": _with_preempted(row, joined.flags),
+        "flags": (*joined.flags, *flags_of(row.metrics)),
     }
 
 
-def _with_preempted(row: Row, flags: tuple[str, ...]) -> tuple[str, ...]:
-    return (*flags, PREEMPTED) if is_preempted(row.metrics) else flags
+def _analyzed(row: Row, trace: Sequence[int]) -> Sample:
+    """Analyze a trace; a device whose clocks settle under load has told how long it was at work."""
+    loaded_s = row.metrics.get("loaded_s")
+    sample = analyze(np.array(trace, dtype=np.int64), loaded_s=loaded_s)
+    return dataclasses.replace(sample, flags=tuple(flag for flag in sample.flags if flag != UNSETTLED))
 
 
 def _check_work(row: Row, time_ms: float | None) -> None:

@@ -1,5 +1,6 @@
 import itertools
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -10,7 +11,9 @@ from aneperf.measure import (
     ENOUGH,
     MAXIMUM_CALLS,
     SETTLED_SPAN_S,
-    SETTLING_S,
+    SETTLING_SPAN_S,
+    UNSETTLED,
+    UNTRUSTED,
     Sample,
     analyze,
     measure,
@@ -24,7 +27,7 @@ def test_measure_stops_once_precise() -> None:
     clock = FakeClock()
     sample = measure(replay(noise(6, 1 * MS, 0.05), clock), budget_s=60, clock=clock)
     assert sample.flags == ()
-    assert SETTLING_S <= clock.now < 2
+    assert SETTLING_SPAN_S <= clock.now < 2
     width = sample.statistics.relative_half_width
     assert width is not None
     assert width <= 0.02
@@ -35,15 +38,15 @@ def test_measure_stops_once_precise() -> None:
 def test_a_settled_device_takes_less_time() -> None:
     clock = FakeClock()
     sample = measure(replay(noise(6, 1 * MS, 0.05), clock), budget_s=60, span_s=SETTLED_SPAN_S, clock=clock)
-    assert SETTLED_SPAN_S <= clock.now < SETTLING_S
+    assert SETTLED_SPAN_S <= clock.now < SETTLING_SPAN_S
     assert sample.flags == ()
 
 
-@pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize(("slow_s", "ramp_s"), [(0.3, 0.0), (0.45, 0.35), (0.1, 0.05), (0.0, 0.8)])
-def test_a_clock_that_starts_slow_is_waited_for(seed: int, slow_s: float, ramp_s: float) -> None:
-    """Follow 751K's plane engine of an M6: 2.6 times slow for 0.45 s, settled at 0.8 s."""
-    clock, random = FakeClock(), np.random.default_rng(seed)
+def slow_at_first(
+    clock: FakeClock, slow_s: float, ramp_s: float, seed: int = 0
+) -> Callable[[int], NDArray[np.int64]]:
+    """Follow 751K's plane engine of an M6, 2.6 times slow at first, in time and shape of the ramp."""
+    random = np.random.default_rng(seed)
 
     def run(count: int) -> NDArray[np.int64]:
         durations = []
@@ -54,9 +57,40 @@ def test_a_clock_that_starts_slow_is_waited_for(seed: int, slow_s: float, ramp_s
             clock.now += durations[-1] * 1e-9
         return np.array(durations, dtype=np.int64)
 
-    sample = measure(run, budget_s=1.5, clock=clock)
+    return run
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    ("slow_s", "ramp_s", "budget_s"),
+    [(0.3, 0.0, 1.5), (0.45, 0.35, 1.5), (0.1, 0.05, 1.5), (0.0, 0.8, 1.5), (0.9, 0.0, 1.5), (1.3, 0.0, 3)],
+)
+def test_a_clock_that_starts_slow_is_waited_for(
+    slow_s: float, ramp_s: float, budget_s: float, seed: int
+) -> None:
+    clock = FakeClock()
+    sample = measure(slow_at_first(clock, slow_s, ramp_s, seed), budget_s=budget_s, clock=clock)
     assert sample.statistics.median == pytest.approx(0.466, rel=0.01)
-    assert "cold start" not in sample.flags
+    assert not UNTRUSTED.intersection(sample.flags)
+    assert sample.loaded_s == pytest.approx(clock.now)
+
+
+@pytest.mark.parametrize(
+    ("slow_s", "ramp_s", "budget_s"),
+    [(0.45, 0.0, 0.3), (0.9, 0.0, 0.6), (0.9, 0.0, 1.0), (0.8, 0.8, 1.0), (1.3, 0.0, 1.5)],
+)
+def test_a_clock_that_is_still_slow_is_flagged(slow_s: float, ramp_s: float, budget_s: float) -> None:
+    clock = FakeClock()
+    sample = measure(slow_at_first(clock, slow_s, ramp_s), budget_s=budget_s, clock=clock)
+    assert sample.statistics.median > 0.6
+    assert {"drift", "cold start", UNSETTLED}.intersection(sample.flags)
+
+
+def test_a_device_that_settles_at_once_is_not_flagged() -> None:
+    clock = FakeClock()
+    run = replay(noise(6, 1 * MS, 0.005), clock)
+    sample = measure(run, budget_s=0.3, span_s=SETTLED_SPAN_S, clock=clock)
+    assert (sample.flags, sample.loaded_s) == ((), None)
 
 
 def test_measure_makes_a_hundred_calls_if_it_can() -> None:

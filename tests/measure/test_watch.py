@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from aneperf.measure import PREEMPTED, Watch, is_preempted
+from aneperf.measure import PREEMPTED, UNSETTLED, Watch, flags_of
 from aneperf.probes.latency import latency
 from support.fakes import FakeDevice, run_probe, with_fake_kernels
 
@@ -43,7 +43,12 @@ def test_a_watch_adds_up_what_calls_cost(system: SimpleNamespace) -> None:
     [(1, 0, False), (1, 49, False), (1, 50, True), (10, 300, False), (10, 500, True), (0.01, 9, False)],
 )
 def test_many_preemptions_are_flagged(calls_s: float, preemptions: int, flagged: bool) -> None:
-    assert is_preempted({"calls_s": calls_s, "preemptions": preemptions}) == flagged
+    assert (PREEMPTED in flags_of({"calls_s": calls_s, "preemptions": preemptions})) == flagged
+
+
+def test_a_second_of_load_settles_a_device() -> None:
+    assert flags_of({"loaded_s": 0.99}) == (UNSETTLED,)
+    assert flags_of({"loaded_s": 1.0}) == flags_of({}) == ()
 
 
 @pytest.mark.parametrize("switches", [0, 1000])

@@ -7,7 +7,7 @@ Python is therefore never inside a measurement; everything here works on those d
 from .contrast import Contrast, contrast
 from .estimate import Estimate, ratio
 from .interleaved import Interleaved, measure_interleaved
-from .loop import BATCH_S, MAXIMUM_CALLS, MINIMUM_CALLS, SETTLED_SPAN_S, SETTLING_S, measure
+from .loop import BATCH_S, MAXIMUM_CALLS, MINIMUM_CALLS, SETTLED_SPAN_S, SETTLING_SPAN_S, measure
 from .processes import Joined, geometric_mean, join
 from .statistics import CONFIDENCE, ENOUGH, Statistics, effective_count, interval_rank, summarize
 from .student import student_quantile, student_tail
@@ -15,12 +15,14 @@ from .trace import (
     FEW_SAMPLES,
     PUBLISHED_CALLS,
     PUBLISHED_WARM_UP,
+    SETTLING_S,
+    UNSETTLED,
     UNTRUSTED,
     Sample,
     analyze,
     find_warm_up,
 )
-from .watch import PREEMPTED, Watch, is_preempted, load_average
+from .watch import PREEMPTED, Watch, flags_of, load_average
 
 __all__ = [
     "BATCH_S",
@@ -34,6 +36,8 @@ __all__ = [
     "PUBLISHED_WARM_UP",
     "SETTLED_SPAN_S",
     "SETTLING_S",
+    "SETTLING_SPAN_S",
+    "UNSETTLED",
     "UNTRUSTED",
     "Contrast",
     "Estimate",
@@ -46,9 +50,9 @@ __all__ = [
     "contrast",
     "effective_count",
     "find_warm_up",
+    "flags_of",
     "geometric_mean",
     "interval_rank",
-    "is_preempted",
     "join",
     "load_average",
     "measure",

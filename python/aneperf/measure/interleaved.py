@@ -16,7 +16,7 @@ from .loop import (
     LOOK_GROWTH,
     MAXIMUM_CALLS,
     MINIMUM_CALLS,
-    SETTLING_S,
+    SETTLING_SPAN_S,
     Run,
     batch_of,
 )
@@ -44,7 +44,7 @@ def measure_interleaved(
     *,
     budget_s: float,
     relative_half_width: float = 0.02,
-    span_s: float = SETTLING_S,
+    span_s: float | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Interleaved:
     """Time two or more `run(count)` in turns: all in a round, in the opposite order in the next.
@@ -56,6 +56,8 @@ def measure_interleaved(
     """
     positive("budget_s", budget_s)
     positive("relative_half_width", relative_half_width)
+    settles = span_s is None
+    span_s = SETTLING_SPAN_S if span_s is None else positive("span_s", span_s)
     if len(runs) < 2:
         raise ArgumentError(f"{len(runs)} kernels cannot be compared: give at least two")
     start = clock()
@@ -71,7 +73,7 @@ def measure_interleaved(
         round_s = sum(count * each_s for count, each_s in zip(counts, typical_s, strict=True))
         spent = elapsed_s + round_s > budget_s or len(rounds) * sum(counts) >= MAXIMUM_CALLS
         if len(rounds) >= next_look or spent:
-            found = _compare(rounds, relative_half_width)
+            found = _compare(rounds, relative_half_width, elapsed_s if settles else None)
             precise = found.rounds >= LEAST_FOR_CORRELATION and elapsed_s >= span_s
             precise &= all(_width(ratio) <= relative_half_width for ratio in found.ratios)
             if (spent or precise) and len(rounds) > MINIMUM_CALLS:
@@ -83,13 +85,13 @@ def measure_interleaved(
         ]
 
 
-def _compare(rounds: list[list[NDArray[np.int64]]], tolerance: float) -> Interleaved:
+def _compare(rounds: list[list[NDArray[np.int64]]], tolerance: float, loaded_s: float | None) -> Interleaved:
     medians = np.array([[np.median(batch) for batch in batches] for batches in rounds])  # [rounds, kernels]
     warm = max(find_warm_up(medians[:, kernel], tolerance=tolerance)[0] for kernel in range(medians.shape[1]))
     kept = medians[warm:] if warm < len(medians) else medians
     traces = [np.concatenate(batches) for batches in zip(*rounds, strict=True)]
     return Interleaved(
-        samples=tuple(analyze(trace, relative_half_width=tolerance) for trace in traces),
+        samples=tuple(analyze(trace, relative_half_width=tolerance, loaded_s=loaded_s) for trace in traces),
         ratios=tuple(_ratio(kept[:, kernel], kept[:, 0]) for kernel in range(kept.shape[1])),
         rounds=len(kept),
     )

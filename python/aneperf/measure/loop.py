@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ..checks import positive
 from ..errors import ArgumentError
 from .statistics import ENOUGH
-from .trace import Sample, analyze
+from .trace import UNSTEADY, Sample, analyze
 
 Run = Callable[[int], NDArray[np.int64]]  # makes a number of calls and returns each one's duration in ns
 
@@ -18,8 +18,9 @@ Run = Callable[[int], NDArray[np.int64]]  # makes a number of calls and returns 
 BATCH_S = 0.075
 # Clocks and other load change over tenths of a second. A median of a shorter span may be precise, but the
 # next run would not repeat it. A CPU's clock is up after the first calls. An engine's is not: an M6's plane
-# engine is 2.6 times slow for 0.45 s and settles at 0.8 s (751K's study of it on GitHub).
-SETTLED_SPAN_S, SETTLING_S = 0.25, 1.0
+# engine is 2.6 times slow for 0.45 s and settles at 0.8 s (751K's study of it on GitHub), and is slow again
+# after the idle time of a compile. It is loaded for nearly twice as long.
+SETTLED_SPAN_S, SETTLING_SPAN_S = 0.25, 1.5
 MINIMUM_CALLS = 3  # after the warm-up call, however small the budget
 MAXIMUM_CALLS = 1_000_000  # 8 MB of durations, and far more than any interval here needs
 BATCH_GROWTH = 10  # calls that were quick by chance must not ask for a huge batch
@@ -34,14 +35,16 @@ def measure(
     *,
     budget_s: float,
     relative_half_width: float = 0.02,
-    span_s: float = SETTLING_S,
+    span_s: float | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Sample:
     """Time `run(count)`, which makes `count` calls and returns each one's duration [count] in ns.
 
     Stop when the 95 % interval of the median lies within +-`relative_half_width`, the calls are worth 100
-    independent ones and `span_s` has passed, in which a device's clock settles; or when `budget_s` is spent,
-    but not before one warm-up call and three more.
+    independent ones and `span_s` has passed; or when `budget_s` is spent, but not before one warm-up call and
+    three more. Without `span_s`, the device's clocks settle under load, as an engine's do: the span is 1.5 s,
+    the trace must neither drift nor be unsettled where the budget allows more, and a sample of less than a
+    second of load is flagged "unsettled".
 
     docs/measurement.md has simulations of correlated calls: an interval misses the median in at most 5 % of
     runs, also of those that the budget ends. Short runs of strongly correlated calls mostly get no interval.
@@ -50,7 +53,8 @@ def measure(
     """
     positive("budget_s", budget_s)
     positive("relative_half_width", relative_half_width)
-    positive("span_s", span_s)
+    settles = span_s is None
+    span_s = SETTLING_SPAN_S if span_s is None else positive("span_s", span_s)
     start = clock()
     batches: list[NDArray[np.int64]] = []
     calls = next_look = 0
@@ -63,7 +67,11 @@ def measure(
         elapsed_s = clock() - start
         fitting = min(int((budget_s - elapsed_s) / typical_s), MAXIMUM_CALLS - calls)
         if calls >= next_look or fitting < 1:
-            sample = analyze(np.concatenate(batches), relative_half_width=relative_half_width)
+            sample = analyze(
+                np.concatenate(batches),
+                relative_half_width=relative_half_width,
+                loaded_s=elapsed_s if settles else None,
+            )
             enough = fitting < 1 or (elapsed_s >= span_s and _is_precise(sample, relative_half_width))
             if enough and sample.statistics.n >= MINIMUM_CALLS:
                 return sample
@@ -80,5 +88,7 @@ def batch_of(run: Run, count: int) -> NDArray[np.int64]:
 
 
 def _is_precise(sample: Sample, relative_half_width: float) -> bool:
+    if sample.loaded_s is not None and UNSTEADY.intersection(sample.flags):
+        return False
     width = sample.statistics.relative_half_width
     return width is not None and width <= relative_half_width and sample.statistics.effective >= ENOUGH

@@ -10,7 +10,10 @@ from .statistics import ENOUGH, LEAST_FOR_INTERVAL, Statistics, effective_count,
 
 FEW_SAMPLES = 20  # fewer calls tell nothing of their correlation
 PUBLISHED_WARM_UP, PUBLISHED_CALLS = 10, 50  # the protocol behind the published tables
-UNTRUSTED = frozenset({"cold start", "few samples", "drift", "bimodal"})
+UNSETTLED = "unsettled"
+SETTLING_S = 1.0  # of load, until an engine's clocks have settled: an M6's slowest does at 0.8 s
+UNSTEADY = frozenset({"cold start", "drift", UNSETTLED})
+UNTRUSTED = UNSTEADY | {"few samples", "bimodal"}
 _MS_PER_NS = 1e-6
 _STEP_DEVIATIONS = 3.5  # chance exceeds it in 1 % of scans of 100 to 10,000 independent calls
 _MODE_SHARE = 0.1  # of calls: a rarer group leaves the median in the other one
@@ -22,28 +25,35 @@ _TAIL_SHARE = 0.01
 
 @dataclass(frozen=True)
 class Sample:
-    """A timed kernel. `published_mean` is the mean of calls 11 to 60, as in the published tables."""
+    """A timed kernel. `published_mean` is the mean of calls 11 to 60, as in the published tables.
+
+    `loaded_s` is how long a device had been at work whose clocks settle under load; None for others.
+    """
 
     durations: NDArray[np.int64]  # [calls] ns: every call, in order
     warm_up: int  # leading calls that the statistics leave out
     statistics: Statistics  # ms
     published_mean: float | None  # ms; None for fewer than 60 calls
     flags: tuple[str, ...]
+    loaded_s: float | None = None
 
 
-def analyze(durations: NDArray[np.int64], *, relative_half_width: float = 0.02) -> Sample:
+def analyze(
+    durations: NDArray[np.int64], *, relative_half_width: float = 0.02, loaded_s: float | None = None
+) -> Sample:
     """Compute statistics and flags of a trace of calls, durations [calls] in ns, in their order.
 
-    The first four flags (`UNTRUSTED`) mean that another run may give a median outside the interval:
+    The first five flags (`UNTRUSTED`) mean that another run may give a median outside the interval:
 
     - "cold start": no settled part was found, so the statistics include warm-up;
     - "few samples": n < 20;
     - "drift": the median of the last third differs from the first third's by more than
       `relative_half_width`, and their intervals do not meet (where a trend leaves no interval, the ranges of
-      nine tenths of their calls);
+      nine tenths of their calls); with `loaded_s`, also if the last tenth differs so from the rest;
     - "bimodal": two groups of at least a tenth of the calls each, further apart than `relative_half_width`,
       with less than half as many calls between them as around the rarer one: the median may belong to
       either, or to neither;
+    - "unsettled": `loaded_s` is less than a second, in which an engine's clocks settle;
     - "correlated": successive calls are worth fewer than 100 independent ones and less than a third of their
       number: the interval is wide, and rests on an estimate of the correlation;
     - "heavy tail": at least 1 % of calls, and three, exceed the median by five times the distance between
@@ -58,11 +68,12 @@ def analyze(durations: NDArray[np.int64], *, relative_half_width: float = 0.02) 
     flags = {
         "cold start": not settled,
         "few samples": summary.n < FEW_SAMPLES,
-        "drift": _drifts(kept, relative_half_width),
+        "drift": _drifts(kept, relative_half_width, tail=loaded_s is not None),
         "bimodal": bimodal,
         "correlated": summary.effective < min(ENOUGH, summary.n / 3),
         "heavy tail": not bimodal and _has_heavy_tail(kept, relative_half_width),
         "noisy": summary.n >= LEAST_FOR_INTERVAL and (width is None or width > relative_half_width),
+        UNSETTLED: is_unsettled(loaded_s),
     }
     return Sample(
         durations=durations,
@@ -70,6 +81,7 @@ def analyze(durations: NDArray[np.int64], *, relative_half_width: float = 0.02) 
         statistics=summary,
         published_mean=_published_mean(durations),
         flags=tuple(flag for flag, raised in flags.items() if raised),
+        loaded_s=loaded_s,
     )
 
 
@@ -120,13 +132,21 @@ def _step_down(trace: NDArray[np.float64], tolerance: float, inflation: float) -
     return step if np.median(trace[:step]) > (1 + tolerance) * np.median(trace[step:]) else 0
 
 
-def _drifts(kept: NDArray[np.float64], tolerance: float) -> bool:
-    third = len(kept) // 3
-    if third < LEAST_FOR_INTERVAL:
-        return False
-    first, last = (_range_of(summarize(part)) for part in (kept[:third], kept[-third:]))
-    apart = first[2] < last[0] or last[2] < first[0]
-    return apart and abs(last[1] - first[1]) > tolerance * first[1]
+def is_unsettled(loaded_s: float | None) -> bool:
+    """Tell whether a device was at work for less time than its clocks take to settle."""
+    return loaded_s is not None and loaded_s < SETTLING_S
+
+
+def _drifts(kept: NDArray[np.float64], tolerance: float, *, tail: bool) -> bool:
+    third, tenth = len(kept) // 3, len(kept) // 10
+    pairs = [(kept[:third], kept[-third:])] if third >= LEAST_FOR_INTERVAL else []
+    pairs += [(kept[:-tenth], kept[-tenth:])] if tail and tenth >= LEAST_FOR_INTERVAL else []
+    for before, after in pairs:
+        first, last = _range_of(summarize(before)), _range_of(summarize(after))
+        apart = first[2] < last[0] or last[2] < first[0]
+        if apart and abs(last[1] - first[1]) > tolerance * first[1]:
+            return True
+    return False
 
 
 def _range_of(part: Statistics) -> tuple[float, float, float]:

@@ -3,11 +3,13 @@
 import os
 import resource
 import time
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .loop import Run
+from .trace import UNSETTLED, is_unsettled
 
 PREEMPTED = "preempted"
 # A scheduler takes the CPU from a thread for some milliseconds at a time: 50 times in a second cost it a
@@ -52,10 +54,16 @@ class Watch:
         self._switches = 0
 
 
-def is_preempted(seen: dict[str, float]) -> bool:
+def is_preempted(seen: Mapping[str, float]) -> bool:
     """Tell whether other work took the CPU so often that the times are those of a busy machine."""
     switches = seen.get("preemptions", 0)
     return switches >= max(_LEAST_SWITCHES, _MOST_SWITCHES_PER_S * seen.get("calls_s", 0))
+
+
+def flags_of(seen: Mapping[str, float]) -> tuple[str, ...]:
+    """Return the flags that a row's metrics give, and its durations do not."""
+    flags = {UNSETTLED: is_unsettled(seen.get("loaded_s")), PREEMPTED: is_preempted(seen)}
+    return tuple(flag for flag, raised in flags.items() if raised)
 
 
 def load_average() -> float | None:

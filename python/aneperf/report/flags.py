@@ -6,6 +6,7 @@ from collections.abc import Iterable
 DECISIVE = {
     "preempted": "other work took the CPU during the calls. Measure on an idle machine.",
     "cold start": "the calls were still getting faster, and the median includes them. Give more seconds.",
+    "unsettled": "measured for less than the second in which an engine's clocks settle. Give more seconds.",
     "few samples": "fewer than 20 calls. Give more seconds.",
     "drift": "the last third of the calls differs from the first: another run may give another median.",
     "bimodal": "the calls have two speeds, and the median may be of either.",

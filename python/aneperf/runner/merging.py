@@ -7,11 +7,12 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from ..measure import PREEMPTED, Sample, Statistics, geometric_mean, is_preempted, join
+from ..measure import PREEMPTED, UNSETTLED, Sample, Statistics, flags_of, geometric_mean, join
 from ..results import MAXIMUM_DURATIONS, Row
 
 _ADDED = ("calls_s", "cpu_s", "preemptions", "retried_evaluations")
 _OF_THE_FIRST = ("first_ms",)  # the row's first duration
+_LEAST = ("loaded_s",)
 _WORST = ("error", "unsupported")
 
 
@@ -41,7 +42,7 @@ def merge(rows: Sequence[Row]) -> Row:
         published_mean=joined.published_mean,
         error=max((row.error for row in timed if row.error is not None), default=None),
         metrics=metrics,
-        flags=(*joined.flags, PREEMPTED) if is_preempted(metrics) else joined.flags,
+        flags=(*joined.flags, *flags_of(metrics)),
         processes=tuple(map(len, kept)),
         warm_ups=tuple(row.warm_up or 0 for row in timed),
         medians=joined.medians,
@@ -66,7 +67,7 @@ def _sample_of(row: Row) -> Sample:
             ci_high=row.ci_high,
         ),
         published_mean=row.published_mean,
-        flags=tuple(flag for flag in row.flags if flag != PREEMPTED),
+        flags=tuple(flag for flag in row.flags if flag not in (PREEMPTED, UNSETTLED)),
     )
 
 
@@ -78,6 +79,8 @@ def _merged_metrics(rows: Sequence[Row], times: Mapping[str, float | None]) -> d
             found[name] = math.fsum(values)
         elif name in _OF_THE_FIRST:
             found[name] = values[0]
+        elif name in _LEAST:
+            found[name] = min(values)
         else:
             found[name] = math.fsum(values) / len(values)
     if "tflops" in found and (work := found.get("gflop")):

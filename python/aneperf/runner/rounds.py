@@ -15,13 +15,14 @@ import msgspec
 from .._ane_native import Device
 from ..checks import count
 from ..errors import ArgumentError, DeviceUnavailable
+from ..measure import SETTLING_SPAN_S
 from ..results import MAXIMUM_PROCESSES, Result, Row
 from .case import Case
 from .in_child import Outcome, address_of, run_in_child, time_limit_of
 from .measured import Measured
 from .merging import merge
 from .progress import Progress, ProgressCallback
-from .timing import Clock, part_of_processes, settling_span
+from .timing import Clock, part_of_processes, span_of
 
 LEAST_PROCESSES = 3  # fewer leave one degree of freedom, and an interval that says nothing
 _START_S = 0.7  # of a process, until it can compile
@@ -60,8 +61,7 @@ class Repeat:
         return (f"{measured} processes measured each row: {more}",)
 
     def _round_s(self, device: Device, rows: int) -> float:
-        kind = device.info()["kind"]
-        return _START_S + rows * (settling_span(device, self.number) + _ROW_S[kind])
+        return _START_S + rows * (_span_s(device, self.number) + _ROW_S[device.info()["kind"]])
 
 
 def measure_in_rounds(
@@ -117,7 +117,7 @@ def measure_in_rounds(
             _lose(outcome, cases, finished)
             break
         calls_s = math.fsum(row.metrics.get("calls_s", 0) for row in finished.values())
-        spent_s = clock() - begin - calls_s + len(cases) * settling_span(device, processes)
+        spent_s = clock() - begin - calls_s + len(cases) * _span_s(device, processes)
         least_s = min(least_s or math.inf, spent_s)
     return [_merged(rounds, case) for case in cases], len(rounds)
 
@@ -137,6 +137,10 @@ def measure_again(
     given = {name: msgspec.convert(value, hints[name]) for name, value in arguments.items()}
     with part_of_processes(processes):
         return call(device, budget=budget, progress=progress, **given)
+
+
+def _span_s(device: Device, processes: int) -> float:
+    return span_of(device, processes) or SETTLING_SPAN_S
 
 
 def _merged(rounds: Sequence[Mapping[str, Row]], case: Case) -> Row:

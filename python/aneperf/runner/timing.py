@@ -9,13 +9,11 @@ from dataclasses import replace
 from .._ane_native import Device, Program, Request, Surface
 from ..errors import REFUSALS
 from ..measure import (
-    PREEMPTED,
     SETTLED_SPAN_S,
-    SETTLING_S,
     Estimate,
     Sample,
     Watch,
-    is_preempted,
+    flags_of,
     measure,
     measure_interleaved,
 )
@@ -38,13 +36,13 @@ def part_of_processes(number: int) -> Iterator[None]:
         _processes.reset(token)
 
 
-def settling_span(device: Device, processes: int) -> float:
-    """Return the seconds that a row's calls last at least in each of the processes.
+def span_of(device: Device, processes: int) -> float | None:
+    """Return the seconds that a row's calls last at least in each process; None if its clocks settle first.
 
-    An engine's clocks settle anew in each process. On a CPU the span holds changes over tenths of a second,
-    and several processes hold these together.
+    An engine's settle anew in each process. On a CPU the span holds changes over tenths of a second, and
+    several processes hold these together.
     """
-    return SETTLING_S if device.info()["kind"] == "ane" else SETTLED_SPAN_S / processes
+    return None if device.info()["kind"] == "ane" else SETTLED_SPAN_S / processes
 
 
 def time_together(device: Device, group: Sequence[Case], share_s: float, clock: Clock) -> list[Measured]:
@@ -128,7 +126,7 @@ class Loaded:
             self._program.unload()
             raise
         self.run = Watch(request.time)
-        self.span_s = settling_span(device, _processes.get())
+        self.span_s = span_of(device, _processes.get())
 
     def __enter__(self) -> "Loaded":
         return self
@@ -139,8 +137,10 @@ class Loaded:
     def judge(self, sample: Sample) -> Measured:
         """Check the output that the sample's last call left, and give its rates if it is right."""
         seen = self.run.take()
-        if is_preempted(seen):
-            sample = replace(sample, flags=(*sample.flags, PREEMPTED))
+        if sample.loaded_s is not None:
+            seen["loaded_s"] = sample.loaded_s
+        known = [flag for flag in flags_of(seen) if flag not in sample.flags]
+        sample = replace(sample, flags=(*sample.flags, *known))
         judged = self._case.judge({name: surface.read() for name, surface in self._results.items()})
         if judged.unchecked:
             unchecked: Params = {"output": f"not checked: {judged.unchecked}"}
