@@ -17,6 +17,8 @@ from typing import Any
 import msgspec
 
 from aneperf import CompileBudgetError, Device, EvaluateError
+from aneperf.kernels import ConvStack
+from aneperf.probes.peak import peak
 from aneperf.probes.sweep import measure_stacks
 from aneperf.results import Result, Row
 from aneperf.runner.child_process import Parent
@@ -225,6 +227,13 @@ def repeats(device: Device, *, budget: float, progress: ProgressCallback) -> Res
 def ticking_stacks(device: Device, *, items: list[str], budget: float, progress: ProgressCallback) -> Result:
     """Measure a sweep's stacks in as much time on any machine."""
     return measure_stacks(device, items=items, budget=budget, progress=progress, clock=TickingClock(20.0))
+
+
+def ticking_peak(
+    device: Device, *, configs: list[ConvStack], budget: float, progress: ProgressCallback
+) -> Result:
+    """Measure stacks in as much time on any machine."""
+    return peak(device, configs=configs, budget=budget, progress=progress, clock=TickingClock(budget / 8))
 
 
 def no_overlap(device: Device, *, budget: float, progress: ProgressCallback) -> Result:

@@ -23,6 +23,7 @@ from ..mil.template import AxisValue, Template, load_template
 from ..results import Result, Row
 from ..runner.own_program import OwnProgram, ProgramCase
 from ..runner.progress import ProgressCallback
+from ..runner.rounds import Repeat
 from ..runner.run import run_cases
 from ..runner.timing import Clock
 from .registry import default_budget
@@ -42,6 +43,7 @@ def bench(
     check: bool = True,
     name: str | None = None,
     budget: float = default_budget("bench"),
+    processes: int = 1,
     progress: ProgressCallback | None = None,
     clock: Clock = time.perf_counter,
 ) -> Result:
@@ -51,7 +53,8 @@ def bench(
     path: what `mil.read` takes, "templates.py" or "templates.py:function". `inputs` are arrays by name or the
     path of an .npz file; by default, standard normal values. Outputs are compared with the float64 reference
     unless `check` is False; a row that was not compared says why. Keys are of `name`, by default the file's
-    or the function's, and the axes' values: "bench/mlp.py:mlp/n=64".
+    or the function's, and the axes' values: "bench/mlp.py:mlp/n=64". More than one of `processes`, which are
+    as those of `peak`, read program and inputs themselves: both must be paths.
     Raises ArgumentError, DeviceUnavailable, ProgramError, ResultFileError.
     """
     template = _template(program)
@@ -60,8 +63,33 @@ def bench(
     title = template.name if name is None else name
     unchecked = "" if check else "the check was left out"
     cases = [_case(title, template, point, inputs, unchecked) for point in points]
-    result = run_cases("bench", device, cases, budget=budget, progress=progress, clock=clock)
+    result = run_cases(
+        "bench",
+        device,
+        cases,
+        budget=budget,
+        progress=progress,
+        clock=clock,
+        repeat=_repeat(processes, program, axes, inputs, check, title),
+    )
     return msgspec.structs.replace(result, notes=(*result.notes, *_unchecked_notes(result.rows)))
+
+
+def _repeat(
+    processes: int,
+    program: Source,
+    axes: Axes | None,
+    inputs: Mapping[str, NDArray[Any]] | str | os.PathLike[str] | None,
+    check: bool,
+    title: str,
+) -> Repeat:
+    paths = {"program": program, "inputs": inputs}
+    for name, path in paths.items():
+        if processes != 1 and path is not None and not isinstance(path, (str, os.PathLike)):
+            raise ArgumentError(f"processes: each reads {name} itself: give a path, or processes=1")
+    texts = {name: os.fspath(path) for name, path in paths.items() if isinstance(path, (str, os.PathLike))}
+    chosen = {"axes": axes and {axis: list(values) for axis, values in axes.items()}, "name": title}
+    return Repeat(processes, bench, {**texts, **chosen, "check": check})
 
 
 def bench_file(
@@ -72,12 +100,19 @@ def bench_file(
     inputs: str | None = None,
     unchecked: bool = False,
     budget: float = default_budget("bench"),
+    processes: int = 1,
     progress: ProgressCallback | None = None,
 ) -> Result:
     """Do what `bench` does, with arguments as the command has them: an axis is "n=64,128"."""
-    axes = parse_axes(axis)
     return bench(
-        file, device, axes=axes, inputs=inputs, check=not unchecked, budget=budget, progress=progress
+        file,
+        device,
+        axes=parse_axes(axis),
+        inputs=inputs,
+        check=not unchecked,
+        budget=budget,
+        processes=processes,
+        progress=progress,
     )
 
 

@@ -255,6 +255,7 @@ BENCH = Probe(
     details="MODEL is a .mil file, a .mlmodelc or .mlpackage folder, or templates.py:function: Python that "
     "makes programs, which is run. docs/bench.md has an example.",
     function="aneperf.probes.bench:bench_file",
+    processes=5,
     target="MODEL",
 )
 VERBS = {probe.name: probe for probe in (*_PROBES, DOCTOR, SUITE, BENCH)}

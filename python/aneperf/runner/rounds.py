@@ -34,7 +34,8 @@ _REFUSED = (ArgumentError.__name__, DeviceUnavailable.__name__)
 class Repeat:
     """A call of a probe that `number` processes make again: the function, and what chooses its rows.
 
-    The arguments are numbers, texts, dataclasses, and lists of them. The function has type hints for them.
+    The arguments are numbers, texts, dictionaries of them, and lists, for which the function has type hints:
+    their items may be dataclasses.
     """
 
     number: int
@@ -134,9 +135,12 @@ def measure_again(
     """Call a probe in a child process, one of several, with arguments as JSON holds them."""
     call: Callable[..., Result] = resolve_name(probe)
     hints = get_type_hints(call)
-    given = {name: msgspec.convert(value, hints[name]) for name, value in arguments.items()}
+    given = {
+        name: msgspec.convert(value, hints[name]) if isinstance(value, list) else value
+        for name, value in arguments.items()
+    }
     with part_of_processes(processes):
-        return call(device, budget=budget, progress=progress, **given)
+        return call(device=device, budget=budget, progress=progress, **given)
 
 
 def _span_s(device: Device, processes: int) -> float:
