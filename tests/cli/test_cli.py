@@ -12,7 +12,7 @@ import aneperf
 from aneperf.probes import peak
 from aneperf.results import Result
 from support.command import Outcome
-from support.fakes import FakeDevice, FakeStack
+from support.fakes import FakeDevice, FakeStack, in_this_process
 from support.parameters import thorough
 from support.terminals import AsTerminal
 
@@ -23,6 +23,7 @@ STACKS = tuple(FakeStack(channels=4, depth=depth, width=4) for depth in (1, 2, 3
 def device(monkeypatch: pytest.MonkeyPatch) -> FakeDevice:
     """Offer the device that `open` gives, and three small configurations in the published ones' place."""
     device = FakeDevice()
+    in_this_process(monkeypatch)
     monkeypatch.setattr("aneperf.device.open", lambda *args, **kwargs: device)
     monkeypatch.setattr(peak, "PUBLISHED", STACKS)
     monkeypatch.setattr(peak, "peak", functools.partial(peak.peak, clock=device.clock))
@@ -82,7 +83,7 @@ import functools
 from aneperf import device
 from aneperf.cli.main import main
 from aneperf.probes import peak
-from support.fakes import FakeDevice, FakeStack
+from support.fakes import FakeDevice, FakeStack, in_this_process
 fake = FakeDevice()
 device.open = lambda *args, **kwargs: fake
 peak.PUBLISHED = [FakeStack(channels=4, depth=1, width=4)]
@@ -135,7 +136,7 @@ OUTPUTS = [
 def test_output_that_cannot_be_written_loses_no_measurement(
     tmp_path: Path, kind: str, code: int, messages: list[str]
 ) -> None:
-    outcome = with_output(kind, "peak", "-o", str(tmp_path / "r.json"))
+    outcome = with_output(kind, "peak", "--processes", "1", "-o", str(tmp_path / "r.json"))
     assert outcome.code == code
     assert outcome.err.splitlines() == [f"aneperf: {message}" for message in messages]
     assert len(Result.load(tmp_path / "r.json")) == 1
@@ -144,7 +145,11 @@ def test_output_that_cannot_be_written_loses_no_measurement(
 @pytest.mark.parametrize(("kind", "code", "messages"), OUTPUTS)
 @pytest.mark.parametrize(
     "arguments",
-    [["peak"], ["--version"], *thorough(["peak", "-o", "-"], ["info"], ["validate", "--schema"])],
+    [
+        ["peak", "--processes=1"],
+        ["--version"],
+        *thorough(["peak", "--processes=1", "-o", "-"], ["info"], ["validate", "--schema"]),
+    ],
     ids=" ".join,
 )
 def test_output_that_cannot_be_written_is_one_line(

@@ -9,7 +9,7 @@ from aneperf.kernels import ConvStack
 from aneperf.report.result_table import lay_out_result
 from aneperf.report.table import to_text
 from aneperf.results import Result
-from support.fakes import FakeDevice, fake_text, with_fake_kernels
+from support.fakes import FakeDevice, fake_text, in_this_process, with_fake_kernels
 
 VERBS = ["int8", "latency", "dispatch", "sram", "sustained", "sweep", "qos", "ports"]
 
@@ -17,6 +17,7 @@ VERBS = ["int8", "latency", "dispatch", "sram", "sustained", "sweep", "qos", "po
 @pytest.fixture
 def device(monkeypatch: pytest.MonkeyPatch) -> FakeDevice:
     device = FakeDevice()
+    in_this_process(monkeypatch)
     with_fake_kernels(monkeypatch)
     monkeypatch.setattr("aneperf.device.open", lambda *args, **kwargs: device)
     return device

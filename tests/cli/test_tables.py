@@ -11,7 +11,7 @@ from aneperf.cli.terminal import Terminal, write_table
 from aneperf.probes import peak
 from aneperf.report.table import Table
 from support.command import assert_refused
-from support.fakes import FakeDevice, FakeStack
+from support.fakes import FakeDevice, FakeStack, in_this_process
 from support.terminals import AsTerminal
 
 
@@ -19,6 +19,7 @@ from support.terminals import AsTerminal
 def device(monkeypatch: pytest.MonkeyPatch) -> FakeDevice:
     """Offer a device on which each call takes longer than the one before."""
     device = FakeDevice()
+    in_this_process(monkeypatch)
     device.call_ns = lambda call: 1_000_000 + 1000 * call
     monkeypatch.setattr("aneperf.device.open", lambda *args, **kwargs: device)
     monkeypatch.setattr(peak, "PUBLISHED", [FakeStack(channels=4, depth=1, width=4)])

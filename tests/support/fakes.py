@@ -239,6 +239,12 @@ def a_result(*rows: Row, **changes: Any) -> Result:
     return Result(**{**fields, **changes})
 
 
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no probe measure in several processes: another one has no fake device."""
+    monkeypatch.setattr("aneperf.runner.rounds.Repeat.affordable", lambda *arguments: 1)
+    monkeypatch.setattr("aneperf.runner.rounds.Repeat.note", lambda *arguments: ())
+
+
 def run_probe(probe: Callable[..., Result], device: FakeDevice, **options: Any) -> Result:
     """Run a probe on a fake device, by its clock."""
     return probe(device, **{"budget": 8.0, "clock": device.clock, **options})
