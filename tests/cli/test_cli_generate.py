@@ -152,7 +152,7 @@ def test_the_sample_is_trained_and_other_vocabularies_are_refused(
     drawn = run("generate", folder, "--max-new-tokens", "3")
     numbers = run("generate", folder, "--tokens", "10", "--max-new-tokens", "3").out.split(",")
     assert drawn.out == bytes(int(number) for number in numbers).decode(errors="replace") + "\n"
-    other = Vocabulary.of("tokenizers", "t.json", {255: "a"}, {})
+    other = Vocabulary.of("tokenizers", "t.json", {255: "a"})
     with token_writer(tmp_path / "other", other) as add:
         add([1] * 20)
     outcome = run("train", "--weights", folder, "--device", device_name, "--data", str(tmp_path / "other"))

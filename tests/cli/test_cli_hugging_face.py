@@ -82,7 +82,7 @@ def test_tokens_of_another_tokenizer_than_the_folders_are_refused(
     (folder / "tokenizer.json").write_text(json.dumps({"model": {"vocab": vocab}}))
     tokens = {"same": vocab, "other": vocab | {"x": hf.QWEN3["vocab_size"] - 1}}
     for name, tokenizer in tokens.items():
-        described = Vocabulary.of("tokenizers", f"{name}.json", {n: t for t, n in tokenizer.items()}, {})
+        described = Vocabulary.of("tokenizers", f"{name}.json", {n: t for t, n in tokenizer.items()})
         with token_writer(tmp_path / name, described) as add:
             add(list(range(20)))
     told = ["train", "--weights", str(folder), "--steps", "1", "--seq", "16", "--device", "emulator"]

@@ -145,7 +145,7 @@ def token_files(folder: Path) -> list[bytes]:
     contents = [np.arange(size, dtype="<u2").tobytes() for size in (9, 64, 300)]
     for size in (1 << 16, 1 << 17):
         tokens = {1: "<s>", 2: "</s>", size - 1: "a"}
-        with token_writer(folder / "tokens", Vocabulary.of("tokenizers", "t", tokens, {"<s>": 1})) as add:
+        with token_writer(folder / "tokens", Vocabulary.of("tokenizers", "t", tokens, [1])) as add:
             add(list(range(64)))
         contents.append((folder / "tokens").read_bytes())
         (folder / "tokens").unlink()

@@ -118,6 +118,21 @@ BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
         changed(rope_theta=None, rope_parameters={"rope_theta": "9"}),
         "rope_theta must be",
     ),
+    "a theta that is a list": (
+        changed(rope_scaling={"rope_theta": 1e4}, rope_parameters={"rope_theta": [1e4] * 9999}),
+        "rope_theta must be a number",
+    ),
+    "many ends": (changed(eos_token_id=[1] * 65), "eos_token_id has 65 tokens: 64 are taken"),
+    "a token that is none": (changed(pad_token_id=-2), "pad_token_id must be an integer from -1 to"),
+    "a type's long name": (changed(torch_dtype="f" * 33), "torch_dtype must be the name of a type"),
+    "many kinds of layers": (
+        changed(layer_types=["full_attention"] * 1025),
+        "has more than 1024 layer_types",
+    ),
+    "endless sequences": (
+        changed(max_position_embeddings=10**30),
+        "max_position_embeddings must be an integer from 1 to",
+    ),
     "a key twice": (with_content(b'{"a": 1, "a": 1}', "config.json"), "config.json: a key stands twice"),
     "deep JSON": (with_content(b"[" * 100_000, "config.json"), "config.json: "),
     "huge JSON": (

@@ -151,7 +151,6 @@ def test_memory_does_not_grow(tmp_path: Path) -> None:
 def test_a_tokenizer_of_the_library(tmp_path: Path, words: Path) -> None:
     tokenizer = open_tokenizer(words)
     assert tokenizer.vocabulary.size == 6
-    assert tokenizer.vocabulary.special == {"<s>": 5}
     assert tokenizer.vocabulary.ends == (5,)
     assert tokenizer.encode("once upon", whole=True) == [5, 1, 2]
     (tmp_path / "t").write_text("once upon a time\nonce more")
@@ -213,7 +212,6 @@ def test_the_file_describes_its_vocabulary_and_ends_with_plain_numbers(tmp_path:
         "name": "bytes",
         "size": 256,
         "sha256": digest,
-        "special": {},
         "ends": [],
     }
     content = (tmp_path / "out.bin").read_bytes()

@@ -58,7 +58,7 @@ def test_files_that_hold_no_tokens(path: Path, content: bytes, message: str) -> 
 
 
 def vocabulary(size: int, name: str = "t.json") -> Vocabulary:
-    return Vocabulary.of("tokenizers", name, {size - 1: "a"}, {})
+    return Vocabulary.of("tokenizers", name, {size - 1: "a"})
 
 
 @pytest.mark.parametrize("size", [MODEL.vocab, 100_000])
@@ -107,8 +107,9 @@ def described(
         (described(size=0), "the size of a vocabulary must be an integer from 1 to 1048576, not 0"),
         (described(size=2**30), "the size of a vocabulary must be an integer from 1 to"),
         (described(sha256="x"), "sha256 must be 64 hexadecimal digits, not 'x'"),
-        (described(special={"a": 64}), "a special token must be an integer from 0 to 63, not 64"),
-        (described(ends=[-1]), "a special token must be an integer from 0 to 63, not -1"),
+        (described(ends=[64]), "a token that ends a text must be an integer from 0 to 63, not 64"),
+        (described(ends=[-1]), "a token that ends a text must be an integer from 0 to 63, not -1"),
+        (described(ends=[1] * 65), "has 65 tokens that end a text: 64 are taken"),
         (described(name_of="x"), "unknown field `name_of`"),
         (described(library="pickle"), "Invalid enum value 'pickle'"),
     ],
@@ -120,13 +121,6 @@ def test_a_damaged_description(path: Path, content: bytes, message: str) -> None
         open_data(path, MODEL.vocab, MODEL.seq, seed=0)
     assert str(refusal.value).startswith(f"{path}: is damaged: ")
     assert "\n" not in str(refusal.value)
-
-
-def test_more_special_tokens_than_any_tokenizer_has(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aneperf.training.vocabulary.SPECIAL_TOKENS", 2)
-    path.write_bytes(described(special={"a": 1, "b": 2, "c": 3}))
-    with pytest.raises(aneperf.ArgumentError, match="is damaged: has more than 2 special tokens"):
-        open_data(path, MODEL.vocab, MODEL.seq, seed=0)
 
 
 def test_the_weights_of_a_model_are_no_tokens(path: Path) -> None:

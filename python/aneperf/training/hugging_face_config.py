@@ -11,8 +11,8 @@ from typing import Any
 
 import msgspec
 
-from ..bounds import CONFIG_BYTES, MODEL
-from ..checks import shown
+from ..bounds import CONFIG_BYTES, CONSTANTS, ENDS, MODEL, SEED, within
+from ..checks import count, shown
 from ..errors import ArgumentError
 from ..files import read_input
 from ..kernels import TransformerConfig
@@ -35,12 +35,14 @@ _NEUTRAL: dict[str, tuple[object, ...]] = {
 _ROTARY = {"rope_type": ("default",), "type": ("default",), "partial_rotary_factor": (None, 1)}
 
 TokenIds = int | list[int] | msgspec.UnsetType | None
+_LONGEST_DTYPE = 32
 
 
 class HuggingFaceConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The part of a config.json that is read and written. Raises ArgumentError for what is refused.
 
-    The defaults are those of transformers for both architectures.
+    The defaults are those of transformers for both architectures. Each value is bounded, since the record of
+    a checkpoint holds them all.
     """
 
     architectures: list[str]
@@ -86,9 +88,26 @@ class HuggingFaceConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults
             for key, value in (rotary or {}).items():
                 if key != "rope_theta":
                     _check_neutral(f"{name}.{key}", value, _ROTARY.get(key, ()))
+                elif value is not None:
+                    within("rope_theta", value, CONSTANTS["rope_theta"])
+        self._check_bounds()
         if self.qk_norm and None in (self.num_key_value_heads, self.head_dim):
             raise ArgumentError(f"lacks num_key_value_heads or head_dim, which {architecture} needs")
         self.model  # noqa: B018  # checks the sizes
+
+    def _check_bounds(self) -> None:
+        count("max_position_embeddings", self.max_position_embeddings, most=SEED)
+        if len(self.layer_types or ()) > MODEL["layers"]:
+            raise ArgumentError(f"has more than {MODEL['layers']} layer_types")
+        if len(self.torch_dtype or "") > _LONGEST_DTYPE:
+            raise ArgumentError(f"torch_dtype must be the name of a type, not {shown(self.torch_dtype)}")
+        for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
+            tokens = getattr(self, name)
+            tokens = tokens if isinstance(tokens, list) else [tokens] if isinstance(tokens, int) else []
+            if len(tokens) > ENDS:
+                raise ArgumentError(f"{name} has {len(tokens)} tokens: {ENDS} are taken")
+            for token in tokens:
+                count(name, token, -1, MODEL["vocab"])  # published models have -1 for none
 
     @classmethod
     def of(

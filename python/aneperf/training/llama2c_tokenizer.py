@@ -83,11 +83,10 @@ class Llama2cTokenizer:
 
     def _described(self) -> Vocabulary:
         tokens: dict[int, str | bytes] = dict(enumerate(self._pieces))
-        special = {}
-        for token in tokens.keys() & {_BEGIN, _END}:  # llama2.c puts them on lines of their own
-            piece = tokens[token] = self._pieces[token].strip(b"\n")
-            special[piece.decode(errors="replace")] = token
-        return Vocabulary.of("llama2c", file_name(self._path), tokens, special, special.values())
+        ends = tokens.keys() & {_BEGIN, _END}
+        for token in ends:  # llama2.c puts them on lines of their own
+            tokens[token] = self._pieces[token].strip(b"\n")
+        return Vocabulary.of("llama2c", file_name(self._path), tokens, ends)
 
     def _bytes(self, token: int) -> bytes:
         if not 0 <= token < self.vocabulary.size:

@@ -33,7 +33,7 @@ BYTES = "bytes"  # names the tokenizer that needs no file
 class Bytes:
     """Makes each byte of UTF-8 a token."""
 
-    vocabulary = Vocabulary.of("bytes", BYTES, {byte: bytes([byte]) for byte in range(256)}, {})
+    vocabulary = Vocabulary.of("bytes", BYTES, {byte: bytes([byte]) for byte in range(256)})
 
     def encode(self, text: str, *, whole: bool) -> Sequence[int]:
         """Return the bytes of a text."""

@@ -182,7 +182,7 @@ class _SentencePiece:
         processor = self._processor
         tokens = {token: str(processor.id_to_piece(token)) for token in range(processor.vocab_size())}
         ends = [token for token in (processor.bos_id(), processor.eos_id()) if token >= 0]
-        return Vocabulary.of("sentencepiece", name, tokens, {tokens[token]: token for token in ends}, ends)
+        return Vocabulary.of("sentencepiece", name, tokens, ends)
 
     def encode(self, text: str, whole: bool) -> list[int]:
         begin = self._processor.bos_id()

@@ -1,4 +1,4 @@
-"""The tokens of a tokenizer: their number, a digest of them all, and those that begin or end a text.
+"""The tokens of a tokenizer: their number, a digest of them all, and those that end a text.
 
 A file of tokens carries this, so that training can tell whether the model has the same tokens. The digest is
 of the tokens, not of the file they were read from: a SentencePiece model, the tokenizer.bin that llama2.c
@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from ..bounds import MODEL, SPECIAL_TOKENS
+from ..bounds import ENDS, MODEL
 from ..checks import count, shown
 from ..errors import ArgumentError
 from ..files import LONGEST_QUOTE, one_line
@@ -43,7 +43,6 @@ class Vocabulary(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     name: str  # of its file
     size: int  # the greatest number of a token and 1
     sha256: str
-    special: dict[str, int]  # tokens that no text contains, by name
     ends: tuple[int, ...]  # those after which a text has ended
 
     def __post_init__(self) -> None:
@@ -52,29 +51,21 @@ class Vocabulary(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             raise ArgumentError(f"{shown(self.name)} is no name of a tokenizer")
         if not _SHA256.fullmatch(self.sha256):
             raise ArgumentError(f"sha256 must be 64 hexadecimal digits, not {shown(self.sha256)}")
-        if len(self.special) > SPECIAL_TOKENS or len(self.ends) > SPECIAL_TOKENS:
-            raise ArgumentError(f"has more than {SPECIAL_TOKENS} special tokens")
-        for token in (*self.special.values(), *self.ends):
-            count("a special token", token, 0, self.size - 1)
+        if len(self.ends) > ENDS:
+            raise ArgumentError(f"has {len(self.ends)} tokens that end a text: {ENDS} are taken")
+        for token in self.ends:
+            count("a token that ends a text", token, 0, self.size - 1)
 
     @classmethod
     def of(
-        cls,
-        library: Library,
-        name: str,
-        tokens: Mapping[int, str | bytes],
-        special: Mapping[str, int],
-        ends: Iterable[int] | None = None,
+        cls, library: Library, name: str, tokens: Mapping[int, str | bytes], ends: Iterable[int] = ()
     ) -> Vocabulary:
-        """Describe tokens by number. Those that end a text are known by their names unless given."""
-        if ends is None:
-            ends = (token for text, token in special.items() if text in _ENDS)
+        """Describe tokens by number, and those that end a text."""
         return cls(
             library=library,
             name=name,
             size=max(tokens, default=-1) + 1,
             sha256=_digest(tokens),
-            special=dict(special),
             ends=tuple(sorted(set(ends))),
         )
 
@@ -122,5 +113,5 @@ def vocabulary_of_json(content: bytes, name: str = "tokenizer.json") -> Vocabula
     pieces = vocab.items() if isinstance(vocab, dict) else ((text, n) for n, (text, _) in enumerate(vocab))
     tokens = {number: text for text, number in pieces}
     tokens |= {added.id: added.content for added in found.added_tokens}
-    special = {added.content: added.id for added in found.added_tokens if added.special}
-    return Vocabulary.of("tokenizers", name, tokens, special)
+    ends = {added.content: added.id for added in found.added_tokens if added.special}
+    return Vocabulary.of("tokenizers", name, tokens, [ends[text] for text in ends.keys() & _ENDS])
