@@ -1,8 +1,11 @@
 """Validation losses: on which sequences, after which updates, and the best checkpoint by them."""
 
+import itertools
 import json
 import os
+import shutil
 import signal
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -18,6 +21,7 @@ from aneperf.training.checkpoint import CheckpointError, Checkpoints, load_model
 from aneperf.training.data import TokenFile
 from aneperf.training.evaluation import Evaluation
 from aneperf.training.events import BatchDone, Evaluated, Event, KernelsCompiled, StepDone
+from aneperf.training.run_checkpoints import best_checkpoints, with_step
 from aneperf.training.trace import ROWS
 from aneperf.training.trainer import Trainer
 from support.small_model import loss
@@ -85,7 +89,7 @@ def test_the_best_state_is_kept_beside_the_last(train: Any, held_out: Path, tmp_
     best = 3 * (1 + int(np.argmin(losses)))
     assert 3 < best < 21
     record = Checkpoints(folder / "best").record()
-    assert (record.step, record.validation_loss) == (best, min(losses))
+    assert (record.step, record.best_step, record.best_loss) == (best, best, min(losses))
     assert result.best_checkpoint == folder / "best" / f"step-{best:08d}"
     assert result.checkpoint == folder / "step-00000021"
     assert sorted(p.name for p in (folder / "best").iterdir()) == ["notes", f"step-{best:08d}"]
@@ -140,6 +144,110 @@ def test_a_worker_lost_before_an_evaluation_is_replaced(device_name: str, held_o
     expected = validations(kill=False)
     assert [step for step, _ in expected] == [6]
     assert validations(kill=True) == expected
+
+
+class Killed(BaseException):
+    """Ends a run as SIGKILL does: nothing is saved any more."""
+
+
+def found(validations: list[Evaluated]) -> list[tuple[Any, ...]]:
+    return [(v.step, v.loss, v.best_loss, v.best_step, v.is_best) for v in validations]
+
+
+def test_a_killed_run_continues_with_the_validation_that_is_due(
+    train: Any, held_out: Path, tmp_path: Path, thorough: bool
+) -> None:
+    """Kill a run after each event of its first updates, and of its end."""
+    options = {"eval_data": held_out, "eval_every": 1, "learning_rate": 3e-2, "steps": 4}
+    events: list[Event] = []
+    whole = train(**options, checkpoints=tmp_path / "whole", progress=events.append)
+    names = [type(event).__name__ for event in events]
+    boundaries = range(names.index("CheckpointSaved"), len(events))
+    for last in boundaries if thorough else boundaries[-4::2]:
+        count = itertools.count()
+
+        def progress(event: Event, count: Iterator[int] = count, last: int = last) -> None:
+            if next(count) == last:
+                raise Killed
+
+        folder = tmp_path / f"{last}"
+        with pytest.raises(Killed):
+            train(**options, checkpoints=folder, progress=progress)
+        record = with_step(folder, None).record()
+        done = record.step == options["steps"] and record.evaluated == record.step
+        if not done:
+            rest = aneperf.train(checkpoints=folder, resume=True)
+            assert found(rest.validations) == found(
+                [v for v in whole.validations if v.step > record.evaluated]
+            )
+        for place in (Checkpoints(folder), best_checkpoints(folder)):
+            there = Checkpoints(tmp_path / "whole" / place.folder.relative_to(folder))
+            assert (end := place.record()).step == there.record().step
+            assert (end.evaluated, end.best_loss, end.best_step, end.sha256) == (
+                *(there.record().evaluated, there.record().best_loss, there.record().best_step),
+                there.record().sha256,
+            )
+
+
+@pytest.mark.parametrize("batch", [0, 1])
+def test_a_validation_that_a_signal_prevented_is_the_first_thing_of_the_resumed_run(
+    train: Any, held_out: Path, tmp_path: Path, batch: int
+) -> None:
+    """Also where nothing else is left to do: the last batch is short, and no further one begins after it."""
+    options = {"eval_data": held_out, "eval_every": 1, "steps": 4}
+    whole = train(**options)
+
+    def progress(event: Event) -> None:
+        if isinstance(event, BatchDone) and event.batch == batch:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    first = train(**options, checkpoints=tmp_path, progress=progress)
+    assert first.end_step == [3, 4][batch]
+    rest = aneperf.train(checkpoints=tmp_path, resume=True)
+    assert found(first.validations + rest.validations) == found(whole.validations)
+    assert rest.losses == whole.losses[first.end_step :]
+    assert str(rest)
+    with pytest.raises(CheckpointError, match="step 4 has the 4 steps of this run: ask for more"):
+        aneperf.train(checkpoints=tmp_path, resume=True)
+    assert Checkpoints(tmp_path).record().evaluated == 4
+
+
+def test_a_run_that_goes_back_knows_the_best_of_that_step(train: Any, held_out: Path, tmp_path: Path) -> None:
+    options = {"eval_data": held_out, "eval_every": 1, "learning_rate": 3e-2, "steps": 9}
+    whole = train(**options, keep=3, checkpoints=tmp_path)
+    assert whole.validations[-1].best_step > 3
+    rest = aneperf.train(checkpoints=tmp_path, resume=3)
+    assert found(rest.validations) == found(whole.validations[1:])
+
+
+def test_the_best_is_written_once_and_resumed_from_the_folder_of_its_run(
+    train: Any, held_out: Path, tmp_path: Path
+) -> None:
+    options = {"eval_data": held_out, "eval_every": 1, "learning_rate": 3e-2, "checkpoint_every": 10}
+    folder = tmp_path / "c"
+    train(**options, steps=6, checkpoints=folder)
+    last, best = (place.path(6) for place in (Checkpoints(folder), best_checkpoints(folder)))
+    assert [name for name in sorted(os.listdir(best)) if (best / name).samefile(last / name)] == [
+        "arrays.safetensors"
+    ]
+    for place in (folder / "best", best, best / "new"):
+        for resume in (False, True):
+            with pytest.raises(aneperf.ArgumentError, match=r"belongs to the run in .*: resume that one"):
+                train(checkpoints=place, resume=resume)
+    shutil.rmtree(last)
+    assert aneperf.train(checkpoints=folder, resume=6, steps=9).first_step == 6
+    shutil.rmtree(folder / "step-00000009")
+    shutil.copytree(folder / "best", tmp_path / "best")
+    assert aneperf.train(checkpoints=tmp_path / "best", resume=True, steps=12).end_step == 12
+
+
+def test_a_damaged_best_is_no_obstacle(train: Any, held_out: Path, tmp_path: Path) -> None:
+    options = {"eval_data": held_out, "eval_every": 1, "learning_rate": 3e-2}
+    train(**options, steps=3, checkpoints=tmp_path)
+    (tmp_path / "best" / "step-00000003" / "checkpoint.json").write_text("{")
+    rest = aneperf.train(checkpoints=tmp_path, resume=True, steps=6)
+    assert [(v.step, v.is_best) for v in rest.validations] == [(6, True)]
+    assert best_checkpoints(tmp_path).record().best_step == 6
 
 
 @pytest.mark.parametrize(("at", "number"), [(BatchDone, 1), (KernelsCompiled, 6)])

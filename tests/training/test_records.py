@@ -22,6 +22,7 @@ from aneperf.training.hugging_face_config import HuggingFaceConfig
 from aneperf.training.models import Parameters, random_parameters
 from aneperf.training.record import CheckpointError, Record
 from aneperf.training.state import RunState
+from aneperf.training.vocabulary import Vocabulary, vocabulary_of_json
 from support.training_runs import KEPT, described
 
 MODEL = TransformerConfig(dim=8, hidden=8, layers=1, heads=2, kv_heads=1, head_dim=4, vocab=8, seq=4)
@@ -67,16 +68,16 @@ def test_every_flipped_bit_is_refused(tmp_path: Path, thorough: bool) -> None:
         (lambda text: text.replace(b"  ", b" "), "its checksum is not that of its text"),
         (lambda text: text.replace(b'"applied_updates": 2', b'"applied_updates": 0'), "its checksum is not"),
         (
-            lambda text: text.replace(b'"format": 3', b'"format": 0'),
+            lambda text: text.replace(b'"format": 4', b'"format": 0'),
             "is of format 0",
         ),
         (
-            lambda text: text.replace(b'"format": 3', b'"format": 2'),
-            "is of format 2",
+            lambda text: text.replace(b'"format": 4', b'"format": 3'),
+            "is of format 3",
         ),
         (
-            lambda text: text.replace(b'"format": 3', b'"format": 4'),
-            "is of format 4",
+            lambda text: text.replace(b'"format": 4', b'"format": 5'),
+            "is of format 5",
         ),
         (lambda text: b"", "is empty"),
         (lambda text: b" " * 2_000_000, "cannot read: it has 2000000 bytes"),
@@ -124,7 +125,14 @@ def forge(path: Path, change: Callable[[bytes], bytes]) -> None:
         ('"state_folder": null', '"state_folder": 3', "Expected `str | null`, got `int`"),
         ('"compile_timeout": 120.0', '"compile_timeout": 1e99', "compile_timeout must be a number from "),
         ('"eval_every": 10', '"eval_every": 0', "eval_every must be an integer from 1"),
-        ('"validation_loss": null', '"validation_loss": -1', "validation_loss must be a number from 0"),
+        ('"evaluated": 0', '"evaluated": 9', "evaluated must be an integer from 0 to 8, not 9"),
+        ('"best_step": 0', '"best_step": 1', "best_step must be an integer from 0 to 0, not 1"),
+        ('"best_loss": null', '"best_loss": 1.0', "best_step must be an integer from 1 to 0, not 0"),
+        (
+            '"evaluated": 0,\n  "best_loss": null,\n  "best_step": 0',
+            '"evaluated": 4, "best_loss": -1.0, "best_step": 4',
+            "best_loss must be a number from 0",
+        ),
         ('"evaluation": null', '"evaluation": "\\u001b"', "evaluation must be a line"),
         ('"keep": 2', '"keep": 0', "keep must be an integer from 1"),
         ('"checkpoint_every": 10.0', '"checkpoint_every": -1.0', "checkpoint_every must be a number from 0"),
@@ -259,7 +267,9 @@ def test_the_record_survives(tmp_path: Path) -> None:
         applied_updates=0,
         loss_scale=2.0**-20,
         loss=None,
-        validation_loss=2.5,
+        evaluated=4,
+        best_loss=2.5,
+        best_step=3,
         separate_classifier=True,
         config=config,
         data="500 tokens, SHA-256 0123",
@@ -273,3 +283,54 @@ def test_the_record_survives(tmp_path: Path) -> None:
     path.write_bytes(record.to_json())
     assert Record.load(path, 4) == record
     assert msgspec.json.decode(path.read_bytes())["step"] == 4
+
+
+def test_the_largest_record_can_be_read(tmp_path: Path) -> None:
+    """Fill every text and list to its bound, with characters of four bytes."""
+    line, path = "\U0001f600" * 1000, "/" + "\U0001f600" * 4095
+    largest = dict.fromkeys(
+        ("data", "weights", "state_folder", "eval_data", "telemetry", "tensorboard"), path
+    )
+    origin = msgspec.structs.replace(
+        HuggingFaceConfig.of(replace(MODEL, layers=1024), tied=True),
+        layer_types=["full_attention"] * 1024,
+        max_position_embeddings=2**63 - 1,
+        rope_scaling={"rope_type": "default", "type": "default", "rope_theta": 1e4 / 3},
+        torch_dtype="\U0001f600" * 32,
+        **dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"), [1 << 20] * 64),
+    )
+    vocabulary = Vocabulary(
+        library="tokenizers",
+        name="\U0001f600" * 255,
+        size=1 << 20,
+        sha256="0" * 64,
+        ends=tuple(range((1 << 20) - 64, 1 << 20)),
+    )
+    record = Record(
+        step=4,
+        applied_updates=0,
+        loss_scale=1 / 3,
+        loss=1 / 3,
+        evaluated=4,
+        best_loss=1 / 3,
+        best_step=4,
+        separate_classifier=True,
+        config=replace(CONFIG, steps=10**8 - 1, seed=2**63 - 1),
+        data=line,
+        evaluation=line,
+        options=msgspec.structs.replace(KEPT, device=line, **largest),
+        origin=origin,
+        tokenizer_sha256="0" * 64,
+        sha256="0" * 64,
+        vocabulary=vocabulary,
+    )
+    (tmp_path / "checkpoint.json").write_bytes(record.to_json())
+    assert Record.load(tmp_path / "checkpoint.json", 4) == record
+
+
+def test_a_tokenizer_of_many_special_tokens_adds_none_to_the_record() -> None:
+    added = [{"id": 8 + n, "content": f"<|{n}|>" + 99 * "x", "special": True} for n in range(40_000)]
+    added[7]["content"] = "<|im_end|>"
+    vocabulary = vocabulary_of_json(json.dumps({"added_tokens": added, "model": {"vocab": {}}}).encode())
+    assert vocabulary.ends == (15,)
+    assert len(msgspec.json.encode(vocabulary)) < 300

@@ -20,7 +20,7 @@ from ..kinds import Kind
 from ..outputs import check_new_folder, check_outputs, form_of
 from ..report.plots import check_plot
 from ..report.training_table import lay_out_training
-from ..training.checkpoint import Checkpoints, load_model
+from ..training.checkpoint import load_model
 from ..training.data import SYNTHETIC
 from ..training.events import Event, RunStarted
 from ..training.hugging_face import check_savable, hugging_face_shape, is_hugging_face
@@ -31,6 +31,7 @@ from ..training.peft import check_adapters
 from ..training.record import Record
 from ..training.result import TrainingResult
 from ..training.run import train
+from ..training.run_checkpoints import with_step
 from .config_file import blaming_file, config_option, given_options, off_switches
 from .lines import Lines
 from .options import CHIP, COMPILE_TIMEOUT, DEVICE, FILE, OUTPUT, STANDARD_OUTPUT, is_printed
@@ -190,7 +191,7 @@ def _keywords(given: dict[str, Any]) -> dict[str, Any]:
     if resume is not False:
         keywords["resume"] = resume
         if keywords.get("checkpoints") is not None and (sizes or timeout is not None):
-            record = Checkpoints(keywords["checkpoints"]).record(step)
+            record = with_step(keywords["checkpoints"], step).record(step)
     if record is not None and timeout is not None and device is chip is None:
         device = record.options.device
     if any(value is not None for value in (device, chip, timeout)):

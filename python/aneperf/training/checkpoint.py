@@ -12,7 +12,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -75,7 +75,6 @@ class Checkpoints:
         state: RunState,
         parts: Mapping[str, Mapping[str, Floats]],
         loss: float,
-        validation_loss: float | None = None,
     ) -> Path:
         """Write a checkpoint, delete those that are not to be kept, and return its folder.
 
@@ -84,11 +83,34 @@ class Checkpoints:
         """
         for part in SAVED_PARTS:
             check_part(part, parts.get(part, {}), f"the state of step {state.step} cannot be saved")
-        target = self.folder / f"step-{state.step:08d}"
+        with self._new(state.step) as folder:
+            _write(folder, run, state, parts, loss)
+        return self.path(state.step)
+
+    def adopt(self, other: Path, step: int) -> Path:
+        """Save a checkpoint that is in another folder too, as `save` does; both have one file of arrays."""
+        with self._new(step) as folder:
+            for path in other.iterdir():
+                try:
+                    (os.link if path.name == ARRAYS else shutil.copy)(path, folder / path.name)
+                except OSError:
+                    shutil.copy(path, folder)  # the file system has no links
+            for path in (*folder.iterdir(), folder):
+                flush(path)
+        return self.path(step)
+
+    def path(self, step: int) -> Path:
+        """Return the folder of a step's checkpoint."""
+        return self.folder / f"step-{step:08d}"
+
+    @contextlib.contextmanager
+    def _new(self, step: int) -> Iterator[Path]:
+        """Make a folder to fill, which is a step's checkpoint after the block, unless that raises."""
+        target = self.path(step)
         temporary = self.folder / f".{target.name}-{secrets.token_hex(4)}"
         try:
             temporary.mkdir(parents=True)
-            _write(temporary, run, state, parts, loss, validation_loss)
+            yield temporary
             if target.exists():
                 shutil.rmtree(target)
             temporary.rename(target)
@@ -97,8 +119,7 @@ class Checkpoints:
             raise CheckpointError(f"{target} cannot be written: {one_line(error)}") from error
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-        self._delete_others(state.step)
-        return target
+        self._delete_others(step)
 
     def steps(self) -> list[int]:
         """List the steps of the checkpoints, the oldest first."""
@@ -124,7 +145,7 @@ class Checkpoints:
             return None
         if record.tokenizer_sha256 is None:
             return Origin(record.origin, None)
-        path = self.folder / f"step-{record.step:08d}" / _TOKENIZER
+        path = self.path(record.step) / _TOKENIZER
         tokenizer = read_input(path, Kind.TOKENIZER, JSON_BYTES, CheckpointError)
         if hashlib.sha256(tokenizer).hexdigest() != record.tokenizer_sha256:
             raise CheckpointError(f"{path}: is damaged: its checksum is not the one in {RECORD}")
@@ -139,7 +160,7 @@ class Checkpoints:
         if step not in steps:
             raise CheckpointError(f"{self.folder} has no checkpoint of step {step}: it has {steps}")
         try:
-            return read(self.folder / f"step-{step:08d}", step)
+            return read(self.path(step), step)
         except CheckpointError as error:
             earlier = [other for other in steps if other < step]
             advice = f"the one before is of step {earlier[-1]}" if earlier else "no earlier one is there"
@@ -154,12 +175,17 @@ class Checkpoints:
         losses: dict[int, float] = {}
         for step in steps if self._with_best else ():
             with contextlib.suppress(CheckpointError):
-                loss = Record.load(self.folder / f"step-{step:08d}" / RECORD, step).loss
+                loss = Record.load(self.path(step) / RECORD, step).loss
                 losses[step] = math.inf if loss is None else loss
         best = min(losses, key=lambda step: losses[step], default=None)
         for step in steps[: -self._keep]:
             if step != best:
-                shutil.rmtree(self.folder / f"step-{step:08d}", ignore_errors=True)
+                shutil.rmtree(self.path(step), ignore_errors=True)
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Tell if a path has the name of a checkpoint in a folder of them."""
+    return _NAME.fullmatch(path.name) is not None
 
 
 def load_model(path: str | os.PathLike[str]) -> tuple[TransformerConfig, Parameters]:
@@ -236,7 +262,6 @@ def _write(
     state: RunState,
     parts: Mapping[str, Mapping[str, Floats]],
     loss: float,
-    validation_loss: float | None,
 ) -> None:
     arrays, record = folder / ARRAYS, folder / RECORD
     written = [arrays, record]
@@ -254,7 +279,9 @@ def _write(
             applied_updates=state.applied_updates,
             loss_scale=state.loss_scale,
             loss=loss if math.isfinite(loss) else None,
-            validation_loss=validation_loss,
+            evaluated=state.evaluated,
+            best_loss=state.best_loss if math.isfinite(state.best_loss) else None,
+            best_step=state.best_step,
             separate_classifier="classifier" in model_weights(run.config.lora, parts),
             config=run.config,
             data=run.data,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -10,14 +9,14 @@ from numpy.typing import NDArray
 
 from ..bounds import STEPS
 from ..checks import count
+from .config import TrainingConfig
 from .data import TokenFile
 
 
 class Evaluation:
     """The validation of a run: the same sequences each time, evenly spaced in a file of tokens.
 
-    There are at most `sequences` of them, and fewer in a file that has no more without overlap. The best loss
-    so far is known with its step.
+    There are at most `sequences` of them, and fewer in a file that has no more without overlap.
     """
 
     def __init__(self, data: TokenFile, *, sequences: int, every: int) -> None:
@@ -26,7 +25,6 @@ class Evaluation:
         last = len(data) - data.seq - 1
         number = min(count("eval_sequences", sequences, most=STEPS), last // data.seq + 1)
         self._begins = [index * last // max(1, number - 1) for index in range(number)]
-        self.best_loss, self.best_step = math.inf, 0
 
     def __len__(self) -> int:
         return len(self._begins)
@@ -44,7 +42,6 @@ class Evaluation:
         """Tell if a loss is computed after an update, counted from 1: every so often, and after the last."""
         return update % self._every == 0 or update == updates
 
-    def compare(self, loss: float, step: int) -> None:
-        """Keep the loss if it is the best so far."""
-        if loss < self.best_loss:
-            self.best_loss, self.best_step = loss, step
+    def is_owed(self, step: int, evaluated: int, config: TrainingConfig) -> bool:
+        """Tell if a loss is due after `step` steps of a run whose last one was after `evaluated`."""
+        return evaluated < step and self.is_due(-(-step // config.accumulation), config.updates)

@@ -48,8 +48,7 @@ class Preparation:
         check_room(bytes_needed(shapes, model.seq), self.state_folder)
         self.evaluation = self._evaluation()
         if found is not None:
-            described = self._described_evaluation
-            check_same_run(found.record, options, self.config, self.data.description, described)
+            check_same_run(found.record, options, self.config, self.data.description, self.evaluation)
         self.environment, self.device, self.compile_timeout = _described(options.device)
         _check_kernels(self.config, self.device)
 
@@ -69,11 +68,11 @@ class Preparation:
 
     def checkpoints(self) -> RunCheckpoints:
         """Return what saves the checkpoints of the run."""
-        options = self.options
+        options, record = self.options, None if self.found is None else self.found.record
         run = Run(
             self.config,
             self.data.description,
-            self._described_evaluation,
+            None if self.evaluation is None else self.evaluation.description,
             kept_options(options, self.device, self.compile_timeout),
             self.start.origin,
             self.data.vocabulary,
@@ -83,7 +82,8 @@ class Preparation:
             run,
             keep=options.keep,
             minutes=options.checkpoint_every,
-            first_step=0 if self.found is None else self.found.record.step,
+            first_step=0 if record is None else record.step,
+            evaluated=0 if record is None else record.evaluated,
             elsewhere=_other_folders(options),
         )
 
@@ -94,19 +94,7 @@ class Preparation:
         data = TokenFile(options.eval_data, model.vocab, model.seq, 0, self.start.vocabulary)
         if self.tokens is not None:
             data.renumber(self.tokens)
-        evaluation = Evaluation(data, sequences=options.eval_sequences, every=options.eval_every)
-        best = None if self.found is None else self.found.best
-        if (
-            best is not None
-            and best.evaluation == evaluation.description
-            and best.validation_loss is not None
-        ):
-            evaluation.compare(best.validation_loss, best.step)
-        return evaluation
-
-    @property
-    def _described_evaluation(self) -> str | None:
-        return None if self.evaluation is None else self.evaluation.description
+        return Evaluation(data, sequences=options.eval_sequences, every=options.eval_every)
 
 
 def check_written(options: TrainOptions) -> None:

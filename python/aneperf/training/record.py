@@ -21,7 +21,7 @@ from .hugging_face_config import HuggingFaceConfig
 from .strict_json import decode_strictly
 from .vocabulary import Vocabulary
 
-FORMAT = 3
+FORMAT = 4
 _ENDING = re.compile(rb'(.*),\n  "checksum": "([0-9a-f]{64})"\n}\n', re.S)
 _SHA256 = re.compile("[0-9a-f]{64}")
 _LONGEST_LINE = 1000
@@ -76,7 +76,9 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     applied_updates: int
     loss_scale: float
     loss: float | None  # mean of the last batch; None if it is not finite
-    validation_loss: float | None  # of the best checkpoint
+    evaluated: int  # the step of the last validation loss; 0 before the first
+    best_loss: float | None  # of validation, up to that step
+    best_step: int
     separate_classifier: bool
     config: TrainingConfig
     data: str  # description of the source; a run resumes with the same one only
@@ -91,7 +93,10 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         count("step", self.step, 1, min(self.config.steps, bounds.STEPS))
         count("applied_updates", self.applied_updates, 0, -(-self.step // self.config.accumulation))
         bounds.within("loss_scale", self.loss_scale, (bounds.LOSS_SCALE[0], self.config.loss_scale))
-        for name, loss in (("loss", self.loss), ("validation_loss", self.validation_loss)):
+        count("evaluated", self.evaluated, 0, self.step)
+        best = (0, 0) if self.best_loss is None else (1, self.evaluated)
+        count("best_step", self.best_step, *best)
+        for name, loss in (("loss", self.loss), ("best_loss", self.best_loss)):
             if loss is not None:
                 bounds.within(name, loss, (0.0, math.inf))
         _check_line("data", self.data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
@@ -16,12 +17,13 @@ from .checkpoint import Checkpoints
 from .compaction import Rows
 from .config import Hyperparameters, TrainingConfig, differences
 from .data import SYNTHETIC
+from .evaluation import Evaluation
 from .folder_lock import FolderLock
 from .hugging_face import Origin
 from .models import Parameters
 from .options import TrainOptions
 from .record import CheckpointError, Record, RunOptions
-from .run_checkpoints import best_checkpoints
+from .run_checkpoints import best_checkpoints, check_apart, with_step
 from .saved_state import SavedState
 from .state import RunState
 from .tensorboard import has_events
@@ -35,17 +37,25 @@ class Found:
 
     saved: SavedState
     origin: Origin | None
-    best: Record | None  # by validation loss
 
     @property
     def record(self) -> Record:
         """Return everything but the arrays."""
         return self.saved.record
 
-    def restore(self, state: RunState, parts: Mapping[str, Parameters], rows: Rows) -> None:
-        """Read the checkpoint's numbers, and its arrays but the weights, into a state, and close it."""
-        state.step, state.applied_updates = self.record.step, self.record.applied_updates
-        state.loss_scale = self.record.loss_scale
+    def restore(
+        self, state: RunState, parts: Mapping[str, Parameters], rows: Rows, evaluation: Evaluation | None
+    ) -> None:
+        """Read the checkpoint's numbers, and its arrays but the weights, into a state, and close it.
+
+        Of another validation than the run's it keeps no loss.
+        """
+        record = self.record
+        state.step, state.applied_updates = record.step, record.applied_updates
+        state.loss_scale = record.loss_scale
+        if evaluation is not None and record.evaluation == evaluation.description:
+            state.evaluated, state.best_step = record.evaluated, record.best_step
+            state.best_loss = math.inf if record.best_loss is None else record.best_loss
         for part, arrays in self.saved.parts.items():
             if arrays is not self.saved.weights:
                 for name, value in rows.gather(arrays).items():
@@ -65,14 +75,15 @@ def checkpoint_to_resume(folder: _Path | None, resume: bool | int) -> Iterator[F
         yield None
         return
     checkpoints = Checkpoints(folder)
+    check_apart(checkpoints.folder)
     if resume is not False and not checkpoints.folder.is_dir():
         raise CheckpointError(f"{checkpoints.folder} has no checkpoint")
     with contextlib.closing(FolderLock(checkpoints.folder)):
         if resume is not False:
-            with checkpoints.open(None if resume is True else resume) as saved:
-                best = best_checkpoints(folder)
-                origin = checkpoints.origin(saved.record)
-                yield Found(saved, origin, best.record() if best.steps() else None)
+            step = None if resume is True else resume
+            source = with_step(folder, step)
+            with source.open(step) as saved:
+                yield Found(saved, source.origin(saved.record))
             return
         for there in (checkpoints, best_checkpoints(folder)):
             if steps := there.steps():
@@ -146,22 +157,30 @@ def resumed_options(record: Record, given: Mapping[str, Any]) -> TrainOptions:
 
 
 def check_same_run(
-    record: Record, options: TrainOptions, config: TrainingConfig, data: str, evaluation: str | None
+    record: Record,
+    options: TrainOptions,
+    config: TrainingConfig,
+    data: str,
+    evaluation: Evaluation | None,
 ) -> None:
     """Raise CheckpointError unless a run continues that of the checkpoint, with validation or without."""
     found = differences(config, record.config)
     pairs = [("data", data, record.data), ("weights", absolute_path(options.weights), record.options.weights)]
-    if evaluation is not None and record.evaluation is not None:
-        pairs.append(("eval_data", evaluation, record.evaluation))
+    owed = False
+    if evaluation is not None:
+        evaluated = 0 if record.evaluation is None else record.evaluated
+        owed = evaluation.is_owed(record.step, evaluated, config)
+        if record.evaluation is not None:
+            pairs.append(("eval_data", evaluation.description, record.evaluation))
     found += [f"{name} is {new!r}, was {old!r}" for name, new, old in pairs if new != old]
     if found:
         raise CheckpointError(f"the checkpoint of step {record.step} is of another run: {'; '.join(found)}")
-    if record.step >= config.steps:
+    if record.step > config.steps or (record.step == config.steps and not owed):
         raise CheckpointError(
             f"the checkpoint of step {record.step} has the {config.steps} steps of this run: "
             "ask for more (--steps)"
         )
-    if record.step % config.accumulation:
+    if record.step < config.steps and record.step % config.accumulation:
         raise CheckpointError(
             f"the checkpoint of step {record.step} ends within a batch of {config.accumulation} steps, "
             "and a resumed run begins with a whole one: resume an earlier one, or begin from its weights"

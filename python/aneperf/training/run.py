@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import signal
 import time
 from collections.abc import Iterator, Mapping
@@ -12,7 +13,7 @@ from ..errors import ArgumentError
 from ..signals import at_first_signal
 from .arrays import handed_over
 from .compaction import Rows
-from .events import BatchDone, CheckpointSaved, Evaluated, Event, Observer, StepDone
+from .events import BatchDone, CheckpointSaved, Evaluated, Event, Observer, RunStarted, StepDone
 from .logs import Logs
 from .options import TrainOptions, takes
 from .preparation import Preparation, check_written
@@ -56,7 +57,8 @@ def train(given: Mapping[str, Any]) -> TrainingResult:
 
 
 def _train(prepared: Preparation) -> TrainingResult:
-    result = TrainingResult.of(prepared.started(), prepared.options.peak_tflops)
+    started = prepared.started()
+    result = TrainingResult.of(started, prepared.options.peak_tflops)
     result.origin, result.base = prepared.start.origin, prepared.start.base
     checkpoints = prepared.checkpoints()
     parameters = prepared.start.parameters(prepared.options.seed)
@@ -71,15 +73,14 @@ def _train(prepared: Preparation) -> TrainingResult:
         evaluation=prepared.evaluation,
     ) as trainer:
         if prepared.found is not None:
-            prepared.found.restore(trainer.state, trainer.parts, rows)
+            prepared.found.restore(trainer.state, trainer.parts, rows, prepared.evaluation)
 
         def stop(number: signal.Signals) -> None:
             result.stopped_by = number
             trainer.stop()
 
-        with at_first_signal(stop), _recorded(prepared, result) as tell:
-            tell(prepared.started())
-            _run(trainer, rows, checkpoints, result, tell)
+        with at_first_signal(stop), _recorded(prepared, result, started) as tell:
+            _run(trainer, rows, checkpoints, result, tell, started.loss)
         trainer.end_workers()
         weights = rows.scatter("parameters", trainer.weights)
         # Those that are no part of the state were made just now, and outlive it.
@@ -90,8 +91,8 @@ def _train(prepared: Preparation) -> TrainingResult:
 
 
 @contextlib.contextmanager
-def _recorded(prepared: Preparation, result: TrainingResult) -> Iterator[Observer]:
-    """Return what tells an event to everything that records or shows the run."""
+def _recorded(prepared: Preparation, result: TrainingResult, started: RunStarted) -> Iterator[Observer]:
+    """Return what tells an event to everything that records or shows the run, and tell that it begins."""
     options = prepared.options
 
     def tell_others(event: Event) -> None:
@@ -113,17 +114,29 @@ def _recorded(prepared: Preparation, result: TrainingResult) -> Iterator[Observe
             logs.record(event)
             tell_others(event)
 
+        tell(started)
         yield tell
 
 
 def _run(
-    trainer: Trainer, rows: Rows, checkpoints: RunCheckpoints, result: TrainingResult, tell: Observer
+    trainer: Trainer,
+    rows: Rows,
+    checkpoints: RunCheckpoints,
+    result: TrainingResult,
+    tell: Observer,
+    loss_before: float | None,
 ) -> None:
     """Train to the end or to a signal; tell every event, and save checkpoints, also when training fails."""
     start, steps_in_batch = time.monotonic(), 0
 
-    def save(best: Evaluated | None = None) -> CheckpointSaved:
-        return _saved(trainer, rows, checkpoints, result.batches[-1].mean_loss, best)
+    def save(*, best: bool = False) -> CheckpointSaved:
+        begin, loss = time.monotonic_ns(), math.nan if loss_before is None else loss_before
+        if result.batches:
+            loss = result.batches[-1].mean_loss
+        parts = {part: rows.scatter(part, trainer.parts[part]) for part in SAVED_PARTS}
+        save_state = checkpoints.save_best if best else checkpoints.save
+        folder = save_state(trainer.state, parts, loss)
+        return CheckpointSaved(trainer.state.step, folder, loss, begin, time.monotonic_ns(), is_best=best)
 
     try:
         for event in trainer.run():
@@ -132,31 +145,19 @@ def _run(
                 steps_in_batch += 1
             elif isinstance(event, BatchDone):
                 steps_in_batch = 0
-                if checkpoints.is_due:
-                    tell(save())
-            elif isinstance(event, Evaluated) and event.is_best and checkpoints.keeps_best:
-                tell(save(event))
+            best = isinstance(event, Evaluated) and event.is_best and checkpoints.keeps_best
+            if best:
+                tell(save(best=True))
+            # A validation loss that is due comes first, so that the checkpoint has it.
+            ended = isinstance(event, BatchDone | Evaluated) and trainer.owed_evaluation is None
+            if best or (ended and checkpoints.is_due):
+                tell(save())
     except Exception:
         # Whatever failed, the state is that of the last update.
-        if checkpoints.is_behind(trainer.state) and result.batches:
+        if checkpoints.is_behind(trainer.state):
             with contextlib.suppress(CheckpointError):
                 save()
         raise
-    if checkpoints.is_behind(trainer.state) and result.batches:
+    if checkpoints.is_behind(trainer.state):
         tell(save())
     result.seconds, result.steps_lost = time.monotonic() - start, steps_in_batch
-
-
-def _saved(
-    trainer: Trainer, rows: Rows, checkpoints: RunCheckpoints, loss: float, best: Evaluated | None
-) -> CheckpointSaved:
-    """Save the state after the last update, as the best by validation if that is given."""
-    begin = time.monotonic_ns()
-    parts = {part: rows.scatter(part, trainer.parts[part]) for part in SAVED_PARTS}
-    if best is None:
-        folder = checkpoints.save(trainer.state, parts, loss)
-    else:
-        folder = checkpoints.save_best(trainer.state, parts, loss, best.loss)
-    return CheckpointSaved(
-        trainer.state.step, folder, loss, begin, time.monotonic_ns(), is_best=best is not None
-    )

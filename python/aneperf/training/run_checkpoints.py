@@ -9,17 +9,21 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from .checkpoint import Checkpoints, Run
+from ..errors import ArgumentError
+from .checkpoint import Checkpoints, Run, is_checkpoint
 from .models import Parameters
 from .record import CheckpointError
 from .state import RunState
+
+_BEST = "best"
 
 
 class RunCheckpoints:
     """Saves the states of a run, if it has a folder for them: one is due `minutes` after the one before.
 
     With validation, the best by its loss is in a folder of its own beside the last. Where a checkpoint cannot
-    be written, one of the folders `elsewhere` may take it.
+    be written, one of the folders `elsewhere` may take it. The run begins after `first_step`, with the
+    validation loss of the step `evaluated`.
     """
 
     def __init__(
@@ -30,13 +34,15 @@ class RunCheckpoints:
         keep: int,
         minutes: float,
         first_step: int,
+        evaluated: int = 0,
         elsewhere: Sequence[Path] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         by_loss = run.evaluation is None
         self._checkpoints = None if folder is None else Checkpoints(folder, keep, with_best=by_loss)
         self._best = None if folder is None or by_loss else best_checkpoints(folder)
-        self._run, self._seconds, self._last = run, 60 * minutes, first_step
+        self._run, self._seconds = run, 60 * minutes
+        self._last, self._last_best = (first_step, evaluated), 0
         self._elsewhere, self._clock = elsewhere, clock
         self._since = clock()
 
@@ -46,8 +52,8 @@ class RunCheckpoints:
         return self._checkpoints is not None and self._clock() - self._since >= self._seconds
 
     def is_behind(self, state: RunState) -> bool:
-        """Tell if the run has steps that no checkpoint has."""
-        return self._checkpoints is not None and self._last < state.step
+        """Tell if the run has steps, or a validation loss, that no checkpoint has."""
+        return self._checkpoints is not None and self._last < (state.step, state.evaluated)
 
     @property
     def keeps_best(self) -> bool:
@@ -55,19 +61,23 @@ class RunCheckpoints:
         return self._best is not None
 
     def save(self, state: RunState, parts: Mapping[str, Parameters], loss: float) -> Path:
-        """Save the state after the last update, and return the checkpoint's folder."""
+        """Save the state after the last update, and return the checkpoint's folder.
+
+        The arrays of one that was just saved as the best are not written again.
+        """
         assert self._checkpoints is not None
-        self._last = state.step
-        folder = self._save(self._checkpoints, state, parts, loss)
+        self._last = (state.step, state.evaluated)
+        best = None if self._best is None or self._last_best != state.step else self._best
+        folder = self._save(self._checkpoints, state, parts, loss, best)
         self._since = self._clock()
         return folder
 
-    def save_best(
-        self, state: RunState, parts: Mapping[str, Parameters], loss: float, validation_loss: float
-    ) -> Path:
+    def save_best(self, state: RunState, parts: Mapping[str, Parameters], loss: float) -> Path:
         """Save the state after the last update as the best, in place of the best before."""
         assert self._best is not None
-        return self._save(self._best, state, parts, loss, validation_loss)
+        folder = self._save(self._best, state, parts, loss)
+        self._last_best = state.step
+        return folder
 
     def _save(
         self,
@@ -75,14 +85,17 @@ class RunCheckpoints:
         state: RunState,
         parts: Mapping[str, Parameters],
         loss: float,
-        validation_loss: float | None = None,
+        other: Checkpoints | None = None,
     ) -> Path:
+        """Save the state, which the `other` folder may have already."""
         try:
-            return checkpoints.save(self._run, state, parts, loss, validation_loss)
+            if other is not None:
+                return checkpoints.adopt(other.path(state.step), state.step)
+            return checkpoints.save(self._run, state, parts, loss)
         except CheckpointError as error:
             if error.__cause__ is None:  # nothing of the folder
                 raise
-            self._last = state.step
+            self._last = (state.step, state.evaluated)
             saved = self._save_elsewhere(state, parts, loss)
             raise CheckpointError(
                 f"{error}; "
@@ -106,4 +119,26 @@ class RunCheckpoints:
 
 def best_checkpoints(folder: str | os.PathLike[str]) -> Checkpoints:
     """Return the folder of the best checkpoint by validation loss, in a run's folder of checkpoints."""
-    return Checkpoints(Path(folder) / "best", keep=1, with_best=False)
+    return Checkpoints(Path(folder) / _BEST, keep=1, with_best=False)
+
+
+def with_step(folder: str | os.PathLike[str], step: int | None) -> Checkpoints:
+    """Return a run's checkpoints, or the best one where only that is of a step, or is there at all."""
+
+    def has(checkpoints: Checkpoints) -> bool:
+        steps = checkpoints.steps()
+        return bool(steps) if step is None else step in steps
+
+    last, best = Checkpoints(folder), best_checkpoints(folder)
+    return best if has(best) and not has(last) else last
+
+
+def check_apart(folder: Path) -> None:
+    """Raise ArgumentError for the folder of a run's best checkpoint, and for one in a checkpoint."""
+    folder = Path(os.path.realpath(folder))
+    for place in (folder, *folder.parents):
+        if (place.name == _BEST or is_checkpoint(place)) and Checkpoints(place.parent).steps():
+            raise ArgumentError(
+                f"{folder}: belongs to the run in {place.parent}, which replaces it: resume that one "
+                "(--resume-step takes its best step too), or copy the checkpoint to another folder"
+            )

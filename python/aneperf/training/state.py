@@ -1,4 +1,4 @@
-"""The state of training: arrays in memory that the parent owns and its workers share, and three numbers.
+"""The state of training: arrays in memory that the parent owns and its workers share, and how far it is.
 
 The memory is a file without a name. It disappears with the last process that has it open, however that ends.
 """
@@ -38,6 +38,9 @@ class RunState:
     loss_scale: float
     step: int = 0
     applied_updates: int = 0
+    evaluated: int = 0  # the step of the last validation loss
+    best_loss: float = math.inf  # of validation
+    best_step: int = 0
 
 
 class SharedState:

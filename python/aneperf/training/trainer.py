@@ -108,16 +108,24 @@ class Trainer:
 
     def run(self) -> Iterator[Event]:
         """Train from the current state to the end. Raises TrainingError."""
-        while self.state.step < self.config.steps and not self._stopping:
-            yield from self._batch()
-            updates = -(-self.state.step // self.config.accumulation)
-            evaluation = self._evaluation
-            if evaluation is None or self._stopping or not evaluation.is_due(updates, self.config.updates):
-                continue
-            for event in self._attempts(self.state.step, partial(self._evaluate, evaluation)):
-                if isinstance(event, KernelsCompiled):
-                    self._uncounted.append(event)
-                yield event
+        while not self._stopping:
+            if (evaluation := self.owed_evaluation) is not None:
+                for event in self._attempts(self.state.step, partial(self._evaluate, evaluation)):
+                    if isinstance(event, KernelsCompiled):
+                        self._uncounted.append(event)
+                    yield event
+            elif self.state.step < self.config.steps:
+                yield from self._batch()
+            else:
+                return
+
+    @property
+    def owed_evaluation(self) -> Evaluation | None:
+        """Return the validation if its loss is due before the next batch, or at the end."""
+        evaluation, state = self._evaluation, self.state
+        if evaluation is None or not evaluation.is_owed(state.step, state.evaluated, self.config):
+            return None
+        return evaluation
 
     def stop(self) -> None:
         """Let `run` end with the last finished update; a signal handler may call it. Later steps are lost."""
@@ -238,15 +246,17 @@ class Trainer:
             self._shared.tokens[:] = tokens
             loss = self._worker.evaluate(_timeout(self._step_seconds))
             losses.append(math.nan if loss is None else loss)
-        loss, step = statistics.fmean(losses), self.state.step
-        evaluation.compare(loss, step)
-        last = step >= self.config.steps
+        loss, state = statistics.fmean(losses), self.state
+        state.evaluated = state.step
+        if loss < state.best_loss:
+            state.best_loss, state.best_step = loss, state.step
+        last = state.step >= self.config.steps
         return Evaluated(
-            step=step,
+            step=state.step,
             loss=loss,
             sequences=len(losses),
-            best_loss=evaluation.best_loss,
-            best_step=evaluation.best_step,
+            best_loss=state.best_loss,
+            best_step=state.best_step,
             compile_ms=sum(event.compile_ms + event.staging_ms for event in self._uncounted) if last else 0.0,
             begin=begin,
             end=time.monotonic_ns(),
