@@ -162,6 +162,28 @@ def test_resume(run: Any, device_name: str, tmp_path: Path) -> None:
     )
 
 
+def test_what_a_resumed_run_writes_is_asked_for_before_it_opens_a_file(
+    run: Any, device_name: str, tmp_path: Path
+) -> None:
+    folder, log = str(tmp_path / "c"), str(tmp_path / "log")
+    options = ["--pipeline", "dynamic", "--as-published", "--device", device_name, "--telemetry", log]
+    assert run("train", *SMALL, *options, "--checkpoints", folder).code == 0
+    written = Path(log).read_bytes()
+    resume = ["train", "--checkpoints", folder, "--resume", "--steps", "9"]
+    for option in ("--save", "--save-hf", "--save-lora"):
+        logs = ["--telemetry", str(tmp_path / "new"), "--trace", str(tmp_path / "trace")]
+        refused = run(*resume, option, str(tmp_path / "model"), *logs)
+        assert refused.code == 2
+        assert re.search("trained as published|there are no adapters", refused.err)
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["c", "log"]
+    outcome = run(*resume)
+    assert outcome.code == 0
+    assert outcome.err == (
+        f"aneperf: not taken over from the checkpoint, since it leads out of its folder: --telemetry {log}\n"
+    )
+    assert Path(log).read_bytes() == written
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

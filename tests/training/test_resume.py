@@ -19,12 +19,12 @@ import aneperf
 from aneperf.kernels import TransformerConfig
 from aneperf.training.checkpoint import CheckpointError, Checkpoints
 from aneperf.training.config import Hyperparameters, TrainingConfig
-from aneperf.training.events import BatchDone, Event, KernelsCompiled, StepDone
+from aneperf.training.events import BatchDone, Event, KernelsCompiled, RunStarted, StepDone
 from aneperf.training.llama2c import save_llama2c
 from aneperf.training.models import random_parameters
 from aneperf.training.options import TrainOptions
 from aneperf.training.record import RunOptions
-from aneperf.training.resume import resumed_options
+from aneperf.training.resume import left_options, resumed_options
 from aneperf.training.run_checkpoints import RunCheckpoints
 from aneperf.training.state import RunState
 from aneperf.training.worker import TrainingError
@@ -92,10 +92,11 @@ def test_a_run_resumes_with_no_option_but_its_folder(
 ) -> None:
     options = {"data": tokens, "pipeline": "dynamic", "clip": 1.0, "weight_decay": 0.1}
     whole = train(**options)
-    log = tmp_path / "run.jsonl"
+    log = tmp_path / "c" / "run.jsonl"
+    log.parent.mkdir()
     monkeypatch.chdir(tmp_path)
     train(
-        **{**options, "data": tokens.name, "telemetry": log.name, "peak_tflops": 2.0},
+        **{**options, "data": tokens.name, "telemetry": "c/run.jsonl", "peak_tflops": 2.0},
         checkpoints=tmp_path / "c",
         progress=interrupt(StepDone, 7),
     )
@@ -110,6 +111,37 @@ def test_a_run_resumes_with_no_option_but_its_folder(
     longer = aneperf.train(checkpoints=tmp_path / "c", resume=True, steps=15, telemetry=tmp_path / "new")
     assert len(longer.losses) == 3
     assert sorted(path.name for path in tmp_path.iterdir()) == ["c", "new", tokens.name]
+    assert not log.exists()
+
+
+def test_a_checkpoint_leads_to_no_write_but_in_its_folder(
+    train: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Resume with the paths of a record that comes from elsewhere, also those that no file can have."""
+    folder, log, state = tmp_path / "c", tmp_path / "run.jsonl", tmp_path / "state"
+    state.mkdir()
+    train(steps=3, checkpoints=folder, telemetry=log, state_folder=state)
+    (folder / "link").symlink_to(log)
+    written = log.read_bytes()
+    began: list[RunStarted] = []
+
+    def progress(event: Event) -> None:
+        if isinstance(event, RunStarted):
+            began.append(event)
+
+    monkeypatch.setattr("aneperf.training.run.Logs.add", None)
+    aneperf.train(checkpoints=folder, resume=True, steps=6, progress=progress)
+    left = [reason.partition(": ")[2] for reason in began[0].left]
+    assert left == [f"--state-folder {state}", f"--telemetry {log}"]
+    assert log.read_bytes() == written
+    record = Checkpoints(folder).record()
+    long = f"{folder}/{'a' * 300}"
+    hostile = {"telemetry": f"{folder}/link", "tensorboard": long, "state_folder": long, "weights": long}
+    record = msgspec.structs.replace(record, options=msgspec.structs.replace(record.options, **hostile))
+    options = resumed_options(record, {"checkpoints": folder})
+    assert (options.telemetry, options.tensorboard, options.state_folder) == (None, None, None)
+    assert len(left_options(record, {"checkpoints": folder})) == 1
+    assert left_options(record, {"checkpoints": folder, "telemetry": None}) == []
 
 
 def test_data_that_was_moved_is_named_with_the_option(train: Any, tmp_path: Path, tokens: Path) -> None:

@@ -70,7 +70,8 @@ def test_the_figures_of_a_run(train: Any, tmp_path: Path, tokens: Path) -> None:
 
 
 def test_a_resumed_run_continues_its_figures(train: Any, tmp_path: Path) -> None:
-    folder = tmp_path / "board"
+    folder = tmp_path / "c" / "board"
+    folder.parent.mkdir()
     train(steps=9, checkpoints=tmp_path / "c", tensorboard=folder)
     aneperf.train(checkpoints=tmp_path / "c", resume=6, steps=12)
     first, second = sorted(folder.iterdir())

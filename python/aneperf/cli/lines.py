@@ -139,6 +139,8 @@ class Lines:
         if began.first_step:
             loss = "nan" if began.loss is None else f"{began.loss:.4f}"
             self._say(f"[RESUMED step {began.first_step}, loss={loss}]")
+        for reason in began.left:
+            say(reason)
 
     def _say(self, line: str) -> None:
         if self._stream is not None:

@@ -57,6 +57,8 @@ class LiveView:
         """Keep the event for the next redraw."""
         if isinstance(event, RunStarted):
             self._began, self._start, self._done = event, time.monotonic(), event.first_step
+            for reason in event.left:
+                self._live.console.print(reason, markup=False)
         elif isinstance(event, KernelsCompiled):
             self._loaded, self._doing = event, "stepping"
             self._workers += event.prepared is not None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,6 +27,7 @@ class RunStarted:
     vocab: int  # tokens that the loss is over: the model's, or those of the data
     first_step: int  # above 0 if a checkpoint is resumed
     loss: float | None  # of that checkpoint
+    left: Sequence[str] = ()  # options of its run that are not taken over, and why
 
     @property
     def flops(self) -> StepFlops:

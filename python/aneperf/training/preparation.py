@@ -64,6 +64,7 @@ class Preparation:
             vocab=self.trained_config.model.vocab,
             first_step=0 if record is None else record.step,
             loss=None if record is None else record.loss,
+            left=() if self.found is None else self.found.left,
         )
 
     def checkpoints(self) -> RunCheckpoints:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 from .. import device as devices
@@ -29,6 +30,12 @@ from .state import RunState
 from .tensorboard import has_events
 
 _Path = str | os.PathLike[str]
+# The options of a run that name places to write to, and what tells that one is there.
+_WRITTEN: dict[str, Callable[[str], bool]] = {
+    "state_folder": os.path.isdir,
+    "telemetry": lambda path: file_kind(path) is Kind.TELEMETRY,
+    "tensorboard": has_events,
+}
 
 
 @dataclass
@@ -37,6 +44,7 @@ class Found:
 
     saved: SavedState
     origin: Origin | None
+    left: Sequence[str] = ()  # see `left_options`
 
     @property
     def record(self) -> Record:
@@ -116,13 +124,13 @@ def kept_options(options: TrainOptions, device: str, compile_timeout: float) -> 
 def resumed_options(record: Record, given: Mapping[str, Any]) -> TrainOptions:
     """Return the options of a checkpoint's run, and of those that are given their new values.
 
-    A log is taken over only where it still is, so that a checkpoint names no new file to write. Raises
-    CheckpointError for a device that does not open.
+    A checkpoint may come from anyone, so it leads to no write but in its own folder: see `left_options`.
+    Raises CheckpointError for a device that does not open.
     """
     kept, config = record.options, record.config
     options: dict[str, Any] = {f.name: getattr(config, f.name) for f in fields(Hyperparameters)}
-    taken = ["weights", "state_folder", "eval_data", "eval_every", "eval_sequences"]
-    taken += ["checkpoint_every", "keep", "peak_tflops"]
+    taken = ["weights", "eval_data", "eval_every", "eval_sequences", "checkpoint_every", "keep"]
+    taken += ["peak_tflops"]
     options |= {"model": config.model} | {name: getattr(kept, name) for name in taken}
     if kept.data is not None:
         options["data"] = kept.data
@@ -142,10 +150,7 @@ def resumed_options(record: Record, given: Mapping[str, Any]) -> TrainOptions:
                 f"{path}: is not there, and the checkpoint's run read it: "
                 f"name it with --{name.replace('_', '-')}"
             )
-    if kept.telemetry is not None and file_kind(kept.telemetry) is Kind.TELEMETRY:
-        options["telemetry"] = kept.telemetry
-    if kept.tensorboard is not None and has_events(kept.tensorboard):
-        options["tensorboard"] = kept.tensorboard
+    options |= _paths_inside(kept, given.get("checkpoints"))
     if "device" not in given:
         try:
             options["device"] = devices.open(kept.device, compile_timeout=kept.compile_timeout)
@@ -154,6 +159,26 @@ def resumed_options(record: Record, given: Mapping[str, Any]) -> TrainOptions:
                 f"the device of the checkpoint's run does not open: {error}; name another one (--device)"
             ) from error
     return TrainOptions(**{**options, **given})
+
+
+def left_options(record: Record, given: Mapping[str, Any]) -> list[str]:
+    """Name the options of the checkpoint's run that lead to a write elsewhere, and were not given again."""
+    taken = {*given, *_paths_inside(record.options, given.get("checkpoints"))}
+    kept = [(name, getattr(record.options, name)) for name in _WRITTEN if name not in taken]
+    reason = "not taken over from the checkpoint, since it leads out of its folder"
+    left = [(name, path) for name, path in kept if path and _WRITTEN[name](path)]
+    return [f"{reason}: --{name.replace('_', '-')} {path}" for name, path in left]
+
+
+def _paths_inside(kept: RunOptions, folder: _Path | None) -> dict[str, str]:
+    """Return the places to write to that are in the folder of the checkpoints, and still there."""
+    paths = {name: getattr(kept, name) for name in _WRITTEN}
+    home = None if folder is None else os.path.realpath(folder)
+    return {
+        name: path
+        for name, path in paths.items()
+        if path and home and Path(os.path.realpath(path)).is_relative_to(home) and _WRITTEN[name](path)
+    }
 
 
 def check_same_run(

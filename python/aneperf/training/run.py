@@ -19,7 +19,7 @@ from .options import TrainOptions, takes
 from .preparation import Preparation, check_written
 from .record import CheckpointError
 from .result import TrainingResult
-from .resume import checkpoint_to_resume, resumed_options
+from .resume import checkpoint_to_resume, left_options, resumed_options
 from .run_checkpoints import RunCheckpoints
 from .state import SAVED_PARTS
 from .telemetry import Telemetry
@@ -47,6 +47,7 @@ def train(given: Mapping[str, Any]) -> TrainingResult:
     with checkpoint_to_resume(options.checkpoints, options.resume) as found:
         if found is not None:
             options = resumed_options(found.record, given)
+            found.left = left_options(found.record, given)
             check_written(options)
         if options.eval_data is None and (alone := {"eval_every", "eval_sequences"} & given.keys()):
             raise ArgumentError(f"{min(alone)} needs eval_data (--eval-data)")
@@ -100,6 +101,7 @@ def _recorded(prepared: Preparation, result: TrainingResult, started: RunStarted
         if options.progress is not None:
             options.progress(event)
 
+    tell_others(started)  # first: who refuses the run leaves no file
     with Logs(tell_others) as logs:
         if options.telemetry is not None:
             resumed = prepared.found is not None
@@ -114,7 +116,7 @@ def _recorded(prepared: Preparation, result: TrainingResult, started: RunStarted
             logs.record(event)
             tell_others(event)
 
-        tell(started)
+        logs.record(started)
         yield tell
 
 

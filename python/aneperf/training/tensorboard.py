@@ -111,7 +111,10 @@ def check_tensorboard(
 
 def has_events(folder: str) -> bool:
     """Tell if a folder has an event file."""
-    return next(Path(folder).glob(_PATTERN), None) is not None
+    try:
+        return next(Path(folder).glob(_PATTERN), None) is not None
+    except OSError:  # a name that is too long, or no permission
+        return False
 
 
 def _record_writer() -> type[RecordWriter]:
