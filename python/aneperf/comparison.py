@@ -1,10 +1,11 @@
 """Comparison: two results row by row, or a result and the figures published for a chip."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from .display import Displayed
+from .display import Displayed, Picture, call_report
 from .measure import Estimate
 
 Verdict = Literal["FASTER", "SLOWER", "SAME", "UNCLEAR", "not comparable"]
@@ -103,3 +104,11 @@ class Comparison(Displayed):
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def plot(self, path: str | os.PathLike[str] | None = None) -> Picture:
+        """Draw each row's ratio with its interval, and save the picture if there is a path.
+
+        A notebook shows the returned picture. Needs `pip install '.[report]'`.
+        """
+        picture: Picture = call_report("plot", self, path)
+        return picture

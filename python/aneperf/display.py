@@ -9,9 +9,10 @@ layer knows a higher one; the contract in pyproject.toml forbids it.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any
+from typing import Any, Protocol
 
 _functions: dict[tuple[str, str], Callable[..., Any]] = {}
 
@@ -29,6 +30,13 @@ def call_report(name: str, value: object, *arguments: object) -> Any:
     import_module("aneperf.report")
     kinds = (base.__name__ for base in type(value).__mro__)
     return next(_functions[kind, name] for kind in kinds if (kind, name) in _functions)(value, *arguments)
+
+
+class Picture(Protocol):
+    """A drawn figure: a notebook shows it."""
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write PNG, SVG, PDF or another format, as the name ends. Raises ArgumentError, ResultFileError."""
 
 
 class Displayed:

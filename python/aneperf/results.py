@@ -14,7 +14,7 @@ import numpy as np
 from . import bounds
 from .checks import count
 from .comparison import Comparison
-from .display import Displayed, call_report
+from .display import Displayed, Picture, call_report
 from .errors import ArgumentError, ResultFileError
 from .files import LONGEST_QUOTE, one_line, read_input
 from .kinds import Kind
@@ -339,6 +339,21 @@ class Result(Displayed, msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
         """
         comparison: Comparison = call_report("compare", self, other)
         return comparison
+
+    def plot(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        kind: Literal["scan", "roofline", "histogram", "rows"] | None = None,
+    ) -> Picture:
+        """Draw the picture that suits the rows, or the one of `kind`, and save it if there is a path.
+
+        Rows that differ in a numeric parameter are a scan over it. Others, of known work and bytes, are a
+        roofline; a few rows with durations, histograms; else medians with their intervals. A notebook shows
+        the returned picture. Needs `pip install '.[report]'`. Raises ArgumentError, ResultFileError.
+        """
+        picture: Picture = call_report("plot", self, path, kind)
+        return picture
 
     def __iter__(self) -> Iterator[Row]:
         return iter(self.rows)

@@ -9,19 +9,40 @@ from .options import FILE, OUTPUT, VERBOSE, is_printed
 from .terminal import save, save_result, show, write, write_table
 
 
-@click.command("show", params=[click.Argument(["file"], type=FILE, metavar="FILE"), VERBOSE, OUTPUT])
-def show_file(file: str, verbose: bool, output: str | None) -> None:
+@click.command(
+    "show",
+    params=[
+        click.Argument(["file"], type=FILE, metavar="FILE"),
+        click.Option(
+            ["--plot"],
+            type=FILE,
+            metavar="FILE",
+            help="Draw a result as PNG, SVG or PDF, as FILE ends; needs matplotlib.",
+        ),
+        VERBOSE,
+        OUTPUT,
+    ],
+)
+def show_file(file: str, plot: str | None, verbose: bool, output: str | None) -> None:
     """Show a saved file as its table, or write it in another form.
 
     FILE is a result of a probe or of training, telemetry of training, a comparison, or what info saved.
     """
-    from ..outputs import check_output, form_of
+    from ..outputs import check_outputs, form_of
+    from ..report.plots import check_plot
     from ..report.saved import read_saved
     from ..results import Result
 
     saved = read_saved(file, verbose=verbose)
-    if output is not None and not is_printed(output):
-        check_output(output, form_of(output, saved.kind), {"FILE": file})
+    to_file = None if is_printed(output) else output
+    written = {"-o": (to_file, form_of(to_file, saved.kind))}
+    if plot is not None:
+        if not isinstance(saved.data, Result):
+            raise ArgumentError(f"{file}: is {saved.kind.value}: only a result is drawn")
+        written["--plot"] = (plot, check_plot(plot)[1])
+    check_outputs(written, {"FILE": file})
+    if plot is not None and isinstance(saved.data, Result):
+        saved.data.plot(plot)
     if not isinstance(saved.data, Result):
         show(saved.table, saved.data, output, saved.kind)
         return

@@ -11,7 +11,7 @@ from ..device import info, opened
 from ..errors import REFUSALS
 from ..results import Result, Row
 from ..runner.measured import Measured, refused
-from ..runner.progress import Progress, ProgressCallback, silent
+from ..runner.progress import Progress, ProgressCallback, reporter
 from .registry import default_budget
 
 _SHAPE = (1, 64, 1, 64)
@@ -41,7 +41,7 @@ def counters(
     """
     positive("budget", budget)
     device = opened(device)
-    report = progress or silent
+    report = reporter(progress)
     report(Progress(0, 1, "reading"))
     rows = [_clock()]
     try:

@@ -15,7 +15,7 @@ from ..machine import without_names
 from ..results import Environment, Result, Row
 from ..runner.in_child import NOT_TRIED, each_in_child, is_blocked, run_in_child, time_limit_of
 from ..runner.measured import Measured
-from ..runner.progress import NO_TIME, Progress, ProgressCallback, silent
+from ..runner.progress import NO_TIME, Progress, ProgressCallback, reporter
 from .conformance.probe import AGREES
 from .doctor_checks import CHECKS, DIFFERS, QUESTIONS, doctor_row, run_checks
 from .limits import count_released
@@ -49,7 +49,7 @@ def doctor(
     """
     end = time.monotonic() + positive("budget", budget)
     device = opened(device)
-    examination = _Examination(device, progress or silent)
+    examination = _Examination(device, reporter(progress))
     examination.check_system()
 
     def share(part: str) -> float:

@@ -20,7 +20,7 @@ from ..measure import summarize
 from ..results import Result, Row
 from ..runner.in_child import NOT_TRIED, Outcome, run_in_child
 from ..runner.measured import Measured
-from ..runner.progress import Progress, ProgressCallback, silent
+from ..runner.progress import Progress, ProgressCallback, reporter
 from .limits_overlap import measure_overlap
 from .registry import default_budget
 
@@ -65,7 +65,7 @@ def limits(
         environment.properties["route"] = " and ".join(devices)
     counts = len(_COUNTS) * len(devices)
     share = budget * (1 - _OVERLAP_SHARE * (route is None)) / counts
-    parts = _Parts(len(devices) * len((*_COUNTS, *_TIMES)) + (route is None), progress or silent)
+    parts = _Parts(len(devices) * len((*_COUNTS, *_TIMES)) + (route is None), reporter(progress))
     notes: tuple[str, ...] = ()
     for name, opened_device in devices.items():
         for part in _COUNTS:

@@ -11,7 +11,7 @@ from ..device import info, opened
 from ..errors import ArgumentError
 from ..results import Environment, Result, Row
 from ..runner.in_child import NOT_TRIED, is_blocked, run_in_child, time_limit_of
-from ..runner.progress import NO_TIME, Progress, ProgressCallback, silent
+from ..runner.progress import NO_TIME, Progress, ProgressCallback, reporter
 from .registry import PROBES, Probe, default_budget
 
 
@@ -36,7 +36,7 @@ def suite(
     probes = choose(only, skip)
     end = clock() + positive("budget", budget)
     device = opened(device)
-    environment, report = info(device), progress or silent
+    environment, report = info(device), reporter(progress)
     rows: dict[str, Row] = {}
     notes: list[str] = []
     skipped = ""

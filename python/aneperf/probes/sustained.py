@@ -16,7 +16,7 @@ from ..measure import BATCH_S, analyze, ratio, summarize
 from ..results import Result, Row
 from ..runner.case import Case, stack_case
 from ..runner.measured import Measured, refused
-from ..runner.progress import Progress, ProgressCallback, silent
+from ..runner.progress import Progress, ProgressCallback, reporter
 from ..runner.run import compile_notes
 from ..runner.timing import Clock, Loaded
 from .peak import PORT_NOTES
@@ -54,7 +54,7 @@ def sustained(
     case = stack_case("sustained", stack if ports is None else replace(stack, port_dtype=ports))
     device = opened(device)
     environment = info(device)
-    report = progress or silent
+    report = reporter(progress)
     start = clock()
     report(Progress(0, INTERVALS + 1, case.name))
     load = _Load(seconds, report, case.name, clock)

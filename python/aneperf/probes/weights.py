@@ -20,7 +20,7 @@ from ..reference import evaluate
 from ..reference.precision import ROUNDING, compare
 from ..results import Result, Row
 from ..runner.measured import Measured, refused
-from ..runner.progress import Progress, ProgressCallback, silent
+from ..runner.progress import Progress, ProgressCallback, reporter
 from .registry import default_budget
 
 BAKED_IN = "baked in: the output did not change"
@@ -111,7 +111,7 @@ def weights(
     positive("budget", budget)
     device = opened(device)
     environment, layer = info(device), _Layer()
-    report = progress or silent
+    report = reporter(progress)
     rows: list[Row] = []
     for name, trial in _TRIALS.items():
         report(Progress(len(rows), len(_TRIALS), name))

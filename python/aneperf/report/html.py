@@ -18,7 +18,7 @@ def to_html(table: Table) -> str:
         for index, row in enumerate(table.rows)
     ]
     parts.append("</tbody></table>")
-    parts += [f"<p>{_escaped(line)}</p>" for line in (*table.lines, *table.paths)]
+    parts += [f"<div>{_escaped(line)}</div>" for line in (*table.lines, *table.paths)]
     parts.append("</div>")
     return "\n".join(parts)
 

@@ -1,20 +1,26 @@
-"""The losses of a run as a picture."""
+"""Pictures: what they have in common, and the losses of a run."""
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from ..errors import ArgumentError
 from ..kinds import Kind
 from ..outputs import whole_file
+from .table import printable
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
     from ..training.result import TrainingResult
 
+AnyPath = str | os.PathLike[str]
 _KINDS = {
     "png": Kind.PNG,
     "pdf": Kind.PDF,
@@ -27,15 +33,79 @@ _KINDS = {
 }
 
 
-def draw_losses(result: TrainingResult, path: str | os.PathLike[str]) -> None:
-    """Draw each step's loss, a running mean, and the data's unigram entropy, which a model has to beat.
+class Picture:
+    """A drawn figure of matplotlib, which a notebook shows and `save` writes."""
 
-    The file's name chooses the format, PNG if it names none. Raises as `check_plot` does.
-    """
-    picture_format, kind = check_plot(path)
+    def __init__(self, figure: Figure) -> None:
+        self.figure = figure
+
+    def save(self, path: AnyPath) -> None:
+        """Write PNG, SVG, PDF or another format, as the name ends; PNG if it names none.
+
+        Raises as `check_plot` does.
+        """
+        picture_format, kind = check_plot(path)
+        with whole_file(path, kind) as file:
+            self.figure.savefig(file, format=picture_format, dpi=150)
+
+    def _repr_png_(self) -> bytes:
+        stream = io.BytesIO()
+        self.figure.savefig(stream, format="png", dpi=100)
+        return stream.getvalue()
+
+
+def new_figure(width: float = 8, height: float = 4.5) -> Figure:
+    """Return an empty figure. Raises ArgumentError without matplotlib."""
+    _need_matplotlib()
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _need_matplotlib() -> None:
+    try:
+        import matplotlib.backend_bases  # noqa: F401
+    except ImportError as error:
+        raise ArgumentError(f"plots need matplotlib: pip install '.[report]' ({error})") from error
+
+
+def finished(figure: Figure, path: AnyPath | None) -> Picture:
+    """Return the picture of a figure, saved to `path` if there is one."""
+    picture = Picture(figure)
+    if path is not None:
+        picture.save(path)
+    return picture
+
+
+def label(text: object) -> str:
+    """Return a text, which may come from a file, as matplotlib draws it: without formulas."""
+    return printable(str(text)).replace("$", r"\$")
+
+
+def set_title(axes: Axes, *lines: str) -> None:
+    """Write lines above the axes: a title, and what was measured."""
+    axes.set_title("\n".join(map(label, lines)), fontsize=9)
+
+
+def log_scale(axes: Axes, side: Literal["x", "y"]) -> None:
+    """Make an axis logarithmic, with plain numbers at 1, 2 and 5 of each decade."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    axes.set(**{f"{side}scale": "log"})
+    axis = axes.xaxis if side == "x" else axes.yaxis
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_locator(NullLocator())
+
+
+def draw_losses(result: TrainingResult, path: AnyPath | None = None) -> Picture:
+    """Draw each step's loss, a running mean, and the data's unigram entropy, which a model has to beat.
+
+    Raises as `check_plot` does.
+    """
+    if path is not None:
+        check_plot(path)
+    figure = new_figure()
     axes = figure.subplots()
     steps = result.first_step + np.arange(len(result.losses))
     axes.plot(steps, result.losses, ".", color="0.7", label="step")
@@ -48,22 +118,20 @@ def draw_losses(result: TrainingResult, path: str | os.PathLike[str]) -> None:
     entropy = result.unigram_entropy
     axes.axhline(entropy, color="0.3", ls="--", lw=1, label=f"unigram entropy of the data, {entropy:.2f}")
     axes.set(xlabel="step", ylabel="loss (nats per token)")
-    axes.set_title(f"{result.model}, {result.config.pipeline}\n{result.environment.label}", fontsize=9)
+    set_title(axes, f"{result.model}, {result.config.pipeline}", result.environment.label)
     axes.legend()
     axes.grid(alpha=0.3)
-    with whole_file(path, kind) as file:
-        figure.savefig(file, format=picture_format, dpi=150)
+    return finished(figure, path)
 
 
-def check_plot(path: str | os.PathLike[str]) -> tuple[str, Kind]:
+def check_plot(path: AnyPath) -> tuple[str, Kind]:
     """Return the format that the file's name chooses, and its kind.
 
     Raises ArgumentError if no plot can be drawn in it.
     """
-    try:
-        from matplotlib.backend_bases import FigureCanvasBase
-    except ImportError as error:
-        raise ArgumentError(f"plots need matplotlib: pip install '.[report]' ({error})") from error
+    _need_matplotlib()
+    from matplotlib.backend_bases import FigureCanvasBase
+
     chosen = Path(path).suffix.lstrip(".").lower() or "png"
     known = FigureCanvasBase.get_supported_filetypes()
     if chosen not in known:

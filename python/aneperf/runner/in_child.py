@@ -21,7 +21,7 @@ from ..results import Environment, Result, Row, Status
 from .child import Child, ChildLost, CompileExpired
 from .child_process import Parent
 from .measured import Measured
-from .progress import NO_TIME, Progress, ProgressCallback, silent
+from .progress import NO_TIME, Progress, ProgressCallback, reporter, silent
 from .watched import watched
 
 # In the reason of every row that was lost or not tried because no compile ends any more.
@@ -228,7 +228,7 @@ def each_in_child(
     """
     start, device = clock(), opened(device)
     item_limit += compile_timeout_of(device)
-    report = progress or silent
+    report = reporter(progress)
     rows: list[Row] = []
     while len(rows) < len(items):
         finished, left = len(rows), budget - (clock() - start)

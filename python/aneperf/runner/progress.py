@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from .. import notebook
 from ..checks import positive
 from ..results import Row
 
@@ -25,6 +26,14 @@ ProgressCallback = Callable[[Progress], None]
 
 def silent(progress: Progress) -> None:
     """Do nothing with a report."""
+
+
+def reporter(progress: ProgressCallback | None) -> ProgressCallback:
+    """Return the callback, or else one that draws a bar in a notebook and elsewhere does nothing."""
+    if progress is not None:
+        return progress
+    bar = notebook.bar()
+    return silent if bar is None else lambda step: bar.show(step.done, step.total, step.doing)
 
 
 class Budget:

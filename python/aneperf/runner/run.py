@@ -8,7 +8,7 @@ from ..device import info, opened
 from ..results import Result, Row
 from .case import Case
 from .measured import Measured
-from .progress import NO_TIME, Budget, Progress, ProgressCallback, silent
+from .progress import NO_TIME, Budget, Progress, ProgressCallback, reporter
 from .rounds import Repeat, measure_in_rounds
 from .timing import Clock, time_together
 
@@ -64,7 +64,7 @@ def run_groups(
     shares = Budget(budget, total, clock)
     device = opened(device)
     environment = info(device)
-    report = progress or silent
+    report = reporter(progress)
     if repeat is not None and (processes := repeat.affordable(budget, device, total)) > 1:
         cases = [case for group in groups for case in group]
         rows, processes = measure_in_rounds(

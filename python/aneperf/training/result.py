@@ -7,7 +7,7 @@ import signal
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..display import Displayed, call_report
+from ..display import Displayed, Picture, call_report
 from ..kernels.schedule import Pipeline
 from ..kinds import Kind
 from ..outputs import form_of, write_whole
@@ -249,9 +249,13 @@ class TrainingResult(Displayed):
         """Return the JSON of `to_result()`. Raises ResultFileError."""
         return self.to_result().to_json()
 
-    def plot(self, path: str | os.PathLike[str]) -> None:
-        """Draw the losses by step: PNG, SVG or PDF, as the name ends. Needs `pip install '.[report]'`."""
-        call_report("plot", self, path)
+    def plot(self, path: str | os.PathLike[str] | None = None) -> Picture:
+        """Draw the losses by step, and save the picture if there is a path: PNG, SVG or PDF, as it ends.
+
+        A notebook shows the returned picture. Needs `pip install '.[report]'`.
+        """
+        picture: Picture = call_report("plot", self, path)
+        return picture
 
     def _rate(self, flops: int) -> float | None:
         return flops * len(self.times) / (self.train_ms * 1e9) if self.train_ms else None

@@ -15,6 +15,7 @@ from .arrays import handed_over
 from .compaction import Rows
 from .events import BatchDone, CheckpointSaved, Evaluated, Event, Observer, RunStarted, StepDone
 from .logs import Logs
+from .notebook_view import notebook_view
 from .options import TrainOptions, takes
 from .preparation import Preparation, check_written
 from .record import CheckpointError
@@ -95,11 +96,12 @@ def _train(prepared: Preparation) -> TrainingResult:
 def _recorded(prepared: Preparation, result: TrainingResult, started: RunStarted) -> Iterator[Observer]:
     """Return what tells an event to everything that records or shows the run, and tell that it begins."""
     options = prepared.options
+    show = options.progress or notebook_view()
 
     def tell_others(event: Event) -> None:
         result.record(event)
-        if options.progress is not None:
-            options.progress(event)
+        if show is not None:
+            show(event)
 
     tell_others(started)  # first: who refuses the run leaves no file
     with Logs(tell_others) as logs:
