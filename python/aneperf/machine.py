@@ -24,7 +24,37 @@ def describe_machine() -> dict[str, Any]:
         "cores": _cores(),
         "python": platform.python_version(),
         "variables": _speed_variables(),
+        "commit": _commit(),
+        **sensors(),
     }
+
+
+def sensors(system: Path = Path("/sys")) -> dict[str, float]:
+    """Return the CPU's highest frequency now, in MHz, and its highest temperature in Celsius, if known.
+
+    Linux tells where the hardware does. A Mac tells neither to a user.
+    """
+    cpus = system.glob("devices/system/cpu/cpu[0-9]*/cpufreq/scaling_cur_freq")
+    frequencies = [int(text) / 1e3 for text in map(_text, cpus) if text.isdecimal()]
+    degrees = [
+        int(text) / 1e3
+        for zone in system.glob("class/thermal/thermal_zone*")
+        if _text(zone / "type").startswith(("x86_pkg", "cpu", "soc", "acpitz"))
+        for text in [_text(zone / "temp")]
+        if text.isdecimal()
+    ]
+    known = {"frequency_mhz": frequencies, "temperature_c": degrees}
+    return {name: most for name, values in known.items() if (most := max(values, default=0.0)) > 0}
+
+
+def _commit() -> str:
+    """Return the commit of the current folder's repository, marked "-dirty" if files differ from it."""
+    # A repository's settings could name a program for git to run.
+    quiet = ("-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null")
+    return (
+        _command("git", *quiet, "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*")
+        or UNAVAILABLE
+    )
 
 
 def peak_memory() -> int:
@@ -41,6 +71,7 @@ def _describe_mac() -> dict[str, Any]:
         "os": f"macOS {version}",
         "os_build": _command("sw_vers", "-buildVersion") or None,
         "cpu": _command("sysctl", "-n", "machdep.cpu.brand_string"),
+        "model": _command("sysctl", "-n", "hw.model") or UNAVAILABLE,
         "memory_bytes": int(memory) if memory.isdecimal() else None,
         "power": mac_power(_command("pmset", "-g", "batt"), _command("pmset", "-g")),
         "thermal": mac_thermal(_command("pmset", "-g", "therm")),
@@ -54,6 +85,8 @@ def _describe_linux() -> dict[str, Any]:
         "os": _linux_name(),
         "os_build": platform.release(),
         "cpu": cpu,
+        "model": linux_model(Path("/sys")),
+        "governor": linux_governor(Path("/sys")),
         "memory_bytes": _linux_memory(),
         "power": linux_power(Path("/sys/class/power_supply")),
         "thermal": UNAVAILABLE,
@@ -116,6 +149,18 @@ def _without_temporary_folder(text: str) -> str:
 
 def _without(name: str, mark: str, text: str) -> str:
     return re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", mark, text) if len(name) > 2 else text
+
+
+def linux_model(system: Path) -> str:
+    """Read the machine's model from its firmware, or "unavailable"."""
+    found = _text(system / "class/dmi/id/product_name") or _text(system / "firmware/devicetree/base/model")
+    return without_names(found.strip("\0")) or UNAVAILABLE
+
+
+def linux_governor(system: Path) -> str:
+    """Read what chooses the CPU's frequency, such as "performance"; several for cores that differ."""
+    governors = system.glob("devices/system/cpu/cpu[0-9]*/cpufreq/scaling_governor")
+    return ", ".join(sorted(set(filter(None, map(_text, governors))))) or UNAVAILABLE
 
 
 def linux_power(folder: Path) -> str:

@@ -170,6 +170,9 @@ _NUMBERS = ("n", "warm_up", "median", "mean", "p05", "p95", "ci_low", "ci_high",
 _COLUMNS = ("probe", "key", "status", "reason", "unit", *_NUMBERS, "flags", "device", "chip")
 
 
+_BUSY_SHARE = 0.75  # of the cores; half a minute of aneperf's own work leaves 0.4
+
+
 class Environment(Displayed, msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where and when something was measured. A fact the system does not tell is None or "unavailable"."""
 
@@ -186,8 +189,13 @@ class Environment(Displayed, msgspec.Struct, frozen=True, kw_only=True, forbid_u
     memory_bytes: int | None = None
     python: str
     numpy: str
+    model: str = "unavailable"
+    commit: str = "unavailable"  # of the current folder's repository
     power: str = "unavailable"
     thermal: str = "unavailable"
+    governor: str = "unavailable"  # what chooses the CPU's frequency
+    frequency_mhz: float | None = None  # of the CPU's fastest core, at the start
+    temperature_c: float | None = None  # of the CPU, at the start
     load: float | None = None  # runnable threads of the whole machine, over the minute before
     variables: dict[str, str] = {}  # environment variables that change speed
     started: str  # ISO 8601, UTC
@@ -201,6 +209,16 @@ class Environment(Displayed, msgspec.Struct, frozen=True, kw_only=True, forbid_u
     def is_software(self) -> bool:
         """Tell whether the numbers describe a CPU and not a Neural Engine."""
         return self.device != "ane"
+
+    @property
+    def busy(self) -> str | None:
+        """Say in one line that other work keeps the machine busy, if the load says so."""
+        if self.load is None or self.load < _BUSY_SHARE * self.cores:
+            return None
+        return (
+            f"The machine was busy before: {self.load:.1f} threads ran on {self.cores} cores, and times will "
+            "vary. Measure on an idle one."
+        )
 
     @property
     def label(self) -> str:

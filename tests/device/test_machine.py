@@ -1,5 +1,7 @@
 import platform
 import pwd
+import re
+import subprocess
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -77,3 +79,49 @@ def test_thermal_state_on_a_mac() -> None:
     limited = "CPU_Scheduler_Limit \t= 100\n\tCPU_Available_CPUs \t= 8\n\tCPU_Speed_Limit \t= 70\n"
     assert machine.mac_thermal(limited) == "CPU speed limit 70 %"
     assert machine.mac_thermal("") == "unavailable"
+
+
+def test_sensors_on_linux(tmp_path: Path) -> None:
+    """Take the fastest core and the CPU's warmest zone; what the system does not tell is missing, not 0."""
+    assert machine.sensors(tmp_path) == {}
+    for cpu, (frequency, governor) in {
+        "cpu0": ("1500000", "powersave"),
+        "cpu1": ("3200000", "performance"),
+    }.items():
+        folder = tmp_path / "devices" / "system" / "cpu" / cpu / "cpufreq"
+        folder.mkdir(parents=True)
+        (folder / "scaling_cur_freq").write_text(frequency)
+        (folder / "scaling_governor").write_text(governor + "\n")
+    zones = tmp_path / "class" / "thermal"
+    zones.mkdir(parents=True)
+    supply(zones, "thermal_zone0", type="x86_pkg_temp", temp="51000")
+    supply(zones, "thermal_zone1", type="iwlwifi_1", temp="80000")
+    supply(zones, "thermal_zone2", type="acpitz", temp="0")
+    assert machine.sensors(tmp_path) == {"frequency_mhz": 3200.0, "temperature_c": 51.0}
+    assert machine.linux_governor(tmp_path) == "performance, powersave"
+
+
+def test_the_model_on_linux(tmp_path: Path) -> None:
+    assert machine.linux_model(tmp_path) == machine.linux_governor(tmp_path) == "unavailable"
+    (tmp_path / "firmware" / "devicetree" / "base").mkdir(parents=True)
+    (tmp_path / "firmware" / "devicetree" / "base" / "model").write_text("Raspberry Pi 5\0")
+    assert machine.linux_model(tmp_path) == "Raspberry Pi 5"
+
+
+def test_the_commit_of_the_current_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Run no program that a repository's settings name."""
+    monkeypatch.chdir(tmp_path)
+    assert machine.describe_machine()["commit"] == "unavailable"
+    git = ["git", "-c", "user.name=n", "-c", "user.email=n@example.com"]
+    (tmp_path / "file").write_text("1")
+    for arguments in (["init", "-q"], ["add", "file"], ["commit", "-qm", "first"]):
+        subprocess.run([*git, *arguments], check=True)
+    hook = tmp_path / "hook"
+    hook.write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
+    hook.chmod(0o755)
+    subprocess.run(["git", "config", "core.fsmonitor", str(hook)], check=True)
+    clean = machine.describe_machine()["commit"]
+    assert re.fullmatch("[0-9a-f]{12}", clean)
+    (tmp_path / "file").write_text("22")
+    assert machine.describe_machine()["commit"] == f"{clean}-dirty"
+    assert not (tmp_path / "ran").exists()

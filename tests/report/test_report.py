@@ -228,3 +228,19 @@ def test_environment_table_tells_published_facts_of_a_chip() -> None:
     for chip in ("h16", "none", "Apple M9", "Apple A17 Pro"):
         rows = dict(lay_out_environment(an_environment(device="ane", chip=chip)).rows)
         assert not [name for name in rows if ":" in name]
+
+
+def test_a_busy_machine_is_told_at_the_top() -> None:
+    busy = a_result(environment=an_environment(load=3.0, cores=4))
+    assert lay_out_result(busy).heading[2].startswith("The machine was busy before: 3.0 threads ran")
+    for calm in (2.9, None):
+        assert len(lay_out_result(a_result(environment=an_environment(load=calm, cores=4))).heading) == 2
+
+
+def test_an_unknown_fact_of_the_machine_is_no_number() -> None:
+    known = an_environment(frequency_mhz=3200.0, temperature_c=51.0, model="Mac16,10", governor="performance")
+    rows = dict(lay_out_environment(known).rows)
+    assert (rows["frequency"], rows["temperature"]) == ("3200 MHz", "51 C")
+    assert (rows["model"], rows["governor"], rows["commit"]) == ("Mac16,10", "performance", "unavailable")
+    unknown = dict(lay_out_environment(an_environment()).rows)
+    assert unknown["frequency"] == unknown["temperature"] == unknown["model"] == "unavailable"

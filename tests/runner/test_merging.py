@@ -31,6 +31,8 @@ def test_a_long_trace_keeps_the_first_calls_of_each_process() -> None:
 def test_metrics_are_added_averaged_or_computed_anew() -> None:
     shared = {"gflop": 8.0, "tflops": 1.0, "tflops_low": 0.9, "tflops_high": 1.1, "first_ms": 9.0}
     first = a_measured_row(metrics={**shared, "calls_s": 1.0, "preemptions": 5.0, "compile_s": 0.1})
+    assert first.median is not None
+    first.metrics["calls_per_s"] = 1000 / first.median
     second = a_measured_row(
         metrics={**shared, "calls_s": 2.0, "preemptions": 250.0, "compile_s": 0.3}, seed=1
     )
@@ -41,6 +43,7 @@ def test_metrics_are_added_averaged_or_computed_anew() -> None:
     assert (merged.metrics["calls_s"], merged.metrics["preemptions"]) == (3, 255)
     assert merged.metrics["compile_s"] == pytest.approx(0.2)
     assert merged.metrics["first_ms"] == 9
+    assert merged.metrics["calls_per_s"] == pytest.approx(1000 / merged.median)
     assert PREEMPTED in merged.flags
 
 

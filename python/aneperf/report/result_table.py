@@ -141,13 +141,18 @@ def lay_out_environment(environment: Environment) -> Table:
         **published_facts(environment),
         "os": environment.os,
         "os build": environment.os_build,
+        "model": environment.model,
         "cpu": environment.cpu,
         "cores": str(environment.cores),
         "memory": None if memory is None else f"{memory / 2**30:.1f} GiB",
         "python": environment.python,
         "numpy": environment.numpy,
+        "commit": environment.commit,
         "power": environment.power,
         "thermal": environment.thermal,
+        "governor": environment.governor,
+        "frequency": _with_unit(environment.frequency_mhz, "MHz"),
+        "temperature": _with_unit(environment.temperature_c, "C"),
         "load": None if environment.load is None else f"{environment.load:.2f}",
         **environment.variables,
         "time": environment.started,
@@ -160,7 +165,11 @@ def lay_out_environment(environment: Environment) -> Table:
     )
 
 
+def _with_unit(value: float | None, unit: str) -> str | None:
+    return None if value is None else f"{value:.0f} {unit}"
+
+
 def heading(title: str, environment: Environment) -> tuple[str, ...]:
-    """Return the title, and a line that says what was measured."""
+    """Return the title, a line that says what was measured, and notes on the device and a busy machine."""
     label = environment.label[0].upper() + environment.label[1:] + "."
-    return (title, label, environment.device_note) if environment.device_note else (title, label)
+    return tuple(filter(None, (title, label, environment.device_note, environment.busy)))

@@ -13,6 +13,7 @@ from ..results import MAXIMUM_DURATIONS, Row
 _ADDED = ("calls_s", "cpu_s", "preemptions", "retried_evaluations")
 _OF_THE_FIRST = ("first_ms",)  # the row's first duration
 _LEAST = ("loaded_s",)
+_RATE = "_per_s"  # at the median
 _WORST = ("error", "unsupported")
 
 
@@ -81,6 +82,8 @@ def _merged_metrics(rows: Sequence[Row], times: Mapping[str, float | None]) -> d
             found[name] = values[0]
         elif name in _LEAST:
             found[name] = min(values)
+        elif name.endswith(_RATE) and rows[0].median:
+            found[name] = values[0] * rows[0].median / times["median"] if times["median"] else None
         else:
             found[name] = math.fsum(values) / len(values)
     if "tflops" in found and (work := found.get("gflop")):

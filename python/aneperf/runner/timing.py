@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from .._ane_native import Device, Program, Request, Surface
 from ..errors import REFUSALS
+from ..machine import sensors
 from ..measure import (
     SETTLED_SPAN_S,
     Estimate,
@@ -136,7 +137,7 @@ class Loaded:
 
     def judge(self, sample: Sample) -> Measured:
         """Check the output that the sample's last call left, and give its rates if it is right."""
-        seen = self.run.take()
+        seen = {**self.run.take(), **sensors()}
         if sample.loaded_s is not None:
             seen["loaded_s"] = sample.loaded_s
         known = [flag for flag in flags_of(seen) if flag not in sample.flags]
