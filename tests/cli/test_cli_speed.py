@@ -6,10 +6,9 @@ from typing import Any
 import pytest
 
 from aneperf.kernels import ConvStack
-from aneperf.report.result_table import lay_out_result
-from aneperf.report.table import to_text
 from aneperf.results import Result
 from support.fakes import FakeDevice, fake_text, in_this_process, with_fake_kernels
+from support.terminals import widest_line
 
 VERBS = ["int8", "latency", "dispatch", "sram", "sustained", "sweep", "qos", "ports"]
 
@@ -31,7 +30,7 @@ def test_a_verb_for_each_probe(device: FakeDevice, run: Any, tmp_path: Path, ver
     assert (outcome.code, outcome.err) == (0, "")
     assert outcome.out.startswith(f"aneperf {verb}\n")
     result = Result.load(path)
-    assert max(map(len, to_text(lay_out_result(result), 80).splitlines())) <= 80
+    assert widest_line(result) <= 80
     assert result.probe == verb
     assert {row.key.partition("/")[0] for row in result} == {verb}
     assert {row.status for row in result} <= {"ok", "skipped"}

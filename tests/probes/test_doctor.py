@@ -14,12 +14,11 @@ from aneperf.machine import without_names
 from aneperf.probes import doctor_checks
 from aneperf.probes.doctor import _anonymous, system_findings
 from aneperf.probes.doctor_checks import CHECKS, QUESTIONS, doctor_row, run_checks
-from aneperf.report.result_table import lay_out_result
-from aneperf.report.table import to_text
 from aneperf.results import Result
 from aneperf.runner.measured import Measured
 from aneperf.runner.progress import silent
 from support.programs import NO_BUDGET
+from support.terminals import widest_line
 
 
 def findings(result: Result) -> dict[Any, tuple[Any, Any]]:
@@ -66,7 +65,7 @@ def test_without_time_every_check_is_a_row() -> None:
         "arithmetic/conformance",
     }
     assert {row.status for row in result if row.key.partition("/")[2] in CHECKS} == {"skipped"}
-    assert max(map(len, to_text(lay_out_result(result), 80).splitlines())) <= 80
+    assert widest_line(result) <= 80
 
 
 def test_an_engine_that_did_not_open_is_a_failure() -> None:
@@ -108,8 +107,8 @@ def test_the_whole_of_it(run: Any, tmp_path: Path) -> None:
     file = tmp_path / "mac.json"
     outcome = run("doctor", "--device", "emulator", "--budget", "40", "-o", str(file))
     assert (outcome.code, outcome.err) == (0, f"aneperf: {file} holds all of it: please send that file\n")
-    assert max(map(len, outcome.out.splitlines())) <= 80
     assert run("validate", str(file)).code == 0
     result = Result.load(file)
+    assert widest_line(result) <= 80
     assert findings(result)["budget/compiles"] == ("ok", "119 programs: the next was refused")
     assert {"peak", "limits", "conformance", "doctor"} == {row.key.partition("/")[0] for row in result}
