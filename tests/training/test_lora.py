@@ -15,7 +15,7 @@ from aneperf.training.accounting import step_flops
 from aneperf.training.checkpoint import CheckpointError, load_model
 from aneperf.training.config import TrainingConfig
 from aneperf.training.dynamic import DynamicPipeline
-from aneperf.training.lora import AdaptedWeights, Lora
+from aneperf.training.lora import AdaptedWeights, Adapter, Lora
 from aneperf.training.models import Parameters, random_parameters
 from aneperf.training.optimizer import update
 from aneperf.training.peft import check_adapters
@@ -138,6 +138,23 @@ def test_gradients_are_slopes_of_the_loss(device: aneperf.Device) -> None:
             for move in (1e-4, -1e-4)
         )
         assert (above - below) / 2e-4 == pytest.approx(norm, rel=0.03), name
+
+
+@pytest.mark.parametrize("pipeline", [StaticPipeline, *thorough(StaticAnePipeline, DynamicPipeline)])
+def test_new_weights_are_merged_once(
+    plain: aneperf.Device, monkeypatch: pytest.MonkeyPatch, pipeline: type[StaticPipeline]
+) -> None:
+    merged, count = Adapter.merged, 0
+
+    def counted(*arguments: Any) -> Any:
+        nonlocal count
+        count += 1
+        return merged(*arguments)
+
+    step = step_of(pipeline, plain, AdaptedWeights(LORA, random_parameters(SMALL), adapters(LORA, SMALL)))
+    monkeypatch.setattr(Adapter, "merged", counted)
+    step.load()
+    assert count == len(LORA.targets) * SMALL.layers
 
 
 @pytest.mark.parametrize("pipeline", ["dynamic", *thorough("static")])

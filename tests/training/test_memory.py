@@ -1,4 +1,4 @@
-"""What a run holds beside its state: never all of the weights, since a large model does not fit twice."""
+"""Memory beside the state of a run: never all of the weights, since a large model does not fit twice."""
 
 import weakref
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What shows a training run: a live view in a terminal, lines in a file or a pipe."""
+"""Show a training run: in a live view in a terminal, as lines in a file or a pipe."""
 
 from __future__ import annotations
 

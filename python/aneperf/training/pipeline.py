@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
+from itertools import groupby
 
 from .. import _ane_native as native
 from ..kernels import TransformerConfig, schedule
 from ..kernels.schedule import Pipeline
+from .arrays import Arrays
 from .dynamic import DynamicPipeline
 from .dynamic_published import PublishedDynamicPipeline
 from .kernels import Floats, LoadedKernel
@@ -36,11 +39,11 @@ class StaticPipeline(TrainingStep):
 
     def load_fixed(self) -> int:
         """Compile the kernels without weights and return their number."""
-        return self._load([kernel for kernel in self._kernels.values() if not kernel.has_weights])
+        return self._load(with_weights=False)
 
     def load(self) -> int:
         """Compile the kernels with weights, with the current parameters, and return their number."""
-        return self._load([kernel for kernel in self._kernels.values() if kernel.has_weights])
+        return self._load(with_weights=True)
 
     def _forward_layer(self, layer: int) -> None:
         """Compute the residual stream after each half of a layer."""
@@ -109,10 +112,14 @@ class StaticPipeline(TrainingStep):
         self._add_gradient(f"layers.{layer}.wv", scores.output("dv"), normed)
         self._norm_backward(self._residual[2 * layer], f"layers.{layer}.rms1")
 
-    def _load(self, kernels: list[LoadedKernel]) -> int:
-        for kernel in kernels:
-            kernel.load(self._parameters)
-        return len(kernels)
+    def _load(self, *, with_weights: bool) -> int:
+        names = [name for name, kernel in self._kernels.items() if kernel.has_weights == with_weights]
+        for _, of_layer in groupby(names, lambda name: name.rpartition(".")[0]):
+            # Several kernels have the same matrix, whose adapters are merged once.
+            weights = Arrays(self._parameters, cache(self._parameters.__getitem__))
+            for name in of_layer:
+                self._kernels[name].load(weights)
+        return len(names)
 
     def _kernel(self, layer: int, kind: str) -> LoadedKernel:
         return self._kernels[f"layers.{layer}.{kind}"]

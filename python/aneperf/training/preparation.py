@@ -1,4 +1,4 @@
-"""What precedes a run: everything that it reads is opened and checked, and nothing is written."""
+"""Prepare a run: open and check everything that it reads, and write nothing."""
 
 from __future__ import annotations
 
