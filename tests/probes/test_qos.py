@@ -30,7 +30,7 @@ def test_a_qos_that_matters_is_named(fake: FakeDevice, monkeypatch: pytest.Monke
     monkeypatch.setattr(FakeDevice, "compile", by_qos)
     result = run_probe(aneperf.qos, fake, values=[0, 9, 21, 63])
     assert [row.status for row in result] == ["ok", "ok", "ok", "unsupported"]
-    assert result.notes[0] == "Intervals that lie 5% or more from QoS 21: 9 (0.80x)."
+    assert result.notes[0] == "Intervals that lie 5% or more from QoS 21: 9 (0.8x [0.8, 0.8])."
     assert result.rows[1].metrics["ratio"] == pytest.approx(0.8, abs=0.001)
 
 

@@ -1,3 +1,4 @@
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -76,14 +77,14 @@ def test_a_slow_size_is_no_cliff() -> None:
         (4096, 4032, 4160),
         (8192, 8128, 8256),
     ]
-    assert [item.factor for item in found.slow] == [
+    assert [item.factor.value for item in found.slow] == [
         pytest.approx(2.2, rel=0.05),
         pytest.approx(2.8, rel=0.05),
     ]
     assert all(item.is_certain for item in found.slow)
     assert found.cliff is None
     assert not found.bandwidth_gb_s.excludes(125.8)
-    assert "4096 ch takes 2." in " ".join(found.lines())
+    assert re.search(r"4096 ch takes 2\.\d+x \[\d\.\d+, \d\.\d+\] the time of 4032", " ".join(found.lines()))
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -115,9 +116,10 @@ def test_the_published_cliff_at_32_mb_is_a_slow_size() -> None:
     found = analysis([row(channels, ms, ci_low=None, ci_high=None) for channels, ms in PUBLISHED.items()])
     (size,) = found.slow
     assert (size.channels, size.is_certain) == (4096, False)
-    assert size.factor == pytest.approx(2.16, abs=0.01)
+    assert size.factor.value == pytest.approx(2.16, abs=0.01)
     assert found.cliff is None
     assert found.floor_ms.value == pytest.approx(0.132, abs=0.002)
+    assert "4096 ch takes 2.16x, without an interval, the time of " in str(size)
     assert "perhaps" in str(size)
     assert ": 2.00 MiB of weights for each of 16 cores, near a multiple of 1 MiB, stall" in str(size)
     assert any("12 times are uncertain" in line for line in found.lines())
@@ -128,7 +130,9 @@ def test_twice_the_positions_tell_what_bounds() -> None:
     time = next(item.median for item in rows if item.params["channels"] == 8192)
     assert time is not None
     by_weights = analysis([*rows, row(8192, time / 1.02, width=32)])
-    assert by_weights.area_factor == pytest.approx(1.02)
+    assert by_weights.area_factor is not None
+    assert by_weights.area_factor.value == pytest.approx(1.02)
+    assert "twice the positions take 1.02x [0.99, 1.05] the time" in by_weights.lines()[0]
     assert "so weights bound it" in by_weights.lines()[0]
     assert "so arithmetic bound" in analysis([*rows, row(8192, time / 1.96, width=32)]).lines()[0]
 

@@ -39,7 +39,7 @@ def test_rows(device: FakeDevice) -> None:
     assert (
         result.notes[0] == "Throughput over time: ██████████. The slowest interval has 100% of the fastest."
     )
-    assert result.notes[1] == "Steady: the last third's calls take 1.000x the first third's."
+    assert result.notes[1] == "Steady: the last third's calls take 1x [1, 1] the first third's."
     assert not device.programs[0].loaded
 
 
@@ -50,7 +50,9 @@ def test_throttling_is_visible(device: FakeDevice) -> None:
     assert rates[0] == pytest.approx(2 * rates[-1], rel=0.01)
     assert "████▅▅▅▅▅▅" in result.notes[0]
     assert "has 50% of the fastest" in result.notes[0]
-    assert result.notes[1].startswith("Slowed down: the last third's calls are ")
+    assert result.notes[1].startswith(
+        "Slowed down: the last third's calls take 2x [2, 2] the first third's, by"
+    )
 
 
 def test_speeding_up(device: FakeDevice) -> None:

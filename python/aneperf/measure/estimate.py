@@ -38,6 +38,12 @@ class Estimate:
             self.ci_low is not None and self.ci_high is not None and not self.ci_low <= value <= self.ci_high
         )
 
+    def as_factor(self) -> str:
+        """Write a ratio with its interval: 1.02x [1.01, 1.03]."""
+        if self.ci_low is None or self.ci_high is None:
+            return f"{self.value:.3g}x, without an interval,"
+        return f"{self.value:.3g}x [{self.ci_low:.3g}, {self.ci_high:.3g}]"
+
 
 def ratio(numerator: HasInterval, denominator: HasInterval) -> Estimate:
     """Return the ratio of two medians, from the smallest to the largest that their intervals allow.

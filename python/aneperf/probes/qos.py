@@ -10,7 +10,7 @@ from .._ane_native import Device
 from ..device import opened
 from ..errors import REFUSALS, ArgumentError
 from ..kernels.conv_stack import ConvStack
-from ..measure import measure_interleaved
+from ..measure import Estimate, measure_interleaved
 from ..results import Result, Row
 from ..runner.case import DEFAULT_QOS, Case, StackCase
 from ..runner.measured import Measured, refused
@@ -125,7 +125,7 @@ def _verdict(rows: Sequence[Row]) -> list[str]:
     if not ratios:
         return []
     apart = [
-        f"{value} ({ratio:.2f}x)"
+        f"{value} ({Estimate(ratio, low, high).as_factor()})"
         for value, (low, high, ratio) in ratios.items()
         if low > 1 + _NOTABLE or high < 1 - _NOTABLE
     ]

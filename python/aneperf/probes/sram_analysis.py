@@ -7,8 +7,9 @@ search for a capacity.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from ..measure import Estimate
+from ..measure import Estimate, ratio
 from ..measure.line import Change, find_change, fit_line
 from ..results import Result, Row
 from ..stalls import describe_stall, stalls
@@ -26,7 +27,7 @@ class SlowSize:
     channels: int
     below: int
     above: int
-    factor: float
+    factor: Estimate
     is_certain: bool  # the neighbors are one stride away
 
     def __str__(self) -> str:
@@ -34,7 +35,7 @@ class SlowSize:
         weight = (self.channels, self.channels)
         cause = f": {describe_stall(weight)}" if stalls(weight) else ""
         neighbors = f"{self.below} and {self.above}"
-        return f"{self.channels} ch takes {self.factor:.2f}x the time of {neighbors}{doubt}{cause}"
+        return f"{self.channels} ch takes {self.factor.as_factor()} the time of {neighbors}{doubt}{cause}"
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class SramAnalysis:
     sizes: int  # in the search for a cliff
     largest_mib: float
     noisy: int  # rows with an uncertain median
-    area_factor: float | None = None
+    area_factor: Estimate | None = None
 
     def lines(self) -> list[str]:
         """Return the findings in words."""
@@ -89,8 +90,8 @@ class SramAnalysis:
     def _bound(self) -> str:
         if self.area_factor is None:
             return "."
-        bound = "arithmetic" if self.area_factor > 1.5 else "weights"
-        return f"; twice the positions take {self.area_factor:.2f}x the time, so {bound} bound it."
+        bound = "arithmetic" if self.area_factor.value > 1.5 else "weights"
+        return f"; twice the positions take {self.area_factor.as_factor()} the time, so {bound} bound it."
 
 
 def analyze_sram(rows: Result | Iterable[Row]) -> SramAnalysis | None:
@@ -124,13 +125,29 @@ def analyze_sram(rows: Result | Iterable[Row]) -> SramAnalysis | None:
     )
 
 
+class _Between(NamedTuple):
+    """The time that a line between two neighbors gives a size, with the interval between theirs."""
+
+    median: float | None
+    ci_low: float | None
+    ci_high: float | None
+
+
 def _slow_size(below: Row, row: Row, above: Row) -> SlowSize | None:
     share = (_size(row) - _size(below)) / (_size(above) - _size(below))
-    expected = _time(below) + share * (_time(above) - _time(below))
-    factor = _time(row) / expected
+
+    def between(low: float | None, high: float | None) -> float | None:
+        return None if low is None or high is None else low + share * (high - low)
+
+    line = _Between(
+        between(below.median, above.median),
+        between(below.ci_low, above.ci_low),
+        between(below.ci_high, above.ci_high),
+    )
+    factor = ratio(row, line)
     is_close = _are_close(below, above)
     low, high = row.ci_low or _time(row), max(other.ci_high or _time(other) for other in (below, above))
-    if factor < (_SLOW if is_close else _FAR_SLOW) or low <= high:
+    if factor.value < (_SLOW if is_close else _FAR_SLOW) or low <= high:
         return None
     return SlowSize(_channels(row), _channels(below), _channels(above), factor, is_close)
 
@@ -139,7 +156,7 @@ def _are_close(below: Row, above: Row) -> bool:
     return _channels(above) - _channels(below) <= 2 * STRIDE
 
 
-def _area_factor(rows: Sequence[Row]) -> float | None:
+def _area_factor(rows: Sequence[Row]) -> Estimate | None:
     """Return the factor for the widest kernel that was also measured at half the positions."""
     halves = {_channels(row): row for row in rows if row.params["width"] == 32}
     pairs = [
@@ -150,7 +167,7 @@ def _area_factor(rows: Sequence[Row]) -> float | None:
     if not pairs:
         return None
     full, half = max(pairs, key=lambda pair: _channels(pair[0]))
-    return _time(full) / _time(half)
+    return ratio(full, half)
 
 
 def _rate(slope: Estimate) -> Estimate:

@@ -151,16 +151,12 @@ class _Load:
         if third < _LEAST:
             return [shape, f"{len(durations)} calls are too few to tell a trend: give more seconds."]
         change = ratio(summarize(durations[-third:]), summarize(durations[:third]))
-        percent = f"{100 * abs(change.value - 1):.1f} %"
+        told = f"the last third's calls take {change.as_factor()} the first third's"
         if not change.excludes(1) or abs(change.value - 1) < _NOTABLE:
-            return [shape, f"Steady: the last third's calls take {change.value:.3f}x the first third's."]
+            return [shape, f"Steady: {told}."]
         if change.value < 1:
-            return [shape, f"Sped up: the last third's calls are {percent} shorter than the first third's."]
-        return [
-            shape,
-            f"Slowed down: the last third's calls are {percent} longer than the first third's, by throttling "
-            "or by other work on this machine.",
-        ]
+            return [shape, f"Sped up: {told}."]
+        return [shape, f"Slowed down: {told}, by throttling or by other work on this machine."]
 
     def _places(self) -> NDArray[np.int64]:
         """Return the interval [n] in which each call ended; a call that overran belongs to the last one."""
