@@ -98,7 +98,7 @@ struct ProgramStats {
     std::optional<int64_t> operations;        // run by one evaluation
     std::optional<int64_t> compile_ns;        // the device's compile of it, and its load
     std::optional<int64_t> load_ns;
-    std::optional<int64_t> retried_evaluations;  // that the system cancelled, and that ran once more
+    std::optional<int64_t> retried_evaluations;  // that the system canceled, and that ran once more
 };
 
 // Optional parts of a request. Known engines ignore both.

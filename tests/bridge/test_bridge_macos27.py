@@ -297,7 +297,7 @@ def test_a_measurement_tells_of_cancelled_requests(ane, standin):
         result = run_cases("latency", ane, [stack_case("latency", ConvStack(16, depth=1))], budget=0.1)
     (row,) = result
     assert row.metrics["retried_evaluations"] == 1
-    assert "1 of the calls were cancelled by the system and made again" in str(result)
+    assert "1 of the calls were canceled by the system and made again" in str(result)
 
 
 def test_a_load_beyond_132_programs_says_what_to_do(engine, standin):

@@ -139,7 +139,7 @@ def test_sine_of_every_half(plain, op):
 
 def test_round_of_every_half(plain):
     (got,) = evaluate(plain, mil.round, EVERY_HALF)
-    with np.errstate(invalid="ignore"):  # signalling NaN
+    with np.errstate(invalid="ignore"):  # signaling NaN
         oracle.assert_same(got, np.rint(EVERY_HALF))
 
 

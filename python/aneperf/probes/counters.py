@@ -22,7 +22,7 @@ _STATS = {
     "operations": ("operations of an evaluation", "operations"),
     "compile_ns": ("time of the compile", "ns"),
     "load_ns": ("time of the load", "ns"),
-    "retried_evaluations": ("evaluations that the system cancelled and that ran again", "evaluations"),
+    "retried_evaluations": ("evaluations that the system canceled and that ran again", "evaluations"),
 }
 _TICKS = 1000
 

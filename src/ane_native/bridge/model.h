@@ -64,7 +64,7 @@ class LoadedModel {
                    : nil;
     }
 
-    // Counts in `retried` the requests that the system cancelled.
+    // Counts in `retried` the requests that the system canceled.
     void evaluate(id request, std::atomic<int64_t>& retried, NSDictionary* options = @{}) const {
         NSError* error = evaluate_once(request, options);
         if (is_cancelled(error)) {

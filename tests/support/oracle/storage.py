@@ -32,6 +32,6 @@ def dequantize(q: NDArray, scale: NDArray | float, zero_point: NDArray | float, 
 
 
 def to_integers(x: NDArray, dtype: str) -> Array:
-    """Convert as cast does: towards zero, clamped."""
+    """Convert as cast does: toward zero, clamped."""
     limits = np.iinfo(dtype)
     return np.clip(np.trunc(np.asarray(x, np.float64)), limits.min, limits.max)

@@ -7,7 +7,7 @@
 namespace ane::cpu::ANEPERF_SIMD_LEVEL {
 namespace {
 
-// `widen` is exact; a signalling NaN becomes quiet. `narrow` rounds to nearest, ties to even, and takes no
+// `widen` is exact; a signaling NaN becomes quiet. `narrow` rounds to nearest, ties to even, and takes no
 // NaN but __builtin_nanf(""), since processors differ in what they keep of the others.
 #if defined(__AVX512F__)
 inline Floats widen(Halves x) { return _mm512_maskz_cvtph_ps(every_lane, __builtin_bit_cast(__m256i, x)); }
@@ -56,7 +56,7 @@ inline Halves narrow(Floats x) {
 // x, or `instead` where x is NaN.
 #if defined(__AVX512F__)
 inline Floats defined(Floats x, float instead) {
-    // By kind of number, from the lowest bits on: a quiet or a signalling NaN takes 0, all else 1 for x.
+    // By kind of number, from the lowest bits on: a quiet or a signaling NaN takes 0, all else 1 for x.
     const Ints choices = Ints{} + 0x11111100;
     return _mm512_fixupimm_ps(splat(instead), x, __builtin_bit_cast(__m512i, choices), 0);
 }

@@ -193,7 +193,7 @@ void quantize(const half* x, Elements<float> scale, Elements<float> zero_point, 
     const auto rounded = [=](Floats quotient, Floats zero) {
         // An undefined quotient counts as zero, and the bounds keep the conversion to integers defined.
         const Floats q = clamp(quotient == quotient ? quotient : 0.0f, -0x1p22f, 0x1p22f);
-        // Towards zero after adding the number just below a half: ties, whose sums round up, go away from
+        // Toward zero after adding the number just below a half: ties, whose sums round up, go away from
         // zero, and no smaller fraction reaches the next integer.
         const Floats sum = q + as_floats(sign_of(q) | as_words(0x1.fffffep-2f));
         const Ints integer = __builtin_convertvector(sum, Ints) + __builtin_convertvector(zero, Ints);

@@ -14,7 +14,7 @@ namespace ane::emulator {
 
 namespace {
 
-// fp16 to an integer type: towards zero, clamped to its range.
+// fp16 to an integer type: toward zero, clamped to its range.
 template <typename T>
 void to_integers(const float* x, std::byte* y, int64_t n) {
     constexpr auto low = static_cast<float>(std::numeric_limits<T>::min()),
