@@ -1,20 +1,28 @@
-"""Comparison: two results row by row, or a result and the figures published for a chip."""
+"""Comparison: results of two sides row by row, or results and the figures published for a chip."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
+from .checks import choice
 from .display import Displayed, Picture, call_report
 from .measure import Estimate
 
-Verdict = Literal["FASTER", "SLOWER", "SAME", "UNCLEAR", "not comparable"]
-NO_DIRECTION = "no faster or slower in"  # begins the reason of a row whose unit says nothing about speed
+Verdict = Literal["SLOWER", "FASTER", "SAME", "UNCLEAR", "not comparable"]
+Failure = Literal["slower", "error", "missing", "unclear"]
+Place = Literal["first", "second"]
+FAILURES: tuple[Failure, ...] = get_args(Failure)
+GATED: tuple[Failure, ...] = ("slower", "error", "missing")
+THRESHOLD = 0.01
+ALL = "all"
+_UNJUDGED: tuple[Failure, ...] = ("error", "missing", "unclear")
+_NAMED = 6  # rows in a list of names
 
 
 @dataclass(frozen=True)
 class Side:
-    """One side of a compared row: the median of a measured row or of published figures, and its interval.
+    """One side of a compared row: the median of measured rows or of published figures, and its interval.
 
     Published figures have no interval. With `is_range`, `ci_low` and `ci_high` are the lowest and the highest
     figure.
@@ -24,30 +32,56 @@ class Side:
     ci_low: float | None
     ci_high: float | None
     unit: str | None
-    figures: int  # behind the median; 1 for a measured row
+    figures: int  # behind the median: files, or published figures
     is_range: bool
-    doubt: str | None  # why there is no value, or why the interval is not to be trusted
+    units: tuple[float, ...] = ()  # medians of the files, or else of the processes, that tell what varies
+    doubt: str | None = None  # why there is no value, or why the interval is not to be trusted
+    detail: str | None = None  # the row's own reason
 
 
 @dataclass(frozen=True)
 class ComparedRow:
-    """A key that both sides have. `ratio` is above 1 where the judged side is faster, None where unknown."""
+    """A key that both sides have. `ratio` is above 1 where the judged side is faster, None where unknown.
+
+    `assumed` tells that too few processes or files measured the row: what varies between them is assumed.
+    """
 
     key: str
     name: str
     first: Side
     second: Side
-    ratio: Estimate | None
-    verdict: Verdict
-    reason: str | None
+    ratio: Estimate | None = None
+    verdict: Verdict = "not comparable"
+    reason: str | None = None
+    failure: Failure | None = None  # why a gate may stop the row
+    assumed: bool = False
 
-    @property
-    def fails(self) -> bool:
-        """Tell whether a gate must not pass the row."""
-        if self.verdict != "not comparable":
-            return self.verdict == "SLOWER"
-        failed_when_published = self.second.is_range and self.second.median is None
-        return not failed_when_published and not str(self.reason).startswith(NO_DIRECTION)
+
+@dataclass(frozen=True)
+class MissingRow:
+    """A row that only one side has; `group` counts it with others, such as those of a suite's probe."""
+
+    key: str
+    name: str
+    only_in: Place
+    group: str | None
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A fact of the device or the machine that is not the same on both sides."""
+
+    fact: str
+    first: str
+    second: str
+
+
+@dataclass(frozen=True)
+class Names:
+    """Short names of the two sides, for columns and reasons."""
+
+    first: str = "before"
+    second: str = "after"
 
 
 @dataclass(frozen=True, repr=False)
@@ -59,45 +93,97 @@ class Comparison(Displayed):
     """
 
     probe: str
-    first: str
+    first: str  # what was measured, in a sentence
     second: str
-    judged: Literal["first", "second"]
+    names: Names
+    judged: Place
     rows: tuple[ComparedRow, ...]
-    only_first: tuple[str, ...]  # names of rows; for a suite, the number of rows of each probe
-    only_second: tuple[str, ...]
-    notes: tuple[str, ...]
+    threshold: float  # a difference of up to this is neither FASTER nor SLOWER
+    missing: tuple[MissingRow, ...] = ()  # none if the second side is published: it has a few rows only
+    unmeasured: int = 0  # rows that are ok on both sides and have no duration
+    differences: tuple[Difference, ...] = ()
+    same: bool = False  # both sides are the same measurement
+    notes: tuple[str, ...] = ()
+
+    @property
+    def judged_name(self) -> str:
+        """Return the short name of the side that is judged."""
+        return self.names.first if self.judged == "first" else self.names.second
 
     def to_dicts(self) -> list[dict[str, Any]]:
         """Return a flat dict for each row: `pandas.DataFrame(comparison.to_dicts())`."""
-        return [
+        compared = [
             {
                 "key": row.key,
                 "first": row.first.median,
                 "second": row.second.median,
-                "unit": row.first.unit,
+                "unit": row.first.unit or row.second.unit,
                 "ratio": row.ratio and row.ratio.value,
                 "ratio_low": row.ratio and row.ratio.ci_low,
                 "ratio_high": row.ratio and row.ratio.ci_high,
                 "verdict": row.verdict,
                 "reason": row.reason,
+                "spread": None if row.ratio is None else "assumed" if row.assumed else "measured",
             }
             for row in self.rows
         ]
+        nothing = dict.fromkeys(compared[0] if compared else ())
+        return compared + [
+            {
+                **nothing,
+                "key": row.key,
+                "verdict": "not comparable",
+                "reason": self.only_in(row.only_in),
+            }
+            for row in self.missing
+        ]
 
-    def failures(self) -> tuple[str, ...]:
-        """Return what a gate must not pass: rows that are slower, that failed, or that one side lacks.
+    def failures(self, fail_on: Collection[str] = GATED, allow_different: Collection[str] = ()) -> list[str]:
+        """Return why a gate must not pass, in a line for each reason; none if it may.
 
-        Published figures are for a few rows only, and lack the others.
+        `fail_on` has the kinds of failure that count, of `FAILURES`. Facts of the environment that differ
+        count unless `allow_different` names them, or is "all". A comparison that judged no row fails.
+        Raises ArgumentError for an unknown kind.
         """
-        found = [
+        for kind in fail_on:
+            choice("kind of failure", kind, FAILURES)
+        found = []
+        if ALL not in allow_different:
+            found += [
+                f"{fact.fact} differs: {fact.first}, then {fact.second}"
+                for fact in self.differences
+                if fact.fact not in allow_different
+            ]
+        found += [
             f"{row.name} is {row.verdict}" + (f": {row.reason}" if row.reason else "")
             for row in self.rows
-            if row.fails
+            if row.failure in fail_on
         ]
-        if self.judged == "second":
-            for place, names in (("first", self.only_first), ("second", self.only_second)):
-                found += [f"{name} is only in the {place}" for name in names]
-        return tuple(found)
+        if "missing" in fail_on:
+            found += self.one_sided()
+        if not found and not self.unmeasured and all(row.failure in _UNJUDGED for row in self.rows):
+            found.append("no row could be judged")
+        return found
+
+    def only_in(self, place: Place) -> str:
+        """Say which side has a row that the other lacks."""
+        return f"only in {self.names.first if place == 'first' else self.names.second}"
+
+    def one_sided(self) -> list[str]:
+        """Say which rows only one side has, in a line for each side."""
+        lines = []
+        for place in get_args(Place):
+            rows = [row for row in self.missing if row.only_in == place]
+            groups = list(dict.fromkeys(row.group for row in rows))
+            if not rows:
+                continue
+            if groups == [None]:
+                names = [row.name for row in rows[:_NAMED]]
+                names += [f"{len(rows) - _NAMED} more"] * (len(rows) > _NAMED)
+            else:
+                names = [f"{sum(row.group == group for row in rows)} of {group}" for group in groups]
+            lines.append(f"{self.only_in(place)}: {', '.join(names)}")
+        return lines
 
     def __iter__(self) -> Iterator[ComparedRow]:
         return iter(self.rows)

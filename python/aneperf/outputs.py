@@ -131,8 +131,8 @@ def check_log_folder(path: AnyPath, checkpoints: AnyPath | None = None) -> None:
         pass
 
 
-def log_folder(path: AnyPath) -> Path:
-    """Return a folder for logs, made if there is none. Raises ResultFileError."""
+def make_folder(path: AnyPath) -> Path:
+    """Return a folder, made if there is none. Raises ResultFileError."""
     target = _folder(path, empty=False)
     try:
         target.mkdir(exist_ok=True)

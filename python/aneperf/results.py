@@ -13,7 +13,7 @@ import numpy as np
 
 from . import bounds
 from .checks import count
-from .comparison import Comparison
+from .comparison import THRESHOLD, Comparison
 from .display import Displayed, Picture, call_report
 from .errors import ArgumentError, ResultFileError
 from .files import LONGEST_QUOTE, one_line, read_input
@@ -349,13 +349,14 @@ class Result(Displayed, msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
                 metrics.setdefault(_RENAMED[name], metrics.pop(name))
         return result
 
-    def compare(self, other: "Result | str") -> "Comparison":
+    def compare(self, other: "Result | str", threshold: float = THRESHOLD) -> "Comparison":
         """Judge a later result against this one, or this one against a chip's published figures ("M4 Max").
 
-        `aneperf.report.verdicts` states the rules of the verdicts. Raises ArgumentError for an unknown chip,
-        and if the two sides have no row in common.
+        A difference of up to `threshold` is neither FASTER nor SLOWER. `aneperf.report.verdicts` states the
+        rules, and `aneperf.report.compare_results` takes several results a side. Raises ArgumentError for an
+        unknown chip, and for sides of different probes, or a chip, without a row in common.
         """
-        comparison: Comparison = call_report("compare", self, other)
+        comparison: Comparison = call_report("compare", self, other, threshold)
         return comparison
 
     def plot(

@@ -80,7 +80,7 @@ def test_the_readme_has_every_verb() -> None:
         (["peak", "--budget"], "option '--budget' requires an argument. Try 'aneperf peak --help'."),
         (["peak", "--ports", "int8"], "'int8' is not one of 'fp32', 'fp16'. Try 'aneperf peak --help'."),
         (["peak", "x"], "unexpected extra argument"),
-        (["compare"], "missing argument 'FILE'"),
+        (["compare"], "compare takes two files"),
         (["data", "x", "-o", "y"], "missing option '--tokenizer', FILE or bytes"),
         (["data", "-o", "y"], "give text files, or --sample"),
         (["data", "x", "--sample", "-o", "y"], "give text files, or --sample"),

@@ -16,7 +16,7 @@ from aneperf.outputs import (
     check_new_folder,
     check_output,
     check_outputs,
-    log_folder,
+    make_folder,
     open_log,
     whole_file,
     whole_folder,
@@ -270,6 +270,6 @@ def test_a_folder_of_logs_may_be_there(tmp_path: Path) -> None:
         check_log_folder(tmp_path / path, tmp_path / "ck")
     assert sorted(os.listdir(tmp_path)) == before
     for _ in range(2):
-        (log_folder(tmp_path / "new") / "kept").touch()
+        (make_folder(tmp_path / "new") / "kept").touch()
         check_log_folder(tmp_path / "new")
     assert os.listdir(tmp_path / "new") == ["kept"]

@@ -118,7 +118,8 @@ def test_a_picture_is_saved_and_shown(tmp_path: Path, run: Any) -> None:
 
 
 def test_a_comparison_is_drawn_beside_1() -> None:
-    first = a_result(at(1.0, "a", {}), at(1.0, "b", {}, ci_low=None, ci_high=None))
+    several = {"warm_up": None, "processes": (0,) * 5, "warm_ups": (0,) * 5, "medians": (1.0,) * 5}
+    first = a_result(at(1.0, "a", {}, **several), at(1.0, "b", {}))
     second = a_result(at(2.0, "a", {}), at(1.0, "b", {}), environment=an_environment())
     (axes,) = axes_of(first.compare(second))
     assert [text.get_text() for text in axes.get_yticklabels()] == ["a", "b"]

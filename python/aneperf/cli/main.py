@@ -10,9 +10,10 @@ from .. import __version__
 from ..errors import AneError
 from ..probes.registry import BENCH, DOCTOR, PROBES, SUITE
 from ..signals import at_first_signal, raise_interrupted, signal_of
+from .comparing import compare, gate
 from .probes import info, probe_verb
 from .programs import lint
-from .results import compare, export, validate
+from .results import export, validate
 from .showing import dump, list_all, show_file
 from .terminal import PIPE_CLOSED, REFUSED, end_interrupted, say, write
 from .training import data, generate, train
@@ -21,7 +22,7 @@ _BY_WEIGHT = sorted(PROBES.values(), key=lambda probe: -probe.share)
 SECTIONS = {
     "Measure": [info, list_all, *map(probe_verb, [DOCTOR, SUITE, *_BY_WEIGHT])],
     "Your programs": [probe_verb(BENCH), lint],
-    "Compare and report": [show_file, compare, dump, validate, export],
+    "Compare and report": [show_file, compare, gate, dump, validate, export],
     "Train": [train, generate, data],
 }
 COMPLETION = "_ANEPERF_COMPLETE"
@@ -98,8 +99,9 @@ def app(context: click.Context) -> None:
 def main() -> None:
     """Run the command and exit.
 
-    The exit code is 0; 1 for rows in error, or training without an update; 2 if the command cannot do what
-    was asked; 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP; 141 if the reader of the output is gone.
+    The exit code is 0; 1 for rows in error, a gate that fails, or training without an update; 2 if the
+    command cannot do what was asked; 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP; 141 if the
+    reader of the output is gone.
     """
     # The number of a closed stream would go to the next file, and what a library prints there into that file.
     for number in range(3):

@@ -1,45 +1,12 @@
 """The verbs for saved results."""
 
-import os
 import sys
 
 import click
 
 from ..errors import ArgumentError, ResultFileError
 from .options import FILE, OUTPUT, STANDARD_OUTPUT
-from .terminal import FAILED, save, say, show, to_json, write
-
-_RESULT = click.Argument(["file"], type=FILE, metavar="FILE")
-
-
-@click.command(
-    params=[
-        _RESULT,
-        click.Argument(["other"], type=FILE, metavar="CHANGED|CHIP"),
-        click.Option(
-            ["--fail-if-slower"],
-            is_flag=True,
-            help="Exit with 1 if a row is SLOWER, failed, or is missing on one side.",
-        ),
-        OUTPUT,
-    ]
-)
-def compare(file: str, other: str, fail_if_slower: bool, output: str | None) -> int:
-    """Compare a result with a later one, or with published figures.
-
-    FILE and CHANGED are results saved with -o. The verdict is on CHANGED: SLOWER means that it is slower than
-    FILE. CHIP names a chip with published figures, such as 'M4 Max'; then the verdict is on FILE.
-    """
-    from ..kinds import Kind
-    from ..report.comparison_table import lay_out_comparison
-    from ..results import Result
-
-    comparison = Result.load(file).compare(Result.load(other) if _is_file(other) else other)
-    show(lay_out_comparison(comparison), comparison.to_dicts(), output, Kind.COMPARISON)
-    failures = comparison.failures() if fail_if_slower else ()
-    for failure in failures:
-        say(f"compare: {failure}")
-    return FAILED if failures else 0
+from .terminal import save, to_json, write
 
 
 @click.command(
@@ -75,7 +42,7 @@ def validate(file: str | None, schema: bool) -> None:
 
 @click.command(
     params=[
-        _RESULT,
+        click.Argument(["file"], type=FILE, metavar="FILE"),
         click.Option(["--community"], is_flag=True, help="Write an entry of maderix/ANE's community list."),
         click.Option(["--contributor"], metavar="NAME", help="Name of the person who measured it."),
         OUTPUT,
@@ -94,7 +61,3 @@ def export(file: str, community: bool, contributor: str | None, output: str | No
     except ArgumentError as error:
         raise ArgumentError(f"{file}: {error}") from error
     save(entry, output or STANDARD_OUTPUT, Kind.COMMUNITY)
-
-
-def _is_file(name: str) -> bool:
-    return name.endswith(".json") or "/" in name or os.path.exists(name)

@@ -6,6 +6,7 @@ Python is therefore never inside a measurement; everything here works on those d
 
 from .contrast import Contrast, contrast
 from .estimate import Estimate, ratio
+from .evidence import ASSUMED_SPREAD, Evidence, discoveries, evidence
 from .interleaved import Interleaved, measure_interleaved
 from .loop import BATCH_S, MAXIMUM_CALLS, MINIMUM_CALLS, SETTLED_SPAN_S, SETTLING_SPAN_S, measure
 from .processes import Joined, geometric_mean, join
@@ -25,6 +26,7 @@ from .trace import (
 from .watch import PREEMPTED, Watch, flags_of, load_average
 
 __all__ = [
+    "ASSUMED_SPREAD",
     "BATCH_S",
     "CONFIDENCE",
     "ENOUGH",
@@ -41,6 +43,7 @@ __all__ = [
     "UNTRUSTED",
     "Contrast",
     "Estimate",
+    "Evidence",
     "Interleaved",
     "Joined",
     "Sample",
@@ -48,7 +51,9 @@ __all__ = [
     "Watch",
     "analyze",
     "contrast",
+    "discoveries",
     "effective_count",
+    "evidence",
     "find_warm_up",
     "flags_of",
     "geometric_mean",

@@ -9,6 +9,7 @@ from ..comparison import Comparison
 from ..display import register
 from ..glyphs import takes_unicode
 from ..results import Result
+from .comparing import compare_results
 from .comparison_plot import draw_comparison
 from .comparison_table import lay_out_comparison
 from .forms import facts_of, to_form
@@ -18,7 +19,6 @@ from .result_plots import draw_result
 from .result_table import lay_out_environment, lay_out_result
 from .table import Table, to_text
 from .training_table import lay_out_training
-from .verdicts import compare_results
 
 __all__ = ["compare_results", "draw_losses"]
 
@@ -49,4 +49,10 @@ def _register(
 _register("Environment", lay_out_environment, lambda environment: facts_of(lay_out_environment(environment)))
 _register("Result", lay_out_result, Result.to_dicts, compare=compare_results, plot=draw_result)
 _register("Comparison", lay_out_comparison, Comparison.to_dicts, plot=draw_comparison)
-_register("TrainingResult", lay_out_training, lambda result: result.to_result().to_dicts(), plot=draw_losses)
+_register(
+    "TrainingResult",
+    lay_out_training,
+    lambda result: result.to_result().to_dicts(),
+    plot=draw_losses,
+    compare=compare_results,
+)

@@ -9,7 +9,7 @@ _MOST_ROWS = 80
 
 
 def draw_comparison(comparison: Comparison, path: AnyPath | None = None) -> Picture:
-    """Draw the ratios by row; one without an interval is hollow.
+    """Draw the ratios by row; one whose interval rests on an assumed spread is hollow.
 
     Raises ArgumentError if no row has a ratio, and as `check_plot` does.
     """
@@ -22,7 +22,6 @@ def draw_comparison(comparison: Comparison, path: AnyPath | None = None) -> Pict
     axes = figure.subplots()
     shown = set()
     for place, (row, ratio) in enumerate(rows):
-        known = ratio.ci_low is not None and ratio.ci_high is not None
         low, high = ratio.ci_low or ratio.value, ratio.ci_high or ratio.value
         color = _COLORS.get(row.verdict, "0.5")
         axes.errorbar(
@@ -31,7 +30,7 @@ def draw_comparison(comparison: Comparison, path: AnyPath | None = None) -> Pict
             xerr=[[max(0.0, ratio.value - low)], [max(0.0, high - ratio.value)]],
             fmt="o",
             color=color,
-            mfc=color if known else "white",
+            mfc="white" if row.assumed else color,
             capsize=3,
             label="_" if row.verdict in shown else row.verdict,
         )
@@ -45,7 +44,7 @@ def draw_comparison(comparison: Comparison, path: AnyPath | None = None) -> Pict
     axes.minorticks_off()
     axes.set_yticks(range(len(rows)), [label(row.name) for row, _ in rows], fontsize=8)
     axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.set_xlabel("times as fast, with the 95 % interval; hollow: without one")
+    axes.set_xlabel("times as fast, with the 95 % interval; hollow: with an assumed spread")
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
     set_title(axes, f"aneperf compare: {comparison.probe}", comparison.first, comparison.second)

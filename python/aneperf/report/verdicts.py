@@ -1,182 +1,168 @@
-"""Verdicts: how a changed result compares with an earlier one, or a result with published figures, by row.
+"""Verdicts: how changed results compare with earlier ones, or results with published figures, by row.
 
-The second of two results is judged, or the result where the other side is published figures. A ratio says how
-many times as fast the judged side is as the other. The verdict is
+The second of two sides is judged, or the first where the second is published figures. A ratio says how many
+times as fast the judged side is as the other. Its interval decides, never the ratio itself:
 
-- FASTER or SLOWER if the two 95 % intervals do not meet, and part of the ratio's interval is more than 5 %
-  from 1;
-- SAME if the ratio's whole interval, from the smallest to the largest ratio that both intervals allow, is
-  within 5 % of 1: two runs on one machine differ by as much;
-- UNCLEAR otherwise.
+- FASTER or SLOWER: the whole interval lies more than `threshold` from 1. The level of this interval is the
+  table's: at most 1 % of its FASTER and SLOWER are false, on average (Benjamini and Hochberg 1995);
+- SAME: the whole 95 % interval is within 5 % of 1, or within the threshold if that is more;
+- UNCLEAR: anything else.
 
-If a side has no interval, or one that its flags make doubtful, FASTER and SLOWER need a factor of more than
-1.5, and nothing is SAME. If other work took the CPU from a side ("preempted"), it is UNCLEAR. Published
-figures never have an interval. If there are several, the factor counts from the lowest or the highest of
-them: sessions of one day on one M4 Max differ by up to 1.41, and those of two days by up to 4.2 where a call
-is short.
+The interval rests on what varies between files, or else between the processes that measured a row. Where too
+few of either measured it, an assumed spread takes its place. Then an interval that flags make doubtful, or
+none, is widened by a factor of 1.5, a row is UNCLEAR if other work took the CPU ("preempted"), and SAME means
+within 15 %. Published figures have no interval. If there are several, the ratio's goes from the lowest to the
+highest of them, and is widened by 1.5 too: sessions of one day on one M4 Max differ by up to 1.41, and those
+of two days by up to 4.2 where a call is short.
 
 Software, which is the emulator and the stand-in, is compared with software only.
 """
 
-import sys
-from collections import Counter
-from collections.abc import Container, Sequence
-from statistics import median
+import math
+from dataclasses import dataclass, replace
 
-from ..checks import shown
-from ..chips import CAVEATS, SOURCES, Figure, find_chip, published
-from ..comparison import NO_DIRECTION, ComparedRow, Comparison, Side, Verdict
-from ..errors import ArgumentError
-from ..files import one_line
-from ..measure import PREEMPTED, UNTRUSTED, Estimate, ratio
-from ..results import Result, Row
+from ..comparison import ComparedRow, Failure, Names, Place, Side, Verdict
+from ..measure import CONFIDENCE, PREEMPTED, Estimate, Evidence, discoveries, evidence
+from .sides import ERROR, Sides
 
-SAME_MARGIN = 1.05
-PUBLISHED_MARGIN = 1.5
+SAME_MARGIN, SAME_MARGIN_ASSUMED = 0.05, 0.15
+DOUBT_FACTOR = 1.5
+HOLDS_1 = "the interval holds 1"
+_FALSE_RATE = 0.01  # of the FASTER and SLOWER of a table
+_NORMAL_95 = 1.96  # half of a 95 % interval in standard errors
+_FARTHEST = 700.0  # natural logarithm of a ratio: a float ends at e^709
 _TIMES = frozenset({"ns", "us", "ms", "s"})
 _RATES = frozenset({"FLOPS", "GFLOPS", "TFLOPS", "TOPS", "B/s", "MB/s", "GB/s", "1/s"})
 
 
-def compare_results(result: Result, other: Result | str) -> Comparison:
-    """Judge `other`, a later result, against `result`; or `result` against a chip's published figures.
+@dataclass(frozen=True)
+class _Refusal:
+    """Why two sides have no ratio, and how a gate takes it."""
 
-    Raises ArgumentError for an unknown chip, and if the two sides have no row in common.
+    reason: str
+    failure: Failure | None
+
+
+def judge_rows(
+    base: Sides, other: Sides, judged: Place, names: Names, threshold: float
+) -> tuple[ComparedRow, ...]:
+    """Judge every row that both sides have.
+
+    Two rows without a number for the same reason have nothing to compare, but an error is always shown.
     """
-    notes: tuple[str, ...] = ()
-    if isinstance(other, Result):
-        sides, label = {row.key: _of_row(row) for row in other}, other.environment.label
-    elif isinstance(other, str):
-        sides, label, notes = _published_sides(result, other)
-    else:
-        raise ArgumentError(f"a result is compared with a Result or a chip's name, not with {shown(other)}")
-    software, against = _software(result), _software(other)
-    incomparable = None if (software is None) == (against is None) else software or against
-    pairs = [(row, _of_row(row), sides[row.key]) for row in result if row.key in sides]
-    # Two rows without a number for the same reason have nothing to compare, but an error is always shown.
+    incomparable = base.software or other.software if base.is_software != other.is_software else None
+    shared = [(key, side, other.rows[key]) for key, side in base.rows.items() if key in other.rows]
     pairs = [
-        (row, first, second)
-        for row, first, second in pairs
-        if first.median is not None or first.doubt != second.doubt or first.doubt == "error"
+        (key, first, second, _weigh(first, second, judged, incomparable, names))
+        for key, first, second in shared
+        if not (first.median is second.median is None and first.doubt == second.doubt != ERROR)
     ]
-    if not pairs:
-        raise ArgumentError(
-            f"this {one_line(result.probe)} result has no row in common with the other side: {label}"
-        )
-    of_results = isinstance(other, Result)
-    return Comparison(
-        probe=result.probe,
-        first=result.environment.label,
-        second=label,
-        judged="second" if of_results else "first",
-        rows=tuple(
-            ComparedRow(
-                row.key,
-                _name(result, row),
-                first,
-                second,
-                *_judge(*((second, first) if of_results else (first, second)), incomparable),
+    weighed = {key: found for key, _, _, found in pairs if isinstance(found, Evidence)}
+    sides = {key: (first, second) for key, first, second, _ in pairs}
+    p_values = [
+        1.0 if found.assumed and PREEMPTED in _doubts(*sides[key]) else found.p_value(threshold)
+        for key, found in weighed.items()
+    ]
+    is_found = dict(zip(weighed, discoveries(p_values, _FALSE_RATE), strict=True))
+    rows = []
+    for key, first, second, found in pairs:
+        row = ComparedRow(key, base.names[key], first, second)
+        if isinstance(found, _Refusal):
+            rows.append(replace(row, reason=found.reason, failure=found.failure))
+            continue
+        ratio = found.estimate()
+        verdict, reason = _verdict(found, ratio, is_found[key], threshold, _doubts(first, second))
+        failures: dict[Verdict, Failure] = {"SLOWER": "slower", "UNCLEAR": "unclear"}
+        rows.append(
+            replace(
+                row,
+                ratio=ratio,
+                verdict=verdict,
+                reason=reason,
+                failure=failures.get(verdict),
+                assumed=found.assumed and not second.is_range,
             )
-            for row, first, second in pairs
-        ),
-        only_first=_names(result, sides),
-        only_second=_names(other, {row.key for row in result}) if isinstance(other, Result) else (),
-        notes=notes,
-    )
+        )
+    return tuple(rows)
 
 
-def _published_sides(result: Result, chip: str) -> tuple[dict[str, Side], str, tuple[str, ...]]:
-    """Return a chip's figures by key, for the result's rows, with their label and notes."""
-    units = {row.key: row.unit for row in result}  # None for a row that could not be measured
-    figures = [figure for figure in published(chip) if units.get(figure.key, "") in (figure.unit, None)]
-    by_key: dict[str, list[Figure]] = {}
-    for figure in figures:
-        by_key.setdefault(figure.key, []).append(figure)
-    sides = {key: _of_figures(same) for key, same in by_key.items()}
-    return sides, f"published figures of {find_chip(chip).name}", _provenance(figures)
-
-
-def _software(side: Result | str) -> str | None:
-    """Return the name of the software that replaces an engine; None for an engine."""
-    return side.environment.device if isinstance(side, Result) and side.environment.is_software else None
-
-
-def _of_row(row: Row) -> Side:
-    if row.status != "ok" or row.median is None:
-        doubt = row.status if row.status != "ok" else "ok without a median"
-        return Side(None, None, None, row.unit, 1, False, doubt)
-    doubts = [flag for flag in row.flags if flag in UNTRUSTED or flag == PREEMPTED]
-    if row.ci_low is None or row.ci_high is None:
-        doubts.append("no interval")
-    return Side(row.median, row.ci_low, row.ci_high, row.unit, 1, False, ", ".join(doubts) or None)
-
-
-def _of_figures(figures: Sequence[Figure]) -> Side:
-    """Return the median, the lowest and the highest of figures of one key and unit."""
-    known = [(figure.value, figure) for figure in figures if figure.value is not None]
-    unit = figures[0].unit
-    if not known:
-        return Side(None, None, None, unit, len(figures), True, "published as failed")
-    low = min(figure.low or value for value, figure in known)
-    high = max(figure.high or value for value, figure in known)
-    middle = median(value for value, _ in known)
-    return Side(middle, low, high, unit, len(known), True, "no interval published")
-
-
-def _name(result: Result, row: Row) -> str:
-    """Return a row's short name, with the probe's in a suite, where names repeat."""
-    if result.probe != "suite" or "config" not in row.params:
-        return row.name
-    return f"{row.key.partition('/')[0]}: {row.name}"
-
-
-def _names(result: Result, other_side: Container[str]) -> tuple[str, ...]:
-    """Name the rows that the other side lacks; for a suite, count them by probe."""
-    lacking = [row for row in result if row.key not in other_side]
-    if result.probe != "suite":
-        return tuple(_name(result, row) for row in lacking)
-    counts = Counter(row.key.partition("/")[0] for row in lacking)
-    return tuple(f"{count} of {probe}" for probe, count in counts.items())
-
-
-def _judge(judged: Side, base: Side, incomparable: str | None) -> tuple[Estimate | None, Verdict, str | None]:
+def _weigh(
+    first: Side, second: Side, judged: Place, incomparable: str | None, names: Names
+) -> Evidence | _Refusal:
+    """Return the evidence of how many times as fast the judged side is, or why there is none."""
     if incomparable is not None:
-        return None, "not comparable", incomparable
-    doubts = [side.doubt or "" for side in (base, judged) if side.median is None]
-    if doubts:
-        return None, "not comparable", ", against ".join(dict.fromkeys(doubts))
-    if judged.unit != base.unit:
-        return None, "not comparable", f"{base.unit} and {judged.unit}"
-    if judged.unit not in _TIMES | _RATES:
-        return None, "not comparable", f"{NO_DIRECTION} {judged.unit}"
-    if not judged.median or not base.median:  # one of the two ratios would be infinite
-        return None, "not comparable", "a median of 0"
-    try:
-        faster = ratio(judged, base) if judged.unit in _RATES else ratio(base, judged)
-    except ArgumentError as error:
-        return None, "not comparable", str(error)
-    if faster.value < sys.float_info.min:  # its inverse would be infinite
-        return None, "not comparable", "too far apart for a ratio"
-    if PREEMPTED in (base.doubt or "") + (judged.doubt or ""):
-        return Estimate(faster.value, None, None), "UNCLEAR", PREEMPTED
-    low, high = faster.ci_low or faster.value, faster.ci_high or faster.value
-    if doubt := base.doubt or judged.doubt or ("no interval" if faster.ci_low is None else None):
-        verdict = _verdict(low / PUBLISHED_MARGIN, high * PUBLISHED_MARGIN)
-        return Estimate(faster.value, None, None), verdict, doubt if verdict == "UNCLEAR" else None
-    if low >= 1 / SAME_MARGIN and high <= SAME_MARGIN:
-        return faster, "SAME", None
-    verdict = _verdict(low, high)
-    return faster, verdict, "the intervals meet" if verdict == "UNCLEAR" else None
+        return _Refusal(incomparable, "error")
+    if first.median is None or second.median is None:
+        return _refuse(first, second, names)
+    if first.unit != second.unit:
+        return _Refusal(f"{first.unit} and {second.unit}", "error")
+    if first.unit not in _TIMES | _RATES:
+        return _Refusal(f"no faster or slower in {first.unit}", None)
+    if first.median == second.median == 0:
+        return _Refusal("0 on both sides", None)
+    if abs(math.log(first.median or 1.0) - math.log(second.median or 1.0)) > _FARTHEST:
+        return _Refusal("too far apart for a ratio", "error")
+    by_file = max(side.figures for side in (first, second) if not side.is_range) > 1
+    units = [_units(side, by_file) for side in (first, second)]
+    if not all(median > 0 for side in units for median in side):
+        return _Refusal("a median of 0", "error")
+    if (first.unit in _RATES) == (judged == "second"):
+        units.reverse()
+    within = math.hypot(*(_error(side) for side in (first, second) if len(_units(side, by_file)) == 1))
+    found = evidence(units[0], units[1], within)
+    if second.is_range and second.ci_low and second.ci_high:
+        below, above = second.median / second.ci_low, second.ci_high / second.median
+        smaller, larger = (above, below) if first.unit in _RATES else (below, above)
+        return replace(found, smaller=smaller * DOUBT_FACTOR, larger=larger * DOUBT_FACTOR)
+    if found.assumed and _doubts(first, second):
+        return replace(found, smaller=DOUBT_FACTOR, larger=DOUBT_FACTOR)
+    return found
 
 
-def _verdict(low: float, high: float) -> Verdict:
-    return "FASTER" if low > 1 else "SLOWER" if high < 1 else "UNCLEAR"
+def _refuse(first: Side, second: Side, names: Names) -> _Refusal:
+    """Say which side has no number, and why."""
+    if second.is_range and second.median is None:
+        return _Refusal(str(second.doubt), None)
+    lacking = [
+        (side, name) for side, name in ((first, names.first), (second, names.second)) if side.median is None
+    ]
+    failure: Failure = "error" if any(side.doubt == ERROR for side, _ in lacking) else "missing"
+    return _Refusal(", ".join(f"{side.doubt} in {name}" for side, name in lacking), failure)
 
 
-def _provenance(figures: Sequence[Figure]) -> tuple[str, ...]:
-    """Name the sources and caveats of the figures."""
-    sources = dict.fromkeys(SOURCES[figure.source] for figure in figures)
-    caveats = Counter(caveat for figure in figures for caveat in figure.caveats)
-    return (
-        f"Sources: {'; '.join(sources)}.",
-        *(f"{n} of {len(figures)} figures: {CAVEATS[caveat]}" for caveat, n in caveats.most_common()),
-    )
+def _units(side: Side, by_file: bool) -> tuple[float, ...]:
+    """Return the medians that show what varies: of files, or of the processes of the only file."""
+    return (side.median or 0.0,) if by_file and side.figures == 1 else side.units
+
+
+def _error(side: Side) -> float:
+    """Return the standard error of a median's logarithm by its interval; 0 if there is none."""
+    if not side.median or not side.ci_low or side.ci_high is None or side.is_range:
+        return 0.0
+    middle = math.log(side.median)
+    return max(math.log(side.ci_high) - middle, middle - math.log(side.ci_low)) / _NORMAL_95
+
+
+def _doubts(*sides: Side) -> str:
+    """List what makes the intervals of sides doubtful, each once."""
+    return ", ".join(dict.fromkeys(doubt for side in sides if side.doubt for doubt in side.doubt.split(", ")))
+
+
+def _verdict(
+    found: Evidence, interval: Estimate, is_found: bool, threshold: float, doubts: str
+) -> tuple[Verdict, str | None]:
+    """Return the verdict, and why it is unclear."""
+    if is_found:
+        return "FASTER" if interval.value > 1 else "SLOWER", None
+    if found.assumed and doubts:
+        return "UNCLEAR", doubts
+    if interval.ci_low is None or interval.ci_high is None:
+        return "UNCLEAR", "no interval"
+    margin = 1 + max(threshold, SAME_MARGIN_ASSUMED if found.assumed else SAME_MARGIN)
+    if 1 / margin <= interval.ci_low and interval.ci_high <= margin:
+        return "SAME", None
+    if interval.ci_low <= 1 <= interval.ci_high:
+        return "UNCLEAR", HOLDS_1
+    if found.p_value(threshold) > 1 - CONFIDENCE:
+        return "UNCLEAR", f"the interval is not beyond {100 * threshold:g} %"
+    return "UNCLEAR", "sure to 95 % and not to the 99 % or more that a verdict takes"

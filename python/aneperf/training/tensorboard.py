@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ArgumentError, ResultFileError
-from ..outputs import check_log_folder, log_folder
+from ..outputs import check_log_folder, make_folder
 from .events import BatchDone, Evaluated, Event, RunStarted
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class TensorBoard:
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self._seq = 0
-        path = log_folder(folder) / _PATTERN.replace("*", f"{time.time_ns()}.{os.getpid()}")
+        path = make_folder(folder) / _PATTERN.replace("*", f"{time.time_ns()}.{os.getpid()}")
         try:
             self._file = _record_writer()(os.fspath(path))
             self._write(file_version=_VERSION)

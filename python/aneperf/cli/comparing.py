@@ -1,0 +1,242 @@
+"""The verbs that compare results, and stop a change that made something slower."""
+
+import dataclasses
+import os
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from ..errors import ArgumentError, ResultFileError
+from .options import FILE, OUTPUT
+from .terminal import FAILED, say, show
+
+if TYPE_CHECKING:
+    from ..comparison import Comparison
+
+_REASONS = 5  # of a failed gate, on its line of standard error
+
+
+def _percent(context: click.Context, option: click.Parameter, value: str) -> float:
+    """Read 5% as 0.05. Without its sign a number could mean either."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*%\s*", value)
+    if not found:
+        raise click.BadParameter(f"{value!r} is no percentage, such as 5%")
+    return float(found[1]) / 100
+
+
+def _names(context: click.Context, option: click.Parameter, value: str | None) -> tuple[str, ...] | None:
+    return None if value is None else tuple(name.strip() for name in value.split(",") if name.strip())
+
+
+_THRESHOLD = click.Option(
+    ["--threshold"],
+    metavar="PERCENT",
+    default="1%",
+    callback=_percent,
+    help="Call no difference up to this FASTER or SLOWER.",
+)
+_FAIL_ON = click.Option(
+    ["--fail-on"],
+    metavar="KINDS",
+    callback=_names,
+    help="Fail for rows that are slower, in error, missing on a side, or unclear, separated by commas: "
+    "slower,error,missing by default.",
+)
+_ALLOW = click.Option(
+    ["--allow-different"],
+    metavar="FACTS",
+    callback=_names,
+    help="Let the gate pass if these facts of the machines differ, such as numpy,os; all allows any.",
+)
+
+
+class _Sides(click.Command):
+    """A command whose options --before and --after take all names up to the next option."""
+
+    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        spread: list[str] = []
+        side = ""
+        for place, argument in enumerate(args):
+            if argument in ("--before", "--after"):
+                side = argument
+                if place + 1 == len(args) or args[place + 1].startswith("--"):
+                    raise click.BadOptionUsage(side, f"option {side!r} requires an argument", context)
+            elif argument.startswith("-"):
+                side = ""
+                spread.append(argument)
+            else:
+                spread += [side, argument] if side else [argument]
+        return super().parse_args(context, spread)
+
+
+@click.command(
+    cls=_Sides,
+    params=[
+        click.Argument(["files"], type=FILE, nargs=-1, metavar="BEFORE AFTER|CHIP"),
+        click.Option(
+            ["--before"], type=FILE, multiple=True, metavar="FILE...", help="Several earlier results."
+        ),
+        click.Option(["--after"], type=FILE, multiple=True, metavar="FILE...", help="Several later results."),
+        click.Option(["--gate"], is_flag=True, help="Exit with 1 if a row fails, or the machines differ."),
+        _FAIL_ON,
+        _ALLOW,
+        _THRESHOLD,
+        OUTPUT,
+    ],
+)
+def compare(
+    files: tuple[str, ...],
+    before: tuple[str, ...],
+    after: tuple[str, ...],
+    gate: bool,
+    fail_on: tuple[str, ...] | None,
+    allow_different: tuple[str, ...] | None,
+    threshold: float,
+    output: str | None,
+) -> int:
+    """Compare a result with a later one, or with published figures.
+
+    BEFORE and AFTER are results saved with -o. The verdict is on AFTER: SLOWER means that it is slower than
+    BEFORE. CHIP names a chip with published figures, such as 'M4 Max'; then the verdict is on BEFORE. Several
+    files a side, as --before A B --after C D, show what varies between runs.
+
+    The exit code is 0; 1 if the gate fails, which --gate or --fail-on asks for; 2 for files that cannot be
+    compared.
+    """
+    from ..kinds import Kind
+    from ..report.comparison_table import lay_out_comparison
+
+    if files and not (before or after) and len(files) == 2:
+        before, after = files[:1], files[1:]
+    elif files or not (before and after):
+        raise ArgumentError("compare takes two files, or --before FILE... and --after FILE...")
+    is_gate = gate or fail_on is not None
+    if allow_different is not None and not is_gate:
+        raise ArgumentError("--allow-different is for --gate")
+    comparison = _compared(before, after, threshold)
+    failures = _failures(comparison, fail_on, allow_different) if is_gate else []
+    table = lay_out_comparison(comparison)
+    if is_gate:
+        table = dataclasses.replace(table, lines=(_outcome(failures), *table.lines))
+    show(table, comparison.to_dicts(), output, Kind.COMPARISON)
+    return _end("compare", failures)
+
+
+@click.command(
+    params=[
+        click.Argument(["results"], type=FILE, nargs=-1, required=True, metavar="RESULT..."),
+        click.Option(
+            ["--baseline"],
+            type=FILE,
+            required=True,
+            metavar="FILE|FOLDER",
+            help="Earlier result, or a folder with one for each probe, chip and machine.",
+        ),
+        click.Option(
+            ["--update"], is_flag=True, help="Make the results the baseline, also if they are slower."
+        ),
+        _FAIL_ON,
+        _ALLOW,
+        _THRESHOLD,
+        OUTPUT,
+    ]
+)
+def gate(
+    results: tuple[str, ...],
+    baseline: str,
+    update: bool,
+    fail_on: tuple[str, ...] | None,
+    allow_different: tuple[str, ...] | None,
+    threshold: float,
+    output: str | None,
+) -> int:
+    """Fail if results are slower than their baseline.
+
+    Each RESULT is compared with the baseline of its probe, device, chip and machine; several of one kind are
+    pooled. With --update they become the baseline. Without it, a baseline that is not there is an error.
+
+    The exit code is 0; 1 if the gate fails; 2 without a baseline, or for files that cannot be compared.
+    """
+    from ..baselines import find_baselines
+    from ..kinds import Kind
+    from ..report.comparing import compare_results
+    from ..report.comparison_table import lay_out_comparison
+    from ..report.names import name_sides
+    from ..report.table import Table
+
+    found = find_baselines(baseline, results)
+    if update:
+        for one in found:
+            one.check_update()
+    elif lacking := [one.kind for one in found if not one.before]:
+        raise ResultFileError(
+            f"{baseline}: holds no baseline of {'; '.join(lacking)}: make one with --update"
+        )
+    comparisons = [
+        compare_results(
+            one.before,
+            [*one.after.values()],
+            threshold,
+            names=name_sides(["baseline"], [*one.after]),
+        )
+        for one in found
+        if one.before
+    ]
+    failures = (
+        [] if update else [why for one in comparisons for why in _failures(one, fail_on, allow_different)]
+    )
+    written = [str(file) for one in found for file in one.update()] if update else []
+    outcome = "The results are the baseline now:" if update else _outcome(failures)
+    table = Table(
+        heading=("aneperf gate",),
+        header=(),
+        align=(),
+        rows=(),
+        parts=tuple(map(lay_out_comparison, comparisons)),
+        lines=(outcome,),
+        paths=tuple(written),
+    )
+    show(table, [row for one in comparisons for row in one.to_dicts()], output, Kind.COMPARISON)
+    return _end("gate", failures)
+
+
+def _compared(before: Sequence[str], after: Sequence[str], threshold: float) -> "Comparison":
+    """Compare files, or files with a chip's published figures."""
+    from ..chips import find_chip
+    from ..report.comparing import compare_results
+    from ..report.names import name_sides
+    from ..results import Result
+
+    first = [Result.load(file) for file in before]
+    if len(after) == 1 and not _is_file(after[0]):
+        names = name_sides(before, [find_chip(after[0]).name])
+        return compare_results(first, after[0], threshold, names=names)
+    second = [Result.load(file) for file in after]
+    return compare_results(first, second, threshold, names=name_sides(before, after))
+
+
+def _failures(
+    comparison: "Comparison", fail_on: tuple[str, ...] | None, allow_different: tuple[str, ...] | None
+) -> list[str]:
+    from ..comparison import GATED
+
+    return comparison.failures(GATED if fail_on is None else fail_on, allow_different or ())
+
+
+def _outcome(failures: Sequence[str]) -> str:
+    return "The gate fails." if failures else "The gate passes."
+
+
+def _end(verb: str, failures: Sequence[str]) -> int:
+    """Say why the gate fails, and return the exit code."""
+    if not failures:
+        return 0
+    more = [f"{len(failures) - _REASONS} more"] if len(failures) > _REASONS else []
+    say(f"{verb}: the gate fails: {'; '.join([*failures[:_REASONS], *more])}")
+    return FAILED
+
+
+def _is_file(name: str) -> bool:
+    return name.endswith(".json") or "/" in name or os.path.exists(name)

@@ -1,0 +1,92 @@
+"""Compare two sides: results with later ones, or with the figures published for a chip."""
+
+from typing import Any
+
+from ..checks import number, shown
+from ..chips import find_chip
+from ..comparison import THRESHOLD, Comparison, MissingRow, Names, Place
+from ..errors import ArgumentError
+from ..results import Result
+from .differences import find_differences
+from .sides import NO_MEDIAN, Sides, of_chip, of_results
+from .verdicts import judge_rows
+
+_LARGEST_THRESHOLD = 10.0
+
+
+def compare_results(
+    first: Any, second: Any, threshold: float = THRESHOLD, names: Names | None = None
+) -> Comparison:
+    """Judge `second`, later results, against `first`; or `first` against a chip's published figures.
+
+    Either is a Result or a TrainingResult, or several, whose rows of one key are pooled; `second` may also be
+    a chip's name. Raises ArgumentError for an unknown chip, a bad threshold, a result that a side has twice,
+    and for sides of different probes, or a chip, without a row in common.
+    """
+    if not 0 <= number(threshold) <= _LARGEST_THRESHOLD:
+        raise ArgumentError(f"threshold must be from 0 to {_LARGEST_THRESHOLD:g}, not {shown(threshold)}")
+    before = _as_results(first)
+    if isinstance(second, str):
+        return _compare_published(before, second, threshold, names)
+    after, names = _as_results(second), names or Names()
+    base, other = of_results(before), of_results(after)
+    rows = judge_rows(base, other, "second", names, threshold)
+    if not rows and base.probe != other.probe:
+        raise ArgumentError(
+            f"{names.first} has rows of {base.probe} and {names.second} of {other.probe}: none in common"
+        )
+    return Comparison(
+        probe=base.probe if base.probe == other.probe else f"{base.probe} and {other.probe}",
+        first=base.label,
+        second=other.label,
+        names=names,
+        judged="second",
+        rows=rows,
+        missing=(*_missing(base, other, "first"), *_missing(other, base, "second")),
+        unmeasured=sum(
+            side.doubt == NO_MEDIAN and key in other.rows and other.rows[key].doubt == NO_MEDIAN
+            for key, side in base.rows.items()
+        ),
+        differences=find_differences(*([result.environment for result in side] for side in (before, after))),
+        threshold=threshold,
+        same=before == after,
+    )
+
+
+def _compare_published(results: list[Result], chip: str, threshold: float, names: Names | None) -> Comparison:
+    base, other = of_results(results), of_chip(results, chip)
+    names = names or Names("result", find_chip(chip).name)
+    rows = judge_rows(base, other, "first", names, threshold)
+    if not rows:
+        raise ArgumentError(f"this {base.probe} result has no row in common with the {other.label}")
+    return Comparison(
+        probe=base.probe,
+        first=base.label,
+        second=other.label,
+        names=names,
+        judged="first",
+        rows=rows,
+        threshold=threshold,
+        notes=other.notes,
+    )
+
+
+def _as_results(side: Any) -> list[Result]:
+    """Return the results of a side. A TrainingResult is told by its method: its class would load training."""
+    found = [
+        value.to_result() if hasattr(value, "to_result") else value
+        for value in (side if isinstance(side, list | tuple) else [side])
+    ]
+    if not found or not all(isinstance(result, Result) for result in found):
+        raise ArgumentError(f"a result is compared with results or a chip's name, not with {shown(side)}")
+    if any(result in found[:place] for place, result in enumerate(found)):
+        raise ArgumentError("one side has the same result twice: it would count as two runs that agree")
+    return found
+
+
+def _missing(side: Sides, other: Sides, place: Place) -> list[MissingRow]:
+    return [
+        MissingRow(key, side.names[key], place, side.groups[key])
+        for key in side.rows
+        if key not in other.rows
+    ]
