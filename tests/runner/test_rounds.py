@@ -15,8 +15,9 @@ from aneperf.runner.case import Case, stack_case
 from aneperf.runner.in_child import Outcome
 from aneperf.runner.progress import Progress, ProgressCallback
 from aneperf.runner.rounds import Repeat, measure_in_rounds
+from aneperf.runner.timing import Part, measure_as, part
 from support.child_probes import ticking_peak
-from support.fakes import FakeClock, FakeDevice, a_measured_row, a_result
+from support.fakes import FakeClock, FakeDevice, a_measured_row, a_result, with_fake_kernels
 
 CASES = [stack_case("made", ConvStack(64, depth)) for depth in (1, 2)]
 
@@ -32,7 +33,7 @@ def probe(
         device.clock.now += 0.5
         call_ns = device.call_ns(len(device.asked))
         row = a_measured_row(seed=len(device.asked), key=CASES[place].key, metrics={"calls_s": 0.4})
-        device.asked.append(int(budget * 1000))
+        device.asked.append(int(1000 * budget / part().to_come))
         rows.append(msgspec.structs.replace(row, status="error", reason="off") if call_ns == 0 else row)
         progress(Progress(place + 1, len(stacks), stack.name, rows[-1]))
     return a_result(*rows)
@@ -192,3 +193,31 @@ def test_real_processes_measure_a_row() -> None:
     assert processes == 2
     assert row.status == "ok", row.reason
     assert len(row.processes) == len(row.medians) == 2
+
+
+def test_a_part_of_a_row_takes_its_share_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Divide a row's time by the processes to come, and skip no row before all time is spent."""
+    device = FakeDevice()
+    with_fake_kernels(monkeypatch)
+    device.call_ns = lambda call: 100_000_000
+    configs = [ConvStack(64, 2), ConvStack(64, 1)]
+    with measure_as(Part(5, 4)):
+        result = aneperf.peak(device, configs=configs, budget=8.0, clock=device.clock)  # type: ignore[arg-type]
+    assert device.clock.now == pytest.approx(2.0, abs=0.3)
+    assert [row.status for row in result] == ["ok", "ok"]
+
+
+def test_rows_that_cost_least_are_measured_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    device = FakeDevice()
+    with_fake_kernels(monkeypatch)
+    configs = [ConvStack(64, depth) for depth in (4, 1, 2)]
+    doing: list[str] = []
+    result = aneperf.peak(
+        device,  # type: ignore[arg-type]
+        configs=configs,
+        budget=8.0,
+        clock=device.clock,
+        progress=lambda step: doing.append(step.doing),
+    )
+    assert doing == [f"{depth}x conv 64ch sp64" for depth in (1, 2, 4)] + [""]
+    assert [row.params["depth"] for row in result] == [4, 1, 2]

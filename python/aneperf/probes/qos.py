@@ -14,10 +14,10 @@ from ..measure import Estimate, measure_interleaved
 from ..results import Result, Row
 from ..runner.case import DEFAULT_QOS, Case, StackCase
 from ..runner.measured import Measured, refused
-from ..runner.progress import ProgressCallback
+from ..runner.progress import MINIMUM_SHARE_S, ProgressCallback
 from ..runner.rounds import Repeat
 from ..runner.run import run_groups
-from ..runner.timing import MINIMUM_SHARE_S, Clock, Loaded, time_together
+from ..runner.timing import Clock, Loaded, time_together
 from .registry import default_budget
 
 LARGEST = 63

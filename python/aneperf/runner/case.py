@@ -78,6 +78,11 @@ class Case(ABC):
         """Return its name for people."""
         return str(self.params["config"])
 
+    @property
+    def cost(self) -> int:
+        """Return what orders cases by the time that they take, before anything is built; 0 if not known."""
+        return 0
+
     @abstractmethod
     def inputs(self) -> Mapping[str, NDArray[Any]]:
         """Return an array for each input of the program that was built."""
@@ -101,6 +106,11 @@ class StackCase(Case):
     """A case of one input and one output."""
 
     kernel: StackKernel
+
+    @property
+    def cost(self) -> int:
+        """Return the operations and the bytes of weights."""
+        return self.kernel.flops + self.kernel.weight_bytes
 
     def inputs(self) -> Mapping[str, NDArray[Any]]:
         """Return the array for the input."""

@@ -8,6 +8,7 @@ from .. import notebook
 from ..checks import positive
 from ..results import Row
 
+MINIMUM_SHARE_S = 1e-3
 NO_TIME = "the time budget was spent: give more seconds"
 
 
@@ -37,15 +38,28 @@ def reporter(progress: ProgressCallback | None) -> ProgressCallback:
 
 
 class Budget:
-    """A time budget, split evenly: each part gets its share of the seconds that are left."""
+    """A time budget, split evenly: each part gets its share of the seconds that are left.
 
-    def __init__(self, seconds: float, parts: int, clock: Callable[[], float] = time.perf_counter) -> None:
+    Once `seconds` are spent, the parts that are left get the least share until `longest` seconds are.
+    """
+
+    def __init__(
+        self,
+        seconds: float,
+        parts: int,
+        clock: Callable[[], float] = time.perf_counter,
+        *,
+        longest: float = 0.0,
+    ) -> None:
         self._parts = parts
         self._clock = clock
-        self._end = clock() + positive("budget", seconds)
+        start = clock()
+        self._end = start + positive("budget", seconds)
+        self._last = start + longest
 
     def next_share(self, parts: int = 1) -> float:
         """Return the seconds for the next parts; 0 once everything is spent."""
-        share = max(0.0, self._end - self._clock()) * parts / self._parts
+        now = self._clock()
+        share = max(MINIMUM_SHARE_S if now < self._last else 0.0, (self._end - now) * parts / self._parts)
         self._parts -= parts
         return share

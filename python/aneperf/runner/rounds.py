@@ -22,7 +22,7 @@ from .in_child import Outcome, address_of, run_in_child, time_limit_of
 from .measured import Measured
 from .merging import merge
 from .progress import Progress, ProgressCallback
-from .timing import Clock, part_of_processes, span_of
+from .timing import Clock, Part, measure_as, span_of
 
 LEAST_PROCESSES = 3  # fewer leave one degree of freedom, and an interval that says nothing
 _START_S = 0.7  # of a process, until it can compile
@@ -77,8 +77,9 @@ def measure_in_rounds(
 ) -> tuple[list[Row], int]:
     """Return a row for each case, and how many processes measured them: at most `processes`.
 
-    The time that is left is shared evenly by the processes to come. Another one starts only if its time is
-    enough for what the cheapest one before it spent besides calls. A process that fails ends the rounds: what
+    Each process gives a row an even share of what is left for it and the processes to come, and skips none
+    before all of `budget` is spent. Another one starts only if what is left is enough for what the cheapest
+    one before it spent besides calls. A process that fails ends the rounds: what
     it was measuring is in error. Raises ArgumentError, DeviceUnavailable, OSError.
     """
     start = clock()
@@ -100,16 +101,15 @@ def measure_in_rounds(
             done, total = before * len(cases) + step.done, processes * len(cases)
             progress(Progress(done, total, f"{step.doing} (process {before + 1} of {processes})", row))
 
-        share_s = left_s / (processes - len(rounds) + 1)
         outcome = run_in_child(
             measure_again,
             device,
-            time_limit=time_limit_of(share_s, device),
+            time_limit=time_limit_of(left_s, device),
             progress=pass_on,
             probe=address_of(repeat.function),
             arguments=dict(repeat.arguments),
-            processes=processes,
-            budget=share_s,
+            part=Part(processes, processes - len(rounds) + 1),
+            budget=left_s,
         )
         if outcome.exception in _REFUSED:
             raise ArgumentError(outcome.failure)
@@ -128,7 +128,7 @@ def measure_again(
     *,
     probe: str,
     arguments: dict[str, Any],
-    processes: int,
+    part: dict[str, int],
     budget: float,
     progress: ProgressCallback,
 ) -> Result:
@@ -139,7 +139,7 @@ def measure_again(
         name: msgspec.convert(value, hints[name]) if isinstance(value, list) else value
         for name, value in arguments.items()
     }
-    with part_of_processes(processes):
+    with measure_as(Part(**part)):
         return call(device=device, budget=budget, progress=progress, **given)
 
 

@@ -3,14 +3,17 @@
 import time
 from collections.abc import Callable, Iterable, Sequence
 
+import msgspec
+
 from .._ane_native import Device
+from ..checks import positive
 from ..device import info, opened
 from ..results import Result, Row
 from .case import Case
 from .measured import Measured
 from .progress import NO_TIME, Budget, Progress, ProgressCallback, reporter
 from .rounds import Repeat, measure_in_rounds
-from .timing import Clock, time_together
+from .timing import Clock, part, time_together
 
 _NO_COMPILES = (
     "A process has a budget of compiles: measure the skipped rows in a new process, or on a device from "
@@ -30,11 +33,14 @@ def run_cases(
     notes: Iterable[str] = (),
     repeat: Repeat | None = None,
 ) -> Result:
-    """Time each case in its share of `budget` seconds. Raises ArgumentError, DeviceUnavailable."""
-    return run_groups(
+    """Time each case in its share of `budget` seconds, those that cost least first.
+
+    Raises ArgumentError, DeviceUnavailable.
+    """
+    result = run_groups(
         probe,
         device,
-        [[case] for case in cases],
+        [[case] for case in sorted(cases, key=lambda case: case.cost)],
         time_together,
         budget=budget,
         progress=progress,
@@ -42,6 +48,9 @@ def run_cases(
         notes=notes,
         repeat=repeat,
     )
+    order = {case.key: place for place, case in enumerate(cases)}
+    rows = sorted(result.rows, key=lambda row: order[row.key])
+    return msgspec.structs.replace(result, rows=tuple(rows))
 
 
 def run_groups(
@@ -61,9 +70,10 @@ def run_groups(
     With `repeat`, fresh processes measure them, as many as the budget allows.
     """
     total = sum(map(len, groups))
-    shares = Budget(budget, total, clock)
+    positive("budget", budget)
     device = opened(device)
-    environment = info(device)
+    environment = info(device)  # asks other programs: not a matter of the budget
+    shares = Budget(budget / part().to_come, total, clock, longest=budget)
     report = reporter(progress)
     if repeat is not None and (processes := repeat.affordable(budget, device, total)) > 1:
         cases = [case for group in groups for case in group]

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from .._ane_native import Device, Program, Request, Surface
 from ..errors import REFUSALS
@@ -20,21 +20,35 @@ from ..measure import (
 )
 from .case import Case
 from .measured import Measured, Params, refused
+from .progress import MINIMUM_SHARE_S
 
 Clock = Callable[[], float]
 
-MINIMUM_SHARE_S = 1e-3
-_processes = ContextVar("_processes", default=1)  # that measure each row, this one among them
+
+@dataclass(frozen=True)
+class Part:
+    """What this process measures of each row: it is one of `processes`, of which `to_come` are left."""
+
+    processes: int = 1
+    to_come: int = 1
+
+
+_part = ContextVar("_part", default=Part())  # noqa: B039  frozen
+
+
+def part() -> Part:
+    """Return the part that is being measured: all of it, unless `measure_as` says otherwise."""
+    return _part.get()
 
 
 @contextmanager
-def part_of_processes(number: int) -> Iterator[None]:
-    """Measure as one of several processes do: shorter, where the device settles at once."""
-    token = _processes.set(number)
+def measure_as(part: Part) -> Iterator[None]:
+    """Measure as one of several processes: in a share of the time, shorter where a device is settled."""
+    token = _part.set(part)
     try:
         yield
     finally:
-        _processes.reset(token)
+        _part.reset(token)
 
 
 def span_of(device: Device, processes: int) -> float | None:
@@ -127,7 +141,7 @@ class Loaded:
             self._program.unload()
             raise
         self.run = Watch(request.time)
-        self.span_s = span_of(device, _processes.get())
+        self.span_s = span_of(device, part().processes)
 
     def __enter__(self) -> "Loaded":
         return self
