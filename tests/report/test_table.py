@@ -49,6 +49,15 @@ def test_a_narrow_terminal_gets_no_spare_columns_and_folded_remarks(columns: int
     assert text[place : place + len(lines)] == lines
 
 
+def test_names_are_folded_where_nothing_else_helps() -> None:
+    table = Table(
+        ("t",), ("Name", "A", ""), ("left", "right", "left"), (("a name of some words", "1", "UNCLEAR"),)
+    )
+    lines = to_text(table, 25).splitlines()
+    assert lines[3:6] == ["─" * 25, "a name of some  1 UNCLEAR", "words"]
+    assert max(map(len, lines)) <= 25
+
+
 def test_a_terminal_too_narrow_for_the_numbers_loses_none() -> None:
     text = " ".join(to_text(TABLE, 8).split())
     for word in ("first", "20.5", *REMARK.split()):

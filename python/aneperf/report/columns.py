@@ -133,7 +133,7 @@ GENERAL = (
 )
 VERBOSE = (  # in place of REMARK
     Column("Calls", lambda row: UNKNOWN if row.n is None else str(row.n)),
-    Column("Warm-up", lambda row: UNKNOWN if row.warm_up is None else str(row.warm_up)),
+    Column("Warm-up", lambda row: UNKNOWN if row.n is None else str((row.warm_up or 0) + sum(row.warm_ups))),
     Column("", all_flags, "left"),
 )
 

@@ -83,7 +83,8 @@ def _grid(table: Table, terminal: int | None) -> Iterator[Line]:
     places, widths = _layout(table, terminal)
     if any(table.header):
         yield from (Line(text) for text in _row(table, table.header, places, widths))
-        yield Line(table.heading[0] * (sum(widths) + sum(_gaps(table, places))))
+        width = sum(widths) + sum(_gaps(table, places))
+        yield Line(table.heading[0] * (width if terminal is None else min(width, terminal)))
     for index, row in enumerate(table.rows):
         style = "bold green" if index == table.best else ""
         yield from (Line(text, style) for text in _row(table, row, places, widths))
@@ -99,19 +100,14 @@ def _layout(table: Table, terminal: int | None) -> tuple[list[int], list[int]]:
         if excess <= 0 or not spare:
             break
         places.remove(spare.pop(0))
-    foldable = [at for at, place in enumerate(places) if _folds(table, place, widths[at], places)]
-    while excess > 0 and foldable:
-        widest = max(foldable, key=lambda at: widths[at])
-        cut = min(excess, widths[widest] - _LEAST)
-        widths[widest] -= max(cut, 0)
-        excess -= max(cut, 0)
-        foldable.remove(widest)
+    texts = [at for at, place in enumerate(places) if table.align[place] == "left"]
+    # First the last column, which holds remarks, and long texts.
+    for at in sorted(texts, key=lambda at: (at + 1 < len(places) and widths[at] <= _NOT_FOLDED, -widths[at])):
+        cut = min(excess, widths[at] - _LEAST)
+        if cut > 0:
+            widths[at] -= cut
+            excess -= cut
     return places, widths
-
-
-def _folds(table: Table, place: int, width: int, places: list[int]) -> bool:
-    """Tell whether a column may be folded: the last one, which holds remarks, or a long text."""
-    return table.align[place] == "left" and (place == places[-1] or width > _NOT_FOLDED)
 
 
 def _gaps(table: Table, places: list[int]) -> list[int]:
