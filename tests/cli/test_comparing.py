@@ -134,7 +134,7 @@ def test_a_baseline_folder_has_a_file_for_each_probe_and_machine(
     assert worse.code == 1
     assert re.search(r"Config +baseline +slow +slow is", worse.out)
     assert "aneperf compare: latency" in worse.out
-    assert worse.err == f"aneperf: gate: the gate fails: {NAME} is SLOWER\n"
+    assert worse.err == f"aneperf: gate: the gate fails: peak: {NAME} is SLOWER\n"
     assert run(*gate, files["again"]).code == 0
     accepted = run(*gate, files["slow"], "--update")
     assert (accepted.code, accepted.err) == (0, "")

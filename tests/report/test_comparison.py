@@ -410,6 +410,8 @@ def test_facts_that_differ_are_said_first_and_stop_a_gate() -> None:
         numpy="2.5.0",
         memory_bytes=before.memory_bytes - 12345,
         started="2026-02-03T04:05:06+00:00",
+        temperature_c=90.0,
+        commit="abc-dirty",
     )
     comparison = a_result(environment=before).compare(a_result(environment=after))
     told = [f"{fact.fact} {fact.first}, then {fact.second}" for fact in comparison.differences]
@@ -419,7 +421,8 @@ def test_facts_that_differ_are_said_first_and_stop_a_gate() -> None:
         "simd avx2, then avx512",
         "OMP_NUM_THREADS none, then 1",
     ]
-    text = str(comparison)
+    text = " ".join(str(comparison).split())
+    assert "after: software emulator on AMD EPYC; not a Neural Engine measurement; commit abc-dirty." in text
     assert text.index("Measured differently: numpy 2.4.6, then 2.5.0;") < text.index("Config")
     assert comparison.failures()[2] == "simd differs: avx2, then avx512"
     assert len(comparison.failures(allow_different=["simd", "numpy", "load"])) == 1

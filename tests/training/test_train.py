@@ -156,6 +156,8 @@ def test_a_chips_result_stands_beside_the_published_ones(train: Any) -> None:
     saved = result.to_result()
     compared = {line.key.rpartition("/")[2] for line in saved.compare("M4 Max")}
     assert {"step", "ane", "ane-rate", "compile"} <= compared
+    assert [row.key for row in result.compare("M4 Max")] == [row.key for row in saved.compare("M4 Max")]
+    assert result.compare(result).same
     entry = community_entry(saved)
     assert all(len(entry[name]) == 2 for name in ("ms_per_step", "ane_ms", "compile_ms", "ane_tflops"))
     with pytest.raises(aneperf.ArgumentError, match="this train result has no row in common"):

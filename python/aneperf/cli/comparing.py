@@ -184,9 +184,10 @@ def gate(
         for one in found
         if one.before
     ]
-    failures = (
-        [] if update else [why for one in comparisons for why in _failures(one, fail_on, allow_different)]
-    )
+    failures = []
+    for comparison in () if update else comparisons:
+        where = f"{comparison.probe}: " if len(comparisons) > 1 else ""
+        failures += [f"{where}{reason}" for reason in _failures(comparison, fail_on, allow_different)]
     written = [str(file) for one in found for file in one.update()] if update else []
     outcome = "The results are the baseline now:" if update else _outcome(failures)
     table = Table(

@@ -7,11 +7,8 @@ from ..files import one_line
 from ..machine import UNAVAILABLE
 from ..results import Environment
 
-# Told otherwise, or different in every run.
-_NO_FACTS = frozenset(
-    {"device_note", "load", "memory_bytes", "properties", "started", "variables"}
-) | frozenset({"commit", "frequency_mhz", "temperature_c"})
-_BUSY = 0.5  # runnable threads for each core
+_TOLD_OTHERWISE = frozenset({"device_note", "load", "memory_bytes", "properties", "started", "variables"})
+_EVER_NEW = frozenset({"commit", "frequency_mhz", "temperature_c"})
 _LONGEST = 40  # characters of a value
 _ABSENT = "none"
 
@@ -35,14 +32,12 @@ def find_differences(first: Sequence[Environment], second: Sequence[Environment]
 def facts(environment: Environment) -> dict[str, str]:
     """Return what may change speed, by name, as text; what the system did not tell is "unavailable"."""
     known = environment.to_dict()
-    load = environment.load
     memory = environment.memory_bytes
     found = {
-        **{name: value for name, value in known.items() if name not in _NO_FACTS},
-        "memory": None
-        if memory is None
-        else f"{memory / 2**30:.0f} GiB",  # a kernel takes some KB of its own
-        "load": None if load is None else "busy" if load > _BUSY * environment.cores else "idle",
+        **{name: value for name, value in known.items() if name not in _TOLD_OTHERWISE | _EVER_NEW},
+        # In whole GiB, since a kernel takes some KB of its own.
+        "memory": None if memory is None else f"{memory / 2**30:.0f} GiB",
+        "load": None if environment.load is None else "busy" if environment.busy else "idle",
     }
     told = {name: UNAVAILABLE if value is None else str(value) for name, value in found.items()}
     return {**told, **environment.properties, **environment.variables}

@@ -9,11 +9,13 @@ from ..chips import CAVEATS, SOURCES, Figure, find_chip, published
 from ..comparison import Side
 from ..errors import ArgumentError
 from ..files import one_line
+from ..machine import UNAVAILABLE
 from ..measure import PREEMPTED, UNTRUSTED
-from ..results import Result, Row
+from ..results import Environment, Result, Row
 
 ERROR = "error"
 NO_MEDIAN = "ok without a median"
+_LONGEST_COMMIT = 20  # characters
 
 
 @dataclass(frozen=True)
@@ -52,12 +54,19 @@ def of_results(results: Sequence[Result]) -> Sides:
             names[row.key] = f"{probe}: {row.name}" if probe and "config" in row.params else row.name
     return Sides(
         rows={key: _pooled(same) for key, same in rows.items()},
-        label="; ".join(dict.fromkeys(result.environment.label for result in results)),
+        label="; ".join(dict.fromkeys(_label(result.environment) for result in results)),
         probe=" and ".join(dict.fromkeys(one_line(result.probe) for result in results)),
         software=results[0].environment.device if results[0].environment.is_software else None,
         names=names,
         groups=groups,
     )
+
+
+def _label(environment: Environment) -> str:
+    """Say what was measured, and the commit if there was one."""
+    if environment.commit == UNAVAILABLE:
+        return environment.label
+    return f"{environment.label}; commit {one_line(environment.commit, _LONGEST_COMMIT)}"
 
 
 def of_chip(results: Sequence[Result], chip: str) -> Sides:

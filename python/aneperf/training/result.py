@@ -7,6 +7,7 @@ import signal
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..comparison import THRESHOLD, Comparison
 from ..display import Displayed, Picture, call_report
 from ..kernels.schedule import Pipeline
 from ..kinds import Kind
@@ -248,6 +249,11 @@ class TrainingResult(Displayed):
     def to_json(self) -> bytes:
         """Return the JSON of `to_result()`. Raises ResultFileError."""
         return self.to_result().to_json()
+
+    def compare(self, other: TrainingResult | Result | str, threshold: float = THRESHOLD) -> Comparison:
+        """Judge a later run against this one, or this one against published figures, as `Result.compare`."""
+        comparison: Comparison = call_report("compare", self, other, threshold)
+        return comparison
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> Picture:
         """Draw the losses by step, and save the picture if there is a path: PNG, SVG or PDF, as it ends.
