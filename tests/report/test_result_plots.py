@@ -92,6 +92,8 @@ def test_other_rows_are_medians_by_row() -> None:
     ("result", "kind", "message"),
     [
         (a_result(a_row(status="error", reason="no")), None, "this peak result has no timed row to draw"),
+        (a_result(at(1e300, "a", {}, p95=None)), None, "no timed row to draw"),
+        (a_result(at(1.0, "a", {"n2": 1e-300})), None, "no timed row to draw"),
         (a_result(probe="suite"), None, "a suite has the rows of many probes"),
         (a_result(), "scan", "no scan: no parameter has 3 values while the others stay"),
         (a_result(), "roofline", 'no roofline: it needs the metrics "gflop" and "bytes"'),

@@ -2,10 +2,12 @@
 
 from ..comparison import Comparison
 from ..errors import ArgumentError
+from ..measure import Estimate
 from .plots import AnyPath, Picture, check_plot, finished, label, new_figure, set_title
 
 _COLORS = {"FASTER": "C2", "SLOWER": "C3", "SAME": "C0"}
 _MOST_ROWS = 80
+_LARGEST = 1e9  # ratio
 
 
 def draw_comparison(comparison: Comparison, path: AnyPath | None = None) -> Picture:
@@ -15,14 +17,15 @@ def draw_comparison(comparison: Comparison, path: AnyPath | None = None) -> Pict
     """
     if path is not None:
         check_plot(path)
-    rows = [(row, row.ratio) for row in comparison.rows if row.ratio is not None][:_MOST_ROWS]
+    ratios = [(row, row.ratio) for row in comparison.rows if row.ratio is not None]
+    rows = [(row, ratio) for row, ratio in ratios if 1 / _LARGEST <= ratio.value <= _LARGEST][:_MOST_ROWS]
     if not rows:
         raise ArgumentError("this comparison has no ratio to draw: no row is comparable")
     figure = new_figure(8, 1.8 + 0.28 * len(rows))
     axes = figure.subplots()
     shown = set()
     for place, (row, ratio) in enumerate(rows):
-        low, high = ratio.ci_low or ratio.value, ratio.ci_high or ratio.value
+        low, high = _ends(ratio)
         color = _COLORS.get(row.verdict, "0.5")
         axes.errorbar(
             [ratio.value],
@@ -37,7 +40,7 @@ def draw_comparison(comparison: Comparison, path: AnyPath | None = None) -> Pict
         shown.add(row.verdict)
     axes.axvline(1, color="0.3", lw=1, ls="--")
     axes.set_xscale("log")
-    ends = [end for _, ratio in rows for end in (ratio.ci_low, ratio.value, ratio.ci_high) if end]
+    ends = [end for _, ratio in rows for end in _ends(ratio)]
     ticks = _ticks(min(ends), max(ends))
     axes.set_xlim(ticks[0], ticks[-1])
     axes.set_xticks(ticks, [f"{tick:g}x" for tick in ticks])
@@ -49,6 +52,11 @@ def draw_comparison(comparison: Comparison, path: AnyPath | None = None) -> Pict
     axes.legend(fontsize=8)
     set_title(axes, f"aneperf compare: {comparison.probe}", comparison.first, comparison.second)
     return finished(figure, path)
+
+
+def _ends(ratio: Estimate) -> tuple[float, float]:
+    """Return the ends of the interval, as far as they are drawn."""
+    return max(ratio.ci_low or ratio.value, 1 / _LARGEST), min(ratio.ci_high or ratio.value, _LARGEST)
 
 
 def _ticks(low: float, high: float) -> list[float]:

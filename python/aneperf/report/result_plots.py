@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 
 from ..errors import ArgumentError
+from ..files import one_line
 from ..results import Result, Row
 from .flags import mark
 from .plots import AnyPath, Picture, check_plot, finished, label, log_scale, new_figure, set_title
@@ -22,6 +23,7 @@ PlotKind = Literal["scan", "roofline", "histogram", "rows"]
 _LEAST_POINTS = 3  # of a line in a scan
 _MOST_PANELS = 6
 _MOST_ROWS = 60
+_SMALLEST = 1e-15
 _WIDE = 8  # times: values that span more get a logarithmic axis
 _COLORS = ("C0", "C1", "C2", "C3", "C4", "C5", "C6", "C7", "C8", "C9")
 _DOUBT = "hollow: not to be relied on"
@@ -38,12 +40,23 @@ def draw_result(result: Result, path: AnyPath | None = None, kind: PlotKind | No
         raise ArgumentError(f"no picture is called {kind!r}: choose from {', '.join(get_args(PlotKind))}")
     if path is not None:
         check_plot(path)
-    rows = [row for row in result.rows if row.status == "ok" and row.median]
+    rows = [row for row in result.rows if row.status == "ok" and row.median and _is_drawable(row)]
     if not rows:
-        raise ArgumentError(f"this {label(result.probe)} result has no timed row to draw")
+        raise ArgumentError(f"this {one_line(result.probe)} result has no timed row to draw")
     if result.probe == "suite":
         raise ArgumentError("a suite has the rows of many probes: draw the result of one")
     return finished(_figure(result, rows, kind), path)
+
+
+def _is_drawable(row: Row) -> bool:
+    """Tell whether every number of a row is of a size that axes and their ticks can show."""
+    ends = (row.median, row.ci_low, row.ci_high, row.p95)
+    numbers = [*ends, *row.metrics.values(), *row.params.values()]
+    return all(_within(number) for number in numbers if isinstance(number, int | float))
+
+
+def _within(number: float) -> bool:
+    return number == 0 or _SMALLEST <= abs(number) <= 1 / _SMALLEST
 
 
 def _figure(result: Result, rows: list[Row], kind: PlotKind | None) -> Figure:
