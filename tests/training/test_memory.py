@@ -1,10 +1,13 @@
 """Memory beside the state of a run: never all of the weights, since a large model does not fit twice."""
 
+import json
+import mmap
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import aneperf
@@ -101,6 +104,25 @@ def test_a_checkpoint_that_changes_before_it_is_copied_is_refused(
     with pytest.raises(CheckpointError, match="its checksum is not the one in"):
         aneperf.train(checkpoints=saved, resume=True, steps=6, progress=began.append)
     assert began == []
+
+
+@pytest.mark.parametrize("dtype", ["F32", "F16", "BF16"])
+def test_what_is_read_has_memory_of_its_own(tmp_path: Path, dtype: str) -> None:
+    """Read into memory that malloc cannot keep."""
+    bits = np.array([[0x3F800000, 0xC0490000], [0x00000000, 0x41200000]], np.uint32)  # 1, -3.140625, 0, 10
+    values = bits.view(np.float32)
+    stored = {"F32": values, "F16": values.astype(np.float16), "BF16": (bits >> 16).astype(np.uint16)}[dtype]
+    entry = {"dtype": dtype, "shape": [2, 2], "data_offsets": [0, stored.nbytes]}
+    header = json.dumps({"x": entry}).encode()
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header + stored.tobytes())
+    with Safetensors(path, CheckpointError) as file:
+        found = file.read("x")
+    np.testing.assert_array_equal(found, values)
+    memory: Any = found
+    while isinstance(memory, np.ndarray):
+        memory = memory.base
+    assert isinstance(memory.obj, mmap.mmap)
 
 
 def test_merged_weights_are_made_once(train: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import math
+import mmap
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from .kernels import Floats
 
@@ -26,6 +32,17 @@ class Arrays(Mapping[str, Floats]):
 
     def __len__(self) -> int:
         return len(self._names)
+
+
+def empty(shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
+    """Return an array in memory of its own, which the system gets back with the array.
+
+    malloc keeps what is freed between other objects: a good part of a model that is freed array by array.
+    """
+    size = math.prod(shape)
+    length = max(1, size * np.dtype(dtype).itemsize)
+    memory = mmap.mmap(-1, length, flags=mmap.MAP_PRIVATE | mmap.MAP_ANON)
+    return np.frombuffer(memory, dtype, size).reshape(shape)
 
 
 def handed_over(arrays: Mapping[str, Floats]) -> Arrays:

@@ -23,6 +23,7 @@ from ..kernels import TransformerConfig
 from ..kernels.config import layer_shapes, parameter_shapes
 from ..kinds import LLAMA2C_HEADER, LLAMA2C_MAGIC, Kind
 from ..outputs import whole_file
+from .arrays import empty
 from .config import TrainingConfig
 from .models import Parameters, check_parameters, check_values
 
@@ -56,9 +57,8 @@ def load_llama2c(path: str | os.PathLike[str]) -> tuple[TransformerConfig, Param
         parameters: Parameters = {}
         for name in names:
             if name != _ROTARY:
-                array = np.empty(shapes[name], "<f4")
-                file.fill(begin, array)
-                parameters[name] = array.astype(np.float32, copy=False)
+                parameters[name] = empty(shapes[name], "<f4")
+                file.fill(begin, parameters[name])
             begin += 4 * _count(name, shapes, config)
         file.check_unchanged()
     try:

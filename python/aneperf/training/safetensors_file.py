@@ -25,6 +25,7 @@ from ..bounds import TENSORS_HEADER_BYTES
 from ..errors import AneError
 from ..files import LONGEST_QUOTE, Input, one_line
 from ..kinds import Kind
+from .arrays import empty
 from .strict_json import decode_strictly
 
 DTYPES = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}  # bf16 as the upper half of an fp32
@@ -75,11 +76,16 @@ class Safetensors:
     def read(self, name: str) -> NDArray[np.float32]:
         """Read a tensor, whose dtype is one of DTYPES, as fp32."""
         entry = self.entries[name]
-        stored = np.empty(entry.shape, DTYPES[entry.dtype])
+        stored = empty(entry.shape, DTYPES[entry.dtype])
         self.file.fill(self.begin + entry.data_offsets[0], stored)
+        if entry.dtype == "F32":
+            return stored
+        values = empty(entry.shape, DTYPES["F32"])
         if entry.dtype == "BF16":
-            return (stored.astype(np.uint32) << 16).view(np.float32)
-        return stored.astype(np.float32, copy=False)
+            np.left_shift(stored, 16, out=values.view(np.uint32), dtype=np.uint32)
+        else:
+            values[:] = stored
+        return values
 
     def sha256(self) -> str:
         """Compute the checksum of the file."""
