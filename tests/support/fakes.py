@@ -215,10 +215,11 @@ def a_row(depth: int = 128, **changes: Any) -> Row:
     return Row(**{**fields, **changes})
 
 
-def a_measured_row(calls: int = 300, seed: int = 0, **changes: Any) -> Row:
+def a_measured_row(calls: int = 300, seed: int = 0, factor: float = 1.0, **changes: Any) -> Row:
     """Return a row as a probe makes it: everything in it follows from its durations and its key."""
     random = np.random.default_rng(seed)
-    sample = analyze(np.array([31_000_000, *random.integers(9_000_000, 11_000_000, calls)]))
+    durations = factor * np.array([31_000_000, *random.integers(9_000_000, 11_000_000, calls)])
+    sample = analyze(durations.astype(np.int64))
     times = sample.statistics
     work = 2 * 128 * 512**2 * 64 / 1e9
     rates = {"tflops": times.median, "tflops_low": times.ci_high, "tflops_high": times.ci_low}

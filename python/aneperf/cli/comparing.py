@@ -14,6 +14,7 @@ from .terminal import FAILED, say, show
 
 if TYPE_CHECKING:
     from ..comparison import Comparison
+    from ..report.table import Table
 
 _REASONS = 5  # of a failed gate, on its line of standard error
 
@@ -30,14 +31,14 @@ def _names(context: click.Context, option: click.Parameter, value: str | None) -
     return None if value is None else tuple(name.strip() for name in value.split(",") if name.strip())
 
 
-_THRESHOLD = click.Option(
+THRESHOLD = click.Option(
     ["--threshold"],
     metavar="PERCENT",
     default="1%",
     callback=_percent,
     help="Call no difference up to this FASTER or SLOWER.",
 )
-_FAIL_ON = click.Option(
+FAIL_ON = click.Option(
     ["--fail-on"],
     metavar="KINDS",
     callback=_names,
@@ -80,9 +81,9 @@ class _Sides(click.Command):
         ),
         click.Option(["--after"], type=FILE, multiple=True, metavar="FILE...", help="Several later results."),
         click.Option(["--gate"], is_flag=True, help="Exit with 1 if a row fails, or the machines differ."),
-        _FAIL_ON,
+        FAIL_ON,
         _ALLOW,
-        _THRESHOLD,
+        THRESHOLD,
         OUTPUT,
     ],
 )
@@ -116,12 +117,12 @@ def compare(
     if allow_different is not None and not is_gate:
         raise ArgumentError("--allow-different is for --gate")
     comparison = _compared(before, after, threshold)
-    failures = _failures(comparison, fail_on, allow_different) if is_gate else []
+    failures = failures_of(comparison, fail_on, allow_different) if is_gate else []
     table = lay_out_comparison(comparison)
     if is_gate:
-        table = dataclasses.replace(table, lines=(_outcome(failures), *table.lines))
+        table = with_outcome(table, failures)
     show(table, comparison.to_dicts(), output, Kind.COMPARISON)
-    return _end("compare", failures)
+    return end_gate("compare", failures)
 
 
 @click.command(
@@ -137,9 +138,9 @@ def compare(
         click.Option(
             ["--update"], is_flag=True, help="Make the results the baseline, also if they are slower."
         ),
-        _FAIL_ON,
+        FAIL_ON,
         _ALLOW,
-        _THRESHOLD,
+        THRESHOLD,
         OUTPUT,
     ]
 )
@@ -187,7 +188,7 @@ def gate(
     failures = []
     for comparison in () if update else comparisons:
         where = f"{comparison.probe}: " if len(comparisons) > 1 else ""
-        failures += [f"{where}{reason}" for reason in _failures(comparison, fail_on, allow_different)]
+        failures += [f"{where}{reason}" for reason in failures_of(comparison, fail_on, allow_different)]
     written = [str(file) for one in found for file in one.update()] if update else []
     outcome = "The results are the baseline now:" if update else _outcome(failures)
     table = Table(
@@ -200,7 +201,7 @@ def gate(
         paths=tuple(written),
     )
     show(table, [row for one in comparisons for row in one.to_dicts()], output, Kind.COMPARISON)
-    return _end("gate", failures)
+    return end_gate("gate", failures)
 
 
 def _compared(before: Sequence[str], after: Sequence[str], threshold: float) -> "Comparison":
@@ -218,19 +219,25 @@ def _compared(before: Sequence[str], after: Sequence[str], threshold: float) -> 
     return compare_results(first, second, threshold, names=name_sides(before, after))
 
 
-def _failures(
+def failures_of(
     comparison: "Comparison", fail_on: tuple[str, ...] | None, allow_different: tuple[str, ...] | None
 ) -> list[str]:
+    """Return why a gate fails, a line for each row."""
     from ..comparison import GATED
 
     return comparison.failures(GATED if fail_on is None else fail_on, allow_different or ())
+
+
+def with_outcome(table: "Table", failures: Sequence[str]) -> "Table":
+    """Say below a table whether the gate passes."""
+    return dataclasses.replace(table, lines=(_outcome(failures), *table.lines))
 
 
 def _outcome(failures: Sequence[str]) -> str:
     return "The gate fails." if failures else "The gate passes."
 
 
-def _end(verb: str, failures: Sequence[str]) -> int:
+def end_gate(verb: str, failures: Sequence[str]) -> int:
     """Say why the gate fails, and return the exit code."""
     if not failures:
         return 0

@@ -10,6 +10,7 @@ from .. import __version__
 from ..errors import AneError
 from ..probes.registry import BENCH, DOCTOR, PROBES, SUITE
 from ..signals import at_first_signal, raise_interrupted, signal_of
+from .ab import ab
 from .comparing import compare, gate
 from .probes import info, probe_verb
 from .programs import lint
@@ -22,7 +23,7 @@ _BY_WEIGHT = sorted(PROBES.values(), key=lambda probe: -probe.share)
 SECTIONS = {
     "Measure": [info, list_all, *map(probe_verb, [DOCTOR, SUITE, *_BY_WEIGHT])],
     "Your programs": [probe_verb(BENCH), lint],
-    "Compare and report": [show_file, compare, gate, dump, validate, export],
+    "Compare and report": [show_file, ab, compare, gate, dump, validate, export],
     "Train": [train, generate, data],
 }
 COMPLETION = "_ANEPERF_COMPLETE"

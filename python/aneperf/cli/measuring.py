@@ -84,7 +84,7 @@ class _Measurement:
 
         A bar shows the progress in a terminal; elsewhere, for the suite, a line for each probe that begins.
         """
-        with _progress_bar() as bar:
+        with progress_bar() as bar:
             task = bar.add_task("", total=None)
             told = -1
 
@@ -131,7 +131,7 @@ def _run(probe: Probe, device: Device, report: ProgressCallback, arguments: Mapp
     return msgspec.structs.replace(outcome.as_result(probe.name, environment), environment=environment)
 
 
-def _progress_bar() -> rich.progress.Progress:
+def progress_bar() -> rich.progress.Progress:
     """Return a bar that only a terminal on standard error shows."""
     stream = sys.stderr
     return rich.progress.Progress(

@@ -22,7 +22,8 @@ def merge(rows: Sequence[Row]) -> Row:
 
     A process that failed makes the row fail. One that had no time adds nothing. Of rows that are all ok, the
     statistics are joined (`measure.join`), the errors' largest is kept, and each metric is added, averaged or
-    computed anew. Durations are kept evenly: the first of each process.
+    computed anew. Durations are kept evenly: the first of each process. Rows that were fitted to others have
+    none, and are joined by their medians.
     """
     for status in _WORST:
         if failed := [row for row in rows if row.status == status]:
@@ -31,6 +32,10 @@ def merge(rows: Sequence[Row]) -> Row:
     timed = [row for row in rows if row.status == "ok"]
     if len(timed) < 2:
         return timed[0] if timed else rows[0]
+    if not all(row.durations_ns for row in timed):
+        median = geometric_mean([row.median or 0.0 for row in timed])
+        ends = {"median": median.value, "ci_low": median.ci_low, "ci_high": median.ci_high}
+        return msgspec.structs.replace(timed[0], **ends, metrics=_merged_metrics(timed, ends))
     joined = join([_sample_of(row) for row in timed])
     share = MAXIMUM_DURATIONS // len(timed)
     kept = [row.durations_ns[:share] for row in timed]

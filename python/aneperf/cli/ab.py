@@ -1,0 +1,112 @@
+"""The verb that times two interpreters, environments or models in turns."""
+
+from typing import Any
+
+import click
+
+from ..errors import ArgumentError
+from ..probes.registry import BENCH, VERBS
+from .comparing import FAIL_ON, THRESHOLD, end_gate, failures_of, with_outcome
+from .options import FILE, OUTPUT
+from .probes import probe_verb
+from .terminal import say, show
+
+_HELP = """Time two interpreters, environments or models in turns.
+
+A and B are Python interpreters, or folders of environments, that have aneperf; VERB is one that times rows.
+Or they are models, and the options are those of bench:
+
+\b
+  aneperf ab old/.venv new/.venv -- peak --budget 60 --processes 10
+  aneperf ab before.mil after.mil -- --budget 60
+
+Each side runs as often as --processes says, 5 by default, in turns A, B, B, A, in fresh processes that share
+its --budget. The verdict is on B. The options of ab itself come before A.
+"""
+
+
+@click.command(
+    help=_HELP,
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+    params=[
+        click.Argument(["a"], type=FILE, metavar="A"),
+        click.Argument(["b"], type=FILE, metavar="B"),
+        click.Argument(["rest"], nargs=-1, type=click.UNPROCESSED, metavar="[--] VERB [OPTIONS]..."),
+        click.Option(["--gate"], is_flag=True, help="Exit with 1 if a row of B fails."),
+        FAIL_ON,
+        THRESHOLD,
+        OUTPUT,
+    ],
+)
+def ab(
+    a: str,
+    b: str,
+    rest: tuple[str, ...],
+    gate: bool,
+    fail_on: tuple[str, ...] | None,
+    threshold: float,
+    output: str | None,
+) -> int:
+    """Run the verb."""
+    from ..checks import count, positive
+    from ..kinds import Kind
+    from ..report.comparing import compare_results
+    from ..report.comparison_table import lay_out_comparison
+    from ..report.names import name_sides
+    from ..results import MAXIMUM_PROCESSES
+    from ..runner.commands import find_side, measure_in_turns
+    from .measuring import progress_bar
+
+    named = (find_side(a), find_side(b))
+    if (named[0].program is None) != (named[1].program is None):
+        raise ArgumentError("A and B must both be interpreters or environments, or both be models")
+    verb, options, given = _verb(rest, named[0].program)
+    processes = count("processes", given["processes"], 2, MAXIMUM_PROCESSES)
+    budget = positive("budget", given["budget"])
+    first, second = sides = (named[0].asked(verb), named[1].asked(verb))
+    if first.program is None and first.package == second.package:
+        say(f"ab: both sides load {first.package}: one aneperf is compared with itself")
+    with progress_bar() as bar:
+        task = bar.add_task("", total=2 * processes)
+        before, after = measure_in_turns(
+            sides,
+            verb,
+            options,
+            processes=processes,
+            budget=budget / processes,
+            time_limit=_time_limit(budget / processes, given["compile_timeout"]),
+            report=lambda done, label: bar.update(task, completed=done, description=label, refresh=True),
+        )
+    comparison = compare_results(before, after, threshold, names=name_sides([a], [b]))
+    is_gate = gate or fail_on is not None
+    failures = failures_of(comparison, fail_on, None) if is_gate else []
+    table = lay_out_comparison(comparison)
+    table = with_outcome(table, failures) if is_gate else table
+    show(table, comparison.to_dicts(), output, Kind.COMPARISON)
+    return end_gate("ab", failures)
+
+
+def _verb(rest: tuple[str, ...], program: str | None) -> tuple[str, list[str], dict[str, Any]]:
+    """Return the verb, its options as they were given, and their values. Raises ArgumentError, UsageError."""
+    words = list(rest[1:] if rest[:1] == ("--",) else rest)
+    if program is not None:
+        words = [BENCH.name, *words[words[:1] == [BENCH.name] :]]
+    timed = [name for name, probe in VERBS.items() if probe.processes]
+    if not words or words[0] not in timed:
+        raise ArgumentError(f"ab needs a verb that times rows: {', '.join(timed)}")
+    verb, *options = words
+    with probe_verb(VERBS[verb]).make_context(
+        f"aneperf ab A B -- {verb}", [*([program] if program else []), *options]
+    ) as context:
+        given = context.params
+    VERBS[verb].arguments(given)
+    if given["output"] is not None:
+        raise ArgumentError("-o is an option of ab: give it before A")
+    return verb, options, given
+
+
+def _time_limit(budget: float, compile_timeout: float | None) -> float:
+    """Return the seconds after which a run hangs."""
+    from ..device import DEFAULT_COMPILE_TIMEOUT
+
+    return 2 * budget + 180 + (compile_timeout or DEFAULT_COMPILE_TIMEOUT)
