@@ -10,6 +10,7 @@ import pytest
 from aneperf.cli.config_file import given_options
 from aneperf.cli.training import train
 from aneperf.cli.training_run import _INSTEAD, _keywords
+from aneperf.device import name_of
 from support.command import assert_refused
 from support.training_runs import MODEL, SMALL
 
@@ -104,6 +105,13 @@ def given(tmp_path: Path, text: str, *arguments: str) -> dict[str, Any]:
     path.write_text(text)
     with train.make_context("train", ["--config", str(path), *arguments]) as context:
         return given_options(context, _INSTEAD)
+
+
+def test_a_chip_of_the_command_line_comes_before_a_device_of_the_file(tmp_path: Path) -> None:
+    text = 'device = "ane"\n'
+    assert given(tmp_path, text, "--chip", "M1") == {"chip": "M1"}
+    assert name_of(_keywords(given(tmp_path, text, "--chip", "M1"))["device"]) == "emulator:h13"
+    assert given(tmp_path, text, "--chip", "M1", "--device", "emulator").keys() == {"chip", "device"}
 
 
 ON = (

@@ -54,6 +54,7 @@ _INSTEAD = {
     "resume": ["resume_step"],
     "no_resume": ["resume_step"],
     "resume_step": ["resume"],
+    "chip": ["device"],  # the emulator alone has one
     "no_eval_data": ["eval_every", "eval_sequences"],
     "no_lora_rank": ["lora_alpha", "lora_targets"],
 }
