@@ -168,6 +168,13 @@ def test_doubtful_rows_take_a_larger_factor(doubtful: dict[str, Any]) -> None:
         assert (found.reason in ("no interval", "drift", "few samples")) == (verdict == "UNCLEAR")
 
 
+def test_a_busy_machine_makes_a_row_of_one_process_doubtful() -> None:
+    busy = {"environment": an_environment(load=4.0)}
+    assert (line(timed(1.0), timed(1.3), **busy).reason) == "busy machine"
+    assert line(timed(1.0), timed(2.2), **busy).verdict == "SLOWER"
+    assert line(around(1.0), around(1.3), **busy).verdict == "SLOWER"
+
+
 def test_processes_show_what_a_flag_is_afraid_of() -> None:
     flags = ("drift", "preempted")
     assert line(around(1.0), around(1.2, flags=flags)).verdict == "SLOWER"
@@ -413,7 +420,7 @@ def test_facts_that_differ_are_said_first_and_stop_a_gate() -> None:
         temperature_c=90.0,
         commit="abc-dirty",
     )
-    comparison = a_result(environment=before).compare(a_result(environment=after))
+    comparison = a_result(around(1.0), environment=before).compare(a_result(around(1.0), environment=after))
     told = [f"{fact.fact} {fact.first}, then {fact.second}" for fact in comparison.differences]
     assert told == [
         "numpy 2.4.6, then 2.5.0",

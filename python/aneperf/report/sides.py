@@ -43,12 +43,12 @@ def of_results(results: Sequence[Result]) -> Sides:
     """
     if len({result.environment.is_software for result in results}) > 1:
         raise ArgumentError("one side has results of an engine and of software, which are never pooled")
-    rows: dict[str, list[Row]] = {}
+    rows: dict[str, list[Side]] = {}
     names: dict[str, str] = {}
     groups: dict[str, str | None] = {}
     for result in results:
         for row in result:
-            rows.setdefault(row.key, []).append(row)
+            rows.setdefault(row.key, []).append(_of_row(row, result.environment))
             probe = row.key.partition("/")[0] if result.probe == "suite" else None
             groups[row.key] = probe
             names[row.key] = f"{probe}: {row.name}" if probe and "config" in row.params else row.name
@@ -83,9 +83,8 @@ def of_chip(results: Sequence[Result], chip: str) -> Sides:
     )
 
 
-def _pooled(rows: Sequence[Row]) -> Side:
+def _pooled(sides: Sequence[Side]) -> Side:
     """Return the side of a key that several files of it may have. An error in one of them is an error."""
-    sides = [_of_row(row) for row in rows]
     failed = next((side for side in sides if side.doubt == ERROR), None)
     timed = [side for side in sides if side.median is not None]
     if failed is not None or not timed:
@@ -107,11 +106,13 @@ def _pooled(rows: Sequence[Row]) -> Side:
     )
 
 
-def _of_row(row: Row) -> Side:
+def _of_row(row: Row, environment: Environment) -> Side:
     if row.status != "ok" or row.median is None:
         doubt = row.status if row.status != "ok" else NO_MEDIAN
         return Side(None, None, None, row.unit, 1, is_range=False, doubt=doubt, detail=row.reason)
     doubts = [flag for flag in row.flags if flag in UNTRUSTED or flag == PREEMPTED]
+    if environment.busy:
+        doubts.append("busy machine")
     if row.ci_low is None or row.ci_high is None:
         doubts.append("no interval")
     return Side(

@@ -9,11 +9,11 @@ times as fast the judged side is as the other. Its interval decides, never the r
 - UNCLEAR: anything else.
 
 The interval rests on what varies between files, or else between the processes that measured a row. Where too
-few of either measured it, an assumed spread takes its place. Then an interval that flags make doubtful, or
-none, is widened by a factor of 1.5, a row is UNCLEAR if other work took the CPU ("preempted"), and SAME means
-within 15 %. Published figures have no interval. If there are several, the ratio's goes from the lowest to the
-highest of them, and is widened by 1.5 too: sessions of one day on one M4 Max differ by up to 1.41, and those
-of two days by up to 4.2 where a call is short.
+few of either measured it, an assumed spread takes its place. Then an interval that flags or a busy machine
+make doubtful, or none, is widened by a factor of 1.5, a row is UNCLEAR if other work took the CPU
+("preempted"), and SAME means within 15 %. Published figures have no interval. If there are several, the
+ratio's goes from the lowest to the highest of them, and is widened by 1.5 too: sessions of one day on one M4
+Max differ by up to 1.41, and those of two days by up to 4.2 where a call is short.
 
 Software, which is the emulator and the stand-in, is compared with software only.
 """
