@@ -11,6 +11,7 @@ from aneperf.comparison import ComparedRow
 from aneperf.errors import ArgumentError
 from aneperf.measure import geometric_mean
 from aneperf.report import compare_results
+from aneperf.report.comparison_table import lay_out_comparison
 from aneperf.report.names import name_sides
 from aneperf.report.verdicts import DOUBT_FACTOR
 from aneperf.results import Result, Row
@@ -496,6 +497,16 @@ def test_training_results_are_compared() -> None:
 def test_sides_are_named_by_their_files(first: list[str], second: list[str], names: tuple[str, str]) -> None:
     found = name_sides(first, second)
     assert (found.first, found.second) == names
+
+
+def test_a_long_table_leaves_out_what_is_the_same() -> None:
+    rows = [timed(1.0, depth=depth) for depth in range(1, 50)]
+    comparison = a_result(*rows).compare(a_result(*rows[:-1], timed(2.0, depth=49)))
+    text = str(comparison)
+    assert len(text.splitlines()) < 20
+    assert "1 SLOWER, 48 SAME.\nThe SAME rows are left out; --verbose shows them.\n" in text
+    assert len(lay_out_comparison(comparison, verbose=True).rows) == 49
+    assert len(comparison.to_dicts()) == 49
 
 
 def test_tables_keep_every_character(tmp_path: Any) -> None:

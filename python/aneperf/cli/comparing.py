@@ -51,6 +51,7 @@ _ALLOW = click.Option(
     callback=_names,
     help="Let the gate pass if these facts of the machines differ, such as numpy,os; all allows any.",
 )
+_VERBOSE = click.Option(["-v", "--verbose"], is_flag=True, help="Show the SAME rows of a long table too.")
 
 
 class _Sides(click.Command):
@@ -84,6 +85,7 @@ class _Sides(click.Command):
         FAIL_ON,
         _ALLOW,
         THRESHOLD,
+        _VERBOSE,
         OUTPUT,
     ],
 )
@@ -95,6 +97,7 @@ def compare(
     fail_on: tuple[str, ...] | None,
     allow_different: tuple[str, ...] | None,
     threshold: float,
+    verbose: bool,
     output: str | None,
 ) -> int:
     """Compare a result with a later one, or with published figures.
@@ -118,7 +121,7 @@ def compare(
         raise ArgumentError("--allow-different is for --gate")
     comparison = _compared(before, after, threshold)
     failures = failures_of(comparison, fail_on, allow_different) if is_gate else []
-    table = lay_out_comparison(comparison)
+    table = lay_out_comparison(comparison, verbose=verbose)
     if is_gate:
         table = with_outcome(table, failures)
     show(table, comparison.to_dicts(), output, Kind.COMPARISON)
@@ -141,6 +144,7 @@ def compare(
         FAIL_ON,
         _ALLOW,
         THRESHOLD,
+        _VERBOSE,
         OUTPUT,
     ]
 )
@@ -151,6 +155,7 @@ def gate(
     fail_on: tuple[str, ...] | None,
     allow_different: tuple[str, ...] | None,
     threshold: float,
+    verbose: bool,
     output: str | None,
 ) -> int:
     """Fail if results are slower than their baseline.
@@ -196,7 +201,7 @@ def gate(
         header=(),
         align=(),
         rows=(),
-        parts=tuple(map(lay_out_comparison, comparisons)),
+        parts=tuple(lay_out_comparison(one, verbose=verbose) for one in comparisons),
         lines=(outcome,),
         paths=tuple(written),
     )

@@ -14,32 +14,45 @@ _FACTS = 6  # that are named, of those that differ
 _NAMES = 6  # of rows that share a reason
 _SHORT = 9  # characters of a name that fits above "1.19x slower" with " is"
 _LARGEST = 10  # ratio with two decimals
+_LONG = 40  # rows; a longer table leaves out those that are SAME
 
 
-def lay_out_comparison(comparison: Comparison) -> Table:
-    """Lay out both sides of every row, the ratio and the verdict, with the verdicts' reasons below."""
+def lay_out_comparison(comparison: Comparison, *, verbose: bool = False) -> Table:
+    """Lay out both sides of every row, the ratio and the verdict, with the verdicts' reasons below.
+
+    A long table leaves out the rows that are SAME, unless it is `verbose`.
+    """
+    is_long = len(comparison) > _LONG and not verbose
+    drawn = [row for row in comparison if not (is_long and row.verdict == "SAME")]
     units = {side.unit for row in comparison.rows for side in (row.first, row.second) if side.unit}
     common = units.pop() if len(units) == 1 else None
     names = comparison.names
     judged = comparison.judged_name
     ratio = f"{judged} is" if len(judged) <= _SHORT else "Ratio"
     header = ["Config", names.first, names.second, ratio, "Interval", ""]
-    rows = [_cells(row, with_unit=common is None) for row in comparison.rows]
+    rows = [_cells(row, with_unit=common is None) for row in drawn]
     numbers: list[Literal["right"]] = ["right"] * 4
     spare = [1, 2]
     if any(row.second.is_range for row in comparison.rows):
         header.insert(3, "Range")
         numbers.append("right")
         spare = [3, 1]
-        for row, cells in zip(comparison.rows, rows, strict=True):
+        for row, cells in zip(drawn, rows, strict=True):
             cells.insert(3, _range(row.second))
+    left_out = ["The SAME rows are left out; --verbose shows them."] if len(drawn) < len(comparison) else []
     title = f"aneperf compare: {comparison.probe}" + (f", medians in {common}" if common else "")
     return Table(
         heading=(title, *_sides(comparison), *_warnings(comparison)),
         header=tuple(header) if rows else (),
         align=("left", *numbers, "left"),
         rows=tuple(map(tuple, rows)),
-        lines=(*_summary(comparison), *_reasons(comparison), *_legend(comparison), *comparison.notes),
+        lines=(
+            *_summary(comparison),
+            *left_out,
+            *_reasons(comparison),
+            *_legend(comparison),
+            *comparison.notes,
+        ),
         spare=tuple(spare),
     )
 
