@@ -98,7 +98,7 @@ def test_other_verbs_have_the_same_forms(device: FakeDevice, run: Any, tmp_path:
     path = str(tmp_path / "r.json")
     run("peak", "-o", path)
     assert run("compare", path, path, "-o", "-.csv").out.startswith("key,")
-    assert run("compare", path, path, "-o", "-.md").out.startswith("**aneperf compare: peak**")
+    assert run("compare", path, path, "-o", "-.md").out.startswith("**aneperf compare: peak")
 
 
 def test_a_form_that_cannot_be_written_is_found_before_measuring(
