@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 
 import aneperf
+from aneperf.cli import measuring
 from aneperf.cli.terminal import Terminal, write_table
 from aneperf.probes import peak
 from aneperf.report.table import Table
+from aneperf.runner.rounds import Repeat
 from support.command import assert_refused
 from support.fakes import FakeDevice, FakeStack, in_this_process
 from support.terminals import AsTerminal
@@ -108,3 +110,13 @@ def test_a_form_that_cannot_be_written_is_found_before_measuring(
     outcome = run("peak", "-o", str(tmp_path / "notes.md"))
     assert_refused(outcome, "notes.md: is there and is text, not a Markdown page of aneperf")
     assert device.programs == []
+
+
+def test_a_budget_that_is_too_small_is_told_before_the_first_row(
+    device: FakeDevice, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Repeat, "forecast", lambda *arguments: "5 processes a row need about 90 s")
+    said: list[tuple[str, int]] = []
+    monkeypatch.setattr(measuring, "say", lambda text: said.append((text, len(device.programs))))
+    run("peak")
+    assert said == [("5 processes a row need about 90 s", 0)]

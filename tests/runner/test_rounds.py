@@ -167,10 +167,13 @@ def test_the_budget_limits_the_processes(
     repeat = Repeat(number, probe, {})
     assert repeat.affordable(budget, device, rows) == expected
     assert bool(repeat.note(budget, device, rows, expected)) == (expected < number)
+    assert bool(repeat.forecast(budget, device, rows)) == (expected < number)
 
 
 def test_a_note_says_what_more_processes_need() -> None:
     device: Any = FakeDevice(kind="ane")
+    forecast = "5 processes a row need about 100 s, and the budget is 30 s"
+    assert REPEAT.forecast(30.0, device, 10) == forecast
     (note,) = REPEAT.note(30, device, 10, 1)
     assert note.startswith("One process measured each row")
     assert note.endswith(": 5 need a budget of about 100 s.")

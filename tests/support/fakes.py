@@ -244,6 +244,7 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no probe measure in several processes: another one has no fake device."""
     monkeypatch.setattr("aneperf.runner.rounds.Repeat.affordable", lambda *arguments: 1)
     monkeypatch.setattr("aneperf.runner.rounds.Repeat.note", lambda *arguments: ())
+    monkeypatch.setattr("aneperf.runner.rounds.Repeat.forecast", lambda *arguments: "")
 
 
 def run_probe(probe: Callable[..., Result], device: FakeDevice, **options: Any) -> Result:

@@ -92,6 +92,8 @@ class _Measurement:
                 nonlocal told
                 if step.row is not None:  # once more after an interrupt, and after each of several processes
                     self._rows[step.row.key] = step.row  # before anything that takes time
+                if step.note:
+                    say(step.note)
                 if self._probe is SUITE and bar.disable and told < step.done < step.total:
                     told = step.done
                     say(f"{step.done + 1} of {step.total}: {step.doing}")

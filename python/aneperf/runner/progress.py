@@ -14,12 +14,16 @@ NO_TIME = "the time budget was spent: give more seconds"
 
 @dataclass(frozen=True)
 class Progress:
-    """A report: `done` of `total` rows are finished, `row` is the last one, and the probe is `doing` this."""
+    """A report: `done` of `total` rows are finished, `row` is the last one, and the probe is `doing` this.
+
+    A `note` is for the reader, before the first row.
+    """
 
     done: int
     total: int
     doing: str
     row: Row | None = None
+    note: str = ""
 
 
 ProgressCallback = Callable[[Progress], None]

@@ -51,6 +51,13 @@ class Repeat:
         number = min(self.number, int(budget / round_s))
         return number if number >= min(LEAST_PROCESSES, self.number) else 1
 
+    def forecast(self, budget: float, device: Device, rows: int) -> str:
+        """Say, before the first row, that the budget allows fewer processes than were asked for; or ""."""
+        if self.affordable(budget, device, rows) >= self.number:
+            return ""
+        needed_s = _rounded_up(self.number * self._round_s(device, rows))
+        return f"{self.number} processes a row need about {needed_s} s, and the budget is {budget:g} s"
+
     def note(self, budget: float, device: Device, rows: int, measured: int) -> tuple[str, ...]:
         """Say that the budget allowed fewer processes than were asked for."""
         if measured >= self.number:

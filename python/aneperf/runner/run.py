@@ -75,6 +75,8 @@ def run_groups(
     environment = info(device)  # asks other programs: not a matter of the budget
     shares = Budget(budget / part().to_come, total, clock, longest=budget)
     report = reporter(progress)
+    if repeat is not None and (forecast := repeat.forecast(budget, device, total)):
+        report(Progress(0, total, "", note=forecast))
     if repeat is not None and (processes := repeat.affordable(budget, device, total)) > 1:
         cases = [case for group in groups for case in group]
         rows, processes = measure_in_rounds(
