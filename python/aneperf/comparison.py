@@ -16,7 +16,6 @@ FAILURES: tuple[Failure, ...] = get_args(Failure)
 GATED: tuple[Failure, ...] = ("slower", "error", "missing")
 THRESHOLD = 0.01
 ALL = "all"
-_UNJUDGED: tuple[Failure, ...] = ("error", "missing", "unclear")
 _NAMED = 6  # rows in a list of names
 
 
@@ -161,9 +160,16 @@ class Comparison(Displayed):
         ]
         if "missing" in fail_on:
             found += self.one_sided()
-        if not found and not self.unmeasured and all(row.failure in _UNJUDGED for row in self.rows):
+        if not found and not self._has_judged():
             found.append("no row could be judged")
         return found
+
+    def _has_judged(self) -> bool:
+        """Tell whether a row has a verdict, or is as it was where no row has times to compare."""
+        rated = [row for row in self.rows if row.ratio is not None]
+        if rated:
+            return any(row.verdict != "UNCLEAR" for row in rated)
+        return self.unmeasured > 0 or any(row.failure is None for row in self.rows)
 
     def only_in(self, place: Place) -> str:
         """Say which side has a row that the other lacks."""

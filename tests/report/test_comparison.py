@@ -191,8 +191,9 @@ def test_without_a_value_there_is_no_ratio() -> None:
     found = line(timed(1.0), refused)
     assert (found.ratio, found.verdict, found.reason) == (None, "not comparable", "unsupported in after")
     assert line(timed(0.0), timed(1.0)).reason == "a median of 0"
-    assert line(timed(0.0), timed(0.0)).reason == "0 on both sides"
+    assert line(timed(0.0), timed(0.0)).reason == "both 0"
     assert line(timed(5e-324, None), timed(1e10, None)).reason == "too far apart for a ratio"
+    assert line(in_processes(5e-324, 1e10), timed(1.0)).reason == "too far apart for a ratio"
     assert line(timed(1.0), timed(1.0, unit="s")).reason == "ms and s"
     assert line(timed(1.0, unit="MB"), timed(1.0, unit="MB")).reason == "no faster or slower in MB"
 
@@ -397,6 +398,10 @@ def test_a_gate_does_not_pass_what_it_could_not_judge() -> None:
     assert "No row in common." in str(empty.compare(empty))
     busy = a_result(timed(1.0, flags=("preempted",)))
     assert busy.compare(a_result(timed(5.0))).failures() == ["no row could be judged"]
+    nothing = timed(0.0, depth=32)
+    unclear = a_result(timed(1.0, flags=("preempted",)), nothing).compare(a_result(timed(5.0), nothing))
+    assert unclear.failures() == ["no row could be judged"]
+    assert a_result(nothing).compare(a_result(nothing)).failures() == []
 
 
 def test_a_gate_with_published_figures_is_on_the_result() -> None:
@@ -521,9 +526,11 @@ def test_tables_keep_every_character(tmp_path: Any) -> None:
     assert "not comparable: emulator" in html
 
 
-def test_mixed_units_are_shown_in_the_cells() -> None:
-    both = [timed(1.0), timed(1.0, depth=32, unit="s")]
-    assert "1.000 s" in str(a_result(*both).compare(a_result(*both)))
+def test_a_unit_that_few_rows_have_is_shown_with_their_names() -> None:
+    both = [timed(1.0), timed(1.0, depth=48), timed(1.0, depth=32, unit="s")]
+    text = str(a_result(*both).compare(a_result(*both)))
+    assert text.startswith("aneperf compare: peak, medians in ms\n")
+    assert re.search(r"32x conv 512ch sp64 \(s\) +1.000", text)
 
 
 def test_hostile_names_are_harmless() -> None:

@@ -218,7 +218,10 @@ def _compared(before: Sequence[str], after: Sequence[str], threshold: float) -> 
 
     first = [Result.load(file) for file in before]
     if len(after) == 1 and not _is_file(after[0]):
-        names = name_sides(before, [find_chip(after[0]).name])
+        try:
+            names = name_sides(before, [find_chip(after[0]).name])
+        except ArgumentError as error:
+            raise ArgumentError(f"{after[0]}: is no file, and {error}") from error
         return compare_results(first, after[0], threshold, names=names)
     second = [Result.load(file) for file in after]
     return compare_results(first, second, threshold, names=name_sides(before, after))

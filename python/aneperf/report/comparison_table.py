@@ -24,13 +24,13 @@ def lay_out_comparison(comparison: Comparison, *, verbose: bool = False) -> Tabl
     """
     is_long = len(comparison) > _LONG and not verbose
     drawn = [row for row in comparison if not (is_long and row.verdict == "SAME")]
-    units = {side.unit for row in comparison.rows for side in (row.first, row.second) if side.unit}
-    common = units.pop() if len(units) == 1 else None
+    units = Counter(side.unit for row in comparison for side in (row.first, row.second) if side.unit)
+    common = max(units, key=units.__getitem__, default=None)
     names = comparison.names
     judged = comparison.judged_name
     ratio = f"{judged} is" if len(judged) <= _SHORT else "Ratio"
     header = ["Config", names.first, names.second, ratio, "Interval", ""]
-    rows = [_cells(row, with_unit=common is None) for row in drawn]
+    rows = [_cells(row, common) for row in drawn]
     numbers: list[Literal["right"]] = ["right"] * 4
     spare = [1, 2]
     if any(row.second.is_range for row in comparison.rows):
@@ -75,13 +75,13 @@ def _warnings(comparison: Comparison) -> list[str]:
     return [f"Measured differently: {'; '.join(found[:_FACTS] + more)}."]
 
 
-def _cells(row: ComparedRow, *, with_unit: bool) -> list[str]:
-    ratio = row.ratio
+def _cells(row: ComparedRow, common: str | None) -> list[str]:
+    ratio, unit = row.ratio, row.first.unit or row.second.unit
     verdict = f"{row.verdict} {_MARK}" if row.assumed else row.verdict
     return [
-        row.name,
-        _value(row.first, with_unit),
-        _value(row.second, with_unit),
+        f"{row.name} ({unit})" if unit and unit != common else row.name,
+        significant(row.first.median, 4),
+        significant(row.second.median, 4),
         UNKNOWN if ratio is None else _ratio(ratio.value),
         UNKNOWN if ratio is None else _interval(ratio),
         verdict if ratio is not None else _state(row),
@@ -90,13 +90,9 @@ def _cells(row: ComparedRow, *, with_unit: bool) -> list[str]:
 
 def _state(row: ComparedRow) -> str:
     """Say why a row has no ratio: in a word if a side has no number, which is explained below."""
-    lacking = dict.fromkeys(str(side.doubt) for side in (row.first, row.second) if side.median is None)
-    return ", ".join(lacking) or f"{row.verdict}: {row.reason}"
-
-
-def _value(side: Side, with_unit: bool) -> str:
-    value = significant(side.median, 4)
-    return f"{value} {side.unit}" if with_unit and side.unit and side.median is not None else value
+    if lacking := dict.fromkeys(str(side.doubt) for side in (row.first, row.second) if side.median is None):
+        return ", ".join(lacking)
+    return f"{row.verdict}: {row.reason}" if row.failure else str(row.reason)
 
 
 def _range(side: Side) -> str:

@@ -99,13 +99,14 @@ def _weigh(
     if first.unit not in _TIMES | _RATES:
         return _Refusal(f"no faster or slower in {first.unit}", None)
     if first.median == second.median == 0:
-        return _Refusal("0 on both sides", None)
-    if abs(math.log(first.median or 1.0) - math.log(second.median or 1.0)) > _FARTHEST:
-        return _Refusal("too far apart for a ratio", "error")
+        return _Refusal("both 0", None)
     by_file = max(side.figures for side in (first, second) if not side.is_range) > 1
     units = [_units(side, by_file) for side in (first, second)]
     if not all(median > 0 for side in units for median in side):
         return _Refusal("a median of 0", "error")
+    logarithms = [math.log(median) for side in units for median in side]
+    if max(logarithms) - min(logarithms) > _FARTHEST:
+        return _Refusal("too far apart for a ratio", "error")
     if (first.unit in _RATES) == (judged == "second"):
         units.reverse()
     within = math.hypot(*(_error(side) for side in (first, second) if len(_units(side, by_file)) == 1))
