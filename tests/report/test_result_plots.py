@@ -55,6 +55,12 @@ def test_a_scan_shows_rates_and_the_rows_without_a_line() -> None:
     assert [text.get_text() for text in times.get_legend().get_texts()] == ["channels 512", "channels 256"]
 
 
+def test_texts_that_name_each_row_do_not_part_a_scan() -> None:
+    rows = [at(n, f"n={n}", {"axis_n": n, "digest": f"{n:x}", "program": "p"}) for n in (1, 2, 3)]
+    (axes,) = axes_of(a_result(*rows, probe="bench"))
+    assert axes.get_xlabel() == "n"
+
+
 def test_a_point_that_cannot_be_relied_on_is_hollow() -> None:
     (axes,) = axes_of(scan(flags=("drift",)))
     points = [line for line in axes.get_lines() if line.get_marker() == "o"]
@@ -78,6 +84,13 @@ def test_few_rows_with_durations_are_histograms() -> None:
     assert axes.get_ylabel() == "calls of 200"
     assert sum(patch.get_height() for patch in axes.patches if patch.get_width() < 1) >= 200
     assert axes.get_legend().get_texts()[0].get_text() == f"median {row.median:.4g} ms"
+
+
+def test_calls_of_very_different_durations_have_a_logarithmic_axis() -> None:
+    calls = (5_000_000, *([1_000_000] * 50), *([20_000_000] * 10))
+    (axes,) = axes_of(a_result(a_row(n=60, durations_ns=calls)))
+    assert axes.get_xscale() == "log"
+    assert axes.containers[0].datavalues.sum() == 60
 
 
 def test_other_rows_are_medians_by_row() -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
@@ -14,14 +13,15 @@ from ..results import Result, Row
 from .flags import mark
 from .plots import AnyPath, Picture, check_plot, finished, label, log_scale, new_figure, set_title
 from .result_table import heading
+from .scans import LEAST_POINTS, Scan, find_scan, shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 PlotKind = Literal["scan", "roofline", "histogram", "rows"]
-_LEAST_POINTS = 3  # of a line in a scan
 _MOST_PANELS = 6
+_BINS = 60
 _MOST_ROWS = 60
 _SMALLEST = 1e-15
 _WIDE = 8  # times: values that span more get a logarithmic axis
@@ -60,10 +60,10 @@ def _within(number: float) -> bool:
 
 
 def _figure(result: Result, rows: list[Row], kind: PlotKind | None) -> Figure:
-    scan, works, calls = _find_scan(rows), _works(rows), [row for row in rows if row.kept]
+    scan, works, calls = find_scan(rows), _works(rows), [row for row in rows if row.kept]
     if kind == "scan" or (kind is None and scan is not None):
         if scan is None:
-            raise ArgumentError(f"no scan: no parameter has {_LEAST_POINTS} values while the others stay")
+            raise ArgumentError(f"no scan: no parameter has {LEAST_POINTS} values while the others stay")
         return _draw_scan(result, scan)
     if kind == "roofline" or (kind is None and len({intensity for intensity, _ in works}) > 1):
         if len(works) < len(rows):
@@ -76,54 +76,7 @@ def _figure(result: Result, rows: list[Row], kind: PlotKind | None) -> Figure:
     return _draw_rows(result, rows[:_MOST_ROWS])
 
 
-@dataclass(frozen=True)
-class _Scan:
-    """An axis, and lines of rows by what else they have: a name and rows in the axis's order."""
-
-    axis: str
-    lines: list[tuple[str, list[Row]]]
-
-    @property
-    def longest(self) -> int:
-        """Return the number of different values in the longest line."""
-        return max((len({row.params[self.axis] for row in line}) for _, line in self.lines), default=0)
-
-
-def _find_scan(rows: Sequence[Row]) -> _Scan | None:
-    """Return the scan over the parameter with the fewest lines; None if none has a line of three points."""
-    names = dict.fromkeys(
-        name for row in rows for name, value in row.params.items() if not isinstance(value, str)
-    )
-    scans = [_scan_over(name, rows, [other for other in names if other != name]) for name in names]
-    found = [scan for scan in scans if scan.longest >= _LEAST_POINTS]
-    return min(found, key=lambda scan: len(scan.lines), default=None)
-
-
-def _scan_over(axis: str, rows: Sequence[Row], others: Iterable[str]) -> _Scan:
-    """Group rows by their other numbers and their texts; names and ends of an interval do not count."""
-    fixed = [name for name in others if len({row.params.get(name) for row in rows}) > 1]
-    if axis == "start_s":  # of a load over time
-        fixed = [name for name in fixed if name != "end_s"]
-    texts = dict.fromkeys(
-        name for row in rows for name, value in row.params.items() if isinstance(value, str)
-    )
-    fixed += [name for name in texts if name not in ("config", "output") and _varies(name, rows)]
-    lines: dict[tuple[object, ...], list[Row]] = {}
-    for row in rows:
-        if axis in row.params:
-            lines.setdefault(tuple(row.params.get(name) for name in fixed), []).append(row)
-    named = []
-    for values, line in lines.items():
-        said = ", ".join(f"{name} {value}" for name, value in zip(fixed, values, strict=True))
-        named.append((said, sorted(line, key=lambda row: float(row.params[axis]))))
-    return _Scan(axis, named)
-
-
-def _varies(name: str, rows: Sequence[Row]) -> bool:
-    return len({row.params.get(name) for row in rows}) > 1
-
-
-def _draw_scan(result: Result, scan: _Scan) -> Figure:
+def _draw_scan(result: Result, scan: Scan) -> Figure:
     rows = [row for _, line in scan.lines for row in line]
     rated = all("tflops" in row.metrics for row in rows)
     figure = new_figure(8, 6.5 if rated else 4.5)
@@ -145,7 +98,7 @@ def _draw_scan(result: Result, scan: _Scan) -> Figure:
             values, [f"{value:g}" for value in values], rotation=0 if len(values) < 9 else 45
         )
         panels[-1].minorticks_off()
-    panels[-1].set_xlabel(label(scan.axis.replace("_s", " (s)") if scan.axis.endswith("_s") else scan.axis))
+    panels[-1].set_xlabel(label(shown(scan.axis)))
     return _finish(figure, panels, result, rows, legend=len(scan.lines) > 1)
 
 
@@ -242,7 +195,11 @@ def _draw_histograms(result: Result, rows: list[Row]) -> Figure:
         # The slowest calls would leave the others one bar: they are counted in the last one.
         low, high = float(ms.min()), float(np.percentile(ms, 99.5))
         high = max(high, low * 1.001)
-        axes.hist(np.minimum(ms, high), bins=60, range=(low, high), color="C0", alpha=0.7)
+        wide = low > 0 and high > _WIDE * low
+        bins = np.geomspace(low, high, _BINS) if wide else np.linspace(low, high, _BINS)
+        axes.hist(np.clip(ms, bins[0], bins[-1]), bins=bins.tolist(), color="C0", alpha=0.7)
+        if wide:
+            log_scale(axes, "x")
         if row.unit == "ms" and row.median is not None:
             axes.axvline(row.median, color="C3", lw=1.5, label=f"median {row.median:.4g} ms")
             if row.ci_low is not None and row.ci_high is not None:
@@ -254,7 +211,8 @@ def _draw_histograms(result: Result, rows: list[Row]) -> Figure:
         axes.set_title(label(f"{row.name}: {flag}" if flag else row.name), fontsize=9)
         axes.legend(fontsize=7)
     panels[-1].set_xlabel("ms a call; the last bar holds all above the 99.5 % quantile")
-    figure.suptitle(label("\n".join(heading(f"aneperf {result.probe}", result.environment)[:2])), fontsize=9)
+    title = heading(f"aneperf {result.probe}", result.environment)[:2]
+    figure.suptitle("\n".join(map(label, title)), fontsize=9)
     return figure
 
 
