@@ -102,6 +102,11 @@ class Request:
         """Run once and return when the outputs are written. Raises EvaluateError."""
     def time(self, count: int) -> NDArray[np.int64]:
         """Run `count` times and return each call's duration in nanoseconds."""
+    def time_steps(self, count: int) -> NDArray[np.int64]:
+        """Run `count` times and return the nanoseconds of each step: [count, steps].
+
+        Raises EvaluateError on an engine, which does not tell.
+        """
 
 @final
 class ProgramStats:
@@ -145,6 +150,12 @@ class Program:
     def notes(self) -> list[str]: ...
     @property
     def stats(self) -> ProgramStats: ...
+    @property
+    def steps(self) -> list[list[str]]:
+        """Return, for each step of an evaluation, the names of the values that it computes.
+
+        A step that loads or stores a port names the port. The list is empty on an engine.
+        """
     @property
     def loaded(self) -> bool: ...
     def __enter__(self) -> Program: ...

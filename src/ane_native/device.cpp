@@ -81,6 +81,10 @@ std::vector<int64_t> Request::time(int64_t count) {
     return durations;
 }
 
+std::vector<int64_t> Request::time_steps() {
+    throw EvaluateError("only the emulator tells how long the steps of a program take");
+}
+
 std::unique_ptr<Request> Program::bind(const Bindings& inputs, const Bindings& outputs,
                                        const BindOptions& options) {
     if (!loaded()) throw EvaluateError("the program is unloaded: compile it again");

@@ -89,6 +89,9 @@ class Request {
     virtual void evaluate() = 0;
     // Runs `count` times and returns each call's duration in nanoseconds.
     std::vector<int64_t> time(int64_t count);
+    // Runs once, as evaluate() does, and returns the duration of each of Program::steps() in nanoseconds.
+    // Throws EvaluateError where there are none.
+    virtual std::vector<int64_t> time_steps();
 };
 
 // The memory and compile time of a program, as far as the device reports them.
@@ -123,6 +126,9 @@ class Program : public std::enable_shared_from_this<Program> {
     // Notes of the compiler for the caller: lenient reading, arguments that the chip ignores.
     const std::vector<std::string>& notes() const { return notes_; }
     virtual ProgramStats stats() const = 0;
+    // For each step of an evaluation, in order, the names of the values that it computes, and of the ports
+    // that it loads or stores. Empty where the device does not tell.
+    virtual std::vector<std::vector<std::string>> steps() const { return {}; }
     // Checks names and sizes: every port bound once, each surface at least as large as its port.
     std::unique_ptr<Request> bind(const Bindings& inputs, const Bindings& outputs,
                                   const BindOptions& options = {});

@@ -52,6 +52,7 @@ class EmulatorProgram final : public Program {
         stats_.weight_bytes = plan_.constant_bytes;
         stats_.activation_bytes = plan_.arena_bytes;
         stats_.operations = static_cast<int64_t>(plan_.steps.size());
+        for (const Step& step : plan_.steps) steps_.push_back(step.computes);
     }
 
     void set_compile_time(std::chrono::nanoseconds time) { stats_.compile_ns = time.count(); }
@@ -81,13 +82,23 @@ class EmulatorProgram final : public Program {
         return {{"hardware execution time", "ns", {}, reason}, {"performance counters", "bytes", {}, reason}};
     }
 
+    std::vector<std::vector<std::string>> steps() const override { return steps_; }
+
     // `buffers` has a place for every buffer of the plan; those of the surfaces are filled in by the caller.
     void run(std::byte* const* buffers, std::span<const InputCopy> copies) {
-        const auto lock = lock_running();
-        if (!loaded_) throw unloaded();
-        for (const InputCopy& copy : copies) copy.refresh();
-        const Execution execution{buffers, kernels(), ThreadPool::shared()};
-        for (const Step& step : plan_.steps) step.run(execution);
+        run_each(buffers, copies, [](const Step& step, const Execution& e) { step.run(e); });
+    }
+
+    std::vector<int64_t> time_each(std::byte* const* buffers, std::span<const InputCopy> copies) {
+        using Clock = std::chrono::steady_clock;
+        std::vector<int64_t> durations;
+        durations.reserve(plan_.steps.size());
+        run_each(buffers, copies, [&](const Step& step, const Execution& e) {
+            const auto start = Clock::now();
+            step.run(e);
+            durations.push_back(std::chrono::nanoseconds(Clock::now() - start).count());
+        });
+        return durations;
     }
 
     const Plan& plan() const { return plan_; }
@@ -98,6 +109,15 @@ class EmulatorProgram final : public Program {
                                           std::vector<std::shared_ptr<Surface>> outputs,
                                           const BindOptions& options) override;
 
+    template <typename RunStep>
+    void run_each(std::byte* const* buffers, std::span<const InputCopy> copies, RunStep run_step) {
+        const auto lock = lock_running();
+        if (!loaded_) throw unloaded();
+        for (const InputCopy& copy : copies) copy.refresh();
+        const Execution execution{buffers, kernels(), ThreadPool::shared()};
+        for (const Step& step : plan_.steps) run_step(step, execution);
+    }
+
     // In a child of fork the lock may be held for ever: the pool refuses such a process first.
     std::unique_lock<std::mutex> lock_running() {
         ThreadPool::shared();
@@ -107,6 +127,7 @@ class EmulatorProgram final : public Program {
     Plan plan_;
     AlignedBytes arena_;
     ProgramStats stats_;
+    std::vector<std::vector<std::string>> steps_;
     const std::set<std::string> weight_paths_;
     std::mutex running_;  // one evaluation at a time: they share the arena
     std::atomic<bool> loaded_{true};
@@ -134,6 +155,7 @@ class EmulatorRequest final : public Request {
     }
 
     void evaluate() override { program_->run(buffers_.data(), copies_); }
+    std::vector<int64_t> time_steps() override { return program_->time_each(buffers_.data(), copies_); }
 
    private:
     // An emulated surface is ordinary memory, which stays where it is: one lock for the request's whole life.

@@ -164,6 +164,7 @@ class Fusion {
         for (const size_t index : u.steps) {
             const Step& one = plan_.steps[index];
             const Buffer result = one.elementwise->result.buffer;
+            add_missing(step.computes, one.computes);
             const bool is_kept = producer_[result] == unit && (kept_.contains(result) || is_surface(result));
             links.push_back({*one.elementwise, is_kept});
             if (is_kept) step.writes.push_back(result);
@@ -178,6 +179,11 @@ class Fusion {
             chain.run(e, e.at<std::byte>(scratch));
         };
         return step;
+    }
+
+    static void add_missing(std::vector<std::string>& names, const std::vector<std::string>& more) {
+        for (const std::string& name : more)
+            if (std::ranges::find(names, name) == names.end()) names.push_back(name);
     }
 
     Plan& plan_;

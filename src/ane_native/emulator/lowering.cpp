@@ -122,10 +122,15 @@ void Lowering::make_constant(Buffer b) {
     constants_[b] = plan_.buffers[b].constant.data();
 }
 
+void Lowering::add_step(Step step) {
+    step.computes = {computed_};
+    plan_.steps.push_back(std::move(step));
+}
+
 void Lowering::step(std::vector<Buffer> reads, std::vector<Buffer> writes,
                     std::function<void(const Execution&)> run) {
     if (!is_all_constant(reads)) {
-        plan_.steps.push_back({std::move(reads), std::move(writes), std::move(run)});
+        add_step({std::move(reads), std::move(writes), std::move(run)});
         return;
     }
     for (const Buffer b : writes) make_constant(b);
@@ -137,7 +142,7 @@ void Lowering::step(Elementwise work) {
     for (const Operand& operand : work.operands) reads.push_back(operand.buffer);
     const Buffer result = work.result.buffer;
     if (!is_all_constant(reads)) {
-        plan_.steps.push_back({std::move(reads), {result}, {}, std::move(work)});
+        add_step({std::move(reads), {result}, {}, std::move(work)});
         return;
     }
     make_constant(result);
@@ -157,6 +162,7 @@ Operand Lowering::result_operand(const mil::Value& value) {
 
 void Lowering::lower(const mil::Operation& operation) {
     const mil::OpView view(function_, operation);
+    computed_ = function_.values[operation.results.front()].name;
     std::vector<const mil::Value*> results;
     for (const mil::ValueId result : operation.results) results.push_back(&function_.values[result]);
     for (const auto family : families)
@@ -176,6 +182,7 @@ const mil::Value& Lowering::port_value(const Port& port, std::span<const mil::Va
 
 void Lowering::add_input(const Port& port) {
     const mil::Value& value = port_value(port, function_.inputs);
+    computed_ = port.name;
     const Buffer surface = add_buffer(Storage::surface, port.layout.bytes());
     plan_.inputs.push_back(surface);
     const bool is_exact = !profile_.is_engine() || value.type.dtype != DType::fp32;
@@ -186,6 +193,7 @@ void Lowering::add_input(const Port& port) {
 }
 
 void Lowering::add_output(const Port& port) {
+    computed_ = port.name;
     const Buffer packed = buffer(port_value(port, function_.outputs));
     BufferPlan& computed = plan_.buffers[packed];
     // The step that computes the value can write to the surface itself, unless another port has taken it.
@@ -197,7 +205,7 @@ void Lowering::add_output(const Port& port) {
     const Buffer surface = add_buffer(Storage::surface, port.layout.bytes());
     plan_.outputs.push_back(surface);
     // Runs even if the value is constant: the surface is there only at run time.
-    plan_.steps.push_back({{packed}, {surface}, {}, store(packed, port.layout, surface)});
+    add_step({{packed}, {surface}, {}, store(packed, port.layout, surface)});
 }
 
 void Lowering::check(const std::vector<bool>& sound, mil::Refusals& refusals) {

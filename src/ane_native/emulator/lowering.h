@@ -72,6 +72,7 @@ class Lowering {
     void add_output(const Port& port);
     Buffer constant_buffer(const mil::Value& value);
     Buffer to_floats(Buffer from, int64_t count);
+    void add_step(Step step);
     void lower(const mil::Operation& operation);
     mil::ValueId id(const mil::Value& value) const;
     const mil::Value& port_value(const Port& port, std::span<const mil::ValueId> ids) const;
@@ -83,6 +84,7 @@ class Lowering {
     ThreadPool& threads_;
     const bool fuses_;
     Plan plan_;
+    std::string computed_;               // the value that is lowered now
     std::vector<std::byte*> constants_;  // by buffer: what steps that run at compile time work on
     int64_t constant_bytes_ = 0;
     // Where each value lies, in each form that an operation has asked for.

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "cpu/simd/kernels.h"
@@ -77,6 +78,7 @@ struct Step {
     std::vector<Buffer> reads, writes;  // scratch memory counts as written
     std::function<void(const Execution&)> run;
     std::optional<Elementwise> elementwise = {};  // instead of `run`, until steps are fused
+    std::vector<std::string> computes = {};       // names of the MIL values that it is for
 };
 
 }  // namespace ane::emulator

@@ -129,6 +129,35 @@ Durations time(Request& request, const Int& count_object) {
     return durations;
 }
 
+using Names = Typed<"list[list[str]]">;
+
+// Reserves for each call as many numbers as there are steps.
+Durations time_steps(Request& request, const Int& count_object) {
+    constexpr int64_t most_calls = 1'000'000, most_numbers = 100'000'000;
+    const int64_t count = to_integer(count_object, "count");
+    if (count < 1 || count > most_calls)
+        throw ArgumentError("count is " + std::to_string(count) + ", must be 1 to " +
+                            std::to_string(most_calls));
+    std::vector<int64_t> all;
+    for (int64_t call = 0; call < count; ++call) {
+        std::vector<int64_t> one;
+        {
+            const WithoutGil without_gil;
+            one = request.time_steps();
+        }
+        if (call == 0 && static_cast<int64_t>(one.size()) > most_numbers / count)
+            throw ArgumentError("count is " + std::to_string(count) + ", must be at most " +
+                                std::to_string(most_numbers / static_cast<int64_t>(one.size())) +
+                                " for this many steps");
+        all.insert(all.end(), one.begin(), one.end());
+        if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+    }
+    const auto calls = static_cast<py::ssize_t>(count);
+    py::array_t<int64_t> durations({calls, static_cast<py::ssize_t>(all.size()) / calls});
+    std::ranges::copy(all, durations.mutable_data());
+    return durations;
+}
+
 // A program and the device that makes its surfaces.
 struct DeviceProgram {
     std::shared_ptr<Program> program;
@@ -263,7 +292,10 @@ void bind_programs(py::module_& module) {
         .def("evaluate", &Request::evaluate, py::call_guard<WithoutGil>(),
              "Run once and return when the outputs are written. Raises EvaluateError.")
         .def("time", &time, py::arg("count"),
-             "Run `count` times and return each call's duration in nanoseconds.");
+             "Run `count` times and return each call's duration in nanoseconds.")
+        .def("time_steps", &time_steps, py::arg("count"),
+             "Run `count` times and return the nanoseconds of each step: [count, steps].\n\n"
+             "Raises EvaluateError on an engine, which does not tell.");
     py::class_<ProgramStats>(
         module, "ProgramStats",
         "The resources of a compiled program. None marks what the device does not report.")
@@ -286,6 +318,10 @@ void bind_programs(py::module_& module) {
         .def_property_readonly("outputs", [](const DeviceProgram& p) { return p.program->outputs(); })
         .def_property_readonly("notes", [](const DeviceProgram& p) { return p.program->notes(); })
         .def_property_readonly("stats", [](const DeviceProgram& p) { return p.program->stats(); })
+        .def_property_readonly(
+            "steps", [](const DeviceProgram& p) -> Names { return py::cast(p.program->steps()); },
+            "Return, for each step of an evaluation, the names of the values that it computes.\n\n"
+            "A step that loads or stores a port names the port. The list is empty on an engine.")
         .def_property_readonly("loaded", [](const DeviceProgram& p) { return p.program->loaded(); })
         .def("__repr__", &DeviceProgram::describe)
         .def("__enter__", [](const Typed<"Program">& self) { return self; })
