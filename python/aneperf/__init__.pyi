@@ -39,6 +39,7 @@ from .probes.limits import limits as limits
 from .probes.parity import parity as parity
 from .probes.peak import peak as peak
 from .probes.ports import ports as ports
+from .probes.profile import profile as profile
 from .probes.qos import qos as qos
 from .probes.sram import sram as sram
 from .probes.suite import suite as suite

@@ -8,7 +8,7 @@ from click.shell_completion import shell_complete
 
 from .. import __version__
 from ..errors import AneError
-from ..probes.registry import BENCH, DOCTOR, PROBES, SUITE
+from ..probes.registry import BENCH, DOCTOR, PROBES, PROFILE, SUITE
 from ..signals import at_first_signal, raise_interrupted, signal_of
 from .ab import ab
 from .comparing import compare, gate
@@ -22,7 +22,7 @@ from .training import data, generate, train
 _BY_WEIGHT = sorted(PROBES.values(), key=lambda probe: -probe.share)
 SECTIONS = {
     "Measure": [info, list_all, *map(probe_verb, [DOCTOR, SUITE, *_BY_WEIGHT])],
-    "Your programs": [probe_verb(BENCH), lint],
+    "Your programs": [probe_verb(BENCH), probe_verb(PROFILE), lint],
     "Compare and report": [show_file, ab, compare, gate, dump, validate, export],
     "Train": [train, generate, data],
 }

@@ -2,7 +2,7 @@
 
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -33,8 +33,9 @@ def measure(
     output: str | None,
     *,
     verbose: bool = False,
+    exports: Sequence[Callable[[Result], None]] = (),
 ) -> int:
-    """Run a probe, print its table, save its result to `output` and return the exit code.
+    """Run a probe, print its table, save its result to `output` and by `exports`, and return the exit code.
 
     Ctrl-C, SIGTERM and SIGHUP keep the finished rows.
     """
@@ -50,6 +51,8 @@ def measure(
         try:
             if output is not None:
                 save_result(result, output)
+            for export in exports:
+                export(result)
         finally:  # a measurement is long: if one output fails, the other is still written
             stream = sys.stderr if to_stdout else sys.stdout
             if not to_stdout or stream is not None:

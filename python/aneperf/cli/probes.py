@@ -1,6 +1,7 @@
 """The verbs that measure: `info`, and one for each probe of the registry."""
 
 from functools import partial
+from pkgutil import resolve_name
 from typing import Any
 
 import click
@@ -36,18 +37,34 @@ def probe_verb(probe: registry.Probe) -> click.Command:
         from .measuring import measure
         from .terminal import FAILED, say
 
+        exports = [
+            resolve_name(export.prepare)(given[export.name])
+            for export in probe.exports
+            if given[export.name] is not None
+        ]
         open_device = partial(devices.open, device, chip=chip, compile_timeout=compile_timeout)
-        code = measure(probe, probe.arguments(given), open_device, output, verbose=verbose)
+        arguments = probe.arguments(given)
+        code = measure(probe, arguments, open_device, output, verbose=verbose, exports=exports)
         if probe.file and not is_printed(output) and code <= FAILED:  # not interrupted
             say(f"{output} holds all of it: please send that file")
         return code
 
     target = [click.Argument(["file"], type=FILE, metavar=probe.target)] if probe.target else []
+    exports = [
+        click.Option([f"--{export.name}"], type=FILE, metavar="FILE", help=export.help)
+        for export in probe.exports
+    ]
     output = click.Option(list(OUTPUT.opts), type=FILE, metavar="FILE", default=probe.file, help=OUTPUT.help)
     return click.Command(
         probe.name,
         callback=run,
-        params=[*target, *map(_option, probe.verb_options), DEVICE, CHIP, COMPILE_TIMEOUT, VERBOSE, output],
+        params=[
+            *target,
+            *map(_option, probe.verb_options),
+            *(DEVICE, CHIP, COMPILE_TIMEOUT, VERBOSE),
+            *exports,
+            output,
+        ],
         help=f"{probe.summary}\n\n{probe.details}",
     )
 

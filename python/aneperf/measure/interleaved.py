@@ -36,7 +36,12 @@ class Interleaved:
 
     samples: tuple[Sample, ...]
     ratios: tuple[Estimate, ...]
-    rounds: int  # after warm-up
+    times: NDArray[np.float64]  # [rounds, kernels] ns: the median of each turn, after warm-up
+
+    @property
+    def rounds(self) -> int:
+        """Return the number of rounds after warm-up."""
+        return len(self.times)
 
 
 def measure_interleaved(
@@ -93,7 +98,7 @@ def _compare(rounds: list[list[NDArray[np.int64]]], tolerance: float, loaded_s: 
     return Interleaved(
         samples=tuple(analyze(trace, relative_half_width=tolerance, loaded_s=loaded_s) for trace in traces),
         ratios=tuple(_ratio(kept[:, kernel], kept[:, 0]) for kernel in range(kept.shape[1])),
-        rounds=len(kept),
+        times=kept,
     )
 
 

@@ -57,7 +57,7 @@ def bench(
     as those of `peak`, read program and inputs themselves: both must be paths.
     Raises ArgumentError, DeviceUnavailable, ProgramError, ResultFileError.
     """
-    template = _template(program)
+    template = template_of(program)
     points = _points(axes or {})
     template.check_axes(axes or {})
     title = template.name if name is None else name
@@ -72,7 +72,7 @@ def bench(
         clock=clock,
         repeat=_repeat(processes, program, axes, inputs, check, title),
     )
-    return msgspec.structs.replace(result, notes=(*result.notes, *_unchecked_notes(result.rows)))
+    return msgspec.structs.replace(result, notes=(*result.notes, *unchecked_notes(result.rows)))
 
 
 def _repeat(
@@ -132,7 +132,7 @@ def parse_axes(texts: Sequence[str]) -> dict[str, list[AxisValue]]:
     return axes
 
 
-def _unchecked_notes(rows: Sequence[Row]) -> list[str]:
+def unchecked_notes(rows: Sequence[Row]) -> list[str]:
     """Write a line for each reason why outputs were not compared, with the rows that share it."""
     names: dict[str, list[str]] = {}
     for row in rows:
@@ -152,7 +152,8 @@ def _value(text: str) -> AxisValue:
     return text
 
 
-def _template(program: object) -> Template:
+def template_of(program: object) -> Template:
+    """Return what makes the programs. Raises ArgumentError, ProgramError, ResultFileError."""
     if isinstance(program, mil.Program):
         return Template("program", lambda: program)
     if isinstance(program, mil.Builder):

@@ -45,6 +45,18 @@ class Option:
 
 
 @dataclass(frozen=True)
+class Export:
+    """An option of a probe's verb that names one more file for the result.
+
+    `prepare` is the "module:name" of a function that checks the path and returns what writes to it.
+    """
+
+    name: str
+    help: str
+    prepare: str
+
+
+@dataclass(frozen=True)
 class Probe:
     """A probe: its verb, its place in the suite and its function, `function(device, budget=..., ...)`.
 
@@ -61,6 +73,7 @@ class Probe:
     budget_help: str = "Time for the whole table."
     function: str = ""  # its "module:name"; by default the one of its name in `aneperf.probes`
     target: str | None = None  # what the verb takes besides options, the keyword argument "file"
+    exports: tuple[Export, ...] = ()
     share: float = 0.0
     in_child: bool = True
     processes: int | None = None
@@ -258,7 +271,29 @@ BENCH = Probe(
     processes=5,
     target="MODEL",
 )
-VERBS = {probe.name: probe for probe in (*_PROBES, DOCTOR, SUITE, BENCH)}
+PROFILE = Probe(
+    "profile",
+    "Show where the time of a program of your own goes.",
+    30.0,
+    (
+        Option(
+            "method",
+            "How: the emulator's steps, or programs that end early, as on an engine.",
+            choices=("steps", "truncation"),
+        ),
+        Option("compiles", "Compile at most this number of programs.", int, default=40, metavar="N"),
+        *BENCH.options[1:],
+        Option("axis", "The value of a template's parameter; repeatable.", metavar="NAME=X", repeatable=True),
+    ),
+    details="MODEL is what bench takes. docs/bench.md explains the methods.",
+    function="aneperf.probes.profile:profile_file",
+    target="MODEL",
+    exports=(
+        Export("trace", "Write a trace for ui.perfetto.dev.", "aneperf.report.profile_trace:prepare_trace"),
+        Export("plot", "Draw a picture.", "aneperf.report.profile_plot:prepare_plot"),
+    ),
+)
+VERBS = {probe.name: probe for probe in (*_PROBES, DOCTOR, SUITE, BENCH, PROFILE)}
 
 
 def default_budget(name: str) -> float:

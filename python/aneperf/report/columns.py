@@ -117,6 +117,10 @@ def _percent(share: float | None) -> str:
     return UNKNOWN if share is None else f"{math.floor(10_000 * share) / 100:.2f}%"
 
 
+def _share(row: Row) -> str:
+    return f"{row.metrics['share']:.1%}" if "share" in row.metrics else UNKNOWN
+
+
 def _checked(row: Row) -> str:
     return "unchecked" if "output" in row.params else UNKNOWN if row.error is None else f"{row.error:.1e}"
 
@@ -197,6 +201,16 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("GFLOP/s", number("gflop_per_s", 4)),
         Column("GB/s", number("gb_per_s", 3)),
         Column("Error", _checked),
+        REMARK,
+    ),
+    "profile": (
+        Column("Operation", parameter("config"), "left"),
+        Column("Kind", parameter("kind"), "left"),
+        Column("Shape", parameter("shape"), "left"),
+        Column("ms", median),
+        Column("±", half_width),
+        Column("Share", _share),
+        Column("GFLOP/s", number("gflop_per_s", 3)),
         REMARK,
     ),
     "compat": (_ITEM, _ERROR, REMARK),

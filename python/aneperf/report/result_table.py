@@ -14,6 +14,7 @@ from .table import Table
 _INTERVAL = "±: the larger half of the 95 % interval of the median."
 _UNBOUNDED = " -: too few independent calls to tell."
 _FEW = 3  # skipped rows that are named
+_SMALL, _SHORT = 0.01, 25  # of a profile: the share of a small part, and the rows that are always shown
 _LONG = 40  # rows; of a longer probe a suite shows only the rows that are not ok
 
 
@@ -29,7 +30,7 @@ def lay_out_result(result: Result, *, verbose: bool = False) -> Table:
     columns = COLUMNS.get(result.probe, GENERAL)
     if verbose:
         columns = tuple(new for column in columns for new in (VERBOSE if column is REMARK else (column,)))
-    shown = result.rows if verbose else _without_skipped(result.rows)
+    shown = result.rows if verbose else _without_small(_without_skipped(result.rows))
     best = result.best if result.probe in RANKED else None
     place = None if best is None else [row.key for row in shown].index(best.key)
     rows = [[column.cell(row) for column in columns] for row in shown]
@@ -43,6 +44,7 @@ def lay_out_result(result: Result, *, verbose: bool = False) -> Table:
         best=place,
         lines=(
             *_reasons(result.rows),
+            *_left_out(result.rows, shown),
             *_legend(result, verbose),
             *result.notes,
         ),
@@ -53,6 +55,21 @@ def lay_out_result(result: Result, *, verbose: bool = False) -> Table:
 def _without_skipped(rows: tuple[Row, ...]) -> tuple[Row, ...]:
     """Return the rows without the skipped ones, which a line below the table counts."""
     return tuple(row for row in rows if row.status != "skipped") or rows
+
+
+def _without_small(rows: tuple[Row, ...]) -> tuple[Row, ...]:
+    """Return the rows of a profile without the parts that take next to no time, if there are many."""
+    large = tuple(row for row in rows if abs(row.metrics.get("share", 1.0)) >= _SMALL)
+    return rows if len(rows) <= _SHORT else large
+
+
+def _left_out(rows: tuple[Row, ...], shown: tuple[Row, ...]) -> list[str]:
+    """Count the parts of a profile that are not shown."""
+    small = [row for row in rows if row not in shown and "share" in row.metrics]
+    if not small:
+        return []
+    total = sum(row.metrics["typical_ms"] for row in small)
+    return [f"{len(small)} parts of less than {_SMALL:.0%} take {total:.3g} ms in all: --verbose shows them."]
 
 
 def _legend(result: Result, verbose: bool) -> list[str]:

@@ -130,7 +130,7 @@ class ProgramCase(Case):
         kernel.drop()
         row = super().row(measured)
         moved = kernel.weight_bytes + kernel.port_bytes
-        metrics = {**row.metrics, "ports_mb": kernel.port_bytes / 2**20, "bytes": float(moved)}
+        metrics = {**row.metrics, "ports_mib": kernel.port_bytes / 2**20, "bytes": float(moved)}
         if row.status == "ok" and row.median:
             calls = 1000 / row.median
             metrics |= {"calls_per_s": calls, "gflop_per_s": kernel.flops * calls / 1e9}

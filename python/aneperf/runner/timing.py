@@ -128,26 +128,26 @@ class Loaded:
         self._case = case
         built = case.kernel.build()
         start = clock()
-        self._program: Program = device.compile(built.text, built.weights, qos=case.qos)
+        self.program: Program = device.compile(built.text, built.weights, qos=case.qos)
         self._compile_s = clock() - start
         try:
-            inputs, outputs = self._program.inputs, self._program.outputs
+            inputs, outputs = self.program.inputs, self.program.outputs
             sources: dict[str, Surface] = {port.name: device.make_surface(port) for port in inputs}
             self._results: dict[str, Surface] = {port.name: device.make_surface(port) for port in outputs}
             for name, array in case.inputs().items():
                 sources[name].write(array)
-            request: Request = self._program.bind(sources, self._results)
+            self.request: Request = self.program.bind(sources, self._results)
         except BaseException:
-            self._program.unload()
+            self.program.unload()
             raise
-        self.run = Watch(request.time)
+        self.run = Watch(self.request.time)
         self.span_s = span_of(device, part().processes)
 
     def __enter__(self) -> "Loaded":
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._program.unload()
+        self.program.unload()
 
     def judge(self, sample: Sample) -> Measured:
         """Check the output that the sample's last call left, and give its rates if it is right."""
@@ -171,7 +171,7 @@ class Loaded:
         return Measured("ok", sample=sample, error=error, metrics={**self._metrics(sample), **seen})
 
     def _metrics(self, sample: Sample) -> dict[str, float]:
-        times, stats = sample.statistics, self._program.stats
+        times, stats = sample.statistics, self.program.stats
         rates = {"tflops": times.median, "tflops_low": times.ci_high, "tflops_high": times.ci_low}
         parts = {"compile_ms": stats.compile_ns, "load_ms": stats.load_ns}
         retried = stats.retried_evaluations

@@ -1,0 +1,168 @@
+"""Profile: where a program's time goes, operation by operation."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import msgspec
+from numpy.typing import NDArray
+
+from .. import mil
+from .._ane_native import Device
+from ..checks import choice, count, positive
+from ..device import info, opened
+from ..errors import REFUSALS, ArgumentError
+from ..mil.template import AxisValue
+from ..mil.work import Work, work_of
+from ..results import Result, Row
+from ..runner.measured import Measured, refused
+from ..runner.own_program import OwnProgram, ProgramCase
+from ..runner.parts import Part
+from ..runner.progress import MINIMUM_SHARE_S, Progress, ProgressCallback, silent
+from ..runner.run import compile_notes
+from ..runner.stepped import time_steps
+from ..runner.timing import Clock, Loaded
+from ..runner.truncation import time_truncated
+from .bench import Source, parse_axes, template_of, unchecked_notes
+from .registry import default_budget
+
+METHODS = ("steps", "truncation")
+WHOLE = "the whole"
+COMPILES = 40
+_MOST_PARTS = 1000  # rows: of more, the largest
+
+Method = Literal["steps", "truncation"]
+
+
+def profile(
+    program: Source,
+    device: Device | str | None = None,
+    *,
+    method: Method | None = None,
+    axes: Mapping[str, AxisValue] | None = None,
+    inputs: Mapping[str, NDArray[Any]] | str | os.PathLike[str] | None = None,
+    check: bool = True,
+    compiles: int = COMPILES,
+    name: str | None = None,
+    budget: float = default_budget("profile"),
+    progress: ProgressCallback | None = None,
+    clock: Clock = time.perf_counter,
+) -> Result:
+    """Time the operations of a program of your own: a row for each, or for those that run as one.
+
+    "steps", the emulator's method, times each step of its plan. "truncation", the only one on an engine,
+    times programs that end after some operations, with at most `compiles` compiles; a row is then what its
+    operations add to the time. `axes` are a template's parameters; other arguments are those of `bench`.
+    Keys: "profile/NAME" is the whole program, "profile/NAME/RESULT" a part, by its last operation's result.
+    Raises ArgumentError, DeviceUnavailable, ProgramError, ResultFileError.
+    """
+    positive("budget", budget)
+    count("compiles", compiles, 2)
+    template = template_of(program)
+    template.check_axes(axes or {})
+    device = opened(device)
+    is_emulator = device.info()["kind"] == "emulator"
+    chosen = choice("method", method or ("steps" if is_emulator else "truncation"), METHODS)
+    if chosen == "steps" and not is_emulator:
+        raise ArgumentError("method: only the emulator times its steps; the engine's is truncation")
+    point = dict(axes or {})
+    settings = [f"{axis}={value}" for axis, value in point.items()]
+    title = "/".join([template.name if name is None else name, *settings])
+    kernel = OwnProgram(lambda: template.program(**point), inputs, "" if check else "the check was left out")
+    case = ProgramCase(f"profile/{title}", kernel, {"config": WHOLE, "method": chosen})
+    report = progress or silent
+    report(Progress(0, 1, title))
+    start, parts, notes = clock(), list[Part](), list[str]()
+    try:
+        made = kernel.build()
+        graph = mil.parse(made.text)
+        if chosen == "steps":
+            with Loaded(device, case, clock) as loaded:
+                left_s = max(MINIMUM_SHARE_S, budget - (clock() - start))
+                sample, parts, ratio = time_steps(loaded, graph, left_s, clock)
+                whole = loaded.judge(sample).with_ratio(ratio)
+            notes.append("Steps: operations that the emulator runs as one are one row.")
+        else:
+            found = time_truncated(
+                device,
+                case,
+                made,
+                kernel.inputs(),
+                compiles=compiles,
+                budget_s=budget,
+                clock=clock,
+                say=lambda doing: report(Progress(0, 1, doing)),
+            )
+            whole, parts = found.whole, found.parts
+            notes.append(
+                f"Truncation, {found.compiles} compiles: a row is the time that its operations add to a "
+                "program that ends before them, with the outputs that it has to give there."
+            )
+        work = {operation.results[0].name: one for operation, one in work_of(graph).items()}
+    except REFUSALS as refusal:
+        whole, parts, work = refused(refusal), [], {}
+    rows, sum_notes = _rows(title, case, whole, parts, work)
+    report(Progress(1, 1, "", rows[-1]))
+    return Result(
+        probe="profile",
+        environment=info(device),
+        rows=rows,
+        notes=(*sum_notes, *notes, *unchecked_notes(rows), *compile_notes(rows)),
+    )
+
+
+def profile_file(
+    device: Device | str | None = None,
+    *,
+    file: str,
+    method: Method | None = None,
+    axis: Sequence[str] = (),
+    inputs: str | None = None,
+    unchecked: bool = False,
+    compiles: int = COMPILES,
+    budget: float = default_budget("profile"),
+    progress: ProgressCallback | None = None,
+) -> Result:
+    """Do what `profile` does, with arguments as the command has them: an axis is "n=64"."""
+    axes = parse_axes(axis)
+    if several := [name for name, values in axes.items() if len(values) > 1]:
+        raise ArgumentError(f"--axis {several[0]}: a profile is of one program: give one value")
+    return profile(
+        file,
+        device,
+        method=method,
+        axes={name: values[0] for name, values in axes.items()},
+        inputs=inputs,
+        check=not unchecked,
+        compiles=compiles,
+        budget=budget,
+        progress=progress,
+    )
+
+
+def _rows(
+    title: str, case: ProgramCase, whole: Measured, parts: Sequence[Part], work: Mapping[str, Work]
+) -> tuple[tuple[Row, ...], list[str]]:
+    """Return the rows of the parts and of the whole, and notes on their sum."""
+    row = case.row(whole)
+    if not parts or not row.median:
+        return (row,), []
+    kept = set(sorted(parts, key=lambda part: -part.typical)[:_MOST_PARTS])
+    total = sum(part.typical for part in parts)
+    rows = [part.row(title, total, work) for part in parts if part in kept]
+    share = row.metrics.get("ratio", total / row.median)
+    row = msgspec.structs.replace(row, metrics={**row.metrics, "sum_ms": total, "share": share})
+    notes = [f"The parts add up to {total:.4g} ms; {_compared(row, share)}."]
+    if left := [part for part in parts if part not in kept]:
+        notes.append(f"{len(left)} parts that take {sum(part.typical for part in left):.2g} ms are left out.")
+    return (*rows, row), notes
+
+
+def _compared(row: Row, share: float) -> str:
+    """Say how the sum of the parts compares with the whole, which is timed in turns with them."""
+    low, high = row.metrics.get("ratio_low"), row.metrics.get("ratio_high")
+    interval = "" if low is None or high is None else f" ({low:.1%} to {high:.1%})"
+    return f"timed in turns, their sum is {share:.1%}{interval} of the whole"

@@ -1,0 +1,67 @@
+"""A profile as a picture: a bar for each part."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from ..outputs import check_output, whole_file
+from ..results import Result, Row
+from .plots import check_plot
+
+_MOST_BARS = 40
+_INCHES_PER_BAR = 0.22
+
+
+def prepare_plot(path: str | os.PathLike[str]) -> Callable[[Result], None]:
+    """Return what draws a profile to `path`, whose name chooses the format; PNG if it names none.
+
+    Raises ArgumentError for another format, ResultFileError for a bad path, both at once.
+    """
+    _, kind = check_plot(path)
+    check_output(path, kind)
+    return lambda result: draw_profile(result, path)
+
+
+def draw_profile(result: Result, path: str | os.PathLike[str]) -> None:
+    """Draw the median time of each part, in the program's order, with its interval.
+
+    Of more than 40 parts, the last bar has the sum of the smallest. Raises as `check_plot` does.
+    """
+    picture_format, kind = check_plot(path)
+    from matplotlib.figure import Figure
+
+    *parts, whole = result.rows
+    kept = {row.key for row in sorted(parts, key=_ms)[-_MOST_BARS:]}
+    shown, rest = ([row for row in parts if (row.key in kept) is wanted] for wanted in (True, False))
+    labels = [f"{row.name}  {row.params.get('kind', '')}" for row in shown]
+    times = [_ms(row) for row in shown]
+    errors = [_half_widths(row) for row in shown]
+    if rest:
+        labels.append(f"{len(rest)} others")
+        times.append(sum(map(_ms, rest)))
+        errors.append((0.0, 0.0))
+    figure = Figure(figsize=(9, 1.5 + _INCHES_PER_BAR * max(4, len(labels))), layout="constrained")
+    axes = figure.subplots()
+    bars = range(len(labels))
+    axes.barh(bars, times, xerr=list(zip(*errors, strict=True)), color="C0", ecolor="0.3", height=0.75)
+    axes.set_yticks(bars, labels, fontsize=7)
+    axes.invert_yaxis()
+    axes.margins(y=0.01)
+    axes.set(xlabel="ms")
+    name = whole.key.partition("/")[2]
+    total = f"{whole.median:.4g} ms in all" if whole.median is not None else whole.status
+    axes.set_title(f"{name}, {total}\n{result.environment.label}", fontsize=9)
+    axes.grid(alpha=0.3, axis="x")
+    with whole_file(path, kind) as file:
+        figure.savefig(file, format=picture_format, dpi=150)
+
+
+def _ms(row: Row) -> float:
+    return row.median or 0.0
+
+
+def _half_widths(row: Row) -> tuple[float, float]:
+    if row.ci_low is None or row.ci_high is None:
+        return 0.0, 0.0
+    return _ms(row) - row.ci_low, row.ci_high - _ms(row)
