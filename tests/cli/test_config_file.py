@@ -78,6 +78,7 @@ def test_options_come_from_a_file_and_first_from_the_command_line(
             "run.toml: peak-tflops: peak_tflops must be a number from 1e-06 to 1e+06, not 0.0",
         ),
         ("dim = 0", "run.toml: dim: transformer: dim must be an integer from 1 to 65536, not 0"),
+        ("heads = 5", "run.toml: heads: 5 heads do not divide 768 channels: give --head-dim"),
         ('model = "gpt"', "run.toml: model: no model is called 'gpt': choose stories260k"),
         ("lora-rank = 0", "run.toml: lora-rank: lora_rank must be an integer from 1 to 65536, not 0"),
         (

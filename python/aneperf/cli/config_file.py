@@ -105,7 +105,7 @@ def blaming_file(context: click.Context) -> Iterator[None]:
     except ArgumentError as error:
         file: _File | None = context.meta.get(__name__)
         for name, key in file.keys.items() if file else ():
-            is_meant = re.match(rf"(\w+: )?(no )?({name}|--{_dashed(name)}) ", str(error))
+            is_meant = re.match(rf"(\w+: )?(no |\d+ )?({name}|--{_dashed(name)}) ", str(error))
             if file and is_meant and context.get_parameter_source(name) is ParameterSource.DEFAULT_MAP:
                 told = str(error) if str(error).startswith(f"{key} ") else f"{key}: {error}"
                 raise ArgumentError(f"{file.path}: {told}") from error
