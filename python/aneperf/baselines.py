@@ -34,8 +34,8 @@ class Baseline:
     def kind(self) -> str:
         """Name what is judged."""
         result = next(iter(self.after.values()))
-        environment = result.environment
-        return one_line(f"{result.probe}, {environment.device} {environment.chip}, {environment.cpu}")
+        found = result.environment
+        return one_line(f"{result.probe}, {found.device} {found.chip}, {found.cores} cores of {found.cpu}")
 
     def check_update(self) -> None:
         """Check that the results can become the baseline.

@@ -469,9 +469,11 @@ def test_refusals() -> None:
         a_result(timed(1.0, depth=7, key="peak/conv512x7/sp64/fp32-ports")).compare("M4 Max")
     with pytest.raises(ArgumentError, match="no chip is called 'M4 Mxa': choose from M4 Max"):
         result.compare("M4 Mxa")
-    for wrong in (7, [], [7]):
-        with pytest.raises(ArgumentError, match="with results or a chip's name, not with"):
+    for wrong in (7, [7]):
+        with pytest.raises(ArgumentError, match="with results or a chip's name, not with 7"):
             result.compare(wrong)  # type: ignore[arg-type]
+    with pytest.raises(ArgumentError, match="a side without a result cannot be compared"):
+        compare_results([], result)
     with pytest.raises(ArgumentError, match="one side has results of an engine and of software"):
         compare_results([result, a_result(timed(2.0), environment=M4_MAX)], result)
 

@@ -1,6 +1,7 @@
 """Compare two sides: results with later ones, or with the figures published for a chip."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Protocol
 
 from ..checks import number, shown
 from ..chips import find_chip
@@ -14,8 +15,18 @@ from .verdicts import judge_rows
 _LARGEST_THRESHOLD = 10.0
 
 
+class HasResult(Protocol):
+    """A TrainingResult, whose class is not named here: that would load training."""
+
+    def to_result(self) -> Result:
+        """Return rows that can be compared."""
+
+
+OneSide = Result | HasResult | Sequence[Result | HasResult]
+
+
 def compare_results(
-    first: Any, second: Any, threshold: float = THRESHOLD, names: Names | None = None
+    first: OneSide, second: OneSide | str, threshold: float = THRESHOLD, names: Names | None = None
 ) -> Comparison:
     """Judge `second`, later results, against `first`; or `first` against a chip's published figures.
 
@@ -71,16 +82,20 @@ def _compare_published(results: list[Result], chip: str, threshold: float, names
     )
 
 
-def _as_results(side: Any) -> list[Result]:
-    """Return the results of a side. A TrainingResult is told by its method: its class would load training."""
-    found = [
-        value.to_result() if hasattr(value, "to_result") else value
-        for value in (side if isinstance(side, list | tuple) else [side])
-    ]
-    if not found or not all(isinstance(result, Result) for result in found):
-        raise ArgumentError(f"a result is compared with results or a chip's name, not with {shown(side)}")
-    if any(result in found[:place] for place, result in enumerate(found)):
-        raise ArgumentError("one side has the same result twice: it would count as two runs that agree")
+def _as_results(side: OneSide) -> list[Result]:
+    found: list[Result] = []
+    for value in side if isinstance(side, Sequence) else (side,):
+        convert = getattr(value, "to_result", None)
+        result = convert() if convert else value
+        if not isinstance(result, Result):
+            raise ArgumentError(
+                f"results are compared with results or a chip's name, not with {shown(value)}"
+            )
+        if result in found:
+            raise ArgumentError("one side has the same result twice: it would count as two runs that agree")
+        found.append(result)
+    if not found:
+        raise ArgumentError("a side without a result cannot be compared")
     return found
 
 
