@@ -93,6 +93,13 @@ def test_calls_of_very_different_durations_have_a_logarithmic_axis() -> None:
     assert axes.containers[0].datavalues.sum() == 60
 
 
+def test_a_profile_is_bars_in_the_order_of_the_program() -> None:
+    rows = [at(ms, name, {"kind": "conv"}) for name, ms in (("b$", 2.0), ("a", 1.0), ("whole/p", 3.0))]
+    (axes,) = axes_of(a_result(*rows, probe="profile"))
+    assert [patch.get_width() for patch in axes.patches] == [2.0, 1.0]
+    assert axes.get_title().startswith("p, 3 ms in all")
+
+
 def test_other_rows_are_medians_by_row() -> None:
     (axes,) = axes_of(
         a_result(at(1.0, "a", {}), at(9.0, "b", {}), at(2.0, "c", {}, unit="TFLOPS"), probe="x")

@@ -12,6 +12,7 @@ from ..files import one_line
 from ..results import Result, Row
 from .flags import mark
 from .plots import AnyPath, Picture, check_plot, finished, label, log_scale, new_figure, set_title
+from .profile_plot import draw_profile
 from .result_table import heading
 from .scans import LEAST_POINTS, Scan, find_scan, shown
 
@@ -33,8 +34,8 @@ def draw_result(result: Result, path: AnyPath | None = None, kind: PlotKind | No
     """Draw the picture that suits the rows, or the one that is asked for.
 
     Rows that differ in a numeric parameter are a scan; else rows of known work and bytes a roofline; a single
-    row, or few, histograms of their calls; other rows their medians. Raises ArgumentError, also if the rows
-    do not make the picture that is asked for, and as `check_plot` does.
+    row, or few, histograms of their calls; other rows their medians. A profile has a bar for each part.
+    Raises ArgumentError, also if the rows do not make the picture that is asked for, and as `check_plot` does.
     """
     if kind is not None and kind not in get_args(PlotKind):
         raise ArgumentError(f"no picture is called {kind!r}: choose from {', '.join(get_args(PlotKind))}")
@@ -45,6 +46,8 @@ def draw_result(result: Result, path: AnyPath | None = None, kind: PlotKind | No
         raise ArgumentError(f"this {one_line(result.probe)} result has no timed row to draw")
     if result.probe == "suite":
         raise ArgumentError("a suite has the rows of many probes: draw the result of one")
+    if result.probe == "profile" and kind is None:
+        return draw_profile(result, path)
     return finished(_figure(result, rows, kind), path)
 
 
