@@ -35,7 +35,7 @@ def draw_result(result: Result, path: AnyPath | None = None, kind: PlotKind | No
 
     Rows that differ in a numeric parameter are a scan; else rows of known work and bytes a roofline; a single
     row, or few, histograms of their calls; other rows their medians. A profile has a bar for each part.
-    Raises ArgumentError, also if the rows do not make the picture that is asked for, and as `check_plot` does.
+    Raises ArgumentError, also if the rows do not make the picture that is asked for, and as `check_plot`.
     """
     if kind is not None and kind not in get_args(PlotKind):
         raise ArgumentError(f"no picture is called {kind!r}: choose from {', '.join(get_args(PlotKind))}")
