@@ -146,7 +146,7 @@ def test_the_sample_is_trained_and_other_vocabularies_are_refused(
     outcome = run(*told, "--vocab", "256", "--compact-vocabulary")
     assert outcome.code == 0
     used = len(set(SAMPLE.read_bytes()))
-    assert f"Compact vocabulary: the loss is over the {used} tokens of the data, not all 256" in outcome.out
+    assert f"Compact vocabulary: the loss is over the {used} of 256 tokens that the data has" in outcome.out
     folder = str(tmp_path / "c")
     assert run(*told, "--vocab", "256", "--checkpoints", folder).code == 0
     drawn = run("generate", folder, "--max-new-tokens", "3")

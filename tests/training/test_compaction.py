@@ -140,7 +140,7 @@ def test_random_weights_are_those_of_the_whole_model(train: Train, path: Path) -
     text = TokenFile(path, MODEL.vocab, MODEL.seq, seed=4).sequence(0)
     assert result.losses[0] == pytest.approx(reference(random_parameters(MODEL, 4), text), rel=1e-3)
     assert result.flops.total == train(**told, model=replace(MODEL, vocab=63), seed=4).flops.total
-    assert "the loss is over the 7 tokens of the data, not all 64" in str(result)
+    assert "the loss is over the 7 of 64 tokens that the data has" in str(result)
 
 
 def test_validation_is_over_the_same_tokens(train: Train, path: Path, tmp_path: Path) -> None:

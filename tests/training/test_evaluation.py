@@ -21,11 +21,12 @@ from aneperf.training.checkpoint import CheckpointError, Checkpoints, load_model
 from aneperf.training.data import TokenFile
 from aneperf.training.evaluation import Evaluation
 from aneperf.training.events import BatchDone, Evaluated, Event, KernelsCompiled, StepDone
-from aneperf.training.run_checkpoints import best_checkpoints, with_step
+from aneperf.training.run_checkpoints import RunCheckpoints, best_checkpoints, with_step
+from aneperf.training.state import RunState
 from aneperf.training.trace import ROWS
 from aneperf.training.trainer import Trainer
 from support.small_model import loss
-from support.training_runs import CONFIG, DATA, MODEL, random_parameters, worker_pid
+from support.training_runs import CONFIG, DATA, MODEL, described, random_parameters, worker_pid
 
 
 @pytest.fixture
@@ -206,7 +207,7 @@ def test_a_validation_that_a_signal_prevented_is_the_first_thing_of_the_resumed_
     rest = aneperf.train(checkpoints=tmp_path, resume=True)
     assert found(first.validations + rest.validations) == found(whole.validations)
     assert rest.losses == whole.losses[first.end_step :]
-    assert str(rest)
+    assert f"Validation loss: {whole.validations[-1].loss:.4f} at step 4" in str(rest)
     with pytest.raises(CheckpointError, match="step 4 has the 4 steps of this run: ask for more"):
         aneperf.train(checkpoints=tmp_path, resume=True)
     assert Checkpoints(tmp_path).record().evaluated == 4
@@ -218,6 +219,53 @@ def test_a_run_that_goes_back_knows_the_best_of_that_step(train: Any, held_out: 
     assert whole.validations[-1].best_step > 3
     rest = aneperf.train(checkpoints=tmp_path, resume=3)
     assert found(rest.validations) == found(whole.validations[1:])
+
+
+@pytest.mark.parametrize("keep", [1, 3])
+def test_the_best_of_an_abandoned_continuation_makes_way(tmp_path: Path, keep: int) -> None:
+    values = {name: abs(value) for name, value in random_parameters(MODEL).items()}
+    parts = {"parameters": values, "mean": values, "variance": values}
+    run = replace(described(CONFIG), evaluation="6 sequences")
+
+    def save(step: int, best_step: int) -> None:
+        state = RunState(1.0, step, 1, evaluated=step, best_loss=1.0, best_step=best_step)
+        checkpoints = RunCheckpoints(tmp_path, run, keep=keep, minutes=0, first_step=0)
+        if step == best_step:
+            checkpoints.save_best(state, parts, 1.0)
+        checkpoints.save(state, parts, 1.0)
+
+    for step, best_step in ((3, 3), (6, 3), (9, 9)):
+        save(step, best_step)
+    best = best_checkpoints(tmp_path)
+    assert best.steps() == [9]
+    save(6, 3)  # resumed after step 3
+    assert best.steps() == ([3] if keep == 3 else [])
+    assert Checkpoints(tmp_path).steps() == ([3, 6] if keep == 3 else [6])
+
+
+def test_a_run_without_validation_in_between_knows_the_best(
+    train: Any, held_out: Path, tmp_path: Path
+) -> None:
+    options = {"eval_data": held_out, "eval_every": 1, "learning_rate": 3e-2}
+    first = train(**options, steps=3, checkpoints=tmp_path)
+    aneperf.train(checkpoints=tmp_path, resume=True, steps=6, eval_data=None)
+    assert Checkpoints(tmp_path).record().best_loss is None
+    rest = aneperf.train(
+        checkpoints=tmp_path, resume=True, steps=9, eval_data=held_out, eval_every=1, eval_sequences=20
+    )
+    best = min([*first.validations, *rest.validations], key=lambda validation: validation.loss)
+    assert [v.step for v in rest.validations] == [6, 9]
+    assert (rest.validations[-1].best_step, rest.validations[-1].best_loss) == (best.step, best.loss)
+    assert rest.validations[0].is_best == (rest.validations[0].loss < first.validations[0].loss)
+
+
+def test_a_signal_when_nothing_is_left_interrupts_nothing(train: Any, held_out: Path, tmp_path: Path) -> None:
+    def progress(event: Event) -> None:
+        if isinstance(event, Evaluated) and event.step == 6:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    result = train(steps=6, eval_data=held_out, eval_every=1, checkpoints=tmp_path, progress=progress)
+    assert (result.end_step, result.interrupted) == (6, False)
 
 
 def test_the_best_is_written_once_and_resumed_from_the_folder_of_its_run(

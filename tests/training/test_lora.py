@@ -189,6 +189,8 @@ def test_a_run_trains_adapters_alone_and_resumes_exactly(train: Any, tmp_path: P
         np.testing.assert_array_equal(value, first.parameters[name])
     with pytest.raises(CheckpointError, match=r"lora_rank is 3, was 4; lora_alpha is 6\.5, was 6\.0"):
         train(**{**options, "lora_rank": 3, "lora_alpha": 6.5}, checkpoints=folder, resume=True)
+    with pytest.raises(CheckpointError, match=r"of another run: .*lora_rank is None, was 4"):
+        aneperf.train(checkpoints=folder, resume=True, lora_rank=None)
     rest = train(checkpoints=folder, resume=True)  # with the options of its run
     assert first.losses + rest.losses == whole.losses
     assert rest.adapters.keys() == whole.adapters.keys()

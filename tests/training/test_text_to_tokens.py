@@ -118,18 +118,35 @@ def tokenizer_of(kind: str, folder: Path) -> Path:
     return folder / "t.json"
 
 
+TEXTS = {
+    "": TEXT,
+    "two spaces": "  ".join(TEXT.split()),
+    "eight spaces": (" " * 8).join(TEXT.split()),
+    "tabs": "\t\t".join(TEXT.split()),
+    "CRLF": "\r\n".join(TEXT.split()),
+}
+
+
 @pytest.mark.parametrize(
-    "kind",
-    ["llama2c", "metaspace", *thorough("sentencepiece", "bytes", "prefixed bytes", "no words")],
+    "case",
+    [
+        *("llama2c", "metaspace", "bytes, CRLF", "bytes, two spaces"),
+        *thorough(
+            "sentencepiece", "bytes", "prefixed bytes", "no words", "bytes, tabs", "bytes, eight spaces"
+        ),
+        *thorough("llama2c, two spaces", "no words, two spaces"),
+    ],
 )
 def test_chunks_have_the_tokens_of_the_whole_text(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str
 ) -> None:
+    kind, _, spaces = case.partition(", ")
+    text = TEXTS[spaces]
     tokenizer = open_tokenizer(tokenizer_of(kind, tmp_path))
-    (tmp_path / "text").write_text(TEXT)
+    (tmp_path / "text").write_bytes(text.encode())
     monkeypatch.setattr(module, "_TEXT_BLOCK", 300)
     write_tokens([tmp_path / "text"], tokenizer, tmp_path / "out.bin")
-    found, expected = load_file(tmp_path / "out.bin")["tokens"], tokenizer.encode(TEXT, whole=False)
+    found, expected = load_file(tmp_path / "out.bin")["tokens"], tokenizer.encode(text, whole=False)
     assert found.tolist() == list(expected)
 
 

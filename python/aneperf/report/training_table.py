@@ -69,8 +69,9 @@ def _totals(result: TrainingResult) -> list[str]:
         f"Total steps: {steps}",
         f"Wall time: {wall:.0f} ms ({result.seconds:.1f} s)",
     ]
-    if not batches:
-        return lines
+    if not batches:  # a resumed run may have an evaluation left and nothing else
+        saving = [_spent("Checkpoints", result.checkpoint_ms, wall)] if result.checkpoint_ms else []
+        return [*lines, *saving, *_evaluation_times(result, wall), *_validation(result)]
     update = sum(batch.update_ms for batch in result.batches)
     staging = sum(batch.staging_ms for batch in result.batches)
     compiled = sum(batch.kernels > 0 for batch in result.batches)
@@ -84,12 +85,12 @@ def _totals(result: TrainingResult) -> list[str]:
     last = sum(result.losses[-averaged:]) / averaged
     return [
         *lines,
-        f"Compile time: {result.compile_ms:.0f} ms ({result.compile_ms / wall:.1%})",
-        f"Train time: {result.train_ms:.0f} ms ({result.train_ms / wall:.1%}), updates {update:.0f} ms of it"
+        _spent("Compile time", result.compile_ms, wall),
+        f"{_spent('Train time', result.train_ms, wall)}, updates {update:.0f} ms of it"
         + (f", staging of weights {staging:.0f} ms" if staging else ""),
-        f"Checkpoints: {result.checkpoint_ms:.0f} ms ({result.checkpoint_ms / wall:.1%})",
+        _spent("Checkpoints", result.checkpoint_ms, wall),
         *_evaluation_times(result, wall),
-        f"Elsewhere: {rest:.0f} ms ({rest / wall:.1%}), nearly all of it waiting for workers to start",
+        f"{_spent('Elsewhere', rest, wall)}, nearly all of it waiting for workers to start",
         f"Avg compile: {result.compile_ms / compiled:.0f} ms per batch"
         + ("" if compiled == batches else f" with a compile; {compiled} of {batches} had one"),
         f"Avg train: {result.train_ms / steps:.1f} ms/step, {significant(result.tokens_per_s, 4)} tokens/s",
@@ -104,6 +105,10 @@ def _totals(result: TrainingResult) -> list[str]:
     ]
 
 
+def _spent(what: str, ms: float, wall: float) -> str:
+    return f"{what}: {ms:.0f} ms ({ms / wall:.1%})"
+
+
 def _checkpoints(result: TrainingResult) -> Iterator[str]:
     if result.checkpoint:
         yield f"Checkpoint: {result.checkpoint}"
@@ -114,7 +119,7 @@ def _checkpoints(result: TrainingResult) -> Iterator[str]:
 def _evaluation_times(result: TrainingResult, wall: float) -> list[str]:
     if not result.validations:
         return []
-    return [f"Evaluation: {result.evaluation_ms:.0f} ms ({result.evaluation_ms / wall:.1%})"]
+    return [_spent("Evaluation", result.evaluation_ms, wall)]
 
 
 def _validation(result: TrainingResult) -> list[str]:

@@ -36,7 +36,7 @@ def compact(data: Data) -> NDArray[np.int64]:
 def compacted(vocab: int, whole: int) -> str:
     """Say what the compaction changes in the loss."""
     return (
-        f"Compact vocabulary: the loss is over the {vocab} tokens of the data, not all {whole}, and lower "
+        f"Compact vocabulary: the loss is over the {vocab} of {whole} tokens that the data has, and lower "
         f"for it: where all are equally likely, {math.log(vocab):.4f} and not {math.log(whole):.4f}."
     )
 

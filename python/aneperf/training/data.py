@@ -129,7 +129,7 @@ class TokenFile:
             counts += np.bincount(block, minlength=vocab)
         self.used = np.flatnonzero(counts)  # the tokens that occur
         shares = counts[self.used] / len(self)
-        self.unigram_entropy = float(-(shares * np.log(shares)).sum())
+        self.unigram_entropy = float((shares * np.log(1 / shares)).sum())
         self.description = f"{len(self)} tokens, SHA-256 {digest.hexdigest()[:16]}"
 
 

@@ -44,6 +44,7 @@ class Found:
 
     saved: SavedState
     origin: Origin | None
+    best: Record | None = None  # of the run's best checkpoint, if that is another one
     left: Sequence[str] = ()  # see `left_options`
 
     @property
@@ -56,14 +57,17 @@ class Found:
     ) -> None:
         """Read the checkpoint's numbers, and its arrays but the weights, into a state, and close it.
 
-        Of another validation than the run's it keeps no loss.
+        Of another validation than the run's it keeps no loss, and the best checkpoint's where it has none.
         """
         record = self.record
         state.step, state.applied_updates = record.step, record.applied_updates
         state.loss_scale = record.loss_scale
-        if evaluation is not None and record.evaluation == evaluation.description:
-            state.evaluated, state.best_step = record.evaluated, record.best_step
-            state.best_loss = math.inf if record.best_loss is None else record.best_loss
+        known = record
+        if record.evaluation is None and self.best is not None and self.best.step <= record.step:
+            known = self.best
+        if evaluation is not None and known.evaluation == evaluation.description:
+            state.evaluated, state.best_step = known.evaluated, known.best_step
+            state.best_loss = math.inf if known.best_loss is None else known.best_loss
         for part, arrays in self.saved.parts.items():
             if arrays is not self.saved.weights:
                 for name, value in rows.gather(arrays).items():
@@ -90,8 +94,11 @@ def checkpoint_to_resume(folder: _Path | None, resume: bool | int) -> Iterator[F
         if resume is not False:
             step = None if resume is True else resume
             source = with_step(folder, step)
+            best = None
+            with contextlib.suppress(CheckpointError):
+                best = best_checkpoints(folder).record()
             with source.open(step) as saved:
-                yield Found(saved, source.origin(saved.record))
+                yield Found(saved, source.origin(saved.record), best)
             return
         for there in (checkpoints, best_checkpoints(folder)):
             if steps := there.steps():
@@ -150,6 +157,8 @@ def resumed_options(record: Record, given: Mapping[str, Any]) -> TrainOptions:
                 f"{path}: is not there, and the checkpoint's run read it: "
                 f"name it with --{name.replace('_', '-')}"
             )
+    if given.get("lora_rank", record.config.lora_rank) is None:  # what the run had of adapters goes with it
+        options |= dict.fromkeys(("lora_alpha", "lora_targets"))
     options |= _paths_inside(kept, given.get("checkpoints"))
     if "device" not in given:
         try:

@@ -165,3 +165,5 @@ def _run(
     if checkpoints.is_behind(trainer.state):
         tell(save())
     result.seconds, result.steps_lost = time.monotonic() - start, steps_in_batch
+    if trainer.is_done:
+        result.stopped_by = None  # a signal came when nothing was left to end

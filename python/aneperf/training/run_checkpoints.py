@@ -67,6 +67,8 @@ class RunCheckpoints:
         """
         assert self._checkpoints is not None
         self._last = (state.step, state.evaluated)
+        if self._best is not None:
+            self._drop_other_best(self._best, self._checkpoints, state.best_step)
         best = None if self._best is None or self._last_best != state.step else self._best
         folder = self._save(self._checkpoints, state, parts, loss, best)
         self._since = self._clock()
@@ -78,6 +80,16 @@ class RunCheckpoints:
         folder = self._save(self._best, state, parts, loss)
         self._last_best = state.step
         return folder
+
+    def _drop_other_best(self, best: Checkpoints, last: Checkpoints, step: int) -> None:
+        """Leave no best state but that of `step`: a run that was resumed before its best has another one."""
+        if (there := best.steps()) in ([step], []):
+            return
+        if step in last.steps():
+            best.adopt(last.path(step), step)
+        for other in there:
+            if other != step:
+                shutil.rmtree(best.path(other), ignore_errors=True)
 
     def _save(
         self,

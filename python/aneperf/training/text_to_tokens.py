@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from .tokenizer import Tokenizer
 
 SAMPLE = Path(__file__).with_name("sample.txt")  # sonnets of William Shakespeare (1609), in the public domain
 _TEXT_BLOCK = 1 << 20  # bytes of text in memory at a time
-_TRIES = 50  # spaces at which to try to cut
+_SPACES = re.compile(r"\s+")
+_TRIES = 50  # runs of spaces at which to try to cut
 _CONTEXT = 100  # characters on either side, more than a word has
 
 
@@ -63,19 +65,19 @@ def _cut(text: str, tokenizer: Tokenizer) -> tuple[int, int]:
     """Return where a chunk ends and where the next one begins, near the end of a text that goes on.
 
     Most tokenizers divide a text into words before anything else, and some put a space before each text. So
-    a chunk ends after, before or instead of a space or a line's end, where the tokens around stay the same.
+    a chunk ends after, before, within or instead of spaces or a line's end, where the tokens around stay the
+    same.
     """
     context = min(_CONTEXT, len(text) // 4)
-    spaces = [i for i in range(len(text) - 1 - context, 0, -1) if text[i].isspace()][:_TRIES]
-    for place in spaces:
-        if text[place - 1].isspace() or text[place + 1].isspace():
-            continue
-        for end, begin in ((place + 1, place + 1), (place, place), (place, place + 1)):
+    runs = [spaces.span() for spaces in _SPACES.finditer(text, 1, len(text) - context)]
+    for start, stop in runs[: -_TRIES - 1 : -1]:
+        inside = dict.fromkeys((stop, start, stop - 1))
+        for end, begin in (*((place, place) for place in inside), (start, start + 1), (stop - 1, stop)):
             first, last = max(0, end - context), begin + context
             parts = [tokenizer.encode(part, whole=False) for part in (text[first:end], text[begin:last])]
             if [*parts[0], *parts[1]] == list(tokenizer.encode(text[first:last], whole=False)):
                 return end, begin
-    end = spaces[0] + 1 if spaces else len(text)
+    end = runs[-1][1] if runs else len(text)
     return end, end
 
 

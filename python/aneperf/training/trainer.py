@@ -127,6 +127,11 @@ class Trainer:
             return None
         return evaluation
 
+    @property
+    def is_done(self) -> bool:
+        """Tell if no step and no validation is left."""
+        return self.state.step >= self.config.steps and self.owed_evaluation is None
+
     def stop(self) -> None:
         """Let `run` end with the last finished update; a signal handler may call it. Later steps are lost."""
         self._stopping = True
