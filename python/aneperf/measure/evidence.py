@@ -12,7 +12,7 @@ from .estimate import Estimate
 # Where too few processes or runs show what varies between them, a median is taken to vary by this standard
 # deviation, relative to it, as if that had been seen with so many degrees of freedom, those of 5 and 5
 # processes. Spreads that are seen are blended with it (Smyth 2004). docs/measurement.md has its measurement.
-ASSUMED_SPREAD = 0.03
+ASSUMED_SPREAD = 0.02
 _ASSUMED_FREEDOM = 8
 _ENOUGH_FREEDOM = 4  # 3 and 3 processes
 

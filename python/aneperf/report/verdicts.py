@@ -11,7 +11,7 @@ times as fast the judged side is as the other. Its interval decides, never the r
 The interval rests on what varies between files, or else between the processes that measured a row. Where too
 few of either measured it, an assumed spread takes its place. Then an interval that flags or a busy machine
 make doubtful, or none, is widened by a factor of 1.5, a row is UNCLEAR if other work took the CPU
-("preempted"), and SAME means within 15 %. Published figures have no interval. If there are several, the
+("preempted"), and SAME means within 10 %. Published figures have no interval. If there are several, the
 ratio's goes from the lowest to the highest of them, and is widened by 1.5 too: sessions of one day on one M4
 Max differ by up to 1.41, and those of two days by up to 4.2 where a call is short.
 
@@ -25,7 +25,7 @@ from ..comparison import ComparedRow, Failure, Names, Place, Side, Verdict
 from ..measure import CONFIDENCE, PREEMPTED, Estimate, Evidence, discoveries, evidence
 from .sides import ERROR, Sides
 
-SAME_MARGIN, SAME_MARGIN_ASSUMED = 0.05, 0.15
+SAME_MARGIN, SAME_MARGIN_ASSUMED = 0.05, 0.1
 DOUBT_FACTOR = 1.5
 HOLDS_1 = "the interval holds 1"
 _FALSE_RATE = 0.01  # of the FASTER and SLOWER of a table
