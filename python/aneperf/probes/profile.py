@@ -155,14 +155,16 @@ def _rows(
     rows = [part.row(title, total, work) for part in parts if part in kept]
     share = row.metrics.get("ratio", total / row.median)
     row = msgspec.structs.replace(row, metrics={**row.metrics, "sum_ms": total, "share": share})
-    notes = [f"The parts add up to {total:.4g} ms; {_compared(row, share)}."]
+    notes = [f"The parts add up to {total:.4g} ms{_compared(row, share)} of the whole."]
     if left := [part for part in parts if part not in kept]:
         notes.append(f"{len(left)} parts that take {sum(part.typical for part in left):.2g} ms are left out.")
     return (*rows, row), notes
 
 
 def _compared(row: Row, share: float) -> str:
-    """Say how the sum of the parts compares with the whole, which is timed in turns with them."""
+    """Say how the sum of the parts compares with the whole: for steps, which are timed in turns with it."""
+    if "ratio" not in row.metrics:
+        return f", {share:.1%} of the median"
     low, high = row.metrics.get("ratio_low"), row.metrics.get("ratio_high")
     interval = "" if low is None or high is None else f" ({low:.1%} to {high:.1%})"
-    return f"timed in turns, their sum is {share:.1%}{interval} of the whole"
+    return f"; timed in turns, their sum is {share:.1%}{interval}"

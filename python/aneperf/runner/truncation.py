@@ -66,6 +66,8 @@ class Truncation:
         self._looks: dict[int, float] = {}
         self.compiles = 0
         self.size = len(self._truncated.operations)
+        if not self.size:
+            raise ProgramError("the program has no operation that depends on an input")
         self.loaded: dict[int, Loaded] = {}
         self._load(self.size, case)
         self._load(0, _case(_smallest(), {}))
