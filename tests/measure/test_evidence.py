@@ -6,7 +6,9 @@ from aneperf.measure import ASSUMED_SPREAD, contrast, discoveries, evidence
 
 
 def test_enough_processes_are_compared_by_what_they_show() -> None:
-    sides = (2.0, 2.02, 1.98), (1.0, 1.01, 0.99)
+    equal = (2.0, 2.02, 1.98), (1.0, 1.2, 0.9)
+    assert evidence(*equal, within=0.5).contrast.freedom == 4
+    sides = (2.0, 2.02, 1.98, 2.01), (1.0, 1.01, 0.99)
     found = evidence(*sides, within=0.5)
     assert found.contrast == contrast(*sides)
     assert not found.assumed
