@@ -74,7 +74,10 @@ def test_generate_ends_a_text_as_llama2c_does(run: Any, tmp_path: Path, end: int
         (["--tokens", "64"], "token 64 is not in the vocabulary of 64"),
         (["--tokens", "-1"], "token -1 is not in the vocabulary"),
         (["--tokens", "1", "--top-p", "0"], "top_p must be above 0 and at most 1"),
-        (["--tokens", ",".join("1" * 17)], "sequences of 16 tokens"),
+        (
+            ["--tokens", ",".join("1" * 17)],
+            "the prompt has 17 tokens, and the model takes sequences of 16: give a shorter one",
+        ),
     ],
 )
 def test_what_cannot_be_generated(run: Any, tmp_path: Path, arguments: list[str], message: str) -> None:
@@ -152,6 +155,11 @@ def test_the_sample_is_trained_and_other_vocabularies_are_refused(
     drawn = run("generate", folder, "--max-new-tokens", "3")
     numbers = run("generate", folder, "--tokens", "10", "--max-new-tokens", "3").out.split(",")
     assert drawn.out == bytes(int(number) for number in numbers).decode(errors="replace") + "\n"
+    pieces = [b"<unk>", b"\n<s>\n", b"\n</s>\n", *(b"%c" % n for n in range(32, 127))]
+    (tmp_path / "t.bin").write_bytes(tokenizer_bin(pieces))
+    refused = run("generate", folder, "--prompt", "a", "--tokenizer", str(tmp_path / "t.bin"))
+    assert_refused(refused, "t.bin has the tokens of t.bin (98 tokens, SHA-256 ")
+    assert_refused(refused, "was trained with bytes (256 tokens, SHA-256 ")
     other = Vocabulary.of("tokenizers", "t.json", {255: "a"})
     with token_writer(tmp_path / "other", other) as add:
         add([1] * 20)

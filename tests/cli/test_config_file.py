@@ -87,6 +87,10 @@ def test_options_come_from_a_file_and_first_from_the_command_line(
         ),
         ("eval-every = 3", "run.toml: eval-every: eval_every needs eval_data (--eval-data)"),
         ("no-clip = true", "run.toml: 'no-clip' is no option of the command."),
+        (
+            "resume-step = 3",
+            "resume needs the folder of the checkpoints (--checkpoints) (with the options of",
+        ),
     ],
 )
 def test_what_a_file_may_not_say(run: Any, tmp_path: Path, text: str, message: str) -> None:

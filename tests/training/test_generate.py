@@ -81,7 +81,9 @@ def test_a_token_that_ends_a_text_is_the_last() -> None:
 def test_the_end_of_the_sequence() -> None:
     parameters = random_parameters(SMALL)
     assert len(list(generate(SMALL, parameters, [1] * 30, 100))) == 3
-    with pytest.raises(aneperf.ArgumentError, match="sequences of 32 tokens, and that many were read"):
+    with pytest.raises(
+        aneperf.ArgumentError, match="the prompt has 33 tokens, and the model takes sequences of 32"
+    ):
         list(generate(SMALL, parameters, [1] * 33, 1))
     with pytest.raises(aneperf.ArgumentError, match="token 96 is not in the vocabulary of 96"):
         list(generate(SMALL, parameters, [96], 1))

@@ -99,17 +99,29 @@ def given_options(context: click.Context, instead: Mapping[str, Iterable[str]]) 
 
 @contextlib.contextmanager
 def blaming_file(context: click.Context) -> Iterator[None]:
-    """Begin an error about an option with the file and the key that it comes from, if it does."""
+    """Begin an error about an option with the file and the key that it comes from, if it does.
+
+    An error that names no option at its beginning may be about the file's: it ends with the file's name.
+    """
     try:
         yield
     except ArgumentError as error:
         file: _File | None = context.meta.get(__name__)
-        for name, key in file.keys.items() if file else ():
-            is_meant = re.match(rf"(\w+: )?(no |\d+ )?({name}|--{_dashed(name)}) ", str(error))
-            if file and is_meant and context.get_parameter_source(name) is ParameterSource.DEFAULT_MAP:
+        if file is None:
+            raise
+        meant = [
+            name
+            for name in context.params
+            if re.match(rf"(\w+: )?(no |\d+ )?({name}|--{_dashed(name)}) ", str(error))
+        ]
+        for name in meant:
+            if context.get_parameter_source(name) is ParameterSource.DEFAULT_MAP:
+                key = file.keys[name]
                 told = str(error) if str(error).startswith(f"{key} ") else f"{key}: {error}"
                 raise ArgumentError(f"{file.path}: {told}") from error
-        raise
+        if any(context.get_parameter_source(name) is ParameterSource.COMMANDLINE for name in meant):
+            raise
+        raise ArgumentError(f"{error} (with the options of {file.path})") from error
 
 
 def _read_options(path: str, options: Iterable[click.Parameter], words: Mapping[str, str]) -> _File:

@@ -102,7 +102,7 @@ def generate(
     Stops after a token that ends a text, of those that the model's folder names, or else its tokenizer. The
     rate on standard error counts the tokens after the first.
     """
-    from ..training.checkpoint import load_model, load_origin, tokenizer_file
+    from ..training.checkpoint import load_model, load_origin, load_record, tokenizer_file
     from ..training.generate import generate
     from ..training.tokenizer import BYTES, open_tokenizer
 
@@ -116,6 +116,13 @@ def generate(
         )
     origin, path = load_origin(model), tokenizer or own
     reader = None if path is None else open_tokenizer(path)
+    if reader is not None and (record := load_record(model)) is not None:
+        trained_with = record.vocabulary
+        if trained_with is not None and reader.vocabulary.sha256 != trained_with.sha256:
+            raise ArgumentError(
+                f"{path} has the tokens of {reader.vocabulary}, and {model} was trained with {trained_with}: "
+                "give the model's own tokenizer"
+            )
     first = origin.config.begin if origin and own not in (None, BYTES) else None
     begin = _numbers(tokens) if reader is None or tokens is not None else _text_tokens(prompt, reader, first)
     ends: tuple[int, ...] = ()

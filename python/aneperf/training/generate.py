@@ -121,6 +121,11 @@ def generate(
     if not 0 < top_p <= 1:
         raise ArgumentError(f"top_p must be above 0 and at most 1, not {shown(top_p)}")
     random = np.random.default_rng(count("seed", seed, least=0))
+    if len(prompt) > config.seq:
+        raise ArgumentError(
+            f"the prompt has {len(prompt)} tokens, and the model takes sequences of {config.seq}: give a "
+            "shorter one"
+        )
     decoder = Decoder(config, parameters, len(prompt) + count("tokens", tokens, least=0))
     for token in prompt:
         logits = decoder.read(int(token))

@@ -117,9 +117,7 @@ def check_room(needed: int, folder: Path | None) -> Path:
     try:
         found = os.statvfs(place)
     except OSError as error:
-        raise ArgumentError(
-            f"no room for {mebibytes(needed)} of training state in {place}: {error}; {_ADVICE}"
-        ) from error
+        raise ArgumentError(f"{place} cannot hold the training state: {error.strerror}; {_ADVICE}") from error
     free = found.f_bavail * found.f_frsize
     if free < needed:
         raise ArgumentError(
