@@ -206,7 +206,7 @@ def test_what_a_resumed_run_writes_is_asked_for_before_it_opens_a_file(
         (["--trace", "NEW/x"], "does not exist: create it first"),
         (["--telemetry", "NEW/x"], "does not exist: create it first"),
         (["--save", "NEW/x"], "does not exist: create it first"),
-        (["--state-folder", "NEW"], "no room for"),
+        (["--state-folder", "NEW"], "cannot hold the training state: No such file"),
         (["--trace", "-"], "--trace needs the name of a file: only -o takes - for standard output"),
         (["--plot", "losses.xyz"], "losses.xyz: not a picture format: choose from"),
         (["--save", "model.bin", "--head-dim", "4"], "4 of 4 are not 32"),
