@@ -29,6 +29,8 @@ import numpy as np
 import aneperf
 from aneperf.errors import AneError
 from aneperf.kernels import TransformerConfig
+from aneperf.mil import TensorType
+from aneperf.runner.arrays import read_arrays
 from aneperf.training.checkpoint import Checkpoints, load_model
 from aneperf.training.data import TokenFile
 from aneperf.training.generate import generate
@@ -174,12 +176,25 @@ def read_vocabulary(path: Path) -> None:
     path.with_name("tokens").unlink()
 
 
+def array_files(folder: Path) -> list[bytes]:
+    """Return archives of inputs, stored and compressed."""
+    for name, save in (("stored", np.savez), ("compressed", np.savez_compressed)):
+        save(folder / name, x=np.zeros((2, 8, 1, 32), np.float16), z=np.ones(3, np.float32))
+    return [(folder / f"{name}.npz").read_bytes() for name in ("stored", "compressed")]
+
+
+def read_inputs(path: Path) -> None:
+    """Read the inputs of a program."""
+    read_arrays(path, {"x": TensorType("fp16", (2, 8, 1, 32)), "z": TensorType("fp32", (3,))})
+
+
 READERS: dict[str, tuple[Callable[[Path], list[bytes]], Callable[[Path], None]]] = {
     "llama2c": (llama2c_files, read_llama2c),
     "tokenizer": (tokenizer_files, read_tokenizer),
     "checkpoint": (checkpoint_files, read_checkpoint),
     "hugging_face": (hugging_face_files, read_hugging_face),
     "tokens": (token_files, read_tokens),
+    "arrays": (array_files, read_inputs),
     "vocabulary": (vocabulary_files, read_vocabulary),
 }
 

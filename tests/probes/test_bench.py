@@ -155,6 +155,12 @@ def test_no_check_is_told(template: str, run: Any, monkeypatch: pytest.MonkeyPat
     assert "n=8: output not checked: the check was left out" in outcome.out
 
 
+def encrypted(content: bytes) -> bytes:
+    """Say in an archive's directory that its first file is encrypted."""
+    flags = content.index(b"PK\x01\x02") + 8
+    return content[:flags] + b"\x01" + content[flags + 1 :]
+
+
 def saved(file: Path, **arrays: Any) -> str:
     np.savez(file, **arrays)
     return str(file)
@@ -230,6 +236,7 @@ def test_a_broken_array_is_refused(tmp_path: Path, old: bytes, new: bytes, messa
     [
         (lambda content: content[:-30], r"inputs\.npz: cannot read: "),
         (lambda content: content[:200], r"inputs\.npz: cannot read: "),
+        (lambda content: encrypted(content), r"inputs\.npz: cannot read: .* is encrypted"),
         (lambda content: b"text " * 40, r"is text, not an \.npz file of NumPy arrays"),
         (lambda content: b"", r"is empty, not an \.npz file"),
     ],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,8 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from ..bounds import ARRAY_FILES, check_memory
-from ..errors import ProgramError, ResultFileError
-from ..files import Input, one_line
+from ..errors import AneError, ProgramError, ResultFileError
+from ..files import LONGEST_QUOTE, Input, one_line
 from ..kinds import Kind
 from ..mil import TensorType
 from ..mil.types import numpy_dtype
@@ -49,21 +49,23 @@ def read_arrays(path: str | os.PathLike[str], types: Types) -> dict[str, NDArray
         pass
     try:
         with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-            if len(names) > ARRAY_FILES:
-                raise ResultFileError(f"{path}: holds more than {ARRAY_FILES} arrays")
-            _check_names((name.removesuffix(_SUFFIX) for name in names), types)
+            if len(archive.namelist()) > ARRAY_FILES:
+                raise ProgramError(f"holds more than {ARRAY_FILES} arrays")
+            files = {file.removesuffix(_SUFFIX): file for file in archive.namelist()}
+            _check_names(files, types)
             check_memory(str(path), sum(type.bytes for type in types.values()), "free some")
-            return {name: _read(archive, name, type) for name, type in types.items()}
+            return {name: _read(archive, files[name], name, type) for name, type in types.items()}
     except ProgramError as error:
         raise ProgramError(f"{path}: {error}") from None
-    except (OSError, ValueError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-        raise ResultFileError(f"{path}: cannot read: {one_line(error)}") from None
+    except AneError:
+        raise
+    except Exception as error:  # zipfile, what decompresses and numpy raise many kinds for a damaged file
+        raise ResultFileError(f"{path}: cannot read: {one_line(error, LONGEST_QUOTE)}") from None
 
 
-def _read(archive: zipfile.ZipFile, name: str, type: TensorType) -> NDArray[Any]:
+def _read(archive: zipfile.ZipFile, member: str, name: str, type: TensorType) -> NDArray[Any]:
     """Read one array, whose header is compared with the port before anything is allocated."""
-    with archive.open(name + _SUFFIX) as file:
+    with archive.open(member) as file:
         version = npy.read_magic(file)
         if version not in ((1, 0), (2, 0)):
             raise ProgramError(f"{name} is of version {version}: save it with numpy.savez")
@@ -77,8 +79,8 @@ def _read(archive: zipfile.ZipFile, name: str, type: TensorType) -> NDArray[Any]
         return flat.reshape(shape, order="F" if is_fortran else "C")
 
 
-def _check_names(names: Any, types: Types) -> None:
-    found = set(names)
+def _check_names(found: Iterable[str], types: Types) -> None:
+    found = set(found)
     if missing := [name for name in types if name not in found]:
         raise ProgramError(f"holds no array {missing[0]!r}, which the program takes as {types[missing[0]]}")
     if unknown := sorted(found.difference(types)):
