@@ -19,8 +19,9 @@ from support.saved_results import MAC, saved, taking
 NAME = "128x conv 512ch sp64"
 
 
-@pytest.fixture
-def files(tmp_path: Path) -> dict[str, str]:
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    folder = tmp_path_factory.mktemp("results")
     failed = a_row(status="error", reason="wrong output", n=None)
     results = {
         "fast": taking(1.0),
@@ -32,7 +33,7 @@ def files(tmp_path: Path) -> dict[str, str]:
         "other": taking(1.0, environment=an_environment(numpy="2.5.0")),
         "latency": a_result(a_row(key="latency/1"), probe="latency"),
     }
-    return {name: saved(tmp_path / f"{name}.json", result) for name, result in results.items()}
+    return {name: saved(folder / f"{name}.json", result) for name, result in results.items()}
 
 
 def test_the_verdict_is_on_the_second_file(run: Any, files: dict[str, str]) -> None:
@@ -207,7 +208,8 @@ def test_refusals_are_one_line(
     (tmp_path / "torn.json").write_text(Path(files["fast"]).read_text()[:-30])
     (tmp_path / "text.json").write_text("notes of mine, which nobody may replace: " * 3)
     known = {**files, "torn": str(tmp_path / "torn.json"), "text": str(tmp_path / "text.json")}
-    before = sorted(os.listdir(tmp_path))
+    folders = (tmp_path, Path(files["fast"]).parent)
+    before = [sorted(os.listdir(folder)) for folder in folders]
     outcome: Outcome = run(*(known.get(word.lower(), word) if word.isupper() else word for word in arguments))
     assert_refused(outcome, message)
-    assert sorted(os.listdir(tmp_path)) == before
+    assert [sorted(os.listdir(folder)) for folder in folders] == before
