@@ -120,11 +120,11 @@ def test_a_wrong_output_is_told_from_a_rounded_one() -> None:
     x = kernel.build() and kernel.inputs()["x"]
     right = np.maximum(x, 0)
     largest = float(right.max())
-    rounded, wrong = right + 0.003 * largest, right.copy()
+    rounded, wrong = right + 0.0015 * largest, right.copy()
     wrong[1, 7, 0, 31] += 0.02 * largest
-    for y, error in ((right, 0.0), (rounded, 0.003), (wrong, 0.02)):
+    for y, error in ((right, 0.0), (rounded, 0.0015), (wrong, 0.02)):
         judged = kernel.judge({"y": y})
-        assert judged.error == pytest.approx(error, rel=0.2)
+        assert judged.error == pytest.approx(error, rel=0.4)
         assert (judged.error > judged.tolerance) == (y is wrong)
     assert kernel.judge({"y": right * np.nan}).error == np.inf
 
@@ -132,7 +132,9 @@ def test_a_wrong_output_is_told_from_a_rounded_one() -> None:
 @pytest.mark.parametrize(
     ("define", "reason"),
     [
-        (mil.log, "the reference is not finite for these inputs: give others with --inputs"),
+        (mil.log, "fp16 does not hold the right values for these inputs: give others (--inputs)"),
+        (lambda x: mil.inverse(x, 1e-5) * 1e4, "fp16 does not hold the right values"),
+        (lambda x: mil.round(mil.round(x * 2.0) * 0.5), "rounding explains an error of"),
         (lambda x: mil.sin(x * 3000.0), "rounding explains an error of"),
     ],
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +19,12 @@ from .._ane_native import operations
 from ..errors import ArgumentError
 from . import elementwise, movement, product, reduction, storage, window
 from .operation import Reference
+from .precision import ROUNDING
 
 __all__ = ["OPERATIONS", "Reference", "evaluate", "evaluate_disturbed"]
 
-Disturb = Callable[[mil.Operation, NDArray[Any]], NDArray[Any]]
+_DEVIATIONS = 4  # of normal errors: the largest of some 10,000
+Disturb = Callable[[mil.Operation | None, NDArray[Any]], NDArray[Any]]  # of an operation, or of an input
 
 # By the name in MIL.
 OPERATIONS: dict[str, Reference] = {
@@ -44,20 +46,24 @@ def evaluate(program: mil.Program, **inputs: NDArray[Any]) -> dict[str, NDArray[
 
 
 def evaluate_disturbed(
-    program: mil.Program, inputs: Mapping[str, NDArray[Any]], seed: int = 0
+    program: mil.Program, inputs: Mapping[str, NDArray[Any]], sign: Literal[1, -1] = 1
 ) -> dict[str, NDArray[Any]]:
     """Return the outputs if every operation errs as far as its `tolerance` allows, at random.
 
-    How far they are from those of `evaluate` tells how the program carries the errors of its operations on.
+    Errors are normal, with the tolerance, which bounds the largest one, at four standard deviations. Inputs
+    err by their rounding, relative to each value. `sign` gives every error the opposite sign. How far the
+    outputs are from those of `evaluate` tells how the program carries errors on.
     """
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(0)
 
-    def disturb(operation: mil.Operation, result: NDArray[Any]) -> NDArray[Any]:
-        tolerance = OPERATIONS[operation.op].tolerance
-        if not tolerance or result.dtype.kind != "f" or operation.op.startswith("constexpr_"):
+    def disturb(operation: mil.Operation | None, result: NDArray[Any]) -> NDArray[Any]:
+        tolerance = ROUNDING if operation is None else OPERATIONS[operation.op].tolerance
+        is_constant = operation is not None and operation.op.startswith("constexpr_")
+        if not tolerance or result.dtype.kind != "f" or is_constant:
             return result
-        noise = random.uniform(-tolerance, tolerance, result.shape)
-        disturbed: NDArray[Any] = result + np.abs(result).max() * noise
+        size = np.abs(result) if operation is None else np.abs(result).max()
+        noise = random.standard_normal(result.shape) * (sign * tolerance / _DEVIATIONS)
+        disturbed: NDArray[Any] = result + size * noise
         return disturbed
 
     return _evaluate(program, inputs, disturb)
@@ -77,7 +83,7 @@ def _evaluate(
         array = np.asarray(inputs[tensor.name])
         if array.shape != tensor.shape:
             raise ArgumentError(f"input {tensor.name!r} is {tensor.type}, the array {list(array.shape)}")
-        values[tensor] = _widened(array)
+        values[tensor] = disturb(None, _widened(array))
 
     def value(argument: mil.Tensor | tuple[mil.Tensor, ...]) -> Any:
         if isinstance(argument, tuple):

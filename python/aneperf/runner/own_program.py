@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import mil
+from ..bounds import FP16_LARGEST
 from ..errors import ArgumentError
 from ..files import LONGEST_QUOTE, one_line
 from ..mil.work import Work, work_of
@@ -26,9 +27,8 @@ from .measured import Measured
 
 Arrays = Mapping[str, NDArray[Any]]
 
-# An operation errs by less than its tolerance, and seldom at every element: the random errors that
-# `evaluate_disturbed` puts in are large already. The rest is room for sums, which err in their own ways.
-_ROOM = 4.0
+# The tolerances of operations are twice the errors that others measured; this is room for another draw.
+_ROOM = 2.0
 _VAGUE = 0.25  # of the largest result: an error that a wrong program may have too
 
 
@@ -85,10 +85,14 @@ class OwnProgram:
         assert self._program is not None
         try:
             expected = evaluate(self._program, **self._arrays)
-            disturbed = evaluate_disturbed(self._program, self._arrays)
+            # Both signs: an input that lies on a step, as of `round`, leaves it in one direction only.
+            disturbed = [evaluate_disturbed(self._program, self._arrays, sign) for sign in (1, -1)]
         except (ArgumentError, ArithmeticError, LookupError, MemoryError, TypeError, ValueError) as error:
             return Judged(unchecked=f"the reference cannot compute it: {one_line(error, LONGEST_QUOTE)}")
-        judged = [_judge(outputs[name], expected[name], disturbed[name]) for name in expected]
+        judged = [
+            _judge(outputs[name], expected[name], [outcome[name] for outcome in disturbed])
+            for name in expected
+        ]
         return max(judged, key=lambda one: (bool(one.unchecked), one.error / (one.tolerance or 1)))
 
     def drop(self) -> None:
@@ -96,11 +100,16 @@ class OwnProgram:
         self._program, self._arrays = None, {}
 
 
-def _judge(output: NDArray[Any], expected: NDArray[np.float64], disturbed: NDArray[np.float64]) -> Judged:
-    if not np.isfinite(expected).all():
-        return Judged(unchecked="the reference is not finite for these inputs: give others with --inputs")
-    spread = compare(disturbed, expected)
-    tolerance = math.inf if spread is None else _ROOM * max(ROUNDING, spread.relative)
+def _judge(
+    output: NDArray[Any], expected: NDArray[np.float64], disturbed: Sequence[NDArray[np.float64]]
+) -> Judged:
+    if not (np.abs(expected) <= FP16_LARGEST).all():  # nor NaN
+        return Judged(
+            unchecked="fp16 does not hold the right values for these inputs: give others (--inputs)"
+        )
+    spreads = [compare(outcome, expected) for outcome in disturbed]
+    relative = [math.inf if spread is None else spread.relative for spread in spreads]
+    tolerance = _ROOM * max(ROUNDING, *relative)
     if not tolerance <= _VAGUE:
         return Judged(
             unchecked=f"rounding explains an error of {tolerance:.2g} of the largest result, as large as one "
