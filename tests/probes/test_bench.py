@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 
 import aneperf
-from aneperf import AneError, ArgumentError, ResultFileError, mil
+from aneperf import AneError, ArgumentError, CompileError, ResultFileError, mil
 from aneperf import device as devices
 from aneperf.probes.bench import Axes, bench_file, parse_axes
 from aneperf.runner import own_program
 from aneperf.runner.arrays import read_arrays
 from aneperf.runner.in_child import run_in_child
+from aneperf.runner.operations import CASES
 from support.command import assert_refused
 from support.programs import NO_BUDGET
 
@@ -127,6 +128,20 @@ def test_a_wrong_output_is_told_from_a_rounded_one() -> None:
         assert judged.error == pytest.approx(error, rel=0.4)
         assert (judged.error > judged.tolerance) == (y is wrong)
     assert kernel.judge({"y": right * np.nan}).error == np.inf
+
+
+@pytest.mark.thorough
+def test_no_operation_is_called_wrong_for_random_inputs() -> None:
+    unchecked = 0
+    for name, case in CASES.items():
+        kernel = own_program.OwnProgram(case.build)
+        try:
+            judged = kernel.judge(kernel.build().compile(EMULATOR).run(**kernel.inputs()))
+        except CompileError:  # of a generation that the emulator imitates by default
+            continue
+        assert judged.unchecked or judged.error <= judged.tolerance, name
+        unchecked += bool(judged.unchecked)
+    assert unchecked < len(CASES) / 4
 
 
 @pytest.mark.parametrize(
