@@ -8,6 +8,7 @@ from aneperf.errors import ArgumentError, CompileBudgetError
 from aneperf.kernels import ConvStack
 from aneperf.probes.sweep import CHANNELS, DEPTH, SPATIAL, measure_stacks, parse_values
 from aneperf.runner.progress import Progress
+from aneperf.runner.timing import Part, measure_as
 from support.child_probes import ticking_stacks
 from support.fakes import FakeDevice, fake_text, run_probe
 
@@ -124,3 +125,13 @@ def test_on_the_engine_a_sweep_is_measured_by_other_processes(engine_opens: bool
     assert {row.status for row in result} == {"ok" if engine_opens else "error"}
     assert engine_opens or "no Neural Engine" in str(result.rows[0].reason)
     assert "child processes" in result.notes[-1]
+
+
+def test_one_of_several_processes_sweeps_by_itself(fake: FakeDevice) -> None:
+    """Start no process on the engine where this one is a child already, and take its share of the time."""
+    fake.kind = "ane"
+    fake.call_ns = lambda call: 50_000_000
+    with measure_as(Part(processes=3, to_come=2)):
+        result = run_probe(aneperf.sweep, fake, channels=[8, 16], budget=12.0)
+    assert [row.status for row in result] == ["ok", "ok"]
+    assert fake.clock.now == pytest.approx(6.0, abs=0.5)

@@ -18,7 +18,7 @@ from ..runner.measured import Measured
 from ..runner.progress import ProgressCallback
 from ..runner.rounds import Repeat
 from ..runner.run import run_cases, run_groups
-from ..runner.timing import Clock, time_together
+from ..runner.timing import Clock, part, time_together
 from .peak import PORT_NOTES
 from .registry import default_budget
 
@@ -61,7 +61,8 @@ def sweep(
     compiles_left = device.compile_budget.soft - device.compiles_used
     asked = {"spatial": spatial, "channels": channels, "depth": depth, "ports": ports}
     repeat = Repeat(processes, sweep, asked)
-    in_this_process = device.info()["kind"] != "ane" and len(cases) <= compiles_left
+    is_safe = device.info()["kind"] != "ane" or part().processes > 1  # this is a child process then
+    in_this_process = is_safe and len(cases) <= compiles_left
     if in_this_process or repeat.affordable(positive("budget", budget), device, len(cases)) > 1:
         return run_cases(
             "sweep",
@@ -78,7 +79,7 @@ def sweep(
         measure_stacks,
         list(cases),
         device,
-        budget=positive("budget", budget),
+        budget=budget / part().to_come,
         item_limit=_STACK_LIMIT_S,
         lost=lambda text, measured: cases[text].row(measured),
         progress=progress,
@@ -152,11 +153,11 @@ def parse_values(name: str, text: str, all_values: Sequence[int]) -> list[int]:
     if text.strip() == "all":
         return list(all_values)
     values: list[int] = []
-    for part in text.split(","):
-        first, dots, last = part.strip().partition("..")
+    for piece in text.split(","):
+        first, dots, last = piece.strip().partition("..")
         ends = [first, last] if dots else [first]
         if not all(end.isascii() and end.isdecimal() and len(end) < 10 for end in ends):
-            raise ArgumentError(f"{name}: {shown(part.strip())} is no value: give 64,512 or 64..2048 or all")
+            raise ArgumentError(f"{name}: {shown(piece.strip())} is no value: give 64,512 or 64..2048 or all")
         low, high = int(ends[0]), int(ends[-1])
         if not 0 < low <= high:
             raise ArgumentError(f"{name}: {shown(part.strip())} is no value: they start at 1 and go upwards")
