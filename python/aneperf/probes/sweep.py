@@ -160,7 +160,7 @@ def parse_values(name: str, text: str, all_values: Sequence[int]) -> list[int]:
             raise ArgumentError(f"{name}: {shown(piece.strip())} is no value: give 64,512 or 64..2048 or all")
         low, high = int(ends[0]), int(ends[-1])
         if not 0 < low <= high:
-            raise ArgumentError(f"{name}: {shown(part.strip())} is no value: they start at 1 and go upwards")
+            raise ArgumentError(f"{name}: {shown(piece.strip())} is no value: they start at 1 and go upwards")
         while low <= high:
             values.append(low)
             low *= 2
