@@ -43,7 +43,7 @@ def stacks(share: float) -> list[ConvStack]:
 
 
 def orders(processes: int) -> dict[str, list[int]]:
-    """Return the sides of successive processes, so many of each: A, B, B, A, ... and A, A, ..., B, B, ..."""
+    """Return the two orders of the sides' processes: A, B, B, A, ... and all of A before B."""
     turns = [(turn + turn // 2) % 2 for turn in range(2 * processes)]
     return {"in turns": turns, "one after the other": sorted(turns)}
 

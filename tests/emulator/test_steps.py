@@ -53,7 +53,6 @@ def test_timed_steps_compute_what_an_evaluation_does(emulator: aneperf.Device) -
         assert durations.shape == (3, len(program.steps))
         assert durations.dtype == np.int64
         assert (durations >= 0).all()
-        assert durations.sum() > 0
         for name, surface in results.items():
             np.testing.assert_array_equal(surface.read(), expected[name])
 

@@ -1,4 +1,4 @@
-"""Show a training run in a terminal: a picture that is redrawn as the run goes on."""
+"""Draw a training run in a terminal, and redraw the picture as the run goes on."""
 
 from __future__ import annotations
 

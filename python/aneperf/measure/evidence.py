@@ -9,9 +9,9 @@ import numpy as np
 from .contrast import Contrast, contrast
 from .estimate import Estimate
 
-# Where too few processes or runs show what varies between them, a median is taken to vary by this standard
-# deviation, relative to it, as if that had been seen with so many degrees of freedom, those of 5 and 5
-# processes. Spreads that are seen are blended with it (Smyth 2004). docs/measurement.md has its measurement.
+# Too few processes or runs do not show what varies between them. Then medians are taken to have this relative
+# standard deviation, as if 5 and 5 processes had shown it: 8 degrees of freedom. A spread that was seen is
+# blended with it (Smyth 2004). docs/measurement.md says why 2 %.
 ASSUMED_SPREAD = 0.02
 _ASSUMED_FREEDOM = 8
 _ENOUGH_FREEDOM = 4  # 3 and 3 processes
@@ -54,9 +54,9 @@ def evidence(numerator: Sequence[float], denominator: Sequence[float], within: f
     sides = [np.log(np.asarray(side, dtype=np.float64)) for side in (numerator, denominator)]
     freedom = sum(side.size - 1 for side in sides)
     if freedom >= _ENOUGH_FREEDOM and (found := contrast(numerator, denominator)) is not None:
-        # Of equally many medians Student's error is Welch's, and Student's test holds its level though
-        # spreads differ (Boneau 1960). With 3 medians a side that vary by 1 %, in a table of 3 rows, it finds
-        # 10 % in 98 % of cases, and Welch's in 74 %.
+        # With as many medians on one side as on the other, Student's error equals Welch's, and Student's test
+        # keeps its level although the spreads differ (Boneau 1960). With 3 medians a side that vary by 1 %, in
+        # a table of 3 rows, it finds 10 % in 98 % of cases, and Welch's in 74 %.
         equal = sides[0].size == sides[1].size
         return Evidence(replace(found, freedom=freedom) if equal else found, assumed=False)
     squares = sum(float(((side - side.mean()) ** 2).sum()) for side in sides)

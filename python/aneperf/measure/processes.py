@@ -20,7 +20,7 @@ _OF_ONE_PROCESS = frozenset({"few samples", "correlated", "noisy"})  # they do n
 
 @dataclass(frozen=True)
 class Joined:
-    """What several processes measured of one kernel; `medians` are theirs, in ms."""
+    """The statistics of a kernel that several processes measured, and the median of each in ms."""
 
     statistics: Statistics
     medians: tuple[float, ...]

@@ -30,7 +30,7 @@ _BENCH = "bench"
 _GRACE_S = 10.0  # for a process to end and to write what it has
 _ASK_S = 120.0  # for an interpreter to tell of its aneperf
 _LONGEST = 300  # characters of a process's last words
-# What an interpreter tells of its aneperf: the file, and whether the verb can be told to use one process.
+# Asks an interpreter where its aneperf lies, and whether the verb is known and takes --processes.
 _ASK = """
 import json, sys
 import aneperf

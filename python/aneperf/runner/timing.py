@@ -27,7 +27,7 @@ Clock = Callable[[], float]
 
 @dataclass(frozen=True)
 class Part:
-    """What this process measures of each row: it is one of `processes`, of which `to_come` are left."""
+    """This process among the `processes` that measure each row; `to_come` are left, this one included."""
 
     processes: int = 1
     to_come: int = 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -68,7 +69,8 @@ class RunCheckpoints:
         assert self._checkpoints is not None
         self._last = (state.step, state.evaluated)
         if self._best is not None:
-            self._drop_other_best(self._best, self._checkpoints, state.best_step)
+            with contextlib.suppress(CheckpointError):  # a full disk, of which the save below tells
+                self._drop_other_best(self._best, self._checkpoints, state.best_step)
         best = None if self._best is None or self._last_best != state.step else self._best
         folder = self._save(self._checkpoints, state, parts, loss, best)
         self._since = self._clock()

@@ -62,7 +62,7 @@ def _chunks(path: str | os.PathLike[str], tokenizer: Tokenizer) -> Iterator[str]
 
 
 def _cut(text: str, tokenizer: Tokenizer) -> tuple[int, int]:
-    """Return where a chunk ends and where the next one begins, near the end of a text that goes on.
+    """Return the end of a chunk and the beginning of the next, near the end of a text that goes on.
 
     Most tokenizers divide a text into words before anything else, and some put a space before each text. So
     a chunk ends after, before, within or instead of spaces or a line's end, where the tokens around stay the

@@ -104,13 +104,17 @@ Bindings to_bindings(const py::object& object, const char* side) {
     return bindings;
 }
 
+int64_t to_calls(const Int& object, int64_t most) {
+    const int64_t count = to_integer(object, "count");
+    if (count < 1 || count > most)
+        throw ArgumentError("count is " + std::to_string(count) + ", must be 1 to " + std::to_string(most));
+    return count;
+}
+
 // Runs in chunks, with a check for Ctrl-C between them. Only the evaluations are timed.
 Durations time(Request& request, const Int& count_object) {
     constexpr int64_t most_calls = 100'000'000, chunk_ns = 50'000'000;
-    const int64_t count = to_integer(count_object, "count");
-    if (count < 1 || count > most_calls)
-        throw ArgumentError("count is " + std::to_string(count) + ", must be 1 to " +
-                            std::to_string(most_calls));
+    const int64_t count = to_calls(count_object, most_calls);
     py::array_t<int64_t> durations(static_cast<py::ssize_t>(count));
     int64_t* to = durations.mutable_data();
     int64_t done = 0, chunk = 1;
@@ -134,10 +138,7 @@ using Names = Typed<"list[list[str]]">;
 // Reserves for each call as many numbers as there are steps.
 Durations time_steps(Request& request, const Int& count_object) {
     constexpr int64_t most_calls = 1'000'000, most_numbers = 100'000'000;
-    const int64_t count = to_integer(count_object, "count");
-    if (count < 1 || count > most_calls)
-        throw ArgumentError("count is " + std::to_string(count) + ", must be 1 to " +
-                            std::to_string(most_calls));
+    const int64_t count = to_calls(count_object, most_calls);
     std::vector<int64_t> all;
     for (int64_t call = 0; call < count; ++call) {
         std::vector<int64_t> one;
