@@ -55,8 +55,8 @@ def evidence(numerator: Sequence[float], denominator: Sequence[float], within: f
     freedom = sum(side.size - 1 for side in sides)
     if freedom >= _ENOUGH_FREEDOM and (found := contrast(numerator, denominator)) is not None:
         # With as many medians on one side as on the other, Student's error equals Welch's, and Student's test
-        # keeps its level although the spreads differ (Boneau 1960). With 3 medians a side that vary by 1 %, in
-        # a table of 3 rows, it finds 10 % in 98 % of cases, and Welch's in 74 %.
+        # keeps its level although the spreads differ (Boneau 1960). With 3 medians a side that vary by 1 %,
+        # in a table of 3 rows, it finds 10 % in 98 % of cases, and Welch's in 74 %.
         equal = sides[0].size == sides[1].size
         return Evidence(replace(found, freedom=freedom) if equal else found, assumed=False)
     squares = sum(float(((side - side.mean()) ** 2).sum()) for side in sides)
