@@ -35,7 +35,7 @@ def test_an_action_is_pinned_by_its_commit(path: Path) -> None:
 
 
 def test_every_package_of_ci_has_its_version_and_hashes() -> None:
-    assert {path.name for path in LOCKS} == {"lint.txt", "packages.txt", "torch.txt"}
+    assert {path.name for path in LOCKS} == {"docs.txt", "lint.txt", "packages.txt", "torch.txt"}
     for path in LOCKS:
         text = re.sub(r"^#.*\n", "", path.read_text(), flags=re.MULTILINE).replace("\\\n", "")
         for line in text.splitlines():

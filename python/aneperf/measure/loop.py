@@ -20,7 +20,8 @@ BATCH_S = 0.075
 # next run would not repeat it. A CPU's clock is up after the first calls. An engine's is not: an M6's plane
 # engine is 2.6 times slow for 0.45 s and settles at 0.8 s (751K's study of it on GitHub), and is slow again
 # after the idle time of a compile. It is loaded for nearly twice as long.
-SETTLED_SPAN_S, SETTLING_SPAN_S = 0.25, 1.5
+SETTLED_SPAN_S = 0.25
+SETTLING_SPAN_S = 1.5
 MINIMUM_CALLS = 3  # after the warm-up call, however small the budget
 MAXIMUM_CALLS = 1_000_000  # 8 MB of durations, and far more than any interval here needs
 BATCH_GROWTH = 10  # calls that were quick by chance must not ask for a huge batch

@@ -9,7 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 from .statistics import ENOUGH, LEAST_FOR_INTERVAL, Statistics, effective_count, mean_ranks, summarize
 
 FEW_SAMPLES = 20  # fewer calls tell nothing of their correlation
-PUBLISHED_WARM_UP, PUBLISHED_CALLS = 10, 50  # the protocol behind the published tables
+PUBLISHED_WARM_UP = 10  # calls; the protocol behind the published tables
+PUBLISHED_CALLS = 50
 UNSETTLED = "unsettled"
 SETTLING_S = 1.0  # of load, until an engine's clocks have settled: an M6's slowest does at 0.8 s
 UNSTEADY = frozenset({"cold start", "drift", UNSETTLED})

@@ -1,0 +1,20 @@
+"""Make a page of each notebook, with its saved outputs. Nothing is executed."""
+
+from pathlib import Path
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from nbconvert import MarkdownExporter
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Replace notebooks by Markdown of the same name, and add the pictures of their outputs."""
+    for file in [file for file in files if file.src_uri.endswith(".ipynb")]:
+        path = Path(file.src_uri)
+        names = {"unique_key": path.stem, "output_files_dir": f"{path.stem}_files"}
+        text, resources = MarkdownExporter().from_filename(file.abs_src_path, {**names})
+        files.remove(file)
+        files.append(File.generated(config, path.with_suffix(".md").as_posix(), content=text))
+        for name, content in resources["outputs"].items():
+            files.append(File.generated(config, (path.parent / name).as_posix(), content=content))
+    return files
