@@ -82,7 +82,8 @@ _JSON_KINDS = {
 _TEXT_KINDS = {*_JSON_KINDS, Kind.TEXT, Kind.MIL, Kind.HTML, Kind.SVG, Kind.POSTSCRIPT}
 _TEXT_KINDS |= {Kind.CSV, Kind.MARKDOWN, Kind.PAGE}
 
-PAGE_HEAD = '<!doctype html>\n<meta charset="utf-8">\n<meta name="generator" content="aneperf">\n'
+_GENERATOR = '<meta charset="utf-8">\n<meta name="generator" content="aneperf">\n'
+PAGE_HEAD = f'<!doctype html>\n<html lang="en">\n{_GENERATOR}'
 
 # Signatures are long, because a file of tokens may begin with any two of them.
 _SIGNATURES = (
@@ -119,7 +120,7 @@ _BLANK = rb"(\xef\xbb\xbf)?\s*"
 _TEXT_SIGNATURES = (
     (re.compile(_BLANK + rb"(<\?xml[^>]*>\s*)?(<!DOCTYPE svg|<svg)", re.I), Kind.SVG),
     (re.compile(rb"%!PS"), Kind.POSTSCRIPT),
-    (re.compile(re.escape(PAGE_HEAD.encode())), Kind.PAGE),
+    (re.compile(rb'<!doctype html>\n(<html lang="en">\n)?' + _GENERATOR.encode()), Kind.PAGE),
     (re.compile(rb"\*\*aneperf "), Kind.MARKDOWN),
     (re.compile(rb"((probe,)?key|fact|call|list)(,[^\n]*)?\n"), Kind.CSV),
     (re.compile(_BLANK + rb"<(!doctype|html|head|body|\?xml|!--)", re.I), Kind.HTML),

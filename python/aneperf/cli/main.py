@@ -14,6 +14,7 @@ from .ab import ab
 from .comparing import compare, gate
 from .probes import info, probe_verb
 from .programs import lint
+from .reporting import report
 from .results import export, validate
 from .showing import dump, list_all, show_file
 from .terminal import PIPE_CLOSED, REFUSED, end_interrupted, say, write
@@ -23,7 +24,7 @@ _BY_WEIGHT = sorted(PROBES.values(), key=lambda probe: -probe.share)
 SECTIONS = {
     "Measure": [info, list_all, *map(probe_verb, [DOCTOR, SUITE, *_BY_WEIGHT])],
     "Your programs": [probe_verb(BENCH), probe_verb(PROFILE), lint],
-    "Compare and report": [show_file, ab, compare, gate, dump, validate, export],
+    "Compare and report": [show_file, report, ab, compare, gate, dump, validate, export],
     "Train": [train, generate, data],
 }
 COMPLETION = "_ANEPERF_COMPLETE"

@@ -7,7 +7,7 @@ from .table import Table, printable
 
 def to_markdown(table: Table) -> str:
     """Convert to Markdown that ends with a line break. No text of the table can become markup."""
-    title, *others = map(_paragraph, table.heading)
+    title, *others = map(paragraph, table.heading)
     return "\n\n".join([f"**{title}**", *others, *_body(table)]) + "\n"
 
 
@@ -22,7 +22,7 @@ def _body(table: Table) -> list[str]:
         header = [_escaped(title) for title in table.header or ("",) * len(table.align)]
         lines = [header, [marks[side] for side in table.align], *rows]
         blocks.append("\n".join(f"| {' | '.join(cells)} |" for cells in lines))
-    return [*blocks, *(_paragraph(line) for line in (*table.lines, *table.paths) if line)]
+    return [*blocks, *(paragraph(line) for line in (*table.lines, *table.paths) if line)]
 
 
 def _bold(text: str) -> str:
@@ -35,6 +35,6 @@ def _escaped(text: str) -> str:
     return re.sub(r"([\\`*_\[\]|~#])", r"\\\1", text)
 
 
-def _paragraph(text: str) -> str:
+def paragraph(text: str) -> str:
     """Escape a text that may not begin a list or the line under a title."""
     return re.sub(r"^(\s*\d*)([-+=.)])(?=\s|$)", r"\1\\\2", _escaped(text))

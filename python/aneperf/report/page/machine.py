@@ -1,0 +1,129 @@
+"""Sections about where and how the numbers of a report were measured, and how sure they are."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from statistics import median
+
+from ...files import one_line
+from ...measure import PREEMPTED, UNTRUSTED
+from ...results import Environment, Result, Row
+from ..columns import UNKNOWN, significant
+from ..flags import legend
+from ..result_table import lay_out_environment
+from ..table import Table
+from .model import Block, Section
+from .reading import Source
+
+
+def machine_section(sources: Sequence[Source]) -> Section | None:
+    """Return a table of facts for each machine, and the files that are from it."""
+    machines: dict[tuple[tuple[str, ...], ...], tuple[Table, list[str]]] = {}
+    for source in sources:
+        if source.environment is not None:
+            table = lay_out_environment(source.environment)
+            varying = ("load", "time", "frequency", "temperature")
+            same = tuple(row for row in table.rows if row[0] not in varying)
+            machines.setdefault(same, (table, []))[1].append(source.name)
+    blocks = []
+    for table, names in machines.values():
+        _, label, *others = table.heading
+        table = replace(table, heading=(label,))
+        files = f"{'File' if len(names) == 1 else 'Files'}: {', '.join(names)}."
+        blocks.append(Block(label, table, (files, *others), folded=len(machines) > 3))
+    return Section("The machine", tuple(blocks)) if blocks else None
+
+
+def sureness_section(sources: Sequence[Source]) -> Section | None:
+    """Return what was measured, and how far each file's numbers can be relied on."""
+    measured = [source for source in sources if source.result is not None]
+    if not measured:
+        return None
+    table = Table(
+        heading=("What was measured, and how sure it is",),
+        header=(
+            "File",
+            "Probe",
+            "Device",
+            "Rows",
+            "Ok",
+            "Error",
+            "Skipped",
+            "Sure",
+            "±",
+            "Processes",
+            "Checked",
+        ),
+        align=("left", "left", "left", *("right",) * 8),
+        rows=tuple(_sureness(source) for source in measured),
+        lines=(
+            "Sure: ok rows with an interval and without a flag that another run may give another median. "
+            "±: the middle row's half interval, in percent of its median. Processes: that measured a row. "
+            "Checked: ok rows whose output was compared with a reference.",
+        ),
+    )
+    flags = Counter(
+        flag
+        for source in measured
+        if source.result
+        for row in source.result
+        if row.status == "ok"
+        for flag in row.flags
+    )
+    lines = tuple(f"{flags[line.partition(': ')[0]]} rows: {line}" for line in legend(flags))
+    blocks = (Block(table=table), *([Block("Flags", texts=lines)] if lines else []))
+    return Section("What was measured, and how sure it is", blocks)
+
+
+def _sureness(source: Source) -> tuple[str, ...]:
+    result = source.result
+    assert result is not None
+    counts = Counter(row.status for row in result)
+    ok = [row for row in result if row.status == "ok"]
+    widths = [
+        100 * max(row.ci_high - row.median, row.median - row.ci_low) / row.median
+        for row in ok
+        if row.median and row.ci_low is not None and row.ci_high is not None
+    ]
+    processes = sorted({len(row.processes) or 1 for row in ok if row.median is not None})
+    return (
+        source.name,
+        one_line(result.probe),
+        result.environment.device,
+        str(len(result)),
+        str(counts["ok"]),
+        str(counts["error"]),
+        str(counts["skipped"] + counts["unsupported"]),
+        str(sum(is_sure(row) for row in ok)),
+        f"{significant(median(widths), 2)}%" if widths else UNKNOWN,
+        "-".join(map(str, dict.fromkeys((processes[0], processes[-1])))) if processes else UNKNOWN,
+        str(sum(row.error is not None for row in ok)),
+    )
+
+
+def is_sure(row: Row) -> bool:
+    """Tell whether an ok row has an interval, and no flag says that another run may give another median."""
+    doubts = UNTRUSTED | {PREEMPTED}
+    return row.status == "ok" and None not in (row.ci_low, row.ci_high) and not doubts.intersection(row.flags)
+
+
+def software_warning(environments: Sequence[Environment]) -> tuple[str, ...]:
+    """Say loudly that numbers are not an engine's, and that a report has both."""
+    software = [environment for environment in environments if environment.is_software]
+    if not software:
+        return ()
+    devices = " and ".join(dict.fromkeys(one_line(environment.device) for environment in software))
+    if len(software) == len(environments):
+        return (f"Not a Neural Engine: every number here was measured on the {devices}, that is, on a CPU.",)
+    return (
+        f"Some of these numbers were measured on the {devices}, that is, on a CPU, and some on a Neural "
+        "Engine. Each section says which.",
+    )
+
+
+def label_of(result: Result) -> str:
+    """Return the line that says what was measured, as a sentence."""
+    label = result.environment.label
+    return f"{label[0].upper()}{label[1:]}."

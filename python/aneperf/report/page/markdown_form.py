@@ -1,0 +1,36 @@
+"""A report as Markdown, for issues and summaries of jobs: its tables and texts, without its pictures."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ..markdown import paragraph, to_markdown
+from .model import Block, Report
+
+
+def report_markdown(report: Report) -> str:
+    """Convert to Markdown. No text of the files can become markup."""
+    parts = [f"**{paragraph(report.title)}**"]
+    parts += [f"> **{paragraph(text)}**" for text in report.warnings]
+    for section in report.sections:
+        parts.append(f"## {paragraph(section.title)}")
+        parts += [f"> **{paragraph(text)}**" for text in section.warnings]
+        for block in section.blocks:
+            parts += _block(block)
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _block(block: Block) -> list[str]:
+    if block.drawings and not block.texts and block.table is None:
+        return []
+    parts = [paragraph(text) for text in block.texts]
+    if block.table is not None:
+        table = block.table
+        parts.append(
+            to_markdown(replace(table, heading=(block.title or table.heading[0], *table.heading[1:])))
+        )
+    elif block.title:
+        parts.insert(0, f"**{paragraph(block.title)}**")
+    if block.folded:
+        return ["<details><summary>More</summary>", *parts, "</details>"]
+    return [part.rstrip("\n") for part in parts]
