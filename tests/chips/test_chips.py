@@ -76,7 +76,7 @@ def test_times_and_rates_of_a_stack_agree() -> None:
 def test_known_figures() -> None:
     (stack,) = [f for f in published("M5 Max") if f.key == "peak/conv512x128/sp64/fp32-ports"]
     assert (stack.value, stack.unit, stack.tflops) == (0.311, "ms", 13.8)
-    assert SOURCES[stack.source].startswith("maderix/ANE PR #50")
+    assert SOURCES[stack.source].name.startswith("maderix/ANE PR #50")
     swapped = [f for f in published("M5") if "swapped" in f.caveats]
     assert {f.contributor for f in swapped} == {"GitBubble", "elijah-pelton"}
     forward = [f for f in published("M4 Max") if f.key == "training/static/stories110m/ane"]

@@ -19,7 +19,9 @@ without a Neural Engine.
 """
 
 from .catalog import CHIPS, PROFILES, Chip, Peak, chips_of, find_chip, profile_of
-from .published import CAVEATS, SOURCES, Figure, published, read_figures, shipped_figures
+from .published import Figure, published, read_figures, shipped_figures
+from .sources import CAVEATS, SOURCES, Source
+from .summaries import Standing, Summary, compare_value, summaries, summarize_figures
 
 __all__ = [
     "CAVEATS",
@@ -29,10 +31,16 @@ __all__ = [
     "Chip",
     "Figure",
     "Peak",
+    "Source",
+    "Standing",
+    "Summary",
     "chips_of",
+    "compare_value",
     "find_chip",
     "profile_of",
     "published",
     "read_figures",
     "shipped_figures",
+    "summaries",
+    "summarize_figures",
 ]

@@ -3,9 +3,9 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from statistics import geometric_mean, median
+from statistics import geometric_mean
 
-from ..chips import CAVEATS, SOURCES, Figure, find_chip, published
+from ..chips import CAVEATS, SOURCES, Figure, find_chip, published, summarize_figures
 from ..comparison import Side
 from ..errors import ArgumentError
 from ..files import one_line
@@ -129,21 +129,25 @@ def _of_row(row: Row, environment: Environment) -> Side:
 
 def _of_figures(figures: Sequence[Figure]) -> Side:
     """Return the median, the lowest and the highest of figures of one key and unit."""
-    known = [(figure.value, figure) for figure in figures if figure.value is not None]
-    unit = figures[0].unit
-    if not known:
-        return Side(None, None, None, unit, len(figures), is_range=True, doubt="published as failed")
-    low = min(figure.low or value for value, figure in known)
-    high = max(figure.high or value for value, figure in known)
-    middle = median(value for value, _ in known)
+    found = summarize_figures(figures)
+    count = sum(figure.value is not None for figure in figures)
+    if found.value is None:
+        return Side(None, None, None, found.unit, len(figures), is_range=True, doubt="published as failed")
     return Side(
-        middle, low, high, unit, len(known), is_range=True, units=(middle,), doubt="no interval published"
+        found.value,
+        found.low,
+        found.high,
+        found.unit,
+        count,
+        is_range=True,
+        units=(found.value,),
+        doubt="no interval published",
     )
 
 
 def _provenance(figures: Sequence[Figure]) -> tuple[str, ...]:
     """Name the sources and caveats of the figures."""
-    sources = dict.fromkeys(SOURCES[figure.source] for figure in figures)
+    sources = dict.fromkeys(SOURCES[figure.source].name for figure in figures)
     caveats = Counter(caveat for figure in figures for caveat in figure.caveats)
     return (
         f"Sources: {'; '.join(sources)}.",

@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 
 from ..comparison import ComparedRow, Failure, Names, Place, Side, Verdict
 from ..measure import CONFIDENCE, PREEMPTED, Estimate, Evidence, discoveries, evidence
+from ..units import has_speed, is_rate
 from .sides import ERROR, Sides
 
 SAME_MARGIN, SAME_MARGIN_ASSUMED = 0.05, 0.1
@@ -31,8 +32,6 @@ HOLDS_1 = "the interval holds 1"
 _FALSE_RATE = 0.01  # of the FASTER and SLOWER of a table
 _NORMAL_95 = 1.96  # half of a 95 % interval in standard errors
 _FARTHEST = 700.0  # natural logarithm of a ratio: a float ends at e^709
-_TIMES = frozenset({"ns", "us", "ms", "s"})
-_RATES = frozenset({"FLOPS", "GFLOPS", "TFLOPS", "TOPS", "B/s", "MB/s", "GB/s", "1/s"})
 
 
 @dataclass(frozen=True)
@@ -96,7 +95,7 @@ def _weigh(
         return _refuse(first, second, names)
     if first.unit != second.unit:
         return _Refusal(f"{first.unit} and {second.unit}", "error")
-    if first.unit not in _TIMES | _RATES:
+    if not has_speed(first.unit):
         return _Refusal(f"no faster or slower in {first.unit}", None)
     if first.median == second.median == 0:
         return _Refusal("both 0", None)
@@ -107,13 +106,13 @@ def _weigh(
     logarithms = [math.log(median) for side in units for median in side]
     if max(logarithms) - min(logarithms) > _FARTHEST:
         return _Refusal("too far apart for a ratio", "error")
-    if (first.unit in _RATES) == (judged == "second"):
+    if is_rate(first.unit) == (judged == "second"):
         units.reverse()
     within = math.hypot(*(_error(side) for side in (first, second) if len(_units(side, by_file)) == 1))
     found = evidence(units[0], units[1], within)
     if second.is_range and second.ci_low and second.ci_high:
         below, above = second.median / second.ci_low, second.ci_high / second.median
-        smaller, larger = (above, below) if first.unit in _RATES else (below, above)
+        smaller, larger = (above, below) if is_rate(first.unit) else (below, above)
         return replace(found, smaller=smaller * DOUBT_FACTOR, larger=larger * DOUBT_FACTOR)
     if found.assumed and _doubts(first, second):
         return replace(found, smaller=DOUBT_FACTOR, larger=DOUBT_FACTOR)
