@@ -1,10 +1,14 @@
 """Make a page of each notebook, with its saved outputs. Nothing is executed."""
 
+import re
 from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
 from nbconvert import MarkdownExporter
+
+_LINK = re.compile(r"\]\(([^():]+)\.ipynb(?=[)#])")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -18,3 +22,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         for name, content in resources["outputs"].items():
             files.append(File.generated(config, (path.parent / name).as_posix(), content=content))
     return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Lead links to notebooks to their pages."""
+    return _LINK.sub(r"](\1.md", markdown)
