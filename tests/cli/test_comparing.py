@@ -174,7 +174,7 @@ def test_a_baseline_file(run: Any, files: dict[str, str], tmp_path: Path) -> Non
     ("arguments", "message"),
     [
         (["compare", "FAST", "M9"], "M9: is no file, and no chip is called 'M9': choose from M6, "),
-        (["compare", "FAST", "M2 Pro"], "no figures are published for M2 Pro: choose from M1 Max, "),
+        (["compare", "FAST", "M3 Max"], "no figures are published for M3 Max: choose from M1, M1 Pro, "),
         (["compare", "FAST", "gone.json"], "gone.json: cannot read: No such file or directory"),
         (["compare", "gone.json", "M4"], "gone.json: cannot read: No such file or directory"),
         (["compare", "FAST", "TORN"], "torn.json: not JSON, or cut short"),

@@ -155,7 +155,7 @@ def test_lists_have_everything(run: Any, tmp_path: Path) -> None:
     chips = run("list", "chips").out
     assert "stories15m" not in chips
     line = next(line for line in chips.splitlines() if line.startswith("M4 Max "))
-    assert line.split()[2:] == ["h16", "-", "1", "-", "38", "int8", "-", "-", "168"]
+    assert line.split()[2:] == ["h16", "-", "1", "-", "38", "int8", "-", "-", "187"]
     path = str(tmp_path / "list.json")
     for _ in range(2):
         run("list", "models", "-o", path)

@@ -4,12 +4,10 @@ A row of a result and a published figure describe the same thing exactly if they
 what was run, in parts from the general to the particular, in lower case, and not where it ran:
 
     peak/conv512x128/sp64/fp32-ports          probe / kernel: channels x layers / positions / ports
-    sweep, sram, latency, sustained/...       in the same form
     int8/conv512x128/sp64x64/w8a8             sp64 is 1 x 64 positions, sp64x64 is 64 x 64; precision
-    dispatch/conv64x1/sp32/fp16-ports         or another path of a call, such as real-time, for the ports
-    dispatch/intercept                        time per call at no work
-    qos/21/conv256x1/sp64                     then /first, /compile or /load for those times
-    training/static/stories110m/step          pipeline / model / component of a step; compile: of 10 steps
+    training/static/stories110m/step          pipeline / model / component of a step
+
+`FORMS` has every form of the published keys with its meaning, and `read_key` returns the parameters of a key.
 
 The figures are in `published.csv`, one a line: key, chip, value with the lowest and highest of a published
 range, unit, TFLOPS printed with it, status (measured, quoted or failed), macOS, machine, date, contributor,
@@ -19,6 +17,7 @@ without a Neural Engine.
 """
 
 from .catalog import CHIPS, PROFILES, Chip, Peak, chips_of, find_chip, profile_of
+from .keys import FORMS, Form, Key, read_key
 from .published import Figure, published, read_figures, shipped_figures
 from .sources import CAVEATS, SOURCES, Source
 from .summaries import Standing, Summary, compare_value, summaries, summarize_figures
@@ -26,10 +25,13 @@ from .summaries import Standing, Summary, compare_value, summaries, summarize_fi
 __all__ = [
     "CAVEATS",
     "CHIPS",
+    "FORMS",
     "PROFILES",
     "SOURCES",
     "Chip",
     "Figure",
+    "Form",
+    "Key",
     "Peak",
     "Source",
     "Standing",
@@ -40,6 +42,7 @@ __all__ = [
     "profile_of",
     "published",
     "read_figures",
+    "read_key",
     "shipped_figures",
     "summaries",
     "summarize_figures",

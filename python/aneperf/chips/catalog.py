@@ -35,6 +35,12 @@ class Peak:
     source: str
     is_winograd: bool = False
 
+    def __str__(self) -> str:
+        how = " with Winograd's transform" if self.is_winograd else ""
+        unit = "TFLOPS" if self.dtype == "fp16" else "TOPS"
+        dtype = "" if self.dtype is None else f" of {self.dtype}"
+        return f"{self.tops:g} {unit}{dtype}{how}"
+
 
 @dataclass(frozen=True)
 class Chip:

@@ -9,10 +9,11 @@ from importlib.resources import files
 from typing import Literal, get_args
 
 from ..errors import ArgumentError
-from .catalog import find_chip
+from .catalog import CHIPS, find_chip
 from .sources import CAVEATS, SOURCES
 
 Kind = Literal["measured", "quoted", "failed"]
+Route = Literal["coreml", "e5rt", "mpsgraph", "private"]
 
 
 @dataclass(frozen=True)
@@ -34,15 +35,19 @@ class Figure:
     source: str  # of SOURCES
     caveats: tuple[str, ...]  # of CAVEATS
 
+    @property
+    def route(self) -> Route:
+        """Return the library that ran the program; "private" is Apple's framework, as aneperf uses it."""
+        return next((route for route in get_args(Route) if route in self.caveats), "private")
+
 
 def published(chip: str) -> tuple[Figure, ...]:
     """Return the figures of a chip. Raises ArgumentError for a chip that is unknown or has none."""
     name = find_chip(chip).name
     figures = tuple(figure for figure in shipped_figures() if figure.chip == name)
     if not figures:
-        known = ", ".join(
-            dict.fromkeys(figure.chip for figure in sorted(shipped_figures(), key=lambda f: f.chip))
-        )
+        named = {figure.chip for figure in shipped_figures()}
+        known = ", ".join(chip.name for chip in CHIPS if chip.name in named)
         raise ArgumentError(f"no figures are published for {name}: choose from {known}")
     return figures
 

@@ -1,6 +1,6 @@
 """Lay out what was published about the engine of a chip, which the system itself does not tell."""
 
-from ..chips import Peak, chips_of, find_chip
+from ..chips import chips_of, find_chip
 from ..errors import ArgumentError
 from ..results import Environment
 
@@ -19,13 +19,6 @@ def published_facts(environment: Environment) -> dict[str, str]:
     if chip.clock_mhz is not None:
         facts[f"{chip.name}: clock"] = f"{chip.clock_mhz} MHz at most, as published"
     for status in ("rated", "computed", "measured"):
-        if peaks := [_peak(peak) for peak in chip.peaks if peak.status == status]:
+        if peaks := [f"{peak} ({peak.source})" for peak in chip.peaks if peak.status == status]:
             facts[f"{chip.name}: peak {status}"] = "; ".join(peaks)
     return facts
-
-
-def _peak(peak: Peak) -> str:
-    how = " with Winograd's transform" if peak.is_winograd else ""
-    unit = "TFLOPS" if peak.dtype == "fp16" else "TOPS"
-    dtype = "" if peak.dtype is None else f" of {peak.dtype}"
-    return f"{peak.tops:g} {unit}{dtype}{how} ({peak.source})"

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from ..checks import number, shown
-from ..chips import find_chip
+from ..chips import find_chip, published
 from ..comparison import THRESHOLD, Comparison, MissingRow, Names, Place
 from ..errors import ArgumentError
 from ..results import Result
@@ -69,7 +69,10 @@ def _compare_published(results: list[Result], chip: str, threshold: float, names
     names = names or Names("result", find_chip(chip).name)
     rows = judge_rows(base, other, "first", names, threshold)
     if not rows:
-        raise ArgumentError(f"this {base.probe} result has no row in common with the {other.label}")
+        families = ", ".join(dict.fromkeys(figure.key.partition("/")[0] for figure in published(chip)))
+        raise ArgumentError(
+            f"this {base.probe} result has no row in common with the {other.label}, which are of: {families}"
+        )
     return Comparison(
         probe=base.probe,
         first=base.label,

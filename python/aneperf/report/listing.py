@@ -60,7 +60,8 @@ _SPARE = ("engine", "hidden", "heads")
 _LINES = {
     "chips": (
         "Rated, computed, measured: published peaks in TOPS, without Winograd's transform. Figures: how many "
-        "published measurements `aneperf compare FILE CHIP` has. aneperf.chips has the sources.",
+        "measurements are published. `aneperf compare FILE CHIP` uses those that have the keys of the file. "
+        "aneperf.chips has the sources.",
     ),
     "models": ("Parameters include the embedding, which is the classifier too.",),
 }
