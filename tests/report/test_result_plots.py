@@ -41,7 +41,7 @@ def test_rows_that_differ_in_a_number_are_a_scan_over_it() -> None:
     (axes,) = axes_of(scan())
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("width", "median (ms)")
     assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
-    lines = [line for line in axes.get_lines() if len(line.get_xdata()) == 3]
+    lines = [line for line in axes.get_lines() if line.get_linestyle() == "-" and len(line.get_xdata()) == 3]
     assert [list(line.get_ydata()) for line in lines] == [[1.0, 2.0, 16.0], [2.0, 4.0, 32.0]]
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["depth 1", "depth 2"]
     assert "not a Neural Engine measurement" in axes.get_title()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
@@ -110,8 +110,25 @@ def _draw_line(axes: Axes, axis: str, line: list[Row], name: str, place: int, wh
     x = [float(row.params[axis]) for row in line]
     estimates = [_estimate(row, what) for row in line]
     axes.plot(x, [value for value, _, _ in estimates], color=color, lw=1, label=label(name))
-    for at, row, estimate in zip(x, line, estimates, strict=True):
-        _draw_point(axes, at, estimate, row, color)
+    _draw_points(axes, list(zip(x, estimates, line, strict=True)), color)
+
+
+def _draw_points(
+    axes: Axes, points: Sequence[tuple[float, tuple[float, float, float], Row]], color: str, side: str = "y"
+) -> None:
+    """Draw points with their intervals along an axis, hollow where they are not to be relied on."""
+    for is_hollow in (False, True):
+        drawn = [(at, estimate) for at, estimate, row in points if _is_doubtful(row) is is_hollow]
+        if not drawn:
+            continue
+        places = [at for at, _ in drawn]
+        values = [value for _, (value, _, _) in drawn]
+        ends = [[v - low for _, (v, low, _) in drawn], [high - v for _, (v, _, high) in drawn]]
+        style: Any = {"fmt": "o", "ms": 5, "color": color, "mfc": "white" if is_hollow else color}
+        if side == "y":
+            axes.errorbar(places, values, yerr=ends, capsize=3, lw=1, **style)
+        else:
+            axes.errorbar(values, places, xerr=ends, capsize=3, lw=1, **style)
 
 
 def _estimate(row: Row, what: str) -> tuple[float, float, float]:
@@ -124,21 +141,6 @@ def _estimate(row: Row, what: str) -> tuple[float, float, float]:
         low = value if row.ci_low is None else row.ci_low
         high = value if row.ci_high is None else row.ci_high
     return value, min(low, value), max(high, value)
-
-
-def _draw_point(axes: Axes, at: float, estimate: tuple[float, float, float], row: Row, color: str) -> None:
-    value, low, high = estimate
-    axes.errorbar(
-        [at],
-        [value],
-        yerr=[[value - low], [high - value]],
-        fmt="o",
-        ms=5,
-        color=color,
-        mfc="white" if _is_doubtful(row) else color,
-        capsize=3,
-        lw=1,
-    )
 
 
 def _is_doubtful(row: Row) -> bool:
@@ -161,7 +163,7 @@ def _draw_roofline(result: Result, rows: list[Row], works: list[tuple[float, flo
     for place, (row, (intensity, rate)) in enumerate(zip(rows, works, strict=True)):
         color = _COLORS[place % len(_COLORS)]
         ends = [rate * (row.median or 1) / (end or row.median or 1) for end in (row.ci_high, row.ci_low)]
-        _draw_point(axes, intensity, (rate, min(ends[0], rate), max(ends[1], rate)), row, color)
+        _draw_points(axes, [(intensity, (rate, min(ends[0], rate), max(ends[1], rate)), row)], color)
         axes.annotate(
             label(row.name), (intensity, rate), xytext=(6, 4), textcoords="offset points", fontsize=7
         )
@@ -224,17 +226,7 @@ def _draw_rows(result: Result, rows: list[Row]) -> Figure:
     rows = [row for row in rows if row.unit == rows[0].unit]
     figure = new_figure(8, 1.5 + 0.3 * len(rows))
     axes = figure.subplots()
-    for place, row in enumerate(rows):
-        value, low, high = _estimate(row, "median")
-        axes.errorbar(
-            [value],
-            [place],
-            xerr=[[value - low], [high - value]],
-            fmt="o",
-            color="C0",
-            capsize=3,
-            mfc="white" if _is_doubtful(row) else "C0",
-        )
+    _draw_points(axes, [(at, _estimate(row, "median"), row) for at, row in enumerate(rows)], "C0", "x")
     axes.set_yticks(range(len(rows)), [label(row.name) for row in rows], fontsize=8)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlabel(label(f"median ({rows[0].unit})"))

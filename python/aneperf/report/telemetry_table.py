@@ -42,6 +42,11 @@ class _Line(msgspec.Struct):
     tokens_per_s: float | None = None
     update: int | None = None
     applied: bool = True
+    wall: float | None = None
+    forward: dict[str, float] = {}
+    backward: dict[str, float] = {}
+    other: float | None = None
+    dw: float | None = None
 
 
 @dataclass
@@ -64,6 +69,9 @@ class Telemetry:
     run: _Line | None = None
     updates: list[Update] = field(default_factory=list)
     steps: int = 0
+    losses: list[tuple[int, float]] = field(default_factory=list)  # by step
+    validations: list[tuple[int, float]] = field(default_factory=list)
+    times: list[_Line] = field(default_factory=list)  # of steps, with their components
     validation: _Line | None = None
     lost: list[str] = field(default_factory=list)
 
@@ -86,6 +94,10 @@ def read_telemetry(path: str | os.PathLike[str]) -> Telemetry:
             found.steps += 1
             step = line.step
             losses += [] if line.loss is None else [line.loss]
+            if line.step is not None and line.loss is not None:
+                found.losses.append((line.step, line.loss))
+        elif line.type == "times":
+            found.times.append(line)
         elif line.type == "batch":
             batch = line
         elif line.type == "update":
@@ -95,6 +107,8 @@ def read_telemetry(path: str | os.PathLike[str]) -> Telemetry:
             losses, batch = [], _Line("batch")
         elif line.type == "validation":
             found.validation = line
+            if line.step is not None and line.loss is not None:
+                found.validations.append((line.step, line.loss))
         elif line.type == "worker" and line.event == "lost":
             found.lost.append(line.reason)
     return found

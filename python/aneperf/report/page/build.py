@@ -6,11 +6,18 @@ import os
 from collections.abc import Sequence
 
 from ...kinds import Kind
+from .beside import published_section
+from .budget import within_budget
+from .comparisons import comparison_sections
 from .machine import machine_section, software_warning, sureness_section
 from .markdown_form import report_markdown
 from .model import Report
+from .probes import probe_sections
 from .reading import Source, read_sources
+from .roofline import roofline_section
+from .slow_rows import slow_section
 from .template import fill, need_jinja
+from .training import training_sections
 
 AnyPath = str | os.PathLike[str]
 
@@ -19,17 +26,26 @@ def make_report(paths: Sequence[AnyPath], form: Kind = Kind.PAGE) -> str:
     """Return the report of files, as a page or as Markdown. Raises ArgumentError, ResultFileError."""
     if form is Kind.PAGE:
         need_jinja()
-    report = gather(read_sources(paths))
+    report = within_budget(gather(read_sources(paths), pictures=form is Kind.PAGE))
     if form is Kind.MARKDOWN:
         return report_markdown(report)
     return fill("report.html", title=report.title, sections=report.sections, warnings=report.warnings)
 
 
-def gather(sources: Sequence[Source]) -> Report:
-    """Return the sections that the files make."""
+def gather(sources: Sequence[Source], *, pictures: bool) -> Report:
+    """Return the sections that the files make. `pictures` need matplotlib, and a page to be shown on."""
     environments = [source.environment for source in sources if source.environment is not None]
     devices = dict.fromkeys(environment.device for environment in environments)
-    sections = [machine_section(sources), sureness_section(sources)]
+    sections = [
+        machine_section(sources),
+        sureness_section(sources),
+        *probe_sections(sources, pictures=pictures),
+        roofline_section(sources, pictures=pictures),
+        *training_sections(sources, pictures=pictures),
+        *comparison_sections(sources, pictures=pictures),
+        published_section(sources, pictures=pictures),
+        slow_section(sources),
+    ]
     return Report(
         title="aneperf report" + (f": {', '.join(devices)}" if devices else ""),
         sections=tuple(section for section in sections if section is not None),

@@ -72,8 +72,14 @@ def sureness_section(sources: Sequence[Source]) -> Section | None:
         if row.status == "ok"
         for flag in row.flags
     )
-    lines = tuple(f"{flags[line.partition(': ')[0]]} rows: {line}" for line in legend(flags))
-    blocks = (Block(table=table), *([Block("Flags", texts=lines)] if lines else []))
+    meanings = [line.partition(": ") for line in legend(flags)]
+    flagged = Table(
+        heading=("Flags",),
+        header=("Flag", "Rows", "Meaning"),
+        align=("left", "right", "left"),
+        rows=tuple((flag, str(flags[flag]), meaning) for flag, _, meaning in meanings),
+    )
+    blocks = (Block(table=table), *([Block("Flags", flagged)] if meanings else []))
     return Section("What was measured, and how sure it is", blocks)
 
 
@@ -125,5 +131,9 @@ def software_warning(environments: Sequence[Environment]) -> tuple[str, ...]:
 
 def label_of(result: Result) -> str:
     """Return the line that says what was measured, as a sentence."""
-    label = result.environment.label
-    return f"{label[0].upper()}{label[1:]}."
+    return sentence(result.environment.label)
+
+
+def sentence(text: str) -> str:
+    """Return a text with a capital letter and a full stop."""
+    return f"{text[:1].upper()}{text[1:]}."

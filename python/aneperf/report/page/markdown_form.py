@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from html import escape
 
 from ..markdown import paragraph, to_markdown
+from ..table import printable
 from .model import Block, Report
+
+_LONG = 50  # rows of a folded table: GitHub takes 65,536 characters of an issue
 
 
 def report_markdown(report: Report) -> str:
@@ -21,8 +25,10 @@ def report_markdown(report: Report) -> str:
 
 
 def _block(block: Block) -> list[str]:
-    if block.drawings and not block.texts and block.table is None:
+    if not block.texts and block.table is None:
         return []
+    if block.folded and block.table is not None and len(block.table.rows) > _LONG:
+        return [f"{paragraph(block.title)}: left out here; a page (.html) has them."]
     parts = [paragraph(text) for text in block.texts]
     if block.table is not None:
         table = block.table
@@ -32,5 +38,5 @@ def _block(block: Block) -> list[str]:
     elif block.title:
         parts.insert(0, f"**{paragraph(block.title)}**")
     if block.folded:
-        return ["<details><summary>More</summary>", *parts, "</details>"]
+        return [f"<details><summary>{escape(printable(block.title))}</summary>", *parts, "</details>"]
     return [part.rstrip("\n") for part in parts]

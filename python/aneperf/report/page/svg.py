@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 from ..table import printable
@@ -15,7 +15,7 @@ from .template import markup
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-WIDTH = 6.4  # inches: at the text width of a narrow screen, letters stay readable
+WIDTH, _LEAST_LETTERS = 5.6, 9  # inches and points: letters stay readable at the width of a narrow screen
 _SVG, _LINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}href"
 _NUMBER = re.compile(r"-?\d+\.\d{3,}")
 # The colors of matplotlib's own style, and the variables of style.css that stand for them.
@@ -40,10 +40,14 @@ def drawing(
     artist.
     """
     import matplotlib
+    from matplotlib.text import Text
 
     figure.set_size_inches(WIDTH, figure.get_size_inches()[1])
+    for text in figure.findobj(Text):
+        text.set_fontsize(max(text.get_fontsize(), _LEAST_LETTERS))
     stream = io.BytesIO()
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+    settings: Any = {"svg.fonttype": "none", "svg.hashsalt": name, "font.sans-serif": ["DejaVu Sans"]}
+    with matplotlib.rc_context(settings):
         figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     root = ElementTree.fromstring(stream.getvalue())
     _restyle(root)
@@ -56,8 +60,7 @@ def drawing(
         root.attrib.pop(size, None)
     root.attrib |= {"role": "img", "aria-labelledby": f"{name}-title"}
     ElementTree.register_namespace("", "http://www.w3.org/2000/svg")
-    text = ElementTree.tostring(root, encoding="unicode")
-    return Drawing(markup(text), caption)
+    return Drawing(markup(ElementTree.tostring(root, encoding="unicode")), caption)
 
 
 def _restyle(root: ElementTree.Element) -> None:
@@ -67,7 +70,7 @@ def _restyle(root: ElementTree.Element) -> None:
             if child.tag == f"{_SVG}metadata" or (child.tag == f"{_SVG}style"):
                 parent.remove(child)
         if style := parent.get("style"):
-            style = re.sub(r"'[^']*'|(?<=px )[\w ,-]*$", "sans-serif", style) if "font" in style else style
+            style = re.sub(r"font-family: [^;]*;? ?", "", style)
             parent.set("style", _COLOR.sub(lambda found: f"var({_INKS[found[0]]})", style))
         for name in ("d", "transform", "x", "y", "points"):
             if value := parent.get(name):

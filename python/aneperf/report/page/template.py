@@ -26,7 +26,8 @@ def markup(html: str) -> str:
     need_jinja()
     from markupsafe import Markup
 
-    return Markup(html)
+    marked: str = Markup(html)
+    return marked
 
 
 def need_jinja() -> None:
