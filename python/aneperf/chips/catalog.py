@@ -86,8 +86,15 @@ _M4 = (
     *_rated(38, "Apple, by Engadget, 2024-05-07", "int8"),
     Peak("fp16", 19.4, "computed", _TABLE),
     Peak("int8", 38.7, "computed", _TABLE),
+    Peak("fp16", 18.6, "measured", "maderix/ANE, README.md, 1x1 convolutions"),
+    Peak("int8", 37.5, "measured", "751K/apple-neural-engine-monitor, 5x5 convolutions through Core ML"),
 )
 _M5 = (Peak("fp16", 19.4, "computed", _H17S), Peak("int8", 38.7, "computed", _H17S))
+_M5_MAX = (
+    *_M5,
+    Peak("fp16", 19.27, "measured", "maderix/ANE PR #50, 1x1 convolutions"),
+    Peak("int8", 35.94, "measured", "maderix/ANE PR #50, 1x1 convolutions"),
+)
 
 CHIPS: tuple[Chip, ...] = (
     Chip("M1", "h13", "h13g", 1, 1428, _rated(11, "Apple Newsroom, 2020-11-10")),
@@ -107,7 +114,7 @@ CHIPS: tuple[Chip, ...] = (
     Chip("M4 Max", "h16", None, 1, None, _rated(38, _REPORT, "int8")),
     Chip("M5", "h17", "h17", 1, 2364, _M5),
     Chip("M5 Pro", "h17", None, 1),
-    Chip("M5 Max", "h17", None, 1, 2364, _M5),
+    Chip("M5 Max", "h17", "h17", 1, 2364, _M5_MAX),
     Chip("M6", "h18g", "h18g", 2, 2580, _M6),
     Chip("A17 Pro", "h16", None, None),
     Chip("A18", "h17", None, None),

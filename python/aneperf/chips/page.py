@@ -107,8 +107,7 @@ def _by_key() -> Iterator[str]:
         yield ""
         yield f"### {_FAMILIES[family]}"
         yield ""
-        for meaning in dict.fromkeys(_meaning(summary.key) for summary in found):
-            yield f"- {_text(meaning)}"
+        yield from _meanings(found)
         yield ""
         yield from _pivot(found)
         figures = [figure for summary in found for figure in summary.figures]
@@ -117,9 +116,14 @@ def _by_key() -> Iterator[str]:
             yield f"Caveats: {notes}."
 
 
-def _meaning(key: str) -> str:
-    found = read_key(key)
-    return found.form.meaning if found else ""
+def _meanings(found: Sequence[Summary]) -> Iterator[str]:
+    """Say what the keys mean: for each form its first key, unless all have one form."""
+    examples: dict[str, str] = {}
+    for summary in found:
+        if key := read_key(summary.key):
+            examples.setdefault(key.form.meaning, key.text)
+    for meaning, example in examples.items():
+        yield _text(meaning) if len(examples) == 1 else f"- Such as {_code(example)}: {_text(meaning)}"
 
 
 def _pivot(found: Sequence[Summary]) -> Iterator[str]:
@@ -138,7 +142,7 @@ def _cell(summary: Summary | None) -> str:
     if summary.value is None:
         return "failed"
     count = sum(figure.value is not None for figure in summary.figures)
-    return f"{summary.value:.4g}" + (f" ({count})" if count > 1 else "")
+    return f"{summary.value:.4g}" + (f"&nbsp;({count})" if count > 1 else "")
 
 
 def _shares(figures: Sequence[Figure]) -> str:
