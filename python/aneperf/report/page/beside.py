@@ -190,7 +190,7 @@ def _explained(figures: Sequence[Figure]) -> list[Block]:
     """Return tables of the sources and the caveats of figures."""
     sources = dict.fromkeys(figure.source for figure in figures)
     caveats = dict.fromkeys(caveat for figure in figures for caveat in figure.caveats)
-    told = tuple((name, SOURCES[name].name, SOURCES[name].url) for name in sources)
+    told = tuple((name, SOURCES[name].name, SOURCES[name].url or UNKNOWN) for name in sources)
     known = tuple((name, CAVEATS[name]) for name in caveats)
     tables = [
         Table(("Sources",), ("Source", "Place", "Address"), ("left", "left", "left"), told),
