@@ -18,7 +18,7 @@ from .results import SCHEMA_VERSION, Environment, Result, Row
 
 _DEVICES = ("ane", "emulator", "stand-in")
 _UNITS = ("ms", "x", "TFLOPS")  # "x" of a ratio
-_STACK = re.compile(r"/conv(\d+)x(\d+)/sp(\d+)(?:x(\d+))?(?:/|$)")
+_STACK = re.compile(r"/conv(\d{1,7})x(\d{1,7})/sp(\d{1,7})(?:x(\d{1,7}))?(?:/|$)", re.ASCII)
 _MS_PER_NS = 1e-6
 
 
@@ -28,6 +28,14 @@ def result_schema() -> str:
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "aneperf result", **schema}
     schema["$defs"]["Result"]["properties"]["schema_version"] = {"const": SCHEMA_VERSION}
     return json.dumps(schema, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def stack_of(key: str) -> tuple[int, int, int] | None:
+    """Return the channels, layers and positions of the stack that a key names, if it names one."""
+    if not (found := _STACK.search(key)):
+        return None
+    channels, depth, *area = (int(number or 1) for number in found.groups())
+    return channels, depth, math.prod(area)
 
 
 def check_numbers(result: Result) -> None:
@@ -95,7 +103,7 @@ def _check_row(row: Row) -> None:
 def _is_timed(row: Row) -> bool:
     """Tell whether a row has times of calls; others are fitted to those of several rows."""
     return row.n is not None or (
-        row.status == "ok" and row.median is not None and bool(_STACK.search(row.key))
+        row.status == "ok" and row.median is not None and stack_of(row.key) is not None
     )
 
 
@@ -107,7 +115,7 @@ def _check_durations(row: Row, *, sampled: bool) -> None:
         found |= _of_processes(row, is_whole=is_whole) if row.processes else _of_one(row, is_whole=is_whole)
         if row.status == "ok" and row.error is None:
             raise _Wrong("error is missing: every timed output is checked")
-        if row.status == "ok" and row.error == 0 and _STACK.search(row.key) and "w8a8" not in row.key:
+        if row.status == "ok" and row.error == 0 and stack_of(row.key) and "w8a8" not in row.key:
             raise _Wrong("error is 0, but no convolution in fp16 is exact")
         if "first_ms" in row.metrics:
             found["first_ms"] = float(row.durations_ns[0]) * _MS_PER_NS
@@ -162,9 +170,9 @@ def _analyzed(row: Row, trace: Sequence[int]) -> Sample:
 def _check_work(row: Row, time_ms: float | None) -> None:
     """Check the work against the key, and the rates against work and times."""
     work = row.metrics.get("gflop")
-    if found := _STACK.search(row.key):
-        channels, depth, *area = (int(number or 1) for number in found.groups())
-        nominal = 2 * depth * channels**2 * math.prod(area) / 1e9
+    if stack := stack_of(row.key):
+        channels, depth, positions = stack
+        nominal = 2 * depth * channels**2 * positions / 1e9
         if work is not None and not _agree(work, nominal):
             raise _Wrong(f"gflop is {work!r}, but the key says {nominal!r}")
         work = nominal

@@ -9,7 +9,7 @@ from aneperf.errors import ResultFileError
 from aneperf.measure import PREEMPTED
 from aneperf.results import Result
 from aneperf.runner.merging import merge
-from aneperf.schema import check_numbers, result_schema
+from aneperf.schema import check_numbers, result_schema, stack_of
 from support.fakes import a_measured_row, a_result, a_row, an_environment
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "result.schema.json"
@@ -128,6 +128,13 @@ def test_a_median_beyond_most_durations_that_were_kept_is_refused() -> None:
         row = a_measured_row(12_000, median=median, **changes)
         with pytest.raises(ResultFileError, match=r"median is .*, on the wrong side of most durations"):
             check_numbers(a_result(row))
+
+
+@pytest.mark.parametrize("digits", [8, 400, 5000])
+def test_a_key_of_absurd_digits_names_no_stack(digits: int) -> None:
+    key = f"peak/conv{'9' * digits}x1/sp1"
+    assert stack_of(key) is None
+    check_numbers(a_result(a_measured_row(key=key)))
 
 
 def test_a_flag_that_was_removed_is_refused() -> None:
