@@ -49,6 +49,9 @@ TEMPLATE_BYTES = 1 << 20  # of Python that makes programs
 ARRAY_FILES = 1_000  # of an .npz file; a program has at most 255 inputs
 STATEMENTS = 100_000  # of MIL text; large exported models have some 10,000
 ROWS = 2_000  # of a result; the suite has some 300
+SUBMISSIONS = 1_000  # result files in the folder of a community
+SUBMISSION_BYTES = 32 << 20  # of one; a long suite on an engine has some 12 MB
+SUBMITTED_BYTES = 1 << 30  # of all
 
 
 def within(name: str, value: object, limits: tuple[float, float]) -> float:

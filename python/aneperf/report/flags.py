@@ -16,6 +16,7 @@ _OTHERS = {
     "heavy tail": "1 % of the calls or more lie far above the rest: see p95.",
     "noisy": "the interval is wider than +-2 %.",
 }
+MEANINGS = {**DECISIVE, **_OTHERS}
 
 
 def mark(flags: Iterable[str]) -> str:
@@ -26,4 +27,4 @@ def mark(flags: Iterable[str]) -> str:
 def legend(shown: Iterable[str]) -> list[str]:
     """Return a line that explains each flag that a table shows, once."""
     found = set(shown)
-    return [f"{flag}: {meaning}" for flag, meaning in {**DECISIVE, **_OTHERS}.items() if flag in found]
+    return [f"{flag}: {meaning}" for flag, meaning in MEANINGS.items() if flag in found]

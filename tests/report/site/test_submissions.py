@@ -1,0 +1,195 @@
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from aneperf import bounds
+from aneperf.errors import ArgumentError, ResultFileError
+from aneperf.report.site.collection import Collection, collect
+from support.fakes import a_result, a_row
+from support.submissions import (
+    a_training_row,
+    an_engine,
+    an_engine_result,
+    doctor,
+    engine_rows,
+    submitted,
+    three_submissions,
+)
+
+SUBMISSIONS = Path(__file__).parents[3] / "submissions"
+
+
+def reasons(collection: Collection) -> dict[str, str]:
+    return {refusal.name: refusal.reason for refusal in collection.refused}
+
+
+def test_good_submissions_are_accepted_and_a_doctored_one_is_refused(tmp_path: Path) -> None:
+    three_submissions(tmp_path)
+    found = collect(tmp_path)
+    assert [(one.name, one.contributor, one.chip.name, one.rows) for one in found.accepted] == [
+        ("alice/m4-max-peak.json", "alice", "M4 Max", 2),
+        ("bob/m5.json", "bob", "M5", 5),
+    ]
+    (refusal,) = found.refused
+    assert (refusal.name, refusal.contributor) == ("mallory/fast.json", "mallory")
+    assert refusal.reason.startswith("row 'peak/conv512x128/sp64/fp32-ports': median is 0.24962")
+    assert "but its durations give 0.49924" in refusal.reason
+
+
+def first(field: str, value: Any) -> Callable[[dict[str, Any]], object]:
+    return lambda tree: tree["rows"][0].update({field: value})
+
+
+def environment(**changes: Any) -> Callable[[dict[str, Any]], object]:
+    return lambda tree: tree["environment"].update(changes)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (first("mean", 0.1), "mean is 0.1, but its durations give"),
+        (first("median", 0.1), "p05 0.18189204999999997 is above median 0.1"),
+        (first("error", None), "error is missing: every timed output is checked"),
+        (first("error", 0.0), "error is 0, but no convolution in fp16 is exact"),
+        (first("error", 1e-7), "less than rounding to fp16 leaves: the inputs were zero, or"),
+        (first("error", 0.5), "error is 0.5, where rounding explains 0.016: a wrong output"),
+        (first("key", "peak/fast"), "peak/fast': its key names no stack of convolutions"),
+        (first("key", "bench/mine/conv512x64/sp64"), "'bench' is no probe whose rows are alike"),
+        (first("key", "peak/conv512x64/sp64/" + 120 * "x"), "a key has at most 120 printable"),
+        (first("key", "peak/\u202e/conv512x64/sp64"), "a key has at most 120 printable"),
+        (first("surprise", 1), "not a result of aneperf"),
+        (environment(device="emulator", chip="h16"), "measured on the emulator: the community's figures are"),
+        (environment(device="stand-in"), "measured on the stand-in: the community's figures are"),
+        (environment(chip="Apple M99"), "environment: no chip is called 'Apple M99'"),
+        (environment(cpu="Apple M5"), "environment: the chip is 'Apple M4 Max', and the CPU 'Apple M5'"),
+        (environment(subtype=None), "environment: subtype is missing"),
+        (environment(subtype="h13g"), "subtype is 'h13g', an engine of h13: M4 Max has h16"),
+        (environment(subtype="x"), "environment: no chip is called 'x'"),
+        (environment(os_build=None), "environment: os_build is None, no build of macOS such as 25D125"),
+        (environment(os_build="<b>"), "environment: os_build is '<b>'"),
+        (environment(os="Debian"), "device is 'ane' on 'Debian'"),
+        (environment(memory_bytes=None), "environment: memory_bytes is missing"),
+        (environment(started="soon"), "started is 'soon', no time"),
+        (lambda tree: tree.pop("environment"), "missing required field `environment`"),
+        (lambda tree: tree["rows"].clear(), "no row is ok: there is nothing to list"),
+        (first("durations_ns", []), "it has times, but no durations"),
+    ],
+)
+def test_what_is_refused(tmp_path: Path, change: Callable[[dict[str, Any]], object], reason: str) -> None:
+    doctor(submitted(tmp_path, "m/x.json", an_engine_result()), change)
+    found = collect(tmp_path)
+    assert found.accepted == ()
+    assert reason in reasons(found)["m/x.json"]
+    assert str(tmp_path) not in reasons(found)["m/x.json"]
+
+
+def test_a_rate_far_above_the_known_peak_is_refused(tmp_path: Path) -> None:
+    submitted(tmp_path, "m/x.json", an_engine_result(ms=0.01, environment=an_engine("M4", "h16g")))
+    assert (
+        "TFLOPS are more than 2 times the highest peak known of M4, 19.4"
+        in reasons(collect(tmp_path))["m/x.json"]
+    )
+
+
+def test_times_of_training_need_durations(tmp_path: Path) -> None:
+    row = msgspec.structs.replace(a_training_row("step", 80.0), durations_ns=(), n=None, warm_up=None)
+    submitted(tmp_path, "m/x.json", a_result(row, probe="training", environment=an_engine()))
+    assert "it has times, but no durations" in reasons(collect(tmp_path))["m/x.json"]
+
+
+def test_an_output_that_was_not_checked_is_refused(tmp_path: Path) -> None:
+    row = a_row(
+        key="dispatch/intercept", n=None, warm_up=None, published_mean=None, params={"output": "not checked"}
+    )
+    submitted(tmp_path, "m/x.json", a_result(row, probe="dispatch", environment=an_engine()))
+    assert reasons(collect(tmp_path))["m/x.json"] == "row 'dispatch/intercept': its output was not checked"
+
+
+def test_a_copy_is_refused_under_any_name_and_key(tmp_path: Path) -> None:
+    submitted(tmp_path, "alice/a.json", an_engine_result())
+    submitted(tmp_path, "bob/b.json", an_engine_result(environment=an_engine("M4 Pro", "h16g")))
+    rows = engine_rows(3)
+    twice = msgspec.structs.replace(rows[1], key=rows[1].key.replace("fp32", "fp16"))
+    submitted(tmp_path, "carol/c.json", a_result(rows[1], twice, environment=an_engine()))
+    found = collect(tmp_path)
+    assert [one.name for one in found.accepted] == ["alice/a.json"]
+    assert reasons(found) == {
+        "bob/b.json": "row 'peak/conv512x64/sp64/fp32-ports' has the same calls as in alice/a.json",
+        "carol/c.json": "rows 'peak/conv512x128/sp64/fp32-ports' and 'peak/conv512x128/sp64/fp16-ports' have "
+        "the same calls",
+    }
+
+
+def test_links_pipes_folders_and_large_files_are_refused_unread(tmp_path: Path, monkeypatch: Any) -> None:
+    outside = submitted(tmp_path / "outside", "secret.json", an_engine_result())
+    folder = tmp_path / "folder"
+    (folder / "m" / "deep.json").mkdir(parents=True)
+    (folder / "linked").symlink_to(tmp_path / "outside")
+    (folder / "m" / "link.json").symlink_to(outside)
+    (folder / "m" / "gone.json").symlink_to("nowhere")
+    os.mkfifo(folder / "m" / "pipe.json")
+    (folder / "m" / "large.json").write_bytes(bytes(101))
+    (folder / "m" / "text.json").write_text("{}")
+    (folder / "m" / "README.md").write_text("not a submission")
+    (folder / "README.md").write_text("not a submission")
+    (folder / ".hidden.json").write_text("not a submission")
+    monkeypatch.setattr(bounds, "SUBMISSION_BYTES", 100)
+    found = collect(folder)
+    assert found.accepted == ()
+    assert {name: reason.partition(",")[0] for name, reason in reasons(found).items()} == {
+        "linked": "is a symbolic link",
+        "m/deep.json": "is a folder in a contributor's folder: put the files beside each other",
+        "m/gone.json": "is a symbolic link",
+        "m/large.json": "has 101 bytes",
+        "m/link.json": "is a symbolic link",
+        "m/pipe.json": "is no regular file",
+        "m/text.json": "not a result of aneperf: Object missing required field `schema_version`",
+    }
+
+
+def test_a_folder_has_bounds(tmp_path: Path, monkeypatch: Any) -> None:
+    for name in ("a.json", "b.json"):
+        (tmp_path / name).write_text("{}")
+    monkeypatch.setattr(bounds, "SUBMISSIONS", 1)
+    with pytest.raises(ArgumentError, match="has 2 submissions of 1 MiB, and at most 1 of 1024 MiB are read"):
+        collect(tmp_path)
+    monkeypatch.setattr("aneperf.report.site.folder._SEEN", 1)
+    with pytest.raises(ArgumentError, match="holds more than 1 names"):
+        collect(tmp_path)
+    with pytest.raises(ResultFileError, match=r"a\.json: is no folder"):
+        collect(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[" * 100_000, '{"schema_version": 1e999}', "\0" * 5000, '{"a":' * 9999]
+)
+def test_hostile_json_is_refused_with_one_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / "x.json").write_text(text)
+    assert "\n" not in reasons(collect(tmp_path))["x.json"]
+
+
+def test_names_that_are_no_text_are_shown_printable(tmp_path: Path) -> None:
+    folder = os.fsencode(tmp_path) + b"/m\xff\x1b[2J"
+    os.mkdir(folder)
+    with open(folder + b"/\n::error::\xfe.json", "w") as file:
+        json.dump({}, file)
+    (refusal,) = collect(tmp_path).refused
+    assert refusal.name == "m? [2J/ ::error::?.json"
+    assert refusal.contributor == "m? [2J"
+
+
+def test_a_file_beside_the_folders_has_no_name_and_counts_only_ok_rows(tmp_path: Path) -> None:
+    rows = [a_row(status="unsupported", reason="why", n=None, published_mean=None), *engine_rows()[:1]]
+    submitted(tmp_path, "x.json", a_result(*rows, environment=an_engine()))
+    (one,) = collect(tmp_path).accepted
+    assert (one.contributor, one.rows, len(one.entries)) == ("not named", 2, 1)
+
+
+@pytest.mark.skipif(not SUBMISSIONS.exists(), reason="no submissions in this archive")
+def test_the_submissions_of_this_repository_are_accepted() -> None:
+    assert reasons(collect(SUBMISSIONS)) == {}
