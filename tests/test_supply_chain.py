@@ -50,3 +50,17 @@ def test_ci_asks_another_index_for_pytorch_alone() -> None:
     assert "--no-deps --require-hashes" in installs[0]
     assert ".ci/torch.txt" in installs[0]
     assert "INDEX_URL" not in "".join(path.read_text() for path in WORKFLOWS)
+
+
+def test_nothing_of_a_submission_is_run() -> None:
+    text = (ROOT / ".github" / "workflows" / "community.yml").read_text()
+    assert "secrets" not in text
+    assert "write" not in text
+    assert [line.strip() for line in text.splitlines() if "proposed" in line] == [
+        "with: {persist-credentials: false, path: proposed, sparse-checkout: submissions}",
+        'run: venv/bin/aneperf report --community "$GITHUB_WORKSPACE/proposed/submissions" -o site --strict',
+    ]
+    places = re.findall(r"working-directory: (.*)", text)
+    assert places == ["base", "${{ runner.temp }}"]  # not where Python would import from a stranger's files
+    assert text.count("run: ") == len(places)
+    assert set(re.findall(r"github\.event\.[\w.]+", text)) == {"github.event.pull_request.base.sha"}
