@@ -126,8 +126,8 @@ def _picture(
 def _lines(scan: Scan) -> list[Row]:
     """Return the rows of a scan's lines, of many long ones that are evenly spaced, each of them thinned."""
     lines = [line for _, line in scan.lines if len(line) > 1] or [line for _, line in scan.lines]
-    every = -(-len(lines) // _MOST_LINES)
-    return [row for line in lines[::every] for row in thinned(line, _MOST_DRAWN // _MOST_LINES)]
+    lines = lines[:: -(-len(lines) // _MOST_LINES)]
+    return [row for line in lines for row in thinned(line, _MOST_DRAWN // len(lines))]
 
 
 def thinned(rows: Sequence[Row], most: int) -> list[Row]:

@@ -158,7 +158,7 @@ def lay_out_roofline(found: Roofline, title: str) -> Table:
 
 def draw_roofline(found: Roofline, title: str, name: str) -> Drawing:
     """Draw rates over intensity, under the ceilings."""
-    shown = _thinned(found)
+    shown = thinned_points(found)
     figure = new_figure(8, 5)
     axes = figure.subplots()
     probes = list(dict.fromkeys(point.probe for point in shown))
@@ -204,7 +204,7 @@ def draw_roofline(found: Roofline, title: str, name: str) -> Drawing:
     return drawing(figure, name, f"Roofline of the {title}", caption, hints)
 
 
-def _thinned(found: Roofline) -> list[Point]:
+def thinned_points(found: Roofline) -> list[Point]:
     """Return the points in order of intensity, of many some that are evenly spaced and those of ceilings."""
     ordered = sorted(found.points, key=lambda point: point.intensity)
     every = -(-len(ordered) // _MOST_POINTS)

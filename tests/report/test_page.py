@@ -1,0 +1,226 @@
+"""Reports of files as one page and as Markdown, whatever the files hold."""
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from aneperf.errors import ArgumentError
+from aneperf.files import file_kind
+from aneperf.kinds import Kind
+from aneperf.report.page import reading
+from aneperf.report.page.build import make_report
+from aneperf.results import Result
+from support.command import assert_refused
+from support.fakes import a_measured_row, a_result, a_row, an_environment
+from support.report_files import HOSTILE, stack_row, sweep, telemetry_file
+from support.saved_results import MAC, saved
+
+pytest.importorskip("matplotlib")
+pytest.importorskip("jinja2")
+NEVER_CLOSED = {"meta", "tr", "td", "br", "img", "link", "input"}
+
+
+class Page(HTMLParser):
+    """Collects what a page has, and checks that its tags are closed in their order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.tags: set[str] = set()
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.handlers: list[str] = []
+        self.texts: list[str] = []
+        self.open: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        if tag not in NEVER_CLOSED:
+            self.open.append(tag)
+        for name, value in attributes:
+            if name == "id":
+                self.ids.append(value or "")
+            if name in ("href", "src", "xlink:href", "action"):
+                self.links.append(value or "")
+            if name.startswith("on"):
+                self.handlers.append(name)
+
+    def handle_startendtag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attributes)
+        if tag not in NEVER_CLOSED:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in NEVER_CLOSED:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+
+def hostile_result() -> Result:
+    environment = an_environment(chip=HOSTILE, cpu=HOSTILE, os=HOSTILE, properties={HOSTILE: HOSTILE})
+    params = {"config": HOSTILE, HOSTILE: HOSTILE, "axis_n": 1e300}
+    rows = [
+        a_measured_row(
+            40, seed=at, key=f"{HOSTILE}{at}", params={**params, "axis_n": at}, flags=(HOSTILE, "drift")
+        )
+        for at in range(2)
+    ]
+    odd = a_row(key="odd", params=params, metrics={"gflop": 1e308, "bytes": 5e-324, "tflops": -1e308})
+    wrong = a_row(key="wrong", status="error", reason=HOSTILE)
+    return a_result(*rows, odd, wrong, probe=HOSTILE, environment=environment, notes=(HOSTILE,))
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return a page of files whose texts mean harm, and of sound ones."""
+    folder = tmp_path_factory.mktemp("report")
+    files = [
+        saved(folder / "hostile.json", hostile_result()),
+        saved(folder / "sound.json", sweep(*(stack_row(512, depth, depth / 8) for depth in (8, 16, 32)))),
+        saved(folder / "later.json", sweep(*(stack_row(512, depth, depth / 9) for depth in (8, 16, 32)))),
+        telemetry_file(folder / "run.jsonl"),
+    ]
+    return make_report(files)
+
+
+def test_a_page_is_whole_and_loads_nothing(page: str) -> None:
+    found = Page(page)
+    assert not {"script", "img", "iframe", "link", "object", "foreignObject"} & found.tags
+    assert not found.handlers
+    assert all(link.startswith("#") for link in found.links)
+    assert {link[1:] for link in found.links} <= set(found.ids)
+    assert len(found.ids) == len(set(found.ids))
+    assert set(found.open) <= {"html", "p"}
+    assert "default-src 'none'" in page
+    assert "url(http" not in page
+    assert len(page.encode()) < 2_000_000
+
+
+def test_texts_of_files_stay_texts(page: str) -> None:
+    assert "<script" not in page
+    assert "onerror=alert(2)&gt;" in page
+    assert "{{7*7}}" in page
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", page)
+
+
+def test_a_page_says_loudly_that_an_emulator_is_no_engine(page: str) -> None:
+    assert "Not a Neural Engine: every number here was measured on the emulator" in page
+    assert page.count('class="loud"') >= 5
+
+
+def test_pictures_are_texts_in_the_page_s_colors(page: str) -> None:
+    drawings = re.findall(r"<svg.*?</svg>", page, re.DOTALL)
+    assert len(drawings) >= 6
+    for drawing in drawings:
+        assert 'role="img"' in drawing
+        assert "<title" in drawing
+        assert "<text" in drawing
+        assert not re.findall(r"#[0-9a-f]{6}\b", drawing)
+        assert "font-family" not in drawing
+
+
+def test_sections_name_what_files_hold(page: str) -> None:
+    titles = re.findall(r"<h2[^>]*>(.*?)</h2>", page)
+    assert titles[:2] == ["The machine", "What was measured, and how sure it is"]
+    for title in ("sweep (sound.json)", "Roofline", "Training (run.jsonl)", "Published figures"):
+        assert title in titles
+    assert "sweep: later.json against sound.json" in titles
+
+
+def test_an_engine_is_set_beside_published_figures(tmp_path: Path) -> None:
+    row = stack_row(512, 128, 0.5, key="peak/conv512x128/sp64/fp32-ports")
+    engine = make_report(
+        [saved(tmp_path / "r.json", sweep(row, probe="peak", environment=MAC))], Kind.MARKDOWN
+    )
+    assert re.search(r"\| M4 Max \| [\d.]+ \|.*\| [\d.]+x as fast \|", engine)
+    software = make_report([saved(tmp_path / "e.json", sweep(row, probe="peak"))], Kind.MARKDOWN)
+    assert "x as fast |" not in software
+    assert "emulator on a CPU" in software
+    assert "do not compare with them" in software
+
+
+def test_markdown_needs_no_template_and_holds_no_markup(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing() -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("aneperf.report.page.template.need_jinja", missing)
+    text = make_report([saved(tmp_path / "h.json", hostile_result())], Kind.MARKDOWN)
+    assert text.startswith("**aneperf report")
+    assert "<script" not in text
+    assert "<img" not in text
+    assert "\x1b" not in text
+
+
+def test_long_results_are_folded_and_thinned(tmp_path: Path) -> None:
+    rows = [stack_row(16 * (1 + at % 25), 1 + at // 25, 1.0 + at, metrics={}) for at in range(500)]
+    page = make_report([saved(tmp_path / "long.json", sweep(*rows))])
+    assert "12 of 500 rows: the best" in page
+    assert "<summary>All 500 rows</summary>" in page
+    assert "<figcaption>45 of 500 rows." in page
+
+
+def test_a_page_keeps_below_its_size(tmp_path: Path) -> None:
+    rows = [
+        a_row(key=f"{at}{'<' * 500}", params={"config": f"{at}{'&' * 900}"}, median=None)
+        for at in range(1500)
+    ]
+    rows = [msgspec.structs.replace(row, p05=None, p95=None, ci_low=None, ci_high=None) for row in rows]
+    notes = tuple("note " * 400 for _ in range(2000))
+    page = make_report([saved(tmp_path / "wide.json", sweep(*rows, notes=notes))])
+    assert len(page.encode()) < 2_000_000
+    assert "more rows are left out, because the page is long" in page
+    assert "more remarks are left out" in page
+
+
+def test_more_rows_than_a_page_can_show_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "MOST_ROWS", 3)
+    files = [saved(tmp_path / f"{at}.json", a_result(a_row(32), a_row(64))) for at in range(2)]
+    with pytest.raises(ArgumentError, match=r"1\.json: with it the report has more than 3 rows"):
+        make_report(files)
+
+
+def test_the_verb_writes_pages_and_markdown(run: Any, tmp_path: Path) -> None:
+    file = saved(tmp_path / "r.json", a_result(a_measured_row()))
+    for name, kind in (("r.html", Kind.PAGE), ("r.md", Kind.MARKDOWN)):
+        for _ in range(2):  # it may replace one of its kind
+            assert run("report", file, "-o", str(tmp_path / name)).code == 0
+        assert file_kind(tmp_path / name) is kind
+    assert run("report", file, "-o", "-.md").out == (tmp_path / "r.md").read_text()
+
+
+def test_the_verb_refuses_to_write_over_other_files(run: Any, tmp_path: Path) -> None:
+    file = saved(tmp_path / "r.json", a_result())
+    (tmp_path / "mine.html").write_text("<html><body>mine</body></html>")
+    (tmp_path / "link.html").hardlink_to(file)
+    for name, said in (
+        ("r.json", "report writes a page or Markdown: name a file .html or .md"),
+        ("mine.html", "is there and is an HTML or XML page, not an HTML page of aneperf"),
+        ("link.html", "is also read, as FILE 1"),
+    ):
+        assert_refused(run("report", file, "-o", str(tmp_path / name)), said)
+    assert (tmp_path / "mine.html").read_text() == "<html><body>mine</body></html>"
+    assert Result.load(file) == a_result()
+
+
+def test_a_file_that_is_no_result_is_refused(run: Any, tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text('{"schema_version": 1, "probe": NaN}')
+    outcome = run("report", str(tmp_path / "x.json"), "-o", str(tmp_path / "x.html"))
+    assert_refused(outcome, "x.json: not JSON, or cut short")
+    assert not (tmp_path / "x.html").exists()
+
+
+def test_without_jinja2_one_line_says_what_to_install(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "jinja2", None)
+    outcome = run("report", saved(tmp_path / "r.json", a_result()), "-o", str(tmp_path / "r.html"))
+    assert_refused(outcome, "pages need jinja2: pip install '.[report]'")
