@@ -39,6 +39,7 @@ def execute(notebook: Any) -> None:
             kernel_name="python3",
             resources={"metadata": {"path": folder}},
             record_timing=False,
+            coalesce_streams=True,
             extra_arguments=["--log-level=ERROR"],
         ).execute()
     notebook.metadata = {"kernelspec": KERNEL, "language_info": {"name": "python"}}

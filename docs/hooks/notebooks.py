@@ -8,6 +8,7 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 from nbconvert import MarkdownExporter
 
+_PICTURE = re.compile(r"^!\[png\]\(")
 _LINK = re.compile(r"\]\(([^():]+)\.ipynb(?=[)#])")
 
 
@@ -17,11 +18,22 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         path = Path(file.src_uri)
         names = {"unique_key": path.stem, "output_files_dir": f"{path.stem}_files"}
         text, resources = MarkdownExporter().from_filename(file.abs_src_path, {**names})
+        text = _named(text)
         files.remove(file)
         files.append(File.generated(config, path.with_suffix(".md").as_posix(), content=text))
         for name, content in resources["outputs"].items():
             files.append(File.generated(config, (path.parent / name).as_posix(), content=content))
     return files
+
+
+def _named(text: str) -> str:
+    """Give each picture the heading above it as its alternative text."""
+    heading, lines = "", []
+    for line in text.splitlines():
+        if line.startswith("## "):  # one # may begin a comment of a cell
+            heading = line.lstrip("# ")
+        lines.append(_PICTURE.sub(f"![Picture: {heading}](", line))
+    return "\n".join(lines)
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
