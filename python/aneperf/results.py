@@ -37,39 +37,35 @@ STATUSES: tuple[Status, ...] = get_args(Status)
 class Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One measured configuration. An unknown number is None, never a sentinel; NaN and infinity are refused.
 
-    median, mean, p05, p95, ci_low, ci_high (95 % interval of the median) and published_mean (mean of 50
-    calls after 10, as in the published tables) are in `unit`, over `n` calls after dropping the first
-    `warm_up`. `error` is the output's largest relative error against the reference. `metrics` holds derived
-    numbers, such as "tflops". `durations_ns` holds the duration of each call in order, from which the
-    statistics follow: `warm_up` + `n` durations, or the first 10,000 of more.
+    median, mean, p05, p95, ci_low, ci_high, published_mean and medians are in `unit`. They follow from
+    `durations_ns`, which has `warm_up` + `n` durations, or the first 10,000 of more.
 
-    A row that two or more processes measured has `processes`, the number of `durations_ns` of each in their
-    order, with its `warm_ups` and `medians`; `warm_up` is None then. Its statistics give each process the
-    same weight, and its interval holds what varies between processes (`aneperf.measure.join`).
-    Raises ArgumentError.
+    A row that two or more processes measured has `processes`, `warm_ups` and `medians`; `warm_up` is None
+    then. Its statistics give each process the same weight, and its interval holds what varies between
+    processes (`aneperf.measure.join`). Raises ArgumentError.
     """
 
-    key: str
+    key: str  # what was measured: "latency/conv512x1/sp64/fp32-ports"; see `aneperf.chips`
     status: Status
-    reason: str | None = None
-    params: dict[str, int | float | str] = {}
-    unit: str | None = None
-    n: int | None = None
-    warm_up: int | None = None
-    median: float | None = None
+    reason: str | None = None  # why the status is not ok
+    params: dict[str, int | float | str] = {}  # the configuration, and findings in words
+    unit: str | None = None  # of the times below: "ms"
+    n: int | None = None  # calls that the statistics are of
+    warm_up: int | None = None  # calls before these, which the statistics leave out
+    median: float | None = None  # of the n calls
     mean: float | None = None
-    p05: float | None = None
-    p95: float | None = None
-    ci_low: float | None = None
+    p05: float | None = None  # 5 % of the calls took at most this
+    p95: float | None = None  # 95 % of the calls took at most this
+    ci_low: float | None = None  # 95 % interval of the median; None where it is not known
     ci_high: float | None = None
-    published_mean: float | None = None
-    error: float | None = None
-    metrics: dict[str, float] = {}
-    flags: tuple[str, ...] = ()
-    processes: tuple[int, ...] = ()
-    warm_ups: tuple[int, ...] = ()
-    medians: tuple[float, ...] = ()
-    durations_ns: tuple[int, ...] = ()
+    published_mean: float | None = None  # mean of 50 calls after 10, as in the published tables
+    error: float | None = None  # the output's largest error against float64, relative to the largest result
+    metrics: dict[str, float] = {}  # numbers derived from these, such as "tflops"
+    flags: tuple[str, ...] = ()  # doubts, such as "drift": docs/measurement.md
+    processes: tuple[int, ...] = ()  # number of durations of each process, where two or more measured the row
+    warm_ups: tuple[int, ...] = ()  # each process's warm-up, in calls
+    medians: tuple[float, ...] = ()  # each process's median
+    durations_ns: tuple[int, ...] = ()  # every call in order, warm-up included; the first 10,000 of more
 
     def __post_init__(self) -> None:
         where = f"row {self.key!r}"
@@ -176,23 +172,23 @@ _BUSY_SHARE = 0.75  # of the cores; half a minute of aneperf's own work leaves 0
 class Environment(Displayed, msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where and when something was measured. A fact the system does not tell is None or "unavailable"."""
 
-    aneperf: str
+    aneperf: str  # its version
     device: str  # "ane", "emulator", or "stand-in": the bridge on a replacement of Apple's framework
-    chip: str
+    chip: str  # name of the chip, or of the profile that is emulated
     subtype: str | None = None  # the engine's own name, such as "h16g"
     properties: dict[str, str] = {}  # everything else the device reports, in display order
     device_note: str | None = None  # why the automatic choice fell back to the emulator, if it did
-    os: str
+    os: str  # name and version
     os_build: str | None = None
-    cpu: str
+    cpu: str  # name of the processor
     cores: int  # available to this process
-    memory_bytes: int | None = None
-    python: str
-    numpy: str
-    model: str = "unavailable"
+    memory_bytes: int | None = None  # of the machine
+    python: str  # its version
+    numpy: str  # its version
+    model: str = "unavailable"  # of the machine, such as "Mac16,10"
     commit: str = "unavailable"  # of the current folder's repository
-    power: str = "unavailable"
-    thermal: str = "unavailable"
+    power: str = "unavailable"  # source of power: "AC Power"
+    thermal: str = "unavailable"  # warning of heat by the system
     governor: str = "unavailable"  # what chooses the CPU's frequency
     frequency_mhz: float | None = None  # of the CPU's fastest core, at the start
     temperature_c: float | None = None  # of the CPU, at the start
@@ -238,10 +234,10 @@ class Result(Displayed, msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     """The rows that a probe measured: a table where it is printed, at a prompt and in a notebook."""
 
     schema_version: int = SCHEMA_VERSION
-    probe: str
+    probe: str  # the verb: "peak"
     environment: Environment
     rows: tuple[Row, ...]
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()  # findings and caveats for the reader
 
     def __post_init__(self) -> None:
         if self.schema_version != SCHEMA_VERSION:

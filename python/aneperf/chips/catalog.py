@@ -30,9 +30,9 @@ class Peak:
     """
 
     dtype: Literal["fp16", "int8"] | None  # None: its source does not say
-    tops: float
-    status: Literal["rated", "computed", "measured"]
-    source: str
+    tops: float  # 10^12 operations a second; a multiply-add is two
+    status: Literal["rated", "computed", "measured"]  # by Apple, from cores and clock, or by a run
+    source: str  # who says so
     is_winograd: bool = False
 
     def __str__(self) -> str:
@@ -46,10 +46,10 @@ class Peak:
 class Chip:
     """An Apple chip. `profile` is the emulator's: "h16"; assumed where nobody read `subtype` out."""
 
-    name: str
+    name: str  # such as "M4 Max"
     profile: str
     subtype: str | None  # the engine's own name, such as "h16g"
-    engines: int | None
+    engines: int | None  # None: unknown
     clock_mhz: int | None = None  # the highest of an engine's cores
     peaks: tuple[Peak, ...] = ()
 

@@ -20,18 +20,18 @@ Route = Literal["coreml", "e5rt", "mpsgraph", "private"]
 class Figure:
     """A published figure: `value` in `unit`, None if the run failed. `aneperf.chips` explains the key."""
 
-    key: str
-    chip: str
+    key: str  # what was run
+    chip: str  # a name of CHIPS
     value: float | None
     low: float | None  # of a published range
     high: float | None
     unit: str
     tflops: float | None  # published with a time
     status: Kind
-    macos: str | None
-    machine: str | None
+    macos: str | None  # version
+    machine: str | None  # such as "Mac16,5 MacBook Pro"
     date: str | None
-    contributor: str | None
+    contributor: str | None  # who ran it
     source: str  # of SOURCES
     caveats: tuple[str, ...]  # of CAVEATS
 

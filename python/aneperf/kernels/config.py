@@ -26,16 +26,16 @@ class TransformerConfig:
     head of queries and keys is normed before the rotation.
     """
 
-    dim: int
-    hidden: int
+    dim: int  # channels of the residual stream
+    hidden: int  # channels within the feed-forward block
     layers: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-    vocab: int
-    seq: int
-    rope_theta: float = 10000.0
-    norm_eps: float = 1e-5
+    heads: int  # of queries
+    kv_heads: int  # of keys and values
+    head_dim: int  # channels of a head
+    vocab: int  # tokens
+    seq: int  # positions of a sequence
+    rope_theta: float = 10000.0  # base of the rotary frequencies
+    norm_eps: float = 1e-5  # added to the mean square
     qk_norm: bool = False
 
     def __post_init__(self) -> None:

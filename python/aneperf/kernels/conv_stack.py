@@ -29,11 +29,11 @@ class ConvStack:
     """
 
     channels: int
-    depth: int
-    height: int = 1
+    depth: int  # convolutions
+    height: int = 1  # positions are height x width
     width: int = 64
     port_dtype: Literal["fp32", "fp16"] = "fp32"
-    seed: int = 0
+    seed: int = 0  # of the weights
 
     def __post_init__(self) -> None:
         for name in ("channels", "depth", "height", "width"):

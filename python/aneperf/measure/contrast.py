@@ -21,9 +21,9 @@ from .student import student_quantile, student_tail
 class Contrast:
     """The logarithm of a ratio, its standard error, and Student's degrees of freedom of that error."""
 
-    log_ratio: float
+    log_ratio: float  # natural logarithm
     standard_error: float
-    freedom: float
+    freedom: float  # degrees of freedom
 
     def estimate(self, confidence: float = CONFIDENCE) -> Estimate:
         """Return the ratio with its interval."""

@@ -67,9 +67,9 @@ class StepTimes:
     `dw` is the time of the weights' gradients, which are computed in parallel.
     """
 
-    wall: float
-    forward: dict[str, float]
-    backward: dict[str, float]
+    wall: float  # from the start of the step to its end
+    forward: dict[str, float]  # by component
+    backward: dict[str, float]  # by component
     dw: float
 
     @classmethod

@@ -48,15 +48,15 @@ class TrainingResult(Displayed):
     `losses` and `times` begin with step `first_step`; `parameters` are those after the last update.
     """
 
-    model: str
+    model: str  # the preset, or the shape
     config: TrainingConfig
     environment: Environment
-    data: str
+    data: str  # the file of tokens, or "synthetic"
     unigram_entropy: float  # of the data, in nats
-    first_step: int
+    first_step: int  # 0, or the step that was resumed
     flops: StepFlops  # of a step, by the published formulas
     vocab: int  # tokens that the loss is over
-    peak_tflops: float | None
+    peak_tflops: float | None  # as given, for `utilization`
     losses: list[float] = field(default_factory=list)
     times: list[StepTimes] = field(default_factory=list)
     batches: list[BatchTimes] = field(default_factory=list)
