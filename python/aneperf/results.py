@@ -37,12 +37,16 @@ STATUSES: tuple[Status, ...] = get_args(Status)
 class Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One measured configuration. An unknown number is None, never a sentinel; NaN and infinity are refused.
 
-    median, mean, p05, p95, ci_low, ci_high, published_mean and medians are in `unit`. They follow from
-    `durations_ns`, which has `warm_up` + `n` durations, or the first 10,000 of more.
+    median, mean, p05, p95, ci_low, ci_high (95 % interval of the median) and published_mean (mean of 50
+    calls after 10, as in the published tables) are in `unit`, over `n` calls after dropping the first
+    `warm_up`. `error` is the output's largest relative error against the reference. `metrics` holds derived
+    numbers, such as "tflops". `durations_ns` holds the duration of each call in order, from which the
+    statistics follow: `warm_up` + `n` durations, or the first 10,000 of more.
 
-    A row that two or more processes measured has `processes`, `warm_ups` and `medians`; `warm_up` is None
-    then. Its statistics give each process the same weight, and its interval holds what varies between
-    processes (`aneperf.measure.join`). Raises ArgumentError.
+    A row that two or more processes measured has `processes`, the number of `durations_ns` of each in their
+    order, with its `warm_ups` and `medians`; `warm_up` is None then. Its statistics give each process the
+    same weight, and its interval holds what varies between processes (`aneperf.measure.join`).
+    Raises ArgumentError.
     """
 
     key: str  # what was measured: "latency/conv512x1/sp64/fp32-ports"; see `aneperf.chips`
