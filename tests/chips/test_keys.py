@@ -68,7 +68,18 @@ def test_parameters(text: str, parameters: dict[str, int | str], gflop: float | 
     assert key.gflop == pytest.approx(gflop)
 
 
-@pytest.mark.parametrize("text", ["", "peak", "peak/conv512x128", "peak/conv512x128/sp64/fp32-ports/more"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "peak",
+        "peak/conv512x128",
+        "peak/conv512x128/sp64/fp32-ports/more",
+        "peak/conv512x128/sp64/fp32-ports\n",
+        "peak/conv\u0665x128/sp64/fp32-ports",
+        f"peak/conv{'9' * 5000}x1/sp64/fp32-ports",
+    ],
+)
 def test_other_keys_have_no_form(text: str) -> None:
     assert read_key(text) is None
 

@@ -120,7 +120,8 @@ FORMS: tuple[Form, ...] = (
         "The energy of one product and its addition in fp16.",
     ),
 )
-_PATTERNS = tuple((re.compile(form.pattern), form) for form in FORMS)
+_PATTERNS = tuple((re.compile(form.pattern, re.ASCII), form) for form in FORMS)
+_LONGEST = 100  # characters of a key, so that its numbers stay small
 
 
 @dataclass(frozen=True)
@@ -153,6 +154,8 @@ class Key:
 
 def read_key(text: str) -> Key | None:
     """Return what a key says. None for a key that has none of the published forms."""
+    if len(text) > _LONGEST:
+        return None
     for pattern, form in _PATTERNS:
         if found := pattern.fullmatch(text):
             parameters = {
