@@ -67,9 +67,11 @@ def shrunk(picture: str) -> str:
 
 def texts(cell: Any) -> list[str]:
     """Return the text of a cell's outputs; of one that varies the kinds of outputs."""
+    # Standard error has warnings of the moment, such as that matplotlib reads its fonts for the first time.
+    told = [output for output in cell.outputs if output.get("name") != "stderr"]
     if VARIES in cell.metadata.get("tags", ()):
-        return sorted({kind for output in cell.outputs for kind in output.get("data", {"text/plain": ""})})
-    return [output.get("text") or output.data["text/plain"] for output in cell.outputs]
+        return sorted({kind for output in told for kind in output.get("data", {"text/plain": ""})})
+    return [output.get("text") or output.data["text/plain"] for output in told]
 
 
 def differences(committed: Any, executed: Any) -> list[str]:
