@@ -139,7 +139,7 @@ def test_an_engine_is_set_beside_published_figures(tmp_path: Path) -> None:
     engine = make_report(
         [saved(tmp_path / "r.json", sweep(row, probe="peak", environment=MAC))], Kind.MARKDOWN
     )
-    assert re.search(r"\| M4 Max \| [\d.]+ \|.*\| [\d.]+x as fast \|", engine)
+    assert re.search(r"\| – M4 Max \| [\d.]+ \|.*\| [\d.]+x as fast \|", engine)
     software = make_report([saved(tmp_path / "e.json", sweep(row, probe="peak"))], Kind.MARKDOWN)
     assert "x as fast |" not in software
     assert "emulator on a CPU" in software

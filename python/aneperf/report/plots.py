@@ -31,6 +31,7 @@ _KINDS = {
     **dict.fromkeys(("ps", "eps"), Kind.POSTSCRIPT),
     "webp": Kind.WEBP,
 }
+_MANY_DECADES = 1e4  # times: the largest over the smallest value
 
 
 class Picture:
@@ -88,12 +89,14 @@ def set_title(axes: Axes, *lines: str) -> None:
 
 
 def log_scale(axes: Axes, side: Literal["x", "y"]) -> None:
-    """Make an axis logarithmic, with plain numbers at 1, 2 and 5 of each decade."""
+    """Make an axis logarithmic, with plain numbers at 1, 2 and 5 of each decade, or of many at 1 alone."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     axes.set(**{f"{side}scale": "log"})
     axis = axes.xaxis if side == "x" else axes.yaxis
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    low, high = axis.get_data_interval()
+    is_long = low > 0 and high > _MANY_DECADES * low
+    axis.set_major_locator(LogLocator(subs=(1,) if is_long else (1, 2, 5)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_locator(NullLocator())
 

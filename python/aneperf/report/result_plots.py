@@ -209,6 +209,8 @@ def _draw_histograms(result: Result, rows: list[Row]) -> Figure:
             axes.axvline(row.median, color="C3", lw=1.5, label=f"median {row.median:.4g} ms")
             if row.ci_low is not None and row.ci_high is not None:
                 axes.axvspan(row.ci_low, row.ci_high, color="C3", alpha=0.2, label="its 95 % interval")
+        # An interval of few processes can be far wider than what the calls span.
+        axes.set_xlim(float(bins[0]), float(bins[-1]))
         if row.p95 is not None:
             axes.axvline(row.p95, color="0.3", lw=1, ls=":", label=f"p95 {row.p95:.4g} ms")
         flag = mark(row.flags)

@@ -33,6 +33,7 @@ _SOFTWARE = (
     "Published figures are of Neural Engines. The rows of these files marked so are of software on a CPU, "
     "and do not compare with them: they only show which figures there are."
 )
+_INDENT = "\N{EN DASH} "  # of a chip below the row that it is set beside
 _HINTS = {**{name: source.name for name, source in SOURCES.items()}, **CAVEATS}
 Measured = tuple[Source, Row]
 
@@ -109,17 +110,18 @@ def lay_out_beside(measured: dict[str, list[Measured]], by_key: dict[str, list[S
         for source, row in measured[key]:
             interval = _range(row.ci_low, row.ci_high)
             value = significant(row.median, 4)
-            lines.append((row.name, _who(source), value, interval, str(row.unit), "", "", source.name, ""))
+            name = f"{row.name}, {_who(source)}"
+            lines.append((name, value, interval, str(row.unit), "", "", source.name, ""))
         engine = next((row for source, row in measured[key] if not source.is_software), None)
         ratios = {}
         if engine is not None:
             standings = compare_value(key, engine.unit, engine.median)
             ratios = {standing.summary.chip: standing.ratio for standing in standings}
-        lines += [("", *_published(summary, ratios.get(summary.chip))) for summary in found]
+        lines += [_published(summary, ratios.get(summary.chip)) for summary in found]
     return Table(
         heading=("Figures of the rows measured",),
-        header=("Row", "Chip", "Median", "Range", "Unit", "Figures", "Measured is", "Source", "Caveats"),
-        align=("left", "left", "right", "right", "left", "right", "left", "left", "left"),
+        header=("Row, or chip", "Median", "Range", "Unit", "Figures", "Measured is", "Source", "Caveats"),
+        align=("left", "right", "right", "left", "right", "left", "left", "left"),
         rows=tuple(lines),
         lines=(
             "Range: the 95 % interval of a row; the lowest and the highest of several published figures. "
@@ -132,7 +134,7 @@ def lay_out_beside(measured: dict[str, list[Measured]], by_key: dict[str, list[S
 def _published(summary: Summary, ratio: float | None) -> tuple[str, ...]:
     value = "failed" if summary.value is None else significant(summary.value, 4)
     return (
-        summary.chip,
+        f"{_INDENT}{summary.chip}",
         value,
         _range(summary.low, summary.high),
         summary.unit,

@@ -11,7 +11,7 @@ from ..table import Table
 from .model import Block, Drawing, Report
 
 TABLE_BYTES, DRAWING_BYTES = 1_000_000, 850_000  # of a page
-_LONGEST_CELL, _LONGEST_LINE = 160, 600  # characters
+_LONGEST_CELL, _LONGEST_LINE = 320, 600  # characters
 _MOST_LINES = 40  # below a table
 _TAG = len('<td class="left">')
 

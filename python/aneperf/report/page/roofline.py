@@ -193,7 +193,7 @@ def draw_roofline(found: Roofline, title: str, name: str) -> Drawing:
     log_scale(axes, "y")
     axes.grid(alpha=0.5)
     axes.set_title(label(title), fontsize=9)
-    axes.legend(fontsize=8)
+    figure.legend(loc="outside lower center", ncols=3, fontsize=8)
     left_out = len(found.points) - len(shown)
     rows = (
         f"{len(shown)} of {len(found.points)} rows, evenly spaced."
