@@ -18,7 +18,7 @@ from .display import Displayed, Picture, call_report
 from .errors import ArgumentError, ResultFileError
 from .files import LONGEST_QUOTE, one_line, read_input
 from .kinds import Kind
-from .measure import PREEMPTED, UNTRUSTED
+from .measure import PREEMPTED, UNTRUSTED, geometric_mean
 from .outputs import form_of, write_whole
 
 if TYPE_CHECKING:
@@ -140,6 +140,10 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
             raise ArgumentError(f"{where}: processes and warm_ups must be integers, not negative")
         if not all(_is_number(median) and median >= 0 for median in self.medians):
             raise ArgumentError(f"{where}: medians must be finite numbers, not negative")
+        if self.median is None or not math.isclose(
+            self.median, geometric_mean(self.medians).value, rel_tol=1e-6
+        ):
+            raise ArgumentError(f"{where}: median is {self.median!r}, not the geometric mean of medians")
         if len(self.durations_ns) != sum(self.processes):
             raise ArgumentError(
                 f"{where}: {len(self.durations_ns)} durations_ns, where processes has {sum(self.processes)}"

@@ -90,6 +90,15 @@ def test_several_files_a_side(run: Any, files: dict[str, str]) -> None:
     assert "M4 Max: published figures" in run("compare", "--before", files["chip"], "--after", "m4 max").out
 
 
+@pytest.mark.parametrize("option", ["--fail-on", "--allow-different"])
+@pytest.mark.parametrize("names", ["", " , "])
+def test_an_option_that_names_nothing_is_a_mistake(
+    run: Any, files: dict[str, str], option: str, names: str
+) -> None:
+    outcome = run("compare", files["fast"], files["slow"], "--gate", option, names)
+    assert_refused(outcome, f"invalid value for '{option}': it names nothing.")
+
+
 def test_compare_with_a_chip(run: Any, files: dict[str, str]) -> None:
     assert re.search(r"chip +M4 Max +Range +chip is", run("compare", files["chip"], "m4 max").out)
     outcome = run("compare", files["fast"], "M4 Max")

@@ -72,7 +72,7 @@ TWO: dict[str, Any] = {
     "warm_up": None,
     "processes": (3, 2),
     "warm_ups": (1, 1),
-    "medians": (9.8, 9.9),
+    "medians": (9.871, 9.871),
     "durations_ns": (9, 9, 9, 9, 9),
 }
 
@@ -106,6 +106,8 @@ TWO: dict[str, Any] = {
         ({**TWO, "processes": (3, -1)}, "processes and warm_ups must be integers, not negative"),
         ({**TWO, "warm_ups": (1, 0.5)}, "processes and warm_ups must be integers, not negative"),
         ({**TWO, "medians": (9.8, math.nan)}, "medians must be finite numbers, not negative"),
+        ({**TWO, "medians": (4.9, 4.9)}, "median is 9.871, not the geometric mean of medians"),
+        ({**TWO, "median": None, "p05": None}, "median is None, not the geometric mean of medians"),
         ({**TWO, "processes": (3, 3)}, "5 durations_ns, where processes has 6"),
         ({**TWO, "n": 4}, "5 durations_ns for 6 calls: keep all of them, or the first 5000 of each process"),
     ],

@@ -103,10 +103,9 @@ SEVERAL = merge([a_measured_row(seed=seed) for seed in range(3)])
     [
         ({"ci_high": 20.0}, "ci_high is 20.0, but its durations give"),
         ({"ci_low": None, "ci_high": None}, "ci_low is None"),
-        ({"medians": (9.9, *SEVERAL.medians[1:])}, "medians is"),
+        ({"medians": SEVERAL.medians[::-1]}, "medians is"),
         ({"warm_ups": (2, 1, 0)}, "warm_ups is"),
         ({"flags": ("bimodal",)}, "flags is"),
-        ({"median": SEVERAL.median * 1.0001}, "median is"),
     ],
 )
 def test_a_doctored_row_of_several_processes_is_refused(changes: dict[str, Any], message: str) -> None:

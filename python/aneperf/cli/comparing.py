@@ -28,7 +28,13 @@ def _percent(context: click.Context, option: click.Parameter, value: str) -> flo
 
 
 def _names(context: click.Context, option: click.Parameter, value: str | None) -> tuple[str, ...] | None:
-    return None if value is None else tuple(name.strip() for name in value.split(",") if name.strip())
+    """Read names separated by commas. None at all is a mistake: a gate would fail for nothing."""
+    if value is None:
+        return None
+    names = tuple(name.strip() for name in value.split(",") if name.strip())
+    if not names:
+        raise click.BadParameter("it names nothing")
+    return names
 
 
 THRESHOLD = click.Option(
