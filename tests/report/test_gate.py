@@ -2,7 +2,8 @@ import msgspec
 import pytest
 
 from aneperf.errors import ArgumentError
-from aneperf.results import Row
+from aneperf.report.comparing import compare_results
+from aneperf.results import Result, Row
 from support.compared import M4_MAX, around, timed
 from support.fakes import a_result, an_environment
 
@@ -110,3 +111,18 @@ def test_facts_that_differ_are_said_first_and_stop_a_gate() -> None:
     assert len(comparison.failures(allow_different=["simd", "numpy", "load"])) == 1
     assert comparison.failures(allow_different=["all"]) == []
     assert [row.verdict for row in comparison] == ["SAME"]
+
+
+def test_load_differs_where_no_run_of_a_side_is_like_one_of_the_other() -> None:
+    def runs(*loads: float) -> list[Result]:
+        return [
+            a_result(around(1.0 + place / 1000), environment=an_environment(load=load))
+            for place, load in enumerate(loads)
+        ]
+
+    def failures(before: list[Result], after: list[Result]) -> list[str]:
+        return compare_results(before, after).failures()
+
+    assert failures(runs(0.1, 3.9, 3.9), runs(3.8, 3.9, 3.9)) == []
+    assert failures(runs(0.1, 0.2, 0.1), runs(3.8, 3.9, 3.9)) == ["load differs: idle, then busy"]
+    assert failures(runs(0.1, 0.2), runs(0.1)) == []
