@@ -73,8 +73,9 @@ def ane_device(pytestconfig: pytest.Config) -> Device:
 class AneBench:
     """Times a program, and tells pytest-benchmark the duration of each call."""
 
-    def __init__(self, benchmark: Any, device: Device, key: str, results: list[Result]) -> None:
+    def __init__(self, benchmark: Any, device: Device, key: str, results: dict[str, Result]) -> None:
         self._benchmark, self._device, self._key, self._results = benchmark, device, key, results
+        self._is_used = False
 
     def __call__(
         self,
@@ -94,6 +95,10 @@ class AneBench:
         from .errors import AneError
         from .probes.bench import bench
 
+        if self._is_used:
+            pytest.fail("ane_bench times one program in a test: parametrize the test", pytrace=False)
+        self._is_used = True
+        self._results.pop(self._key, None)  # of a test that runs again
         is_timed = bool(self._benchmark.enabled)
         seconds = budget if is_timed else min(budget, _SHORT_S)
         try:
@@ -105,15 +110,20 @@ class AneBench:
         if reason is not None:
             pytest.fail(reason, pytrace=False)
         if is_timed:
-            self._results.append(result)
-        told = {name: value for name, value in to_builtins(row).items() if name not in _LEFT_OUT and value}
+            self._results[self._key] = result
+        told = {
+            name: value
+            for name, value in to_builtins(row).items()
+            if name not in _LEFT_OUT and (value or value == 0)
+        }
         self._benchmark.extra_info["aneperf"] = {**told, "device": result.environment.label}
-        durations = iter(row.kept)
+        durations = row.kept or [round(1e6 * (row.median or 0))]  # those that are kept may all be warm-up
+        remaining = iter(durations)
 
         def call() -> None:
-            _counted_ns[0] += next(durations)
+            _counted_ns[0] += next(remaining)
 
-        self._benchmark.pedantic(call, rounds=len(row.kept))
+        self._benchmark.pedantic(call, rounds=len(durations))
         return row
 
 
@@ -129,8 +139,9 @@ class _Bench:
     """The part of the plugin that needs pytest-benchmark."""
 
     def __init__(self, path: str | None) -> None:
-        self._path = path
-        self._results: list[Result] = []
+        self._path = None if path is None else os.path.abspath(path)  # a test may change the folder
+        self._results: dict[str, Result] = {}
+        self._unsaved = ""
 
     @pytest.fixture
     def ane_bench(self, benchmark: Any, ane_device: Device, request: pytest.FixtureRequest) -> AneBench:
@@ -149,9 +160,16 @@ class _Bench:
         """Save the result. A run that measured nothing fails, since a gate would read an older file."""
         if self._path is None or hasattr(session.config, "workerinput"):
             return
-        if self._results:
-            self._result().save(self._path)
-        elif session.exitstatus == pytest.ExitCode.OK:
+        from .errors import AneError
+
+        try:
+            if self._results:
+                self._result().save(self._path)
+            else:
+                self._unsaved = f"{self._path}: no test measured anything: the file is as it was"
+        except AneError as error:
+            self._unsaved = str(error)
+        if self._unsaved and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
@@ -160,17 +178,15 @@ class _Bench:
             terminalreporter.section("aneperf")
             terminalreporter.write_line(str(self._result()))
         if self._path is not None:
-            nothing = "no test measured anything: the file is as it was"
-            terminalreporter.write_line(f"{_RESULT} {self._path}{'' if self._results else ': ' + nothing}")
+            terminalreporter.write_line(f"{_RESULT} {self._unsaved or self._path}")
 
     def _result(self) -> Result:
         from msgspec.structs import replace
 
-        first = self._results[0]
-        notes = dict.fromkeys(note for result in self._results for note in result.notes)
-        return replace(
-            first, rows=tuple(row for result in self._results for row in result.rows), notes=tuple(notes)
-        )
+        results = list(self._results.values())
+        notes = dict.fromkeys(note for result in results for note in result.notes)
+        rows = [row for result in results for row in result.rows]
+        return replace(results[0], rows=tuple(rows), notes=tuple(notes))
 
 
 class _WithoutBench:

@@ -148,6 +148,14 @@ def test_what_cannot_be_dumped_is_one_line(run: Any, result: str, arguments: lis
     assert_refused(run("dump", result, *arguments), message)
 
 
+def test_calls_that_are_all_warm_up_are_told(run: Any, tmp_path: Path) -> None:
+    row = a_row(durations_ns=(9_871_000,) * 10_000, warm_up=10_000, n=19)
+    a_result(row).save(tmp_path / "r.json")
+    outcome = run("dump", str(tmp_path / "r.json"), "128x")
+    assert_refused(outcome, f"row {row.key!r}: the first 10000 calls are kept, all of them warm-up")
+    assert run("dump", str(tmp_path / "r.json"), "128x", "--warm-up").out.count("9871000\n") == 10_000
+
+
 def test_lists_have_everything(run: Any, tmp_path: Path) -> None:
     out = run("list").out
     for name in (*PROBES, *(chip.name for chip in CHIPS), *PRESETS):

@@ -25,9 +25,11 @@ def constant(program, opened, *, name, **options):
         raise program
     row = Row(key=f"bench/{name}", status="unsupported", reason="too negative")
     if program > 0:
-        calls = (int(program * float(os.environ.get("SLOWER", 1))),) * 20
-        kept = measure.summarize([ns * 1e-6 for ns in calls[1:]]).fields()
-        row = Row(key=row.key, status="ok", unit="ms", warm_up=1, error=0.0, durations_ns=calls, **kept)
+        warm_up = int(os.environ.get("WARM_UP", 1))
+        calls = (int(program * float(os.environ.get("SLOWER", 1))),) * (warm_up + 19)
+        kept = measure.summarize([ns * 1e-6 for ns in calls[warm_up:]]).fields()
+        row = Row(key=row.key, status="ok", unit="ms", warm_up=warm_up, error=0.0,
+                  durations_ns=calls[:10_000], **kept)
     return Result(probe="bench", environment=device.info(opened), rows=(row,))
 
 bench.bench = constant
@@ -103,6 +105,68 @@ def test_calls_are_those_of_pytest_benchmark(project: Path, device_name: str) ->
         told = one["extra_info"]["aneperf"]
         assert (told["median"], told["ci_low"], told["ci_high"]) == (row.median, row.ci_low, row.ci_high)
         assert told["device"] == result.environment.label
+
+
+TWICE = """
+import os
+from pathlib import Path
+
+def test_twice(ane_bench):
+    ane_bench(1000)
+    ane_bench(2000)
+
+def test_moves(ane_bench, tmp_path):
+    ane_bench(3000)
+    os.chdir(tmp_path)
+"""
+# Runs each test a second time, as plugins do that repeat a failing test.
+AGAIN = """
+import pytest
+from _pytest.runner import runtestprotocol
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item, nextitem):
+    runtestprotocol(item, nextitem=nextitem, log=False)
+    item._initrequest()
+"""
+
+
+def test_a_program_a_test_whatever_happens_to_the_test(project: Path, device_name: str) -> None:
+    (project / "conftest.py").write_text(CONFTEST + AGAIN)
+    (project / "test_it.py").write_text(TWICE)
+    output = run(project, device_name, "--ane-result", "result.json", code=1)
+    assert "Failed: ane_bench times one program in a test: parametrize the test" in output
+    assert "Traceback" not in output
+    result = Result.load(project / "result.json")
+    assert [(row.key, row.median) for row in result] == [
+        ("bench/test_it.py::test_twice", 0.001),
+        ("bench/test_it.py::test_moves", 0.003),
+    ]
+
+
+@pytest.mark.thorough
+def test_a_result_that_cannot_be_saved_is_told(project: Path, device_name: str) -> None:
+    lost = f"import shutil\n{ONE}    shutil.rmtree({str(project / 'folder')!r})\n"
+    (project / "test_it.py").write_text(lost)
+    (project / "folder").mkdir()
+    files = ["--ane-result", "folder/result.json", "--benchmark-json", "benchmarks.json"]
+    output = run(project, device_name, *files, code=4)
+    assert f"--ane-result {project / 'folder' / 'result.json'}: " in output
+    assert "1 passed" in output
+    assert "Traceback" not in output
+    (timed,) = json.loads((project / "benchmarks.json").read_text())["benchmarks"]
+    assert timed["extra_info"]["aneperf"]["error"] == 0.0
+
+
+@pytest.mark.thorough
+def test_calls_that_are_all_warm_up_leave_the_median(
+    project: Path, device_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project / "test_it.py").write_text(ONE)
+    monkeypatch.setenv("WARM_UP", "10000")
+    run(project, device_name, "--benchmark-json", "benchmarks.json")
+    (timed,) = json.loads((project / "benchmarks.json").read_text())["benchmarks"]
+    assert timed["stats"]["data"] == pytest.approx([1e-6])
 
 
 def test_who_uses_no_fixture_pays_for_none(project: Path, device_name: str) -> None:

@@ -38,6 +38,11 @@ def calls_of(row: Row, *, warm_up: bool = False) -> list[dict[str, int]]:
             is_warm_up = int(place < dropped)
             if warm_up or not is_warm_up:
                 calls.append({"call": number, "process": process, "warm_up": is_warm_up, "ns": duration})
+    if not calls and row.durations_ns:
+        many = len(row.durations_ns)
+        raise ArgumentError(
+            f"row {one_line(row.key)!r}: the first {many} calls are kept, all of them warm-up"
+        )
     if not calls:
         why = one_line(f"{row.status}: {row.reason}" if row.reason else "its numbers are not of calls")
         raise ArgumentError(f"row {one_line(row.key)!r} has no durations ({why})")
