@@ -1,6 +1,6 @@
-"""Time a program of your own for several shapes: python bench_axes.py [SECONDS]."""
+"""Time a program of your own for several shapes."""
 
-import sys
+import argparse
 
 import numpy as np
 
@@ -20,10 +20,11 @@ def feed_forward(channels: int, hidden: int, positions: int = 64) -> mil.Builder
 
 
 if __name__ == "__main__":
-    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 20.0
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=20.0)
     # Each combination of the values is a row. `positions` has no axis and keeps its default.
     axes = {"channels": [64, 128], "hidden": [128, 256, 512]}
-    result = aneperf.bench(feed_forward, axes=axes, budget=seconds)
+    result = aneperf.bench(feed_forward, axes=axes, budget=parser.parse_args().seconds)
     print(result)
     for row in result:
         # A refused program or a wrong output is a row, too: with the reason, and without a time.

@@ -1,20 +1,23 @@
-"""Compare two results: python compare.py before.json after.json.
+"""Compare two results. The exit code is 1 if a row is slower, and 2 for files that cannot be compared."""
 
-The exit code is 1 if a row is slower, and 2 for files that cannot be compared.
-"""
-
+import argparse
 import sys
 
 import aneperf
 
 
-def main(before: str, after: str) -> int:
+def main() -> int:
     """Return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("before")
+    parser.add_argument("after")
+    parser.add_argument("--threshold", type=float, default=0.02, help="a difference of up to this is none")
+    arguments = parser.parse_args()
     try:
-        first, second = aneperf.Result.load(before), aneperf.Result.load(after)
-        comparison = first.compare(second, threshold=0.02)  # a difference of up to 2 % is none
+        before, after = aneperf.Result.load(arguments.before), aneperf.Result.load(arguments.after)
+        comparison = before.compare(after, arguments.threshold)
     except aneperf.AneError as error:
-        print(error, file=sys.stderr)
+        print(f"compare: {error}", file=sys.stderr)
         return 2
     print(comparison)
     # The verdict is on the second result. UNCLEAR means that these results cannot tell.
@@ -25,6 +28,4 @@ def main(before: str, after: str) -> int:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3:
-        sys.exit(__doc__)
-    sys.exit(main(*sys.argv[1:]))
+    sys.exit(main())

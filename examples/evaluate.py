@@ -1,4 +1,4 @@
-"""Run a program on numpy arrays, once and many times: python evaluate.py."""
+"""Run a program on numpy arrays, once and many times."""
 
 import numpy as np
 

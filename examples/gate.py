@@ -1,8 +1,9 @@
-"""Fail if a program became slower: python gate.py baseline.json [SECONDS].
+"""Fail if a program became slower than its baseline, which the first run writes.
 
-The first run writes the baseline. Later ones compare with it, and exit with 1 if the gate fails.
+The exit code is 1 if the gate fails, and 2 if it cannot tell.
 """
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -25,18 +26,17 @@ def attention() -> mil.Builder:
     return b
 
 
-def main() -> int:
+def gate(baseline: Path, seconds: float) -> int:
     """Return the exit code."""
-    baseline = Path(sys.argv[1] if len(sys.argv) > 1 else "baseline.json")
-    seconds = float(sys.argv[2]) if len(sys.argv) > 2 else 60.0
+    before = aneperf.Result.load(baseline) if baseline.exists() else None
     # Each process reads the program itself, so it is named by its file.
-    program = f"{Path(__file__).resolve()}:attention"
-    result = aneperf.bench(program, processes=PROCESSES, budget=seconds)
-    if not baseline.exists():
-        result.save(baseline)
+    program = f"{Path(__file__).resolve()}:{attention.__name__}"
+    after = aneperf.bench(program, processes=PROCESSES, budget=seconds)
+    if before is None:
+        after.save(baseline)
         print(f"{baseline}: the baseline now")
         return 0
-    comparison = aneperf.Result.load(baseline).compare(result)
+    comparison = before.compare(after)
     print(comparison)
     # Fails for slower, wrong and missing rows, and for another machine, whose times say nothing here.
     failures = comparison.failures(fail_on=["slower", "error", "missing"])
@@ -46,4 +46,12 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("baseline", nargs="?", type=Path, default=Path("baseline.json"))
+    parser.add_argument("--seconds", type=float, default=60.0)
+    arguments = parser.parse_args()
+    try:
+        sys.exit(gate(arguments.baseline, arguments.seconds))
+    except aneperf.AneError as error:
+        print(f"gate: {error}", file=sys.stderr)
+        sys.exit(2)

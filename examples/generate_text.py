@@ -1,8 +1,6 @@
-"""Continue a text: python generate_text.py FOLDER [TEXT].
+"""Continue a text with a trained model, on the CPU."""
 
-FOLDER holds the checkpoints of a run, such as train_tiny.py's tiny/checkpoints, or is a Hugging Face model.
-"""
-
+import argparse
 import sys
 
 import aneperf
@@ -10,19 +8,28 @@ from aneperf.training.checkpoint import load_model, tokenizer_file
 from aneperf.training.generate import generate
 from aneperf.training.tokenizer import open_tokenizer
 
-if len(sys.argv) < 2:
-    sys.exit(__doc__)
-folder = sys.argv[1]
-prompt = sys.argv[2] if len(sys.argv) > 2 else "Shall I"
-try:
-    found = tokenizer_file(folder)
+
+def main() -> None:
+    """Print the text and 100 tokens more."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", help="checkpoints, such as tiny/checkpoints, or a Hugging Face model")
+    parser.add_argument("prompt", nargs="?", default="Shall I")
+    parser.add_argument("--temperature", type=float, default=0.8)
+    arguments = parser.parse_args()
+
+    config, parameters = load_model(arguments.folder)
+    found = tokenizer_file(arguments.folder)
     if found is None:
-        sys.exit(f"{folder} has no tokenizer")
+        sys.exit(f"{arguments.folder} has no tokenizer")
     tokenizer = open_tokenizer(found)
-    config, parameters = load_model(folder)
-    tokens = list(tokenizer.encode(prompt, whole=True))
+    tokens = list(tokenizer.encode(arguments.prompt, whole=True))
     ends = tokenizer.vocabulary.ends  # a token that ends a text is the last
-    new = generate(config, parameters, tokens, 100, temperature=0.8, top_p=0.95, ends=ends)
+    new = generate(config, parameters, tokens, 100, temperature=arguments.temperature, top_p=0.95, ends=ends)
     print(tokenizer.decode([*tokens, *new]))
-except aneperf.AneError as error:
-    sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except aneperf.AneError as error:
+        sys.exit(f"generate: {error}")

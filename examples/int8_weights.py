@@ -1,6 +1,6 @@
-"""Compare weights of int8 with weights of fp16: size, error and time. python int8_weights.py [SECONDS]."""
+"""Compare weights of int8 with weights of fp16: their size, the result's error, and the time."""
 
-import sys
+import argparse
 
 import numpy as np
 
@@ -25,7 +25,9 @@ def layer(dtype: str) -> mil.Builder:
 
 
 if __name__ == "__main__":
-    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 10.0
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=10.0)
+    seconds = parser.parse_args().seconds
     device = aneperf.open()
     x = np.random.default_rng(1).standard_normal((1, CHANNELS, 1, POSITIONS)).astype(np.float16)
     exact = WEIGHT @ x[0, :, 0].astype(np.float64)

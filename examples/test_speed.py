@@ -1,7 +1,7 @@
-"""Benchmark programs under pytest: pytest test_speed.py --ane-result speed.json.
+"""Benchmark programs under pytest.
 
-Needs pytest and pytest-benchmark. Prints the table of pytest-benchmark, and aneperf's, which has intervals.
-`aneperf gate --baseline FOLDER speed.json` fails if a later run is slower.
+`pytest test_speed.py --ane-result speed.json` prints the table of pytest-benchmark, which it needs, and
+aneperf's, which has intervals. `aneperf gate --baseline FOLDER speed.json` fails if a later run is slower.
 """
 
 import numpy as np

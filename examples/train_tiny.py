@@ -1,9 +1,6 @@
-"""Train a small Llama on text that comes with aneperf: python train_tiny.py FOLDER [STEPS].
+"""Train a small Llama on text that comes with aneperf. Run again with more steps, it continues."""
 
-FOLDER gets the tokens, the checkpoints and the model. Run again with more steps, it continues from the last
-checkpoint.
-"""
-
+import argparse
 import sys
 from pathlib import Path
 
@@ -14,6 +11,7 @@ from aneperf.training.text_to_tokens import SAMPLE, write_tokens
 from aneperf.training.tokenizer import open_tokenizer
 
 MODEL = TransformerConfig(dim=64, hidden=172, layers=2, heads=4, kv_heads=4, head_dim=16, vocab=256, seq=128)
+OPTIONS = {"pipeline": "dynamic", "accumulation": 1, "learning_rate": 3e-3, "warmup": 10}
 
 
 def show(event: Event) -> None:
@@ -22,25 +20,26 @@ def show(event: Event) -> None:
         print(f"step {event.step:4}  loss {event.loss:.3f}", flush=True)
 
 
-if __name__ == "__main__":
-    folder = Path(sys.argv[1] if len(sys.argv) > 1 else "tiny")
-    steps = int(sys.argv[2]) if len(sys.argv) > 2 else 200
-    folder.mkdir(exist_ok=True)
+def train(folder: Path, steps: int) -> aneperf.TrainingResult:
+    """Begin a run, or resume it from its last checkpoint, with the same bits as one that never stopped."""
     tokens, checkpoints = folder / "tokens.bin", folder / "checkpoints"
-    if not tokens.exists():
-        write_tokens([SAMPLE], open_tokenizer("bytes"), tokens)  # a token for each byte
     if checkpoints.exists():
-        result = aneperf.train(checkpoints=checkpoints, resume=True, steps=steps, progress=show)
-    else:
-        result = aneperf.train(
-            MODEL,
-            data=tokens,
-            pipeline="dynamic",
-            steps=steps,
-            accumulation=1,
-            learning_rate=3e-3,
-            checkpoints=checkpoints,
-            progress=show,
-        )
-    print(result)
-    result.save_llama2c(folder / "model.bin")
+        return aneperf.train(checkpoints=checkpoints, resume=True, steps=steps, progress=show)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_tokens([SAMPLE], open_tokenizer("bytes"), tokens, replace=True)  # a token for each byte
+    return aneperf.train(MODEL, data=tokens, steps=steps, checkpoints=checkpoints, progress=show, **OPTIONS)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "folder", nargs="?", type=Path, default=Path("tiny"), help="tokens, checkpoints, model"
+    )
+    parser.add_argument("--steps", type=int, default=200)
+    arguments = parser.parse_args()
+    try:
+        result = train(arguments.folder, arguments.steps)
+        print(result)
+        result.save_llama2c(arguments.folder / "model.bin")
+    except aneperf.AneError as error:
+        sys.exit(f"train: {error}")

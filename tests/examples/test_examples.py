@@ -80,19 +80,37 @@ def test_compare(script: Script, tmp_path: Path, ms: float, code: int) -> None:
 
 
 @pytest.mark.thorough
-def test_compare_of_a_file_that_is_not_there(script: Script) -> None:
-    assert "no.json: cannot read" in script("compare.py", "no.json", "no.json", code=2).stderr
+@pytest.mark.parametrize(
+    ("name", "arguments", "code"),
+    [
+        ("compare.py", ["no.json", "no.json"], 2),
+        ("gate.py", ["broken.json"], 2),
+        ("lint_file.py", ["no.mil"], 2),
+        ("profile_model.py", ["no.mil"], 1),
+        ("generate_text.py", ["no"], 1),
+        ("peak.py", ["no/peak.json", "--seconds", "0.5"], 1),
+        ("train_tiny.py", ["taken"], 1),
+    ],
+)
+def test_a_file_that_is_no_good_is_an_error_in_a_line(
+    script: Script, tmp_path: Path, name: str, arguments: list[str], code: int
+) -> None:
+    (tmp_path / "broken.json").write_text("{")
+    (tmp_path / "taken" / "checkpoints").mkdir(parents=True)  # without a checkpoint to resume
+    error = script(name, *arguments, code=code).stderr
+    assert error.count("\n") == 1
+    assert arguments[0].split("/")[0] in error
 
 
 @pytest.mark.thorough
 def test_peak(script: Script, tmp_path: Path) -> None:
-    script("peak.py", "peak.json", "3")
+    script("peak.py", "peak.json", "--seconds", "3")
     assert len(Result.load(tmp_path / "peak.json")) == 10
 
 
 @pytest.mark.thorough
 def test_bench_axes(script: Script) -> None:
-    out = script("bench_axes.py", "1").stdout
+    out = script("bench_axes.py", "--seconds", "1").stdout
     # A busy machine has no time for some of the rows, which says so.
     row = r"^\d+ x \d+: .* ms, .* GFLOP/s$|^channels=\d+ hidden=\d+ skipped the time budget"
     assert len(re.findall(row, out, re.M)) == 6
@@ -100,7 +118,7 @@ def test_bench_axes(script: Script) -> None:
 
 @pytest.mark.thorough
 def test_int8_weights(script: Script) -> None:
-    out = script("int8_weights.py", "1").stdout
+    out = script("int8_weights.py", "--seconds", "1").stdout
     sizes = [int(size.replace(",", "")) for size in re.findall(r"^\w+: ([\d,]+) bytes", out, re.M)]
     assert sizes[1] < 0.6 * sizes[0]
     assert "dtype=int8" in out
@@ -109,25 +127,27 @@ def test_int8_weights(script: Script) -> None:
 @pytest.mark.thorough
 def test_profile_model(script: Script, tmp_path: Path) -> None:
     (tmp_path / "model.mil").write_text(MODEL)
-    out = script("profile_model.py", "model.mil", "1").stdout
+    out = script("profile_model.py", "model.mil", "--seconds", "1").stdout
     assert re.search(r"^ *-?[\d.]+%  softmax +y, line 6$", out, re.M)
 
 
 @pytest.mark.thorough
 def test_gate(script: Script, tmp_path: Path) -> None:
-    assert "the baseline now" in script("gate.py", "baseline.json", "2").stdout
+    assert "the baseline now" in script("gate.py", "baseline.json", "--seconds", "2").stdout
     baseline = Result.load(tmp_path / "baseline.json")
     assert [row.key for row in baseline] == ["bench/gate.py:attention"]
     # One that is of another machine stops the gate, whatever the times.
     other = (tmp_path / "baseline.json").read_text().replace(baseline.environment.cpu, "another CPU")
     (tmp_path / "baseline.json").write_text(other)
-    assert "the gate fails: cpu differs" in script("gate.py", "baseline.json", "2", code=1).stdout
+    assert (
+        "the gate fails: cpu differs" in script("gate.py", "baseline.json", "--seconds", "2", code=1).stdout
+    )
 
 
 @pytest.mark.thorough
 def test_train_and_generate(script: Script, tmp_path: Path) -> None:
-    assert "step    0  loss" in script("train_tiny.py", "tiny", "12").stdout
-    assert "step   20  loss" in script("train_tiny.py", "tiny", "24").stdout
+    assert "step    0  loss" in script("train_tiny.py", "tiny", "--steps", "12").stdout
+    assert "step   20  loss" in script("train_tiny.py", "tiny", "--steps", "24").stdout
     assert (tmp_path / "tiny" / "model.bin").exists()
     assert script("generate_text.py", "tiny/checkpoints", "Shall I").stdout.startswith("Shall I")
 
