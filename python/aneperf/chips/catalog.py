@@ -96,6 +96,7 @@ _M5_MAX = (
     Peak("int8", 35.94, "measured", "maderix/ANE PR #50, 1x1 convolutions"),
 )
 
+# The chips by series and generation.
 CHIPS: tuple[Chip, ...] = (
     Chip("M1", "h13", "h13g", 1, 1428, _rated(11, "Apple Newsroom, 2020-11-10")),
     Chip("M1 Pro", "h13", None, 1, None, _rated(11, _REPORT)),
@@ -124,6 +125,7 @@ CHIPS: tuple[Chip, ...] = (
     Chip("A20", "h19", None, None),
     Chip("A20 Pro", "h19", "h19", 2, 2130, _A20_PRO),
 )
+# The emulator's: one for each generation of engines, and plain fp16 arithmetic.
 PROFILES = ("h13", "h14", "h15", "h16", "h17", "h18", "h18g", "h19", "none")
 
 

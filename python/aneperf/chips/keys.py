@@ -21,6 +21,7 @@ class Form:
     meaning: str
 
 
+# Every form of the published keys.
 FORMS: tuple[Form, ...] = (
     Form(
         rf"(?P<probe>peak|sweep|sustained)/{_CONV}/{_SP}/(?P<ports>fp32)-ports",

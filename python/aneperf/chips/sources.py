@@ -18,6 +18,7 @@ class Source:
 
 _GITHUB = "https://github.com/"
 
+# The sources by the names that figures have for them.
 SOURCES: Mapping[str, Source] = {
     "ane-rules": Source(
         "a project that runs Qwen on an M5 Max, notes on what the engine accepts and rejects",
@@ -112,6 +113,7 @@ SOURCES: Mapping[str, Source] = {
     ),
 }
 
+# The known faults of figures by name, each in a sentence.
 CAVEATS: Mapping[str, str] = {
     "assumed-chip": "The source names no chip; its project's own machine is an M4.",
     "assumed-ports": "The source does not say the data type of the ports; fp16 is assumed.",
