@@ -55,7 +55,7 @@ def published_section(sources: Sequence[Source], *, pictures: bool) -> Section |
             blocks.append(Block("Rows and published figures", drawings=(picture,)))
         table = lay_out_beside(measured, by_key)
         long = len(table.rows) > _LONG
-        title = f"{len(table.rows)} figures of {len(by_key)} rows" if long else "Figures of the rows measured"
+        title = f"{len(by_key)} rows beside {len(_figures(by_key))} published figures"
         blocks.append(Block(title, table, hints=_HINTS, folded=long))
     if of_chips:
         table = lay_out_figures(of_chips)

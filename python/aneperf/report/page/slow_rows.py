@@ -18,23 +18,23 @@ _SLOW = 0.7  # of the highest rate among a probe's rows of one precision
 _MOST = 60  # rows of a file; each costs some ms
 _NAMED = 8  # rows of a finding
 _UNPROVEN = (
-    "These rows are from software on a CPU, whose times have other reasons: lint says what these programs "
-    "would meet on the engine that it imitates."
+    "{} is from software on a CPU, whose times have other reasons: lint says what its programs would meet on "
+    "the engine that it imitates."
 )
 
 
 def slow_section(sources: Sequence[Source]) -> Section | None:
     """Return what lint says of the rows that reach less than 0.7 of their probe's highest rate."""
     blocks = []
-    is_software = False
+    software: list[str] = []
     for source in sources:
         for part in parts_of(source.result) if source.result is not None else []:
             if (table := lay_out_slow(part)) is not None:
                 blocks.append(
                     Block(f"{one_line(part.probe)} ({source.name})", table, folded=len(table.rows) > 20)
                 )
-                is_software = is_software or source.is_software
-    warnings = (_UNPROVEN,) if is_software else ()
+                software += [source.name] if source.is_software else []
+    warnings = (_UNPROVEN.format(", ".join(dict.fromkeys(software))),) if software else ()
     return Section("What lint says of slow rows", tuple(blocks), warnings) if blocks else None
 
 

@@ -45,6 +45,8 @@ def drawing(
     figure.set_size_inches(WIDTH, figure.get_size_inches()[1])
     for text in figure.findobj(Text):
         text.set_fontsize(max(text.get_fontsize(), _LEAST_LETTERS))
+    for axes in figure.axes:
+        axes.title.set_wrap(True)
     stream = io.BytesIO()
     settings: Any = {"svg.fonttype": "none", "svg.hashsalt": name, "font.sans-serif": ["DejaVu Sans"]}
     with matplotlib.rc_context(settings):
