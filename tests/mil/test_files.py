@@ -219,3 +219,12 @@ def test_a_package_asks_for_coremltools(tmp_path: Path, monkeypatch: pytest.Monk
     assert outcome.code == 2
     assert outcome.err.endswith("needs coremltools: pip install '.[coreml]' in a checkout of aneperf\n")
     assert outcome.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("verb", ["lint", "lint --fp16"])
+def test_a_file_of_python_is_no_model(tmp_path: Path, verb: str, run: Any) -> None:
+    (tmp_path / "m.py").write_text("# makes a program\n")
+    outcome = run(*verb.split(), str(tmp_path / "m.py"))
+    assert outcome.code == 2
+    assert "m.py: is Python, not a program: `aneperf bench` and `profile` run it" in outcome.err
+    assert outcome.err.count("\n") == 1

@@ -65,6 +65,10 @@ def read(path: str | os.PathLike[str]) -> Program:
 def read_source(path: str | os.PathLike[str]) -> Source:
     """Read a program without a look at what it says. Raises ResultFileError."""
     file = Path(path)
+    if file.suffix == ".py":
+        raise ResultFileError(
+            f"{path}: is Python, not a program: `aneperf bench` and `profile` run it. In Python, use what it makes"
+        )
     if not file.is_dir():
         return _read_model(file) if file.suffix == _MODEL else _read_text(file, may_lack_weights=True)
     if (file / _COMPILED).exists():
