@@ -11,12 +11,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from markdown.extensions.toc import slugify
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[2]
-PAGES = {"CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
+PAGES = {
+    "CONTRIBUTING.md": "contributing.md",
+    "CHANGELOG.md": "changelog.md",
+    "examples/README.md": "examples.md",  # with the scripts below
+}
 SOURCES = {page: file for file, page in PAGES.items()}
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^()\s#]+)(#[^()\s]*)?\)")
 
@@ -24,7 +29,13 @@ LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^()\s#]+)(#[^()\s]*)?\)")
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that are files of the repository's root."""
     for file, page in PAGES.items():
-        files.append(File.generated(config, page, content=(ROOT / file).read_text(encoding="utf-8")))
+        text = (ROOT / file).read_text(encoding="utf-8")
+        if page == "examples.md":
+            scripts = sorted((ROOT / "examples").glob("*.py"))
+            text += "".join(
+                f"\n## {s.name}\n\n```python\n{s.read_text(encoding='utf-8')}```\n" for s in scripts
+            )
+        files.append(File.generated(config, page, content=text))
     return files
 
 
@@ -45,6 +56,8 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         if name is not None:
             there = posixpath.relpath(name, posixpath.dirname(source) or ".")
             return f"{mark}[{text}]({there}{anchor})"
+        if path.startswith("examples/") and source == "examples.md":
+            return f"[{text}](#{slugify(posixpath.basename(path), '-')})"
         if not (ROOT / path).exists():
             return link[0]  # which --strict reports
         if not config.repo_url:
