@@ -27,12 +27,12 @@ def draw_by_chip(
     value: Callable[[Entry], float | None],
     axis: str,
     peaks: Mapping[Chip, float] | None = None,
-) -> Drawing | None:
-    """Draw entries as points over a line for each chip; None if there are none."""
+) -> tuple[Drawing, ...]:
+    """Draw entries as points, with a line for each chip. Nothing for fewer than two: a table is better."""
     points = {chip: [one for one in found if value(one) is not None] for chip, found in chips.items()}
     points = {chip: found for chip, found in points.items() if found}
-    if not points:
-        return None
+    if sum(map(len, points.values())) < 2:
+        return ()
     figure = new_figure(height=_FRAME + _HEIGHT * len(points))
     axes = figure.subplots()
     hints: dict[str, str] = {}
@@ -50,7 +50,7 @@ def draw_by_chip(
     signs = [sign for origin, sign in _SIGNS.items() if any(entry.origin == origin for entry in shown)]
     signs += ["hollow: doubtful"] if any(entry.is_doubtful for entry in shown) else []
     signs += ["upright lines: known peaks"] if peaks and peaks.keys() & points.keys() else []
-    return drawing(figure, name, title, f"{title}. {'; '.join(signs).capitalize()}.", hints)
+    return (drawing(figure, name, title, f"{title}. {'; '.join(signs).capitalize()}.", hints),)
 
 
 _SIGNS = {"published": "circles: published", "submitted": "squares: submitted"}

@@ -4,33 +4,30 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import Literal
 
 from ...chips import CHIPS, SOURCES, Chip, Figure, shipped_figures
-from ..columns import UNKNOWN
-from ..page.model import Block, Drawing, Section
+from ..page.model import Block, Section
 from ..page.template import fill, need_jinja
 from ..table import Table
 from .charts import draw_by_chip
 from .collection import Collection
 from .compatibility import compatibility_table, failures_table, submitted_compatibility
-from .entries import Board, Entry, boards_of, published_entries
+from .entries import Entry, published_entries
+from .leaderboards import leaderboards
 from .overview import (
     TRAINING_STEP,
     by_chip,
     hints_of,
-    how,
     is_int8,
     is_peak,
     is_sustained,
-    names_of,
     peak_table,
     rate,
     remarks_table,
-    shown,
     sustained_table,
     training_table,
 )
+from .submission import COMPARABLE
 
 _HOME = "index.html"
 _TITLE = "Neural Engines, by generation"
@@ -50,11 +47,13 @@ def make_site(collection: Collection, figures: Sequence[Figure] | None = None) -
     probes: dict[str, list[Entry]] = {}
     for entry in sorted(entries, key=lambda entry: entry.key):
         probes.setdefault(_page_of(entry), []).append(entry)
-    links = [(_HOME, "Overview"), *((page, page.removesuffix(".html")) for page in probes)]
+    names = {page: page.removesuffix(".html") for page in probes}
+    own = [(page, name) for page, name in names.items() if name in COMPARABLE]
+    others = [(page, name) for page, name in names.items() if name not in COMPARABLE]
+    menus = [("Pages", [(_HOME, "overview"), *own]), *([("Other programs", others)] if others else [])]
     sources = [(name, SOURCES[name]) for name in sorted({figure.source for figure in all_figures})]
     pages = {_HOME: (_TITLE, _overview(entries, all_figures, collection))} | {
-        page: (f"{page.removesuffix('.html')}: figures by chip", _probe(found))
-        for page, found in probes.items()
+        page: (f"{names[page]}: figures by chip", leaderboards(found)) for page, found in probes.items()
     }
     return {
         page: fill(
@@ -62,7 +61,7 @@ def make_site(collection: Collection, figures: Sequence[Figure] | None = None) -
             title=title,
             sections=sections,
             warnings=(),
-            links=links,
+            menus=menus,
             page=page,
             sources=sources if page == _HOME else (),
         ).encode()
@@ -87,62 +86,28 @@ def _overview(
         f"{sum(entry.origin == 'submitted' for entry in entries)} submitted. Submissions: "
         f"{len(collection.accepted)} accepted, {len(collection.refused)} refused."
     )
+    training = draw_by_chip(
+        "training",
+        "A step of Stories110M, static pipeline, by chip",
+        steps,
+        lambda entry: entry.value,
+        "ms per step: less is faster",
+    )
+    fp16 = "Stacks of 1x1 convolutions in fp16, by chip"
+    w8a8 = "Stacks of 1x1 convolutions in W8A8, by chip"
+    throughput = (
+        *draw_by_chip("peak", fp16, peaks, rate, "TFLOPS", _known("fp16", peaks)),
+        *draw_by_chip("int8", w8a8, int8, rate, "TOPS", _known("int8", int8)),
+    )
+    load = draw_by_chip("sustained", "Load without a pause, by chip", sustained, rate, "TFLOPS")
     return (
-        _section("What is here", Block(texts=(counts, *_READ))),
-        _section(
-            "Training",
-            Block(
-                table=training_table(entries),
-                hints=hints,
-                drawings=_drawn(
-                    draw_by_chip(
-                        "training",
-                        "A step of Stories110M, static pipeline, by chip",
-                        steps,
-                        lambda entry: entry.value,
-                        "ms per step: less is faster",
-                    )
-                ),
-            ),
-        ),
-        _section(
-            "Peak throughput",
-            Block(
-                table=peak_table(entries),
-                hints=hints,
-                drawings=_drawn(
-                    draw_by_chip(
-                        "peak",
-                        "Stacks of 1x1 convolutions in fp16, by chip",
-                        peaks,
-                        rate,
-                        "TFLOPS",
-                        _known("fp16", peaks),
-                    ),
-                    draw_by_chip(
-                        "int8",
-                        "Stacks of 1x1 convolutions in W8A8, by chip",
-                        int8,
-                        rate,
-                        "TOPS",
-                        _known("int8", int8),
-                    ),
-                ),
-            ),
-        ),
-        _section(
-            "Sustained throughput",
-            Block(
-                table=sustained_table(entries),
-                hints=hints,
-                drawings=_drawn(
-                    draw_by_chip("sustained", "Load without a pause, by chip", sustained, rate, "TFLOPS")
-                ),
-            ),
-        ),
-        _section("MIL compatibility", *_compatibility(figures, collection)),
-        _section("Submissions", *_submissions(collection)),
-        _section("Remarks", Block(table=remarks_table(entries))),
+        Section("What is here", (Block(texts=(counts, *_READ)),)),
+        Section("Training", (Block(table=training_table(entries), hints=hints, drawings=training),)),
+        Section("Peak throughput", (Block(table=peak_table(entries), hints=hints, drawings=throughput),)),
+        Section("Sustained throughput", (Block(table=sustained_table(entries), hints=hints, drawings=load),)),
+        Section("MIL compatibility", tuple(_compatibility(figures, collection))),
+        Section("Submissions", tuple(_submissions(collection))),
+        Section("Remarks", (Block(table=remarks_table(entries)),)),
     )
 
 
@@ -152,6 +117,7 @@ _READ = (
     "that the calls of a row determine was computed again from the file. Nobody saw the machines.",
     "A place counts the entries that are surely better: whose intervals, or published ranges, do not meet "
     "the entry's own. Figures that are quoted, flagged, or stated without their calls have no place.",
+    "docs/community.md of aneperf says what is checked, and how to submit a result.",
 )
 
 
@@ -163,85 +129,6 @@ def _compatibility(figures: Sequence[Figure], collection: Collection) -> list[Bl
         *([Block(others.heading[0], others, folded=True)] if others else []),
         *([Block(failures.heading[0], failures)] if failures.rows else []),
     ]
-
-
-def _probe(entries: Sequence[Entry]) -> tuple[Section, ...]:
-    """Return a leaderboard for each key that has several figures, and one table of the others."""
-    boards = boards_of(entries)
-    compared = [board for board in boards if len(board.entries) > 1]
-    single = [board for board in boards if len(board.entries) == 1]
-    sections = []
-    if compared:
-        largest = max(compared, key=lambda board: len(board.entries))
-        picture = draw_by_chip(
-            "board",
-            largest.title,
-            by_chip(largest.entries),
-            lambda entry: entry.value,
-            f"{largest.unit}{_direction(largest)}",
-        )
-        sections.append(
-            _section(
-                "Leaderboards",
-                Block(drawings=_drawn(picture)),
-                *(Block(board.title, _board(board), hints=hints_of(board.entries)) for board in compared),
-            )
-        )
-    if single:
-        alone = [entry for board in single for entry in board.entries]
-        table = _table("Figures with no other to compare", ("Key", "left"), [(one.key, one) for one in alone])
-        sections.append(
-            _section("Figures with no other to compare", Block(table=table, hints=hints_of(alone)))
-        )
-    return tuple(sections)
-
-
-def _direction(board: Board) -> str:
-    return {"lower": ": less is better", "higher": ": more is better", None: ""}[board.better]
-
-
-def _board(board: Board) -> Table:
-    return _table(
-        f"{board.title}, in {board.unit}{_direction(board)}",
-        ("Place", "right"),
-        [(UNKNOWN if entry.place is None else str(entry.place), entry) for entry in board.entries],
-    )
-
-
-def _table(
-    title: str, first: tuple[str, Literal["left", "right"]], entries: Iterable[tuple[str, Entry]]
-) -> Table:
-    """Lay out entries, each behind the cell of a first column."""
-    return Table(
-        heading=(title,),
-        header=(
-            *(first[0], "Chip", "Value", "Interval", "TFLOPS", "By", "Remarks", "How it was obtained"),
-            *("macOS", "Machine", "Date"),
-        ),
-        align=(first[1], "left", "right", "right", "right", *("left",) * 6),
-        rows=tuple(
-            (
-                cell,
-                entry.chip,
-                f"{shown(entry.value)} {entry.unit}",
-                _interval(entry),
-                shown(entry.tflops),
-                entry.by,
-                names_of(entry),
-                how(entry),
-                entry.macos,
-                entry.machine,
-                entry.date,
-            )
-            for cell, entry in entries
-        ),
-    )
-
-
-def _interval(entry: Entry) -> str:
-    if entry.low is None or entry.high is None:
-        return UNKNOWN
-    return f"{shown(entry.low)} to {shown(entry.high)}"
 
 
 def _submissions(collection: Collection) -> list[Block]:
@@ -273,14 +160,6 @@ def _submissions(collection: Collection) -> list[Block]:
         Block(table.heading[0], table if table.rows else None, () if table.rows else ("None.",))
         for table in (accepted, refused)
     ]
-
-
-def _section(title: str, *blocks: Block) -> Section:
-    return Section(title, blocks)
-
-
-def _drawn(*pictures: Drawing | None) -> tuple[Drawing, ...]:
-    return tuple(picture for picture in pictures if picture is not None)
 
 
 def _known(dtype: str, chips: Iterable[Chip]) -> dict[Chip, float]:

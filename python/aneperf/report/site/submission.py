@@ -19,7 +19,7 @@ from .entries import Entry, submitted_entries
 from .folder import Found
 
 _STACKS = {"peak", "int8", "sweep", "latency", "sram", "sustained", "qos", "ports"}
-_PROBES = {*PROBES, "training"}
+COMPARABLE = {*PROBES, "training"}  # whose rows mean the same on every machine
 _BUILD = re.compile(r"\d+[A-Z]\d+[a-z]?", re.ASCII)
 _LONGEST_KEY = 120
 _LEAST_ERROR = 2.0**-16  # of a column of fp16: rounding its values once leaves more than ten times that
@@ -109,7 +109,7 @@ def check_engine(environment: Environment) -> Chip:
 def _check_row(row: Row, chip: Chip) -> None:
     """Check what `check_numbers` leaves open, because it is asked of a submission alone."""
     probe = row.key.partition("/")[0]
-    if probe not in _PROBES:
+    if probe not in COMPARABLE:
         raise ArgumentError(f"{probe!r} is no probe whose rows are alike on all machines")
     if len(row.key) > _LONGEST_KEY or not row.key.isprintable():
         raise ArgumentError(f"a key has at most {_LONGEST_KEY} printable characters")
