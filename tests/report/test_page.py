@@ -160,6 +160,26 @@ def test_markdown_needs_no_template_and_holds_no_markup(
     assert "\x1b" not in text
 
 
+@pytest.mark.parametrize(
+    ("probe", "rows"),
+    [
+        ("suite", [a_row(key="suite/suite")]),
+        ("int8", [a_row(metrics={"ratio": 0.0, "ratio_low": 0.0, "ratio_high": 1.0})]),
+        ("parity", [a_row(key="op/exp", metrics={"exact_share": 1e308})]),
+        ("peak", [a_row(median=5e-324, p05=0.0, ci_low=0.0, ci_high=9.0, metrics={})]),
+        ("profile", [a_row(at, metrics={"share": 0.0}) for at in range(1, 40)]),
+        (
+            "sweep",
+            [a_row(at, key=f"{at}", params={"axis_n": value}) for at, value in enumerate(["x", 1, 2.5, 3])],
+        ),
+        ("train", [a_row(key="training/x", params={"config": "ane"}, durations_ns=(2**62,) * 301)]),
+    ],
+)
+def test_odd_rows_are_laid_out(tmp_path: Path, probe: str, rows: list[Any]) -> None:
+    file = saved(tmp_path / "odd.json", a_result(*rows, probe=probe))
+    assert f"aneperf {probe}" in make_report([file], Kind.MARKDOWN) or probe == "train"
+
+
 def test_long_results_are_folded_and_thinned(tmp_path: Path) -> None:
     rows = [stack_row(16 * (1 + at % 25), 1 + at // 25, 1.0 + at, metrics={}) for at in range(500)]
     page = make_report([saved(tmp_path / "long.json", sweep(*rows))])

@@ -25,8 +25,11 @@ class Column:
 
 
 def significant(value: float | None, digits: int) -> str:
-    """Write `value` with `digits` significant digits and no exponent: 0.4349, 9.871, 120.5."""
-    if value is None:
+    """Write `value` with `digits` significant digits and no exponent: 0.4349, 9.871, 120.5.
+
+    A number that overflowed on its way here is unknown.
+    """
+    if value is None or not math.isfinite(value):
         return UNKNOWN
     exponent = int(f"{value:.{digits - 1}e}".partition("e")[2])
     return f"{value:.{max(0, digits - 1 - exponent)}f}"
@@ -85,7 +88,7 @@ def ratio(row: Row) -> str:
     value, low, high = (row.metrics.get(name) for name in ("ratio", "ratio_low", "ratio_high"))
     if value is None:
         return ""
-    if low is None or high is None:
+    if not value or low is None or high is None:
         return UNKNOWN
     return f"{value:.2f}x ±{max(high / value - 1, 1 - low / value):.1%}"
 
@@ -114,7 +117,8 @@ def _agreeing(part: str, whole: str) -> Callable[[Row], str]:
 
 
 def _percent(share: float | None) -> str:
-    return UNKNOWN if share is None else f"{math.floor(10_000 * share) / 100:.2f}%"
+    percent = math.inf if share is None else 10_000 * share
+    return f"{math.floor(percent) / 100:.2f}%" if math.isfinite(percent) else UNKNOWN
 
 
 def _share(row: Row) -> str:

@@ -3,7 +3,7 @@
 from ..comparison import Comparison
 from ..errors import ArgumentError
 from ..measure import Estimate
-from .plots import AnyPath, Picture, check_plot, finished, label, new_figure, set_title
+from .plots import NAME, AnyPath, Picture, check_plot, finished, label, new_figure, set_title
 
 _COLORS = {"FASTER": "C2", "SLOWER": "C3", "SAME": "C0"}
 _MOST_ROWS = 80
@@ -45,7 +45,7 @@ def draw_comparison(comparison: Comparison, path: AnyPath | None = None) -> Pict
     axes.set_xlim(ticks[0], ticks[-1])
     axes.set_xticks(ticks, [f"{tick:g}x" for tick in ticks])
     axes.minorticks_off()
-    axes.set_yticks(range(len(rows)), [label(row.name) for row, _ in rows], fontsize=8)
+    axes.set_yticks(range(len(rows)), [label(row.name, NAME) for row, _ in rows], fontsize=8)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlabel("times as fast, with the 95 % interval; hollow: with an assumed spread")
     axes.grid(alpha=0.3)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from ..training.result import TrainingResult
 
+NAME = 48  # the longest name of a row, a line or a component in a picture
 AnyPath = str | os.PathLike[str]
 _KINDS = {
     "png": Kind.PNG,
@@ -78,9 +79,12 @@ def finished(figure: Figure, path: AnyPath | None) -> Picture:
     return picture
 
 
-def label(text: object) -> str:
-    """Return a text, which may come from a file, as matplotlib draws it: without formulas."""
-    return printable(str(text)).replace("$", r"\$")
+def label(text: object, longest: int = 120) -> str:
+    """Return a text, which may come from a file, for matplotlib: without formulas, and not too long."""
+    drawn = printable(str(text))
+    cut = drawn if len(drawn) <= longest else f"{drawn[: longest - 3]}..."
+    # A legend leaves out what begins with an underscore.
+    return f"{' ' if cut.startswith('_') else ''}{cut}".replace("$", r"\$")
 
 
 def set_title(axes: Axes, *lines: str) -> None:

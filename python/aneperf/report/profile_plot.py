@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from ..outputs import check_output
 from ..results import Result, Row
-from .plots import AnyPath, Picture, check_plot, finished, label, new_figure, set_title
+from .plots import NAME, AnyPath, Picture, check_plot, finished, label, new_figure, set_title
 
 _MOST_BARS = 40
 _INCHES_PER_BAR = 0.22
@@ -36,7 +36,7 @@ def draw_profile(result: Result, path: AnyPath | None = None) -> Picture:
     *parts, whole = result.rows
     kept = {row.key for row in sorted(parts, key=_ms)[-_MOST_BARS:]}
     shown, rest = ([row for row in parts if (row.key in kept) is wanted] for wanted in (True, False))
-    labels = [label(f"{row.name}  {row.params.get('kind', '')}") for row in shown]
+    labels = [label(f"{row.name}  {row.params.get('kind', '')}", NAME) for row in shown]
     times = [_ms(row) for row in shown]
     errors = [_half_widths(row) for row in shown]
     if rest:

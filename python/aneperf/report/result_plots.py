@@ -11,7 +11,7 @@ from ..errors import ArgumentError
 from ..files import one_line
 from ..results import Result, Row
 from .flags import mark
-from .plots import AnyPath, Picture, check_plot, finished, label, log_scale, new_figure, set_title
+from .plots import NAME, AnyPath, Picture, check_plot, finished, label, log_scale, new_figure, set_title
 from .profile_plot import draw_profile
 from .result_table import heading
 from .scans import LEAST_POINTS, Scan, find_scan, shown
@@ -109,7 +109,7 @@ def _draw_line(axes: Axes, axis: str, line: list[Row], name: str, place: int, wh
     color = _COLORS[place % len(_COLORS)]
     x = [float(row.params[axis]) for row in line]
     estimates = [_estimate(row, what) for row in line]
-    axes.plot(x, [value for value, _, _ in estimates], color=color, lw=1, label=label(name))
+    axes.plot(x, [value for value, _, _ in estimates], color=color, lw=1, label=label(name, NAME))
     _draw_points(axes, list(zip(x, estimates, line, strict=True)), color)
 
 
@@ -165,7 +165,7 @@ def _draw_roofline(result: Result, rows: list[Row], works: list[tuple[float, flo
         ends = [rate * (row.median or 1) / (end or row.median or 1) for end in (row.ci_high, row.ci_low)]
         _draw_points(axes, [(intensity, (rate, min(ends[0], rate), max(ends[1], rate)), row)], color)
         axes.annotate(
-            label(row.name), (intensity, rate), xytext=(6, 4), textcoords="offset points", fontsize=7
+            label(row.name, NAME), (intensity, rate), xytext=(6, 4), textcoords="offset points", fontsize=7
         )
     rate, traffic = max(rate for _, rate in works), max(rate / intensity for intensity, rate in works)
     low, high = min(i for i, _ in works) / 2, max(i for i, _ in works) * 2
@@ -215,7 +215,7 @@ def _draw_histograms(result: Result, rows: list[Row]) -> Figure:
             axes.axvline(row.p95, color="0.3", lw=1, ls=":", label=f"p95 {row.p95:.4g} ms")
         flag = mark(row.flags)
         axes.set_ylabel(f"calls of {len(ms)}", fontsize=8)
-        axes.set_title(label(f"{row.name}: {flag}" if flag else row.name), fontsize=9)
+        axes.set_title(label(f"{row.name}: {flag}" if flag else row.name, 2 * NAME), fontsize=9)
         axes.legend(fontsize=7)
     panels[-1].set_xlabel("ms a call; the last bar holds all above the 99.5 % quantile")
     title = heading(f"aneperf {result.probe}", result.environment)[:2]
@@ -229,7 +229,7 @@ def _draw_rows(result: Result, rows: list[Row]) -> Figure:
     figure = new_figure(8, 1.5 + 0.3 * len(rows))
     axes = figure.subplots()
     _draw_points(axes, [(at, _estimate(row, "median"), row) for at, row in enumerate(rows)], "C0", "x")
-    axes.set_yticks(range(len(rows)), [label(row.name) for row in rows], fontsize=8)
+    axes.set_yticks(range(len(rows)), [label(row.name, NAME) for row in rows], fontsize=8)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlabel(label(f"median ({rows[0].unit})"))
     if _spans([row.median for row in rows]):

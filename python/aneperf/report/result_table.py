@@ -27,6 +27,11 @@ def lay_out_result(result: Result, *, verbose: bool = False) -> Table:
         return _lay_out_suite(result, verbose)
     if result.probe == "doctor":
         return _lay_out_doctor(result)
+    return _lay_out_rows(result, verbose)
+
+
+def _lay_out_rows(result: Result, verbose: bool) -> Table:
+    """Lay out the rows of one probe."""
     columns = COLUMNS.get(result.probe, GENERAL)
     if verbose:
         columns = tuple(new for column in columns for new in (VERBOSE if column is REMARK else (column,)))
@@ -65,7 +70,7 @@ def _without_small(rows: tuple[Row, ...]) -> tuple[Row, ...]:
 
 def _left_out(rows: tuple[Row, ...], shown: tuple[Row, ...]) -> list[str]:
     """Count the parts of a profile that are not shown."""
-    small = [row for row in rows if row not in shown and "share" in row.metrics]
+    small = [row for row in rows if row not in shown and {"share", "typical_ms"} <= row.metrics.keys()]
     if not small:
         return []
     total = sum(row.metrics["typical_ms"] for row in small)
@@ -128,7 +133,7 @@ def _part(result: Result, name: str, rows: list[Row], verbose: bool) -> Table:
     if len(shown) < len(rows):
         notes.append(f"{len(rows) - len(shown)} ok rows are left out; aneperf {name} shows them.")
     part = msgspec.structs.replace(result, probe=name, rows=tuple(shown), notes=tuple(notes))
-    table = lay_out_result(part, verbose=verbose)
+    table = _lay_out_rows(part, verbose)
     return dataclasses.replace(table, heading=(f"aneperf {name}",), header=table.header if shown else ())
 
 

@@ -45,7 +45,7 @@ def _scan_over(axis: str, rows: Sequence[Row], others: Iterable[str]) -> Scan:
     fixed += [name for name in texts if name not in ("config", "output") and _groups(name, rows)]
     lines: dict[tuple[object, ...], list[Row]] = {}
     for row in rows:
-        if axis in row.params:
+        if not isinstance(row.params.get(axis, ""), str):
             lines.setdefault(tuple(row.params.get(name) for name in fixed), []).append(row)
     named = []
     for values, line in lines.items():

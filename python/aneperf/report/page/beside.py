@@ -20,7 +20,7 @@ from ...files import one_line
 from ...results import Environment, Row
 from ..columns import UNKNOWN, significant
 from ..listing import lay_out_list
-from ..plots import label, log_scale, new_figure
+from ..plots import NAME, label, log_scale, new_figure
 from ..table import Table
 from .model import Block, Drawing, Section
 from .reading import Source, parts_of
@@ -241,7 +241,7 @@ def draw_beside(
     for is_software in sorted({source.is_software for key in keys for source, _ in measured[key]}):
         said = "software on a CPU: no engine" if is_software else "measured here"
         axes.plot([], [], "*", color="black", mfc="white" if is_software else "black", ms=10, label=said)
-    axes.set_yticks(range(len(keys)), [label(measured[key][0][1].name) for key in keys], fontsize=8)
+    axes.set_yticks(range(len(keys)), [label(measured[key][0][1].name, NAME) for key in keys], fontsize=8)
     axes.set_ylim(len(keys) - 0.5, -0.5)
     axes.set_xlabel("ms")
     log_scale(axes, "x")

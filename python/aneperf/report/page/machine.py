@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -93,6 +94,7 @@ def _sureness(source: Source) -> tuple[str, ...]:
         for row in ok
         if row.median and row.ci_low is not None and row.ci_high is not None
     ]
+    middle = median(widths) if widths else math.nan
     processes = sorted({len(row.processes) or 1 for row in ok if row.median is not None})
     return (
         source.name,
@@ -103,7 +105,7 @@ def _sureness(source: Source) -> tuple[str, ...]:
         str(counts["error"]),
         str(counts["skipped"] + counts["unsupported"]),
         str(sum(is_sure(row) for row in ok)),
-        f"{significant(median(widths), 2)}%" if widths else UNKNOWN,
+        f"{significant(middle, 2)}%" if math.isfinite(middle) else UNKNOWN,
         "-".join(map(str, dict.fromkeys((processes[0], processes[-1])))) if processes else UNKNOWN,
         str(sum(row.error is not None for row in ok)),
     )

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 from ...results import Row
 from ..columns import UNKNOWN, significant
 from ..flags import mark
-from ..plots import label, log_scale, new_figure
+from ..plots import NAME, label, log_scale, new_figure
 from ..table import Table
 from .machine import is_sure
 from .model import Block, Drawing, Section
@@ -173,7 +173,7 @@ def draw_roofline(found: Roofline, title: str, name: str) -> Drawing:
         rates = f"{significant(point.rate, 4)} {unit}, {significant(point.gb_per_s, 4)} GB/s"
         hints[f"point{place}"] = f"{point.probe}: {point.row.name}, {rates}"
     for at, probe in enumerate(probes):
-        axes.plot([], [], _MARKERS[at % len(_MARKERS)], color=f"C{at % 10}", label=label(probe))
+        axes.plot([], [], _MARKERS[at % len(_MARKERS)], color=f"C{at % 10}", label=label(probe, NAME))
     low = min(point.intensity for point in found.points) / 2
     high = max(point.intensity for point in found.points) * 2
     slope = found.traffic.gb_per_s / 1000

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ..columns import UNKNOWN
-from ..plots import label, new_figure
+from ..plots import NAME, label, new_figure
 from ..table import Table
 from .machine import sentence
 from .model import Block, Drawing, Section
@@ -132,7 +132,7 @@ def draw_steps(steps: Steps, title: str, name: str) -> Drawing:
     for at, (component, ms) in enumerate(_colored(steps).items()):
         grouped = [sum(ms[place : place + every]) / len(ms[place : place + every]) for place in places]
         centers = [place + (min(every, steps.count - place) - 1) / 2 for place in places]
-        axes.bar(centers, grouped, every * 0.9, bottom, color=f"C{at % 10}", label=label(component))
+        axes.bar(centers, grouped, every * 0.9, bottom, color=f"C{at % 10}", label=label(component, NAME))
         bottom = [low + high for low, high in zip(bottom, grouped, strict=True)]
     axes.set(xlabel="step", ylabel="ms")
     axes.set_title(label(f"{title}: components of each step"), fontsize=9)
@@ -171,7 +171,7 @@ def draw_phases(steps: Steps, title: str, name: str) -> Drawing:
             axes.barh(range(len(components)), values, 0.7, ends, color=color, label=phase)
             ends = [end + value for end, value in zip(ends, values, strict=True)]
     axes.set_xlim(0, 1.05 * max(ends))
-    axes.set_yticks(range(len(components)), [label(component) for component in components])
+    axes.set_yticks(range(len(components)), [label(component, NAME) for component in components])
     axes.set_xlabel("ms of a step, mean")
     axes.set_title(label(f"{title}: forward and backward"), fontsize=9)
     axes.legend(fontsize=8)
