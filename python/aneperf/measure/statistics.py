@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..errors import ArgumentError
 
-CONFIDENCE = 0.95
+CONFIDENCE = 0.95  # of every interval
 # The measuring loop needs this many independent calls. With fewer, the blocks below are too short to trust.
 ENOUGH = 100
 # The smallest n whose extremes cover the median in 95 %: 1 - 2 / 2^6 = 97 %, where 5 give 94 %.
