@@ -34,6 +34,9 @@ def report(files: tuple[str, ...], output: str, community: str | None, strict: b
     FILE is a result of a probe or of training, telemetry of training, a comparison, or what info saved. The
     page is one file that loads nothing. It needs pip install '.[report]', and Markdown nothing: it has no
     pictures.
+
+    --community makes a site across the generations instead: published figures, and submitted results, each
+    checked first. docs/community.md says how to submit one.
     """
     if community is not None:
         if files:

@@ -1,6 +1,7 @@
+import copy
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,7 @@ def environment(**changes: Any) -> Callable[[dict[str, Any]], object]:
         (environment(os="Debian"), "device is 'ane' on 'Debian'"),
         (environment(memory_bytes=None), "environment: memory_bytes is missing"),
         (environment(started="soon"), "started is 'soon', no time"),
+        (environment(numpy="x" * 5000), "numpy is 'xxxx"),
         (lambda tree: tree.pop("environment"), "missing required field `environment`"),
         (lambda tree: tree["rows"].clear(), "no row is ok: there is nothing to list"),
         (first("durations_ns", []), "it has times, but no durations"),
@@ -86,6 +88,7 @@ def test_what_is_refused(tmp_path: Path, change: Callable[[dict[str, Any]], obje
     assert found.accepted == ()
     assert reason in reasons(found)["m/x.json"]
     assert str(tmp_path) not in reasons(found)["m/x.json"]
+    assert len(reasons(found)["m/x.json"]) < 500
 
 
 def test_a_rate_far_above_the_known_peak_is_refused(tmp_path: Path) -> None:
@@ -193,3 +196,40 @@ def test_a_file_beside_the_folders_has_no_name_and_counts_only_ok_rows(tmp_path:
 @pytest.mark.skipif(not SUBMISSIONS.exists(), reason="no submissions in this archive")
 def test_the_submissions_of_this_repository_are_accepted() -> None:
     assert reasons(collect(SUBMISSIONS)) == {}
+
+
+HOSTILE = (
+    *(None, 10**400, "\u202e\x1b[31m", "peak/conv9999999x9999999/sp9999999", [], {"a": 1}, -1),
+    *(
+        1e308,
+        5e-324,
+        2**63,
+        True,
+        "x" * 5000,
+        "training/static/stories110m/step",
+        "9999-12-31T23:59:59+00:00",
+    ),
+)
+
+
+def places(tree: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Yield the place of every value of a JSON tree, but only of the first in a list."""
+    for key in tree if isinstance(tree, dict) else range(min(1, len(tree))) if isinstance(tree, list) else ():
+        yield (*place, key)
+        yield from places(tree[key], (*place, key))
+
+
+def test_no_value_makes_more_than_a_refusal(tmp_path: Path, thorough: bool) -> None:
+    path = submitted(tmp_path, "x.json", an_engine_result())
+    whole = json.loads(path.read_text())
+    for place in places(whole):
+        for value in HOSTILE if thorough else HOSTILE[:3]:
+            tree = copy.deepcopy(whole)
+            holder = tree
+            for key in place[:-1]:
+                holder = holder[key]
+            holder[place[-1]] = value
+            path.write_text(json.dumps(tree))
+            found = collect(tmp_path)
+            assert len(found.accepted) + len(found.refused) == 1
+            assert all(refusal.reason.isprintable() for refusal in found.refused)

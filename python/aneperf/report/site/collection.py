@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass
 
 from ...errors import AneError
+from ...files import LONGEST_QUOTE, one_line
 from .folder import find_submissions
 from .submission import Submission, read_submission
 
@@ -44,6 +45,6 @@ def collect(folder: str | os.PathLike[str]) -> Collection:
                     continue
                 reason = f"row {submission.calls[copied]!r} has the same calls as in {owners[copied]}"
         except AneError as error:
-            reason = str(error)
+            reason = one_line(error, LONGEST_QUOTE)
         refused.append(Refusal(found.name, found.contributor, reason))
     return Collection(tuple(accepted), tuple(refused))

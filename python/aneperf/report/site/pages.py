@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from ...chips import CHIPS, SOURCES, Chip, Figure, shipped_figures
+from ...files import one_line
 from ..page.model import Block, Section
 from ..page.template import fill, need_jinja
 from ..table import Table
@@ -29,6 +30,7 @@ from .overview import (
 )
 from .submission import COMPARABLE
 
+_LONGEST = 40  # of a text from a file, in a cell
 _HOME = "index.html"
 _TITLE = "Neural Engines, by generation"
 
@@ -141,8 +143,8 @@ def _submissions(collection: Collection) -> list[Block]:
                 one.name,
                 one.contributor,
                 one.chip.name,
-                one.environment.os.removeprefix("macOS "),
-                one.environment.aneperf,
+                one_line(one.environment.os.removeprefix("macOS "), _LONGEST),
+                one_line(one.environment.aneperf, _LONGEST),
                 one.probe,
                 str(one.rows),
                 one.environment.started[:10],

@@ -46,12 +46,12 @@ class Submission:
 
 
 def read_submission(found: Found) -> Submission:
-    """Read and check a file. Raises ResultFileError with the reason that the page shows."""
+    """Read and check a file. Raises ResultFileError with the reason, which may quote the file at length."""
     try:
         result = Result.load(found.path)
     except ResultFileError as error:
         # The page names the file itself; where its folder lies is nobody's business.
-        raise ResultFileError(one_line(str(error).removeprefix(f"{found.path}: "), 400)) from None
+        raise ResultFileError(str(error).removeprefix(f"{found.path}: ")) from None
     chip = check_engine(result.environment)
     check_numbers(result)
     if not any(row.status == "ok" for row in result):
@@ -60,12 +60,12 @@ def read_submission(found: Found) -> Submission:
         try:
             _check_row(row, chip)
         except ArgumentError as error:
-            raise ResultFileError(one_line(f"row {row.key!r}: {error}", 400)) from None
+            raise ResultFileError(f"row {row.key!r}: {error}") from None
     calls: dict[bytes, str] = {}
     for row in result:
         if (digest := _digest(row)) is not None:
             if digest in calls:
-                raise ResultFileError(one_line(f"rows {calls[digest]!r} and {row.key!r} have the same calls"))
+                raise ResultFileError(f"rows {calls[digest]!r} and {row.key!r} have the same calls")
             calls[digest] = row.key
     return Submission(
         name=found.name,
@@ -85,8 +85,9 @@ def read_submission(found: Found) -> Submission:
 def check_engine(environment: Environment) -> Chip:
     """Return the chip whose Neural Engine an environment describes. Raises ResultFileError."""
     if environment.is_software:
-        device = one_line(environment.device, 40)
-        raise ResultFileError(f"measured on the {device}: the community's figures are of Neural Engines")
+        raise ResultFileError(
+            f"measured on the {environment.device}: the community's figures are of Neural Engines"
+        )
     try:
         chip = find_chip(environment.chip)
         if find_chip(environment.cpu) != chip:
@@ -102,7 +103,7 @@ def check_engine(environment: Environment) -> Chip:
         if not environment.memory_bytes:
             raise ArgumentError("memory_bytes is missing: macOS tells it")
     except AneError as error:
-        raise ResultFileError(one_line(f"environment: {error}", 400)) from None
+        raise ResultFileError(f"environment: {error}") from None
     return chip
 
 
