@@ -60,7 +60,10 @@ def conv_transpose(
 def matmul(
     x: Operand, y: Operand, *, transpose_x: bool = False, transpose_y: bool = False, name: str | None = None
 ) -> Tensor:
-    """Multiply matrices over the last two axes: x [..., M, K], y [..., K, N] -> [..., M, N]."""
+    """Multiply matrices over the last two axes: x [..., M, K], y [..., K, N] -> [..., M, N].
+
+    With `transpose_x`, x is [..., K, M]; with `transpose_y`, y is [..., N, K]. The other axes broadcast.
+    """
 
 
 @operation
