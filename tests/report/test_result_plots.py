@@ -82,7 +82,7 @@ def test_few_rows_with_durations_are_histograms() -> None:
     row = a_measured_row(200)
     (axes,) = axes_of(a_result(row))
     assert axes.get_ylabel() == "calls of 200"
-    assert sum(patch.get_height() for patch in axes.patches if patch.get_width() < 1) >= 200
+    assert axes.patches[0].get_data().values.sum() == 200
     assert axes.get_legend().get_texts()[0].get_text() == f"median {row.median:.4g} ms"
 
 
@@ -90,7 +90,7 @@ def test_calls_of_very_different_durations_have_a_logarithmic_axis() -> None:
     calls = (5_000_000, *([1_000_000] * 50), *([20_000_000] * 10))
     (axes,) = axes_of(a_result(a_row(n=60, durations_ns=calls)))
     assert axes.get_xscale() == "log"
-    assert axes.containers[0].datavalues.sum() == 60
+    assert axes.patches[0].get_data().values.sum() == 60
 
 
 def test_a_profile_is_bars_in_the_order_of_the_program() -> None:

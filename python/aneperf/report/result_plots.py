@@ -202,7 +202,8 @@ def _draw_histograms(result: Result, rows: list[Row]) -> Figure:
         high = max(high, low * 1.001)
         wide = low > 0 and high > _WIDE * low
         bins = np.geomspace(low, high, _BINS) if wide else np.linspace(low, high, _BINS)
-        axes.hist(np.clip(ms, bins[0], bins[-1]), bins=bins.tolist(), color="C0", alpha=0.7)
+        counts, _ = np.histogram(np.clip(ms, bins[0], bins[-1]), bins)
+        axes.stairs(counts, bins, fill=True, color="C0", alpha=0.7)
         if wide:
             log_scale(axes, "x")
         if row.unit == "ms" and row.median is not None:

@@ -70,7 +70,8 @@ def _without_small(rows: tuple[Row, ...]) -> tuple[Row, ...]:
 
 def _left_out(rows: tuple[Row, ...], shown: tuple[Row, ...]) -> list[str]:
     """Count the parts of a profile that are not shown."""
-    small = [row for row in rows if row not in shown and {"share", "typical_ms"} <= row.metrics.keys()]
+    drawn = set(map(id, shown))
+    small = [row for row in rows if id(row) not in drawn and {"share", "typical_ms"} <= row.metrics.keys()]
     if not small:
         return []
     total = sum(row.metrics["typical_ms"] for row in small)
