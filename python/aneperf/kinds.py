@@ -122,7 +122,14 @@ _TEXT_SIGNATURES = (
     (re.compile(rb"%!PS"), Kind.POSTSCRIPT),
     (re.compile(rb'<!doctype html>\n(<html lang="en">\n)?' + _GENERATOR.encode()), Kind.PAGE),
     (re.compile(rb"\*\*aneperf "), Kind.MARKDOWN),
-    (re.compile(rb"((probe,)?key|fact|call|list)(,[^\n]*)?\n"), Kind.CSV),
+    # The first columns of results, comparisons, telemetry, facts, calls and lists, or none. One alone could be
+    # the first of anybody's.
+    (
+        re.compile(
+            rb"(probe,key,|key,(first,second|step,loss),|fact,value\n|call,process,warm_up,ns\n|list,name,|key\n)"
+        ),
+        Kind.CSV,
+    ),
     (re.compile(_BLANK + rb"<(!doctype|html|head|body|\?xml|!--)", re.I), Kind.HTML),
     (re.compile(_BLANK + rb"program\s*\("), Kind.MIL),
 )

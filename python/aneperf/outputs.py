@@ -48,15 +48,21 @@ def check_outputs(
     None may take the place of the folder `checkpoints`, which the work may create, or lie in a checkpoint,
     which it may delete.
     """
-    before: dict[str, AnyPath] = {}
-    for name, (path, kind) in outputs.items():
+    for path, kind in outputs.values():
         if path is not None:
             check_output(path, kind, inputs)
-            target = _target(path)
-            _check_other(path, target, before, "written")
-            before[name] = path
             if checkpoints is not None:
-                _check_beside_checkpoints(path, target, Path(os.path.realpath(checkpoints)))
+                _check_beside_checkpoints(path, _target(path), Path(os.path.realpath(checkpoints)))
+    check_apart({name: path for name, (path, _) in outputs.items()})
+
+
+def check_apart(outputs: Mapping[str, AnyPath | None]) -> None:
+    """Check that no two outputs are one file. Raises ArgumentError, and ResultFileError for a bad path."""
+    before: dict[str, AnyPath] = {}
+    for name, path in outputs.items():
+        if path is not None:
+            _check_other(path, _target(path), before, "written")
+            before[name] = path
 
 
 @contextlib.contextmanager

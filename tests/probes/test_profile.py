@@ -225,6 +225,8 @@ def test_the_command_draws_a_picture(model: Path, run: Any) -> None:
         (["--axis", "n=1"], "m.mil has no parameter 'n' for an axis"),
         (["--trace", "{model}"], "is there and is MIL text, not a trace"),
         (["--plot", "picture.docx"], "picture.docx: not a picture format"),
+        (["--trace", "{model}.png", "--plot", "{model}.png"], "m.mil.png: is also written, as --trace"),
+        (["--trace", "{model}.json", "-o", "{model}.json"], "m.mil.json: is also written, as --trace"),
         (["--trace", "/nowhere/at/all"], "the folder /nowhere/at does not exist"),
     ],
 )

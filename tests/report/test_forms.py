@@ -39,6 +39,15 @@ def test_a_name_chooses_the_form_and_the_file_is_recognized(
     assert file_kind(path) is kind
 
 
+@pytest.mark.parametrize("columns", ["key,value", "call,date", "list,price", "fact,source"])
+def test_a_table_of_somebody_else_with_a_column_like_ours_stays(tmp_path: Path, columns: str) -> None:
+    path = tmp_path / "r.csv"
+    path.write_text(f"{columns}\n" + "mine,1\n" * 9)
+    with pytest.raises(ResultFileError, match="is there and is"):
+        RESULT.save(path)
+    assert path.read_text().startswith(columns)
+
+
 @pytest.mark.parametrize("name", ["r.csv", "r.md", "r.html"])
 def test_a_file_of_somebody_else_is_not_replaced(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("<html>" if name == "r.html" else "name,value\n" * 9)

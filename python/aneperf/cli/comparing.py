@@ -58,6 +58,7 @@ _ALLOW = click.Option(
     help="Let the gate pass if these facts of the machines differ, such as numpy,os; all allows any.",
 )
 _VERBOSE = click.Option(["-v", "--verbose"], is_flag=True, help="Show the SAME rows of a long table too.")
+_SHARED = (FAIL_ON, _ALLOW, THRESHOLD, _VERBOSE, OUTPUT)
 
 
 class _Sides(click.Command):
@@ -88,11 +89,7 @@ class _Sides(click.Command):
         ),
         click.Option(["--after"], type=FILE, multiple=True, metavar="FILE...", help="Several later results."),
         click.Option(["--gate"], is_flag=True, help="Exit with 1 if a row fails, or the machines differ."),
-        FAIL_ON,
-        _ALLOW,
-        THRESHOLD,
-        _VERBOSE,
-        OUTPUT,
+        *_SHARED,
     ],
 )
 def compare(
@@ -147,11 +144,7 @@ def compare(
         click.Option(
             ["--update"], is_flag=True, help="Make the results the baseline, also if they are slower."
         ),
-        FAIL_ON,
-        _ALLOW,
-        THRESHOLD,
-        _VERBOSE,
-        OUTPUT,
+        *_SHARED,
     ]
 )
 def gate(

@@ -35,8 +35,11 @@ def probe_verb(probe: registry.Probe) -> click.Command:
     ) -> int:
         from .. import device as devices
         from .measuring import measure
+        from ..outputs import check_apart
         from .terminal import FAILED, say
 
+        written = {f"--{export.name}": given[export.name] for export in probe.exports}
+        check_apart({**written, "-o": None if is_printed(output) else output})
         exports = [
             resolve_name(export.prepare)(given[export.name])
             for export in probe.exports

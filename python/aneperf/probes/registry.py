@@ -186,7 +186,7 @@ _PROBES = (
     Probe(
         "peak",
         "Measure peak throughput on stacks of convolutions.",
-        30.0,
+        60.0,
         (_PORTS, _names("config", "Run only this row, such as '128x conv 512ch sp64'", "configs")),
         processes=5,
         share=4,
