@@ -43,21 +43,27 @@ def probe_sections(sources: Sequence[Source], *, pictures: bool) -> list[Section
             part,
             f"probe{number}",
             pictures=pictures and number < _MOST_DRAWN_PROBES,
+            is_first=number == 0 or parts[number - 1][0] != name,
         )
         for number, (name, part) in enumerate(parts)
     ]
 
 
-def probe_section(title: str, result: Result, name: str, *, pictures: bool) -> Section:
-    """Return the table of a result, its picture and histograms."""
-    blocks = _table_blocks(result)
+def probe_section(title: str, result: Result, name: str, *, pictures: bool, is_first: bool = True) -> Section:
+    """Return the table of a result, its picture and histograms.
+
+    What is to be known of the machine stands above the first part of a suite alone.
+    """
+    blocks = _table_blocks(result, is_first)
     if pictures:
         blocks += _picture_blocks(result, name)
     return Section(title, tuple(blocks), (label_of(result),) if result.environment.is_software else ())
 
 
-def _table_blocks(result: Result) -> list[Block]:
+def _table_blocks(result: Result, is_first: bool) -> list[Block]:
     table = lay_out_result(result)
+    if not is_first:
+        table = replace(table, heading=table.heading[:2])
     label = () if result.environment.is_software else (label_of(result),)
     table = _without_label(table)
     if len(table.rows) <= _LONG:
@@ -66,8 +72,8 @@ def _table_blocks(result: Result) -> list[Block]:
     short = lay_out_result(msgspec.structs.replace(result, rows=tuple(chosen), notes=()))
     said = f"{len(chosen)} of {len(table.rows):,} rows: the best, those not ok, and doubtful ones first."
     return [
-        Block(table=_without_label(short), texts=(*label, said)),
-        Block(f"All {len(table.rows):,} rows", table, folded=True),
+        Block(table=replace(short, heading=table.heading), texts=(*label, said)),
+        Block(f"All {len(table.rows):,} rows", replace(table, heading=table.heading[:1]), folded=True),
     ]
 
 
