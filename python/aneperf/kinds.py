@@ -122,8 +122,8 @@ _TEXT_SIGNATURES = (
     (re.compile(rb"%!PS"), Kind.POSTSCRIPT),
     (re.compile(rb'<!doctype html>\n(<html lang="en">\n)?' + _GENERATOR.encode()), Kind.PAGE),
     (re.compile(rb"\*\*aneperf "), Kind.MARKDOWN),
-    # The first columns of results, comparisons, telemetry, facts, calls and lists, or none. One alone could be
-    # the first of anybody's.
+    # The first columns of results, comparisons, telemetry, facts, calls and lists, or none. One alone could
+    # be the first of anybody's.
     (
         re.compile(
             rb"(probe,key,|key,(first,second|step,loss),|fact,value\n|call,process,warm_up,ns\n|list,name,|key\n)"

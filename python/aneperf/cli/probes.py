@@ -34,8 +34,8 @@ def probe_verb(probe: registry.Probe) -> click.Command:
         **given: Any,
     ) -> int:
         from .. import device as devices
-        from .measuring import measure
         from ..outputs import check_apart
+        from .measuring import measure
         from .terminal import FAILED, say
 
         written = {f"--{export.name}": given[export.name] for export in probe.exports}
