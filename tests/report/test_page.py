@@ -231,6 +231,13 @@ def test_the_verb_refuses_to_write_over_other_files(run: Any, tmp_path: Path) ->
     assert Result.load(file) == a_result()
 
 
+def test_a_file_is_counted_once(run: Any, tmp_path: Path) -> None:
+    file = saved(tmp_path / "r.json", a_result())
+    (tmp_path / "other.json").symlink_to(file)
+    outcome = run("report", file, str(tmp_path / "other.json"), "-o", "-.md")
+    assert_refused(outcome, "other.json: is given twice")
+
+
 def test_a_file_that_is_no_result_is_refused(run: Any, tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text('{"schema_version": 1, "probe": NaN}')
     outcome = run("report", str(tmp_path / "x.json"), "-o", str(tmp_path / "x.html"))

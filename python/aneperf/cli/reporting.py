@@ -32,7 +32,7 @@ def report(files: tuple[str, ...], output: str, community: str | None, strict: b
     """Make one page of saved results: tables, pictures, published figures.
 
     FILE is a result of a probe or of training, telemetry of training, a comparison, or what info saved. The
-    page is one file that loads nothing. It needs pip install '.[report]', and Markdown nothing: it has no
+    page is one file that loads nothing. It needs pip install '.[report]'. Markdown does not, and has no
     pictures.
 
     --community makes a site across the generations instead: published figures, and submitted results, each

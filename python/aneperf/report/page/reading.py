@@ -38,7 +38,13 @@ class Source:
 
 
 def read_sources(paths: Sequence[str | os.PathLike[str]]) -> list[Source]:
-    """Read every file. Raises ResultFileError, and ArgumentError for more rows than a page can show."""
+    """Read every file.
+
+    Raises ResultFileError, and ArgumentError for more rows than a page can show and for a file named twice.
+    """
+    places = [os.path.realpath(path) for path in paths]
+    if twice := [path for at, path in enumerate(paths) if places[at] in places[:at]]:
+        raise ArgumentError(f"{twice[0]}: is given twice: a report counts each file once")
     sources: list[Source] = []
     rows = 0
     for path, name in zip(paths, _names(paths), strict=True):
