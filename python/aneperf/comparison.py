@@ -54,6 +54,7 @@ class ComparedRow:
     reason: str | None = None
     failure: Failure | None = None  # why a gate may stop the row
     assumed: bool = False
+    pairs: int = 0  # of processes that took turns and gave the ratio, if any did
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,7 @@ class Comparison(Displayed):
                 "verdict": row.verdict,
                 "reason": row.reason,
                 "spread": None if row.ratio is None else "assumed" if row.assumed else "measured",
+                "pairs": row.pairs,
             }
             for row in self.rows
         ]

@@ -5,9 +5,8 @@ from typing import Any
 
 import pytest
 
-from aneperf.results import Result
 from aneperf.runner import commands
-from aneperf.runner.commands import Side
+from aneperf.runner.commands import Measured, Side
 from aneperf.runner.merging import merge
 from support.command import assert_refused
 from support.fakes import a_measured_row, a_result
@@ -18,12 +17,13 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """Return what the verb asks to be measured, and give it an A that is 20 % faster than B."""
     calls: list[dict[str, Any]] = []
 
-    def measured(sides: Any, verb: str, options: list[str], **given: Any) -> tuple[Result, Result]:
+    def measured(sides: Any, verb: str, options: list[str], **given: Any) -> Measured:
         calls.append({"verb": verb, "options": options, **given})
-        return tuple(  # type: ignore[return-value]
+        first, second = (
             a_result(merge([a_measured_row(seed=seed, factor=factor) for seed in range(5)]))
             for factor in (1.0, 1.2)
         )
+        return Measured((first, second), {first.rows[0].key: (1.2, 1.21, 1.19, 1.2, 1.2)})
 
     monkeypatch.setattr(commands, "measure_in_turns", measured)
     monkeypatch.setattr(
@@ -40,16 +40,16 @@ def test_a_verdict_on_b(asked: list[dict[str, Any]], run: Any) -> None:
     assert outcome.err.endswith("one aneperf is compared with itself\n")
     (call,) = asked
     assert (call["verb"], call["options"]) == ("peak", ["--budget", "60", "--ports", "fp16"])
-    assert (call["processes"], call["budget"]) == (5, 12)
+    assert (call["processes"], call["budget"]) == (10, 12)
 
 
 def test_a_gate_fails_for_a_slower_b(asked: list[dict[str, Any]], run: Any, tmp_path: Path) -> None:
     path = tmp_path / "c.json"
-    outcome = run("ab", "--gate", "-o", str(path), "a", "b", "peak", "--processes", "10")
+    outcome = run("ab", "--gate", "-o", str(path), "a", "b", "peak", "--processes", "20")
     assert outcome.code == 1
     assert "ab: the gate fails" in outcome.err
     assert path.exists()
-    assert asked[0]["processes"] == 10
+    assert asked[0]["processes"] == 20
 
 
 def test_two_models_are_benched(asked: list[dict[str, Any]], run: Any) -> None:

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from aneperf.measure import ASSUMED_SPREAD, contrast, discoveries, evidence
+from aneperf.measure import ASSUMED_SPREAD, contrast, contrast_of_ratios, discoveries, evidence
 
 
 def test_enough_processes_are_compared_by_what_they_show() -> None:
@@ -51,3 +51,23 @@ def test_discoveries_are_those_of_benjamini_and_hochberg() -> None:
     assert discoveries([], 0.05) == ()
     assert discoveries([1.0, 1.0], 0.05) == (False, False)
     assert discoveries([0.03, 0.04], 0.05) == (True, True)
+
+
+def test_ratios_of_pairs_are_judged_by_students_paired_test() -> None:
+    """Use logarithms of -0.01, -0.02, -0.03, -0.04, -0.05: t is 0.03 / (0.0158 / sqrt(5)) = 4.243."""
+    found = contrast_of_ratios([math.exp(place / 100) for place in range(1, 6)])
+    assert found is not None
+    assert found.log_ratio == pytest.approx(-0.03)
+    assert found.standard_error == pytest.approx(0.03 / 4.2426, rel=1e-4)
+    assert found.freedom == 4
+    assert found.p_value() == pytest.approx(0.01324, rel=1e-3)
+    estimate = found.estimate()
+    half = 2.7764 * 0.03 / 4.2426
+    assert (estimate.ci_low, estimate.ci_high) == pytest.approx(
+        (math.exp(-0.03 - half), math.exp(-0.03 + half)), rel=1e-4
+    )
+
+
+def test_two_pairs_tell_nothing() -> None:
+    assert contrast_of_ratios([1.0, 1.1]) is None
+    assert contrast_of_ratios([]) is None

@@ -146,3 +146,26 @@ def test_processes_show_what_a_flag_is_afraid_of() -> None:
 
 def test_flags_that_do_not_affect_the_interval_change_nothing() -> None:
     assert line(timed(1.4), timed(1.0, flags=("noisy", "heavy tail", "correlated"))).verdict == "FASTER"
+
+
+@pytest.mark.parametrize(
+    ("ratios", "verdict"),
+    [
+        ((1.05, 1.051, 1.049, 1.052), "SLOWER"),
+        ((0.95, 0.951, 0.949, 0.952), "FASTER"),
+        ((1.0, 1.01, 0.99, 1.0), "SAME"),
+        ((0.8, 1.2, 1.0, 1.1), "UNCLEAR"),
+    ],
+)
+def test_pairs_that_took_turns_decide_and_not_the_medians(ratios: tuple[float, ...], verdict: str) -> None:
+    """A machine changed its speed between the processes, so the medians are far apart."""
+    sides = a_result(in_processes(1.0, 1.8, 1.1, 1.9)), a_result(in_processes(1.9, 1.0, 1.7, 1.2))
+    without = compare_results(*sides).rows[0]
+    comparison = compare_results(*sides, ratios={without.key: ratios})
+    (row,) = comparison.rows
+    assert (row.verdict, row.pairs, without.pairs) == (verdict, 4, 0)
+    assert row.ratio is not None
+    assert row.ratio.value == pytest.approx(1 / np.exp(np.log(ratios).mean()))
+    assert "The ratio is that of the turns of 4 pairs of processes, not of the medians." in str(comparison)
+    assert comparison.to_dicts()[0]["pairs"] == 4
+    assert compare_results(*sides, ratios={without.key: ratios[:2]}).rows[0].verdict == without.verdict

@@ -9,7 +9,8 @@ import pytest
 from aneperf.errors import AneError, ArgumentError
 from aneperf.results import Result
 from aneperf.runner import commands
-from aneperf.runner.commands import Side, find_side, measure_in_turns
+from aneperf.runner.commands import Measured, Side, find_side, measure_in_turns
+from aneperf.runner.referee import Turns
 from support.fakes import a_measured_row, a_result
 
 Interpreter = Callable[[str], Side]
@@ -28,7 +29,7 @@ def interpreter(tmp_path: Path) -> Interpreter:
     return make
 
 
-def run(sides: tuple[Side, Side], processes: int = 2) -> tuple[Result, Result]:
+def run(sides: tuple[Side, Side], processes: int = 2) -> Measured:
     return measure_in_turns(
         sides,
         "sweep",
@@ -36,25 +37,28 @@ def run(sides: tuple[Side, Side], processes: int = 2) -> tuple[Result, Result]:
         processes=processes,
         budget=2.5,
         time_limit=60.0,
-        report=lambda done, label: None,
+        report=lambda done: None,
     )
 
 
-def test_the_sides_run_in_turns_and_their_rows_are_merged(monkeypatch: pytest.MonkeyPatch) -> None:
-    ran: list[tuple[str, list[str]]] = []
+def test_pairs_of_processes_are_merged(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[int] = []
 
-    def measured(side: Side, verb: str, options: list[str], time_limit: float) -> Result:
-        ran.append((side.label, options))
-        return a_result(a_measured_row(seed=len(ran)))
+    def measured(
+        sides: tuple[Side, Side], verb: str, options: list[str], time_limit: float, first: int
+    ) -> tuple[list[Result], Turns]:
+        ran.append(first)
+        assert options == ["--depth", "1", "--budget", "2.5"]
+        results = [a_result(a_measured_row(seed=2 * len(ran) + side)) for side in (0, 1)]
+        return results, [{"k": [9.0] + [1.0] * 6}, {"k": [9.0] + [1.0 + len(ran)] * 6, "other": [1.0] * 9}]
 
-    monkeypatch.setattr(commands, "_run", measured)
-    first, second = run((Side("a", "a", takes_processes=True), Side("b", "b")), processes=4)
-    assert "".join(label for label, _ in ran) == "abbaabba"
-    assert ran[0][1] == ["--depth", "1", "--budget", "2.5", "--processes", "1"]
-    assert ran[1][1] == ["--depth", "1", "--budget", "2.5"]  # its aneperf has no such option
-    medians = [a_measured_row(seed=seed).median for seed in range(1, 9)]
-    assert first.rows[0].medians == tuple(medians[place] for place in (0, 3, 4, 7))
-    assert second.rows[0].medians == tuple(medians[place] for place in (1, 2, 5, 6))
+    monkeypatch.setattr(commands, "_run_pair", measured)
+    found = run((Side("a", "a"), Side("b", "b")), processes=4)
+    assert ran == [0, 1, 0, 1]  # the side that has the first turn
+    assert found.ratios == {"k": (2.0, 3.0, 4.0, 5.0)}
+    for side, result in enumerate(found.results):
+        medians = [a_measured_row(seed=2 * pair + side).median for pair in range(1, 5)]
+        assert result.rows[0].medians == tuple(medians)
 
 
 def test_a_command_is_a_list_of_arguments(interpreter: Interpreter, tmp_path: Path) -> None:
@@ -62,7 +66,7 @@ def test_a_command_is_a_list_of_arguments(interpreter: Interpreter, tmp_path: Pa
     side = interpreter(
         f'for last; do :; done; echo "$*" > "{tmp_path}/said"; cp "{tmp_path}/result.json" "$last"'
     )
-    first, _ = run((side, side), processes=1)
+    first, _ = run((side, side), processes=1).results
     assert len(first) == 1
     assert (tmp_path / "said").read_text().startswith("-m aneperf sweep --depth 1 --budget 2.5 -o ")
 
@@ -135,22 +139,25 @@ def test_what_no_side_may_be(
         find_side(name)
 
 
-def test_rows_of_two_models_have_the_same_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    row = a_measured_row(key="bench/a.mil/n=64", params={"program": "a.mil", "config": "n=64"})
-    assert [row.key for row in commands._without_name(a_result(row))] == ["bench/n=64"]
+def test_rows_of_two_models_have_the_same_keys() -> None:
+    assert commands._without_name("bench/a.mil/n=64/m=2") == "bench/n=64/m=2"
+    assert commands._without_name("bench/a.py:net") == "bench"
 
 
 @pytest.mark.thorough
-def test_this_interpreter_against_itself(tmp_path: Path) -> None:
+def test_this_interpreter_against_itself() -> None:
     side = find_side(sys.executable).asked("sweep")
-    first, second = measure_in_turns(
+    found = measure_in_turns(
         (side, side),
         "sweep",
         ["--channels", "16", "--device", "emulator"],
         processes=2,
-        budget=0.5,
+        budget=4.0,
         time_limit=600.0,
-        report=lambda done, label: None,
+        report=lambda done: None,
     )
-    assert [row.status for row in (*first, *second)] == ["ok", "ok"]
-    assert {len(row.medians) for row in (*first, *second)} == {2}
+    rows = [row for result in found.results for row in result]
+    assert [row.status for row in rows] == ["ok", "ok"]
+    assert {len(row.medians) for row in rows} == {2}
+    assert [*found.ratios] == [rows[0].key]
+    assert "ANEPERF_TURNS" not in found.results[0].environment.variables

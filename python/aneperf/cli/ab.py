@@ -3,25 +3,29 @@
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from ..errors import ArgumentError
 from ..probes.registry import BENCH, VERBS
-from .comparing import FAIL_ON, THRESHOLD, end_gate, failures_of, with_outcome
+from .comparing import ALLOW_DIFFERENT, FAIL_ON, THRESHOLD, end_gate, failures_of, with_outcome
 from .options import FILE, OUTPUT
 from .probes import probe_verb
 from .terminal import say, show
 
+_PROCESSES = 10  # pairs, by default: a few whose ratio is off by several percent decide less
+_COMPARED = ("aneperf", "numpy", "python")  # facts of an environment, whose difference no gate fails for
 _HELP = """Time two interpreters, environments or models in turns.
 
 A and B are Python interpreters, or folders of environments, that have aneperf; VERB is one that times rows.
 Or they are models, and the options are those of bench:
 
 \b
-  aneperf ab old/.venv new/.venv -- peak --budget 60 --processes 10
+  aneperf ab old/.venv new/.venv -- peak --budget 120 --processes 20
   aneperf ab before.mil after.mil -- --budget 60
 
-Each side runs as often as --processes says, 5 by default, in turns A, B, B, A, in fresh processes that share
-its --budget. The verdict is on B. The options of ab itself come before A.
+Each side runs as often as --processes says, 10 by default, in fresh processes that share its --budget. A
+process of A and one of B run at a time, and take turns of 10 ms at making calls. The verdict is on B, by the
+ratio of the turns. The options of ab itself come before A.
 """
 
 
@@ -34,6 +38,7 @@ its --budget. The verdict is on B. The options of ab itself come before A.
         click.Argument(["rest"], nargs=-1, type=click.UNPROCESSED, metavar="[--] VERB [OPTIONS]..."),
         click.Option(["--gate"], is_flag=True, help="Exit with 1 if a row of B fails."),
         FAIL_ON,
+        ALLOW_DIFFERENT,
         THRESHOLD,
         OUTPUT,
     ],
@@ -44,6 +49,7 @@ def ab(
     rest: tuple[str, ...],
     gate: bool,
     fail_on: tuple[str, ...] | None,
+    allow_different: tuple[str, ...] | None,
     threshold: float,
     output: str | None,
 ) -> int:
@@ -57,6 +63,9 @@ def ab(
     from ..runner.commands import find_side, measure_in_turns
     from .measuring import progress_bar
 
+    is_gate = gate or fail_on is not None
+    if allow_different is not None and not is_gate:
+        raise ArgumentError("--allow-different is for --gate")
     named = (find_side(a), find_side(b))
     if (named[0].program is None) != (named[1].program is None):
         raise ArgumentError("A and B must both be interpreters or environments, or both be models")
@@ -67,19 +76,20 @@ def ab(
     if first.program is None and first.package == second.package:
         say(f"ab: both sides load {first.package}: one aneperf is compared with itself")
     with progress_bar() as bar:
-        task = bar.add_task("", total=2 * processes)
-        before, after = measure_in_turns(
+        task = bar.add_task(f"{a}, {b}", total=processes)
+        measured = measure_in_turns(
             sides,
             verb,
             options,
             processes=processes,
-            budget=budget / processes,
-            time_limit=_time_limit(budget / processes, given["compile_timeout"]),
-            report=lambda done, label: bar.update(task, completed=done, description=label, refresh=True),
+            budget=2 * budget / processes,  # of which it makes calls for half
+            time_limit=_time_limit(2 * budget / processes, given["compile_timeout"]),
+            report=lambda done: bar.update(task, completed=done, refresh=True),
         )
-    comparison = compare_results(before, after, threshold, names=name_sides([a], [b]))
-    is_gate = gate or fail_on is not None
-    failures = failures_of(comparison, fail_on, None) if is_gate else []
+    names = name_sides([a], [b])
+    comparison = compare_results(*measured.results, threshold, names=names, ratios=measured.ratios)
+    allowed = (*_COMPARED, *(allow_different or ()))
+    failures = failures_of(comparison, fail_on, allowed) if is_gate else []
     table = lay_out_comparison(comparison)
     table = with_outcome(table, failures) if is_gate else table
     show(table, comparison.to_dicts(), output, Kind.COMPARISON)
@@ -98,7 +108,9 @@ def _verb(rest: tuple[str, ...], program: str | None) -> tuple[str, list[str], d
     with probe_verb(VERBS[verb]).make_context(
         f"aneperf ab A B -- {verb}", [*([program] if program else []), *options]
     ) as context:
-        given = context.params
+        given = dict(context.params)
+        if context.get_parameter_source("processes") is ParameterSource.DEFAULT:
+            given["processes"] = _PROCESSES
     VERBS[verb].arguments(given)
     if given["output"] is not None:
         raise ArgumentError("-o is an option of ab: give it before A")

@@ -51,14 +51,14 @@ FAIL_ON = click.Option(
     help="Fail for rows that are slower, in error, missing on a side, or unclear, separated by commas: "
     "slower,error,missing by default.",
 )
-_ALLOW = click.Option(
+ALLOW_DIFFERENT = click.Option(
     ["--allow-different"],
     metavar="FACTS",
     callback=_names,
     help="Let the gate pass if these facts of the machines differ, such as numpy,os; all allows any.",
 )
 _VERBOSE = click.Option(["-v", "--verbose"], is_flag=True, help="Show the SAME rows of a long table too.")
-_SHARED = (FAIL_ON, _ALLOW, THRESHOLD, _VERBOSE, OUTPUT)
+_SHARED = (FAIL_ON, ALLOW_DIFFERENT, THRESHOLD, _VERBOSE, OUTPUT)
 
 
 class _Sides(click.Command):

@@ -21,6 +21,7 @@ from ..report.result_table import lay_out_result
 from ..results import Result, Row
 from ..runner.in_child import run_in_child, time_limit_of
 from ..runner.progress import Progress, ProgressCallback
+from ..runner.turns import taking_turns
 from ..signals import Interrupted, at_first_signal, signal_of
 from .options import is_printed
 from .terminal import FAILED, end_interrupted, save_result, say, terminal, write_table
@@ -46,7 +47,7 @@ def measure(
         raise AneError("standard output is closed: there is nowhere to write the result")
     opened = open_device()
     measurement = _Measurement(probe)
-    with at_first_signal(measurement.stop):
+    with at_first_signal(measurement.stop), taking_turns():
         result = measurement.run(arguments, opened)
         try:
             if output is not None:

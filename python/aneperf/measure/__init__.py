@@ -4,11 +4,20 @@ The unit is one evaluation, or call. Native code makes a batch of calls and retu
 Python is therefore never inside a measurement; everything here works on those durations.
 """
 
-from .contrast import Contrast, contrast
+from .contrast import Contrast, contrast, contrast_of_ratios
 from .estimate import Estimate, ratio
 from .evidence import ASSUMED_SPREAD, Evidence, discoveries, evidence
 from .interleaved import Interleaved, measure_interleaved
-from .loop import BATCH_S, MAXIMUM_CALLS, MINIMUM_CALLS, SETTLED_SPAN_S, SETTLING_SPAN_S, measure
+from .loop import (
+    BATCH_S,
+    MAXIMUM_CALLS,
+    MINIMUM_CALLS,
+    SETTLED_SPAN_S,
+    SETTLING_SPAN_S,
+    TURN_S,
+    Run,
+    measure,
+)
 from .processes import Joined, geometric_mean, join
 from .statistics import CONFIDENCE, ENOUGH, Statistics, effective_count, interval_rank, summarize
 from .student import student_quantile, student_tail
@@ -39,6 +48,7 @@ __all__ = [
     "SETTLED_SPAN_S",
     "SETTLING_S",
     "SETTLING_SPAN_S",
+    "TURN_S",
     "UNSETTLED",
     "UNTRUSTED",
     "Contrast",
@@ -46,11 +56,13 @@ __all__ = [
     "Evidence",
     "Interleaved",
     "Joined",
+    "Run",
     "Sample",
     "Statistics",
     "Watch",
     "analyze",
     "contrast",
+    "contrast_of_ratios",
     "discoveries",
     "effective_count",
     "evidence",

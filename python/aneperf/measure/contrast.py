@@ -16,6 +16,8 @@ from .estimate import Estimate, exponential
 from .statistics import CONFIDENCE
 from .student import student_quantile, student_tail
 
+LEAST_PAIRS = 3  # fewer leave one degree of freedom, and an interval that says nothing
+
 
 @dataclass(frozen=True)
 class Contrast:
@@ -62,3 +64,14 @@ def contrast(changed: Sequence[float], base: Sequence[float]) -> Contrast | None
     freedoms = [part**2 / (side.size - 1) for part, side in zip(parts, logs, strict=True)]
     freedom = total**2 / sum(freedoms) if total else float(sum(side.size - 1 for side in logs))
     return Contrast(log_ratio, math.sqrt(total), freedom)
+
+
+def contrast_of_ratios(times: Sequence[float]) -> Contrast | None:
+    """Contrast two sides by the ratios > 0 of their times that pairs of processes gave: base over changed.
+
+    Each pair is an observation: Student's test on the logarithms. None for fewer than three pairs.
+    """
+    logs = -np.log(np.asarray(times, dtype=np.float64))
+    if logs.size < LEAST_PAIRS:
+        return None
+    return Contrast(float(logs.mean()), float(logs.std(ddof=1)) / math.sqrt(logs.size), logs.size - 1)

@@ -21,11 +21,13 @@ _ENOUGH_FREEDOM = 4  # 3 and 3 processes
 class Evidence:
     """A contrast, and factors by which the ratio may be smaller or larger for reasons that no sample shows.
 
-    `assumed` tells that the spread of the medians is assumed.
+    `assumed` tells that the spread of the medians is assumed, and `pairs` how many pairs of processes took
+    turns, if that gave the ratio.
     """
 
     contrast: Contrast
     assumed: bool
+    pairs: int = 0
     smaller: float = 1.0
     larger: float = 1.0
 

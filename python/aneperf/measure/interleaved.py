@@ -17,13 +17,12 @@ from .loop import (
     MAXIMUM_CALLS,
     MINIMUM_CALLS,
     SETTLING_SPAN_S,
+    TURN_S,
     Run,
     batch_of,
 )
 from .statistics import LEAST_FOR_CORRELATION, summarize
 from .trace import Sample, analyze, find_warm_up
-
-_TURN_S = 0.01  # of one kernel: short against drift, long against the switch to another program
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,7 @@ def measure_interleaved(
                 return found
             next_look = round(LOOK_GROWTH * len(rounds))
         counts = [
-            max(1, min(round(_TURN_S / each_s), BATCH_GROWTH * count))
+            max(1, min(round(TURN_S / each_s), BATCH_GROWTH * count))
             for each_s, count in zip(typical_s, counts, strict=True)
         ]
 

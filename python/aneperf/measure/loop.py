@@ -16,6 +16,7 @@ Run = Callable[[int], NDArray[np.int64]]  # makes a number of calls and returns 
 
 # A batch is one native call. Its overhead is some microseconds: 75 ms hide it, and leave Ctrl-C prompt.
 BATCH_S = 0.075
+TURN_S = 0.01  # of kernels in turns: short against drift, long against the switch to another program
 # Clocks and other load change over tenths of a second. A median of a shorter span may be precise, but the
 # next run would not repeat it. A CPU's clock is up after the first calls. An engine's is not: an M6's plane
 # engine is 2.6 times slow for 0.45 s and settles at 0.8 s (751K's study of it on GitHub), and is slow again
@@ -37,15 +38,16 @@ def measure(
     budget_s: float,
     relative_half_width: float = 0.02,
     span_s: float | None = None,
+    batch_s: float = BATCH_S,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Sample:
     """Time `run(count)`, which makes `count` calls and returns each one's duration [count] in ns.
 
-    Stop when the 95 % interval of the median lies within +-`relative_half_width`, the calls are worth 100
-    independent ones and `span_s` has passed; or when `budget_s` is spent, but not before one warm-up call and
-    three more. Without `span_s`, the device's clocks settle under load, as an engine's do: the span is 1.5 s,
-    the trace must neither drift nor be unsettled where the budget allows more, and a sample of less than a
-    second of load is flagged "unsettled".
+    A batch of calls takes about `batch_s`. Stop when the 95 % interval of the median lies within
+    +-`relative_half_width`, the calls are worth 100 independent ones and `span_s` has passed; or when
+    `budget_s` is spent, but not before one warm-up call and three more. Without `span_s`, the device's clocks
+    settle under load, as an engine's do: the span is 1.5 s, the trace must neither drift nor be unsettled
+    where the budget allows more, and a sample of less than a second of load is flagged "unsettled".
 
     docs/measurement.md has simulations of correlated calls: an interval misses the median in at most 5 % of
     runs, also of those that the budget ends. Short runs of strongly correlated calls mostly get no interval.
@@ -54,6 +56,7 @@ def measure(
     """
     positive("budget_s", budget_s)
     positive("relative_half_width", relative_half_width)
+    positive("batch_s", batch_s)
     settles = span_s is None
     span_s = SETTLING_SPAN_S if span_s is None else positive("span_s", span_s)
     start = clock()
@@ -77,7 +80,7 @@ def measure(
             if enough and sample.statistics.n >= MINIMUM_CALLS:
                 return sample
             next_look = math.ceil(LOOK_GROWTH * calls)
-        count = max(1, min(round(BATCH_S / typical_s), fitting, BATCH_GROWTH * count))
+        count = max(1, min(round(batch_s / typical_s), fitting, BATCH_GROWTH * count))
 
 
 def batch_of(run: Run, count: int) -> NDArray[np.int64]:

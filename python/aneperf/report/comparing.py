@@ -1,6 +1,6 @@
 """Compare two sides: results with later ones, or with the figures published for a chip."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from ..checks import number, shown
@@ -26,13 +26,19 @@ OneSide = Result | HasResult | Sequence[Result | HasResult]
 
 
 def compare_results(
-    first: OneSide, second: OneSide | str, threshold: float = THRESHOLD, names: Names | None = None
+    first: OneSide,
+    second: OneSide | str,
+    threshold: float = THRESHOLD,
+    names: Names | None = None,
+    ratios: Mapping[str, Sequence[float]] | None = None,
 ) -> Comparison:
     """Judge `second`, later results, against `first`; or `first` against a chip's published figures.
 
     Either is a Result or a TrainingResult, or several, whose rows of one key are pooled; `second` may also be
-    a chip's name. Raises ArgumentError for an unknown chip, a bad threshold, a result that a side has twice,
-    and for sides of different probes, or a chip, without a row in common.
+    a chip's name. `ratios` has, by key, the times of `second` over those of `first` that pairs of processes
+    measured in turns; three or more of a row decide instead of its medians. Raises ArgumentError for an
+    unknown chip, a bad threshold, a result that a side has twice, and for sides of different probes, or a
+    chip, without a row in common.
     """
     if not 0 <= number(threshold) <= _LARGEST_THRESHOLD:
         raise ArgumentError(f"threshold must be from 0 to {_LARGEST_THRESHOLD:g}, not {shown(threshold)}")
@@ -41,7 +47,7 @@ def compare_results(
         return _compare_published(before, second, threshold, names)
     after, names = _as_results(second), names or Names()
     base, other = of_results(before), of_results(after)
-    rows = judge_rows(base, other, "second", names, threshold)
+    rows = judge_rows(base, other, "second", names, threshold, ratios or {})
     if not rows and base.probe != other.probe:
         raise ArgumentError(
             f"{names.first} has rows of {base.probe} and {names.second} of {other.probe}: none in common"
@@ -67,7 +73,7 @@ def compare_results(
 def _compare_published(results: list[Result], chip: str, threshold: float, names: Names | None) -> Comparison:
     base, other = of_results(results), of_chip(results, chip)
     names = names or Names("result", find_chip(chip).name)
-    rows = judge_rows(base, other, "first", names, threshold)
+    rows = judge_rows(base, other, "first", names, threshold, {})
     if not rows:
         families = ", ".join(dict.fromkeys(figure.key.partition("/")[0] for figure in published(chip)))
         raise ArgumentError(

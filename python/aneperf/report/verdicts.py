@@ -8,21 +8,23 @@ times as fast the judged side is as the other. Its interval decides, never the r
 - SAME: the whole 95 % interval is within 5 % of 1, or within the threshold if that is more;
 - UNCLEAR: anything else.
 
-The interval rests on what varies between files, or else between the processes that measured a row. Where too
-few of either measured it, an assumed spread takes its place. Then an interval that flags or a busy machine
-make doubtful, or none, is widened by a factor of 1.5, a row is UNCLEAR if other work took the CPU
-("preempted"), and SAME means within 10 %. Published figures have no interval. If there are several, the
-ratio's goes from the lowest to the highest of them, and is widened by 1.5 too: sessions of one day on one M4
-Max differ by up to 1.41, and those of two days by up to 4.2 where a call is short.
+The interval rests on what varies between pairs of processes that took turns, or else between files, or else
+between the processes that measured a row. Where too few of any measured it, an assumed spread takes its
+place. Then an interval that flags or a busy machine make doubtful, or none, is widened by a factor of 1.5, a
+row is UNCLEAR if other work took the CPU ("preempted"), and SAME means within 10 %. Published figures have no
+interval. If there are several, the ratio's goes from the lowest to the highest of them, and is widened by 1.5
+too: sessions of one day on one M4 Max differ by up to 1.41, and those of two days by up to 4.2 where a call
+is short.
 
 Software, which is the emulator and the stand-in, is compared with software only.
 """
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ..comparison import ComparedRow, Failure, Names, Place, Side, Verdict
-from ..measure import CONFIDENCE, PREEMPTED, Estimate, Evidence, discoveries, evidence
+from ..measure import CONFIDENCE, PREEMPTED, Estimate, Evidence, contrast_of_ratios, discoveries, evidence
 from ..units import has_speed, is_rate
 from .sides import ERROR, Sides
 
@@ -43,7 +45,12 @@ class _Refusal:
 
 
 def judge_rows(
-    base: Sides, other: Sides, judged: Place, names: Names, threshold: float
+    base: Sides,
+    other: Sides,
+    judged: Place,
+    names: Names,
+    threshold: float,
+    ratios: Mapping[str, Sequence[float]],
 ) -> tuple[ComparedRow, ...]:
     """Judge every row that both sides have.
 
@@ -52,7 +59,7 @@ def judge_rows(
     incomparable = base.software or other.software if base.is_software != other.is_software else None
     shared = [(key, side, other.rows[key]) for key, side in base.rows.items() if key in other.rows]
     pairs = [
-        (key, first, second, _weigh(first, second, judged, incomparable, names))
+        (key, first, second, _weigh(first, second, judged, incomparable, names, ratios.get(key, ())))
         for key, first, second in shared
         if not (first.median is second.median is None and first.doubt == second.doubt != ERROR)
     ]
@@ -80,13 +87,19 @@ def judge_rows(
                 reason=reason,
                 failure=failures.get(verdict),
                 assumed=found.assumed and not second.is_range,
+                pairs=found.pairs,
             )
         )
     return tuple(rows)
 
 
 def _weigh(
-    first: Side, second: Side, judged: Place, incomparable: str | None, names: Names
+    first: Side,
+    second: Side,
+    judged: Place,
+    incomparable: str | None,
+    names: Names,
+    ratios: Sequence[float],
 ) -> Evidence | _Refusal:
     """Return the evidence of how many times as fast the judged side is, or why there is none."""
     if incomparable is not None:
@@ -99,6 +112,8 @@ def _weigh(
         return _Refusal(f"no faster or slower in {first.unit}", None)
     if first.median == second.median == 0:
         return _Refusal("both 0", None)
+    if (paired := contrast_of_ratios(ratios)) is not None:
+        return Evidence(paired, assumed=False, pairs=len(ratios))
     by_file = max(side.figures for side in (first, second) if not side.is_range) > 1
     units = [_units(side, by_file) for side in (first, second)]
     if not all(median > 0 for side in units for median in side):

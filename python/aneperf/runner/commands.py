@@ -1,7 +1,7 @@
-"""Run the aneperf command of two sides in turns, each time in a fresh process, and merge what each measured.
+"""Run the aneperf command of two sides beside each other, in fresh processes, and merge what each measured.
 
-The order is A, B, B, A, A, B, ...: a machine that grows slower slows both sides alike. Nothing goes through
-a shell.
+A process of A and one of B take turns of 10 ms (`referee.py`), so a machine that changes its speed changes
+both alike. Nothing goes through a shell.
 """
 
 from __future__ import annotations
@@ -11,10 +11,13 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,9 +27,10 @@ from ..errors import AneError, ArgumentError, ResultFileError
 from ..files import one_line
 from ..results import Result, Row
 from .merging import merge
+from .referee import Turns, ratios_of, referee
+from .turns import VARIABLE
 
 PROGRAM_SUFFIXES = (".mil", ".mlmodelc", ".mlpackage")
-_BENCH = "bench"
 _GRACE_S = 10.0  # for a process to end and to write what it has
 _ASK_S = 120.0  # for an interpreter to tell of its aneperf
 _LONGEST = 300  # characters of a process's last words
@@ -113,6 +117,17 @@ def find_side(name: str) -> Side:
     return Side(name, os.path.abspath(found))
 
 
+@dataclass(frozen=True)
+class Measured:
+    """The merged results of two sides, and for each key of both the ratio that each pair of processes gave.
+
+    A ratio is the time of the second side over that of the first one, by their turns.
+    """
+
+    results: tuple[Result, Result]
+    ratios: dict[str, tuple[float, ...]]
+
+
 def measure_in_turns(
     sides: tuple[Side, Side],
     verb: str,
@@ -121,21 +136,27 @@ def measure_in_turns(
     processes: int,
     budget: float,
     time_limit: float,
-    report: Callable[[int, str], None],
-) -> tuple[Result, Result]:
-    """Run the verb `processes` times for each side, in turns, and merge each side's rows by key.
+    report: Callable[[int], None],
+) -> Measured:
+    """Run the verb `processes` times for each side, and merge each side's rows by key.
 
-    `budget` is for each run. Raises AneError for a run that gives no result.
+    A process of each side runs at a time, and they take turns at making calls. `budget` is for each of them.
+    Raises AneError for a run that gives no result.
     """
     found: tuple[list[Result], list[Result]] = ([], [])
-    for turn in range(2 * processes):
-        place = (turn + turn // 2) % 2
-        report(turn, sides[place].label)
-        alone = ["--processes", "1"] if sides[place].takes_processes else []
-        found[place].append(
-            _run(sides[place], verb, [*options, "--budget", f"{budget:g}", *alone], time_limit)
+    ratios: dict[str, list[float]] = {}
+    for pair in range(processes):
+        report(pair)
+        results, turns = _run_pair(
+            sides, verb, [*options, "--budget", f"{budget:g}"], time_limit, first=pair % 2
         )
-    return _merged(found[0]), _merged(found[1])
+        for side, result in zip(found, results, strict=True):
+            side.append(result)
+        for key, ratio in ratios_of(turns).items():
+            ratios.setdefault(key, []).append(ratio)
+    return Measured(
+        (_merged(found[0]), _merged(found[1])), {key: tuple(values) for key, values in ratios.items()}
+    )
 
 
 def _merged(results: Sequence[Result]) -> Result:
@@ -147,32 +168,70 @@ def _merged(results: Sequence[Result]) -> Result:
     return msgspec.structs.replace(results[0], rows=merged)
 
 
-def _run(side: Side, verb: str, options: Sequence[str], time_limit: float) -> Result:
-    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as errors:
-        file = os.path.join(folder, "result.json")
-        process = subprocess.Popen(
-            side.command(verb, [*options, "-o", file]),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=errors,
-            env=_environment(),
-        )
+def _run_pair(
+    sides: tuple[Side, Side], verb: str, options: Sequence[str], time_limit: float, first: int
+) -> tuple[list[Result], Turns]:
+    """Run the verb for both sides at once; return their results, and what their turns took."""
+    common = str if sides[0].program is None else _without_name
+    deadline = time.monotonic() + time_limit
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        runs = [
+            stack.enter_context(_Run(side, verb, options, os.path.join(folder, str(place))))
+            for place, side in enumerate(sides)
+        ]
+        turns = referee([run.channel for run in runs], common, time_limit=time_limit, first=first)
+        return [run.result(deadline) for run in runs], turns
+
+
+class _Run:
+    """A process of one side: a context that ends it."""
+
+    def __init__(self, side: Side, verb: str, options: Sequence[str], folder: str) -> None:
+        os.mkdir(folder)
+        self._side = side
+        self._file = os.path.join(folder, "result.json")
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115  closed with the run
+        self.channel, theirs = socket.socketpair()
+        alone = ["--processes", "1"] if side.takes_processes else []
+        with theirs:
+            self._process = subprocess.Popen(
+                side.command(verb, [*options, *alone, "-o", self._file]),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=self._errors,
+                env={**_environment(), VARIABLE: str(theirs.fileno())},
+                pass_fds=[theirs.fileno()],
+            )
+
+    def __enter__(self) -> _Run:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.channel.close()
+        _end(self._process)
+        self._errors.close()
+
+    def result(self, deadline: float) -> Result:
+        """Wait for the process, and return its result. Raises AneError."""
+        label = self._side.label
         try:
-            process.wait(time_limit)
+            self._process.wait(max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
-            raise AneError(f"{side.label}: killed: it ran longer than {time_limit:g} s") from None
-        finally:
-            _end(process)
-        if not os.path.exists(file):
-            errors.seek(0)
-            said = _last_line(errors.read().decode(errors="replace"))
-            raise AneError(f"{side.label}: gave no result: {said}")
+            raise AneError(f"{label}: killed: it ran longer than it may") from None
+        if not os.path.exists(self._file):
+            self._errors.seek(0)
+            said = _last_line(self._errors.read().decode(errors="replace"))
+            raise AneError(f"{label}: gave no result: {said}")
         try:
-            result = Result.load(file)
+            result = Result.load(self._file)
         except ResultFileError as error:
-            why = str(error).partition(f"{file}: ")[2]
-            raise AneError(f"{side.label}: its result cannot be read: {why}") from None
-    return result if side.program is None else _without_name(result)
+            why = str(error).partition(f"{self._file}: ")[2]
+            raise AneError(f"{label}: its result cannot be read: {why}") from None
+        if self._side.program is None:
+            return result
+        rows = [msgspec.structs.replace(row, key=_without_name(row.key)) for row in result]
+        return msgspec.structs.replace(result, rows=tuple(rows))
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -185,15 +244,10 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _without_name(result: Result) -> Result:
-    """Give rows of two models the same keys: without the model's name."""
-    rows = [
-        msgspec.structs.replace(
-            row, key=_BENCH + row.key.removeprefix(f"{_BENCH}/{row.params.get('program')}")
-        )
-        for row in result
-    ]
-    return msgspec.structs.replace(result, rows=tuple(rows))
+def _without_name(key: str) -> str:
+    """Give rows of two models the same keys: without the model's name, a file's, which has no slash."""
+    bench, _, *point = key.split("/")
+    return "/".join([bench, *point])
 
 
 def _environment() -> dict[str, str]:

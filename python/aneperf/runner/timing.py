@@ -10,7 +10,9 @@ from .._ane_native import Device, Program, Request, Surface
 from ..errors import REFUSALS
 from ..machine import sensors
 from ..measure import (
+    BATCH_S,
     SETTLED_SPAN_S,
+    TURN_S,
     Estimate,
     Sample,
     Watch,
@@ -21,6 +23,7 @@ from ..measure import (
 from .case import Case
 from .measured import Measured, Params, refused
 from .progress import MINIMUM_SHARE_S
+from .turns import TURNS_SPAN_S, in_turns, row_in_turns, turns
 
 Clock = Callable[[], float]
 
@@ -55,8 +58,10 @@ def span_of(device: Device, processes: int) -> float | None:
     """Return the seconds that a row's calls last at least in each process; None if its clocks settle first.
 
     An engine's settle anew in each process. On a CPU the span holds changes over tenths of a second, and
-    several processes hold these together.
+    several processes hold these together. Beside another side it holds the turns of both.
     """
+    if device.info()["kind"] != "ane" and turns() is not None:
+        return TURNS_SPAN_S
     return None if device.info()["kind"] == "ane" else SETTLED_SPAN_S / processes
 
 
@@ -81,6 +86,7 @@ def _time_together(
     measured: dict[int, Measured] = {}
     loaded: dict[int, Loaded] = {}
     with ExitStack() as stack:
+        stack.enter_context(row_in_turns(group[0].key))
         for place, case in enumerate(group):
             try:
                 loaded[place] = stack.enter_context(Loaded(device, case, clock))
@@ -105,7 +111,9 @@ def _time_loaded(
 
 def _time_alone(loaded: "Loaded", budget_s: float, clock: Clock) -> Measured:
     try:
-        return loaded.judge(measure(loaded.run, budget_s=budget_s, span_s=loaded.span_s, clock=clock))
+        batch_s = BATCH_S if turns() is None else TURN_S
+        sample = measure(loaded.run, budget_s=budget_s, span_s=loaded.span_s, batch_s=batch_s, clock=clock)
+        return loaded.judge(sample)
     except REFUSALS as failure:
         return refused(failure)
 
@@ -140,7 +148,8 @@ class Loaded:
         except BaseException:
             self.program.unload()
             raise
-        self.run = Watch(self.request.time)
+        self._watch = Watch(self.request.time)
+        self.run = in_turns(case.key, self._watch)
         self.span_s = span_of(device, part().processes)
 
     def __enter__(self) -> "Loaded":
@@ -151,7 +160,7 @@ class Loaded:
 
     def judge(self, sample: Sample) -> Measured:
         """Check the output that the sample's last call left, and give its rates if it is right."""
-        seen = {**self.run.take(), **sensors()}
+        seen = {**self._watch.take(), **sensors()}
         if sample.loaded_s is not None:
             seen["loaded_s"] = sample.loaded_s
         known = [flag for flag in flags_of(seen) if flag not in sample.flags]
