@@ -151,7 +151,9 @@ def _legend(comparison: Comparison) -> list[str]:
             legend.append(f"Ratio: how many times as fast, or as slow, {comparison.judged_name} is.")
         if pairs := {row.pairs for row in rated if row.pairs}:
             number = "-".join(str(end) for end in sorted({min(pairs), max(pairs)}))
-            legend.append(f"The ratio is that of the turns of {number} pairs of processes, not of the medians.")
+            legend.append(
+                f"The ratio is that of the turns of {number} pairs of processes, not of the medians."
+            )
         legend.append(f"Interval: of the ratio, 95 %{_widened(rated)}.")
     if verdicts & {"FASTER", "SLOWER"}:
         by = f"surely by more than {100 * comparison.threshold:g} %"
