@@ -71,3 +71,16 @@ def test_ratios_of_pairs_are_judged_by_students_paired_test() -> None:
 def test_two_pairs_tell_nothing() -> None:
     assert contrast_of_ratios([1.0, 1.1]) is None
     assert contrast_of_ratios([]) is None
+
+
+def test_of_ten_pairs_the_outer_ones_only_bound_the_spread() -> None:
+    logs = [0.01 * place for place in range(1, 11)]
+    found = contrast_of_ratios([math.exp(-log) for log in logs])
+    assert found is not None
+    assert (found.log_ratio, found.freedom) == (pytest.approx(0.055), 5)
+    squares = 2 * (3 * 0.025**2 + 0.015**2 + 0.005**2)
+    assert found.standard_error == pytest.approx(math.sqrt(squares / (6 * 5)))
+    far = contrast_of_ratios([math.exp(-log) for log in (-0.5, *logs[1:-1], 0.9)])
+    assert far is not None
+    assert far.log_ratio == pytest.approx(found.log_ratio)
+    assert far.standard_error == pytest.approx(found.standard_error)

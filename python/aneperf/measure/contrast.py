@@ -17,6 +17,10 @@ from .statistics import CONFIDENCE
 from .student import student_quantile, student_tail
 
 LEAST_PAIRS = 3  # fewer leave one degree of freedom, and an interval that says nothing
+# Equal code in two processes is sometimes apart by 5 to 10 %, for as long as they live. A fifth of the pairs
+# is left out at either end, so that one such pair in ten does not hide a difference of 5 %. Of fewer than ten
+# pairs too few would stay.
+TRIMMED, _LEAST_TO_TRIM = 0.2, 10
 
 
 @dataclass(frozen=True)
@@ -69,9 +73,15 @@ def contrast(changed: Sequence[float], base: Sequence[float]) -> Contrast | None
 def contrast_of_ratios(times: Sequence[float]) -> Contrast | None:
     """Contrast two sides by the ratios > 0 of their times that pairs of processes gave: base over changed.
 
-    Each pair is an observation: Student's test on the logarithms. None for fewer than three pairs.
+    Each pair is an observation: Student's test on the logarithms, from ten pairs on of their trimmed mean
+    (Tukey and McLaughlin 1963). None for fewer than three pairs.
     """
-    logs = -np.log(np.asarray(times, dtype=np.float64))
+    logs = np.sort(-np.log(np.asarray(times, dtype=np.float64)))
     if logs.size < LEAST_PAIRS:
         return None
-    return Contrast(float(logs.mean()), float(logs.std(ddof=1)) / math.sqrt(logs.size), logs.size - 1)
+    cut = int(TRIMMED * logs.size) if logs.size >= _LEAST_TO_TRIM else 0
+    kept = logs[cut : logs.size - cut]
+    winsorized = np.clip(logs, kept[0], kept[-1])
+    squares = float(((winsorized - winsorized.mean()) ** 2).sum())
+    error = math.sqrt(squares / (kept.size * (kept.size - 1)))
+    return Contrast(float(kept.mean()), error, kept.size - 1)
