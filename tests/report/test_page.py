@@ -13,6 +13,7 @@ from aneperf.files import file_kind
 from aneperf.kinds import Kind
 from aneperf.report.page import reading
 from aneperf.report.page.build import make_report
+from aneperf.report.page.machine import is_sure
 from aneperf.results import Result
 from support.command import assert_refused
 from support.fakes import a_measured_row, a_result, a_row, an_environment
@@ -251,3 +252,20 @@ def test_without_jinja2_one_line_says_what_to_install(
     monkeypatch.setitem(__import__("sys").modules, "jinja2", None)
     outcome = run("report", saved(tmp_path / "r.json", a_result()), "-o", str(tmp_path / "r.html"))
     assert_refused(outcome, "pages need jinja2: pip install '.[report]'")
+
+
+@pytest.mark.parametrize(
+    ("ends", "flags", "expected"),
+    [
+        ((9.4, 10.2), (), True),
+        ((9.4, 10.2), ("noisy",), True),
+        ((9.3, 10.0), (), False),
+        ((9.8, 25.0), (), False),
+        ((None, None), (), False),
+        ((9.4, 10.2), ("drift",), False),
+    ],
+)
+def test_a_row_is_sure_by_its_interval_and_its_flags(
+    ends: tuple[float | None, float | None], flags: tuple[str, ...], expected: bool
+) -> None:
+    assert is_sure(a_row(ci_low=ends[0], ci_high=ends[1], flags=flags)) == expected

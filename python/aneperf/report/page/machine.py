@@ -18,6 +18,8 @@ from ..table import Table
 from .model import Block, Section
 from .reading import Source
 
+_SURE_WIDTH = 0.05  # of the median, a half interval: the margin within which `compare` says SAME
+
 
 def machine_section(sources: Sequence[Source]) -> Section | None:
     """Return a table of facts for each machine, and the files that are from it."""
@@ -60,8 +62,9 @@ def sureness_section(sources: Sequence[Source]) -> Section | None:
         align=("left", "left", "left", *("right",) * 8),
         rows=tuple(_sureness(source) for source in measured),
         lines=(
-            "Sure: ok rows with an interval and without a flag that another run may give another median. "
-            "±: the middle row's half interval, in percent of its median. Processes: that measured a row. "
+            f"Sure: ok rows whose interval is within {100 * _SURE_WIDTH:g} % of the median, and without a "
+            "flag that another run may give another one. ±: the middle row's half interval, in percent of "
+            "its median. Processes: that measured a row. "
             "Checked: ok rows whose output was compared with a reference.",
         ),
     )
@@ -89,11 +92,7 @@ def _sureness(source: Source) -> tuple[str, ...]:
     assert result is not None
     counts = Counter(row.status for row in result)
     ok = [row for row in result if row.status == "ok"]
-    widths = [
-        100 * max(row.ci_high - row.median, row.median - row.ci_low) / row.median
-        for row in ok
-        if row.median and row.ci_low is not None and row.ci_high is not None
-    ]
+    widths = [100 * width for row in ok if (width := _half_width(row)) is not None]
     middle = median(widths) if widths else math.nan
     processes = sorted({len(row.processes) or 1 for row in ok if row.median is not None})
     return (
@@ -112,9 +111,22 @@ def _sureness(source: Source) -> tuple[str, ...]:
 
 
 def is_sure(row: Row) -> bool:
-    """Tell whether an ok row has an interval, and no flag says that another run may give another median."""
+    """Tell whether an ok row's interval is narrow, and no flag tells of another median in another run."""
+    width = _half_width(row)
     doubts = UNTRUSTED | {PREEMPTED}
-    return row.status == "ok" and None not in (row.ci_low, row.ci_high) and not doubts.intersection(row.flags)
+    return (
+        row.status == "ok"
+        and width is not None
+        and width <= _SURE_WIDTH
+        and not doubts.intersection(row.flags)
+    )
+
+
+def _half_width(row: Row) -> float | None:
+    """Return the larger half of a row's interval over its median, if both are known."""
+    if not row.median or row.ci_low is None or row.ci_high is None:
+        return None
+    return max(row.ci_high - row.median, row.median - row.ci_low) / row.median
 
 
 def software_warning(environments: Sequence[Environment]) -> tuple[str, ...]:

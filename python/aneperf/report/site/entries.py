@@ -150,17 +150,21 @@ def _board(key: str, unit: str, entries: list[Entry]) -> Board:
 
 
 def _placed(entry: Entry, entries: list[Entry], sign: int) -> Entry:
-    """Give an entry the place after all that are surely better: those whose intervals do not meet its own."""
-    if entry.is_doubtful:
+    """Give an entry the place after all that are surely better: those whose intervals do not meet its own.
+
+    An entry without an interval has no place, and is surely better than none.
+    """
+    if not _has_place(entry):
         return entry
     best = min(sign * end for end in _ends(entry))
-    surely = sum(
-        not other.is_doubtful and max(sign * end for end in _ends(other)) < best for other in entries
-    )
+    surely = sum(_has_place(other) and max(sign * end for end in _ends(other)) < best for other in entries)
     return replace(entry, place=1 + surely)
 
 
+def _has_place(entry: Entry) -> bool:
+    return not entry.is_doubtful and all(math.isfinite(end) for end in _ends(entry))
+
+
 def _ends(entry: Entry) -> tuple[float, float]:
-    ends = (entry.value if end is None else end for end in (entry.low, entry.high))
-    low, high = ends
-    return (low, high) if math.isfinite(low) and math.isfinite(high) else (entry.value, entry.value)
+    """Return the ends of an entry's interval; NaN for one that is not known."""
+    return (math.nan if entry.low is None else entry.low, math.nan if entry.high is None else entry.high)

@@ -32,7 +32,8 @@ def rate(entry: Entry) -> float | None:
 
 def is_peak(entry: Entry) -> bool:
     """Tell whether an entry is of a stack of convolutions in fp16, timed to find the peak."""
-    return entry.key.startswith(("peak/", "sweep/")) and _has_rate(entry)
+    is_stack = entry.key.startswith(("peak/", "sweep/"))
+    return (is_stack or (entry.key.startswith("int8/") and entry.key.endswith("/fp16"))) and _has_rate(entry)
 
 
 def is_int8(entry: Entry) -> bool:

@@ -118,7 +118,7 @@ _READ = (
     "Submitted ones were measured with aneperf, which checks every timed output against a reference; all "
     "that the calls of a row determine was computed again from the file. Nobody saw the machines.",
     "A place counts the entries that are surely better: whose intervals, or published ranges, do not meet "
-    "the entry's own. Figures that are quoted, flagged, or stated without their calls have no place.",
+    "the entry's own. Figures that are quoted, flagged, or have neither interval nor range have no place.",
     "docs/community.md of aneperf says what is checked, and how to submit a result.",
 )
 
