@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from aneperf.report.comparing import compare_results
-from aneperf.runner.commands import Measured, find_side, measure_in_turns
+from aneperf.runner.commands import MeasuredSides, find_side, measure_in_turns
 
 ROWS = [
     "--axis",
@@ -41,7 +41,7 @@ def stack(channels, layers, width):
 """
 
 
-def measure(share: float, processes: int) -> Measured:
+def measure(share: float, processes: int) -> MeasuredSides:
     """Measure equal stacks, or ones that have `share` times the layers on the second side."""
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder, f"{side}.py") for side in "ab"]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from aneperf.runner import commands
-from aneperf.runner.commands import Measured, Side
+from aneperf.runner.commands import MeasuredSides, Side
 from aneperf.runner.merging import merge
 from support.command import assert_refused
 from support.fakes import a_measured_row, a_result
@@ -17,13 +17,13 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """Return what the verb asks to be measured, and give it an A that is 20 % faster than B."""
     calls: list[dict[str, Any]] = []
 
-    def measured(sides: Any, verb: str, options: list[str], **given: Any) -> Measured:
+    def measured(sides: Any, verb: str, options: list[str], **given: Any) -> MeasuredSides:
         calls.append({"verb": verb, "options": options, **given})
         first, second = (
             a_result(merge([a_measured_row(seed=seed, factor=factor) for seed in range(5)]))
             for factor in (1.0, 1.2)
         )
-        return Measured((first, second), {first.rows[0].key: (1.2, 1.21, 1.19, 1.2, 1.2)})
+        return MeasuredSides((first, second), {first.rows[0].key: (1.2, 1.21, 1.19, 1.2, 1.2)})
 
     monkeypatch.setattr(commands, "measure_in_turns", measured)
     monkeypatch.setattr(

@@ -9,7 +9,7 @@ import pytest
 from aneperf.errors import AneError, ArgumentError
 from aneperf.results import Result
 from aneperf.runner import commands
-from aneperf.runner.commands import Measured, Side, find_side, measure_in_turns
+from aneperf.runner.commands import MeasuredSides, Side, find_side, measure_in_turns
 from aneperf.runner.referee import Turns
 from support.fakes import a_measured_row, a_result
 
@@ -29,7 +29,7 @@ def interpreter(tmp_path: Path) -> Interpreter:
     return make
 
 
-def run(sides: tuple[Side, Side], processes: int = 2) -> Measured:
+def run(sides: tuple[Side, Side], processes: int = 2) -> MeasuredSides:
     return measure_in_turns(
         sides,
         "sweep",

@@ -1,4 +1,4 @@
-"""What others found to compile, or not, on the generations of the engine, with the sources.
+"""Published findings of what compiles, or does not, on the generations of the engine, with their sources.
 
 An item is named as `aneperf compat` names it, where that tries the same.
 """

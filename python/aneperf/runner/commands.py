@@ -118,7 +118,7 @@ def find_side(name: str) -> Side:
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredSides:
     """The merged results of two sides, and for each key of both the ratio that each pair of processes gave.
 
     A ratio is the time of the second side over that of the first one, by their turns.
@@ -137,7 +137,7 @@ def measure_in_turns(
     budget: float,
     time_limit: float,
     report: Callable[[int], None],
-) -> Measured:
+) -> MeasuredSides:
     """Run the verb `processes` times for each side, and merge each side's rows by key.
 
     A process of each side runs at a time, and they take turns at making calls. `budget` is for each of them.
@@ -154,7 +154,7 @@ def measure_in_turns(
             side.append(result)
         for key, ratio in ratios_of(turns).items():
             ratios.setdefault(key, []).append(ratio)
-    return Measured(
+    return MeasuredSides(
         (_merged(found[0]), _merged(found[1])), {key: tuple(values) for key, values in ratios.items()}
     )
 

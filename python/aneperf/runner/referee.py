@@ -113,8 +113,10 @@ def _choose(sides: Sequence[_Side], turn: int) -> Sequence[_Side]:
     first, second = sides
     if first.key == second.key:
         return sides
+    if second.key in first.begun:
+        return [second]
     if first.key in second.begun or len(first.begun) <= len(second.begun):
-        return [first] if second.key not in first.begun else [second]
+        return [first]
     return [second]
 
 
