@@ -54,10 +54,23 @@ def open(
     this process.
     Raises ArgumentError, and DeviceUnavailable if the device asked for does not exist here.
     """
-    timeout = _compile_timeout(compile_timeout)
+    timeout = asked_compile_timeout(compile_timeout)
     opened = _open(device, chip, route, compile_budget)
     _compile_timeouts[opened] = timeout
     return opened
+
+
+def asked_compile_timeout(seconds: float | None) -> float:
+    """Return the seconds that `open` takes: those given, or else the environment's. Raises ArgumentError."""
+    variable = "ANEPERF_COMPILE_TIMEOUT" if seconds is None else None
+    asked: object = seconds
+    if variable is not None and not (asked := os.environ.get(variable)):
+        return DEFAULT_COMPILE_TIMEOUT
+    if isinstance(asked, str):
+        with contextlib.suppress(ValueError):
+            asked = float(asked)
+    with _blaming(variable):
+        return within("compile_timeout", asked, COMPILE_TIMEOUT)
 
 
 def compile_timeout_of(device: Device) -> float:
@@ -181,18 +194,6 @@ def _blaming(variable: str | None) -> Iterator[None]:
         if variable is None or "ANEPERF_" in str(error):
             raise
         raise ArgumentError(f"{variable}={one_line(os.environ.get(variable), 60)}: {error}") from error
-
-
-def _compile_timeout(seconds: float | None) -> float:
-    variable = "ANEPERF_COMPILE_TIMEOUT" if seconds is None else None
-    asked: object = seconds
-    if variable is not None and not (asked := os.environ.get(variable)):
-        return DEFAULT_COMPILE_TIMEOUT
-    if isinstance(asked, str):
-        with contextlib.suppress(ValueError):
-            asked = float(asked)
-    with _blaming(variable):
-        return within("compile_timeout", asked, COMPILE_TIMEOUT)
 
 
 def _budget(budget: CompileBudget | int | None, kind: str) -> CompileBudget:

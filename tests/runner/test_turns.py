@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 
 from aneperf.errors import ArgumentError
 from aneperf.runner import turns as taken
+from aneperf.runner.in_child import Outcome, run_in_child
 from aneperf.runner.referee import ratios_of, referee
 from aneperf.runner.turns import VARIABLE, taking_turns
+from support.child_probes import take_turns
 
 Rows = dict[str, int]  # the number of turns of each
 
@@ -156,3 +158,22 @@ def test_a_process_takes_the_turns_of_its_socket(variable: Callable[[str], None]
     ours.close()
     with taking_turns():
         assert taken.turns() is None
+
+
+def test_a_child_makes_its_calls_in_the_turns_of_its_parent() -> None:
+    ends = [socket.socketpair() for _ in "ab"]
+    ends[1][1].close()
+    outcomes: list[Outcome] = []
+
+    def measure() -> None:
+        with taking_turns(ends[0][1].detach()):
+            outcomes.append(run_in_child(take_turns, "emulator", time_limit=600.0, key="k", number=7))
+
+    thread = threading.Thread(target=measure)
+    thread.start()
+    found = referee([end[0] for end in ends], str, time_limit=600.0)
+    thread.join()
+    for end in ends:
+        end[0].close()
+    assert [outcome.failure for outcome in outcomes] == [None]
+    assert found == [{"k": [100] * 7}, {}]

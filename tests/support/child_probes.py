@@ -15,6 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from aneperf import CompileBudgetError, Device, EvaluateError
 from aneperf.kernels import ConvStack
@@ -23,6 +24,7 @@ from aneperf.probes.sweep import measure_stacks
 from aneperf.results import Result, Row
 from aneperf.runner.child_process import Parent
 from aneperf.runner.progress import Progress, ProgressCallback
+from aneperf.runner.turns import in_turns, row_in_turns
 from aneperf.training import worker
 from aneperf.training.kernels import LoadedKernel
 from support.fakes import TickingClock, an_environment
@@ -239,3 +241,12 @@ def ticking_peak(
 def no_overlap(device: Device, *, budget: float, progress: ProgressCallback) -> Result:
     """Stand in for the part of `limits` that compiles during evaluations."""
     return finish([row("overlap")])
+
+
+def take_turns(device: Device, *, key: str, number: int, progress: ProgressCallback) -> Result:
+    """Make calls of 100 ns in this process's turns."""
+    run = in_turns(key, lambda count: np.full(count, 100))
+    with row_in_turns(key):
+        for _ in range(number):
+            run(3)
+    return finish([row(key)])

@@ -119,6 +119,6 @@ def _verb(rest: tuple[str, ...], program: str | None) -> tuple[str, list[str], d
 
 def _time_limit(budget: float, compile_timeout: float | None) -> float:
     """Return the seconds after which a run hangs."""
-    from ..device import DEFAULT_COMPILE_TIMEOUT
+    from ..device import asked_compile_timeout
 
-    return 2 * budget + 180 + (compile_timeout or DEFAULT_COMPILE_TIMEOUT)
+    return 2 * budget + 180 + asked_compile_timeout(compile_timeout)

@@ -22,6 +22,7 @@ from .child import Child, ChildLost, CompileExpired
 from .child_process import Parent
 from .measured import Measured
 from .progress import NO_TIME, Progress, ProgressCallback, reporter, silent
+from .turns import inherited_turns, taking_turns
 from .watched import watched
 
 # In the reason of every row that was lost or not tried because no compile ends any more.
@@ -45,6 +46,7 @@ class Task(msgspec.Struct, frozen=True):
     compile_budget: tuple[int, int]
     compile_timeout: float
     arguments: dict[str, Any]
+    turns: int | None = None  # the inherited socket, if the calls are made in turns
 
 
 class Message(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -112,7 +114,8 @@ def run_in_child(
     device = opened(device)
     limits = device.compile_budget if compile_budget is None else compile_budget
     timeout = compile_timeout_of(device)
-    task = Task(address_of(function), name_of(device), (limits.soft, limits.hard), timeout, arguments)
+    budget = (limits.soft, limits.hard)
+    task = Task(address_of(function), name_of(device), budget, timeout, arguments, inherited_turns())
     outcome = _run(task, time_limit, quiet_limit, progress)
     if outcome.expired is None:
         return outcome
@@ -170,7 +173,10 @@ def _run(task: Task, time_limit: float, quiet_limit: float, progress: ProgressCa
     except (TypeError, ValueError, msgspec.MsgspecError) as error:
         raise ArgumentError(f"{task.function}: an argument is not what JSON holds: {error}") from error
     decoder = msgspec.json.Decoder(Message)
-    with Child(address_of(run_task), decoder, compile_timeout=task.compile_timeout) as child:
+    descriptors = [] if task.turns is None else [task.turns]
+    with Child(
+        address_of(run_task), decoder, compile_timeout=task.compile_timeout, descriptors=descriptors
+    ) as child:
         conversation = _Conversation(child, progress)
         try:
             child.send(task)
@@ -194,11 +200,12 @@ def run_task(parent: Parent) -> None:
             compile_budget=CompileBudget(*task.compile_budget),
             compile_timeout=task.compile_timeout,
         )
-        result = function(
-            watched(device, parent),
-            progress=lambda report: parent.send(Message(progress=report)),
-            **task.arguments,
-        )
+        with taking_turns(task.turns):
+            result = function(
+                watched(device, parent),
+                progress=lambda report: parent.send(Message(progress=report)),
+                **task.arguments,
+            )
         parent.send(Message(result=result))
     except BaseException as error:
         name = type(error).__name__

@@ -2,7 +2,8 @@
 
 A machine changes its speed within a second. Medians of two processes that ran one after the other differ by
 that, and turns of 10 ms do not. A process asks before each turn, and before and after each row, and waits for
-the answer of the process that compares them (`referee.py`).
+the answer of the process that compares them (`referee.py`). Where a child process makes the calls, it asks:
+it inherits the socket.
 """
 
 from __future__ import annotations
@@ -52,6 +53,11 @@ class Turns:
 
         return in_turn
 
+    @property
+    def descriptor(self) -> int | None:
+        """Return the socket's number, or None if this process goes on alone."""
+        return None if self._channel is None else self._channel.fileno()
+
     def _ask(self, **question: str) -> None:
         self._tell(**question)
         if self._channel is not None and self._channel.recv(1) != GO:
@@ -78,10 +84,21 @@ def turns() -> Turns | None:
     return _turns.get()
 
 
+def inherited_turns() -> int | None:
+    """Return the number of the socket that a child process needs to make calls in this one's turns."""
+    mine = turns()
+    return None if mine is None else mine.descriptor
+
+
 @contextlib.contextmanager
-def taking_turns() -> Iterator[None]:
-    """Take the turns that the environment asks for. Raises ArgumentError if its variable names no socket."""
-    given = os.environ.pop(VARIABLE, None)  # this process's alone, and no fact of the machine
+def taking_turns(descriptor: int | None = None) -> Iterator[None]:
+    """Take the turns of an inherited socket: by default the one that the environment names, if it does.
+
+    Raises ArgumentError if that is no socket.
+    """
+    given: str | int | None = descriptor
+    if given is None:
+        given = os.environ.pop(VARIABLE, None)  # this process's alone, and no fact of the machine
     if given is None:
         yield
         return
