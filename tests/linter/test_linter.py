@@ -433,3 +433,11 @@ def test_every_failure_that_lint_foresees_is_one_on_the_emulator() -> None:
         assert any(finding.severity == "fails" for finding in aneperf.lint(built, "h13"))
         with pytest.raises(aneperf.CompileError):
             built.compile(device)
+
+
+def test_a_refusal_of_fp32_names_the_conversion() -> None:
+    text = REFUSED.replace("fp16", "fp32")
+    found = {f.op: f.remedy for f in aneperf.lint(text) if "is fp32" in f.reason}
+    assert found
+    assert set(found.values()) == {"Convert the program to fp16: --fp16, or mil.to_fp16"}
+    assert all(not f.remedy for f in aneperf.lint(REFUSED) if f.severity == "fails" and f.column)

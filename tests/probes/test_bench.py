@@ -14,6 +14,7 @@ import pytest
 import aneperf
 from aneperf import AneError, ArgumentError, CompileError, ResultFileError, mil
 from aneperf import device as devices
+from aneperf.probes import bench
 from aneperf.probes.bench import Axes, bench_file, parse_axes
 from aneperf.runner import own_program
 from aneperf.runner.arrays import read_arrays
@@ -323,3 +324,50 @@ def test_a_text_that_is_no_mil_names_its_file(tmp_path: Path) -> None:
     (tmp_path / "m.mil").write_text("program(1.3)\n{ nonsense")
     with pytest.raises(ResultFileError, match=r"m\.mil: .*line 2"):
         aneperf.bench(tmp_path / "m.mil", "emulator")
+
+
+FP32 = """program(1.3)
+[buildInfo = dict<string, string>({{"coremlc-version", "3505.4.1"}})]
+{
+    func main<ios18>(tensor<fp32, [2, 8, 1, 32]> x) {
+        tensor<fp32, [2, 8, 1, 32]> y = mul(x = x, y = fp32(0.5));
+    } -> (y);
+}
+"""
+
+
+@pytest.mark.parametrize("verb", ["bench", "profile"])
+def test_a_program_in_fp32_is_refused_and_converted_on_request(tmp_path: Path, run: Any, verb: str) -> None:
+    (tmp_path / "m.mil").write_text(FP32)
+    output = str(tmp_path / "r.json")
+    arguments = [verb, str(tmp_path / "m.mil"), "--device", "emulator", "--budget", "0.05", "-o", output]
+    refused = run(*arguments)
+    assert refused.code == 1
+    assert "Convert the program to fp16: --fp16, or mil.to_fp16." in " ".join(refused.out.split())
+    row = aneperf.Result.load(output).rows[-1]
+    assert row.status == "unsupported"
+    assert "line 5, column 45: mul: 'x' is fp32, must be fp16" in str(row.reason)
+    converted = run(*arguments, "--fp16")
+    assert converted.code == 0
+    row = aneperf.Result.load(output).rows[-1]
+    changes = "1 operations and 1 constants to fp16; 2 casts added and 0 removed"
+    assert row.params["fp16"] == changes
+    assert changes in " ".join(converted.out.split())
+
+
+def test_ports_are_converted_for_a_device_that_does_not_cast(tmp_path: Path) -> None:
+    (tmp_path / "m.mil").write_text(FP32)
+    old = aneperf.open("emulator:h13", compile_budget=NO_BUDGET)
+    (row,) = aneperf.bench(tmp_path / "m.mil", old, fp16=True, budget=BUDGET)
+    assert row.status == "ok"
+    assert str(row.params["fp16"]).endswith("fp16 ports now: x, y")
+
+
+def test_processes_convert_too(tmp_path: Path) -> None:
+    (tmp_path / "m.mil").write_text(FP32)
+    arguments = {"file": str(tmp_path / "m.mil"), "fp16": True, "budget": BUDGET}
+    outcome = run_in_child(bench_file, "emulator", time_limit=60, **arguments)
+    assert outcome.result is not None
+    assert "casts added" in str(outcome.result.rows[0].params["fp16"])
+    repeat = bench._repeat(3, arguments["file"], None, None, "m", check=True, fp16=True)
+    assert repeat.arguments["fp16"] is True

@@ -12,6 +12,7 @@ from ..chips import profile_of
 from ..errors import ArgumentError, CompileError
 from ..mil import Fp16Program, Program, parse
 from ..mil.files import read_source
+from ..mil.half import CONVERT, computes_in_fp32
 from ..mil.text import without_collection
 from .context import Context
 from .finding import Finding
@@ -60,7 +61,8 @@ def lint(
 
 def _refused(refusal: native.Refusal) -> Finding:
     reason = refusal.message.removeprefix(f"{refusal.op}: ")
-    return Finding(refusal.line or None, refusal.op, "fails", reason, column=refusal.column or None)
+    remedy = CONVERT if computes_in_fp32(reason) else ""
+    return Finding(refusal.line or None, refusal.op, "fails", reason, remedy, refusal.column or None)
 
 
 def _hazards(

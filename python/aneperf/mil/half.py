@@ -25,6 +25,12 @@ from .weights import write_weights
 _LARGEST, _SMALLEST = 65504.0, 2.0**-24
 _WITH_BLOCKS = ("cond", "while_loop")
 _SHOWN = 3  # names of constants in a report
+CONVERT = "Convert the program to fp16: --fp16, or mil.to_fp16"
+
+
+def computes_in_fp32(refusal: str) -> bool:
+    """Tell from the compiler's reason that an operand is fp32, so that the conversion may help."""
+    return "is fp32, must be" in refusal
 
 
 @dataclass

@@ -34,6 +34,7 @@ class Template:
     name: str
     function: Callable[..., object]
     file: str = ""  # to name a place in errors
+    convert: Callable[[Program], Program] = lambda program: program
 
     def check_axes(self, axes: Iterable[str]) -> None:
         """Raise ArgumentError unless the function takes these axes, and needs no others."""
@@ -57,7 +58,7 @@ class Template:
             raise ProgramError(
                 f"{self.name} returned {shown(made)}: it must return a mil.Builder or mil.Program"
             )
-        return program
+        return self.convert(program)
 
 
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)

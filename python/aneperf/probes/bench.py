@@ -7,6 +7,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,12 @@ from .. import mil
 from .._ane_native import Device
 from ..bounds import ROWS
 from ..checks import shown
+from ..device import opened
 from ..errors import ArgumentError, CompileError, ResultFileError
+from ..mil.half import CONVERT, computes_in_fp32
 from ..mil.template import AxisValue, Template, load_template
 from ..results import Result, Row
-from ..runner.own_program import OwnProgram, ProgramCase
+from ..runner.own_program import CHANGES, OwnProgram, ProgramCase
 from ..runner.progress import ProgressCallback
 from ..runner.rounds import Repeat
 from ..runner.run import run_cases
@@ -41,6 +44,7 @@ def bench(
     axes: Axes | None = None,
     inputs: Mapping[str, NDArray[Any]] | str | os.PathLike[str] | None = None,
     check: bool = True,
+    fp16: bool = False,
     name: str | None = None,
     budget: float = default_budget("bench"),
     processes: int = 1,
@@ -52,9 +56,10 @@ def bench(
     `program` is a mil.Program or Builder; a function that returns one, whose parameters are the axes; or a
     path: what `mil.read` takes, "templates.py" or "templates.py:function". `inputs` are arrays by name or the
     path of an .npz file; by default, standard normal values. Outputs are compared with the float64 reference
-    unless `check` is False; a row that was not compared says why. Keys are of `name`, by default the file's
-    or the function's, and the axes' values: "bench/mlp.py:mlp/n=64". More than one of `processes`, which are
-    as those of `peak`, read program and inputs themselves: both must be paths.
+    unless `check` is False; a row that was not compared says why. `fp16` first converts what computes in fp32,
+    as `mil.to_fp16` does; the row's parameter "fp16" tells the changes. Keys are of `name`, by default the
+    file's or the function's, and the axes' values: "bench/mlp.py:mlp/n=64". More than one of `processes`,
+    which are as those of `peak`, read program and inputs themselves: both must be paths.
     Raises ArgumentError, DeviceUnavailable, ProgramError, ResultFileError.
     """
     template = template_of(program)
@@ -62,6 +67,9 @@ def bench(
     template.check_axes(axes or {})
     title = template.name if name is None else name
     unchecked = "" if check else "the check was left out"
+    if fp16:
+        device = opened(device)
+        template = converted(template, device)
     cases = [_case(title, template, point, inputs, unchecked) for point in points]
     result = run_cases(
         "bench",
@@ -70,9 +78,9 @@ def bench(
         budget=budget,
         progress=progress,
         clock=clock,
-        repeat=_repeat(processes, program, axes, inputs, check, title),
+        repeat=_repeat(processes, program, axes, inputs, title, check=check, fp16=fp16),
     )
-    return msgspec.structs.replace(result, notes=(*result.notes, *unchecked_notes(result.rows)))
+    return msgspec.structs.replace(result, notes=(*result.notes, *program_notes(result.rows)))
 
 
 def _repeat(
@@ -80,16 +88,16 @@ def _repeat(
     program: Source,
     axes: Axes | None,
     inputs: Mapping[str, NDArray[Any]] | str | os.PathLike[str] | None,
-    check: bool,
     title: str,
+    **chosen: bool,
 ) -> Repeat:
     paths = {"program": program, "inputs": inputs}
     for name, path in paths.items():
         if processes != 1 and path is not None and not isinstance(path, (str, os.PathLike)):
             raise ArgumentError(f"processes: each reads {name} itself: give a path, or processes=1")
     texts = {name: os.fspath(path) for name, path in paths.items() if isinstance(path, (str, os.PathLike))}
-    chosen = {"axes": axes and {axis: list(values) for axis, values in axes.items()}, "name": title}
-    return Repeat(processes, bench, {**texts, **chosen, "check": check})
+    given = {"axes": axes and {axis: list(values) for axis, values in axes.items()}, "name": title}
+    return Repeat(processes, bench, {**texts, **given, **chosen})
 
 
 def bench_file(
@@ -99,6 +107,7 @@ def bench_file(
     axis: Sequence[str] = (),
     inputs: str | None = None,
     unchecked: bool = False,
+    fp16: bool = False,
     budget: float = default_budget("bench"),
     processes: int = 1,
     progress: ProgressCallback | None = None,
@@ -110,6 +119,7 @@ def bench_file(
         axes=parse_axes(axis),
         inputs=inputs,
         check=not unchecked,
+        fp16=fp16,
         budget=budget,
         processes=processes,
         progress=progress,
@@ -132,13 +142,20 @@ def parse_axes(texts: Sequence[str]) -> dict[str, list[AxisValue]]:
     return axes
 
 
-def unchecked_notes(rows: Sequence[Row]) -> list[str]:
-    """Write a line for each reason why outputs were not compared, with the rows that share it."""
+def program_notes(rows: Sequence[Row]) -> list[str]:
+    """Write a line for each thing to know of a program, with the rows that share it.
+
+    They are changes of a conversion, reasons why outputs were not compared, and a refusal of fp32.
+    """
     names: dict[str, list[str]] = {}
     for row in rows:
+        if CHANGES in row.params:
+            names.setdefault(str(row.params[CHANGES]), []).append(row.name)
         if "output" in row.params:
-            names.setdefault(str(row.params["output"]), []).append(row.name)
-    return [f"{', '.join(sharing)}: output {reason}" for reason, sharing in names.items()]
+            names.setdefault(f"output {row.params['output']}", []).append(row.name)
+        if computes_in_fp32(row.reason or ""):
+            names.setdefault(f"{CONVERT}.", []).append(row.name)
+    return [f"{', '.join(sharing)}: {note}" for note, sharing in names.items()]
 
 
 def _value(text: str) -> AxisValue:
@@ -172,6 +189,13 @@ def template_of(program: object) -> Template:
     except CompileError as error:
         raise ResultFileError(f"{program}: {error}") from None
     return Template(Path(program).name, lambda: read)
+
+
+def converted(template: Template, device: Device) -> Template:
+    """Return a template whose programs are in fp16, with the ports that the device takes."""
+    found = device.info()
+    chip = found.get("subtype") or found["chip"]
+    return replace(template, convert=lambda program: mil.to_fp16(program, chip))
 
 
 def _split(path: str) -> tuple[str, str]:

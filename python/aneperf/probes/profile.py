@@ -26,7 +26,7 @@ from ..runner.run import compile_notes
 from ..runner.stepped import time_steps
 from ..runner.timing import Clock, Loaded
 from ..runner.truncation import time_truncated
-from .bench import Source, parse_axes, template_of, unchecked_notes
+from .bench import Source, converted, parse_axes, program_notes, template_of
 from .registry import default_budget
 
 METHODS = ("steps", "truncation")
@@ -45,6 +45,7 @@ def profile(
     axes: Mapping[str, AxisValue] | None = None,
     inputs: Mapping[str, NDArray[Any]] | str | os.PathLike[str] | None = None,
     check: bool = True,
+    fp16: bool = False,
     compiles: int = COMPILES,
     name: str | None = None,
     budget: float = default_budget("profile"),
@@ -64,6 +65,8 @@ def profile(
     template = template_of(program)
     template.check_axes(axes or {})
     device = opened(device)
+    if fp16:
+        template = converted(template, device)
     is_emulator = device.info()["kind"] == "emulator"
     chosen = choice("method", method or ("steps" if is_emulator else "truncation"), METHODS)
     if chosen == "steps" and not is_emulator:
@@ -110,7 +113,7 @@ def profile(
         probe="profile",
         environment=info(device),
         rows=rows,
-        notes=(*sum_notes, *notes, *unchecked_notes(rows), *compile_notes(rows)),
+        notes=(*sum_notes, *notes, *program_notes(rows), *compile_notes(rows)),
     )
 
 
@@ -122,6 +125,7 @@ def profile_file(
     axis: Sequence[str] = (),
     inputs: str | None = None,
     unchecked: bool = False,
+    fp16: bool = False,
     compiles: int = COMPILES,
     budget: float = default_budget("profile"),
     progress: ProgressCallback | None = None,
@@ -137,6 +141,7 @@ def profile_file(
         axes={name: values[0] for name, values in axes.items()},
         inputs=inputs,
         check=not unchecked,
+        fp16=fp16,
         compiles=compiles,
         budget=budget,
         progress=progress,

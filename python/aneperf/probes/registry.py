@@ -264,6 +264,7 @@ BENCH = Probe(
         Option("axis", "Values of a template's parameter; repeatable.", metavar="NAME=LIST", repeatable=True),
         Option("inputs", "Read the inputs from an .npz file, instead of random values.", metavar="FILE"),
         Option("no-check", "Do not compare the output with the reference.", bool, "unchecked", default=False),
+        Option("fp16", "Convert what computes in fp32 to fp16 first.", bool, default=False),
     ),
     details="MODEL is a .mil file, a .mlmodelc or .mlpackage folder, or templates.py:function: Python that "
     "makes programs, which is run. docs/bench.md has an example.",

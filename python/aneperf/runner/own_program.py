@@ -29,6 +29,7 @@ Arrays = Mapping[str, NDArray[Any]]
 
 # The tolerances of operations are twice the errors that others measured; this is room for another draw.
 _ROOM = 2.0
+CHANGES = "fp16"  # the parameter of a row that tells what a conversion changed
 _VAGUE = 0.25  # of the largest result: an error that a wrong program may have too
 
 
@@ -51,7 +52,7 @@ class OwnProgram:
         self._program: mil.Program | None = None
         self._arrays: Arrays = {}
         self.flops = self.weight_bytes = self.port_bytes = self.batch = 0
-        self.digest = ""
+        self.digest = self.changes = ""
 
     def build(self) -> mil.Program:
         """Make the program and count its work. Raises CompileError, ProgramError."""
@@ -62,6 +63,7 @@ class OwnProgram:
         self.port_bytes = sum(type.bytes for type in ports)
         firsts = {type.shape[0] for type in ports if type.shape}
         self.batch = firsts.pop() if len(firsts) == 1 else 0
+        self.changes = str(program.changes) if isinstance(program, mil.Fp16Program) else ""
         self.digest = hashlib.sha256(program.text.encode()).hexdigest()[:16]
         return program
 
@@ -145,5 +147,5 @@ class ProgramCase(Case):
             metrics |= {"calls_per_s": calls, "gflop_per_s": kernel.flops * calls / 1e9}
             metrics |= {"gb_per_s": moved * calls / 1e9}
             metrics |= {"items_per_s": kernel.batch * calls} if kernel.batch else {}
-        digest = {"digest": kernel.digest} if kernel.digest else {}
-        return msgspec.structs.replace(row, metrics=metrics, params={**row.params, **digest})
+        facts = {name: fact for name, fact in (("digest", kernel.digest), (CHANGES, kernel.changes)) if fact}
+        return msgspec.structs.replace(row, metrics=metrics, params={**row.params, **facts})
