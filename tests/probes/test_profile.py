@@ -228,6 +228,8 @@ def test_the_command_draws_a_picture(model: Path, run: Any) -> None:
         (["--trace", "{model}.png", "--plot", "{model}.png"], "m.mil.png: is also written, as --trace"),
         (["--trace", "{model}.json", "-o", "{model}.json"], "m.mil.json: is also written, as --trace"),
         (["--trace", "/nowhere/at/all"], "the folder /nowhere/at does not exist"),
+        (["--trace", "-"], "--trace needs the name of a file: only -o takes - for standard output"),
+        (["--plot", "-"], "--plot needs the name of a file: only -o takes - for standard output"),
     ],
 )
 def test_a_bad_option_is_one_line(model: Path, run: Any, options: list[str], message: str) -> None:

@@ -24,7 +24,7 @@ from ..runner.progress import Progress, ProgressCallback
 from ..runner.turns import taking_turns
 from ..signals import Interrupted, at_first_signal, signal_of
 from .options import is_printed
-from .terminal import FAILED, end_interrupted, save_result, say, terminal, write_table
+from .terminal import FAILED, end_interrupted, report_stream, save_result, say, terminal, write_table
 
 
 def measure(
@@ -55,8 +55,7 @@ def measure(
             for export in exports:
                 export(result)
         finally:  # a measurement is long: if one output fails, the other is still written
-            stream = sys.stderr if to_stdout else sys.stdout
-            if not to_stdout or stream is not None:
+            if (stream := report_stream(output)) is not None:
                 write_table(lay_out_result(result, verbose=verbose), stream)
     if measurement.stopped_by is not None:
         return end_interrupted(measurement.stopped_by)

@@ -2,6 +2,8 @@
 
 import click
 
+from ..errors import ArgumentError
+
 FILE = click.Path(readable=False)  # so that shells complete it; the verb itself opens or creates the file
 STANDARD_OUTPUT = "-"
 
@@ -23,6 +25,12 @@ OUTPUT = click.Option(
     metavar="FILE",
     help="Save as JSON, or as FILE ends: .csv, .md, .html; - or -.csv prints it.",
 )
+
+
+def check_named(option: str, path: str | None) -> None:
+    """Raise ArgumentError for an option that names a file, and is given a dash."""
+    if path == STANDARD_OUTPUT:
+        raise ArgumentError(f"--{option} needs the name of a file: only -o takes - for standard output")
 
 
 def is_printed(output: str | None) -> bool:

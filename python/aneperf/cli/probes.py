@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from ..probes import registry
-from .options import CHIP, COMPILE_TIMEOUT, DEVICE, FILE, OUTPUT, VERBOSE, is_printed
+from .options import CHIP, COMPILE_TIMEOUT, DEVICE, FILE, OUTPUT, VERBOSE, check_named, is_printed
 
 
 @click.command(params=[DEVICE, CHIP, OUTPUT])
@@ -39,6 +39,8 @@ def probe_verb(probe: registry.Probe) -> click.Command:
         from .terminal import FAILED, say
 
         written = {f"--{export.name}": given[export.name] for export in probe.exports}
+        for export in probe.exports:
+            check_named(export.name, given[export.name])
         check_apart({**written, "-o": None if is_printed(output) else output})
         exports = [
             resolve_name(export.prepare)(given[export.name])

@@ -5,8 +5,8 @@ import sys
 import click
 
 from ..errors import ArgumentError
-from .options import FILE, OUTPUT, VERBOSE, is_printed
-from .terminal import save, save_result, show, write, write_table
+from .options import FILE, OUTPUT, VERBOSE, check_named, is_printed
+from .terminal import save, save_result, show, show_table, write
 
 
 @click.command(
@@ -37,6 +37,7 @@ def show_file(file: str, plot: str | None, verbose: bool, output: str | None) ->
     to_file = None if is_printed(output) else output
     written = {"-o": (to_file, form_of(to_file, saved.kind))}
     if plot is not None:
+        check_named("plot", plot)
         if not isinstance(saved.data, Result):
             raise ArgumentError(f"{file}: is {saved.kind.value}: only a result is drawn")
         written["--plot"] = (plot, check_plot(plot)[1])
@@ -48,8 +49,7 @@ def show_file(file: str, plot: str | None, verbose: bool, output: str | None) ->
         return
     if output is not None:
         save_result(saved.data, output)
-    if not is_printed(output):
-        write_table(saved.table, sys.stdout)
+    show_table(saved.table, output)
 
 
 @click.command(

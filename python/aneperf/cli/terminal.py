@@ -178,8 +178,20 @@ def show(table: "Table", data: object, output: str | None, kind: "Kind") -> None
         records = data if isinstance(data, list) else facts_of(table)
         text = to_json(data) if form is kind else to_form(form, table, records).rstrip("\n")
         save(text, output, form)
-    if not is_printed(output):
+    show_table(table, output)
+
+
+def show_table(table: "Table", output: str | None) -> None:
+    """Print a table, unless `output` is standard output and has the data. Raises as `write` does."""
+    if output is None:
         write_table(table, sys.stdout)
+    elif not is_printed(output) and (stream := report_stream(output)) is not None:
+        write_table(table, stream)
+
+
+def report_stream(output: str | None) -> TextIO | None:
+    """Return where a report goes: standard output, or standard error where that has the data or is closed."""
+    return sys.stderr if is_printed(output) or sys.stdout is None else sys.stdout
 
 
 def to_json(data: object) -> str:

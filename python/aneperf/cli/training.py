@@ -218,7 +218,8 @@ def data(texts: tuple[str, ...], sample: bool, tokenizer: str | None, output: st
         return
     check_output(output, Kind.TOKENS, {"--tokenizer": tokenizer}, replace=force)
     count = write_tokens(texts, reader, output, replace=force)
-    write(f"{output}: {count} tokens of {reader.vocabulary}", sys.stdout)
+    if sys.stdout is not None:
+        write(f"{output}: {count} tokens of {reader.vocabulary}", sys.stdout)
 
 
 def _numbers(text: str | None) -> list[int]:

@@ -34,8 +34,8 @@ from ..training.run import train
 from ..training.run_checkpoints import with_step
 from .config_file import blaming_file, config_option, given_options, off_switches
 from .lines import Lines
-from .options import CHIP, COMPILE_TIMEOUT, DEVICE, FILE, OUTPUT, STANDARD_OUTPUT, is_printed
-from .terminal import FAILED, REFUSED, end_interrupted, save_result, say, write_table
+from .options import CHIP, COMPILE_TIMEOUT, DEVICE, FILE, OUTPUT, STANDARD_OUTPUT, check_named, is_printed
+from .terminal import FAILED, REFUSED, end_interrupted, report_stream, save_result, say, write_table
 from .view import View, view
 
 _SIZES = {
@@ -205,8 +205,7 @@ def _keywords(given: dict[str, Any]) -> dict[str, Any]:
 def _check_files(files: dict[str, str | None], output: str | None, given: dict[str, Any]) -> None:
     """Check that the files can be written, before a long run. Raises ArgumentError, ResultFileError."""
     for name, path in files.items():
-        if path == STANDARD_OUTPUT:
-            raise ArgumentError(f"--{name} needs the name of a file: only -o takes - for standard output")
+        check_named(name, path)
     plot = files["plot"]
     check_outputs(
         {
@@ -235,9 +234,8 @@ def _write_outputs(
 ) -> None:
     """Write the files asked for, then the report: each even if another one fails."""
     with contextlib.ExitStack() as outputs:  # calls the last one first
-        report = sys.stderr if is_printed(output) or sys.stdout is None else sys.stdout
-        if report is not None:
-            outputs.callback(write_table, lay_out_training(result), report)
+        if (stream := report_stream(output)) is not None:
+            outputs.callback(write_table, lay_out_training(result), stream)
         if plot is not None:
             outputs.callback(result.plot, plot)
         if save is not None:
