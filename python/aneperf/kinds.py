@@ -140,7 +140,7 @@ _JSON_SIGNATURES = (
     (re.compile(rb'"traceEvents"\s*:'), Kind.TRACE),
     (re.compile(rb'"(added_tokens|pre_tokenizer)"\s*:'), Kind.TOKENIZER),
     (re.compile(_START + rb'\{\s*"aneperf"\s*:'), Kind.ENVIRONMENT),
-    (re.compile(_START + rb'\[\s*\{\s*"key"\s*:.*"verdict"\s*:', re.S), Kind.COMPARISON),
+    (re.compile(_START + rb'\[\s*(\]\s*\Z|\{\s*"key"\s*:.*"verdict"\s*:)', re.S), Kind.COMPARISON),
     (re.compile(_START + rb'\[\s*\{\s*"list"\s*:'), Kind.LIST),
     (re.compile(_START + rb'\{\s*"chip"\s*:.*"contributor"\s*:', re.S), Kind.COMMUNITY),
     (

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 
 from . import bounds
-from .checks import count
+from .checks import count, shown
 from .comparison import THRESHOLD, Comparison
 from .display import Displayed, Picture, call_report
 from .errors import ArgumentError, ResultFileError
@@ -29,6 +29,7 @@ __all__ = ["MAXIMUM_DURATIONS", "MAXIMUM_PROCESSES", "SCHEMA_VERSION", "Environm
 SCHEMA_VERSION = 1
 MAXIMUM_DURATIONS = 10_000  # kept for a row: about 100 KB in a file; each of its processes has an even share
 MAXIMUM_PROCESSES = 100
+_NS_PER_MS = 1e6
 
 Status = Literal["ok", "unsupported", "skipped", "error"]
 STATUSES: tuple[Status, ...] = get_args(Status)
@@ -150,8 +151,6 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
             )
 
     def _check_durations(self, where: str) -> None:
-        if not all(type(call) is int and 0 <= call < 2**63 for call in self.durations_ns):
-            raise ArgumentError(f"{where}: durations_ns must be integers of nanoseconds, not negative")
         kept, share = len(self.durations_ns), MAXIMUM_DURATIONS // (len(self.processes) or 1)
         is_whole = kept == self.calls and kept <= MAXIMUM_DURATIONS
         if not is_whole and not max(self.processes or [kept]) == share < self.calls:
@@ -160,6 +159,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
                 f"{where}: {kept} durations_ns for {self.calls} calls: keep all of them, or the first "
                 f"{share}{each} of more"
             )
+        if not all(type(call) is int and 0 <= call < 2**63 for call in self.durations_ns):
+            raise ArgumentError(f"{where}: durations_ns must be integers of nanoseconds, not negative")
 
 
 def _is_number(value: object) -> bool:
@@ -348,9 +349,11 @@ class Result(Displayed, msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
             raise ResultFileError(
                 f"{path}: not JSON, or cut short: {one_line(error, LONGEST_QUOTE)}"
             ) from error
-        for metrics in (row.metrics for row in result.rows):
-            for name in _RENAMED.keys() & metrics.keys():
-                metrics.setdefault(_RENAMED[name], metrics.pop(name))
+        for row in result.rows:
+            for name in _RENAMED.keys() & row.metrics.keys():
+                row.metrics.setdefault(_RENAMED[name], row.metrics.pop(name))
+            if misstated := _misstated(row):
+                raise ResultFileError(f"{path}: row {shown(row.key)}: {misstated}")
         return result
 
     def compare(self, other: "Result | str", threshold: float = THRESHOLD) -> "Comparison":
@@ -383,6 +386,17 @@ class Result(Displayed, msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
 
     def __len__(self) -> int:
         return len(self.rows)
+
+
+def _misstated(row: Row) -> str | None:
+    """Say how a median differs from that of its process's durations, where all of these are kept."""
+    most = MAXIMUM_DURATIONS // (len(row.processes) or 1)
+    for stated, (trace, warm_up) in zip(row.medians or (row.median,), row.traces(), strict=True):
+        if row.unit == "ms" and stated is not None and warm_up < len(trace) < most:
+            found = float(np.median(trace[warm_up:])) / _NS_PER_MS
+            if not math.isclose(stated, found, rel_tol=1e-6, abs_tol=1e-9):
+                return f"median is {stated!r}, but its durations give {found!r}"
+    return None
 
 
 # Older files call 2^20 bytes a MB.

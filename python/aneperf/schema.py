@@ -20,6 +20,8 @@ _DEVICES = ("ane", "emulator", "stand-in")
 _UNITS = ("ms", "x", "TFLOPS")  # "x" of a ratio
 _STACK = re.compile(r"/conv(\d{1,7})x(\d{1,7})/sp(\d{1,7})(?:x(\d{1,7}))?(?:/|$)", re.ASCII)
 _MS_PER_NS = 1e-6
+_COLDEST, _HOTTEST = -50.0, 150.0  # degrees Celsius of a CPU that runs
+_LARGEST_ERROR = 1.0  # of the largest result: where it is exceeded, an output is wrong whatever was computed
 
 
 def result_schema() -> str:
@@ -68,6 +70,13 @@ def _check_environment(environment: Environment) -> None:
         raise _Wrong(f"device is 'ane' on {environment.os!r}: a Neural Engine is measured on macOS")
     if environment.device == "emulator" and environment.chip not in PROFILES:
         raise _Wrong(f"chip is {environment.chip!r}: the emulator has {', '.join(PROFILES)}")
+    for name in ("cores", "memory_bytes", "frequency_mhz"):
+        if (value := getattr(environment, name)) is not None and not value > 0:
+            raise _Wrong(f"{name} is {value!r}: it must be above 0")
+    if environment.load is not None and environment.load < 0:
+        raise _Wrong(f"load is {environment.load!r}: it cannot be negative")
+    if not _COLDEST <= (environment.temperature_c or 0.0) <= _HOTTEST:
+        raise _Wrong(f"temperature_c is {environment.temperature_c!r}, no temperature of a CPU")
     for name in ("aneperf", "python", "numpy"):
         if not re.fullmatch(r"\d+(\.\d+)+[\w.+-]*", getattr(environment, name), re.ASCII):
             raise _Wrong(f"{name} is {getattr(environment, name)!r}, no version")
@@ -92,6 +101,8 @@ def _check_row(row: Row) -> None:
         raise _Wrong("it has times, but no durations")
     elif row.published_mean is not None or row.flags:
         raise _Wrong("without durations it has neither flags nor a published mean")
+    if row.status == "ok" and row.error is not None and row.error > _LARGEST_ERROR:
+        raise _Wrong(f"error is {row.error!r}, more than the largest result: such an output is wrong")
     if row.unit == "ms" and row.n and row.median is None:
         raise _Wrong(f"it has {row.n} calls, but no median")
     _check_work(row, row.mean if is_part else row.median)

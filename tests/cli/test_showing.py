@@ -73,6 +73,12 @@ def test_a_device_and_a_comparison_are_shown(run: Any, result: str, tmp_path: Pa
         assert run("show", path, "-o", "-.csv").out.startswith(("fact,value\n", "key,"))
 
 
+def test_a_comparison_of_nothing_is_one(run: Any, tmp_path: Path) -> None:
+    (tmp_path / "c.json").write_text("[]\n")
+    shown = run("show", str(tmp_path / "c.json"))
+    assert (shown.code, shown.out.strip(), shown.err) == (0, "aneperf compare", "")
+
+
 def test_telemetry_is_shown_by_updates(run: Any, telemetry: str) -> None:
     out = run("show", telemetry).out
     assert out.startswith("aneperf train stories15m, pipeline static: telemetry\nSoftware emulator")

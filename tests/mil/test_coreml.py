@@ -174,6 +174,16 @@ def test_flexible_shapes_states_and_blocks_are_spelled(proto: Any) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("kind", "values", "dtype"), [("floats", [1.0], "FLOAT32"), ("bytes", b"ab", "FLOAT16")]
+)
+def test_a_value_of_a_flexible_shape_is_refused(proto: Any, kind: str, values: Any, dtype: str) -> None:
+    maker = Maker(proto)
+    maker.constant(kind, values, dtype, None, None)
+    with pytest.raises(ArgumentError, match=r"holds a value of the flexible shape \[-1, -1\]"):
+        maker.text("c")
+
+
 def test_what_is_no_program_is_named(proto: Any) -> None:
     model = proto[0].Model()
     for content, message in (

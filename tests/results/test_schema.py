@@ -156,6 +156,11 @@ def test_a_flag_that_was_removed_is_refused() -> None:
         ({"python": "snake"}, "python is 'snake', no version"),
         ({"numpy": "2.1.0 \x1b[2J"}, "numpy is '2.1.0 .*', no version"),
         ({"aneperf": ""}, "aneperf is '', no version"),
+        ({"cores": 0}, "cores is 0: it must be above 0"),
+        ({"memory_bytes": 0}, "memory_bytes is 0: it must be above 0"),
+        ({"frequency_mhz": -1.0}, "frequency_mhz is -1.0: it must be above 0"),
+        ({"load": -5.0}, "load is -5.0: it cannot be negative"),
+        ({"temperature_c": 1e300}, "temperature_c is 1e.300, no temperature of a CPU"),
     ],
 )
 def test_a_doctored_environment_is_refused(changes: dict[str, Any], message: str) -> None:

@@ -365,3 +365,20 @@ def test_a_validation_loss_is_in_everything_that_records_a_run(
     pytest.importorskip("matplotlib")
     draw_losses(result, tmp_path / "curve.svg")
     assert "<!-- validation -->" in (tmp_path / "curve.svg").read_text()
+
+
+def test_a_folder_of_the_best_that_is_a_link_leads_to_no_write(
+    train: Any, held_out: Path, tmp_path: Path
+) -> None:
+    """Checkpoints may come from anyone, and the best before is deleted."""
+    options = {"eval_data": held_out, "eval_every": 1, "learning_rate": 3e-2}
+    folder, other = tmp_path / "c", tmp_path / "other"
+    train(**options, steps=3, checkpoints=folder)
+    (folder / "best").rename(other)
+    (folder / "best").symlink_to(other)
+    for resume in (False, True):
+        with pytest.raises(CheckpointError, match="best: is a link, and a run writes nowhere but in its own"):
+            aneperf.train(checkpoints=folder, resume=resume, steps=6)
+    assert Checkpoints(other).steps() == [3]
+    (folder / "best").unlink()
+    assert aneperf.train(checkpoints=folder, resume=True, steps=6).end_step == 6

@@ -1,6 +1,7 @@
 """Hugging Face folders that are refused: each by name, in one line."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 import aneperf
 from aneperf.errors import ArgumentError
 from aneperf.training.checkpoint import load_model
+from aneperf.training.safetensors_file import Safetensors
 from support import hugging_face as hf
 
 
@@ -236,4 +238,23 @@ def test_a_link_out_of_the_folder_is_refused(tmp_path: Path, name: str) -> None:
     (folder / name).unlink()
     (folder / name).symlink_to(name)
     with pytest.raises(aneperf.AneError):
+        load_model(folder)
+
+
+def test_a_folder_that_changes_while_it_is_read_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = hf.write(tmp_path / "model", hf.LLAMA, hf.tensors(hf.LLAMA))
+    os.utime(folder / "model.safetensors", ns=(0, 0))
+    read = Safetensors.read
+
+    def changing(self: Safetensors, name: str) -> Any:
+        values = read(self, name)
+        with self.path.open("r+b") as file:
+            file.seek(-1, 2)
+            file.write(b"\x3f")
+        return values
+
+    monkeypatch.setattr(Safetensors, "read", changing)
+    with pytest.raises(ArgumentError, match=r"model\.safetensors: was changed while it was in use"):
         load_model(folder)

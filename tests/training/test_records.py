@@ -334,3 +334,11 @@ def test_a_tokenizer_of_many_special_tokens_adds_none_to_the_record() -> None:
     vocabulary = vocabulary_of_json(json.dumps({"added_tokens": added, "model": {"vocab": {}}}).encode())
     assert vocabulary.ends == (15,)
     assert len(msgspec.json.encode(vocabulary)) < 300
+
+
+def test_a_tokenizer_without_the_folder_that_it_is_of_is_refused(tmp_path: Path) -> None:
+    path = saved(tmp_path) / "checkpoint.json"
+    values = {**json.loads(path.read_bytes()), "origin": None}
+    del values["checksum"]
+    forge(path, lambda text: json.dumps(values, indent=2).encode().removesuffix(b"\n}"))
+    refused(tmp_path, "tokenizer_sha256 is of a tokenizer, and origin, whose it is, is missing")

@@ -193,6 +193,8 @@ class _Speller:
 
 def _literal(type: Message, tensor: Message) -> str:
     dtype, shape, kind = _dtype(type), _shape(type), tensor.WhichOneof("value")
+    if -1 in shape:
+        raise ArgumentError(f"holds a value of the flexible shape {list(shape)}")
     values: Any = getattr(tensor, kind).values if kind else ()
     if kind == "strings":
         text = ", ".join(map(quoted, values))

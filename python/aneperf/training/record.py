@@ -102,6 +102,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         _check_line("data", self.data)
         if self.evaluation is not None:
             _check_line("evaluation", self.evaluation)
+        if self.tokenizer_sha256 is not None and self.origin is None:
+            raise ArgumentError("tokenizer_sha256 is of a tokenizer, and origin, whose it is, is missing")
         for name, digest in (("sha256", self.sha256), ("tokenizer_sha256", self.tokenizer_sha256)):
             if digest is not None and not _SHA256.fullmatch(digest):
                 raise ArgumentError(f"{name} must be 64 hexadecimal digits, not {shown(digest)}")

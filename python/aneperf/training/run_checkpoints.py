@@ -132,8 +132,14 @@ class RunCheckpoints:
 
 
 def best_checkpoints(folder: str | os.PathLike[str]) -> Checkpoints:
-    """Return the folder of the best checkpoint by validation loss, in a run's folder of checkpoints."""
-    return Checkpoints(Path(folder) / _BEST, keep=1, with_best=False)
+    """Return the folder of the best checkpoint by validation loss, in a run's folder of checkpoints.
+
+    Raises CheckpointError for a link: checkpoints may come from anyone, and a run deletes what it replaces.
+    """
+    best = Path(folder) / _BEST
+    if best.is_symlink():
+        raise CheckpointError(f"{best}: is a link, and a run writes nowhere but in its own folder: remove it")
+    return Checkpoints(best, keep=1, with_best=False)
 
 
 def with_step(folder: str | os.PathLike[str], step: int | None) -> Checkpoints:
