@@ -29,7 +29,7 @@ __all__ = ["MAXIMUM_DURATIONS", "MAXIMUM_PROCESSES", "SCHEMA_VERSION", "Environm
 SCHEMA_VERSION = 1
 MAXIMUM_DURATIONS = 10_000  # kept for a row: about 100 KB in a file; each of its processes has an even share
 MAXIMUM_PROCESSES = 100
-_NS_PER_MS = 1e6
+_MS_PER_NS = 1e-6
 
 Status = Literal["ok", "unsupported", "skipped", "error"]
 STATUSES: tuple[Status, ...] = get_args(Status)
@@ -393,7 +393,7 @@ def _misstated(row: Row) -> str | None:
     most = MAXIMUM_DURATIONS // (len(row.processes) or 1)
     for stated, (trace, warm_up) in zip(row.medians or (row.median,), row.traces(), strict=True):
         if row.unit == "ms" and stated is not None and warm_up < len(trace) < most:
-            found = float(np.median(trace[warm_up:])) / _NS_PER_MS
+            found = float(np.median(trace[warm_up:])) * _MS_PER_NS
             if not math.isclose(stated, found, rel_tol=1e-6, abs_tol=1e-9):
                 return f"median is {stated!r}, but its durations give {found!r}"
     return None

@@ -56,8 +56,8 @@ def bench(
     `program` is a mil.Program or Builder; a function that returns one, whose parameters are the axes; or a
     path: what `mil.read` takes, "templates.py" or "templates.py:function". `inputs` are arrays by name or the
     path of an .npz file; by default, standard normal values. Outputs are compared with the float64 reference
-    unless `check` is False; a row that was not compared says why. `fp16` first converts what computes in fp32,
-    as `mil.to_fp16` does; the row's parameter "fp16" tells the changes. Keys are of `name`, by default the
+    unless `check` is False; a row that was not compared says why. `fp16` converts what computes in fp32, as
+    `mil.to_fp16` does; the row's parameter "fp16" tells the changes. Keys are of `name`, by default the
     file's or the function's, and the axes' values: "bench/mlp.py:mlp/n=64". More than one of `processes`,
     which are as those of `peak`, read program and inputs themselves: both must be paths.
     Raises ArgumentError, DeviceUnavailable, ProgramError, ResultFileError.
