@@ -131,7 +131,7 @@ def test_a_baseline_folder_has_a_file_for_each_probe_and_machine(
     gate = ("gate", "--baseline", str(folder))
     missing = run(*gate, files["fast"])
     assert_refused(
-        missing, "holds no baseline of peak, emulator h16, 4 cores of AMD EPYC: make one with --update"
+        missing, "has no baseline for peak, emulator h16, 4 cores of AMD EPYC: make one with --update"
     )
     assert not folder.exists()
     made = run(*gate, files["fast"], files["latency"], "--update")
@@ -170,7 +170,7 @@ def test_a_baseline_may_have_several_runs(run: Any, files: dict[str, str], tmp_p
 
 def test_a_baseline_file(run: Any, files: dict[str, str], tmp_path: Path) -> None:
     gate = ("gate", "--baseline", str(tmp_path / "new" / "base.json"))
-    assert_refused(run(*gate, files["fast"]), "holds no baseline")
+    assert_refused(run(*gate, files["fast"]), "has no baseline")
     assert run(*gate, files["fast"], "--update").code == 0
     assert Result.load(gate[2]) == Result.load(files["fast"])
     assert run(*gate, files["slow"]).code == 1

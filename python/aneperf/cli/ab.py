@@ -16,16 +16,16 @@ _PROCESSES = 10  # pairs, by default: a few whose ratio is off by several percen
 _COMPARED = ("aneperf", "numpy", "python")  # facts of an environment, whose difference no gate fails for
 _HELP = """Time two interpreters, environments or models in turns.
 
-A and B are Python interpreters, or folders of environments, that have aneperf; VERB is one that times rows.
-Or they are models, and the options are those of bench:
+A and B are virtual environments that have aneperf, or their Python interpreters. VERB is a verb that times
+rows. A and B can also be models; then no VERB is given, and the options are those of bench:
 
 \b
   aneperf ab old/.venv new/.venv -- peak --budget 120 --processes 20
   aneperf ab before.mil after.mil -- --budget 60
 
-Each side runs as often as --processes says, 10 by default, in fresh processes that share its --budget. A
-process of A and one of B run at a time, and take turns of 10 ms at making calls. The verdict is on B, by the
-ratio of the turns. The options of ab itself come before A.
+Each side runs in --processes fresh processes, 10 by default, which share its --budget. One process of A and
+one of B run at the same time and make calls in turns of 10 ms. The verdict is on B, from the ratio of the
+turns. Options of ab itself come before A.
 """
 
 
@@ -36,7 +36,7 @@ ratio of the turns. The options of ab itself come before A.
         click.Argument(["a"], type=FILE, metavar="A"),
         click.Argument(["b"], type=FILE, metavar="B"),
         click.Argument(["rest"], nargs=-1, type=click.UNPROCESSED, metavar="[--] VERB [OPTIONS]..."),
-        click.Option(["--gate"], is_flag=True, help="Exit with 1 if a row of B fails."),
+        click.Option(["--gate"], is_flag=True, help="Exit with 1 if a row of B is slower or failed."),
         FAIL_ON,
         ALLOW_DIFFERENT,
         THRESHOLD,

@@ -42,20 +42,20 @@ THRESHOLD = click.Option(
     metavar="PERCENT",
     default="1%",
     callback=_percent,
-    help="Call no difference up to this FASTER or SLOWER.",
+    help="Tolerate differences up to this.",
 )
 FAIL_ON = click.Option(
     ["--fail-on"],
     metavar="KINDS",
     callback=_names,
-    help="Fail for rows that are slower, in error, missing on a side, or unclear, separated by commas: "
-    "slower,error,missing by default.",
+    help="Rows that fail the gate, separated by commas: slower, error, missing (on one side), unclear; by "
+    "default slower,error,missing.",
 )
 ALLOW_DIFFERENT = click.Option(
     ["--allow-different"],
     metavar="FACTS",
     callback=_names,
-    help="Let the gate pass if these facts of the machines differ, such as numpy,os; all allows any.",
+    help="Let the machines differ in these properties, such as numpy,os; all allows any difference.",
 )
 _VERBOSE = click.Option(["-v", "--verbose"], is_flag=True, help="Show the SAME rows of a long table too.")
 _SHARED = (FAIL_ON, ALLOW_DIFFERENT, THRESHOLD, _VERBOSE, OUTPUT)
@@ -88,7 +88,11 @@ class _Sides(click.Command):
             ["--before"], type=FILE, multiple=True, metavar="FILE...", help="Several earlier results."
         ),
         click.Option(["--after"], type=FILE, multiple=True, metavar="FILE...", help="Several later results."),
-        click.Option(["--gate"], is_flag=True, help="Exit with 1 if a row fails, or the machines differ."),
+        click.Option(
+            ["--gate"],
+            is_flag=True,
+            help="Exit with 1 if a row is slower, or the machines differ; see --fail-on.",
+        ),
         *_SHARED,
     ],
 )
@@ -105,12 +109,12 @@ def compare(
 ) -> int:
     """Compare a result with a later one, or with published figures.
 
-    BEFORE and AFTER are results saved with -o. The verdict is on AFTER: SLOWER means that it is slower than
-    BEFORE. CHIP names a chip with published figures, such as 'M4 Max'; then the verdict is on BEFORE. Several
-    files a side, as --before A B --after C D, show what varies between runs.
+    BEFORE and AFTER are results saved with -o. The verdict is on AFTER: SLOWER means that AFTER is slower
+    than BEFORE. CHIP is a chip with published figures, such as 'M4 Max'; then the verdict is on BEFORE.
+    Several files on each side, as in --before A B --after C D, show the variation between runs.
 
-    The exit code is 0; 1 if the gate fails, which --gate or --fail-on asks for; 2 for files that cannot be
-    compared.
+    The exit code is 0. It is 1 if --gate or --fail-on is given and the gate fails, and 2 if the files cannot
+    be compared.
     """
     from ..kinds import Kind
     from ..report.comparison_table import lay_out_comparison
@@ -159,10 +163,11 @@ def gate(
 ) -> int:
     """Fail if results are slower than their baseline.
 
-    Each RESULT is compared with the baseline of its probe, device, chip and machine; several of one kind are
-    pooled. With --update they become the baseline. Without it, a baseline that is not there is an error.
+    Each RESULT is compared with the baseline for its probe, device, chip and machine. Several results of one
+    kind are pooled. With --update the results become the baseline. Otherwise a missing baseline is an error.
 
-    The exit code is 0; 1 if the gate fails; 2 without a baseline, or for files that cannot be compared.
+    The exit code is 0. It is 1 if the gate fails, and 2 if there is no baseline or the files cannot be
+    compared.
     """
     from ..baselines import find_baselines
     from ..kinds import Kind
@@ -176,9 +181,7 @@ def gate(
         for one in found:
             one.check_update()
     elif lacking := [one.kind for one in found if not one.before]:
-        raise ResultFileError(
-            f"{baseline}: holds no baseline of {'; '.join(lacking)}: make one with --update"
-        )
+        raise ResultFileError(f"{baseline}: has no baseline for {'; '.join(lacking)}: make one with --update")
     comparisons = [
         compare_results(
             one.before,

@@ -61,8 +61,8 @@ def config_option(words: Mapping[str, str]) -> click.Option:
         is_eager=True,
         expose_value=False,
         callback=read,
-        help="Read options from a TOML file, where paths are relative to its folder; others here come first, "
-        "and --no-NAME takes one back.",
+        help="Read options from a TOML file, with paths relative to its folder. Options given here override "
+        "it, and --no-NAME removes one.",
     )
 
 

@@ -88,10 +88,10 @@ Completion of verbs and options, for your shell's startup file:
 )
 @click.pass_context
 def app(context: click.Context) -> None:
-    """Measure the Apple Neural Engine, or the software emulator where there is none.
+    """Measure the Apple Neural Engine, or the software emulator if there is none.
 
-    `aneperf VERB -h` lists a verb's options. With -o FILE a verb saves its result, as JSON or as FILE
-    ends: .csv, .md or .html. -o - and -o -.csv print it.
+    `aneperf VERB -h` lists a verb's options. With -o FILE a verb saves its result as JSON, or in the format
+    of the name's ending: .csv, .md or .html. -o - prints JSON, and -o -.csv prints CSV.
     """
     if context.invoked_subcommand is None:
         write(context.get_help(), sys.stderr)

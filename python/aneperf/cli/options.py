@@ -10,20 +10,20 @@ STANDARD_OUTPUT = "-"
 DEVICE = click.Option(
     ["--device"],
     metavar="NAME",
-    help="ane, ane:ROUTE, emulator or emulator:CHIP; by default ane where there is one.",
+    help="ane, ane:ROUTE, emulator or emulator:CHIP; by default ane if there is one.",
 )
 CHIP = click.Option(["--chip"], metavar="CHIP", help="Chip to emulate, such as M4, 'A19 Pro' or h18g.")
 COMPILE_TIMEOUT = click.Option(
     ["--compile-timeout"],
     type=float,
     metavar="SECONDS",
-    help="Give up a compile or load on the engine after this time; 120 by default.",
+    help="Time limit of a compile with its load on the engine; 120 by default.",
 )
 OUTPUT = click.Option(
     ["-o", "--output"],
     type=FILE,
     metavar="FILE",
-    help="Save as JSON, or as FILE ends: .csv, .md, .html; - or -.csv prints it.",
+    help="Save as JSON, or in the format of the ending: .csv, .md, .html; - or -.csv prints it.",
 )
 
 
@@ -39,5 +39,7 @@ def is_printed(output: str | None) -> bool:
 
 
 VERBOSE = click.Option(
-    ["-v", "--verbose"], is_flag=True, help="Show every flag, how many calls a row has, and skipped rows."
+    ["-v", "--verbose"],
+    is_flag=True,
+    help="Show every flag, the number of calls of each row, and skipped rows.",
 )

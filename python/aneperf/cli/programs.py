@@ -34,11 +34,11 @@ from .terminal import FAILED, write
             default=1.0,
             help="Standard deviation to assume of activations, for what sums lose; 1 by default.",
         ),
-        click.Option(["--fp16"], is_flag=True, help="Convert what computes in fp32 to fp16 first."),
+        click.Option(["--fp16"], is_flag=True, help="Convert fp32 operations to fp16 first."),
     ]
 )
 def lint(file: str, chip: str, macos: int, activations: float, fp16: bool) -> int:
-    """Find what fails, is slow or gives wrong or inexact numbers in a MIL program.
+    """Find operations that fail, are slow, or give wrong or inexact results on a chip.
 
     MODEL is a .mil file, a .mlmodelc folder, or, with coremltools, an .mlpackage folder or a .mlmodel file.
     Exits with 1 if an operation fails on the chip.

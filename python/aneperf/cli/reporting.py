@@ -29,14 +29,14 @@ from .terminal import FAILED, save, write
     ]
 )
 def report(files: tuple[str, ...], output: str, community: str | None, strict: bool) -> int:
-    """Make one page of saved results: tables, pictures, published figures.
+    """Make a page from saved results: tables, plots, published figures.
 
-    FILE is a result of a probe or of training, telemetry of training, a comparison, or what info saved. The
-    page is one file that loads nothing. It needs pip install '.[report]'. Markdown does not, and has no
-    pictures.
+    FILE is a result of a probe or of training, training telemetry, a comparison, or the output of info. The
+    page is a single file that loads nothing. It needs pip install '.[report]' in a checkout. Markdown has no
+    plots and needs nothing more.
 
-    --community makes a site across the generations instead: published figures, and submitted results, each
-    checked first. docs/community.md says how to submit one.
+    --community makes a website of published figures and submitted results instead, after checking each
+    submission. docs/community.md explains how to submit one.
     """
     if community is not None:
         if files:

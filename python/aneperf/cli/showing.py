@@ -17,16 +17,16 @@ from .terminal import save, save_result, show, show_table, write
             ["--plot"],
             type=FILE,
             metavar="FILE",
-            help="Draw a result as PNG, SVG or PDF, as FILE ends; needs matplotlib.",
+            help="Plot a result as .png, .svg or .pdf; needs matplotlib.",
         ),
         VERBOSE,
         OUTPUT,
     ],
 )
 def show_file(file: str, plot: str | None, verbose: bool, output: str | None) -> None:
-    """Show a saved file as its table, or write it in another form.
+    """Show the table of a saved file, or convert the file.
 
-    FILE is a result of a probe or of training, telemetry of training, a comparison, or what info saved.
+    FILE is a result of a probe or of training, training telemetry, a comparison, or the output of info.
     """
     from ..outputs import check_outputs, form_of
     from ..report.plots import check_plot
@@ -66,7 +66,7 @@ def show_file(file: str, plot: str | None, verbose: bool, output: str | None) ->
     ]
 )
 def dump(file: str, key: str | None, warm_up: bool, output: str | None) -> None:
-    """Print the duration of every call of a row, in ns, one a line.
+    """Print the duration of each call of a row, in ns.
 
     KEY is the row's key or name, or a part that no other row has; without it, the keys are printed.
     """
@@ -99,7 +99,7 @@ def dump(file: str, key: str | None, warm_up: bool, output: str | None) -> None:
     ],
 )
 def list_all(what: str | None, output: str | None) -> None:
-    """List the probes, the chips with published facts, and the models.
+    """List the probes, the chips with published figures, and the models.
 
     LIST is probes, chips or models; by default, all of them.
     """

@@ -67,8 +67,8 @@ def read_source(path: str | os.PathLike[str]) -> Source:
     file = Path(path)
     if file.suffix == ".py":
         raise ResultFileError(
-            f"{path}: is Python, not a program: `aneperf bench` and `profile` run it. In Python, use what it "
-            "makes"
+            f"{path}: is Python, not a program: `aneperf bench` and `profile` run it. In Python, pass the "
+            "program that its function makes"
         )
     if not file.is_dir():
         return _read_model(file) if file.suffix == _MODEL else _read_text(file, may_lack_weights=True)

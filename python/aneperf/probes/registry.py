@@ -70,7 +70,7 @@ class Probe:
     budget: float | None  # seconds, by default
     options: tuple[Option, ...] = ()  # besides the budget
     details: str = ""  # further lines of help
-    budget_help: str = "Time for the whole table."
+    budget_help: str = "Time for all rows."
     function: str = ""  # its "module:name"; by default the one of its name in `aneperf.probes`
     target: str | None = None  # what the verb takes besides options, the keyword argument "file"
     exports: tuple[Export, ...] = ()
@@ -111,7 +111,7 @@ class Probe:
         }
 
 
-_PROCESSES = "Measure each row in this many fresh processes, or as many as the budget allows."
+_PROCESSES = "Fresh processes that measure each row; fewer if the budget is short."
 _PORTS = Option(
     "ports", "Data type of the programs' inputs and outputs.", default="fp32", choices=("fp32", "fp16")
 )
@@ -133,13 +133,13 @@ _PROBES = (
     Probe("weights", "Try to change a program's weights without a compile.", 10.0, share=0.3),
     Probe(
         "limits",
-        "Count the programs a process can compile, and time them.",
+        "Count the programs that a process can compile, and time it.",
         60.0,
         (
             Option("most", "Stop after this number of programs.", int, default=300, metavar="N"),
             Option(
                 "route",
-                "Count by this way through the engine's framework.",
+                "Route through the engine's framework.",
                 choices=("memory", "client", "both"),
             ),
         ),
@@ -156,16 +156,16 @@ _PROBES = (
     ),
     Probe(
         "conformance",
-        "Compare results bit for bit with what is known of the engine.",
+        "Test the known rules of the engine's arithmetic, bit for bit.",
         120.0,
         (_names("only", "Ask only about this rule, such as products/sum", "items"),),
-        details="docs/conformance.md explains the rules. To differ is a result, not an error. The file names "
-        "no person, machine or folder.",
+        details="docs/conformance.md explains the rules. A result that differs is not an error. The file "
+        "contains no name of a person, machine or folder.",
         share=2,
         in_child=False,
         file="aneperf-conformance.json",
     ),
-    Probe("dispatch", "Measure the dispatch floor: a call that computes little.", 30.0, processes=5, share=1),
+    Probe("dispatch", "Measure the dispatch floor: the fixed cost of a call.", 30.0, processes=5, share=1),
     Probe(
         "latency",
         "Time single convolutions of 256 to 4096 channels.",
@@ -177,7 +177,7 @@ _PROBES = (
     Probe("ports", "Compare stacks with fp32 ports and with fp16 ports.", 30.0, processes=5, share=1.5),
     Probe(
         "qos",
-        "Sweep QoS values 0-63: which are accepted, and their latency.",
+        "Sweep QoS values 0-63: which are accepted, and do they change a time?",
         30.0,
         (Option("value", "Try only this value; repeatable.", int, "values", None, "0..63", repeatable=True),),
         processes=5,
@@ -224,7 +224,7 @@ _PROBES = (
             Option("seconds", "Duration of the load.", float, default=5.0, metavar="SECONDS"),
             _PORTS,
         ),
-        budget_help="Time for the whole run; a short one cuts the load short.",
+        budget_help="Time for the whole run; limits the load.",
         share=3,
     ),
     Probe(
@@ -240,7 +240,7 @@ _PROBES = (
 PROBES = {probe.name: probe for probe in _PROBES}
 SUITE = Probe(
     "suite",
-    "Run every probe and collect one result.",
+    "Run every probe, and collect one result.",
     300.0,
     (_names("only", "Run only this probe, such as peak"), _names("skip", "Leave out this probe")),
     details="Probes that could crash or hang run in processes of their own.",
@@ -248,45 +248,49 @@ SUITE = Probe(
 )
 DOCTOR = Probe(
     "doctor",
-    "Check this machine once: a verdict a line, and a file to send.",
+    "Check what works on this machine, and write a file to send.",
     300.0,
-    details="docs/first-mac.md explains the checks. The exit code is 1 if one failed. The file names no "
-    "person, machine or folder.",
+    details="docs/first-mac.md explains the checks. The exit code is 1 if one failed. The file contains no "
+    "name of a person, machine or folder.",
     budget_help="Time for all checks.",
     in_child=False,
     file="aneperf-doctor.json",
 )
 BENCH = Probe(
     "bench",
-    "Time a program of your own, and check its output.",
+    "Time your own program, and check its output.",
     30.0,
     (
-        Option("axis", "Values of a template's parameter; repeatable.", metavar="NAME=LIST", repeatable=True),
+        Option(
+            "axis", "Values of a parameter of the function; repeatable.", metavar="NAME=LIST", repeatable=True
+        ),
         Option("inputs", "Read the inputs from an .npz file, instead of random values.", metavar="FILE"),
         Option("no-check", "Do not compare the output with the reference.", bool, "unchecked", default=False),
         Option("fp16", "Convert what computes in fp32 to fp16 first.", bool, default=False),
     ),
-    details="MODEL is a .mil file, a .mlmodelc or .mlpackage folder, or templates.py:function: Python that "
-    "makes programs, which is run. docs/bench.md has an example.",
+    details="MODEL is a .mil file, a .mlmodelc or .mlpackage folder, or FILE.py:FUNCTION, a Python function "
+    "that makes programs; the file is run. docs/bench.md has an example.",
     function="aneperf.probes.bench:bench_file",
     processes=5,
     target="MODEL",
 )
 PROFILE = Probe(
     "profile",
-    "Show where the time of a program of your own goes.",
+    "Show where the time of your own program goes.",
     30.0,
     (
         Option(
             "method",
-            "How: the emulator's steps, or programs that end early, as on an engine.",
+            "Time the emulator's steps, or programs that end early, as on an engine.",
             choices=("steps", "truncation"),
         ),
         Option("compiles", "Compile at most this number of programs.", int, default=40, metavar="N"),
         *BENCH.options[1:],
-        Option("axis", "The value of a template's parameter; repeatable.", metavar="NAME=X", repeatable=True),
+        Option(
+            "axis", "Value of a parameter of the function; repeatable.", metavar="NAME=X", repeatable=True
+        ),
     ),
-    details="MODEL is what bench takes. docs/bench.md explains the methods.",
+    details="MODEL is as in bench. docs/bench.md explains the methods.",
     function="aneperf.probes.profile:profile_file",
     target="MODEL",
     exports=(

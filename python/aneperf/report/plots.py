@@ -68,7 +68,9 @@ def _need_matplotlib() -> None:
     try:
         import matplotlib.backend_bases  # noqa: F401
     except ImportError as error:
-        raise ArgumentError(f"plots need matplotlib: pip install '.[report]' ({error})") from error
+        raise ArgumentError(
+            f"plots need matplotlib: pip install '.[report]' in a checkout of aneperf ({error})"
+        ) from error
 
 
 def finished(figure: Figure, path: AnyPath | None) -> Picture:

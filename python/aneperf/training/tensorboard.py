@@ -122,7 +122,7 @@ def _record_writer() -> type[RecordWriter]:
         from tensorboardX.record_writer import RecordWriter
     except ImportError as error:
         raise ArgumentError(
-            f"event files need tensorboardX: pip install '.[tensorboard]' ({error})"
+            f"event files need tensorboardX: pip install '.[tensorboard]' in a checkout of aneperf ({error})"
         ) from error
     found: type[RecordWriter] = RecordWriter
     return found

@@ -35,7 +35,9 @@ def need_jinja() -> None:
     try:
         import jinja2  # noqa: F401
     except ImportError as error:
-        raise ArgumentError(f"pages need jinja2: pip install '.[report]' ({error})") from error
+        raise ArgumentError(
+            f"pages need jinja2: pip install '.[report]' in a checkout of aneperf ({error})"
+        ) from error
 
 
 @lru_cache(maxsize=1)
