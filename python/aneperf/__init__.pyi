@@ -4,6 +4,7 @@ from . import chips as chips
 from . import kernels as kernels
 from . import measure as measure
 from . import mil as mil
+from . import power as power
 from . import reference as reference
 from . import training as training
 from ._ane_native import CompileBudget as CompileBudget

@@ -20,6 +20,7 @@ from .files import LONGEST_QUOTE, one_line, read_input
 from .kinds import Kind
 from .measure import PREEMPTED, UNTRUSTED, geometric_mean
 from .outputs import form_of, write_whole
+from .power import Energy
 
 if TYPE_CHECKING:
     import pandas
@@ -42,7 +43,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     calls after 10, as in the published tables) are in `unit`, over `n` calls after dropping the first
     `warm_up`. `error` is the output's largest relative error against the reference. `metrics` holds derived
     numbers, such as "tflops". `durations_ns` holds the duration of each call in order, from which the
-    statistics follow: `warm_up` + `n` durations, or the first 10,000 of more.
+    statistics follow: `warm_up` + `n` durations, or the first 10,000 of more. `energy` holds the power that
+    was read during calls, from which the metrics "power_w", "mj_per_eval" and their like follow.
 
     A row that two or more processes measured has `processes`, the number of `durations_ns` of each in their
     order, with its `warm_ups` and `medians`; `warm_up` is None then. Its statistics give each process the
@@ -70,6 +72,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     processes: tuple[int, ...] = ()  # number of durations of each process, where two or more measured the row
     warm_ups: tuple[int, ...] = ()  # each process's warm-up, in calls
     medians: tuple[float, ...] = ()  # each process's median
+    energy: Energy | None = None  # where it was asked for
     durations_ns: tuple[int, ...] = ()  # every call in order, warm-up included; the first 10,000 of more
 
     def __post_init__(self) -> None:
@@ -172,7 +175,7 @@ def _is_number(value: object) -> bool:
 
 
 _NUMBERS = ("n", "warm_up", "median", "mean", "p05", "p95", "ci_low", "ci_high", "published_mean", "error")
-_COLUMNS = ("probe", "key", "status", "reason", "unit", *_NUMBERS, "flags", "device", "chip")
+_COLUMNS = ("probe", "key", "status", "reason", "unit", *_NUMBERS, "energy", "flags", "device", "chip")
 
 
 _BUSY_SHARE = 0.75  # of the cores; half a minute of aneperf's own work leaves 0.4
@@ -286,6 +289,7 @@ class Result(Displayed, msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
                 "unit": row.unit,
                 **{name: getattr(row, name) for name in _NUMBERS},
                 **row.metrics,
+                **({} if row.energy is None else {"energy": row.energy.label}),
                 "flags": ", ".join(row.flags),
                 "device": self.environment.device,
                 "chip": self.environment.chip,
@@ -310,8 +314,8 @@ class Result(Displayed, msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
             text = msgspec.json.format(msgspec.json.encode(self, enc_hook=plain_number), indent=2)
         except (ValueError, TypeError) as error:
             raise ResultFileError(f"the result holds a value that JSON cannot: {error}") from error
-        # No other list holds numbers, and JSON strings contain no raw line breaks.
-        return re.sub(rb"\[\n[\s\d,]+\]", lambda calls: b"".join(calls[0].split()), text) + b"\n"
+        # JSON strings contain no raw line breaks.
+        return re.sub(rb"\[\n[\s\d,.e+-]+\]", lambda calls: b"".join(calls[0].split()), text) + b"\n"
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write JSON to `path`, or a table if it ends in .csv, .md or .html, atomically.

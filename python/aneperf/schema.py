@@ -14,6 +14,7 @@ from .chips import PROFILES
 from .errors import ResultFileError
 from .files import one_line
 from .measure import UNSETTLED, Sample, analyze, flags_of, geometric_mean, join, summarize
+from .power import ENERGY_METRICS, METHODS
 from .results import SCHEMA_VERSION, Environment, Result, Row
 
 _DEVICES = ("ane", "emulator", "stand-in")
@@ -51,6 +52,7 @@ def check_numbers(result: Result) -> None:
         for row in result:
             try:
                 _check_row(row)
+                _check_energy(row, result.environment)
             except _Wrong as wrong:
                 raise _Wrong(f"row {row.key!r}: {wrong}") from None
     except _Wrong as wrong:
@@ -198,6 +200,34 @@ def _check_work(row: Row, time_ms: float | None) -> None:
         if stated is not None and not _agree(stated, work / time if time else None):
             rate = f"{work / time:.6g}" if time else "unknown"
             raise _Wrong(f"{name} is {stated!r}, but {work:.6g} GFLOP in {time or 0:.6g} ms are {rate}")
+
+
+def _check_energy(row: Row, environment: Environment) -> None:
+    """Check that the device has a power, and the metrics that follow from the slices of power."""
+    energy = row.energy
+    found = {} if energy is None else energy.metrics()
+    if unfounded := sorted(name for name in row.metrics if name in ENERGY_METRICS and name not in found):
+        raise _Wrong(f"it has {unfounded[0]}, but no power from which it follows")
+    for name, value in found.items():
+        if not _agree(row.metrics.get(name), value):
+            raise _Wrong(f"{name} is {row.metrics.get(name)!r}, but its slices of power give {value!r}")
+    if energy is None or energy.method is None:
+        return
+    if environment.device != "ane":
+        raise _Wrong(
+            f"it has a power by {energy.method}, but {environment.device} is no engine that takes any"
+        )
+    method = METHODS.get(energy.method)
+    if method is None:
+        raise _Wrong(f"the method of its energy is {energy.method!r}: it is one of {', '.join(METHODS)}")
+    if not any(_agree(energy.doubt_w, doubt) for doubt in (method.doubt_w, method.busy_doubt_w)):
+        raise _Wrong(f"doubt_w is {energy.doubt_w!r}, but that of {method.name} is {method.doubt_w!r}")
+    # The first and the last reading of a load lie outside of it.
+    if math.fsum(energy.load_s) > energy.seconds * 1.01 + energy.reading_s + 0.1:
+        raise _Wrong(f"its slices last longer than the {energy.seconds!r} s of the load")
+    work = row.metrics.get("gflop")
+    if work is not None and energy.per == "evaluation" and not _agree(energy.gflop, work):
+        raise _Wrong(f"its energy is of {energy.gflop!r} GFLOP, but gflop is {work!r}")
 
 
 def _agree(stated: object, found: object) -> bool:

@@ -16,6 +16,7 @@ from ..training.events import (
     Event,
     KernelsCompiled,
     LogStopped,
+    Metering,
     RunStarted,
     StepDone,
     WorkerReplaced,
@@ -68,6 +69,8 @@ class Lines:
         elif isinstance(event, CheckpointSaved):
             name = "best ckpt" if event.is_best else "ckpt"
             self._say(f"[{name} saved, step {event.step}, loss={event.loss:.4f}]")
+        elif isinstance(event, Metering):
+            self._say(f"[energy: {event.text}]")
         elif isinstance(event, LogStopped):
             say(f"{event.reason}; the run continues without it")
 

@@ -1,5 +1,6 @@
 """How the command runs a probe: progress, Ctrl-C, table, file and exit code."""
 
+import math
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -63,6 +64,7 @@ def measure(
     return FAILED if "error" in statuses or "ok" not in statuses else 0
 
 
+_LONGEST_S = 86_400.0
 # A child's errors that say that a verb cannot do what was asked; others are a row's.
 _REFUSED = [error.__name__ for error in (ArgumentError, DeviceUnavailable, ProgramError, ResultFileError)]
 
@@ -129,7 +131,11 @@ def _run(probe: Probe, device: Device, report: ProgressCallback, arguments: Mapp
         return probe.run(device, progress=report, **arguments)
     times = [positive(name, value) for name, value in arguments.items() if isinstance(value, float)]
     limit = time_limit_of(max(times), device)
-    outcome = run_in_child(probe.load(), device, time_limit=limit, progress=report, **arguments)
+    # Energy takes more, by row: that it still reports is what tells that it does not hang.
+    longest, quiet = (_LONGEST_S, limit) if arguments.get("energy") else (limit, math.inf)
+    outcome = run_in_child(
+        probe.load(), device, time_limit=longest, quiet_limit=quiet, progress=report, **arguments
+    )
     if outcome.exception in _REFUSED:
         raise AneError(outcome.failure)
     environment = devices.info(device)

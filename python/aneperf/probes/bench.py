@@ -24,8 +24,9 @@ from ..errors import ArgumentError, CompileError, ResultFileError
 from ..mil.half import CONVERT, computes_in_fp32
 from ..mil.template import AxisValue, Template, load_template
 from ..results import Result, Row
+from ..runner.energy import meter_cases, meter_of
 from ..runner.own_program import CHANGES, OwnProgram, ProgramCase
-from ..runner.progress import ProgressCallback
+from ..runner.progress import ProgressCallback, reporter
 from ..runner.rounds import Repeat
 from ..runner.run import run_cases
 from ..runner.timing import Clock
@@ -46,6 +47,7 @@ def bench(
     check: bool = True,
     fp16: bool = False,
     name: str | None = None,
+    energy: bool = False,
     budget: float = default_budget("bench"),
     processes: int = 1,
     progress: ProgressCallback | None = None,
@@ -59,7 +61,9 @@ def bench(
     unless `check` is False; a row that was not compared says why. `fp16` converts what computes in fp32, as
     `mil.to_fp16` does; the row's parameter "fp16" tells the changes. Keys are of `name`, by default the
     file's or the function's, and the axes' values: "bench/mlp.py:mlp/n=64". More than one of `processes`,
-    which are as those of `peak`, read program and inputs themselves: both must be paths.
+    which are as those of `peak`, read program and inputs themselves: both must be paths. With `energy`, which
+    comes on top of the budget, each row has the power above idle, or why it is unknown: first nothing runs
+    for some seconds, then a known load, and at the end each program for as long as its power needs.
     Raises ArgumentError, DeviceUnavailable, ProgramError, ResultFileError.
     """
     template = template_of(program)
@@ -67,19 +71,23 @@ def bench(
     template.check_axes(axes or {})
     title = template.name if name is None else name
     unchecked = "" if check else "the check was left out"
+    device = opened(device)
     if fp16:
-        device = opened(device)
         template = converted(template, device)
     cases = [_case(title, template, point, inputs, unchecked) for point in points]
+    report = reporter(progress)
+    meter = meter_of(device, report, clock) if energy else None
     result = run_cases(
         "bench",
         device,
         cases,
         budget=budget,
-        progress=progress,
+        progress=report,
         clock=clock,
         repeat=_repeat(processes, program, axes, inputs, title, check=check, fp16=fp16),
     )
+    if meter is not None:
+        result = meter_cases(result, device, cases, meter, report, clock)
     return msgspec.structs.replace(result, notes=(*result.notes, *program_notes(result.rows)))
 
 
@@ -108,6 +116,7 @@ def bench_file(
     inputs: str | None = None,
     unchecked: bool = False,
     fp16: bool = False,
+    energy: bool = False,
     budget: float = default_budget("bench"),
     processes: int = 1,
     progress: ProgressCallback | None = None,
@@ -120,6 +129,7 @@ def bench_file(
         inputs=inputs,
         check=not unchecked,
         fp16=fp16,
+        energy=energy,
         budget=budget,
         processes=processes,
         progress=progress,

@@ -112,6 +112,9 @@ class Probe:
 
 
 _PROCESSES = "Fresh processes that measure each row; fewer if the budget is short."
+_ENERGY = Option(
+    "energy", "Also read the power, where the machine tells it. Takes longer.", bool, default=False
+)
 _PORTS = Option(
     "ports", "Data type of the programs' inputs and outputs.", default="fp32", choices=("fp32", "fp16")
 )
@@ -223,6 +226,7 @@ _PROBES = (
         (
             Option("seconds", "Duration of the load.", float, default=5.0, metavar="SECONDS"),
             _PORTS,
+            _ENERGY,
         ),
         budget_help="Time for the whole run; limits the load.",
         share=3,
@@ -267,6 +271,7 @@ BENCH = Probe(
         Option("inputs", "Read the inputs from an .npz file, instead of random values.", metavar="FILE"),
         Option("no-check", "Do not compare the output with the reference.", bool, "unchecked", default=False),
         Option("fp16", "Convert what computes in fp32 to fp16 first.", bool, default=False),
+        _ENERGY,
     ),
     details="MODEL is a .mil file, a .mlmodelc or .mlpackage folder, or FILE.py:FUNCTION, a Python function "
     "that makes programs; the file is run. docs/bench.md has an example.",
@@ -285,7 +290,7 @@ PROFILE = Probe(
             choices=("steps", "truncation"),
         ),
         Option("compiles", "Compile at most this number of programs.", int, default=40, metavar="N"),
-        *BENCH.options[1:],
+        *BENCH.options[1:4],
         Option(
             "axis", "Value of a parameter of the function; repeatable.", metavar="NAME=X", repeatable=True
         ),

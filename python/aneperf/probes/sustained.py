@@ -13,8 +13,10 @@ from ..device import info, opened
 from ..errors import REFUSALS, ArgumentError
 from ..kernels.conv_stack import ConvStack
 from ..measure import BATCH_S, analyze, ratio, summarize
+from ..power import Meter, Unavailable
 from ..results import Result, Row
 from ..runner.case import Case, stack_case
+from ..runner.energy import meter_of, with_energy
 from ..runner.measured import Measured, refused
 from ..runner.progress import Progress, ProgressCallback, reporter
 from ..runner.run import compile_notes
@@ -33,6 +35,7 @@ def sustained(
     *,
     seconds: float = 5.0,
     budget: float | None = None,
+    energy: bool = False,
     stack: ConvStack = STACK,
     ports: Literal["fp32", "fp16"] | None = None,
     progress: ProgressCallback | None = None,
@@ -43,7 +46,9 @@ def sustained(
     `budget`, in seconds of `clock`, includes building and compiling, and shortens the load if need be. The
     output is checked after the load. Keys: "sustained/conv512x128/sp2048/fp32-ports" for all of it, and
     ".../01" to ".../10" for the intervals, whose params hold "start_s" and "end_s". Notes say whether it
-    slowed down. An interrupt is raised again after the finished intervals were reported to `progress`.
+    slowed down. With `energy`, the row of all of it has the power above idle, or why it is unknown: before
+    the load nothing runs for some seconds, then a known load, and the load lasts as long as the power needs.
+    An interrupt is raised again after the finished intervals were reported to `progress`.
     Raises ArgumentError, DeviceUnavailable.
     """
     positive("seconds", seconds)
@@ -55,9 +60,12 @@ def sustained(
     device = opened(device)
     environment = info(device)
     report = reporter(progress)
+    meter = meter_of(device, report, clock) if energy else None
+    if meter is not None:
+        seconds = max(seconds, meter.span_s)
     start = clock()
     report(Progress(0, INTERVALS + 1, case.name))
-    load = _Load(seconds, report, case.name, clock)
+    load = _Load(seconds, report, case.name, clock, meter)
     try:
         with Loaded(device, case, clock) as loaded:
             load.run(loaded, seconds if budget is None else min(seconds, budget - (clock() - start)))
@@ -79,24 +87,31 @@ def sustained(
 class _Load:
     """Calls made one after the other, and the time at which each ended."""
 
-    def __init__(self, seconds: float, report: ProgressCallback, name: str, clock: Clock) -> None:
+    def __init__(
+        self, seconds: float, report: ProgressCallback, name: str, clock: Clock, meter: Meter | None
+    ) -> None:
         self.interrupt: KeyboardInterrupt | None = None
         self._interval_s = seconds / INTERVALS
         self._report = report
         self._name = name
         self._clock = clock
+        self._meter = meter
         self._durations: list[NDArray[np.int64]] = []
         self._ends: list[NDArray[np.float64]] = []  # s since the first call began
+        self._seconds = 0.0
 
     def run(self, loaded: Loaded, seconds: float) -> None:
         """Call for that long, at least once. An interrupt ends the load and is kept."""
         start, count = self._clock(), 1
+        meter = self._meter or Unavailable("it was not asked for")
+        meter.begin()
         try:
             while True:
                 began = self._clock() - start
                 batch = loaded.run(count)
                 self._durations.append(batch)
                 self._ends.append(np.asarray(began + np.cumsum(batch) * 1e-9))
+                meter.poll()
                 elapsed = self._clock() - start
                 if elapsed >= seconds:
                     return
@@ -109,6 +124,9 @@ class _Load:
             if not self._durations:
                 raise
             self.interrupt = interrupt
+        finally:
+            meter.end()
+            self._seconds = self._clock() - start
 
     @property
     def durations(self) -> NDArray[np.int64]:
@@ -123,7 +141,11 @@ class _Load:
             self._row(case, place, self.durations[places == place], whole)
             for place in sorted(set(places.tolist()))
         ]
-        return [case.row(whole), *rows], self.verdict() if whole.status == "ok" else []
+        first = case.row(whole)
+        if self._meter is not None and whole.status == "ok":
+            gflop = case.kernel.flops / 1e9
+            first = with_energy(first, self._meter.energy(len(self.durations), self._seconds, gflop=gflop))
+        return [first, *rows], self.verdict() if whole.status == "ok" else []
 
     def _row(self, case: Case, place: int, durations: NDArray[np.int64], whole: Measured) -> Row:
         times = summarize(durations * 1e-6)

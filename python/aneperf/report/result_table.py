@@ -8,6 +8,7 @@ import msgspec
 from ..results import STATUSES, Environment, Result, Row, Status
 from .chip_facts import published_facts
 from .columns import COLUMNS, GENERAL, RANKED, REMARK, VERBOSE
+from .energy_table import lay_out_energy
 from .flags import legend, mark
 from .table import Table
 
@@ -27,11 +28,17 @@ def lay_out_result(result: Result, *, verbose: bool = False) -> Table:
         return _lay_out_suite(result, verbose)
     if result.probe == "doctor":
         return _lay_out_doctor(result)
-    return _lay_out_rows(result, verbose)
+    times, energy = lay_out_times(result, verbose=verbose), lay_out_energy(result.rows)
+    if energy is None:
+        return times
+    if not energy.rows:
+        return dataclasses.replace(times, lines=(*times.lines, *energy.lines))
+    parts = (dataclasses.replace(times, heading=("Time",)), energy)
+    return Table(heading=times.heading, header=(), align=(), rows=(), parts=parts)
 
 
-def _lay_out_rows(result: Result, verbose: bool) -> Table:
-    """Lay out the rows of one probe."""
+def lay_out_times(result: Result, *, verbose: bool = False) -> Table:
+    """Lay out the rows of one probe, without their energy."""
     columns = COLUMNS.get(result.probe, GENERAL)
     if verbose:
         columns = tuple(new for column in columns for new in (VERBOSE if column is REMARK else (column,)))
@@ -134,7 +141,7 @@ def _part(result: Result, name: str, rows: list[Row], verbose: bool) -> Table:
     if len(shown) < len(rows):
         notes.append(f"{len(rows) - len(shown)} ok rows are left out; aneperf {name} shows them.")
     part = msgspec.structs.replace(result, probe=name, rows=tuple(shown), notes=tuple(notes))
-    table = _lay_out_rows(part, verbose)
+    table = lay_out_times(part, verbose=verbose)
     return dataclasses.replace(table, heading=(f"aneperf {name}",), header=table.header if shown else ())
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from .columns import UNKNOWN, significant
+from .energy_table import energy_line
 from .result_table import heading
 from .table import Table
 
@@ -102,7 +103,12 @@ def _totals(result: TrainingResult) -> list[str]:
         f"Loss: {result.losses[0]:.4f} at step {result.first_step}, {last:.4f} over the last {averaged} "
         f"steps; unigram entropy of the data {result.unigram_entropy:.4f}",
         *_validation(result),
+        *_energy(result),
     ]
+
+
+def _energy(result: TrainingResult) -> list[str]:
+    return [] if result.energy is None else [energy_line(result.energy)]
 
 
 def _spent(what: str, ms: float, wall: float) -> str:

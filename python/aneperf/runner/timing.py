@@ -5,6 +5,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from typing import Any
+
+from numpy.typing import NDArray
 
 from .._ane_native import Device, Program, Request, Surface
 from ..errors import REFUSALS
@@ -20,7 +23,7 @@ from ..measure import (
     measure,
     measure_interleaved,
 )
-from .case import Case
+from .case import Case, Judged
 from .measured import Measured, Params, refused
 from .progress import MINIMUM_SHARE_S
 from .turns import TURNS_SPAN_S, in_turns, row_in_turns, turns
@@ -140,11 +143,11 @@ class Loaded:
         self._compile_s = clock() - start
         try:
             inputs, outputs = self.program.inputs, self.program.outputs
-            sources: dict[str, Surface] = {port.name: device.make_surface(port) for port in inputs}
+            self._sources: dict[str, Surface] = {port.name: device.make_surface(port) for port in inputs}
             self._results: dict[str, Surface] = {port.name: device.make_surface(port) for port in outputs}
             for name, array in case.inputs().items():
-                sources[name].write(array)
-            self.request: Request = self.program.bind(sources, self._results)
+                self._sources[name].write(array)
+            self.request: Request = self.program.bind(self._sources, self._results)
         except BaseException:
             self.program.unload()
             raise
@@ -158,6 +161,18 @@ class Loaded:
     def __exit__(self, *exception: object) -> None:
         self.program.unload()
 
+    def inputs(self) -> dict[str, NDArray[Any]]:
+        """Return the array that each input holds."""
+        return {name: surface.read() for name, surface in self._sources.items()}
+
+    def is_wrong(self) -> bool:
+        """Tell whether the output of the last call is not what rounding explains."""
+        judged = self._judged()
+        return not judged.unchecked and not judged.error <= judged.tolerance
+
+    def _judged(self) -> Judged:
+        return self._case.judge({name: surface.read() for name, surface in self._results.items()})
+
     def judge(self, sample: Sample) -> Measured:
         """Check the output that the sample's last call left, and give its rates if it is right."""
         seen = {**self._watch.take(), **sensors()}
@@ -165,7 +180,7 @@ class Loaded:
             seen["loaded_s"] = sample.loaded_s
         known = [flag for flag in flags_of(seen) if flag not in sample.flags]
         sample = replace(sample, flags=(*sample.flags, *known))
-        judged = self._case.judge({name: surface.read() for name, surface in self._results.items()})
+        judged = self._judged()
         if judged.unchecked:
             unchecked: Params = {"output": f"not checked: {judged.unchecked}"}
             return Measured("ok", sample=sample, metrics={**self._metrics(sample), **seen}, params=unchecked)

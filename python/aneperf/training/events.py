@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ..power import Energy
 from ..results import Environment
 from .accounting import StepFlops, StepTimes, step_flops
 from .config import TrainingConfig
@@ -174,6 +175,20 @@ class LogStopped:
     reason: str
 
 
+@dataclass(frozen=True)
+class Metering:
+    """A line about how the run's energy is metered, or why it is not."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class EnergyMetered:
+    """The energy of the run's batches, without compiles, validations and checkpoints."""
+
+    energy: Energy
+
+
 Event = (
     RunStarted
     | KernelsCompiled
@@ -183,5 +198,7 @@ Event = (
     | WorkerReplaced
     | CheckpointSaved
     | LogStopped
+    | Metering
+    | EnergyMetered
 )
 Observer = Callable[[Event], None]

@@ -100,6 +100,9 @@ class TrainOptions(Hyperparameters):
     tensorboard: _Path | None = option(
         None, "Output", "Write an event file for TensorBoard; needs tensorboardX.", metavar="FOLDER"
     )
+    energy: bool = option(
+        False, "Output", "Report the energy of a token, where the machine tells its power; takes longer."
+    )
     trace: _Path | None = option(None, "Output", "Write a trace for ui.perfetto.dev.", metavar="FILE")
     progress: Observer | None = None  # called with every event
 

@@ -12,6 +12,7 @@ from ..display import Displayed, Picture, call_report
 from ..kernels.schedule import Pipeline
 from ..kinds import Kind
 from ..outputs import form_of, write_whole
+from ..power import Energy
 from ..results import Environment, Result, Row
 from .accounting import StepFlops, StepTimes
 from .compaction import compacted
@@ -19,6 +20,7 @@ from .config import TrainingConfig
 from .events import (
     BatchDone,
     CheckpointSaved,
+    EnergyMetered,
     Evaluated,
     Event,
     KernelsCompiled,
@@ -71,6 +73,7 @@ class TrainingResult(Displayed):
     checkpoint: Path | None = None  # the last
     best_checkpoint: Path | None = None  # by validation loss, if this run saved one
     checkpoint_ms: float = 0.0  # of all checkpoints
+    energy: Energy | None = None  # of the batches, if it was asked for
     stopped_by: signal.Signals | None = None  # what ended the run before its last step
     steps_lost: int = 0  # done after the last update
     logs_stopped: list[str] = field(default_factory=list)  # why logs ended before the run
@@ -104,6 +107,8 @@ class TrainingResult(Displayed):
             self.logs_stopped.append(event.reason)
         elif isinstance(event, Evaluated):
             self.validations.append(event)
+        elif isinstance(event, EnergyMetered):
+            self.energy = event.energy
         elif isinstance(event, CheckpointSaved):
             if event.is_best:
                 self.best_checkpoint = event.folder
@@ -210,7 +215,7 @@ class TrainingResult(Displayed):
         rows = ResultRows(self.model, self.config, self.vocab)
         made: list[Row] = []
         if self.batches:
-            made += rows.of_training(self.times, self.batches, self.flops.device)
+            made += rows.of_training(self.times, self.batches, self.flops.device, self.energy)
             made += rows.of_validation(self.validations)
         return Result(probe="train", environment=self.environment, rows=tuple(made), notes=tuple(self.notes))
 

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from ..measure import summarize
+from ..power import Energy
 from ..results import MAXIMUM_DURATIONS, Row
+from ..runner.energy import with_energy
 from .accounting import StepTimes, keyed_times
 from .config import TrainingConfig
 from .events import BatchDone, Evaluated
@@ -64,17 +66,22 @@ class ResultRows:
     vocab: int
 
     def of_training(
-        self, steps: Sequence[StepTimes], batches: Sequence[BatchTimes], device_flops: int
+        self,
+        steps: Sequence[StepTimes],
+        batches: Sequence[BatchTimes],
+        device_flops: int,
+        energy: Energy | None,
     ) -> list[Row]:
-        """Return rows of the steps, of their components and of the batches."""
+        """Return rows of the steps, with their energy, of their components and of the batches."""
         shares = [
             (b.overhead_ms + b.update_ms + b.staging_ms) / b.steps for b in batches for _ in range(b.steps)
         ]
         staging = [batch.staging_ms for batch in batches]
         times = [keyed_times(step, self.config.pipeline) for step in steps]
         rates = [1e-9 * device_flops * batch.steps / batch.train_ms for batch in batches]
+        whole = self._row("step", [step.wall + share for step, share in zip(steps, shares, strict=True)])
         return [
-            self._row("step", [step.wall + share for step, share in zip(steps, shares, strict=True)]),
+            whole if energy is None else with_energy(whole, energy),
             self._row("ane-rate", rates, "TFLOPS"),
             self._row("compile", [batch.compile_ms for batch in batches if batch.kernels]),
             *(self._row(name, [step[name] for step in times]) for name in times[0]),

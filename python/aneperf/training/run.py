@@ -6,14 +6,24 @@ import contextlib
 import math
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ..errors import ArgumentError
 from ..signals import at_first_signal
 from .arrays import handed_over
 from .compaction import Rows
-from .events import BatchDone, CheckpointSaved, Evaluated, Event, Observer, RunStarted, StepDone
+from .energy import RunMeter, choose_run_meter
+from .events import (
+    BatchDone,
+    CheckpointSaved,
+    EnergyMetered,
+    Evaluated,
+    Event,
+    Observer,
+    RunStarted,
+    StepDone,
+)
 from .logs import Logs
 from .notebook_view import notebook_view
 from .options import TrainOptions, takes
@@ -82,7 +92,13 @@ def _train(prepared: Preparation) -> TrainingResult:
             trainer.stop()
 
         with at_first_signal(stop), _recorded(prepared, result, started) as tell:
-            _run(trainer, rows, checkpoints, result, tell, started.loss)
+            if not prepared.options.energy:
+                _run(trainer, trainer.run(), rows, checkpoints, result, tell, started.loss)
+            else:
+                meter = choose_run_meter(prepared.device, tell, lambda: result.interrupted)
+                metered = RunMeter(meter, prepared.config.model.seq, started.flops)
+                _run(trainer, metered.follow(trainer.run()), rows, checkpoints, result, tell, started.loss)
+                tell(EnergyMetered(metered.energy()))
         trainer.end_workers()
         weights = rows.scatter("parameters", trainer.weights)
         # Those that are no part of the state were made just now, and outlive it.
@@ -124,6 +140,7 @@ def _recorded(prepared: Preparation, result: TrainingResult, started: RunStarted
 
 def _run(
     trainer: Trainer,
+    events: Iterable[Event],
     rows: Rows,
     checkpoints: RunCheckpoints,
     result: TrainingResult,
@@ -143,7 +160,7 @@ def _run(
         return CheckpointSaved(trainer.state.step, folder, loss, begin, time.monotonic_ns(), is_best=best)
 
     try:
-        for event in trainer.run():
+        for event in events:
             tell(event)
             if isinstance(event, StepDone):
                 steps_in_batch += 1

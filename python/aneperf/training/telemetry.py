@@ -23,6 +23,7 @@ from .accounting import StepTimes, published_times
 from .events import (
     BatchDone,
     CheckpointSaved,
+    EnergyMetered,
     Evaluated,
     Event,
     KernelsCompiled,
@@ -69,6 +70,10 @@ class Telemetry:
             )
         elif isinstance(event, WorkerReplaced):
             self._write("worker", event="lost", step=event.step, reason=event.reason)
+        elif isinstance(event, EnergyMetered):
+            energy = event.energy
+            told = {"method": energy.method} if energy.method else {"reason": energy.reason}
+            self._write("energy", **told, **energy.metrics())
         elif isinstance(event, CheckpointSaved):
             self._write(
                 "checkpoint",

@@ -9,9 +9,10 @@ import msgspec
 
 from ...errors import ArgumentError
 from ...results import Result, Row
+from ..energy_table import lay_out_energy
 from ..flags import mark
 from ..result_plots import PlotKind, draw_result
-from ..result_table import lay_out_result
+from ..result_table import lay_out_times
 from ..scans import Scan, find_scan
 from ..table import Table
 from .machine import label_of
@@ -55,13 +56,15 @@ def probe_section(title: str, result: Result, name: str, *, pictures: bool, is_f
     What is to be known of the machine stands above the first part of a suite alone.
     """
     blocks = _table_blocks(result, is_first)
+    if (energy := lay_out_energy(result.rows)) is not None:
+        blocks.append(Block("Energy", energy))
     if pictures:
         blocks += _picture_blocks(result, name)
     return Section(title, tuple(blocks), (label_of(result),) if result.environment.is_software else ())
 
 
 def _table_blocks(result: Result, is_first: bool) -> list[Block]:
-    table = lay_out_result(result)
+    table = lay_out_times(result)
     if not is_first:
         table = replace(table, heading=table.heading[:2])
     label = () if result.environment.is_software else (label_of(result),)
@@ -69,7 +72,7 @@ def _table_blocks(result: Result, is_first: bool) -> list[Block]:
     if len(table.rows) <= _LONG:
         return [Block(table=table, texts=label)]
     chosen = _notable(result)
-    short = lay_out_result(msgspec.structs.replace(result, rows=tuple(chosen), notes=()))
+    short = lay_out_times(msgspec.structs.replace(result, rows=tuple(chosen), notes=()))
     said = f"{len(chosen)} of {len(table.rows):,} rows: the best, those not ok, and doubtful ones first."
     return [
         Block(table=replace(short, heading=table.heading), texts=(*label, said)),

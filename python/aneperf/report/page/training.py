@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ..columns import UNKNOWN
+from ..energy_table import lay_out_energy
 from ..plots import NAME, label, new_figure
+from ..result_table import lay_out_times
 from ..table import Table
 from .machine import sentence
 from .model import Block, Drawing, Section
@@ -30,8 +32,13 @@ def training_sections(sources: Sequence[Source], *, pictures: bool) -> list[Sect
             blocks += _pictures(steps, title, f"training{number}")
         if steps.parts:
             blocks.append(Block("If a component were free", lay_out_gains(steps)))
+        energies = [lay_out_energy(source.result.rows) for source in run if source.result is not None]
+        blocks += [Block("Energy", energy) for energy in energies if energy is not None]
         blocks += [
-            Block("Updates" if source.result is None else "Rows", source.table, folded=True) for source in run
+            Block("Updates", source.table, folded=True)
+            if source.result is None
+            else Block("Rows", lay_out_times(source.result), folded=True)
+            for source in run
         ]
         environment = run[0].environment
         warnings = (sentence(environment.label),) if environment and environment.is_software else ()

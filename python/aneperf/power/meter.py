@@ -1,0 +1,180 @@
+"""A meter: what a load is metered with, once it is known that something can be read, and what."""
+
+from __future__ import annotations
+
+import time
+from typing import Protocol
+
+from ..measure import Estimate
+from .method import Method, PowerError, Provider
+from .record import Energy, Per
+from .recorder import Clock, Recorder
+from .slices import Slices, above
+
+
+class Meter(Protocol):
+    """Meters loads, one after the other."""
+
+    @property
+    def label(self) -> str:
+        """Say what is read, or why nothing is."""
+
+    @property
+    def span_s(self) -> float:
+        """Return the seconds that a load must last; 0 where nothing can be read."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Tell whether the power is that of more than the engine."""
+
+    def begin(self) -> None:
+        """Begin to meter a load."""
+
+    def poll(self) -> None:
+        """Read what is due; call this between batches of a load's calls."""
+
+    def end(self) -> None:
+        """End the load, or a part of it: another `begin` adds to it."""
+
+    def drop(self) -> None:
+        """Forget the part of a load that has begun."""
+
+    def energy(
+        self,
+        count: int,
+        seconds: float,
+        *,
+        gflop: float = 0.0,
+        per: Per = "evaluation",
+        busy: bool = False,
+        continuous: bool = True,
+        zero_share: float | None = None,
+    ) -> Energy:
+        """Return the energy of the load, of `count` evaluations or tokens in `seconds`, and forget the load.
+
+        `busy`: the CPU worked too. Without `continuous` the load came in parts, and the start of each counts.
+        """
+
+
+class Unavailable:
+    """A meter where nothing can be read. Its figures say why."""
+
+    span_s = 0.0
+    is_whole = False
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+
+    @property
+    def label(self) -> str:
+        """Return the reason."""
+        return f"unavailable: {self.reason}"
+
+    def begin(self) -> None:
+        """Do nothing."""
+
+    poll = end = drop = begin
+
+    def energy(self, count: int, seconds: float, **ignored: object) -> Energy:
+        """Return the reason."""
+        return Energy(reason=self.reason)
+
+
+class ProviderMeter:
+    """A meter by one provider, with the power of the idle machine and of a known load."""
+
+    def __init__(
+        self,
+        provider: Provider,
+        idle: Slices,
+        known: Estimate,
+        caveat: str = "",
+        clock: Clock = time.perf_counter,
+    ) -> None:
+        self.known = known  # W of the known load, above idle
+        self._caveat = caveat
+        self._provider, self._idle, self._clock = provider, idle, clock
+        self._recorder = Recorder([provider], clock)
+
+    @property
+    def method(self) -> Method:
+        """Return the method."""
+        return self._provider.method
+
+    @property
+    def label(self) -> str:
+        """Say what is read, and what the known load took."""
+        said = f"{self.method.name}: {self.method.covers}; {self.known.value:.3g} W of a known load"
+        return "; ".join(filter(None, (said, self._caveat)))
+
+    @property
+    def span_s(self) -> float:
+        """Return the seconds that a load must last."""
+        return self.method.span_s
+
+    @property
+    def is_whole(self) -> bool:
+        """Tell whether the power is that of more than the engine."""
+        return self.method.is_whole
+
+    def begin(self) -> None:
+        """Begin to meter a load."""
+        self._recorder.begin()
+
+    def poll(self) -> None:
+        """Read if it is due."""
+        self._recorder.poll()
+
+    def end(self) -> None:
+        """End the load, or a part of it."""
+        self._recorder.end()
+
+    def drop(self) -> None:
+        """Forget the part of a load that has begun."""
+        self._recorder.drop()
+
+    def energy(
+        self,
+        count: int,
+        seconds: float,
+        *,
+        gflop: float = 0.0,
+        per: Per = "evaluation",
+        busy: bool = False,
+        continuous: bool = True,
+        zero_share: float | None = None,
+    ) -> Energy:
+        """Return the energy of the load, and forget the load."""
+        recorder, self._recorder = self._recorder, Recorder([self._provider], self._clock)
+        method = self.method
+        try:
+            load = recorder.slices(self._provider, method.settle_s if continuous else 0.0)
+        except PowerError as error:
+            return Energy(reason=f"{method.name}: {error}")
+        if len(load) < method.slices or not count:
+            return Energy(
+                reason=f"{method.name} needs {method.span_s:g} s of load, in calls of up to 1.5 s, and has "
+                f"{seconds:.3g} s: give more"
+            )
+        doubt_w = method.busy_doubt_w if busy else method.doubt_w
+        power = above(load, self._idle, doubt_w)
+        if power.value <= 0:
+            return Energy(
+                reason=f"{method.name} reads {load.mean:.3g} W under the load and {self._idle.mean:.3g} W of "
+                "the idle machine: the load takes less than can be told"
+            )
+        return Energy(
+            method=method.name,
+            per=per,
+            count=count,
+            seconds=seconds,
+            gflop=gflop,
+            load_s=load.seconds,
+            load_w=load.watts,
+            idle_s=self._idle.seconds,
+            idle_w=self._idle.watts,
+            doubt_w=doubt_w,
+            reading_s=recorder.reading_s,
+            caveat=self._caveat,
+            zero_share=zero_share,
+        )
