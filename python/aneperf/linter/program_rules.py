@@ -58,14 +58,14 @@ def _files(context: Context) -> Iterator[Finding]:
 
 def _chains(context: Context) -> Iterator[Finding]:
     """Find the first convolution at which the compiler for two engines fails, whatever lies between them."""
-    if context.generation not in _TWO_ENGINES:
+    if crashing_length(context.generation, 0) is None:
         return
     lengths: dict[Tensor, int] = {}
     for operation in context.operations:
         before = max((lengths.get(tensor, 0) for _, tensor in operation.operands()), default=0)
         length = before + (operation.op in _CONVOLUTIONS)
         lengths.update(dict.fromkeys(operation.results, length))
-        if length > before and length >= _crashing_length(operation):
+        if length > before and length >= _length_that_crashes(operation):
             reason = (
                 f"it is number {length} in a chain of convolutions: on M6 the compiler crashes or hangs, and "
                 "then blocks every process, or Core ML silently takes the CPU"
@@ -74,9 +74,19 @@ def _chains(context: Context) -> Iterator[Finding]:
             return
 
 
-def _crashing_length(convolution: Operation) -> int:
+def _length_that_crashes(convolution: Operation) -> int:
     weight = argument(convolution, "weight")
-    channels = weight.shape[0] if weight else 0
+    return _length(weight.shape[0] if weight else 0)
+
+
+def crashing_length(generation: str, channels: int) -> int | None:
+    """Return how many convolutions of so many channels in a chain crash a compiler; None if none is known."""
+    if generation not in _TWO_ENGINES:
+        return None
+    return _length(channels)
+
+
+def _length(channels: int) -> int:
     return next(length for least, length in _CRASHING_LENGTHS if channels >= least)
 
 

@@ -38,6 +38,14 @@ class Estimate:
             self.ci_low is not None and self.ci_high is not None and not self.ci_low <= value <= self.ci_high
         )
 
+    def is_above(self, value: float) -> bool:
+        """Return whether the interval is known and lies above `value`."""
+        return self.ci_low is not None and self.ci_low > value
+
+    def is_below(self, value: float) -> bool:
+        """Return whether the interval is known and lies below `value`."""
+        return self.ci_high is not None and self.ci_high < value
+
     def as_factor(self) -> str:
         """Write a ratio with its interval: 1.02x [1.01, 1.03]."""
         if self.ci_low is None or self.ci_high is None:

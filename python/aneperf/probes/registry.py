@@ -177,6 +177,41 @@ _PROBES = (
         processes=5,
         share=1.5,
     ),
+    Probe(
+        "engines",
+        "Run two programs at once, and see if throughput doubles.",
+        30.0,
+        share=1.5,
+    ),
+    Probe(
+        "inputs",
+        "Compare stacks on random inputs and on zeros.",
+        30.0,
+        processes=5,
+        share=1.5,
+    ),
+    Probe(
+        "contention",
+        "Time calls beside a load on the CPU, and one on the GPU.",
+        30.0,
+        share=1.5,
+    ),
+    Probe(
+        "idle",
+        "Time the first call after pauses of 0.1 to 12 s.",
+        60.0,
+        (
+            Option(
+                "even-on-ultra",
+                "Pause on an Ultra before macOS 27 too, where kernel panics followed.",
+                bool,
+                "even_on_ultra",
+                default=False,
+            ),
+        ),
+        budget_help="Time for the whole table; it bounds the sum of the pauses.",
+        share=1.5,
+    ),
     Probe("ports", "Compare stacks with fp32 ports and with fp16 ports.", 30.0, processes=5, share=1.5),
     Probe(
         "qos",
@@ -240,6 +275,23 @@ _PROBES = (
         in_child=False,
     ),
     Probe("int8", "Compare stacks of convolutions in fp16 and in W8A8.", 30.0, processes=5, share=3),
+    Probe(
+        "memory",
+        "Load weights until the device refuses, within a part of the free memory.",
+        60.0,
+        (Option("most", "Load at most this number of MiB; by default 8192.", int, metavar="MIB"),),
+        share=1,
+        in_child=False,
+    ),
+    Probe(
+        "depth",
+        "Compile longer and longer chains of convolutions, until one fails.",
+        60.0,
+        (Option("most", "Try chains of at most this number of layers.", int, metavar="N"),),
+        details="Without --most it stays below the length that crashes the compiler for two engines.",
+        share=1.5,
+        in_child=False,
+    ),
 )
 PROBES = {probe.name: probe for probe in _PROBES}
 SUITE = Probe(

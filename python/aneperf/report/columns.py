@@ -102,6 +102,10 @@ def _verdict(row: Row) -> str:
     return str(row.params.get("verdict", row.status))
 
 
+def _told(row: Row) -> str:
+    return str(row.params.get("verdict", remark(row)))
+
+
 def _value(row: Row) -> str:
     return f"{row.metrics['value']:,.0f}" if "value" in row.metrics else "unavailable"
 
@@ -215,6 +219,43 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("±", half_width),
         Column("Share", _share),
         Column("GFLOP/s", number("gflop_per_s", 3)),
+        REMARK,
+    ),
+    "engines": (
+        _CONFIG,
+        Column("ms/call", median),
+        Column("±", half_width),
+        Column("calls/s", number("calls_per_s", 4)),
+        _TFLOPS,
+        Column("Ratio", ratio, "left"),
+        Column("", _told, "left"),
+    ),
+    "inputs": (_CONFIG, _GFLOP, *_TIMES, _TFLOPS, Column("Ratio", ratio, "left"), REMARK),
+    "contention": (_CONFIG, *_TIMES, Column("Ratio", ratio, "left"), REMARK),
+    "idle": (
+        Column("First call", parameter("config"), "left"),
+        Column("ms", median),
+        Column("±", half_width),
+        Column("Second", number("second_ms", 4)),
+        Column("Steady", number("steady_ms", 4)),
+        Column("More", number("extra_ms", 3)),
+        Column("Times", number("times_steady", 3)),
+        Column("Pauses", lambda row: UNKNOWN if row.n is None else str(row.n)),
+        REMARK,
+    ),
+    "depth": (
+        Column("Chain", parameter("config"), "left"),
+        Column("Layers", lambda row: str(row.params.get("layers", f"{row.metrics.get('layers', 0):.0f}"))),
+        Column("Compile (ms)", number("compile_ms", 4)),
+        Column("Load (ms)", number("load_ms", 3)),
+        Column("Error", _checked),
+        REMARK,
+    ),
+    "memory": (
+        Column("Limit", parameter("config"), "left"),
+        Column("MiB", metric("loaded_mib", 0)),
+        Column("Programs", metric("programs", 0)),
+        Column("Resident", metric("resident_ratio", 2)),
         REMARK,
     ),
     "compat": (_ITEM, _ERROR, REMARK),

@@ -61,6 +61,14 @@ class Measured:
         return replace(self, metrics={**self.metrics, **known})
 
 
+def ratio_in(row: Measured | Row) -> Estimate | None:
+    """Return the ratio in the metrics, if there is one."""
+    metrics = row.metrics
+    if "ratio" not in metrics:
+        return None
+    return Estimate(metrics["ratio"], metrics.get("ratio_low"), metrics.get("ratio_high"))
+
+
 def refused(refusal: Exception) -> Measured:
     """Describe a program that the device refused: skipped for want of compiles, unsupported, or an error."""
     if isinstance(refusal, CompileBudgetError):

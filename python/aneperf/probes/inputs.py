@@ -1,0 +1,101 @@
+"""Inputs: the same stack on random inputs and on zeros, in turns."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import fields
+
+import msgspec
+
+from .._ane_native import Device
+from ..kernels.conv_stack import ConvStack
+from ..kernels.repeated_stack import ZeroStack
+from ..results import Result, Row
+from ..runner.case import Case, StackCase, check_stacks, refuse_repetition
+from ..runner.measured import ratio_in
+from ..runner.progress import ProgressCallback
+from ..runner.rounds import Repeat
+from ..runner.run import run_groups
+from ..runner.timing import Clock, time_pair
+from .registry import default_budget
+
+# One is bound by arithmetic, and one by the reading of its weights.
+STACKS = (
+    ConvStack(channels=512, depth=16, width=512, port_dtype="fp16"),
+    ConvStack(channels=512, depth=64, width=64, port_dtype="fp16"),
+)
+_NOTABLE = 0.05
+_NOTE = "Ratio: time with random inputs / with zeros, timed in turns, ± the larger half of its 95 % interval."
+
+
+def inputs(
+    device: Device | str | None = None,
+    *,
+    budget: float = default_budget("inputs"),
+    configs: Sequence[ConvStack] = STACKS,
+    processes: int = 1,
+    progress: ProgressCallback | None = None,
+    clock: Clock = time.perf_counter,
+) -> Result:
+    """Time stacks on random inputs and on zeros, in turns: do values change a time?
+
+    `budget` is in seconds of `clock`, for the whole probe. `processes` are as those of `peak`. Keys:
+    "inputs/conv512x16/sp512/random" and ".../zero". The metrics of the latter hold the time with random
+    inputs over its own: "ratio", "ratio_low" and "ratio_high". Notes hold the verdict.
+    Raises ArgumentError, DeviceUnavailable.
+    """
+    check_stacks(configs, ConvStack)
+    pairs = [[_case(stack, "random"), _case(_with_zeros(stack), "zero")] for stack in configs]
+    refuse_repetition(case for pair in pairs for case in pair)
+    result = run_groups(
+        "inputs",
+        device,
+        pairs,
+        time_pair,
+        budget=budget,
+        progress=progress,
+        clock=clock,
+        repeat=Repeat(processes, inputs, {"configs": configs}),
+    )
+    notes = [*judge_inputs(result.rows), _NOTE, *result.notes]
+    if result.environment.is_software:
+        notes.insert(0, f"The {result.environment.device} computes on a CPU: its times may depend on values.")
+    return msgspec.structs.replace(result, notes=tuple(notes))
+
+
+def _with_zeros(stack: ConvStack) -> ConvStack:
+    return ZeroStack(**{field.name: getattr(stack, field.name) for field in fields(stack)})
+
+
+def _case(stack: ConvStack, values: str) -> Case:
+    area = str(stack.width) if stack.height == 1 else f"{stack.height}x{stack.width}"
+    return StackCase(
+        key=f"inputs/conv{stack.channels}x{stack.depth}/sp{area}/{values}",
+        kernel=stack,
+        params={
+            "config": f"{values} {stack.name}",
+            "values": values,
+            "channels": stack.channels,
+            "depth": stack.depth,
+            "height": stack.height,
+            "width": stack.width,
+        },
+    )
+
+
+def judge_inputs(rows: Sequence[Row]) -> list[str]:
+    """Say whether values change a time, by the intervals of the ratios."""
+    found = {
+        str(row.params["config"]).removeprefix("zero "): ratio
+        for row in rows
+        if row.status == "ok" and (ratio := ratio_in(row)) is not None and ratio.ci_low
+    }
+    if not found:
+        return ["Nothing is known of an effect of values: no ratio has an interval."]
+    said = [
+        f"{name} {ratio.as_factor()}"
+        for name, ratio in found.items()
+        if ratio.is_above(1 + _NOTABLE) or ratio.is_below(1 - _NOTABLE)
+    ]
+    if said:
+        return [f"Values change the time, random / zero: {', '.join(said)}."]
+    return [f"No effect of values found: no interval, of {len(found)}, lies {_NOTABLE:.0%} from 1."]
