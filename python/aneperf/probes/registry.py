@@ -215,7 +215,7 @@ _PROBES = (
     Probe("ports", "Compare stacks with fp32 ports and with fp16 ports.", 30.0, processes=5, share=1.5),
     Probe(
         "qos",
-        "Sweep QoS values 0-63: which are accepted, and do they change a time?",
+        "Sweep QoS values 0-63: which are accepted, and whether they change a time.",
         30.0,
         (Option("value", "Try only this value; repeatable.", int, "values", None, "0..63", repeatable=True),),
         processes=5,
