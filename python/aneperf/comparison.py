@@ -104,6 +104,7 @@ class Comparison(Displayed):
     differences: tuple[Difference, ...] = ()
     same: bool = False  # both sides are the same measurement
     notes: tuple[str, ...] = ()
+    advice: tuple[str, ...] = ()  # what to run for rows that compare, if none of these does
 
     @property
     def judged_name(self) -> str:

@@ -18,7 +18,7 @@ from .display import Displayed, Picture, call_report
 from .errors import ArgumentError, ResultFileError
 from .files import LONGEST_QUOTE, one_line, read_input
 from .kinds import Kind
-from .measure import PREEMPTED, UNTRUSTED, geometric_mean
+from .measure import DOUBTFUL, geometric_mean
 from .outputs import form_of, write_whole
 from .power import Energy
 
@@ -265,13 +265,12 @@ class Result(Displayed, msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
         median. "tflops" is the rate at the median: rows within its interval, tflops_low to tflops_high, may
         be as fast.
         """
-        doubts = UNTRUSTED | {PREEMPTED}
         rated = [
             row
             for row in self.rows
             if row.status == "ok" and "tflops" in row.metrics and None not in (row.ci_low, row.ci_high)
         ]
-        sure = [row for row in rated if not doubts.intersection(row.flags)]
+        sure = [row for row in rated if not DOUBTFUL.intersection(row.flags)]
         return max(sure, key=lambda row: row.metrics["tflops"], default=None)
 
     def to_dicts(self) -> list[dict[str, Any]]:
@@ -310,12 +309,7 @@ class Result(Displayed, msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
 
         Raises ResultFileError.
         """
-        try:
-            text = msgspec.json.format(msgspec.json.encode(self, enc_hook=plain_number), indent=2)
-        except (ValueError, TypeError) as error:
-            raise ResultFileError(f"the result holds a value that JSON cannot: {error}") from error
-        # JSON strings contain no raw line breaks.
-        return re.sub(rb"\[\n[\s\d,.e+-]+\]", lambda calls: b"".join(calls[0].split()), text) + b"\n"
+        return json_text(self)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write JSON to `path`, or a table if it ends in .csv, .md or .html, atomically.
@@ -414,6 +408,16 @@ _RENAMED = {
 
 class _Header(msgspec.Struct):
     schema_version: int
+
+
+def json_text(data: object) -> bytes:
+    """Return indented JSON, with a list of numbers on one line. Raises ResultFileError."""
+    try:
+        text = msgspec.json.format(msgspec.json.encode(data, enc_hook=plain_number), indent=2)
+    except (ValueError, TypeError) as error:
+        raise ResultFileError(f"the result holds a value that JSON cannot: {error}") from error
+    # JSON strings contain no raw line breaks.
+    return re.sub(rb"\[\n[\s\d,.e+-]+\]", lambda calls: b"".join(calls[0].split()), text) + b"\n"
 
 
 def plain_number(value: object) -> object:

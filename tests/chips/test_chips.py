@@ -210,3 +210,11 @@ def test_a_table_is_read() -> None:
 def test_bad_tables(text: str, message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
         read_figures(text)
+
+
+def test_figures_above_the_peak_of_their_chip_say_so() -> None:
+    """Stacks of 1x1 convolutions in fp16, to which Winograd's transform does not apply."""
+    for figure in shipped_figures():
+        peaks = [p.tops for p in find_chip(figure.chip).peaks if p.status != "measured" and p.dtype != "int8"]
+        if figure.key.startswith(("peak/", "sweep/", "sustained/")) and figure.tflops and peaks:
+            assert (figure.tflops > max(peaks)) == ("above-peak" in figure.caveats), figure

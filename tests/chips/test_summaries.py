@@ -68,3 +68,16 @@ def test_other_units_and_no_number_have_no_standing() -> None:
     assert compare_value(DEEPEST, "us", 0.3) == []
     assert [standing.ratio for standing in compare_value(DEEPEST, "ms", None, "M5 Max")] == [None]
     assert [standing.ratio for standing in compare_value(DEEPEST, "ms", 0.0, "M5 Max")] == [None]
+
+
+def test_a_figure_of_another_route_has_no_standing() -> None:
+    key = "latency/conv256x1/sp64/fp32-ports"
+    standings = {one.summary.chip: one for one in compare_value(key, "ms", 0.1)}
+    by_core_ml, own = standings["M4 Max"], standings["M4"]
+    assert (by_core_ml.summary.route, by_core_ml.summary.is_private, by_core_ml.ratio) == (
+        "coreml",
+        False,
+        None,
+    )
+    assert own.summary.is_private
+    assert own.ratio == pytest.approx(1.06)

@@ -25,6 +25,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     failed = a_row(status="error", reason="wrong output", n=None)
     results = {
         "fast": taking(1.0),
+        "twin": taking(1.0),
         "slow": taking(2.0),
         "again": taking(1.02),
         "broken": a_result(failed),
@@ -191,7 +192,10 @@ def test_a_baseline_file(run: Any, files: dict[str, str], tmp_path: Path) -> Non
         (["compare", "FAST"], "compare takes two files, or --before FILE... and --after FILE..."),
         (["compare", "FAST", "SLOW", "AGAIN"], "compare takes two files, or"),
         (["compare", "FAST", "--after", "SLOW"], "compare takes two files, or"),
-        (["compare", "--before", "FAST", "FAST", "--after", "SLOW"], "one side has the same result twice"),
+        (
+            ["compare", "--before", "FAST", "FAST", "--after", "SLOW"],
+            "fast.json hold the same result: on one side it would",
+        ),
         (["compare", "--before", "--after", "SLOW"], "option '--before' requires an argument."),
         (["compare", "FAST", "SLOW", "--after"], "option '--after' requires an argument."),
         (["compare", "FAST", "SLOW", "--gate", "--threshold", "0.05"], "'0.05' is no percentage, such as 5%"),
@@ -206,6 +210,7 @@ def test_a_baseline_file(run: Any, files: dict[str, str], tmp_path: Path) -> Non
         (["gate", "--baseline", "new/", "BROKEN", "--update"], "broken.json: has 1 rows in error"),
         (["gate", "--baseline", "FAST", "FAST", "--update"], "fast.json: is also read, as RESULT"),
         (["gate", "--baseline", "FAST", "SLOW", "AGAIN", "--update"], "a baseline in a file is one result"),
+        (["gate", "--baseline", "new/", "FAST", "TWIN", "--update"], "twin.json hold the same result"),
         (["gate", "--baseline", "TORN", "FAST"], "torn.json: not JSON, or cut short"),
         (["gate", "--baseline", "/none/folder/", "FAST", "--update"], "the folder /none does not exist"),
         (["gate", "--baseline", "TEXT", "FAST", "--update"], "text.json: not JSON"),

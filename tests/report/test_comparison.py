@@ -10,6 +10,7 @@ from aneperf.errors import ArgumentError
 from aneperf.report import compare_results
 from aneperf.report.comparison_table import lay_out_comparison
 from aneperf.report.names import name_sides
+from aneperf.report.table import to_text
 from aneperf.report.verdicts import DOUBT_FACTOR
 from aneperf.results import Result, Row
 from support.compared import M4_MAX, STAND_IN, around, in_processes, line, timed
@@ -26,6 +27,7 @@ def test_without_a_value_there_is_no_ratio() -> None:
     assert line(in_processes(5e-324, 1e10), timed(1.0)).reason == "too far apart for a ratio"
     assert line(timed(1.0), timed(1.0, unit="s")).reason == "ms and s"
     assert line(timed(1.0, unit="MB"), timed(1.0, unit="MB")).reason == "no faster or slower in MB"
+    assert line(timed(1.0, unit=None), timed(1.0, unit=None)).reason == "without a unit"
 
 
 def test_rows_without_numbers_are_shown_only_if_they_differ() -> None:
@@ -85,6 +87,35 @@ def test_published_figures_are_a_range(median: float, verdict: str) -> None:
     assert found.ratio.value == pytest.approx(0.38 / median)
     if verdict == "FASTER":
         assert median * 1.01 * DOUBT_FACTOR < 0.371
+
+
+LATENCY = ("latency/conv256x1/sp64/fp32-ports", "latency/conv512x1/sp64/fp32-ports")
+
+
+def test_a_figure_of_another_route_is_never_judged() -> None:
+    rows = [timed(0.1, key=key, params={"config": key}) for key in LATENCY]
+    engine = a_result(*rows, environment=M4_MAX, probe="latency")
+    comparison = engine.compare("M4 Max")
+    assert {(row.second.median, row.ratio, row.verdict, row.reason) for row in comparison} == {
+        (None, None, "not comparable", "run through Core ML")
+    }
+    assert {row.verdict for row in engine.compare("M4")} <= {"FASTER", "UNCLEAR"}
+    text = " ".join(str(comparison).split())
+    assert "No row of 2 is comparable: run through Core ML." in text
+    assert "Figures of the M4 Max that compare are of: aneperf peak, sram, " in text
+    assert LATENCY[0] not in text
+    verbose = " ".join(to_text(lay_out_comparison(comparison, verbose=True)).split())
+    assert LATENCY[0] in verbose
+    assert "they hold what that library does on the CPU" in verbose
+    assert comparison.to_dicts()[0]["reason"] == "run through Core ML"
+
+
+def test_one_line_stands_for_rows_of_an_emulator() -> None:
+    rows = [timed(18.0, depth=depth) for depth in (64, 128)]
+    text = " ".join(str(a_result(*rows).compare("M4 Max")).split())
+    assert "No row of 2 is comparable: emulator." in text
+    assert "the same command with --device ane measures the engine" in text
+    assert "conv 512ch" not in text
 
 
 def test_published_failures_are_shown() -> None:
@@ -245,12 +276,12 @@ def test_tables_keep_every_character(tmp_path: Any) -> None:
     rows = [timed(12345.678, depth=depth, flags=("drift",)) for depth in (32, 48)]
     other = [timed(0.0012345, depth=depth) for depth in (32, 48)]
     for comparison in (a_result(*rows).compare(a_result(*other)), a_result(*rows).compare("M4 Max")):
-        text = str(comparison)
+        text = to_text(lay_out_comparison(comparison, verbose=True))
         assert "12346" in text
         for found in comparison:
             assert ("not comparable: emulator" if found.ratio is None else found.verdict) in text
     html = comparison._repr_html_()
-    assert "not comparable: emulator" in html
+    assert "No row of 2 is comparable: emulator" in html
 
 
 def test_a_unit_that_few_rows_have_is_shown_with_their_names() -> None:

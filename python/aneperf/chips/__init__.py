@@ -18,7 +18,7 @@ without a Neural Engine.
 
 from .catalog import CHIPS, PROFILES, Chip, Peak, chips_of, find_chip, profile_of
 from .keys import FORMS, Form, Key, read_key
-from .published import Figure, published, read_figures, shipped_figures
+from .published import ROUTES, Figure, published, read_figures, shipped_figures
 from .sources import CAVEATS, SOURCES, Source
 from .summaries import Standing, Summary, compare_value, summaries, summarize_figures
 
@@ -27,6 +27,7 @@ __all__ = [
     "CHIPS",
     "FORMS",
     "PROFILES",
+    "ROUTES",
     "SOURCES",
     "Chip",
     "Figure",

@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from importlib.resources import files
@@ -14,6 +15,12 @@ from .sources import CAVEATS, SOURCES
 
 Kind = Literal["measured", "quoted", "failed"]
 Route = Literal["coreml", "e5rt", "mpsgraph", "private"]
+ROUTES: Mapping[Route, str] = {
+    "coreml": "Core ML",
+    "e5rt": "e5rt",
+    "mpsgraph": "MPSGraph",
+    "private": "the private framework",
+}
 
 
 @dataclass(frozen=True)
@@ -38,7 +45,15 @@ class Figure:
     @property
     def route(self) -> Route:
         """Return the library that ran the program; "private" is Apple's framework, as aneperf uses it."""
-        return next((route for route in get_args(Route) if route in self.caveats), "private")
+        return next((route for route in ROUTES if route in self.caveats), "private")
+
+    @property
+    def is_private(self) -> bool:
+        """Tell whether it compares with rows of aneperf: only if the private framework ran it too.
+
+        The time of another route holds what a library does on the CPU.
+        """
+        return self.route == "private"
 
 
 def published(chip: str) -> tuple[Figure, ...]:

@@ -115,6 +115,7 @@ SOURCES: Mapping[str, Source] = {
 
 # The known faults of figures by name, each in a sentence.
 CAVEATS: Mapping[str, str] = {
+    "above-peak": "More than the chip is rated at, so the figure or the rating is wrong.",
     "assumed-chip": "The source names no chip; its project's own machine is an M4.",
     "assumed-ports": "The source does not say the data type of the ports; fp16 is assumed.",
     "batch10": (
@@ -165,7 +166,10 @@ CAVEATS: Mapping[str, str] = {
     ),
     "ten-calls": "The mean of 10 calls.",
     "two-engines": "Both engines worked.",
-    "unchecked": "The mean of 30 or 50 calls after 5 or 10; the outputs were not checked.",
+    "unchecked": (
+        "The outputs were not checked. A figure of maderix/ANE's tools is the mean of 30 or 50 calls after 5 "
+        "or 10."
+    ),
     "untimed-wait": "Without the longest wait, which the published pipeline does not time.",
     "winograd": (
         "Kernels 3 wide, computed by Winograd's transform with 2/3 of the products: TFLOPS may pass the "

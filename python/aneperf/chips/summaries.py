@@ -6,14 +6,14 @@ from statistics import median
 
 from ..units import has_speed, is_rate
 from .catalog import CHIPS, find_chip
-from .published import Figure, shipped_figures
+from .published import Figure, Route, shipped_figures
 
 _ORDER = {chip.name: place for place, chip in enumerate(CHIPS)}
 
 
 @dataclass(frozen=True)
 class Summary:
-    """The figures of one key and unit on one chip.
+    """The figures of one key and unit on one chip, by one route.
 
     `value` is the median of those that did not fail, and `low` and `high` are the lowest and the highest,
     published ranges included. All three are None if every run failed.
@@ -26,6 +26,16 @@ class Summary:
     low: float | None
     high: float | None
     figures: tuple[Figure, ...]
+
+    @property
+    def route(self) -> Route:
+        """Return the library that ran the program."""
+        return self.figures[0].route
+
+    @property
+    def is_private(self) -> bool:
+        """Tell whether it compares with rows of aneperf, as `Figure.is_private` does."""
+        return self.figures[0].is_private
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -43,8 +53,9 @@ class Standing:
     """A measured number beside a summary of the same key.
 
     `ratio` tells how many times as fast the measured one is as the median, and `low` and `high` as the
-    fastest and the slowest figure. They are None if every run failed, if a number is 0, and for units
-    without speed, such as W. They are no verdict: `aneperf.compare` weighs what the measured row varies by.
+    fastest and the slowest figure. They are None if every run failed, if a number is 0, for another route
+    than the private framework, and for units without speed, such as W. They are no verdict: `aneperf.compare`
+    weighs what the measured row varies by.
     """
 
     summary: Summary
@@ -61,16 +72,17 @@ def summaries(*, chip: str | None = None, key: str | None = None) -> tuple[Summa
     """
     name = None if chip is None else find_chip(chip).name
     keys = {figure.key: place for place, figure in reversed(list(enumerate(shipped_figures())))}
-    groups: dict[tuple[str, str, str], list[Figure]] = {}
+    groups: dict[tuple[str, str, str, Route], list[Figure]] = {}
     for figure in shipped_figures():
         if name in (None, figure.chip) and key in (None, figure.key):
-            groups.setdefault((figure.key, figure.chip, figure.unit), []).append(figure)
+            place = (figure.key, figure.chip, figure.unit, figure.route)
+            groups.setdefault(place, []).append(figure)
     found = [summarize_figures(figures) for figures in groups.values()]
     return tuple(sorted(found, key=lambda one: (keys[one.key], _ORDER[one.chip], one.unit)))
 
 
 def summarize_figures(figures: Sequence[Figure]) -> Summary:
-    """Return the median, the lowest and the highest of figures of one key, chip and unit."""
+    """Return the median, the lowest and the highest of figures of one key, chip, unit and route."""
     first = figures[0]
     known = [(figure, figure.value) for figure in figures if figure.value is not None]
     return Summary(
@@ -94,7 +106,7 @@ def compare_value(key: str, unit: str | None, value: float | None, chip: str | N
 
 
 def _stand(value: float | None, summary: Summary) -> Standing:
-    if not value or not has_speed(summary.unit):
+    if not value or not summary.is_private or not has_speed(summary.unit):
         return Standing(summary, None, None, None)
     slowest, fastest = summary.high, summary.low
     if is_rate(summary.unit):

@@ -15,6 +15,7 @@ from .terminal import FAILED, say, show
 if TYPE_CHECKING:
     from ..comparison import Comparison
     from ..report.table import Table
+    from ..results import Result
 
 _REASONS = 5  # of a failed gate, on its line of standard error
 
@@ -177,6 +178,8 @@ def gate(
     from ..report.table import Table
 
     found = find_baselines(baseline, results)
+    for one in found:
+        _check_distinct([*one.after.items()])
     if update:
         for one in found:
             one.check_update()
@@ -216,17 +219,33 @@ def _compared(before: Sequence[str], after: Sequence[str], threshold: float) -> 
     from ..chips import find_chip
     from ..report.comparing import compare_results
     from ..report.names import name_sides
-    from ..results import Result
 
-    first = [Result.load(file) for file in before]
+    first = _loaded(before)
     if len(after) == 1 and not _is_file(after[0]):
         try:
             names = name_sides(before, [find_chip(after[0]).name])
         except ArgumentError as error:
             raise ArgumentError(f"{after[0]}: is no file, and {error}") from error
         return compare_results(first, after[0], threshold, names=names)
-    second = [Result.load(file) for file in after]
-    return compare_results(first, second, threshold, names=name_sides(before, after))
+    return compare_results(first, _loaded(after), threshold, names=name_sides(before, after))
+
+
+def _loaded(files: Sequence[str]) -> list["Result"]:
+    """Read the results of a side. Raises ArgumentError for two files that hold the same one."""
+    from ..results import Result
+
+    found = [(file, Result.load(file)) for file in files]
+    _check_distinct(found)
+    return [result for _, result in found]
+
+
+def _check_distinct(found: Sequence[tuple[str, "Result"]]) -> None:
+    """Raise ArgumentError, naming the files, if two of a side hold the same result."""
+    for place, (file, result) in enumerate(found):
+        if twin := next((other for other, earlier in found[:place] if earlier == result), None):
+            raise ArgumentError(
+                f"{twin} and {file} hold the same result: on one side it would count as two runs that agree"
+            )
 
 
 def failures_of(

@@ -4,7 +4,7 @@ The unit is one evaluation, or call. Native code makes a batch of calls and retu
 Python is therefore never inside a measurement; everything here works on those durations.
 """
 
-from .contrast import Contrast, contrast, contrast_of_ratios
+from .contrast import LEAST_PROCESSES, Contrast, contrast, contrast_of_ratios
 from .estimate import Estimate, ratio
 from .evidence import ASSUMED_SPREAD, Evidence, discoveries, evidence
 from .interleaved import Interleaved, measure_interleaved
@@ -32,14 +32,16 @@ from .trace import (
     analyze,
     find_warm_up,
 )
-from .watch import PREEMPTED, Watch, flags_of, load_average
+from .watch import DOUBTFUL, PREEMPTED, Watch, flags_of, load_average
 
 __all__ = [
     "ASSUMED_SPREAD",
     "BATCH_S",
     "CONFIDENCE",
+    "DOUBTFUL",
     "ENOUGH",
     "FEW_SAMPLES",
+    "LEAST_PROCESSES",
     "MAXIMUM_CALLS",
     "MINIMUM_CALLS",
     "PREEMPTED",

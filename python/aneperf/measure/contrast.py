@@ -16,7 +16,8 @@ from .estimate import Estimate, exponential
 from .statistics import CONFIDENCE
 from .student import student_quantile, student_tail
 
-LEAST_PAIRS = 3  # fewer leave one degree of freedom, and an interval that says nothing
+# Processes, or pairs of them: fewer leave one degree of freedom, and an interval that says nothing.
+LEAST_PROCESSES = 3
 # Equal code in two processes is sometimes apart by 5 to 10 %, for as long as they live. A fifth of the pairs
 # is left out at either end, so that one such pair in ten does not hide a difference of 5 %. Of fewer than ten
 # pairs too few would stay.
@@ -77,7 +78,7 @@ def contrast_of_ratios(times: Sequence[float]) -> Contrast | None:
     (Tukey and McLaughlin 1963). None for fewer than three pairs.
     """
     logs = np.sort(-np.log(np.asarray(times, dtype=np.float64)))
-    if logs.size < LEAST_PAIRS:
+    if logs.size < LEAST_PROCESSES:
         return None
     cut = int(TRIMMED * logs.size) if logs.size >= _LEAST_TO_TRIM else 0
     kept = logs[cut : logs.size - cut]

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .loop import Run
-from .trace import UNSETTLED, is_unsettled
+from .trace import UNSETTLED, UNTRUSTED, is_unsettled
 
 PREEMPTED = "preempted"
+DOUBTFUL = UNTRUSTED | {PREEMPTED}  # flags that another run may give another median
 # A scheduler takes the CPU from a thread for some milliseconds at a time: 50 times in a second cost it a
 # tenth or more. The short work of a kernel on a quiet machine interrupts less often.
 _MOST_SWITCHES_PER_S = 50

@@ -5,14 +5,16 @@ from typing import Protocol
 
 from ..checks import number, shown
 from ..chips import find_chip, published
-from ..comparison import THRESHOLD, Comparison, MissingRow, Names, Place
+from ..comparison import THRESHOLD, ComparedRow, Comparison, MissingRow, Names, Place
 from ..errors import ArgumentError
+from ..probes.registry import PROBES
 from ..results import Result
 from .differences import find_differences
 from .sides import NO_MEDIAN, Sides, of_chip, of_results
 from .verdicts import judge_rows
 
 _LARGEST_THRESHOLD = 10.0
+_VERBS = {"training": "train"}  # by the first part of a key, where they differ
 
 
 class HasResult(Protocol):
@@ -88,7 +90,27 @@ def _compare_published(results: list[Result], chip: str, threshold: float, names
         rows=rows,
         threshold=threshold,
         notes=other.notes,
+        advice=tuple(_advice(base, find_chip(chip).name, rows)),
     )
+
+
+def _advice(base: Sides, chip: str, rows: Sequence[ComparedRow]) -> list[str]:
+    """Say what to run for rows that compare with a chip's figures, if none of these does."""
+    advice: list[str] = []
+    if any(row.ratio is not None for row in rows):
+        return advice
+    if base.is_software:
+        advice.append(
+            f"Times of the {base.software} are a CPU's. On a Mac with Apple silicon, the same command with "
+            "--device ane measures the engine."
+        )
+    if all(row.second.median is None for row in rows):
+        figures = [figure for figure in published(chip) if figure.is_private and figure.value is not None]
+        families = dict.fromkeys(figure.key.partition("/")[0] for figure in figures)
+        verbs = [_VERBS.get(family, family) for family in families if family in (*PROBES, *_VERBS)]
+        if verbs:
+            advice.append(f"Figures of the {chip} that compare are of: aneperf {', '.join(verbs)}.")
+    return advice
 
 
 def _as_results(side: OneSide) -> list[Result]:

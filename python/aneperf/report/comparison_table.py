@@ -1,6 +1,7 @@
 """The table of a comparison."""
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 from ..comparison import ComparedRow, Comparison, Side, Verdict
@@ -14,16 +15,19 @@ _FACTS = 6  # that are named, of those that differ
 _NAMES = 6  # of rows that share a reason
 _SHORT = 9  # characters of a name that fits above "1.19x slower" with " is"
 _LARGEST = 10  # ratio with two decimals
+_FOLDED = "No row of {} is comparable: {}. --verbose shows them."
 _LONG = 40  # rows; a longer table leaves out those that are SAME
 
 
 def lay_out_comparison(comparison: Comparison, *, verbose: bool = False) -> Table:
     """Lay out both sides of every row, the ratio and the verdict, with the verdicts' reasons below.
 
-    A long table leaves out the rows that are SAME, unless it is `verbose`.
+    A long table leaves out the rows that are SAME, and one line stands for rows that are all refused for one
+    reason, unless the table is `verbose`.
     """
     is_long = len(comparison) > _LONG and not verbose
-    drawn = [row for row in comparison if not (is_long and row.verdict == "SAME")]
+    refusal = None if verbose else _refusal_of_all(comparison)
+    drawn = [] if refusal else [row for row in comparison if not (is_long and row.verdict == "SAME")]
     units = Counter(side.unit for row in comparison for side in (row.first, row.second) if side.unit)
     common = max(units, key=units.__getitem__, default=None)
     names = comparison.names
@@ -39,7 +43,8 @@ def lay_out_comparison(comparison: Comparison, *, verbose: bool = False) -> Tabl
         spare = [3, 1]
         for row, cells in zip(drawn, rows, strict=True):
             cells.insert(3, _range(row.second))
-    left_out = ["The SAME rows are left out; --verbose shows them."] if len(drawn) < len(comparison) else []
+    same_left_out = not refusal and len(drawn) < len(comparison)
+    left_out = ["The SAME rows are left out; --verbose shows them."] if same_left_out else []
     title = f"aneperf compare: {comparison.probe}" + (f", medians in {common}" if common else "")
     return Table(
         heading=(title, *_sides(comparison), *_warnings(comparison)),
@@ -47,14 +52,28 @@ def lay_out_comparison(comparison: Comparison, *, verbose: bool = False) -> Tabl
         align=("left", *numbers, "left"),
         rows=tuple(map(tuple, rows)),
         lines=(
-            *_summary(comparison),
-            *left_out,
-            *_reasons(comparison),
-            *_legend(comparison),
-            *comparison.notes,
+            *([_FOLDED.format(len(comparison), refusal)] if refusal else _told(comparison, left_out)),
+            *comparison.advice,
         ),
         spare=tuple(spare),
     )
+
+
+def _told(comparison: Comparison, left_out: Sequence[str]) -> list[str]:
+    return [
+        *_summary(comparison),
+        *left_out,
+        *_reasons(comparison),
+        *_legend(comparison),
+        *comparison.notes,
+    ]
+
+
+def _refusal_of_all(comparison: Comparison) -> str | None:
+    """Return why no row of several compares with published figures, if that is one reason."""
+    reasons = {row.reason for row in comparison if row.ratio is None}
+    is_one = comparison.judged == "first" and len(comparison) > 1 and len(reasons) == 1
+    return reasons.pop() if is_one and all(row.ratio is None for row in comparison) else None
 
 
 def _sides(comparison: Comparison) -> list[str]:

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from statistics import geometric_mean
 
-from ..chips import CAVEATS, SOURCES, Figure, find_chip, published, summarize_figures
+from ..chips import CAVEATS, ROUTES, SOURCES, Figure, find_chip, published, summarize_figures
 from ..comparison import Side
 from ..errors import ArgumentError
 from ..files import one_line
 from ..machine import UNAVAILABLE
-from ..measure import PREEMPTED, UNTRUSTED
+from ..measure import DOUBTFUL
 from ..results import Environment, Result, Row
 
 ERROR = "error"
@@ -110,7 +110,7 @@ def _of_row(row: Row, environment: Environment) -> Side:
     if row.status != "ok" or row.median is None:
         doubt = row.status if row.status != "ok" else NO_MEDIAN
         return Side(None, None, None, row.unit, 1, is_range=False, doubt=doubt, detail=row.reason)
-    doubts = [flag for flag in row.flags if flag in UNTRUSTED or flag == PREEMPTED]
+    doubts = [flag for flag in row.flags if flag in DOUBTFUL]
     if environment.busy:
         doubts.append("busy machine")
     if row.ci_low is None or row.ci_high is None:
@@ -128,11 +128,18 @@ def _of_row(row: Row, environment: Environment) -> Side:
 
 
 def _of_figures(figures: Sequence[Figure]) -> Side:
-    """Return the median, the lowest and the highest of figures of one key and unit."""
-    found = summarize_figures(figures)
+    """Return the median, the lowest and the highest of figures of one key and unit.
+
+    Those of the private framework count, if there are any: a figure of another route is never judged.
+    """
+    found = summarize_figures([figure for figure in figures if figure.is_private] or figures)
+    figures = found.figures
     count = sum(figure.value is not None for figure in figures)
     if found.value is None:
         return Side(None, None, None, found.unit, len(figures), is_range=True, doubt="published as failed")
+    if not found.is_private:
+        doubt = f"run through {ROUTES[found.route]}"
+        return Side(None, None, None, found.unit, count, is_range=True, doubt=doubt)
     return Side(
         found.value,
         found.low,
@@ -146,10 +153,13 @@ def _of_figures(figures: Sequence[Figure]) -> Side:
 
 
 def _provenance(figures: Sequence[Figure]) -> tuple[str, ...]:
-    """Name the sources and caveats of the figures."""
+    """Name the sources and caveats of the figures, and the routes whose times are not compared."""
+    routes = " and ".join(dict.fromkeys(ROUTES[figure.route] for figure in figures if not figure.is_private))
+    other = f"Figures run through {routes} are not compared: they hold what that library does on the CPU."
     sources = dict.fromkeys(SOURCES[figure.source].name for figure in figures)
     caveats = Counter(caveat for figure in figures for caveat in figure.caveats)
     return (
+        *([other] if routes else []),
         f"Sources: {'; '.join(sources)}.",
         *(f"{n} of {len(figures)} figures: {CAVEATS[caveat]}" for caveat, n in caveats.most_common()),
     )

@@ -109,7 +109,7 @@ def _weigh(
     if first.unit != second.unit:
         return _Refusal(f"{first.unit} and {second.unit}", "error")
     if not has_speed(first.unit):
-        return _Refusal(f"no faster or slower in {first.unit}", None)
+        return _Refusal(f"no faster or slower in {first.unit}" if first.unit else "without a unit", None)
     if first.median == second.median == 0:
         return _Refusal("both 0", None)
     if (paired := contrast_of_ratios(ratios)) is not None:

@@ -15,7 +15,7 @@ import msgspec
 from .._ane_native import Device
 from ..checks import count
 from ..errors import ArgumentError, DeviceUnavailable
-from ..measure import SETTLING_SPAN_S
+from ..measure import LEAST_PROCESSES, SETTLING_SPAN_S
 from ..results import MAXIMUM_PROCESSES, Result, Row
 from .case import Case
 from .in_child import Outcome, address_of, run_in_child, time_limit_of
@@ -24,7 +24,6 @@ from .merging import merge
 from .progress import Progress, ProgressCallback
 from .timing import Clock, Part, measure_as, span_of
 
-LEAST_PROCESSES = 3  # fewer leave one degree of freedom, and an interval that says nothing
 _START_S = 0.7  # of a process, until it can compile
 _ROW_S = {"ane": 0.4, "emulator": 0.05}  # of a row besides its calls: compile, surfaces, check
 _REFUSED = (ArgumentError.__name__, DeviceUnavailable.__name__)
@@ -128,6 +127,37 @@ def measure_in_rounds(
         spent_s = clock() - begin - calls_s + len(cases) * _span_s(device, processes)
         least_s = min(least_s or math.inf, spent_s)
     return [_merged(rounds, case) for case in cases], len(rounds)
+
+
+def repeat_whole(
+    repeat: Repeat, device: Device, *, budget: float, progress: ProgressCallback
+) -> list[Outcome]:
+    """Make a whole call in each process, in an even share of the budget; the last outcome may be a failure.
+
+    Raises ArgumentError, OSError.
+    """
+    outcomes: list[Outcome] = []
+    while len(outcomes) < repeat.number and all(outcome.result is not None for outcome in outcomes):
+
+        def pass_on(step: Progress, done: int = len(outcomes)) -> None:
+            doing = f"{step.doing} (process {done + 1} of {repeat.number})"
+            progress(Progress(done, repeat.number, doing, None))
+
+        outcomes.append(
+            run_in_child(
+                measure_again,
+                device,
+                time_limit=time_limit_of(budget / repeat.number, device),
+                progress=pass_on,
+                probe=address_of(repeat.function),
+                arguments=dict(repeat.arguments),
+                part=Part(repeat.number, 1),
+                budget=budget / repeat.number,
+            )
+        )
+        if outcomes[-1].exception in _REFUSED:
+            raise ArgumentError(outcomes[-1].failure)
+    return outcomes
 
 
 def measure_again(

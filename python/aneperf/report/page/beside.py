@@ -1,4 +1,4 @@
-"""A section of published figures: those of the rows that were measured, of the chip, and of all chips."""
+"""The section of published figures: of the rows that were measured, of the chip, and peaks of all chips."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from ...chips import (
     CAVEATS,
+    ROUTES,
     SOURCES,
     Figure,
+    Standing,
     Summary,
     chips_of,
     compare_value,
@@ -30,16 +32,16 @@ _LONG = 40  # rows of a table that is not folded
 _MOST_KEYS = 14  # of a picture
 _SIZES = (1e-9, 1e12)
 _SOFTWARE = (
-    "Published figures are of Neural Engines. The rows of these files marked so are of software on a CPU, "
-    "and do not compare with them: they only show which figures there are."
+    "Rows marked with the emulator or the stand-in ran on a CPU, and published figures are of Neural "
+    "Engines: the two do not compare. The tables show what others measured under the same keys."
 )
-_INDENT = "\N{EN DASH} "  # of a chip below the row that it is set beside
+_INDENT = "\N{EN DASH} "  # of a chip, below the rows that it is compared with
 _HINTS = {**{name: source.name for name, source in SOURCES.items()}, **CAVEATS}
 Measured = tuple[Source, Row]
 
 
 def published_section(sources: Sequence[Source], *, pictures: bool) -> Section | None:
-    """Return the published figures that belong beside the rows of files; None without any."""
+    """Return what is published of the rows of files and of their chips; None if nothing is."""
     measured = _measured(sources)
     by_key: dict[str, list[Summary]] = {}
     for summary in summaries():
@@ -55,13 +57,13 @@ def published_section(sources: Sequence[Source], *, pictures: bool) -> Section |
             blocks.append(Block("Rows and published figures", drawings=(picture,)))
         table = lay_out_beside(measured, by_key)
         long = len(table.rows) > _LONG
-        title = f"{len(by_key)} rows beside {len(_figures(by_key))} published figures"
+        title = f"{len(by_key)} rows, and {len(_figures(by_key))} figures published under their keys"
         blocks.append(Block(title, table, hints=_HINTS, folded=long))
     if of_chips:
         table = lay_out_figures(of_chips)
-        title = f"Everything published of {', '.join(chips)}: {len(of_chips)} figures"
+        title = f"All {len(of_chips)} figures published for {', '.join(chips)}"
         blocks.append(Block(title, table, hints=_HINTS, folded=True))
-    blocks.append(Block("Every chip: published peaks", lay_out_list("chips"), folded=True))
+    blocks.append(Block("Published peaks of all chips", lay_out_list("chips"), folded=True))
     shown = [*of_chips, *_figures(by_key)]
     blocks += _explained(shown)
     is_software = any(source.is_software for source in sources)
@@ -103,7 +105,7 @@ def _who(source: Source) -> str:
 def lay_out_beside(measured: dict[str, list[Measured]], by_key: dict[str, list[Summary]]) -> Table:
     """Lay out each measured row, and below it the figures of each chip that have its key.
 
-    A row of an engine is set beside them as so many times as fast; one of software is not.
+    Rows of an engine are compared with figures of the private framework, and nothing else is.
     """
     lines: list[tuple[str, ...]] = []
     for key, found in by_key.items():
@@ -112,26 +114,35 @@ def lay_out_beside(measured: dict[str, list[Measured]], by_key: dict[str, list[S
             value = significant(row.median, 4)
             name = f"{row.name}, {_who(source)}"
             lines.append((name, value, interval, str(row.unit), "", "", source.name, ""))
-        engine = next((row for source, row in measured[key] if not source.is_software), None)
-        ratios = {}
-        if engine is not None:
-            standings = compare_value(key, engine.unit, engine.median)
-            ratios = {standing.summary.chip: standing.ratio for standing in standings}
-        lines += [_published(summary, ratios.get(summary.chip)) for summary in found]
+        engines = [row for source, row in measured[key] if not source.is_software]
+        standings = [compare_value(key, row.unit, row.median) for row in engines]
+        lines += [_published(summary, _standing(summary, standings)) for summary in found]
     return Table(
-        heading=("Figures of the rows measured",),
+        heading=("Measured rows and published figures",),
         header=("Row, or chip", "Median", "Range", "Unit", "Figures", "Measured is", "Source", "Caveats"),
         align=("left", "right", "right", "left", "right", "left", "left", "left"),
         rows=tuple(lines),
         lines=(
-            "Range: the 95 % interval of a row; the lowest and the highest of several published figures. "
-            "Measured is: how many times as fast the first row above, of an engine, is as the published "
-            "median. It is no verdict: aneperf compare gives those.",
+            "Range: the 95 % interval of a row, or the lowest and highest of several published figures. "
+            "Measured is: how many times as fast as the published median each engine's row above is, in "
+            "their order. It is no verdict: aneperf compare gives those. Figures by another route than the "
+            "private framework are not compared: they hold what a library does on the CPU.",
         ),
     )
 
 
-def _published(summary: Summary, ratio: float | None) -> tuple[str, ...]:
+def _standing(summary: Summary, standings: Sequence[Sequence[Standing]]) -> str:
+    """Say how the engine's rows compare with a summary, or why they do not."""
+    if not standings:
+        return ""
+    if not summary.is_private:
+        return f"not compared: run through {ROUTES[summary.route]}"
+    ratios = [one.ratio for found in standings for one in found if one.summary == summary]
+    told = ", ".join(UNKNOWN if ratio is None else f"{significant(ratio, 3)}x" for ratio in ratios)
+    return f"{told} as fast" if any(ratios) else ""
+
+
+def _published(summary: Summary, standing: str) -> tuple[str, ...]:
     value = "failed" if summary.value is None else significant(summary.value, 4)
     return (
         f"{_INDENT}{summary.chip}",
@@ -139,7 +150,7 @@ def _published(summary: Summary, ratio: float | None) -> tuple[str, ...]:
         _range(summary.low, summary.high),
         summary.unit,
         str(len(summary.figures)),
-        "" if ratio is None else f"{significant(ratio, 3)}x as fast",
+        standing,
         ", ".join(summary.sources),
         ", ".join(summary.caveats),
     )
@@ -208,7 +219,7 @@ def _figures(by_key: Mapping[str, Sequence[Summary]]) -> list[Figure]:
 def draw_beside(
     measured: dict[str, list[Measured]], by_key: dict[str, list[Summary]], name: str
 ) -> Drawing | None:
-    """Draw the figures of each row on a line of its own, with the row's; None if none can be drawn."""
+    """Draw each row on a line of its own, with the figures of its key; None if none can be drawn."""
     drawable = {
         key: [figure for figure in _figures({key: found}) if figure.unit == "ms" and _fits(figure.value)]
         for key, found in by_key.items()
@@ -226,9 +237,10 @@ def draw_beside(
         for figure in drawable[key]:
             at = chips.index(figure.chip)
             gid = f"figure{len(hints)}"
-            axes.plot(
-                [figure.value or 0.0], [place], _style(at), color=f"C{at % 10}", ms=5, alpha=0.85, gid=gid
-            )
+            color = f"C{at % 10}"
+            face = color if figure.is_private else "white"
+            value = figure.value or 0.0
+            axes.plot([value], [place], _style(at), color=color, mfc=face, ms=5, alpha=0.85, gid=gid)
             hints[gid] = _hint(figure)
         for source, row in measured[key]:
             if row.unit == "ms" and _fits(row.median):
@@ -241,19 +253,26 @@ def draw_beside(
     for is_software in sorted({source.is_software for key in keys for source, _ in measured[key]}):
         said = "software on a CPU: no engine" if is_software else "measured here"
         axes.plot([], [], "*", color="black", mfc="white" if is_software else "black", ms=10, label=said)
-    axes.set_yticks(range(len(keys)), [label(measured[key][0][1].name, NAME) for key in keys], fontsize=8)
+    axes.set_yticks(range(len(keys)), _labels(measured, keys), fontsize=8)
     axes.set_ylim(len(keys) - 0.5, -0.5)
     axes.set_xlabel("ms")
     log_scale(axes, "x")
     axes.grid(alpha=0.5)
     figure_.legend(loc="outside lower center", ncols=4, fontsize=8)
     left_out = len(by_key) - len(keys)
-    caption = "Each figure's machine, source and caveats appear on hover; the tables below have them all."
+    caption = "Hover over a figure for its machine, source and caveats; the tables below have them too."
+    if not all(figure.is_private for key in keys for figure in drawable[key]):
+        caption += " Hollow figures are of another route than the private framework, and do not compare."
     if left_out:
         caption += f" {left_out} of {len(by_key)} rows are in the table only."
-    return drawing(
-        figure_, name, "Published figures of several chips beside the rows measured", caption, hints
-    )
+    return drawing(figure_, name, "Measured rows and published figures of several chips", caption, hints)
+
+
+def _labels(measured: Mapping[str, Sequence[Measured]], keys: Sequence[str]) -> list[str]:
+    """Name the rows; those that share a name, as of two probes, by their keys."""
+    names = [measured[key][0][1].name for key in keys]
+    told = [key if names.count(name) > 1 else name for key, name in zip(keys, names, strict=True)]
+    return [label(text, NAME) for text in told]
 
 
 def _style(at: int) -> str:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from statistics import median
 
 from ...files import one_line
-from ...measure import PREEMPTED, UNTRUSTED
+from ...measure import DOUBTFUL
 from ...results import Environment, Result, Row
 from ..columns import UNKNOWN, significant
 from ..flags import legend
@@ -40,12 +40,12 @@ def machine_section(sources: Sequence[Source]) -> Section | None:
 
 
 def sureness_section(sources: Sequence[Source]) -> Section | None:
-    """Return what was measured, and how far each file's numbers can be relied on."""
+    """Return how far the numbers of each file can be relied on."""
     measured = [source for source in sources if source.result is not None]
     if not measured:
         return None
     table = Table(
-        heading=("What was measured, and how sure it is",),
+        heading=("How sure the numbers are",),
         header=(
             "File",
             "Probe",
@@ -62,10 +62,10 @@ def sureness_section(sources: Sequence[Source]) -> Section | None:
         align=("left", "left", "left", *("right",) * 8),
         rows=tuple(_sureness(source) for source in measured),
         lines=(
-            f"Sure: ok rows whose interval is within {100 * _SURE_WIDTH:g} % of the median, and without a "
-            "flag that another run may give another one. ±: the middle row's half interval, in percent of "
-            "its median. Processes: that measured a row. "
-            "Checked: ok rows whose output was compared with a reference.",
+            f"Sure: ok rows whose interval is within {100 * _SURE_WIDTH:g} % of the median, and that have no "
+            "flag against relying on it. ±: half the interval of the middle row, in percent of its median. "
+            "Processes: how many measured each row. Checked: ok rows whose output was compared with a "
+            "reference.",
         ),
     )
     flags = Counter(
@@ -84,7 +84,7 @@ def sureness_section(sources: Sequence[Source]) -> Section | None:
         rows=tuple((flag, str(flags[flag]), meaning) for flag, _, meaning in meanings),
     )
     blocks = (Block(table=table), *([Block("Flags", flagged)] if meanings else []))
-    return Section("What was measured, and how sure it is", blocks)
+    return Section("How sure the numbers are", blocks)
 
 
 def _sureness(source: Source) -> tuple[str, ...]:
@@ -113,12 +113,11 @@ def _sureness(source: Source) -> tuple[str, ...]:
 def is_sure(row: Row) -> bool:
     """Tell whether an ok row's interval is narrow, and no flag tells of another median in another run."""
     width = _half_width(row)
-    doubts = UNTRUSTED | {PREEMPTED}
     return (
         row.status == "ok"
         and width is not None
         and width <= _SURE_WIDTH
-        and not doubts.intersection(row.flags)
+        and not DOUBTFUL.intersection(row.flags)
     )
 
 
@@ -136,10 +135,10 @@ def software_warning(environments: Sequence[Environment]) -> tuple[str, ...]:
         return ()
     devices = " and ".join(dict.fromkeys(one_line(environment.device) for environment in software))
     if len(software) == len(environments):
-        return (f"Not a Neural Engine: every number here was measured on the {devices}, that is, on a CPU.",)
+        return (f"Not a Neural Engine: every number here is of the {devices}, which runs on a CPU.",)
     return (
-        f"Some of these numbers were measured on the {devices}, that is, on a CPU, and some on a Neural "
-        "Engine. Each section says which.",
+        f"Some of these numbers are of the {devices}, which runs on a CPU, and some of a Neural Engine. Each "
+        "section says which.",
     )
 
 
