@@ -57,10 +57,16 @@ def test_nothing_of_a_submission_is_run() -> None:
     assert "secrets" not in text
     assert "write" not in text
     assert [line.strip() for line in text.splitlines() if "proposed" in line] == [
-        "with: {persist-credentials: false, path: proposed, sparse-checkout: submissions}",
+        "with: {persist-credentials: false, path: proposed, sparse-checkout: submissions, fetch-depth: 2}",
         'run: venv/bin/aneperf report --community "$GITHUB_WORKSPACE/proposed/submissions" -o site --strict',
+        'changed=$(git -C "$GITHUB_WORKSPACE/proposed" diff --no-renames --name-only HEAD^1 HEAD -- '
+        "submissions)",
     ]
     places = re.findall(r"working-directory: (.*)", text)
-    assert places == ["base", "${{ runner.temp }}"]  # not where Python would import from a stranger's files
+    # Not where Python would import from a stranger's files.
+    assert places == ["base", "${{ runner.temp }}", "${{ runner.temp }}"]
     assert text.count("run: ") == len(places)
-    assert set(re.findall(r"github\.event\.[\w.]+", text)) == {"github.event.pull_request.base.sha"}
+    assert set(re.findall(r"github\.event\.[\w.]+", text)) == {
+        "github.event.pull_request.base.sha",
+        "github.event.pull_request.user.login",  # in the environment, and in no text of a script
+    }

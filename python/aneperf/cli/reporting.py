@@ -25,7 +25,7 @@ from .terminal import FAILED, save, write
             metavar="FOLDER",
             help="Make a site of the published figures and of the results in FOLDER/NAME/*.json.",
         ),
-        click.Option(["--strict"], is_flag=True, help="Exit with 1 if a submission is refused."),
+        click.Option(["--strict"], is_flag=True, help="Exit with 1 if a submission is refused or a copy."),
     ]
 )
 def report(files: tuple[str, ...], output: str, community: str | None, strict: bool) -> int:
@@ -74,6 +74,8 @@ def _make_site(folder: str, output: str, strict: bool) -> int:
         write(f"accepted: {one.name}: {one.probe}, {one.rows} rows, {one.chip.name}", sys.stdout)
     for refusal in collection.refused:
         write(f"refused: {refusal.name}: {refusal.reason}", sys.stdout)
+    for copy in collection.copies:
+        write(f"copied: {copy.name}: {copy}", sys.stdout)
     counts = f"{len(collection.accepted)} accepted, {len(collection.refused)} refused"
     write(f"{output}: the site is written, submissions: {counts}", sys.stdout)
-    return FAILED if strict and collection.refused else 0
+    return FAILED if strict and (collection.refused or collection.copies) else 0

@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -6,7 +7,7 @@ from typing import Any
 import pytest
 
 from aneperf.chips import Figure, shipped_figures
-from aneperf.report.site.collection import Collection, Refusal, collect
+from aneperf.report.site.collection import Collection, Copy, Refusal, collect
 from aneperf.report.site.entries import Entry, boards_of, published_entries
 from aneperf.report.site.overview import by_chip, is_peak, rate
 from aneperf.report.site.pages import make_site
@@ -114,17 +115,35 @@ def test_the_same_input_makes_the_same_bytes(tmp_path: Path) -> None:
 
 def test_names_and_reasons_cannot_become_markup(tmp_path: Path) -> None:
     mark = "<script>alert('x')</script>"
-    submitted(tmp_path, "<b onclick='x'>/<i>.json", an_engine_result())
-    found = collect(tmp_path)
-    assert found.accepted[0].contributor == "<b onclick='x'>"
+    submitted(tmp_path, "bob/<i>.json", an_engine_result())
+    (accepted,) = collect(tmp_path).accepted
+    by = "<b onclick='x'>"
+    entries = tuple(replace(entry, by=by) for entry in accepted.entries)
     refused = (Refusal(f"{mark}.json", mark, f"{mark}\x1b[2J\u202e"),)
-    site = make_site(Collection(found.accepted, refused), FEW)
+    copies = (Copy(f"{mark}.json", mark, mark, (mark,)),)
+    hostile = replace(accepted, contributor=by, entries=entries)
+    site = make_site(Collection((hostile,), refused, copies), FEW)
     for content in site.values():
         Page(content)
         assert mark.encode() not in content
         assert b"\x1b" not in content
     assert b"&lt;script&gt;" in site["index.html"]
     assert b"&lt;b onclick=" in site["peak.html"]
+
+
+def test_copies_are_listed(tmp_path: Path) -> None:
+    for name in ("alice/a.json", "bob/b.json"):
+        submitted(tmp_path, name, an_engine_result())
+    site = make_site(collect(tmp_path), FEW)
+    key = "peak/conv512x128/sp64/fp32-ports"
+    assert ["alice/a.json", "alice", key, "bob/b.json"] in Page(site["index.html"]).rows
+    assert sum("copy" in cell for row in Page(site["peak.html"]).rows for cell in row) == 4
+
+
+def test_a_figure_above_the_known_peak_is_remarked(site: dict[str, bytes]) -> None:
+    text = site["index.html"].decode()
+    assert "M3 Pro: the 16.77 TFLOPS by D-Ogi lie above the known peak of 15.8" in text
+    assert "above-peak" in text
 
 
 def an_entry(value: float, **changes: Any) -> Entry:
@@ -149,6 +168,10 @@ def test_a_place_counts_what_is_surely_better() -> None:
         an_entry(value, low=value - 0.1, high=value + 0.1, unit="TFLOPS") for value in (1.0, 3.0, 2.0)
     )
     assert [(entry.value, entry.place) for entry in rates.entries] == [(3.0, 1), (2.0, 2), (1.0, 3)]
+    (copied,) = boards_of(
+        an_entry(value, low=value, high=value, is_copy=value == 1.0) for value in (1.0, 2.0, 3.0)
+    )
+    assert [entry.place for entry in copied.entries] == [1, 1, 2]
     private, other = boards_of(
         [an_entry(1.0, low=1.0, high=1.0), an_entry(2.0, low=2.0, high=2.0, is_private=False)]
     )

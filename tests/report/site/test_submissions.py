@@ -11,6 +11,7 @@ import pytest
 from aneperf import bounds
 from aneperf.errors import ArgumentError, ResultFileError
 from aneperf.report.site.collection import Collection, collect
+from aneperf.report.site.entries import boards_of
 from support.fakes import a_result, a_row
 from support.submissions import (
     a_training_row,
@@ -113,19 +114,57 @@ def test_an_output_that_was_not_checked_is_refused(tmp_path: Path) -> None:
     assert reasons(collect(tmp_path))["m/x.json"] == "row 'dispatch/intercept': its output was not checked"
 
 
-def test_a_copy_is_refused_under_any_name_and_key(tmp_path: Path) -> None:
-    submitted(tmp_path, "alice/a.json", an_engine_result())
-    submitted(tmp_path, "bob/b.json", an_engine_result(environment=an_engine("M4 Pro", "h16g")))
+def test_a_copy_evicts_nobody_whatever_its_name(tmp_path: Path) -> None:
+    """A stranger copies a result, names it to sort first, dates it back, and gives it another chip."""
+    submitted(tmp_path, "bob/b.json", an_engine_result())
+    doctor(
+        submitted(tmp_path, "aaa/a.json", an_engine_result()),
+        environment(started="2020-01-01T00:00:00+00:00"),
+    )
+    submitted(tmp_path, "carol/c.json", an_engine_result(environment=an_engine("M4 Pro", "h16g")))
+    submitted(tmp_path, "dave/d.json", an_engine_result(7, 0.5))
+    found = collect(tmp_path)
+    assert [one.name for one in found.accepted] == ["aaa/a.json", "bob/b.json", "carol/c.json", "dave/d.json"]
+    assert found.refused == ()
+    key = "peak/conv512x128/sp64/fp32-ports"
+    assert [(copy.name, copy.others) for copy in found.copies if copy.key == key] == [
+        ("aaa/a.json", ("bob/b.json", "carol/c.json")),
+        ("bob/b.json", ("aaa/a.json", "carol/c.json")),
+        ("carol/c.json", ("aaa/a.json", "bob/b.json")),
+    ]
+    for submission in found.accepted:
+        is_copy = submission.contributor != "dave"
+        for entry in submission.entries:
+            assert (entry.is_copy, "copy" in dict(entry.remarks)) == (is_copy, is_copy)
+    boards = boards_of(entry for one in found.accepted for entry in one.entries)
+    places = {entry.by: entry.place for board in boards if board.key == key for entry in board.entries}
+    assert places == {"aaa": 1, "bob": 1, "carol": 1, "dave": 1}  # copies take no place from dave
+
+
+def test_calls_that_two_rows_of_a_file_share_are_refused(tmp_path: Path) -> None:
     rows = engine_rows(3)
     twice = msgspec.structs.replace(rows[1], key=rows[1].key.replace("fp32", "fp16"))
     submitted(tmp_path, "carol/c.json", a_result(rows[1], twice, environment=an_engine()))
-    found = collect(tmp_path)
-    assert [one.name for one in found.accepted] == ["alice/a.json"]
-    assert reasons(found) == {
-        "bob/b.json": "row 'peak/conv512x64/sp64/fp32-ports' has the same calls as in alice/a.json",
+    assert reasons(collect(tmp_path)) == {
         "carol/c.json": "rows 'peak/conv512x128/sp64/fp32-ports' and 'peak/conv512x128/sp64/fp16-ports' have "
         "the same calls",
     }
+
+
+@pytest.mark.parametrize("name", ["b\u03bfb", "bob.", "-bob", "bo--b", "b ob", "b" * 40, "<b>"])
+def test_a_folder_has_the_name_of_an_account(tmp_path: Path, name: str) -> None:
+    submitted(tmp_path, f"{name}/x.json", an_engine_result())
+    found = collect(tmp_path)
+    assert found.accepted == ()
+    assert "its folder's name is no GitHub account's" in found.refused[0].reason
+
+
+def test_the_folder_itself_is_no_link(tmp_path: Path) -> None:
+    submitted(tmp_path / "real", "bob/x.json", an_engine_result())
+    (tmp_path / "link").symlink_to("real")
+    for place in (tmp_path / "link", f"{tmp_path}/link/"):
+        with pytest.raises(ResultFileError, match=r"link/?: is a symbolic link: name the folder itself"):
+            collect(place)
 
 
 def test_links_pipes_folders_and_large_files_are_refused_unread(tmp_path: Path, monkeypatch: Any) -> None:

@@ -1,10 +1,12 @@
-"""Collect the submissions of a folder: those that are accepted, and those that are refused, with reasons."""
+"""Collect the submissions of a folder: those that are accepted, those refused with reasons, and copies."""
 
 import os
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from ...errors import AneError
 from ...files import LONGEST_QUOTE, one_line
+from .entries import as_copy
 from .folder import find_submissions
 from .submission import Submission, read_submission
 
@@ -19,32 +21,65 @@ class Refusal:
 
 
 @dataclass(frozen=True)
+class Copy:
+    """A row whose calls are those of a row in other files."""
+
+    name: str
+    contributor: str
+    key: str
+    others: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return (
+            f"row {self.key!r} has the same calls as in {', '.join(self.others)}: nothing tells which is the "
+            "original"
+        )
+
+
+@dataclass(frozen=True)
 class Collection:
     """What became of every submission, in the order of the files' names."""
 
     accepted: tuple[Submission, ...] = ()
     refused: tuple[Refusal, ...] = ()
+    copies: tuple[Copy, ...] = ()  # of accepted ones
 
 
 def collect(folder: str | os.PathLike[str]) -> Collection:
-    """Check every submission of a folder. Of two with the same calls, the later name is refused.
+    """Check every submission of a folder.
 
-    Raises ArgumentError and ResultFileError for the folder itself, as `find_submissions` does.
+    Files that share calls are all accepted, and their rows marked: whoever makes a copy chooses its name and
+    its times, so neither may decide which file is the original. Raises ArgumentError and ResultFileError for
+    the folder itself, as `find_submissions` does.
     """
     accepted: list[Submission] = []
     refused: list[Refusal] = []
-    owners: dict[bytes, str] = {}
     for found in find_submissions(folder):
+        reason = found.refusal
         try:
-            reason = found.refusal
             if reason is None:
-                submission = read_submission(found)
-                if (copied := next(filter(owners.get, submission.calls), None)) is None:
-                    owners.update(dict.fromkeys(submission.calls, found.name))
-                    accepted.append(submission)
-                    continue
-                reason = f"row {submission.calls[copied]!r} has the same calls as in {owners[copied]}"
+                accepted.append(read_submission(found))
         except AneError as error:
             reason = one_line(error, LONGEST_QUOTE)
-        refused.append(Refusal(found.name, found.contributor, reason))
-    return Collection(tuple(accepted), tuple(refused))
+        if reason is not None:
+            refused.append(Refusal(found.name, found.contributor, reason))
+    holders: dict[bytes, list[str]] = {}
+    for submission in accepted:
+        for digest in submission.calls:
+            holders.setdefault(digest, []).append(submission.name)
+    copies = [copy for submission in accepted for copy in _copies(submission, holders)]
+    marked = [_marked(submission, copies) for submission in accepted]
+    return Collection(tuple(marked), tuple(refused), tuple(copies))
+
+
+def _copies(submission: Submission, holders: Mapping[bytes, Sequence[str]]) -> Iterator[Copy]:
+    for digest, key in submission.calls.items():
+        if others := tuple(name for name in holders[digest] if name != submission.name):
+            yield Copy(submission.name, submission.contributor, key, others)
+
+
+def _marked(submission: Submission, copies: Sequence[Copy]) -> Submission:
+    """Mark the entries whose calls are in other files too."""
+    keys = {copy.key for copy in copies if copy.name == submission.name}
+    entries = tuple(as_copy(entry) if entry.key in keys else entry for entry in submission.entries)
+    return replace(submission, entries=entries)

@@ -25,8 +25,9 @@ def compatibility_table(submissions: Iterable[Submission]) -> Table:
         "MIL compatibility by generation",
         items,
         counts,
-        ("Numbers of submissions stand behind the published verdict. Published verdicts are of their time: "
-         "aneperf writes weight files and dialects in its own way. docs/lint.md has more rules.",),
+        ("A cell has the published verdict, then how many submissions found what. Published verdicts are as "
+         "old as their sources, and aneperf writes weight files and dialects in its own way. More rules: "
+         "docs/lint.md.",),
     )  # fmt: skip
 
 
@@ -35,7 +36,7 @@ def submitted_compatibility(submissions: Iterable[Submission]) -> Table | None:
     counts = _counts(submissions)
     known = {finding.item for finding in FINDINGS}
     items = sorted({item for item, _ in counts} - known)
-    return _table("What submissions tried besides", items, counts, ()) if items else None
+    return _table("Other items that submissions tried", items, counts, ()) if items else None
 
 
 def failures_table(figures: Iterable[Figure]) -> Table:

@@ -9,13 +9,14 @@ from typing import Literal
 
 from ...chips import CAVEATS, Figure
 from ...files import one_line
-from ...measure import PREEMPTED, UNTRUSTED
+from ...measure import DOUBTFUL
 from ...results import Environment, Row
 from ...units import has_speed, is_rate
 from ..flags import MEANINGS
 
 Better = Literal["lower", "higher"]
 _LONGEST = 60  # of a text from a file, in a cell
+_COPY = "another file has the same calls: one of them is a copy, and nothing tells which"
 _STATED = "its calls are not in the file, so nothing recomputes it"
 
 
@@ -44,6 +45,7 @@ class Entry:
     remarks: tuple[tuple[str, str], ...] = ()
     is_doubtful: bool = False
     is_private: bool = True  # by Apple's private framework, as aneperf measures
+    is_copy: bool = False  # another submission has the same calls
     place: int | None = None
 
 
@@ -88,7 +90,7 @@ def published_entries(figures: Iterable[Figure]) -> Iterator[Entry]:
             date=figure.date or "unavailable",
             remarks=tuple((name, CAVEATS[name]) for name in figure.caveats),
             is_doubtful=quoted,
-            is_private=figure.route == "private",
+            is_private=figure.is_private,
         )
 
 
@@ -120,8 +122,13 @@ def submitted_entries(
             macos=f"{system} ({build})",
             date=environment.started[:10],
             remarks=remarks,
-            is_doubtful=not row.durations_ns or bool((UNTRUSTED | {PREEMPTED}) & set(row.flags)),
+            is_doubtful=not row.durations_ns or not DOUBTFUL.isdisjoint(row.flags),
         )
+
+
+def as_copy(entry: Entry) -> Entry:
+    """Return the entry of a row whose calls another submission has too."""
+    return replace(entry, is_copy=True, remarks=(*entry.remarks, ("copy", _COPY)))
 
 
 def _how(row: Row, environment: Environment) -> str:
@@ -152,12 +159,14 @@ def _board(key: str, unit: str, entries: list[Entry]) -> Board:
 def _placed(entry: Entry, entries: list[Entry], sign: int) -> Entry:
     """Give an entry the place after all that are surely better: those whose intervals do not meet its own.
 
-    An entry without an interval has no place, and is surely better than none.
+    An entry without an interval has no place, and is surely better than none. A copy has one, but takes no
+    place from others.
     """
     if not _has_place(entry):
         return entry
     best = min(sign * end for end in _ends(entry))
-    surely = sum(_has_place(other) and max(sign * end for end in _ends(other)) < best for other in entries)
+    rivals = [other for other in entries if _has_place(other) and not other.is_copy]
+    surely = sum(max(sign * end for end in _ends(rival)) < best for rival in rivals)
     return replace(entry, place=1 + surely)
 
 

@@ -1,10 +1,12 @@
 """Find the result files in a folder of submissions, without following links and within bounds.
 
-A submission is FOLDER/NAME/FILE.json, where NAME is the contributor's, or FOLDER/FILE.json without one.
+A submission is FOLDER/NAME/FILE.json, where NAME is the contributor's account, or FOLDER/FILE.json without
+one. Accounts have GitHub's form: no name looks like another one because of letters from elsewhere.
 """
 
 import itertools
 import os
+import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +20,8 @@ _SUFFIX = ".json"
 _SEEN = 20 * bounds.SUBMISSIONS  # names in the folder and its subfolders, of any kind
 _LONGEST_NAME = 60
 UNNAMED = "not named"
+_ACCOUNT = re.compile(r"[A-Za-z0-9]+(-[A-Za-z0-9]+)*", re.ASCII)
+_LONGEST_ACCOUNT = 39
 
 
 @dataclass(frozen=True, order=True)
@@ -39,6 +43,8 @@ def find_submissions(folder: str | os.PathLike[str]) -> list[Found]:
     """
     root = Path(folder)
     try:
+        if root.is_symlink():
+            raise ResultFileError(f"{folder}: is a symbolic link: name the folder itself")
         if not root.is_dir():
             raise ResultFileError(f"{folder}: is no folder: name the one with the submissions")
         seen = list(itertools.islice(_walk(root), _SEEN + 1))
@@ -81,11 +87,17 @@ def _found(entry: "os.DirEntry[str]", contributor: str | None) -> Found | None:
         refusal = "is a folder in a contributor's folder: put the files beside each other"
     elif not stat.S_ISREG(state.st_mode):
         refusal = "is no regular file"
+    elif contributor is not None and not _is_account(contributor):
+        refusal = "its folder's name is no GitHub account's: letters, digits and single hyphens"
     elif state.st_size > bounds.SUBMISSION_BYTES:
         refusal = f"has {state.st_size} bytes, and a submission at most {bounds.SUBMISSION_BYTES}"
     name = entry.name if contributor is None else f"{contributor}/{entry.name}"
     size = state.st_size if refusal is None else 0
     return Found(_printable(name), _printable(contributor or UNNAMED, _LONGEST_NAME), path, size, refusal)
+
+
+def _is_account(name: str) -> bool:
+    return len(name) <= _LONGEST_ACCOUNT and _ACCOUNT.fullmatch(name) is not None
 
 
 def _is_hidden(entry: "os.DirEntry[str]") -> bool:

@@ -93,6 +93,7 @@ def peak_table(entries: Sequence[Entry]) -> Table:
     fp16, int8 = by_chip(filter(is_peak, entries)), by_chip(filter(is_int8, entries))
     rows = []
     remarks: dict[str, None] = {}
+    above: list[str] = []
     for chip in CHIPS:
         best, quantized = _fastest(fp16.get(chip, [])), _fastest(int8.get(chip, []))
         others = _peaks(chip, {"measured"})
@@ -100,6 +101,7 @@ def peak_table(entries: Sequence[Entry]) -> Table:
             continue
         both = [one for one in (best, quantized) if one is not None]
         remarks |= dict.fromkeys(name for one in both for name, _ in one.remarks)
+        above += _above(chip, best, "fp16", "TFLOPS") + _above(chip, quantized, "int8", "TOPS")
         rows.append(
             (
                 chip.name,
@@ -125,6 +127,7 @@ def peak_table(entries: Sequence[Entry]) -> Table:
             "rates a chip at, or what its clock and its cores' products amount to. Measured by other means: "
             "the highest that others found by other programs and routes.",
             f"Remarks on these figures, which are explained below: {', '.join(remarks) or 'none'}.",
+            *above,
         ),
     )
 
@@ -191,6 +194,24 @@ def _peaks(chip: Chip, statuses: set[str]) -> str:
         for peak in peaks
     )
     return "; ".join(texts) or UNKNOWN
+
+
+def _above(chip: Chip, entry: Entry | None, dtype: str, unit: str) -> list[str]:
+    """Say that a figure is above the chip's known peak."""
+    peak = _known_peak(chip, dtype)
+    measured = None if entry is None else rate(entry)
+    if entry is None or peak is None or measured is None or measured <= peak:
+        return []
+    return [
+        f"{chip.name}: the {shown(measured)} {unit} by {entry.by} lie above the known peak of {peak:g}, so "
+        "at least one of the two is wrong."
+    ]
+
+
+def _known_peak(chip: Chip, dtype: str) -> float | None:
+    """Return the highest rated or computed peak of a chip that may be of a data type; None without one."""
+    peaks = [peak for peak in chip.peaks if peak.status != "measured" and peak.dtype in (dtype, None)]
+    return max((peak.tops for peak in peaks), default=None)
 
 
 def _fastest(entries: Iterable[Entry]) -> Entry | None:

@@ -103,7 +103,7 @@ def _overview(
     )
     load = draw_by_chip("sustained", "Load without a pause, by chip", sustained, rate, "TFLOPS")
     return (
-        Section("What is here", (Block(texts=(counts, *_READ)),)),
+        Section("Overview", (Block(texts=(counts, *_READ)),)),
         Section("Training", (Block(table=training_table(entries), hints=hints, drawings=training),)),
         Section("Peak throughput", (Block(table=peak_table(entries), hints=hints, drawings=throughput),)),
         Section("Sustained throughput", (Block(table=sustained_table(entries), hints=hints, drawings=load),)),
@@ -158,9 +158,16 @@ def _submissions(collection: Collection) -> list[Block]:
         align=("left", "left", "left"),
         rows=tuple((one.name, one.contributor, one.reason) for one in collection.refused),
     )
+    copies = Table(
+        heading=("Same calls in several files",),
+        header=("File", "By", "Row", "Also in"),
+        align=("left", "left", "left", "left"),
+        rows=tuple((one.name, one.contributor, one.key, ", ".join(one.others)) for one in collection.copies),
+        lines=("One of them is a copy, and nothing tells which. They take no place from other entries.",),
+    )
     return [
         Block(table.heading[0], table if table.rows else None, () if table.rows else ("None.",))
-        for table in (accepted, refused)
+        for table in (accepted, refused, *([copies] if copies.rows else []))
     ]
 
 
