@@ -53,6 +53,7 @@ from .probes.suite import suite as suite
 from .probes.sustained import sustained as sustained
 from .probes.sweep import sweep as sweep
 from .probes.weights import weights as weights
+from .report.page.build import write_report as write_report
 from .results import Environment as Environment
 from .results import Result as Result
 from .results import Row as Row

@@ -7,7 +7,9 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
+import aneperf
 from aneperf.errors import ArgumentError
 from aneperf.files import file_kind
 from aneperf.kinds import Kind
@@ -18,7 +20,7 @@ from aneperf.results import Result
 from support.command import assert_refused
 from support.fakes import a_measured_row, a_result, a_row, an_environment
 from support.report_files import HOSTILE, stack_row, sweep, telemetry_file
-from support.saved_results import MAC, saved
+from support.saved_results import MAC, TIMES, saved
 
 pytest.importorskip("matplotlib")
 pytest.importorskip("jinja2")
@@ -112,7 +114,7 @@ def test_texts_of_files_stay_texts(page: str) -> None:
 
 
 def test_a_page_says_loudly_that_an_emulator_is_no_engine(page: str) -> None:
-    assert "Not a Neural Engine: every number here was measured on the emulator" in page
+    assert "Not a Neural Engine: every number here is of the emulator" in page
     assert page.count('class="loud"') >= 5
 
 
@@ -129,7 +131,7 @@ def test_pictures_are_texts_in_the_page_s_colors(page: str) -> None:
 
 def test_sections_name_what_files_hold(page: str) -> None:
     titles = re.findall(r"<h2[^>]*>(.*?)</h2>", page)
-    assert titles[:2] == ["The machine", "What was measured, and how sure it is"]
+    assert titles[:2] == ["The machine", "How sure the numbers are"]
     for title in ("sweep (sound.json)", "Roofline", "Training (run.jsonl)", "Published figures"):
         assert title in titles
     assert "sweep: later.json against sound.json" in titles
@@ -144,7 +146,59 @@ def test_an_engine_is_set_beside_published_figures(tmp_path: Path) -> None:
     software = make_report([saved(tmp_path / "e.json", sweep(row, probe="peak"))], Kind.MARKDOWN)
     assert "x as fast |" not in software
     assert "emulator on a CPU" in software
-    assert "do not compare with them" in software
+    assert "the two do not compare" in software
+
+
+def test_every_engine_has_a_ratio_and_other_routes_have_none(tmp_path: Path) -> None:
+    row = stack_row(256, 1, 0.1, key="latency/conv256x1/sp64/fp32-ports")
+    files = [
+        saved(tmp_path / f"{ms}.json", sweep(replace(row, **dict.fromkeys(TIMES, ms)), environment=MAC))
+        for ms in (0.1, 0.2)
+    ]
+    text = make_report(files, Kind.MARKDOWN)
+    assert re.search(r"\| – M4 \| 0.1060 \|.*\| 1.06x, 0.530x as fast \|", text)
+    assert re.search(r"\| – M4 Max \| 0.3190 \|.*\| not compared: run through Core ML \|", text)
+
+
+def test_rows_that_share_a_name_have_their_keys_in_the_picture(tmp_path: Path) -> None:
+    keys = [f"{probe}/conv512x1/sp64/fp32-ports" for probe in ("latency", "sram")]
+    page = make_report(
+        [saved(tmp_path / "r.json", sweep(*(stack_row(512, 1, 0.1, key=key) for key in keys)))]
+    )
+    assert all(f">{key}</text>" in page for key in keys)
+
+
+def test_results_are_written_without_files(tmp_path: Path) -> None:
+    result = sweep(stack_row(512, 8, 1.0))
+    for path in (tmp_path / "r.html", tmp_path / "r.md"):
+        for _ in range(2):
+            aneperf.write_report(
+                [result, saved(tmp_path / "later.json", sweep(stack_row(512, 8, 0.9)))], path
+            )
+        assert "sweep" in path.read_text()
+    aneperf.write_report(result, tmp_path / "r.md")
+    text = (tmp_path / "r.md").read_text()
+    assert text == make_report([saved(tmp_path / "sweep", result)], Kind.MARKDOWN)
+
+
+@pytest.mark.parametrize(
+    ("given", "path", "message"),
+    [
+        ([], "r.md", "a report is of one result or more"),
+        ([3], "r.md", "a report is of results and of files, not of 3"),
+        ([sweep(), sweep()], "r.md", "sweep: is given twice"),
+        ([sweep()], "r.txt", "name a file .html or .md"),
+        (["r.md"], "r.md", "is also read, as FILE 1"),
+    ],
+)
+def test_what_no_report_is_written_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: Any, path: str, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("r.md").write_text("**aneperf report**\n")
+    with pytest.raises(ArgumentError, match=message):
+        aneperf.write_report(given, path)
+    assert Path("r.md").read_text() == "**aneperf report**\n"
 
 
 def test_markdown_needs_no_template_and_holds_no_markup(

@@ -33,13 +33,93 @@ def test_a_ceiling_is_a_row(tmp_path: Path) -> None:
     assert (found.fp16.row, found.fp16.rate) == (wide, wide.metrics["tflops"])
     assert (found.int8.row, found.int8.rate) == (w8a8, w8a8.metrics["tflops"])
     moved = 2 * 2048**2 + 2 * 4 * 2048 * 64  # weights, and two ports of fp32
-    assert (found.traffic.row, found.traffic.gb_per_s) == (wide, pytest.approx(1e-6 * moved / 0.1))
+    assert found.traffic.point is not None
+    assert (found.traffic.point.row, found.traffic.gb_per_s) == (wide, pytest.approx(1e-6 * moved / 0.1))
     assert found.fp16.intensity == pytest.approx(1e9 * wide.metrics["gflop"] / moved)
     table = lay_out_roofline(found, "device")
     assert [(line[0], line[1], line[3], line[5]) for line in table.rows] == [
         ("Compute, fp16", f"{wide.metrics['tflops']:.3f}", wide.name, "0.json"),
         ("Compute, int8", f"{w8a8.metrics['tflops']:.3f}", w8a8.name, "1.json"),
-        ("Traffic", f"{found.traffic.gb_per_s:.2f}", wide.name, "0.json"),
+        ("Traffic", f"at least {found.traffic.gb_per_s:.2f}", wide.name, "0.json"),
+    ]
+    assert "a lower bound" in table.lines[-1]
+
+
+def sram_row(channels: int, ms: float, **changes: Any) -> Row:
+    key = f"sram/conv{channels}x1/sp{changes.get('params', {}).get('width', 64)}/fp32-ports"
+    return stack_row(channels, 1, ms, key=key, **changes)
+
+
+def sram_rows(gb_per_s: float, floor_ms: float = 0.2) -> list[Row]:
+    """Return sizes whose weights take the time of a floor and a bandwidth."""
+    sizes = range(512, 4097, 512)
+    return [sram_row(size, floor_ms + 2 * size**2 / (1e6 * gb_per_s)) for size in sizes]
+
+
+def test_the_sizes_of_sram_give_the_traffic_without_what_a_call_costs(tmp_path: Path) -> None:
+    fast = stack_row(512, 128, 2.0)
+    found = find_roofline(read(tmp_path, sweep(*sram_rows(50.0), probe="sram"), sweep(fast)))
+    assert found is not None
+    assert found.traffic.gb_per_s == pytest.approx(50.0)
+    assert not found.traffic.is_least
+    assert all(point.gb_per_s < 50 for point in found.points if point.probe == "sram")
+    table = lay_out_roofline(found, "device")
+    assert table.rows[2] == (
+        "Traffic",
+        "50.00",
+        "GB/s",
+        "line through 8 sizes of weights",
+        "sram",
+        "0.json",
+        "",
+    )
+    assert "sram's sizes show" in table.lines[-1]
+
+
+def test_a_row_that_moved_more_than_the_line_is_a_lower_bound(tmp_path: Path) -> None:
+    fast = stack_row(4096, 1, 0.5)
+    found = find_roofline(read(tmp_path, sweep(*sram_rows(50.0), probe="sram"), sweep(fast)))
+    assert found is not None
+    assert found.traffic.is_least
+    assert found.traffic.point is not None
+    assert found.traffic.point.row == fast
+
+
+def test_sizes_that_arithmetic_bounds_are_a_lower_bound(tmp_path: Path) -> None:
+    half = sram_row(4096, 1.05, params={"width": 32})
+    found = find_roofline(read(tmp_path, sweep(*sram_rows(50.0, 1.0), half, probe="sram")))
+    assert found is not None
+    assert (found.traffic.is_least, found.traffic.point) == (True, None)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"params": {"channels": "512"}},
+        {"params": {"width": 0.5}},
+        {"params": {"channels": 10**9}},
+        {"metrics": {}},
+        {"metrics": {"weights_mib": 1e300, "gflop": 1.0}},
+        {"unit": "TFLOPS"},
+    ],
+)
+def test_sizes_that_make_no_line_are_left_out(tmp_path: Path, changes: dict[str, Any]) -> None:
+    odd = [sram_row(size, 0.1 * at, **changes) for at, size in enumerate((512, 1024, 2048, 4096), 1)]
+    found = find_roofline(read(tmp_path, sweep(*odd, stack_row(64, 1, 1.0), probe="sram")))
+    assert found is not None
+    assert found.traffic.point is not None
+
+
+def test_machines_of_one_label_do_not_share_a_roofline(tmp_path: Path) -> None:
+    rows = [stack_row(512, 16, 1.0)]
+    other = MAC.__class__(**{**MAC.to_dict(), "memory_bytes": 2**34, "load": 1.0})
+    same = MAC.__class__(**{**MAC.to_dict(), "load": 2.0})
+    results = [sweep(*rows, environment=environment) for environment in (MAC, other, same)]
+    section = roofline_section(read(tmp_path, *results), pictures=False)
+    assert section is not None
+    assert [block.title for block in section.blocks] == [
+        "Apple Neural Engine, Apple M4 Max (0.json, 2.json)",
+        "Apple Neural Engine, Apple M4 Max (1.json)",
     ]
 
 

@@ -1,4 +1,4 @@
-"""What lint says of slow rows, by the text of the programs that they measured."""
+"""Lint findings for slow rows, by the text of the programs that they measured."""
 
 import pytest
 
@@ -38,6 +38,14 @@ def test_slow_rows_are_explained() -> None:
     assert all("1x conv 4096ch sp64 (" in named for _, _, named in table.rows)
     assert any("near a multiple of 1 MiB" in advice for _, advice, _ in table.rows)
     assert "those of lint for Apple M4 Max" in table.lines[0]
+
+
+def test_a_doubtful_row_sets_no_standard() -> None:
+    fast = stack_row(512, 8, 0.001, flags=("drift",))
+    rows = (stack_row(512, 16, 0.1), stack_row(4096, 1, 0.5))
+    assert lay_out_slow(sweep(*rows, environment=MAC)) is None
+    assert lay_out_slow(sweep(fast, *rows, environment=MAC)) is None
+    assert lay_out_slow(sweep(stack_row(512, 8, 0.001), *rows, environment=MAC)) is not None
 
 
 def test_nothing_is_said_without_slow_rows_or_a_known_chip() -> None:

@@ -1,6 +1,7 @@
 """The section of a training run: parts of a step, what one would gain without each, and losses."""
 
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from aneperf.report.page.reading import read_sources
@@ -13,13 +14,15 @@ from support.saved_results import saved
 
 
 def timed(name: str, *ms: float, **changes: Any) -> Row:
-    mean = sum(ms) / len(ms)
     fields: dict[str, Any] = {
         "key": f"training/static/m/{name}",
         "params": {"config": name},
         "n": len(ms),
         "warm_up": 0,
-        **dict.fromkeys(("median", "mean", "p05", "p95"), mean),
+        "median": median(ms),
+        "mean": sum(ms) / len(ms),
+        "p05": min(ms),
+        "p95": max(ms),
         **dict.fromkeys(("ci_low", "ci_high")),
         "metrics": {},
         "durations_ns": tuple(round(1e6 * value) for value in ms),
@@ -27,21 +30,21 @@ def timed(name: str, *ms: float, **changes: Any) -> Row:
     return a_row(**{**fields, **changes})
 
 
-ROWS = (
-    timed("step", 10.5, 10.5),
-    timed("ane", 2.0, 2.0),
-    timed("cls", 1.0, 1.0),
-    timed("ane-backward", 5.0, 3.0),
-    timed("cls-backward", 2.0, 2.0),
-    timed("dw", 3.0, 3.0),
-    timed("other", 0.0, 2.0),
+ROWS = (  # the first step starts the device
+    timed("step", 100.0, 10.5, 10.5),
+    timed("ane", 80.0, 2.0, 2.0),
+    timed("cls", 1.0, 1.0, 1.0),
+    timed("ane-backward", 10.0, 5.0, 3.0),
+    timed("cls-backward", 2.0, 2.0, 2.0),
+    timed("dw", 9.0, 3.0, 3.0),
+    timed("other", 2.0, 0.0, 2.0),
     timed("update", 5.0),
 )
 
 
 def test_the_parts_of_a_result_are_its_rows(tmp_path: Path) -> None:
     steps = steps_of_result(a_result(*ROWS, probe="train"))
-    assert (steps.count, steps.wall, steps.dw) == (2, 10.0, 3.0)
+    assert (steps.count, steps.wall, steps.dw) == (3, 10.0, 3.0)
     assert lay_out_parts(steps).rows == (
         ("ane", "2.000", "4.000", "6.000", "60.0%"),
         ("cls", "1.000", "2.000", "3.000", "30.0%"),
@@ -49,11 +52,18 @@ def test_the_parts_of_a_result_are_its_rows(tmp_path: Path) -> None:
         ("step", "3.000", "6.000", "10.000", "100.0%"),
         ("dw", "", "", "3.000", "-"),
     )
+    assert lay_out_parts(steps).lines[0].startswith("Means over 2 steps, without the first")
     assert lay_out_gains(steps).rows == (
         ("ane", "6.000", "4.000", "2.50x"),
         ("cls", "3.000", "7.000", "1.43x"),
         ("other", "1.000", "9.000", "1.11x"),
     )
+
+
+def test_the_only_step_is_not_left_out() -> None:
+    steps = steps_of_result(a_result(timed("ane", 4.0), timed("cls", 1.0), probe="train"))
+    assert steps.wall == 5.0
+    assert lay_out_parts(steps).lines[0].startswith("Times of the only step.")
 
 
 def test_the_dynamic_pipeline_has_names_of_its_own() -> None:

@@ -87,10 +87,15 @@ class SramAnalysis:
             )
         return said
 
+    @property
+    def is_bound_by_arithmetic(self) -> bool:
+        """Tell whether twice the positions take so much longer that weights could be used faster."""
+        return self.area_factor is not None and self.area_factor.value > 1.5
+
     def _bound(self) -> str:
         if self.area_factor is None:
             return "."
-        bound = "arithmetic" if self.area_factor.value > 1.5 else "weights"
+        bound = "arithmetic" if self.is_bound_by_arithmetic else "weights"
         return f"; twice the positions take {self.area_factor.as_factor()} the time, so {bound} bound it."
 
 

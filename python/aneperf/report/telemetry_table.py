@@ -16,6 +16,7 @@ from ..results import Environment
 from .columns import UNKNOWN, significant
 from .result_table import heading
 from .table import Table
+from .thinning import stride, thinned
 
 _MOST = 20  # updates in a table; a longer run shows as many of its own, evenly spaced
 
@@ -134,8 +135,7 @@ def lay_out_telemetry(telemetry: Telemetry) -> Table:
     run = telemetry.run or _Line("run", model="?")
     title = f"aneperf train {run.model}, pipeline {run.config.pipeline if run.config else UNKNOWN}: telemetry"
     updates = telemetry.updates
-    every = -(-len(updates) // _MOST)
-    shown = updates[(len(updates) - 1) % every :: every] if updates else []
+    every, shown = stride(len(updates), _MOST), thinned(updates, _MOST)
     lines = [f"Steps: {telemetry.steps}, in {len(updates)} updates."]
     if every > 1:
         lines.append(f"One of {every} updates is shown.")

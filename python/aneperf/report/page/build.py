@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+from ...errors import ArgumentError
 from ...kinds import Kind
+from ...outputs import check_output, form_of, write_whole
 from .beside import published_section
 from .budget import within_budget
 from .comparisons import comparison_sections
@@ -13,20 +15,41 @@ from .machine import machine_section, software_warning, sureness_section
 from .markdown_form import report_markdown
 from .model import Report
 from .probes import probe_sections
-from .reading import Source, read_sources
+from .reading import AnyPath, Given, Source, read_sources
 from .roofline import roofline_section
 from .slow_rows import slow_section
 from .template import fill, need_jinja
 from .training import training_sections
 
-AnyPath = str | os.PathLike[str]
+
+def write_report(results: Given | Sequence[Given], path: AnyPath) -> None:
+    """Write a report of results to `path`: a page (.html), or Markdown (.md).
+
+    `results` are results of probes or of training, or paths of files that aneperf saved: one, or several. A
+    page needs `pip install '.[report]'`. An older report is replaced, and no other file. Raises
+    ArgumentError, ResultFileError.
+    """
+    given = results if isinstance(results, Sequence) and not isinstance(results, str) else [results]
+    form = form_of(path, Kind.RESULT)
+    if form not in (Kind.PAGE, Kind.MARKDOWN):
+        raise ArgumentError(f"{path}: a report is a page or Markdown: name a file .html or .md")
+    files = {
+        f"FILE {number}": one for number, one in enumerate(given, 1) if isinstance(one, str | os.PathLike)
+    }
+    check_output(path, form, files)
+    write_whole(path, form, f"{make_report(given, form).rstrip()}\n".encode())
 
 
-def make_report(paths: Sequence[AnyPath], form: Kind = Kind.PAGE) -> str:
-    """Return the report of files, as a page or as Markdown. Raises ArgumentError, ResultFileError."""
+def make_report(given: Sequence[Given], form: Kind = Kind.PAGE) -> str:
+    """Return the report of results and files, as a page or as Markdown.
+
+    Raises ArgumentError, ResultFileError.
+    """
+    if not given:
+        raise ArgumentError("a report is of one result or more")
     if form is Kind.PAGE:
         need_jinja()
-    report = within_budget(gather(read_sources(paths), pictures=form is Kind.PAGE))
+    report = within_budget(gather(read_sources(given), pictures=form is Kind.PAGE))
     if form is Kind.MARKDOWN:
         return report_markdown(report)
     return fill("report.html", title=report.title, sections=report.sections, warnings=report.warnings)

@@ -15,6 +15,7 @@ from ..result_plots import PlotKind, draw_result
 from ..result_table import lay_out_times
 from ..scans import Scan, find_scan
 from ..table import Table
+from ..thinning import thinned
 from .machine import label_of
 from .model import Block, Drawing, Section
 from .reading import Source, parts_of
@@ -135,11 +136,5 @@ def _picture(
 def _lines(scan: Scan) -> list[Row]:
     """Return the rows of a scan's lines, of many long ones that are evenly spaced, each of them thinned."""
     lines = [line for _, line in scan.lines if len(line) > 1] or [line for _, line in scan.lines]
-    lines = lines[:: -(-len(lines) // _MOST_LINES)]
+    lines = list(thinned(lines, _MOST_LINES))
     return [row for line in lines for row in thinned(line, _MOST_DRAWN // len(lines))]
-
-
-def thinned(rows: Sequence[Row], most: int) -> list[Row]:
-    """Return all rows, or of many some that are evenly spaced, with the last one."""
-    every = -(-len(rows) // most) if rows else 1
-    return [row for at, row in enumerate(rows) if (len(rows) - 1 - at) % every == 0]

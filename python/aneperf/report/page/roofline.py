@@ -1,26 +1,35 @@
-"""The roofline of a device: ceilings, each of which is a row that was measured, and the rows as points."""
+"""The roofline of a device: ceilings that were measured, and the rows as points."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from ...results import Row
+from ...probes.sram_analysis import analyze_sram
+from ...results import Result, Row
 from ..columns import UNKNOWN, significant
 from ..flags import mark
 from ..plots import NAME, label, log_scale, new_figure
 from ..table import Table
+from ..thinning import stride
 from .machine import is_sure
 from .model import Block, Drawing, Section
-from .reading import Source, parts_of
+from .reading import Source, device_of, parts_of
 from .svg import drawing
 
 Precision = Literal["fp16", "int8"]
 _MOST_POINTS = 300
 _SIZES = (1e-12, 1e12)  # of numbers that an axis can show
 _MARKERS = "osD^vP*Xhd"
+_WIDEST = 1 << 20  # channels
 _PORT_BYTES = {"fp32": 4, "fp16": 2}
+_LEAST = (
+    "The traffic is a lower bound: the most that a row moved in the whole time of its calls. Rows of sram "
+    "that memory bounds give the bandwidth itself."
+)
+_FITTED = "The traffic is the bandwidth that sram's sizes show, without what a call costs."
 
 
 @dataclass(frozen=True)
@@ -37,34 +46,82 @@ class Point:
 
 
 @dataclass(frozen=True)
+class Traffic:
+    """The rate at which bytes move, and where it is from.
+
+    A line through the sizes of `sram` gives the rate without what a call costs. Without it, or where
+    arithmetic bounds it, more bytes may move than were seen: `is_least`.
+    """
+
+    gb_per_s: float
+    is_least: bool
+    name: str  # of the row, or of the line
+    probe: str
+    file: str
+    doubt: str = ""
+    point: Point | None = None
+
+
+@dataclass(frozen=True)
 class Roofline:
-    """Points of one device, and those of the highest rate in each precision and of the highest traffic."""
+    """Points of one device, those of the highest rate in each precision, and the traffic."""
 
     points: tuple[Point, ...]
     fp16: Point | None
     int8: Point | None
-    traffic: Point
+    traffic: Traffic
 
 
 def find_roofline(sources: Sequence[Source]) -> Roofline | None:
     """Return the roofline of files from one device; None if no row has known work, bytes and time."""
-    points = [
-        point
+    parts = [
+        (part, source.name)
         for source in sources
         if source.result is not None
         for part in parts_of(source.result)
-        for row in part
-        if (point := _point(row, part.probe, source.name)) is not None
+    ]
+    points = [
+        point for part, name in parts for row in part if (point := _point(row, part.probe, name)) is not None
     ]
     if not points:
         return None
     fp16, int8 = (_sure([p for p in points if p.precision == precision]) for precision in get_args(Precision))
+    busiest = max(_sure(points), key=lambda point: point.gb_per_s)
+    seen = Traffic(
+        busiest.gb_per_s, True, busiest.row.name, busiest.probe, busiest.file, _doubt(busiest.row), busiest
+    )
+    fitted = [found for part, name in parts if (found := _fitted(part, name)) is not None]
     return Roofline(
         tuple(points),
         max(fp16, key=lambda point: point.rate, default=None),
         max(int8, key=lambda point: point.rate, default=None),
-        max(_sure(points), key=lambda point: point.gb_per_s),
+        max([seen, *fitted], key=lambda found: found.gb_per_s),
     )
+
+
+def _fitted(part: Result, file: str) -> Traffic | None:
+    """Return the bandwidth that a line through the sizes of `sram` gives; None if there is none."""
+    sizes: dict[tuple[object, ...], Row] = {}
+    for row in part:
+        if row.key.startswith("sram/") and _is_single(row):
+            sizes.setdefault((row.params["channels"], row.params["width"]), row)
+    found = analyze_sram(sizes.values())
+    if found is None or not _SIZES[0] < found.bandwidth_gb_s.value < _SIZES[1]:
+        return None
+    name = f"line through {found.sizes} sizes of weights"
+    rate = found.bandwidth_gb_s
+    doubt = "" if rate.ci_low is not None else "not to be relied on: no interval"
+    return Traffic(rate.value, found.is_bound_by_arithmetic, name, part.probe, file, doubt)
+
+
+def _is_single(row: Row) -> bool:
+    """Tell whether a row of a file is of one convolution whose size agrees with its weights."""
+    channels, width = row.params.get("channels"), row.params.get("width")
+    if row.status != "ok" or row.unit != "ms" or type(channels) is not int or type(width) is not int:
+        return False
+    is_time = row.median is not None and _SIZES[0] < row.median < _SIZES[1]
+    weights = row.metrics.get("weights_mib", 0.0)
+    return is_time and 0 < channels < _WIDEST and math.isclose(weights, channels**2 / 2**19, rel_tol=1e-6)
 
 
 def _sure(points: list[Point]) -> list[Point]:
@@ -100,60 +157,71 @@ def _bytes(row: Row) -> float | None:
 
 
 def roofline_section(sources: Sequence[Source], *, pictures: bool) -> Section | None:
-    """Return a roofline for each device of the files: an engine's and software's never share one."""
-    devices: dict[str, list[Source]] = {}
+    """Return a roofline for each device: two machines never share one, nor do an engine and software."""
+    devices: dict[object, list[Source]] = {}
     for source in sources:
         if source.environment is not None and source.result is not None:
-            devices.setdefault(source.environment.label, []).append(source)
+            devices.setdefault(device_of(source.environment), []).append(source)
+    found = [(own, roofline) for own in devices.values() if (roofline := find_roofline(own)) is not None]
+    titles = [_title(own[0]) for own, _ in found]
     blocks: list[Block] = []
-    for number, (device, own) in enumerate(devices.items(), 1):
-        if (found := find_roofline(own)) is not None:
-            title = f"{device[0].upper()}{device[1:]}"
-            blocks.append(
-                Block(
-                    title if len(devices) > 1 else "",
-                    lay_out_roofline(found, title),
-                    drawings=(draw_roofline(found, title, f"roofline{number}"),) if pictures else (),
-                )
-            )
+    for number, (own, roofline) in enumerate(found, 1):
+        title = titles[number - 1]
+        if titles.count(title) > 1:
+            title += f" ({', '.join(source.name for source in own)})"
+        drawings = (draw_roofline(roofline, title, f"roofline{number}"),) if pictures else ()
+        named = title if len(found) > 1 else ""
+        blocks.append(Block(named, lay_out_roofline(roofline, title), drawings=drawings))
     return Section("Roofline", tuple(blocks)) if blocks else None
 
 
+def _title(source: Source) -> str:
+    assert source.environment is not None
+    label = source.environment.label
+    return f"{label[0].upper()}{label[1:]}"
+
+
 def lay_out_roofline(found: Roofline, title: str) -> Table:
-    """Lay out the ceilings, each with the row that it is from."""
-    ceilings = [
-        ("Compute, fp16", found.fp16, "TFLOPS"),
-        ("Compute, int8", found.int8, "TOPS"),
-        ("Traffic", found.traffic, "GB/s"),
-    ]
+    """Lay out the ceilings, each with the row or the line that it is from."""
+    traffic = found.traffic
+    least = "at least " if traffic.is_least else ""
     return Table(
         heading=(f"Ceilings of the {title}",),
         header=("Ceiling", "Highest", "Unit", "Row", "Probe", "File", ""),
         align=("left", "right", *("left",) * 5),
-        rows=tuple(
+        rows=(
+            _compute("Compute, fp16", found.fp16, "TFLOPS"),
+            _compute("Compute, int8", found.int8, "TOPS"),
             (
-                name,
-                significant(point.gb_per_s if unit == "GB/s" else point.rate, 4),
-                unit,
-                point.row.name,
-                point.probe,
-                point.file,
-                ""
-                if is_sure(point.row)
-                else f"not to be relied on: {mark(point.row.flags) or 'no interval'}",
-            )
-            if point is not None
-            else (name, UNKNOWN, unit, "unavailable: no row of this precision", "", "", "")
-            for name, point, unit in ceilings
+                "Traffic",
+                f"{least}{significant(traffic.gb_per_s, 4)}",
+                "GB/s",
+                traffic.name,
+                traffic.probe,
+                traffic.file,
+                traffic.doubt,
+            ),
         ),
         lines=(
-            "Bytes: weights and both ports, each once. What layers pass to each other is taken to stay on "
-            "the chip; a program that spills it moves more. Short programs lie below the roof, because every "
-            "call takes a time of its own.",
-            "A ceiling is the highest row that can be relied on, or else the highest; doubtful rows may lie "
-            "above it.",
+            "Bytes: weights and both ports, each counted once. Values that layers pass to each other are "
+            "taken to stay on the chip; a program that spills them moves more. Short programs lie below the "
+            "roof, because every call has a cost of its own.",
+            "A compute ceiling is the highest row that can be relied on, or the highest of all if none can. "
+            "Doubtful rows may lie above it.",
+            _LEAST if traffic.is_least else _FITTED,
         ),
     )
+
+
+def _compute(name: str, point: Point | None, unit: str) -> tuple[str, ...]:
+    if point is None:
+        return name, UNKNOWN, unit, "unavailable: no row of this precision", "", "", ""
+    row = point.row
+    return name, significant(point.rate, 4), unit, row.name, point.probe, point.file, _doubt(row)
+
+
+def _doubt(row: Row) -> str:
+    return "" if is_sure(row) else f"not to be relied on: {mark(row.flags) or 'no interval'}"
 
 
 def draw_roofline(found: Roofline, title: str, name: str) -> Drawing:
@@ -176,12 +244,13 @@ def draw_roofline(found: Roofline, title: str, name: str) -> Drawing:
         axes.plot([], [], _MARKERS[at % len(_MARKERS)], color=f"C{at % 10}", label=label(probe, NAME))
     low = min(point.intensity for point in found.points) / 2
     high = max(point.intensity for point in found.points) * 2
-    slope = found.traffic.gb_per_s / 1000
+    traffic = found.traffic
+    slope = traffic.gb_per_s / 1000
     top = max(point.rate for point in (found.fp16, found.int8) if point is not None)
     ridge = min(max(top / slope, low), high)
-    axes.plot(
-        [low, ridge], [low * slope, ridge * slope], color="0.3", lw=1.2, label=f"{1000 * slope:.4g} GB/s"
-    )
+    style, least = (":", "at least ") if traffic.is_least else ("-", "")
+    said = f"{least}{traffic.gb_per_s:.4g} GB/s"
+    axes.plot([low, ridge], [low * slope, ridge * slope], style, color="0.3", lw=1.2, label=said)
     for precision, ceiling, line in (("fp16", found.fp16, "-"), ("int8", found.int8, "--")):
         if ceiling is not None:
             begin = min(max(ceiling.rate / slope, low), high)
@@ -207,7 +276,7 @@ def draw_roofline(found: Roofline, title: str, name: str) -> Drawing:
 def thinned_points(found: Roofline) -> list[Point]:
     """Return the points in order of intensity, of many some that are evenly spaced and those of ceilings."""
     ordered = sorted(found.points, key=lambda point: point.intensity)
-    every = -(-len(ordered) // _MOST_POINTS)
-    kept: Iterable[Point | None] = (found.fp16, found.int8, found.traffic)
+    every = stride(len(ordered), _MOST_POINTS)
+    kept: Iterable[Point | None] = (found.fp16, found.int8, found.traffic.point)
     ceilings = {id(point) for point in kept}
     return [point for at, point in enumerate(ordered) if at % every == 0 or id(point) in ceilings]

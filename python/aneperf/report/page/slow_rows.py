@@ -10,6 +10,7 @@ from ...files import one_line
 from ...linter import lint
 from ...results import Environment, Result, Row
 from ..table import Table
+from .machine import is_sure
 from .model import Block, Section
 from .reading import Source, parts_of
 from .stack_text import stack_of, stack_text
@@ -18,8 +19,8 @@ _SLOW = 0.7  # of the highest rate among a probe's rows of one precision
 _MOST = 60  # rows of a file; each costs some ms
 _NAMED = 8  # rows of a finding
 _UNPROVEN = (
-    "{} is from software on a CPU, whose times have other reasons: lint says what its programs would meet on "
-    "the engine that it imitates."
+    "{}: measured on a CPU, whose times have other reasons. The findings are about the engine that the "
+    "software imitates."
 )
 
 
@@ -35,7 +36,7 @@ def slow_section(sources: Sequence[Source]) -> Section | None:
                 )
                 software += [source.name] if source.is_software else []
     warnings = (_UNPROVEN.format(", ".join(dict.fromkeys(software))),) if software else ()
-    return Section("What lint says of slow rows", tuple(blocks), warnings) if blocks else None
+    return Section("Lint findings for slow rows", tuple(blocks), warnings) if blocks else None
 
 
 def lay_out_slow(result: Result) -> Table | None:
@@ -56,15 +57,15 @@ def lay_out_slow(result: Result) -> Table | None:
     if not rows:
         return None
     more = [f"{len(slow) - _MOST} more slow rows are not shown."] if len(slow) > _MOST else []
-    silent = [f"Of {clean} slow rows it knows nothing that is slow."] if clean else []
+    silent = [f"Lint finds nothing slow in {clean} more slow rows."] if clean else []
     return Table(
-        heading=(f"What lint says of slow rows of {one_line(result.probe)}",),
+        heading=(f"Lint findings for slow rows of {one_line(result.probe)}",),
         header=("Severity", "Finding", "Slow rows"),
         align=("left", "left", "left"),
         rows=tuple((severity, advice, _listed(names)) for (severity, advice), names in rows.items()),
         lines=(
-            f"Slow rows have less than {_SLOW:.0%} of the highest rate; the share is in parentheses. The "
-            f"rules are those of lint for {one_line(chip)}.",
+            f"A slow row reaches less than {_SLOW:.0%} of the highest sure rate of its probe and precision; "
+            f"its share is in parentheses. The rules are those of lint for {one_line(chip)}.",
             *silent,
             *more,
         ),
@@ -77,13 +78,19 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _slow(rows: Sequence[Row]) -> list[tuple[Row, float]]:
-    """Return the slow rows, the slowest first, each with its share of the highest rate of its precision."""
-    best: dict[object, float] = {}
-    rated = [row for row in rows if row.status == "ok" and row.metrics.get("tflops", 0.0) > 0]
-    for row in rated:
-        precision = row.params.get("precision")
-        best[precision] = max(best.get(precision, 0.0), row.metrics["tflops"])
-    shares = [(row, row.metrics["tflops"] / best[row.params.get("precision")]) for row in rated]
+    """Return the slow rows, the slowest first, each with its share of the highest rate of its precision.
+
+    A doubtful row sets no standard where one of its precision can be relied on.
+    """
+    groups: dict[object, list[Row]] = {}
+    for row in rows:
+        if row.status == "ok" and row.metrics.get("tflops", 0.0) > 0:
+            groups.setdefault(row.params.get("precision"), []).append(row)
+    shares = []
+    for group in groups.values():
+        sure = [row for row in group if is_sure(row)] or group
+        best = max(row.metrics["tflops"] for row in sure)
+        shares += [(row, row.metrics["tflops"] / best) for row in group]
     return sorted((pair for pair in shares if pair[1] < _SLOW), key=lambda pair: pair[1])
 
 

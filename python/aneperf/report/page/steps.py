@@ -17,6 +17,11 @@ _MS = 1e-6
 _LARGEST = 1e12  # ms; larger numbers are no times of a step
 
 
+def after_start(steps: Sequence[float]) -> Sequence[float]:
+    """Return the steps without the first, which starts caches, threads and the device, if there are more."""
+    return steps[1:] or steps
+
+
 @dataclass(frozen=True)
 class Part:
     """A component in one phase, or in both where a file does not tell them apart; ms of each step."""
@@ -27,8 +32,9 @@ class Part:
 
     @property
     def mean(self) -> float:
-        """Return the mean over the steps."""
-        return sum(self.ms) / len(self.ms)
+        """Return the mean over the steps, without the first one."""
+        kept = after_start(self.ms)
+        return sum(kept) / len(kept)
 
 
 @dataclass(frozen=True)
@@ -36,13 +42,13 @@ class Steps:
     """The parts of each step, which add up to `wall`; `dw` runs in parallel."""
 
     parts: tuple[Part, ...]
-    dw: float | None  # mean, in ms
+    dw: float | None  # mean, in ms, without the first step
     losses: tuple[tuple[int, float], ...] = ()
     validations: tuple[tuple[int, float], ...] = ()
 
     @property
     def wall(self) -> float:
-        """Return the mean time of a step."""
+        """Return the mean time of a step, without the first one."""
         return sum(part.mean for part in self.parts)
 
     @property
@@ -71,8 +77,13 @@ def steps_of_result(result: Result) -> Steps:
         if name not in _NOT_PARTS
     }
     parts = [Part(*_place(name, is_dynamic), ms) for name, ms in times.items()]
-    dw = rows["dw"].mean if "dw" in rows else None
-    return Steps(_sensible(parts), dw)
+    products = [ns * _MS for ns in rows["dw"].durations_ns] if "dw" in rows else []
+    return Steps(_sensible(parts), _mean(products))
+
+
+def _mean(products: Sequence[float]) -> float | None:
+    kept = after_start(products)
+    return sum(kept) / len(kept) if kept else None
 
 
 def _place(name: str, is_dynamic: bool) -> tuple[str, Phase]:
@@ -108,7 +119,7 @@ def steps_of_telemetry(telemetry: Telemetry) -> Steps:
     products = [line.dw for line in whole if line.dw is not None]
     return Steps(
         _sensible(parts),
-        sum(products) / len(products) if products else None,
+        _mean(products),
         tuple((step, loss) for step, loss in telemetry.losses if _is_drawable(step, loss)),
         tuple((step, loss) for step, loss in telemetry.validations if _is_drawable(step, loss)),
     )

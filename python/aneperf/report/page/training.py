@@ -10,6 +10,7 @@ from ..energy_table import lay_out_energy
 from ..plots import NAME, label, new_figure
 from ..result_table import lay_out_times
 from ..table import Table
+from ..thinning import stride, thinned
 from .machine import sentence
 from .model import Block, Drawing, Section
 from .reading import Source
@@ -89,16 +90,18 @@ def lay_out_parts(steps: Steps) -> Table:
         align=("left", "right", "right", "right", "right"),
         rows=tuple(rows),
         lines=(
-            f"Means over {steps.count:,} steps. dw, the gradients of weights, runs in parallel and is not in "
-            "the sum; cblas_wait is the wait for it. other: Python between the components. Updates and "
-            "compiles come on top.",
+            f"{_means(steps)} dw, the gradients of weights, runs in parallel and is not in the sum; "
+            "cblas_wait is the wait for it. other: Python between the components. Updates and compiles come "
+            "on top.",
         ),
     )
 
 
 def lay_out_gains(steps: Steps) -> Table:
     """Lay out the step's time without each component, the largest first."""
-    means = {name: sum(ms) / len(ms) for name, ms in steps.by_component().items()}
+    means: dict[str, float] = {}
+    for part in steps.parts:
+        means[part.name] = means.get(part.name, 0.0) + part.mean
     rows = []
     for name, mean in sorted(means.items(), key=lambda pair: -pair[1]):
         rest = steps.wall - mean
@@ -110,10 +113,17 @@ def lay_out_gains(steps: Steps) -> Table:
         align=("left", "right", "right", "right"),
         rows=tuple(rows),
         lines=(
-            "An upper bound, by subtraction. Products of dw run in parallel with other components: where "
-            "these get shorter, the wait for dw, cblas_wait, gets longer.",
+            f"{_means(steps)} The gain is an upper bound, by subtraction: dw runs in parallel with other "
+            "components, and where these get shorter, the wait for it, cblas_wait, gets longer.",
         ),
     )
+
+
+def _means(steps: Steps) -> str:
+    """Say which steps the means are of."""
+    if steps.count == 1:
+        return "Times of the only step."
+    return f"Means over {steps.count - 1:,} steps, without the first, which starts the device and the caches."
 
 
 def _share(part: float, whole: float) -> str:
@@ -131,7 +141,7 @@ def _pictures(steps: Steps, title: str, name: str) -> list[Block]:
 
 def draw_steps(steps: Steps, title: str, name: str) -> Drawing:
     """Draw the components of each step on top of each other."""
-    every = -(-steps.count // _MOST_BARS)
+    every = stride(steps.count, _MOST_BARS)
     places = range(0, steps.count, every)
     figure = new_figure(8, 4)
     axes = figure.subplots()
@@ -153,7 +163,7 @@ def draw_steps(steps: Steps, title: str, name: str) -> Drawing:
 def _colored(steps: Steps) -> dict[str, list[float]]:
     """Return the components that can be seen, and the sum of the others."""
     found = steps.by_component()
-    large = {name: ms for name, ms in found.items() if sum(ms) / len(ms) >= _NO_SHARE * steps.wall}
+    large = {name: ms for name, ms in found.items() if sum(ms) >= _NO_SHARE * steps.wall * len(ms)}
     small = [name for name in found if name not in large]
     if small:
         large[", ".join(small)] = [
@@ -184,20 +194,18 @@ def draw_phases(steps: Steps, title: str, name: str) -> Drawing:
     axes.legend(fontsize=8)
     axes.grid(alpha=0.5, axis="x")
     axes.set_axisbelow(True)
-    return drawing(
-        figure, name, f"{title}: components, forward and backward", f"Means over {steps.count:,} steps."
-    )
+    return drawing(figure, name, f"{title}: components, forward and backward", _means(steps))
 
 
 def draw_losses(steps: Steps, title: str, name: str) -> Drawing:
     """Draw the loss of each step, and validation losses."""
-    every = -(-len(steps.losses) // _MOST_LOSSES)
-    at, losses = zip(*steps.losses[::every], strict=True)
+    every = stride(len(steps.losses), _MOST_LOSSES)
+    at, losses = zip(*thinned(steps.losses, _MOST_LOSSES), strict=True)
     figure = new_figure(8, 3.5)
     axes = figure.subplots()
     axes.plot(at, losses, ".", ms=4, color="C0", label="step")
     if steps.validations:
-        places, values = zip(*steps.validations[:: -(-len(steps.validations) // _MOST_LOSSES)], strict=True)
+        places, values = zip(*thinned(steps.validations, _MOST_LOSSES), strict=True)
         axes.plot(places, values, "o-", ms=4, color="C1", label="validation")
     axes.set(xlabel="step", ylabel="loss (nats per token)")
     axes.set_title(label(f"{title}: loss"), fontsize=9)
