@@ -24,6 +24,7 @@ class Kind(enum.Enum):
     TOKENS = "a file of tokens"
     ENVIRONMENT = "a description of a device"
     COMPARISON = "a comparison of results"
+    TURNS = "a comparison by aneperf ab"
     COMMUNITY = "an entry of the community's list"
     LIST = "a list of aneperf"
     CSV = "a CSV file of aneperf"
@@ -77,7 +78,7 @@ ADVICE = {
 # Text may be of any kind that is text, and JSON of any layout.
 _JSON_KINDS = {
     *(Kind.RESULT, Kind.CHECKPOINT, Kind.TELEMETRY, Kind.TRACE, Kind.TOKENIZER, Kind.JSON),
-    *(Kind.ENVIRONMENT, Kind.COMPARISON, Kind.COMMUNITY, Kind.LIST),
+    *(Kind.ENVIRONMENT, Kind.COMPARISON, Kind.TURNS, Kind.COMMUNITY, Kind.LIST),
 }
 _TEXT_KINDS = {*_JSON_KINDS, Kind.TEXT, Kind.MIL, Kind.HTML, Kind.SVG, Kind.POSTSCRIPT}
 _TEXT_KINDS |= {Kind.CSV, Kind.MARKDOWN, Kind.PAGE}
@@ -135,6 +136,7 @@ _TEXT_SIGNATURES = (
 )
 _START = rb"\A" + _BLANK
 _JSON_SIGNATURES = (
+    (re.compile(_START + rb'\{\s*"ab_version"\s*:'), Kind.TURNS),  # which holds results
     (re.compile(rb'"schema_version"\s*:'), Kind.RESULT),
     (re.compile(rb'"applied_updates"\s*:'), Kind.CHECKPOINT),
     (re.compile(rb'"traceEvents"\s*:'), Kind.TRACE),

@@ -11,7 +11,7 @@ from aneperf.results import Result
 from aneperf.runner import commands
 from aneperf.runner.commands import MeasuredSides, Side, find_side, measure_in_turns
 from aneperf.runner.referee import Turns
-from support.fakes import a_measured_row, a_result
+from support.fakes import a_measured_row, a_result, an_environment
 
 Interpreter = Callable[[str], Side]
 
@@ -49,13 +49,20 @@ def test_pairs_of_processes_are_merged(monkeypatch: pytest.MonkeyPatch) -> None:
     ) -> tuple[list[Result], Turns]:
         ran.append(first)
         assert options == ["--depth", "1", "--budget", "2.5"]
-        results = [a_result(a_measured_row(seed=2 * len(ran) + side)) for side in (0, 1)]
+        results = [
+            a_result(
+                a_measured_row(seed=2 * len(ran) + side), environment=an_environment(load=float(len(ran)))
+            )
+            for side in (0, 1)
+        ]
         return results, [{"k": [9.0] + [1.0] * 6}, {"k": [9.0] + [1.0 + len(ran)] * 6, "other": [1.0] * 9}]
 
     monkeypatch.setattr(commands, "_run_pair", measured)
     found = run((Side("a", "a"), Side("b", "b")), processes=4)
     assert ran == [0, 1, 0, 1]  # the side that has the first turn
     assert found.ratios == {"k": (2.0, 3.0, 4.0, 5.0)}
+    for environments in found.environments:
+        assert [environment.load for environment in environments] == [1, 2, 3, 4]
     for side, result in enumerate(found.results):
         medians = [a_measured_row(seed=2 * pair + side).median for pair in range(1, 5)]
         assert result.rows[0].medians == tuple(medians)

@@ -8,9 +8,9 @@ from click.core import ParameterSource
 from ..errors import ArgumentError
 from ..probes.registry import BENCH, VERBS
 from .comparing import ALLOW_DIFFERENT, FAIL_ON, THRESHOLD, end_gate, failures_of, with_outcome
-from .options import FILE, OUTPUT
+from .options import FILE, OUTPUT, is_printed
 from .probes import probe_verb
-from .terminal import say, show
+from .terminal import save, say, show
 
 _PROCESSES = 10  # pairs, by default: a few whose ratio is off by several percent decide less
 _COMPARED = ("aneperf", "numpy", "python")  # facts of an environment, whose difference no gate fails for
@@ -56,9 +56,10 @@ def ab(
     """Run the verb."""
     from ..checks import count, positive
     from ..kinds import Kind
-    from ..report.comparing import compare_results
+    from ..outputs import check_output, form_of
     from ..report.comparison_table import lay_out_comparison
     from ..report.names import name_sides
+    from ..report.turns_file import turns_file
     from ..results import MAXIMUM_PROCESSES
     from ..runner.commands import find_side, measure_in_turns
     from .measuring import progress_bar
@@ -66,6 +67,9 @@ def ab(
     is_gate = gate or fail_on is not None
     if allow_different is not None and not is_gate:
         raise ArgumentError("--allow-different is for --gate")
+    form = form_of(output, Kind.TURNS)
+    if output is not None and not is_printed(output):
+        check_output(output, form, {"A": a, "B": b})
     named = (find_side(a), find_side(b))
     if (named[0].program is None) != (named[1].program is None):
         raise ArgumentError("A and B must both be interpreters or environments, or both be models")
@@ -87,12 +91,16 @@ def ab(
             report=lambda done: bar.update(task, completed=done, refresh=True),
         )
     names = name_sides([a], [b])
-    comparison = compare_results(*measured.results, threshold, names=names, ratios=measured.ratios)
+    file, comparison = turns_file(measured.results, measured.environments, measured.ratios, threshold, names)
     allowed = (*_COMPARED, *(allow_different or ()))
     failures = failures_of(comparison, fail_on, allowed) if is_gate else []
     table = lay_out_comparison(comparison)
     table = with_outcome(table, failures) if is_gate else table
-    show(table, comparison.to_dicts(), output, Kind.COMPARISON)
+    is_json = output is not None and form is Kind.TURNS
+    if output is not None and is_json:
+        save(file.to_json().decode().rstrip("\n"), output, form)
+    if not (is_json and is_printed(output)):
+        show(table, comparison.to_dicts(), None if is_json else output, Kind.COMPARISON)
     return end_gate("ab", failures)
 
 

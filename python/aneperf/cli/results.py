@@ -1,6 +1,7 @@
 """The verbs for saved results."""
 
 import sys
+from collections.abc import Sequence
 
 import click
 
@@ -16,8 +17,12 @@ from .terminal import save, to_json, write
     ]
 )
 def validate(file: str | None, schema: bool) -> None:
-    """Check a result file: schema, completeness, consistent numbers."""
-    from ..files import one_line
+    """Check a result file: schema, completeness, consistent numbers.
+
+    A file of ab is checked as a whole: both sides, and the verdicts that their turns give.
+    """
+    from ..files import file_kind, one_line
+    from ..kinds import Kind
     from ..results import Result
     from ..schema import check_numbers, result_schema
 
@@ -26,18 +31,44 @@ def validate(file: str | None, schema: bool) -> None:
     if file is None:
         write(result_schema().rstrip("\n"), sys.stdout)
         return
+    if file_kind(file) is Kind.TURNS:
+        _validate_turns(file)
+        return
     result = Result.load(file)
     try:
         check_numbers(result)
     except ResultFileError as error:
         raise ResultFileError(f"{file}: {error}") from error
-    statuses = [row.status for row in result]
-    counts = ", ".join(f"{statuses.count(status)} {status}" for status in dict.fromkeys(statuses)) or "none"
+    counts = _counted([row.status for row in result])
     found = (
         f"{file}: a result of aneperf {result.environment.aneperf}, schema version {result.schema_version}: "
         f"{result.probe}, {len(result)} rows ({counts}); {result.environment.label}"
     )
     write(one_line(found), sys.stdout)
+
+
+def _validate_turns(file: str) -> None:
+    """Check a file of `ab`. Raises ResultFileError."""
+    from ..files import one_line
+    from ..kinds import Kind
+    from ..report.turns_file import read_turns
+
+    turns = read_turns(file)
+    try:
+        turns.check()
+    except ResultFileError as error:
+        raise ResultFileError(f"{file}: {error}") from error
+    verdicts = _counted([str(row.get("verdict")) for row in turns.rows])
+    found = (
+        f"{file}: {Kind.TURNS.value}: {turns.first.result.probe}, {len(turns.first.environments)} processes "
+        f"a side, {len(turns.rows)} rows ({verdicts})"
+    )
+    write(one_line(found), sys.stdout)
+
+
+def _counted(words: Sequence[str]) -> str:
+    """Count each word: 3 ok, 1 skipped."""
+    return ", ".join(f"{words.count(word)} {word}" for word in dict.fromkeys(words)) or "none"
 
 
 @click.command(

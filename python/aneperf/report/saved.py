@@ -9,16 +9,17 @@ from typing import TypeVar
 import msgspec
 
 from .. import bounds
-from ..errors import ResultFileError
+from ..errors import ArgumentError, ResultFileError
 from ..files import LONGEST_QUOTE, file_kind, one_line, read_input
 from ..kinds import Kind
 from ..results import Environment, Result
 from .columns import UNKNOWN, significant
+from .comparison_table import lay_out_comparison
 from .result_table import lay_out_environment, lay_out_result
 from .table import Table
 from .telemetry_table import lay_out_telemetry, read_telemetry
+from .turns_file import Record, read_turns
 
-Record = dict[str, str | int | float | None]
 T = TypeVar("T")
 
 
@@ -42,6 +43,13 @@ def read_saved(path: str | os.PathLike[str], *, verbose: bool = False) -> Saved:
         if len(records) > bounds.ROWS:
             raise ResultFileError(f"{path}: has {len(records)} rows, and a comparison at most {bounds.ROWS}")
         return Saved(kind, records, _lay_out_records("aneperf compare", records))
+    if kind is Kind.TURNS:
+        try:
+            comparison = read_turns(path).judge()
+        except ArgumentError as error:
+            raise ResultFileError(f"{path}: {error}") from error
+        table = lay_out_comparison(comparison, verbose=verbose)
+        return Saved(Kind.COMPARISON, comparison.to_dicts(), table)
     if kind is Kind.ENVIRONMENT:
         environment = _decoded(path, kind, Environment)
         return Saved(kind, environment, lay_out_environment(environment))

@@ -25,7 +25,7 @@ import msgspec
 
 from ..errors import AneError, ArgumentError, ResultFileError
 from ..files import one_line
-from ..results import Result, Row
+from ..results import Environment, Result, Row
 from .merging import merge
 from .referee import Turns, ratios_of, referee
 from .turns import VARIABLE
@@ -121,10 +121,12 @@ def find_side(name: str) -> Side:
 class MeasuredSides:
     """The merged results of two sides, and for each key of both the ratio that each pair of processes gave.
 
-    A ratio is the time of the second side over that of the first one, by their turns.
+    A ratio is the time of the second side over that of the first one, by their turns. `environments` has that
+    of each process of a side, in their order.
     """
 
     results: tuple[Result, Result]
+    environments: tuple[tuple[Environment, ...], tuple[Environment, ...]]
     ratios: dict[str, tuple[float, ...]]
 
 
@@ -154,8 +156,11 @@ def measure_in_turns(
             side.append(result)
         for key, ratio in ratios_of(turns).items():
             ratios.setdefault(key, []).append(ratio)
+    first, second = (tuple(result.environment for result in side) for side in found)
     return MeasuredSides(
-        (_merged(found[0]), _merged(found[1])), {key: tuple(values) for key, values in ratios.items()}
+        (_merged(found[0]), _merged(found[1])),
+        (first, second),
+        {key: tuple(values) for key, values in ratios.items()},
     )
 
 
