@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from aneperf.errors import ResultFileError
+from aneperf.kernels.repeated_stack import ZeroStack
 from aneperf.power import reading
 from aneperf.results import Result, Row
 from aneperf.schema import check_numbers
-from support.fakes import FakeDevice, an_environment, in_this_process, with_fake_kernels
+from support.fakes import FakeDevice, an_environment, fake_text, in_this_process, with_fake_kernels
 from support.recorded_power import SteadyPower
 from support.terminals import widest_line
 from support.training_runs import SMALL
@@ -148,6 +149,20 @@ def test_constant_inputs_have_no_energy(power: None, bench: Any, tmp_path: Path)
     (row,) = result
     check_power(row, "evaluation")
     assert "n=32: 97% of its inputs' elements are zero, which lowers power." in outcome.out
+
+
+def test_zeros_are_metered_beside_random_inputs(
+    power: None, device: FakeDevice, run: Any, tmp_path: Path
+) -> None:
+    device.call_ns = lambda call: 10**9
+    zeros = ZeroStack(512, 16, width=512, port_dtype="fp16")
+    device.outcomes = {fake_text(zeros): 0.0}
+    outcome = run("inputs", "--energy", "--budget", "8", "-o", str(tmp_path / "r.json"))
+    rows = Result.load(tmp_path / "r.json").rows[:2]
+    assert [row.status for row in rows] == ["ok", "ok"]
+    for row in rows:
+        check_power(row, "evaluation")
+    assert "Power, random / zero, 16x conv 512ch sp512: 5 W [5, 5] / 5 W [5, 5]." in outcome.out
 
 
 def test_bench_where_nothing_can_be_read(bench: Any, run: Any, tmp_path: Path) -> None:

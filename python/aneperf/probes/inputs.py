@@ -7,12 +7,15 @@ from dataclasses import fields
 import msgspec
 
 from .._ane_native import Device
+from ..device import opened
 from ..kernels.conv_stack import ConvStack
 from ..kernels.repeated_stack import ZeroStack
+from ..measure import Estimate
 from ..results import Result, Row
 from ..runner.case import Case, StackCase, check_stacks, refuse_repetition
+from ..runner.energy import meter_cases, meter_of
 from ..runner.measured import ratio_in
-from ..runner.progress import ProgressCallback
+from ..runner.progress import ProgressCallback, reporter
 from ..runner.rounds import Repeat
 from ..runner.run import run_groups
 from ..runner.timing import Clock, time_pair
@@ -33,29 +36,36 @@ def inputs(
     budget: float = default_budget("inputs"),
     configs: Sequence[ConvStack] = STACKS,
     processes: int = 1,
+    energy: bool = False,
     progress: ProgressCallback | None = None,
     clock: Clock = time.perf_counter,
 ) -> Result:
-    """Time stacks on random inputs and on zeros, in turns: do values change a time?
+    """Time stacks on random inputs and on zeros, in turns: do values change a time, or a power?
 
     `budget` is in seconds of `clock`, for the whole probe. `processes` are as those of `peak`. Keys:
     "inputs/conv512x16/sp512/random" and ".../zero". The metrics of the latter hold the time with random
-    inputs over its own: "ratio", "ratio_low" and "ratio_high". Notes hold the verdict.
+    inputs over its own: "ratio", "ratio_low" and "ratio_high". With `energy`, which takes time besides the
+    budget, each row has the power above idle, or why it is unknown. Notes hold the verdict.
     Raises ArgumentError, DeviceUnavailable.
     """
     check_stacks(configs, ConvStack)
     pairs = [[_case(stack, "random"), _case(_with_zeros(stack), "zero")] for stack in configs]
     refuse_repetition(case for pair in pairs for case in pair)
+    device, report = opened(device), reporter(progress)
+    meter = meter_of(device, report, clock) if energy else None
     result = run_groups(
         "inputs",
         device,
         pairs,
         time_pair,
         budget=budget,
-        progress=progress,
+        progress=report,
         clock=clock,
         repeat=Repeat(processes, inputs, {"configs": configs}),
     )
+    if meter is not None:
+        cases = [case for pair in pairs for case in pair]
+        result = meter_cases(result, device, cases, meter, report, clock, constant_too=True)
     notes = [*judge_inputs(result.rows), _NOTE, *result.notes]
     if result.environment.is_software:
         notes.insert(0, f"The {result.environment.device} computes on a CPU: its times may depend on values.")
@@ -83,6 +93,32 @@ def _case(stack: ConvStack, values: str) -> Case:
 
 
 def judge_inputs(rows: Sequence[Row]) -> list[str]:
+    """Say whether values change a time, and what power they take where it is known."""
+    return [_judge_times(rows), *_judge_powers(rows)]
+
+
+def _judge_powers(rows: Sequence[Row]) -> list[str]:
+    """Say the power of each stack on random inputs and on zeros, with its interval."""
+    watts: dict[str, dict[str, Estimate]] = {}
+    for row in rows:
+        metrics = row.metrics
+        if row.status == "ok" and "power_w" in metrics:
+            power = Estimate(metrics["power_w"], metrics.get("power_w_low"), metrics.get("power_w_high"))
+            values = str(row.params["values"])
+            watts.setdefault(row.name.removeprefix(f"{values} "), {})[values] = power
+    return [
+        f"Power, random / zero, {name}: {_watts(each['random'])} / {_watts(each['zero'])}."
+        for name, each in watts.items()
+        if len(each) > 1
+    ]
+
+
+def _watts(power: Estimate) -> str:
+    ends = "without an interval" if power.ci_low is None else f"[{power.ci_low:.3g}, {power.ci_high:.3g}]"
+    return f"{power.value:.3g} W {ends}"
+
+
+def _judge_times(rows: Sequence[Row]) -> str:
     """Say whether values change a time, by the intervals of the ratios."""
     found = {
         str(row.params["config"]).removeprefix("zero "): ratio
@@ -90,12 +126,12 @@ def judge_inputs(rows: Sequence[Row]) -> list[str]:
         if row.status == "ok" and (ratio := ratio_in(row)) is not None and ratio.ci_low
     }
     if not found:
-        return ["Nothing is known of an effect of values: no ratio has an interval."]
+        return "Nothing is known of an effect of values: no ratio has an interval."
     said = [
         f"{name} {ratio.as_factor()}"
         for name, ratio in found.items()
         if ratio.is_above(1 + _NOTABLE) or ratio.is_below(1 - _NOTABLE)
     ]
     if said:
-        return [f"Values change the time, random / zero: {', '.join(said)}."]
-    return [f"No effect of values found: no interval, of {len(found)}, lies {_NOTABLE:.0%} from 1."]
+        return f"Values change the time, random / zero: {', '.join(said)}."
+    return f"No effect of values found: no interval, of {len(found)}, lies {_NOTABLE:.0%} from 1."

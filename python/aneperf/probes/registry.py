@@ -187,6 +187,7 @@ _PROBES = (
         "inputs",
         "Compare stacks on random inputs and on zeros.",
         30.0,
+        (_ENERGY,),
         processes=5,
         share=1.5,
     ),

@@ -82,27 +82,34 @@ def meter_cases(
     meter: Meter,
     report: ProgressCallback,
     clock: Clock = time.perf_counter,
+    *,
+    constant_too: bool = False,
 ) -> Result:
-    """Return the result with the energy of each case whose row is ok: it runs again for that."""
+    """Return the result with the energy of each case whose row is ok: it runs again for that.
+
+    Inputs of one value have no energy, unless `constant_too`: their power is what is asked for then.
+    """
     by_key = {case.key: case for case in cases}
     rows = []
     for done, row in enumerate(result.rows):
         report(Progress(done, len(result.rows), f"energy of {row.name}"))
         rows.append(
-            with_energy(row, _metered(device, by_key[row.key], row, meter, clock))
+            with_energy(row, _metered(device, by_key[row.key], row, meter, clock, constant_too=constant_too))
             if row.status == "ok"
             else row
         )
     return msgspec.structs.replace(result, rows=tuple(rows))
 
 
-def _metered(device: Device, case: Case, row: Row, meter: Meter, clock: Clock) -> Energy:
+def _metered(
+    device: Device, case: Case, row: Row, meter: Meter, clock: Clock, *, constant_too: bool
+) -> Energy:
     if not meter.span_s:
         return meter.energy(0, 0.0)
     try:
         with Loaded(device, case, clock) as loaded:
             inputs = loaded.inputs()
-            if _is_constant(inputs):
+            if _is_constant(inputs) and not constant_too:
                 return Energy(
                     reason="every input holds one value, and the engine takes far less power on these"
                 )
