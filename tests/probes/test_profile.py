@@ -13,6 +13,7 @@ from aneperf import ArgumentError, CompileBudgetError, CompileError, mil
 from aneperf import device as devices
 from aneperf.mil.truncate import Truncated
 from aneperf.runner.parts import part_of, typical_calls
+from aneperf.schema import check_numbers
 from support.command import assert_refused
 from support.fakes import FakeDevice
 from support.programs import NO_BUDGET
@@ -235,3 +236,34 @@ def test_the_command_draws_a_picture(model: Path, run: Any) -> None:
 def test_a_bad_option_is_one_line(model: Path, run: Any, options: list[str], message: str) -> None:
     given = [option.format(model=model) for option in options]
     assert_refused(run("profile", str(model), *given), message)
+
+
+NET = """
+from aneperf import mil
+
+def net():
+    b = mil.Builder()
+    x = b.input("x", (1, 64, 1, 64))
+    b.output("y", mil.softmax(mil.relu(x), axis=1))
+    return b
+"""
+
+
+def test_several_processes_profile(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(NET)
+    result = aneperf.profile(str(tmp_path / "net.py"), EMULATOR, processes=2, budget=0.2)
+    *parts, whole = result.rows
+    assert [row.status for row in result] == ["ok"] * len(result)
+    assert whole.key == "profile/net.py:net"
+    assert len(whole.processes) == len(whole.medians) == 2
+    assert all((row.n, row.mean, row.p95) == (None, None, None) for row in parts)
+    assert whole.metrics["sum_ms"] == pytest.approx(sum(row.metrics["typical_ms"] for row in parts))
+    assert result.notes[0].startswith("The parts add up to")
+    assert result.notes[1].startswith("2 processes profiled it")
+    assert sum("The parts add up to" in note for note in result.notes) == 1
+    check_numbers(result)
+
+
+def test_several_processes_read_the_program_themselves() -> None:
+    with pytest.raises(ArgumentError, match="processes: each reads program itself: give a path"):
+        aneperf.profile(chain(2), EMULATOR, processes=2)

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,18 @@ def test_when_no_compile_ends_the_rest_is_not_tried(monkeypatch: pytest.MonkeyPa
         ("never_compiles/unfinished", "error", f"at 2x conv: {BLOCKED}"),
         ("good/unfinished", "skipped", NOT_TRIED),
     ]
+
+
+@pytest.mark.parametrize("in_child", [True, False])
+def test_probes_that_time_rows_get_the_processes(monkeypatch: pytest.MonkeyPatch, in_child: bool) -> None:
+    probes = table("in_processes", in_child=in_child)
+    timed = {name: replace(probe, processes=5) for name, probe in probes.items()}
+    assert suite(monkeypatch, timed, processes=3).rows[0].metrics == {"processes": 3}
+    if not in_child:
+        assert suite(monkeypatch, timed).rows[0].metrics == {"processes": 1}
+        assert suite(monkeypatch, probes, processes=3).rows[0].metrics == {"processes": 1}
+        with pytest.raises(ArgumentError, match="processes must be an integer from 1 to 100, not 0"):
+            suite(monkeypatch, timed, processes=0)
 
 
 def test_rows_are_not_lost_for_their_names(monkeypatch: pytest.MonkeyPatch) -> None:

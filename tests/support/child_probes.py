@@ -129,6 +129,10 @@ def good(device: Device, *, budget: float, progress: ProgressCallback) -> Result
     return Result(probe="good", environment=an_environment(), rows=tuple(rows), notes=("all well",))
 
 
+def in_processes(device: Device, *, budget: float, progress: ProgressCallback, processes: int = 1) -> Result:
+    return finish([row("in_processes", metrics={"processes": float(processes)})])
+
+
 def also_good(device: Device, *, budget: float, progress: ProgressCallback) -> Result:
     """Send all rows only at the end."""
     rows = (Row(key="also_good/1", status="ok"),)

@@ -99,13 +99,17 @@ def _repeat(
     title: str,
     **chosen: bool,
 ) -> Repeat:
-    paths = {"program": program, "inputs": inputs}
-    for name, path in paths.items():
-        if processes != 1 and path is not None and not isinstance(path, (str, os.PathLike)):
-            raise ArgumentError(f"processes: each reads {name} itself: give a path, or processes=1")
-    texts = {name: os.fspath(path) for name, path in paths.items() if isinstance(path, (str, os.PathLike))}
+    texts = paths_of(processes, program=program, inputs=inputs)
     given = {"axes": axes and {axis: list(values) for axis, values in axes.items()}, "name": title}
     return Repeat(processes, bench, {**texts, **given, **chosen})
+
+
+def paths_of(processes: int, **given: object) -> dict[str, str]:
+    """Return the arguments that are paths. Raises ArgumentError for others, if processes read them."""
+    for name, path in given.items():
+        if processes != 1 and path is not None and not isinstance(path, (str, os.PathLike)):
+            raise ArgumentError(f"processes: each reads {name} itself: give a path, or processes=1")
+    return {name: os.fspath(path) for name, path in given.items() if isinstance(path, (str, os.PathLike))}
 
 
 def bench_file(

@@ -17,16 +17,18 @@ from ..device import info, opened
 from ..errors import REFUSALS, ArgumentError
 from ..mil.template import AxisValue
 from ..mil.work import Work, work_of
-from ..results import Result, Row
+from ..results import MAXIMUM_PROCESSES, Result, Row
 from ..runner.measured import Measured, refused
+from ..runner.merging import merge
 from ..runner.own_program import OwnProgram, ProgramCase
 from ..runner.parts import Part
 from ..runner.progress import MINIMUM_SHARE_S, Progress, ProgressCallback, silent
+from ..runner.rounds import Repeat, repeat_whole
 from ..runner.run import compile_notes
 from ..runner.stepped import time_steps
 from ..runner.timing import Clock, Loaded
 from ..runner.truncation import time_truncated
-from .bench import Source, converted, parse_axes, program_notes, template_of
+from .bench import Source, converted, parse_axes, paths_of, program_notes, template_of
 from .registry import default_budget
 
 METHODS = ("steps", "truncation")
@@ -49,6 +51,7 @@ def profile(
     compiles: int = COMPILES,
     name: str | None = None,
     budget: float = default_budget("profile"),
+    processes: int = 1,
     progress: ProgressCallback | None = None,
     clock: Clock = time.perf_counter,
 ) -> Result:
@@ -56,7 +59,8 @@ def profile(
 
     "steps", the emulator's method, times each step of its plan. "truncation", the only one on an engine,
     times programs that end after some operations, with at most `compiles` compiles; a row is then what its
-    operations add to the time. `axes` are a template's parameters; other arguments are those of `bench`.
+    operations add to the time. `axes` are a template's parameters; other arguments are those of `bench`. Each
+    of several `processes` profiles in its share of the budget, and the rows are of all of them.
     Keys: "profile/NAME" is the whole program, "profile/NAME/RESULT" a part, by its last operation's result.
     Raises ArgumentError, DeviceUnavailable, ProgramError, ResultFileError.
     """
@@ -72,11 +76,16 @@ def profile(
     if chosen == "steps" and not is_emulator:
         raise ArgumentError("method: only the emulator times its steps; the engine's is truncation")
     point = dict(axes or {})
-    settings = [f"{axis}={value}" for axis, value in point.items()]
-    title = "/".join([template.name if name is None else name, *settings])
+    title = template.name if name is None else name
+    report = progress or silent
+    if count("processes", processes, 1, MAXIMUM_PROCESSES) > 1:
+        paths = paths_of(processes, program=program, inputs=inputs)
+        same = {"method": chosen, "axes": point, "check": check, "fp16": fp16, "compiles": compiles}
+        repeat = Repeat(processes, profile, {**paths, **same, "name": title})
+        return _repeated(repeat, device, budget, report)
+    title = "/".join([title, *(f"{axis}={value}" for axis, value in point.items())])
     kernel = OwnProgram(lambda: template.program(**point), inputs, "" if check else "the check was left out")
     case = ProgramCase(f"profile/{title}", kernel, {"config": WHOLE, "method": chosen})
-    report = progress or silent
     report(Progress(0, 1, title))
     start, parts, notes = clock(), list[Part](), list[str]()
     try:
@@ -117,6 +126,36 @@ def profile(
     )
 
 
+def _repeated(repeat: Repeat, device: Device, budget: float, progress: ProgressCallback) -> Result:
+    """Profile in several processes, and merge their rows. Parts have no durations: their medians count."""
+    environment = info(device)
+    outcomes = repeat_whole(repeat, device, budget=budget, progress=progress)
+    results = [outcome.as_result("profile", environment) for outcome in outcomes]
+    found: dict[str, list[Row]] = {}
+    for result in results:
+        for row in result:
+            found.setdefault(row.key, []).append(row if row.durations_ns else _without_calls(row))
+    rows = [merge(same) for same in found.values()]
+    rows.sort(key=lambda row: row.params.get("config") == WHOLE)  # the last one
+    notes = [f"{len(results)} processes profiled it: a row is the geometric mean of their medians."]
+    if rare := sum(len(same) < len(results) for same in found.values()):
+        notes.append(
+            f"{rare} rows are of some processes only, because each divided the program in its own way."
+        )
+    told = {note for result in results for row in result for note in _sum_notes(row)}
+    notes += [note for note in results[0].notes if note not in told]
+    return Result(
+        probe="profile",
+        environment=environment,
+        rows=tuple(rows),
+        notes=(*_sum_notes(rows[-1]), *notes),
+    )
+
+
+def _without_calls(row: Row) -> Row:
+    return msgspec.structs.replace(row, n=None, mean=None, p05=None, p95=None)
+
+
 def profile_file(
     device: Device | str | None = None,
     *,
@@ -128,6 +167,7 @@ def profile_file(
     fp16: bool = False,
     compiles: int = COMPILES,
     budget: float = default_budget("profile"),
+    processes: int = 1,
     progress: ProgressCallback | None = None,
 ) -> Result:
     """Do what `profile` does, with arguments as the command has them: an axis is "n=64"."""
@@ -144,6 +184,7 @@ def profile_file(
         fp16=fp16,
         compiles=compiles,
         budget=budget,
+        processes=processes,
         progress=progress,
     )
 
@@ -160,10 +201,18 @@ def _rows(
     rows = [part.row(title, total, work) for part in parts if part in kept]
     share = row.metrics.get("ratio", total / row.median)
     row = msgspec.structs.replace(row, metrics={**row.metrics, "sum_ms": total, "share": share})
-    notes = [f"The parts add up to {total:.4g} ms{_compared(row, share)} of the whole."]
+    notes = _sum_notes(row)
     if left := [part for part in parts if part not in kept]:
         notes.append(f"{len(left)} parts that take {sum(part.typical for part in left):.2g} ms are left out.")
     return (*rows, row), notes
+
+
+def _sum_notes(row: Row) -> list[str]:
+    """Say what the parts add up to, if this is the row of the whole."""
+    total, share = row.metrics.get("sum_ms"), row.metrics.get("share")
+    if total is None or share is None:
+        return []
+    return [f"The parts add up to {total:.4g} ms{_compared(row, share)} of the whole."]
 
 
 def _compared(row: Row, share: float) -> str:

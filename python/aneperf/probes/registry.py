@@ -299,7 +299,11 @@ SUITE = Probe(
     "suite",
     "Run every probe, and collect one result.",
     300.0,
-    (_names("only", "Run only this probe, such as peak"), _names("skip", "Leave out this probe")),
+    (
+        _names("only", "Run only this probe, such as peak"),
+        _names("skip", "Leave out this probe"),
+        Option("processes", _PROCESSES, int, default=1, metavar="N"),
+    ),
     details="Probes that could crash or hang run in processes of their own.",
     budget_help="Time for all probes.",
 )
@@ -347,6 +351,7 @@ PROFILE = Probe(
         Option(
             "axis", "Value of a parameter of the function; repeatable.", metavar="NAME=X", repeatable=True
         ),
+        Option("processes", "Profile in this many fresh processes.", int, default=1, metavar="N"),
     ),
     details="MODEL is as in bench. docs/bench.md explains the methods.",
     function="aneperf.probes.profile:profile_file",

@@ -2,14 +2,15 @@
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
 from .._ane_native import Device
-from ..checks import positive, shown
+from ..checks import count, positive, shown
 from ..device import info, opened
 from ..errors import ArgumentError
-from ..results import Environment, Result, Row
+from ..results import MAXIMUM_PROCESSES, Environment, Result, Row
 from ..runner.in_child import NOT_TRIED, is_blocked, run_in_child, time_limit_of
 from ..runner.progress import NO_TIME, Progress, ProgressCallback, reporter
 from .registry import PROBES, Probe, default_budget
@@ -21,6 +22,7 @@ def suite(
     budget: float = default_budget("suite"),
     only: Sequence[str] | None = None,
     skip: Sequence[str] = (),
+    processes: int = 1,
     progress: ProgressCallback | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Result:
@@ -29,11 +31,14 @@ def suite(
     `budget` is in seconds, for all of them: each probe gets its share of what is left. Probes that could use
     up the process's compiles, crash or hang run in child processes, which are killed after more than twice
     their time. A probe that fails loses its own rows only, and a row in error tells why. After a compile that
-    did not end, a small program tells whether others do; if not, the rest is skipped. Rows keep the keys
-    of the probes' own results. Notes begin with the probe's name.
+    did not end, a small program tells whether others do; if not, the rest is skipped. With
+    `processes`, up to that many fresh processes measure each row of the probes that time rows, as a probe's
+    share of the budget allows. Rows keep the keys of the probes' own results. Notes begin with the probe's
+    name.
     Raises ArgumentError, DeviceUnavailable.
     """
     probes = choose(only, skip)
+    count("processes", processes, 1, MAXIMUM_PROCESSES)
     end = clock() + positive("budget", budget)
     device = opened(device)
     environment, report = info(device), reporter(progress)
@@ -55,7 +60,7 @@ def suite(
         result = (
             _skipped(probe, environment, skipped)
             if skipped
-            else _run(probe, device, environment, share, pass_on)
+            else _run(probe, device, environment, share, processes, pass_on)
         )
         skipped = skipped or (NOT_TRIED if is_blocked(result.rows) else "")
         for row in result.rows:
@@ -85,12 +90,20 @@ def choose(only: Sequence[str] | None = None, skip: Sequence[str] = ()) -> list[
 
 
 def _run(
-    probe: Probe, device: Device, environment: Environment, share: float, progress: ProgressCallback
+    probe: Probe,
+    device: Device,
+    environment: Environment,
+    share: float,
+    processes: int,
+    progress: ProgressCallback,
 ) -> Result:
     """Return a probe's result, also if it fails."""
+    several: dict[str, Any] = {"processes": processes} if probe.processes and processes > 1 else {}
     if probe.in_child:
         limit = time_limit_of(share, device)
-        outcome = run_in_child(probe.load(), device, time_limit=limit, progress=progress, budget=share)
+        outcome = run_in_child(
+            probe.load(), device, time_limit=limit, progress=progress, budget=share, **several
+        )
         return outcome.as_result(probe.name, environment)
     finished: list[Row] = []
 
@@ -99,7 +112,7 @@ def _run(
         progress(at)
 
     try:
-        return probe.run(device, budget=share, progress=keep)
+        return probe.run(device, budget=share, progress=keep, **several)
     except Exception as failure:
         reason = f"{type(failure).__name__}: {failure}"
         lost = Row(key=f"{probe.name}/unfinished", status="error", reason=reason)
