@@ -1,6 +1,7 @@
 """The option --energy: with a provider of constant power, and where nothing can be read."""
 
 import json
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -215,7 +216,9 @@ def known_load_at_once(function: Any, device: Any, *, progress: Any, seconds: fl
 def test_train(power: None, run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("aneperf.training.energy.run_in_child", known_load_at_once)
     telemetry, path = tmp_path / "t.jsonl", tmp_path / "r.json"
-    outcome = run("train", *SMALL, "--energy", "--telemetry", str(telemetry), "-o", str(path))
+    outcome = run(
+        "train", *SMALL, "--device", "emulator", "--energy", "--telemetry", str(telemetry), "-o", str(path)
+    )
     assert outcome.code == 0
     assert "[energy: first the idle machine and a known load]" in outcome.out
     assert "[energy: energy-model: the engine alone, by Apple's model of its energy; 5 W of a " in outcome.out
@@ -235,9 +238,24 @@ def test_train(power: None, run: Any, tmp_path: Path, monkeypatch: pytest.Monkey
     assert "mJ/token" in (tmp_path / "page.html").read_text()
 
 
+def test_a_run_that_is_stopped_before_its_first_step(
+    power: None, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*arguments: Any, progress: Any, **options: Any) -> Any:
+        signal.raise_signal(signal.SIGINT)
+        return known_load_at_once(*arguments, progress=progress, **options)
+
+    monkeypatch.setattr("aneperf.training.energy.run_in_child", stop)
+    outcome = run("train", *SMALL, "--device", "emulator", "--energy")
+    assert outcome.code == 130
+    assert "[energy: unavailable: the known load does not run: the run was stopped]" in outcome.out
+    assert "Interrupted: before the first update." in outcome.out
+    assert "Traceback" not in outcome.err
+
+
 def test_train_where_nothing_can_be_read(run: Any, tmp_path: Path) -> None:
     path = tmp_path / "r.json"
-    outcome = run("train", *SMALL, "--energy", "-o", str(path))
+    outcome = run("train", *SMALL, "--device", "emulator", "--energy", "-o", str(path))
     assert outcome.code == 0
     assert f"Energy: unavailable: {EMULATED}" in outcome.out
     step = next(row for row in Result.load(path) if row.params["config"] == "step")

@@ -154,8 +154,7 @@ class _Trial:
 
     def _power(self, provider: Provider) -> tuple[Slices, Estimate]:
         method = provider.method
-        idle = self._idle.slices(provider, method.settle_s)
-        loaded = self._loaded.slices(provider, method.settle_s)
+        idle, loaded = self._idle.slices(provider), self._loaded.slices(provider)
         if min(len(idle), len(loaded)) < method.slices:
             raise PowerError("it was read too seldom under a known load")
         return idle, above(loaded, idle, method.doubt_w)

@@ -27,8 +27,8 @@ class Meter(Protocol):
     def is_whole(self) -> bool:
         """Tell whether the power is that of more than the engine."""
 
-    def begin(self) -> None:
-        """Begin to meter a load."""
+    def begin(self, *, settles: bool = True) -> None:
+        """Begin to meter a load. Its start is left out, unless `settles` is False: then it is of interest."""
 
     def poll(self) -> None:
         """Read what is due; call this between batches of a load's calls."""
@@ -47,12 +47,11 @@ class Meter(Protocol):
         gflop: float = 0.0,
         per: Per = "evaluation",
         busy: bool = False,
-        continuous: bool = True,
         zero_share: float | None = None,
     ) -> Energy:
         """Return the energy of the load, of `count` evaluations or tokens in `seconds`, and forget the load.
 
-        `busy`: the CPU worked too. Without `continuous` the load came in parts, and the start of each counts.
+        `busy`: the CPU worked too.
         """
 
 
@@ -70,7 +69,7 @@ class Unavailable:
         """Return the reason."""
         return f"unavailable: {self.reason}"
 
-    def begin(self) -> None:
+    def begin(self, *, settles: bool = True) -> None:
         """Do nothing."""
 
     poll = end = drop = begin
@@ -117,9 +116,9 @@ class ProviderMeter:
         """Tell whether the power is that of more than the engine."""
         return self.method.is_whole
 
-    def begin(self) -> None:
+    def begin(self, *, settles: bool = True) -> None:
         """Begin to meter a load."""
-        self._recorder.begin()
+        self._recorder.begin(settles=settles)
 
     def poll(self) -> None:
         """Read if it is due."""
@@ -141,14 +140,13 @@ class ProviderMeter:
         gflop: float = 0.0,
         per: Per = "evaluation",
         busy: bool = False,
-        continuous: bool = True,
         zero_share: float | None = None,
     ) -> Energy:
         """Return the energy of the load, and forget the load."""
         recorder, self._recorder = self._recorder, Recorder([self._provider], self._clock)
         method = self.method
         try:
-            load = recorder.slices(self._provider, method.settle_s if continuous else 0.0)
+            load = recorder.slices(self._provider)
         except PowerError as error:
             return Energy(reason=f"{method.name}: {error}")
         if len(load) < method.slices or not count:

@@ -12,7 +12,7 @@ Clock = Callable[[], float]
 
 
 class Recorder:
-    """Samples of some providers, in stretches without a break.
+    """Slices of what some providers read, over one stretch of time or several.
 
     A load asks it to `poll` between batches of calls. So no thread reads while calls are timed, and the
     engine waits only for the time that `reading_s` adds up.
@@ -22,53 +22,46 @@ class Recorder:
         self.reading_s = 0.0
         self.failed: dict[Provider, str] = {}
         self._clock = clock
-        self._providers = list(providers)
-        self._stretches: dict[Provider, list[list[Sample]]] = {provider: [] for provider in providers}
-        self._is_open = False
+        self._slices = {provider: Slices() for provider in providers}
+        self._samples: dict[Provider, list[Sample]] | None = None  # of the stretch that has begun
+        self._settles = True
 
-    def begin(self) -> None:
-        """Begin a stretch, in place of one that did not end."""
-        if self._is_open:
-            self.drop()
-        for stretches in self._stretches.values():
-            stretches.append([])
-        self._is_open = True
+    def begin(self, *, settles: bool = True) -> None:
+        """Begin a stretch, in place of one that did not end.
+
+        Its start is left out, in which clocks and sensors follow the load, unless `settles` is False.
+        """
+        self._settles = settles
+        self._samples = {provider: [] for provider in self._slices}
         self._read(due_only=False)
 
     def poll(self) -> None:
         """Read what is due, if a stretch has begun."""
-        if self._is_open:
-            self._read(due_only=True)
+        self._read(due_only=True)
 
     def end(self) -> None:
-        """Read once more, and end the stretch, if one has begun."""
-        if self._is_open:
-            self._read(due_only=False)
-            self._is_open = False
+        """Read once more, and add the stretch that has begun."""
+        self._read(due_only=False)
+        for provider, samples in (self._samples or {}).items():
+            settle_s = provider.method.settle_s if self._settles else 0.0
+            self._slices[provider] += sliced(samples, provider.method, settle_s=settle_s)
+        self._samples = None
 
     def drop(self) -> None:
         """Forget the stretch that has begun."""
-        if self._is_open:
-            for stretches in self._stretches.values():
-                stretches.pop()
-            self._is_open = False
+        self._samples = None
 
-    def slices(self, provider: Provider, settle_s: float = 0.0) -> Slices:
-        """Return the slices of all stretches, without the first `settle_s` seconds of each.
-
-        Raises PowerError if a reading failed.
-        """
+    def slices(self, provider: Provider) -> Slices:
+        """Return the slices of all stretches that ended. Raises PowerError if a reading failed."""
         if provider in self.failed:
             raise PowerError(self.failed[provider])
-        found = Slices()
-        for samples in self._stretches[provider]:
-            found += sliced(samples, provider.method, settle_s=settle_s)
-        return found
+        return self._slices[provider]
 
     def _read(self, *, due_only: bool) -> None:
+        if self._samples is None:
+            return
         start = self._clock()
-        for provider in self._providers:
-            samples = self._stretches[provider][-1]
+        for provider, samples in self._samples.items():
             is_due = not samples or start - samples[-1][0] >= provider.method.period_s
             if provider not in self.failed and (is_due or not due_only):
                 try:

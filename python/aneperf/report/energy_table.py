@@ -31,7 +31,7 @@ def lay_out_energy(rows: Iterable[Row]) -> Table | None:
         Column("Idle W", _figure("idle_w"), is_spare=True),
         *(Column(each[one], _figure(f"mj_per_{_short(one)}")) for one in sorted(per)),
         Column("pJ/op", _figure("pj_per_op")),
-        Column("Method", lambda row: (row.energy and row.energy.method) or "unavailable", "left"),
+        Column("Method", _method, "left"),
     )
     return Table(
         heading=("Energy",),
@@ -56,6 +56,11 @@ def energy_line(energy: Energy) -> str:
         figures.append(f"{significant(metrics['pj_per_op'], 3)} pJ an operation")
     said = (f"Energy: {', '.join(figures)}", f"by {_named(energy.method)}", energy.caveat)
     return "; ".join(one_line(part, LONGEST_QUOTE) for part in said if part)
+
+
+def _method(row: Row) -> str:
+    method = row.energy and row.energy.method
+    return one_line(method, LONGEST_QUOTE) if method else "unavailable"
 
 
 def _short(per: str) -> str:

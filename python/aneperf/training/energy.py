@@ -48,13 +48,12 @@ class RunMeter:
             gflop=flops / self._seq / 1e9,
             per="token",
             busy=True,
-            continuous=False,
         )
 
     def _observe(self, event: Event) -> None:
         if isinstance(event, KernelsCompiled | Evaluated):  # the next event of a batch is its first step
             if self._steps == 0:
-                self._meter.begin()
+                self._meter.begin(settles=False)
                 self._began = time.monotonic()
         elif isinstance(event, StepDone):
             self._steps += 1
