@@ -3,6 +3,7 @@ import json
 import platform
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -11,6 +12,7 @@ import pytest
 import aneperf
 from aneperf.device import info
 from aneperf.machine import without_names
+from aneperf.power import reading
 from aneperf.probes import doctor_checks
 from aneperf.probes.doctor import _anonymous, system_findings
 from aneperf.probes.doctor_checks import CHECKS, QUESTIONS, doctor_row, run_checks
@@ -18,6 +20,7 @@ from aneperf.results import Result
 from aneperf.runner.measured import Measured
 from aneperf.runner.progress import silent
 from support.programs import NO_BUDGET
+from support.recorded_power import RecordedMachine
 from support.terminals import widest_line
 
 
@@ -33,13 +36,36 @@ def test_the_checks_on_the_emulator() -> None:
     items = [name for name in CHECKS if not name.startswith("route/")]
     found = findings(run_checks(emulator, items=items, budget=60.0, progress=silent))
     assert {name: verdict for name, (verdict, _) in found.items()} == {
-        **{name: "unavailable" for name in items if name.startswith("framework/")},
+        **{name: "unavailable" for name in items if name.startswith(("framework/", "power/"))},
         **{name: "ok" for name in items if name.startswith(("weights/", "ports/"))},
         "attention/mask": "differs",
     }
     assert found["ports/order"][1] == "by name"
     assert found["ports/row pitch"][1] == "64/128/128 bytes for rows of 24/66/128"
     assert found["attention/mask"][1] == "the mask is ignored"
+
+
+def test_what_reads_power(monkeypatch: pytest.MonkeyPatch) -> None:
+    emulator = aneperf.open("emulator", compile_budget=NO_BUDGET)
+    items = [name for name in CHECKS if name.startswith("power/")]
+
+    def told(file: str) -> dict[str, tuple[Any, Any]]:
+        machine = RecordedMachine(file)
+        monkeypatch.setattr(doctor_checks, "time", SimpleNamespace(sleep=machine.sleep))
+        monkeypatch.setattr(doctor_checks, "_READING_S", 0.5)
+        with reading(*machine.providers(monkeypatch)):
+            return findings(run_checks(emulator, items=items, budget=9.0, progress=silent))
+
+    live = told("energy_model_live")
+    assert live["power/energy-model"] == ("ok", "918.412 J so far")
+    assert live["power/smc-minus-cpu"] == ("unavailable", "this machine has no sensor PP0b")
+    assert live["power/whole-mac"][0] == "ok"
+    assert live["power/whole-mac"][1].endswith(" W now")
+    dead = told("energy_model_dead")
+    assert dead["power/energy-model"] == ("differs", "0 J so far")
+    assert dead["power/smc-minus-cpu"][0] == "ok"
+    refused = told("refused")
+    assert {verdict for verdict, _ in refused.values()} == {"unavailable"}
 
 
 def test_ports_bound_in_the_order_of_declaration_differ(monkeypatch: pytest.MonkeyPatch) -> None:

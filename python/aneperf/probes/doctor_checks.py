@@ -1,5 +1,6 @@
 """The doctor's checks that a child process makes: each is one question to the framework or the engine."""
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -11,6 +12,7 @@ from .. import mil
 from .._ane_native import Device
 from ..errors import REFUSALS, CompileBudgetError
 from ..measure import summarize
+from ..power import METHODS, PowerError, own_providers
 from ..reference.precision import ROUNDING
 from ..results import Result, Row
 from ..runner.measured import Measured, refused
@@ -22,6 +24,7 @@ from .weights import reload_other_files
 
 DIFFERS = "differs"
 _CALLS = 200
+_READING_S = 0.3  # between two readings of power
 _WIDTHS = (12, 33, 64)  # of fp16: below a boundary of 64 bytes, beyond one, and on one
 
 
@@ -63,6 +66,24 @@ def _file_hashes(device: Device) -> Measured:
 
 def _found(finding: str, measured: Measured, verdict: str = "ok") -> Measured:
     return replace(measured, params={**measured.params, "finding": finding, "verdict": verdict})
+
+
+def _power(method: str, device: Device) -> Measured:
+    """Read power by a method, twice, since the first reading of some is not of any time yet."""
+    try:
+        providers = own_providers(device.info()["kind"])
+        provider = next(one for one in providers if one.method.name == method)
+        provider.read()
+        time.sleep(_READING_S)
+        value = provider.read()
+    except PowerError as error:
+        return Measured("unsupported", str(error))
+    if value is None:
+        return Measured("unsupported", f"it has no value after {_READING_S:g} s")
+    if provider.method.kind == "gauge":
+        return Measured("ok", params={"finding": f"{value:.3g} W now", "verdict": "ok"})
+    finding = f"{value:.6g} J so far"  # a dead counter stands at 0
+    return Measured("ok", params={"finding": finding, "verdict": "ok" if value > 0 else DIFFERS})
 
 
 def _route(name: str, device: Device) -> Measured:
@@ -164,6 +185,7 @@ CHECKS: dict[str, Callable[[Device], Measured]] = {
     "framework/client": partial(_framework, CLIENT),
     "framework/statistics": partial(_framework, STATISTICS),
     "framework/file hashes": _file_hashes,
+    **{f"power/{method}": partial(_power, method) for method in METHODS},
     "route/in-memory": partial(_route, "memory"),
     "route/client": partial(_route, "client"),
     "weights/one file": partial(_ask, "weights/chunks of one file"),

@@ -10,6 +10,8 @@ from ..results import Row
 from .columns import UNKNOWN, Column, significant
 from .table import Table
 
+_LONGEST_METHOD = 30  # characters, of a file of others
+
 
 def lay_out_energy(rows: Iterable[Row]) -> Table | None:
     """Lay out power and energy with their method, and why they are unknown; None if no row was asked.
@@ -60,7 +62,7 @@ def energy_line(energy: Energy) -> str:
 
 def _method(row: Row) -> str:
     method = row.energy and row.energy.method
-    return one_line(method, LONGEST_QUOTE) if method else "unavailable"
+    return one_line(method, _LONGEST_METHOD) if method else "unavailable"
 
 
 def _short(per: str) -> str:
@@ -104,4 +106,4 @@ def _lines(rows: Iterable[Row]) -> Iterator[str]:
 
 def _named(method: str) -> str:
     known = METHODS.get(method)
-    return one_line(method, LONGEST_QUOTE) if known is None else f"{method}: {known.covers}"
+    return one_line(method, _LONGEST_METHOD) if known is None else f"{method}: {known.covers}"
