@@ -54,7 +54,7 @@ def test_first_calls_by_pause(fake: FakeDevice) -> None:
         assert row.metrics["second_ms"] == pytest.approx(1)
         assert row.metrics["extra_ms"] == pytest.approx(pause)
         assert row.metrics["times_steady"] == pytest.approx(1 + pause)
-    assert result.notes[-1] == "A first call takes 6 times a steady one after 5 s: 5 ms more."
+    assert result.notes[-1] == "A first call takes 6 times a steady one after 5 s (9 pauses): 5 ms more."
     assert result.notes[0].startswith("The emulator has no power states")
     assert widest_line(result) <= 80
     check_numbers(result)
@@ -90,7 +90,7 @@ def test_canceled_requests_are_counted(fake: FakeDevice) -> None:
 
 def test_no_slow_call_is_said_too(fake: FakeDevice) -> None:
     result = run_probe(aneperf.idle, fake, sleep=lambda seconds: None, pauses=[0.1])
-    assert result.notes[-1] == "No first call takes 2 times a steady one, by the medians of up to 9."
+    assert result.notes[-1] == "After no pause did every first call take 2 times a steady one or more."
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,8 @@ def idle(
 
     The budget, in seconds of `clock`, bounds the sum of the pauses: every pause that fits is taken once, the
     short ones first, and then again as often as they fit. A row's median is that of the first calls; its
-    metrics hold "steady_ms", "second_ms", "extra_ms", what the first call takes more, and "times_steady".
+    metrics hold "steady_ms", "second_ms", "extra_ms", what the first call takes more, and "times_steady", the
+    median of what each takes by the steady calls before it.
     Keys: "idle/0.1 s". Notes hold the verdict. On an Ultra before macOS 27 pauses were followed by kernel
     panics: there the rows are skipped unless `even_on_ultra`.
     Raises ArgumentError, DeviceUnavailable.
@@ -161,19 +162,23 @@ class _Pauses:
         metrics = {"second_ms": second, "steady_ms": steady, "extra_ms": times.median - steady}
         if self._retried[pause]:
             metrics["retried_evaluations"] = float(self._retried[pause])
-        if steady > 0:
-            metrics["times_steady"] = times.median / steady
+        if calls[:, 2].min() > 0:
+            own = calls[:, 0] / calls[:, 2]  # each by the steady calls just before it
+            metrics |= {"times_steady": float(np.median(own)), "least_times_steady": float(own.min())}
         return Measured("ok", statistics=times, metrics=metrics)
 
 
 def judge_pauses(rows: Sequence[Row]) -> str:
-    """Say from which pause on a first call is notably slower, and what the slowest costs."""
+    """Say after which pause a first call is notably slower, each time, and what the slowest costs."""
     timed = [row for row in rows if row.status == "ok" and "times_steady" in row.metrics]
-    slow = [row for row in timed if row.metrics["times_steady"] >= _NOTABLE]
+    slow = [row for row in timed if row.metrics["least_times_steady"] >= _NOTABLE]
     if not slow:
-        return f"No first call takes {_NOTABLE:g} times a steady one, by the medians of up to {_MOST_ROUNDS}."
+        return f"After no pause did every first call take {_NOTABLE:g} times a steady one or more."
     first, worst = slow[0], max(slow, key=lambda row: row.metrics["extra_ms"])
-    told = f"{first.metrics['times_steady']:.2g} times a steady one {first.params['config']}"
-    if worst is not first:
-        told += f", and {worst.metrics['times_steady']:.2g} times {worst.params['config']}"
+    told = " and ".join(dict.fromkeys(_told(row) for row in (first, worst)))
     return f"A first call takes {told}: {worst.metrics['extra_ms']:.3g} ms more."
+
+
+def _told(row: Row) -> str:
+    pauses = "one pause" if row.n == 1 else f"{row.n} pauses"
+    return f"{row.metrics['times_steady']:.2g} times a steady one {row.params['config']} ({pauses})"
