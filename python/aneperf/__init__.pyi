@@ -28,6 +28,8 @@ from .errors import ResultFileError as ResultFileError
 from .errors import SurfaceError as SurfaceError
 from .linter import Finding as Finding
 from .linter import lint as lint
+from .prediction import Prediction as Prediction
+from .prediction import predict as predict
 from .probes.bench import bench as bench
 from .probes.compat import compat as compat
 from .probes.conformance import conformance as conformance

@@ -27,6 +27,7 @@ class Kind(enum.Enum):
     TURNS = "a comparison by aneperf ab"
     COMMUNITY = "an entry of the community's list"
     LIST = "a list of aneperf"
+    PREDICTION = "a prediction of aneperf"
     CSV = "a CSV file of aneperf"
     MARKDOWN = "a Markdown page of aneperf"
     PAGE = "an HTML page of aneperf"
@@ -78,7 +79,7 @@ ADVICE = {
 # Text may be of any kind that is text, and JSON of any layout.
 _JSON_KINDS = {
     *(Kind.RESULT, Kind.CHECKPOINT, Kind.TELEMETRY, Kind.TRACE, Kind.TOKENIZER, Kind.JSON),
-    *(Kind.ENVIRONMENT, Kind.COMPARISON, Kind.TURNS, Kind.COMMUNITY, Kind.LIST),
+    *(Kind.ENVIRONMENT, Kind.COMPARISON, Kind.TURNS, Kind.COMMUNITY, Kind.LIST, Kind.PREDICTION),
 }
 _TEXT_KINDS = {*_JSON_KINDS, Kind.TEXT, Kind.MIL, Kind.HTML, Kind.SVG, Kind.POSTSCRIPT}
 _TEXT_KINDS |= {Kind.CSV, Kind.MARKDOWN, Kind.PAGE}
@@ -123,11 +124,11 @@ _TEXT_SIGNATURES = (
     (re.compile(rb"%!PS"), Kind.POSTSCRIPT),
     (re.compile(rb'<!doctype html>\n(<html lang="en">\n)?' + _GENERATOR.encode()), Kind.PAGE),
     (re.compile(rb"\*\*aneperf "), Kind.MARKDOWN),
-    # The first columns of results, comparisons, telemetry, facts, calls and lists, or none. One alone could
-    # be the first of anybody's.
+    # The first columns of results, comparisons, telemetry, facts, calls, lists and predictions, or none. One
+    # alone could be the first of anybody's.
     (
         re.compile(
-            rb"(probe,key,|key,(first,second|step,loss),|fact,value\n|call,process,warm_up,ns\n|list,name,|key\n)"
+            rb"(probe,key,|key,(first,second|step,loss),|fact,value\n|call,process,warm_up,ns\n|list,name,|prediction,chip,|key\n)"
         ),
         Kind.CSV,
     ),
@@ -144,6 +145,7 @@ _JSON_SIGNATURES = (
     (re.compile(_START + rb'\{\s*"aneperf"\s*:'), Kind.ENVIRONMENT),
     (re.compile(_START + rb'\[\s*(\]\s*\Z|\{\s*"key"\s*:.*"verdict"\s*:)', re.S), Kind.COMPARISON),
     (re.compile(_START + rb'\[\s*\{\s*"list"\s*:'), Kind.LIST),
+    (re.compile(_START + rb'\[\s*\{\s*"prediction"\s*:'), Kind.PREDICTION),
     (re.compile(_START + rb'\{\s*"chip"\s*:.*"contributor"\s*:', re.S), Kind.COMMUNITY),
     (
         re.compile(_START + rb'\{"type":"(run|worker|step|times|batch|perf|update|validation|checkpoint)",'),

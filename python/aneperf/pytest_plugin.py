@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ._ane_native import Device
-    from .probes.bench import Source
+    from .mil.template import Source
     from .results import Result, Row
 
 _RESULT = "--ane-result"

@@ -12,6 +12,7 @@ from ..probes.registry import BENCH, DOCTOR, PROBES, PROFILE, SUITE
 from ..signals import at_first_signal, raise_interrupted, signal_of
 from .ab import ab
 from .comparing import compare, gate
+from .predicting import predict
 from .probes import info, probe_verb
 from .programs import lint
 from .reporting import report
@@ -23,7 +24,7 @@ from .training import data, generate, train
 _BY_WEIGHT = sorted(PROBES.values(), key=lambda probe: -probe.share)
 SECTIONS = {
     "Measure": [info, list_all, *map(probe_verb, [DOCTOR, SUITE, *_BY_WEIGHT])],
-    "Your programs": [probe_verb(BENCH), probe_verb(PROFILE), lint],
+    "Your programs": [probe_verb(BENCH), probe_verb(PROFILE), predict, lint],
     "Compare and report": [show_file, report, ab, compare, gate, dump, validate, export],
     "Train": [train, generate, data],
 }

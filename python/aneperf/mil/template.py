@@ -18,13 +18,16 @@ from types import FunctionType, ModuleType
 
 from ..bounds import TEMPLATE_BYTES
 from ..checks import shown
-from ..errors import AneError, ArgumentError, CompileError, ProgramError
+from ..errors import AneError, ArgumentError, CompileError, ProgramError, ResultFileError
 from ..files import LONGEST_QUOTE, one_line, read_input
 from ..kinds import Kind
 from .builder import Builder, Program
+from .files import read
 
 AxisValue = int | float | str
+Source = Program | Builder | Callable[..., object] | str | os.PathLike[str]
 _MODULE = "aneperf_template"
+_SUFFIX = ".py"  # of templates
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,34 @@ class Template:
 
 
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+def template_of(program: object) -> Template:
+    """Return what makes the programs. Raises ArgumentError, ProgramError, ResultFileError."""
+    if isinstance(program, Program):
+        return Template("program", lambda: program)
+    if isinstance(program, Builder):
+        return Template("program", program.build)
+    if callable(program):
+        return Template(getattr(program, "__name__", "program"), program)
+    if not isinstance(program, (str, os.PathLike)):
+        raise ArgumentError(
+            f"a program is a mil.Program, a mil.Builder, a function or a path, not {shown(program)}"
+        )
+    path, function = _split(os.fspath(program))
+    if Path(path).suffix == _SUFFIX:
+        return load_template(path, function)
+    try:
+        found = read(program)
+    except CompileError as error:
+        raise ResultFileError(f"{program}: {error}") from None
+    return Template(Path(program).name, lambda: found)
+
+
+def _split(path: str) -> tuple[str, str]:
+    """Split FILE:function, unless the whole is a file."""
+    file, _, function = path.rpartition(":")
+    return (file, function) if file.endswith(_SUFFIX) and not Path(path).exists() else (path, "")
 
 
 def load_template(path: str | os.PathLike[str], function: str = "") -> Template:

@@ -32,22 +32,32 @@ class Work:
 
 def work_of(graph: Graph) -> dict[Operation, Work]:
     """Return the work of each operation, in the order of the text."""
-    known = [*graph.blobs, *(s for s in graph.statements if isinstance(s, Tensor))]
-    stored = {tensor: _bytes(tensor) for tensor in known}
+    stored = stored_constants(graph)
     work: dict[Operation, Work] = {}
     for operation in graph.statements:
         if isinstance(operation, Tensor):
             continue
-        operands = [tensor for _, tensor in operation.operands()]
-        read = sum(stored.get(tensor, _bytes(tensor)) for tensor in operands)
-        written = sum(map(_bytes, operation.results))
-        if all(tensor.constant is not None or tensor in stored for tensor in operands):
-            is_compressed = operation.op.startswith("constexpr_")
-            stored.update((result, read if is_compressed else _bytes(result)) for result in operation.results)
+        if operation.results[0] in stored:
             work[operation] = Work()
         else:
-            work[operation] = Work(_flops(operation), read + written)
+            read = sum(stored.get(tensor, _bytes(tensor)) for _, tensor in operation.operands())
+            work[operation] = Work(_flops(operation), read + sum(map(_bytes, operation.results)))
     return work
+
+
+def stored_constants(graph: Graph) -> dict[Tensor, int]:
+    """Return the bytes of constants as they are stored, also of those that the compiler computes."""
+    known = [*graph.blobs, *(s for s in graph.statements if isinstance(s, Tensor))]
+    stored = {tensor: _bytes(tensor) for tensor in known}
+    for operation in graph.statements:
+        if isinstance(operation, Tensor):
+            continue
+        operands = [tensor for _, tensor in operation.operands()]
+        if all(tensor.constant is not None or tensor in stored for tensor in operands):
+            read = sum(stored.get(tensor, _bytes(tensor)) for tensor in operands)
+            is_compressed = operation.op.startswith("constexpr_")
+            stored.update((result, read if is_compressed else _bytes(result)) for result in operation.results)
+    return stored
 
 
 def _bytes(tensor: Tensor) -> int:

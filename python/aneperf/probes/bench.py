@@ -6,10 +6,9 @@ import itertools
 import math
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -20,9 +19,9 @@ from .._ane_native import Device
 from ..bounds import ROWS
 from ..checks import shown
 from ..device import opened
-from ..errors import ArgumentError, CompileError, ResultFileError
+from ..errors import ArgumentError
 from ..mil.half import CONVERT, computes_in_fp32
-from ..mil.template import AxisValue, Template, load_template
+from ..mil.template import AxisValue, Source, Template, template_of
 from ..results import Result, Row
 from ..runner.energy import meter_cases, meter_of
 from ..runner.own_program import CHANGES, OwnProgram, ProgramCase
@@ -33,9 +32,7 @@ from ..runner.timing import Clock
 from .registry import default_budget
 from .sweep import parse_values
 
-Source = mil.Program | mil.Builder | Callable[..., object] | str | os.PathLike[str]
 Axes = Mapping[str, Sequence[AxisValue]]
-_TEMPLATE = ".py"
 
 
 def bench(
@@ -183,39 +180,11 @@ def _value(text: str) -> AxisValue:
     return text
 
 
-def template_of(program: object) -> Template:
-    """Return what makes the programs. Raises ArgumentError, ProgramError, ResultFileError."""
-    if isinstance(program, mil.Program):
-        return Template("program", lambda: program)
-    if isinstance(program, mil.Builder):
-        return Template("program", program.build)
-    if callable(program):
-        return Template(getattr(program, "__name__", "program"), program)
-    if not isinstance(program, (str, os.PathLike)):
-        raise ArgumentError(
-            f"bench takes a mil.Program, a mil.Builder, a function or a path, not {shown(program)}"
-        )
-    path, function = _split(os.fspath(program))
-    if Path(path).suffix == _TEMPLATE:
-        return load_template(path, function)
-    try:
-        read = mil.read(program)
-    except CompileError as error:
-        raise ResultFileError(f"{program}: {error}") from None
-    return Template(Path(program).name, lambda: read)
-
-
 def converted(template: Template, device: Device) -> Template:
     """Return a template whose programs are in fp16, with the ports that the device takes."""
     found = device.info()
     chip = found.get("subtype") or found["chip"]
     return replace(template, convert=lambda program: mil.to_fp16(program, chip))
-
-
-def _split(path: str) -> tuple[str, str]:
-    """Split FILE:function, unless the whole is a file."""
-    file, _, function = path.rpartition(":")
-    return (file, function) if file.endswith(_TEMPLATE) and not Path(path).exists() else (path, "")
 
 
 def _points(axes: Axes) -> list[dict[str, AxisValue]]:

@@ -15,7 +15,7 @@ from .._ane_native import Device
 from ..checks import choice, count, positive
 from ..device import info, opened
 from ..errors import REFUSALS, ArgumentError
-from ..mil.template import AxisValue
+from ..mil.template import AxisValue, Source, template_of
 from ..mil.work import Work, work_of
 from ..results import MAXIMUM_PROCESSES, Result, Row
 from ..runner.measured import Measured, refused
@@ -28,7 +28,7 @@ from ..runner.run import compile_notes
 from ..runner.stepped import time_steps
 from ..runner.timing import Clock, Loaded
 from ..runner.truncation import time_truncated
-from .bench import Source, converted, parse_axes, paths_of, program_notes, template_of
+from .bench import converted, parse_axes, paths_of, program_notes
 from .registry import default_budget
 
 METHODS = ("steps", "truncation")

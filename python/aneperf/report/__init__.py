@@ -15,6 +15,7 @@ from .comparison_table import lay_out_comparison
 from .forms import facts_of, to_form
 from .html import to_html
 from .plots import draw_losses
+from .prediction_table import lay_out_prediction
 from .result_plots import draw_result
 from .result_table import lay_out_environment, lay_out_result
 from .table import Table, to_text
@@ -48,6 +49,7 @@ def _register(
 
 _register("Environment", lay_out_environment, lambda environment: facts_of(lay_out_environment(environment)))
 _register("Result", lay_out_result, Result.to_dicts, compare=compare_results, plot=draw_result)
+_register("Prediction", lay_out_prediction, lambda prediction: prediction.to_dicts())
 _register("Comparison", lay_out_comparison, Comparison.to_dicts, plot=draw_comparison)
 _register(
     "TrainingResult",

@@ -21,6 +21,7 @@ from .telemetry_table import lay_out_telemetry, read_telemetry
 from .turns_file import Record, read_turns
 
 T = TypeVar("T")
+_TITLES = {Kind.COMPARISON: "aneperf compare", Kind.PREDICTION: "aneperf predict: not a measurement"}
 
 
 @dataclass(frozen=True)
@@ -33,16 +34,20 @@ class Saved:
 
 
 def read_saved(path: str | os.PathLike[str], *, verbose: bool = False) -> Saved:
-    """Read a result, telemetry, a comparison or the description of a device. Raises ResultFileError."""
+    """Read a result, telemetry, a comparison, predictions or the description of a device.
+
+    Raises ResultFileError.
+    """
     kind = file_kind(path)
     if kind is Kind.TELEMETRY:
         telemetry = read_telemetry(path)
         return Saved(kind, telemetry.records(), lay_out_telemetry(telemetry))
-    if kind is Kind.COMPARISON:
+    if kind in _TITLES:
         records = _decoded(path, kind, list[Record])
-        if len(records) > bounds.ROWS:
-            raise ResultFileError(f"{path}: has {len(records)} rows, and a comparison at most {bounds.ROWS}")
-        return Saved(kind, records, _lay_out_records("aneperf compare", records))
+        most = bounds.STATEMENTS if kind is Kind.PREDICTION else bounds.ROWS
+        if len(records) > most:
+            raise ResultFileError(f"{path}: has {len(records)} rows, and {kind.value} at most {most}")
+        return Saved(kind, records, _lay_out_records(_TITLES[kind], records))
     if kind is Kind.TURNS:
         try:
             comparison = read_turns(path).judge()

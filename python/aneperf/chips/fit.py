@@ -1,0 +1,269 @@
+"""Fit the model of `cost.py` to the published figures: `python -m aneperf.chips.fit > parameters.csv`.
+
+A parameter of a chip is its prior times a factor of the chip's family, its generation of engines, and a
+factor of the chip. `priors.csv` says by how much each may differ from 1, and why. The fit finds the most
+likely parameters: it minimizes squares of the logarithm of measured over predicted time, less for what lies
+far off, as Student's distribution asks. So a chip with many figures has parameters of its own, and one
+without any has its family's, whose deviation contains what chips of a family differ by.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import files
+from statistics import median
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .catalog import CHIPS, Chip, chips_of
+from .cost import PARAMETERS, UNITS, Parameter, Term, Traits, Values, time_call, traits_of
+from .parameters import (
+    COVERAGE,
+    HEADER,
+    SCATTER,
+    Calibration,
+    ChipParameters,
+    PredictedTime,
+    shares_of,
+)
+from .published import Route, shipped_figures
+from .workloads import Target, targets
+
+Array = NDArray[np.float64]
+
+_FREEDOM = 4.0  # of Student's distribution of residuals
+_SCATTER: Mapping[Route, float] = {"private": 0.06, "coreml": 0.1, "e5rt": 0.15}  # assumed of figures
+_STEPS, _FEWER_STEPS = 40, 8  # of Gauss and Newton, from the priors and from a fit to nearly the same figures
+_BEHIND = 0.1  # share of a time from which it tells of a parameter
+_NO_PEAK = 16.0  # TFLOPS of an engine whose chip has no published peak, nor its family
+
+
+class _Prior(NamedTuple):
+    """The logarithms of a parameter of a chip: its center, and the deviations of families and of chips."""
+
+    center: float
+    family: float
+    chip: float
+
+
+@dataclass(frozen=True)
+class FamilyFit:
+    """The fitted logarithms of parameters [chips, parameters] of a family, and their covariance."""
+
+    chips: tuple[Chip, ...]
+    logs: Array
+    covariance: Array
+
+    def values(self, chip: Chip) -> Values:
+        """Return the parameters of a chip."""
+        return _values(self.logs[self.chips.index(chip)])
+
+    def predict(self, target: Target) -> list[Term]:
+        """Return the terms of the time of a target."""
+        chip = next(chip for chip in self.chips if chip.name == target.figure.chip)
+        return time_call(target.call, self.values(chip), traits_of(chip))
+
+    def deviations(self, chip: Chip) -> dict[Parameter, float]:
+        """Return the standard deviations of the logarithms of a chip's parameters."""
+        place = self.chips.index(chip) * len(PARAMETERS)
+        variances = np.diag(self.covariance)[place : place + len(PARAMETERS)]
+        return dict(zip(PARAMETERS, np.sqrt(variances).tolist(), strict=True))
+
+
+class HeldOut(NamedTuple):
+    """A figure and its prediction by a fit that did not know it."""
+
+    target: Target
+    terms: list[Term]
+    deviations: Mapping[Parameter, float]
+
+    @property
+    def error(self) -> float:
+        """Return the logarithm of measured over predicted time."""
+        return math.log(self.target.ms / sum(term.ms for term in self.terms))
+
+    def interval(self, calibration: Calibration) -> PredictedTime:
+        """Return the predicted time with its interval."""
+        chip = self.target.figure.chip
+        traits = Traits("", 1)  # the terms are known
+        parameters = ChipParameters(chip, traits, {}, self.deviations, {}, calibration)
+        return parameters.interval(self.terms, self.target.call.route)
+
+
+def fit_family(chips: Sequence[Chip], known: Sequence[Target], start: FamilyFit | None = None) -> FamilyFit:
+    """Fit the parameters of a family's chips to targets."""
+    priors = [[prior_of(chip, name) for name in PARAMETERS] for chip in chips]
+    center = np.array([[prior.center for prior in row] for row in priors])
+    precision = np.linalg.inv(_prior_covariance(priors))
+    places = {chip.name: place for place, chip in enumerate(chips)}
+    traits = [traits_of(chip) for chip in chips]
+    logs = (center if start is None else start.logs).copy()
+    hessian = precision
+    for step in range(_STEPS if start is None else _FEWER_STEPS):
+        gradient = precision @ (center - logs).ravel()
+        hessian = precision.copy()
+        for target in known:
+            place = places[target.figure.chip]
+            terms = time_call(target.call, _values(logs[place]), traits[place])
+            residual = math.log(target.ms / sum(term.ms for term in terms))
+            scatter = _SCATTER[target.call.route]
+            weight = (_FREEDOM + 1) / (_FREEDOM * scatter**2 + residual**2)
+            shares = shares_of(terms)
+            indices = [place * len(PARAMETERS) + PARAMETERS.index(name) for name in shares]
+            slopes = np.array(list(shares.values()))
+            gradient[indices] += weight * residual * slopes
+            hessian[np.ix_(indices, indices)] += weight * np.outer(slopes, slopes)
+        # A half step first: where the slowest part of an operation changes, so does the slope.
+        damping = 0.5 if start is None and step < _STEPS // 2 else 1.0
+        logs += damping * np.linalg.solve(hessian, gradient).reshape(logs.shape)
+    return FamilyFit(tuple(chips), logs, np.linalg.inv(hessian))
+
+
+def prior_of(chip: Chip, name: Parameter) -> _Prior:
+    """Return the prior of a chip's parameter."""
+    value, family, own = _priors()[name, chip.profile]
+    return _Prior(math.log(value or peak_of(chip)), math.log(family), math.log(own))
+
+
+def peak_of(chip: Chip) -> float:
+    """Return the TFLOPS in fp16 of one engine: computed, or else rated, or else those of its generation."""
+    for status in ("computed", "rated"):
+        for peak in chip.peaks:
+            if peak.status == status and not peak.is_winograd:
+                halved = 2 if peak.dtype == "int8" else 1
+                return peak.tops / halved / (chip.engines or 1)
+    peaks = [peak_of(other) for other in chips_of(chip.profile) if other.peaks]
+    return peaks[0] if peaks else _NO_PEAK
+
+
+@lru_cache(maxsize=1)
+def _priors() -> Mapping[tuple[str, str], tuple[float | None, float, float]]:
+    """Return value and factors of `priors.csv`, by parameter and generation."""
+    text = files(__package__).joinpath("priors.csv").read_text(encoding="utf-8")
+    profiles = list(dict.fromkeys(chip.profile for chip in CHIPS))
+    found: dict[tuple[str, str], tuple[float | None, float, float]] = {}
+    for line in csv.DictReader(io.StringIO(text)):
+        value = float(line["value"]) if line["value"] else None
+        for profile in profiles if line["engines"] == "all" else line["engines"].split():
+            factors = float(line["family_factor"]), float(line["chip_factor"])
+            found[line["parameter"], profile] = (value, *factors)
+    return found
+
+
+def _prior_covariance(priors: Sequence[Sequence[_Prior]]) -> Array:
+    """Return the covariance of all chips' parameters: of a family's factors, and of each chip's own."""
+    count, size = len(priors), len(PARAMETERS)
+    covariance = np.zeros((count * size, count * size))
+    for index in range(size):
+        places = [chip * size + index for chip in range(count)]
+        covariance[np.ix_(places, places)] = priors[0][index].family ** 2
+        covariance[places, places] += priors[0][index].chip ** 2
+    return covariance
+
+
+def _values(logs: Array) -> Values:
+    return dict(zip(PARAMETERS, np.exp(logs).tolist(), strict=True))
+
+
+def families() -> list[tuple[Chip, ...]]:
+    """Return the chips by generation."""
+    return [tuple(chips_of(profile)) for profile in dict.fromkeys(chip.profile for chip in CHIPS)]
+
+
+@lru_cache(maxsize=1)
+def all_targets() -> tuple[Target, ...]:
+    """Return the targets of the shipped figures."""
+    return tuple(targets(shipped_figures()))
+
+
+def hold_out(
+    chips: Sequence[Chip], fit: FamilyFit, known: Sequence[Target], left_out: Sequence[Target]
+) -> list[HeldOut]:
+    """Predict targets by a fit to the others."""
+    rest = [target for target in known if not any(target is one for one in left_out)]
+    refit = fit_family(chips, rest, fit)
+    named = {chip.name: chip for chip in chips}
+    return [
+        HeldOut(target, refit.predict(target), refit.deviations(named[target.figure.chip]))
+        for target in left_out
+    ]
+
+
+def leave_out(by_owner: bool = False) -> list[HeldOut]:
+    """Predict every fitted target by a fit without it and its like.
+
+    The like have its chip and key; with `by_owner`, its chip and contributor.
+    """
+    found = []
+    for chips, fit, known in fits():
+        groups: dict[tuple[str, str | None], list[Target]] = {}
+        for target in known:
+            figure = target.figure
+            like = figure.contributor if by_owner else figure.key
+            groups.setdefault((figure.chip, like), []).append(target)
+        for group in groups.values():
+            found += hold_out(chips, fit, known, group)
+    return found
+
+
+@lru_cache(maxsize=1)
+def fits() -> tuple[tuple[tuple[Chip, ...], FamilyFit, tuple[Target, ...]], ...]:
+    """Return each family's chips, fit and fitted targets."""
+    found = []
+    for chips in families():
+        names = {chip.name for chip in chips}
+        known = tuple(one for one in all_targets() if one.is_fitted and one.figure.chip in names)
+        found.append((chips, fit_family(chips, known), known))
+    return tuple(found)
+
+
+def calibrate(held_out: Sequence[HeldOut]) -> Calibration:
+    """Return the scatter of figures around predictions, by route, and how far intervals must be stretched."""
+    scatter: dict[Route, float] = {
+        route: 1.4826 * median(abs(one.error) for one in held_out if one.target.call.route == route)
+        for route in _SCATTER
+    }
+    plain = Calibration(scatter, 1.0)
+    wide = [
+        abs(one.error) / math.log(one.interval(plain).high / one.interval(plain).value) for one in held_out
+    ]
+    place = min(len(wide), math.ceil(COVERAGE * (len(wide) + 1)))
+    return Calibration(scatter, max(1.0, sorted(wide)[place - 1]))
+
+
+def write_parameters() -> str:
+    """Return `parameters.csv`."""
+    calibration = calibrate(leave_out())
+    rows: list[Sequence[str]] = [HEADER]
+    for route, scatter in calibration.scatter.items():
+        rows.append((SCATTER, f"scatter {route}", _number(math.exp(scatter)), "times", "", ""))
+    rows.append((SCATTER, "stretch", _number(calibration.stretch), "times", "", ""))
+    for chips, fit, known in fits():
+        for chip in chips:
+            values, deviations = fit.values(chip), fit.deviations(chip)
+            shares = [shares_of(fit.predict(one)) for one in known if one.figure.chip == chip.name]
+            for name in PARAMETERS:
+                count = sum(abs(share.get(name, 0.0)) >= _BEHIND for share in shares)
+                factor = math.exp(deviations[name])
+                rows.append(
+                    (chip.name, name, _number(values[name]), UNITS[name], _number(factor), str(count))
+                )
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
+
+
+def _number(value: float) -> str:
+    return f"{value:.4g}"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(write_parameters())

@@ -1,0 +1,178 @@
+"""Predict the time of a program on a chip, with an interval and with what bounds each operation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import get_args
+
+from .. import mil
+from ..chips import Chip, find_chip
+from ..chips.cost import Bound, Call, Term, time_dispatch, time_layer
+from ..chips.parameters import ChipParameters, PredictedTime, parameters_of
+from ..display import Displayed
+from ..mil.template import AxisValue, Source, template_of
+from .layers import layers_of, port_bytes
+
+_BOUNDS = get_args(Bound)
+
+
+@dataclass(frozen=True)
+class OperationTime:
+    """The predicted time of an operation, `count` times in a call, and what bounds it.
+
+    "fused" is done on the way of another operation, at no cost of its own.
+    """
+
+    name: str  # of its first result
+    op: str
+    ms: PredictedTime  # of all `count`
+    bound: str  # a Bound, or "fused"
+    flops: int = 0
+    bytes: int = 0
+    count: int = 1
+
+
+@dataclass(frozen=True, repr=False)
+class Prediction(Displayed):
+    """The predicted time of a call on a chip by the private framework, warm and alone on its machine.
+
+    `parts` are the ms of each bound; `bound` is the largest of them. `ms` and the operations' times are
+    `PredictedTime`s: `value`, and `low` to `high`, which hold the measured time in 90 % of cases.
+    """
+
+    program: str
+    chip: str
+    ms: PredictedTime
+    bound: Bound
+    parts: Mapping[Bound, float]
+    operations: tuple[OperationTime, ...]
+    notes: tuple[str, ...] = ()
+    unit: str = "call"  # of which `ms` is the time
+
+    def to_dicts(self) -> list[dict[str, object]]:
+        """Return a record of the whole, then one of each operation."""
+        whole = OperationTime(self.program, self.unit, self.ms, self.bound)
+        return [
+            {
+                "prediction": self.program,
+                "chip": self.chip,
+                "operation": one.name,
+                "op": one.op,
+                "count": one.count,
+                "ms": one.ms.value,
+                "low_ms": one.ms.low,
+                "high_ms": one.ms.high,
+                "bound": one.bound,
+            }
+            for one in (whole, *self.operations)
+        ]
+
+
+def predict(
+    program: Source,
+    chip: str | Chip,
+    *,
+    axes: Mapping[str, AxisValue] | None = None,
+    fp16: bool = False,
+) -> Prediction:
+    """Predict the time of a call of a program on a chip, such as "M4 Max", without running it.
+
+    `program` is what `aneperf.bench` takes, and `axes` are a template's parameters. `fp16` converts what
+    computes in fp32 first. docs/prediction.md says how good predictions are.
+    Raises ArgumentError, CompileError, ProgramError, ResultFileError.
+    """
+    return predict_on(program, [chip], axes=axes, fp16=fp16)[0]
+
+
+def predict_on(
+    program: Source,
+    chips: Iterable[str | Chip],
+    *,
+    axes: Mapping[str, AxisValue] | None = None,
+    fp16: bool = False,
+) -> list[Prediction]:
+    """Predict the time of a program on each of several chips; it is read once."""
+    found = [find_chip(chip) if isinstance(chip, str) else chip for chip in chips]
+    template = template_of(program)
+    point = dict(axes or {})
+    template.check_axes(point)
+    made = template.program(**point)
+    name = "/".join([template.name, *(f"{axis}={value}" for axis, value in point.items())])
+    return [
+        Predictor(parameters_of(one)).predict(mil.to_fp16(made, one.profile) if fp16 else made, name)
+        for one in found
+    ]
+
+
+@dataclass
+class Predictor:
+    """Predicts calls on one chip."""
+
+    parameters: ChipParameters
+    notes: list[str] = field(default_factory=list)
+
+    def predict(self, program: mil.Program, name: str) -> Prediction:
+        """Predict the time of a call of a program."""
+        operations, terms = self.call(program)
+        return self.join(name, operations, terms)
+
+    def call(self, program: mil.Program) -> tuple[list[OperationTime], list[Term]]:
+        """Return the operations of a program, and the terms of a call of it."""
+        parameters, graph = self.parameters, mil.parse(program.text)
+        operations, terms = list[OperationTime](), list[Term]()
+        for operation, work, layers in layers_of(graph):
+            own = [t for layer in layers for t in time_layer(layer, parameters.values, parameters.traits)]
+            terms += own
+            bound = bound_of(own) if own else "fused"
+            operations.append(
+                OperationTime(
+                    operation.results[0].name,
+                    operation.op,
+                    parameters.interval(own),
+                    bound,
+                    work.flops,
+                    work.bytes,
+                )
+            )
+        task_ms = sum(term.ms for term in terms)
+        call = Call(port_bytes=port_bytes(graph))
+        return operations, [*time_dispatch(call, parameters.values, task_ms), *terms]
+
+    def join(
+        self, name: str, operations: Sequence[OperationTime], terms: Sequence[Term], unit: str = "call"
+    ) -> Prediction:
+        """Return the prediction of terms that add up."""
+        parts = {bound: sum(term.ms for term in terms if term.bound == bound) for bound in _BOUNDS}
+        return Prediction(
+            name,
+            self.parameters.chip,
+            self.parameters.interval(list(terms)),
+            bound_of(terms),
+            parts,
+            tuple(operations),
+            (*self._doubts(), *self.notes),
+            unit,
+        )
+
+    def _doubts(self) -> Iterator[str]:
+        """Say what no figure of the chip itself stands behind."""
+        chip = self.parameters.chip
+        if self.parameters.is_inherited:
+            yield (
+                f"{chip}: no figure of its engine's times is published. The parameters are those of its "
+                "generation, with a wider interval."
+            )
+        elif not self.parameters.figures["call"]:
+            yield (
+                f"{chip}: the figures are of other libraries. The cost of a call is that of its generation, "
+                "with a wider interval."
+            )
+
+
+def bound_of(terms: Iterable[Term]) -> Bound:
+    """Return what most of the time goes to."""
+    sums: dict[Bound, float] = {}
+    for term in terms:
+        sums[term.bound] = sums.get(term.bound, 0.0) + term.ms
+    return max(sums, key=lambda bound: sums[bound])

@@ -1,0 +1,329 @@
+"""Write the page on predictions: `python -m aneperf.report.prediction_page > docs/prediction.md`.
+
+Every figure that was fitted is predicted here by a fit that does not know it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from statistics import mean, median
+
+from ..chips import CHIPS, find_chip, shipped_figures
+from ..chips.cost import PARAMETERS, UNITS, time_call
+from ..chips.fit import HeldOut, all_targets, leave_out
+from ..chips.parameters import COVERAGE, Calibration, PredictedTime, parameters_of
+from ..kernels.schedule import Pipeline
+from ..prediction import predict_training
+from ..training.models import PRESETS
+from .columns import significant
+
+_INTRODUCTION = """\
+<!-- Written by: python -m aneperf.report.prediction_page > docs/prediction.md -->
+# Predictions, and how good they are
+
+`aneperf predict model.mlmodelc --chip "M4 Max"` says what a program would take on a chip that you do not
+have, with an interval, and what bounds each operation. `aneperf.predict(program, chip)` does the same in
+Python. A prediction is no measurement: it follows from the program's work and from what others measured on
+that chip and [published](published.md).
+
+## The model
+
+A call costs a fixed time, the bytes of its ports, and its operations one after the other. An operation takes
+a small fixed time, and the longest of these:
+
+- **compute**: the operations over the rate of the chip. It is higher by `int8` where both operands have 8
+  bits, and lower by `matmul` where both are inputs. Kernels 3 wide need 2/3 of the products on engines with
+  Winograd's transform. An element-wise operation takes its elements over `pointwise`.
+- **weights**: the bytes as stored over `weights`. That is lower by `stall` where the weights of a core lie
+  near a multiple of 1 MiB. Weights that an operation before has read come from the chip itself.
+- **activations**: the second operand of a product of two inputs, once for each 2 MiB of the first one, over
+  `operand`; transposes and other movements, also over `operand`; and element-wise operations above 2 MiB,
+  over the bandwidth of memory.
+
+`dispatch` is the fixed time of calls and operations, and `host` the ports. Slices, joins and casts cost
+nothing of their own, and neither does an element-wise operation of one input right behind a convolution. Two
+engines of an M6 share what has activations of 256 KiB or more; they share its memory bandwidth. An Ultra runs
+a program on one of its dies.
+
+The parameters of a chip are fitted to {fitted} published figures by `python -m aneperf.chips.fit`. Each has a
+prior with its source, in [priors.csv](../python/aneperf/chips/priors.csv): how far generations may lie from
+it, and chips of a generation from each other. So a chip without figures of its own has the parameters of its
+generation, with wider intervals, and its predictions say so. Calls through Core ML and e5rt have costs of
+their own in the fit: what a program costs the engine carries over from them, what a call costs does not.
+
+An interval holds what the parameters leave open, what figures scatter by, and what the cost of a call differs
+by between machines. It is meant to hold {coverage} of the times that a warm machine shows. It knows nothing
+of work that the model has not met.
+"""
+_QUALITY = """\
+## How good they are
+
+Each figure is predicted by a fit without it: once without all figures of its chip and key, and once without
+all figures of its chip by the same contributor. An error is the difference of prediction and measurement,
+over the measurement. Interval: the share of figures inside.
+"""
+_FAR = """\
+## Off by more than a factor of 2
+
+Predictions without the figure itself, its chip and key.
+"""
+_TRAINING = """\
+## Training, which no parameter is fitted to
+
+The engine's part of training steps. `ane` of the static pipelines are the forward kernels alone, as the
+published pipelines time them; the kernels are built as published. Two rules of the model were chosen with
+these figures in view: that slices cost nothing, and that the first operand of a product sets its blocks.
+"""
+_TABLES = """\
+## Published figures beside predictions
+
+The median of the published figures of a key, in ms (of rates: the time of 10^9 operations or bytes), and the
+prediction by a fit without them. In parentheses the interval. `x` is measured over predicted.
+"""
+# Why a prediction is off by more than a factor of 2, by chip and the beginning of a key.
+_REASONS = {
+    ("M5 Max", "sram/conv256x1/"): "not sure: the first program of its run; `latency` has 0.088 ms for it",
+    ("M5 Max", "sram/conv1024x1/"): "not known: two tools on one machine agree; no other chip shows it",
+    ("M5 Max", "latency/conv1024x1/"): "not known: two tools on one machine agree; no other chip shows it",
+    ("M4", "coreml/conv3x3-1024/sp128x128/fp16"): (
+        "not known: activations of 32 MiB; with 8 bits the prediction holds"
+    ),
+}
+_UNKNOWN_CALLS = "no call by the private framework on its generation is fitted"
+_COLD = "a machine that was not warm: its other figures are as slow"
+
+
+@dataclass(frozen=True)
+class _Group:
+    title: str
+    found: list[HeldOut]
+
+    def cells(self) -> tuple[str, ...]:
+        errors = [abs(math.exp(-one.error) - 1) for one in self.found]
+        worst = math.exp(max(abs(one.error) for one in self.found))
+        return (
+            *(_percent(value) for value in (mean(errors), median(errors))),
+            f"{worst:.2f}x",
+            _percent(mean(_is_inside(one) for one in self.found)),
+        )
+
+
+def prediction_page() -> str:
+    """Return the page in Markdown."""
+    by_key, by_owner = leave_out(), leave_out(by_owner=True)
+    introduction = _INTRODUCTION.format(fitted=len(by_key), coverage=_percent(COVERAGE))
+    parts = (
+        _quality(by_key, by_owner),
+        _far(by_key),
+        _training(),
+        _tables(by_key),
+        _parameters(),
+        _left_out(),
+    )
+    return "\n".join([introduction.rstrip("\n"), *(line for part in parts for line in ("", *part))]) + "\n"
+
+
+def _quality(by_key: Sequence[HeldOut], by_owner: Sequence[HeldOut]) -> Iterator[str]:
+    yield from _QUALITY.rstrip("\n").split("\n")
+    yield ""
+    yield (
+        "| Figures | Number | Mean error | Median | Worst | Interval | Without the contributor: mean "
+        "| Median | Worst | Interval |"
+    )
+    yield "| --- |" + " ---: |" * 9
+    for group in _groups(by_key):
+        mine = {id(one.target) for one in group.found}
+        other = _Group(group.title, [one for one in by_owner if id(one.target) in mine])
+        yield _row([group.title, str(len(group.found)), *group.cells(), *other.cells()])
+
+
+def _groups(found: Sequence[HeldOut]) -> Iterator[_Group]:
+    yield _Group("all", list(found))
+    for chip in CHIPS:
+        for route in ("private", "coreml", "e5rt"):
+            mine = [
+                one for one in found if one.target.figure.chip == chip.name and one.target.call.route == route
+            ]
+            if mine:
+                yield _Group(f"{chip.name}, {_ROUTES[route]}", mine)
+    for name, source in (("M5 Max", "m5max"), ("M4 Max", "fork-json")):
+        figures = [(one, one.target.figure) for one in found]
+        mine = [one for one, figure in figures if (figure.chip, figure.source) == (name, source)]
+        yield _Group(f"{name}, the tools of maderix/ANE", mine)
+
+
+_ROUTES = {"private": "private framework", "coreml": "Core ML", "e5rt": "e5rt"}
+
+
+def _far(by_key: Sequence[HeldOut]) -> Iterator[str]:
+    yield from _FAR.rstrip("\n").split("\n")
+    yield ""
+    yield "| Chip | Key | Measured (ms) | Predicted | Measured over predicted | Why |"
+    yield "| --- | --- | ---: | ---: | ---: | --- |"
+    far = [one for one in (*by_key, *_unfitted()) if abs(one.error) > math.log(2)]
+    for one in sorted(far, key=lambda one: (_place(one.target.figure.chip), -abs(one.error))):
+        figure = one.target.figure
+        predicted = sum(term.ms for term in one.terms)
+        yield _row(
+            [
+                figure.chip,
+                f"`{figure.key}`",
+                significant(one.target.ms, 3),
+                significant(predicted, 3),
+                f"{math.exp(one.error):.2f}x",
+                _COLD if one.target.is_cold else _reason(figure.chip, figure.key),
+            ]
+        )
+
+
+def _reason(chip: str, key: str) -> str:
+    for (named, start), reason in _REASONS.items():
+        if chip == named and key.startswith(start):
+            return reason
+    return "not known"
+
+
+def _unfitted() -> list[HeldOut]:
+    """Predict the figures that were not fitted, by the shipped parameters."""
+    found = []
+    for target in all_targets():
+        if not target.is_fitted:
+            known = parameters_of(target.figure.chip)
+            terms = time_call(target.call, known.values, known.traits)
+            found.append(HeldOut(target, terms, known.deviations))
+    return found
+
+
+def _training() -> Iterator[str]:
+    yield from _TRAINING.rstrip("\n").split("\n")
+    yield ""
+    yield "| Chip | Key | Measured (ms) | Predicted | Interval | Measured over predicted | |"
+    yield "| --- | --- | ---: | ---: | ---: | ---: | --- |"
+    for figure in shipped_figures():
+        _, _, component = figure.key.rpartition("/")
+        kind = _TRAINED.get(component)
+        if kind is None or not figure.key.startswith("training/") or figure.value is None:
+            continue
+        _, pipeline, model, _ = figure.key.split("/")
+        predicted = _part_of_step(model, pipeline, figure.chip, kind)
+        ratio = figure.value / predicted.value
+        yield _row(
+            [
+                figure.chip,
+                f"`{figure.key}`",
+                significant(figure.value, 3),
+                significant(predicted.value, 3),
+                _interval(predicted),
+                f"{ratio:.2f}x",
+                f"off by more than 2: {_UNKNOWN_CALLS}" if abs(math.log(ratio)) > math.log(2) else "",
+            ]
+        )
+
+
+_FORWARD = {"attention_forward", "output_forward", "feed_forward_forward"}
+_TRAINED = {"ane": True, "ane_fwd": True, "ane_bwd": False}  # forward, or backward
+
+
+def _part_of_step(model: str, pipeline: str, chip: str, forward: bool) -> PredictedTime:
+    """Return the sum of the forward or the backward kernels. Their errors are the parameters': they add."""
+    # The extra kernels of "static-ane" are not in its published component.
+    name: Pipeline = "static" if pipeline.startswith("static") else "dynamic"
+    step = predict_training(PRESETS[model], chip, name, as_published=True)
+    times = [one.ms for one in step.operations if (one.name in _FORWARD) == forward]
+    return PredictedTime(*(sum(getattr(ms, part) for ms in times) for part in ("value", "low", "high")))
+
+
+def _tables(by_key: Sequence[HeldOut]) -> Iterator[str]:
+    yield from _TABLES.rstrip("\n").split("\n")
+    ordered = sorted([*by_key, *_unfitted()], key=lambda one: _place(one.target.figure.chip))
+    for chip, of_chip in groupby(ordered, key=lambda one: one.target.figure.chip):
+        yield ""
+        yield f"### {chip}"
+        yield ""
+        yield "| Key | Published | Predicted | x |"
+        yield "| --- | ---: | ---: | ---: |"
+        groups: dict[tuple[str, bool], list[HeldOut]] = {}
+        for one in of_chip:
+            groups.setdefault((one.target.figure.key, one.target.is_fitted), []).append(one)
+        for (key, is_fitted), group in groups.items():
+            measured = median(one.target.ms for one in group)
+            predicted = group[0].interval(_calibration())
+            note = "" if is_fitted else ", cold" if group[0].target.is_cold else ", not fitted"
+            count = f" ({len(group)})" if len(group) > 1 else ""
+            yield _row(
+                [
+                    f"`{key}`{note}",
+                    f"{significant(measured, 3)}{count}",
+                    f"{significant(predicted.value, 3)} ({_interval(predicted)})",
+                    f"{measured / predicted.value:.2f}",
+                ]
+            )
+
+
+def _parameters() -> Iterator[str]:
+    yield "## Parameters"
+    yield ""
+    yield (
+        "By chip, with the factor of one standard deviation. Figures of the chip itself stand behind what is "
+        "bold. Rates are those of one engine; weights are the chip's."
+    )
+    yield ""
+    yield _row(["Chip", *(f"{name} ({UNITS[name]})" for name in PARAMETERS)])
+    yield "| --- |" + " ---: |" * len(PARAMETERS)
+    for chip in CHIPS:
+        known = parameters_of(chip)
+        cells = [chip.name]
+        for name in PARAMETERS:
+            text = significant(known.values[name], 3)
+            bold = f"**{text}**" if known.figures[name] else text
+            cells.append(f"{bold} x{math.exp(known.deviations[name]):.2f}")
+        yield _row(cells)
+
+
+def _left_out() -> Iterator[str]:
+    """Say which published figures are not predicted."""
+    known = {id(target.figure) for target in all_targets()}
+    families = Counter(
+        figure.key.partition("/")[0] for figure in shipped_figures() if id(figure) not in known
+    )
+    yield "## Not predicted"
+    yield ""
+    yield (
+        "Figures that are no time of the engine, such as compiling, the host's part of training, power and "
+        "clocks; runs that failed; and programs whose key does not say what they compute: "
+        + ", ".join(f"`{family}` {count}" for family, count in sorted(families.items()))
+        + "."
+    )
+
+
+def _calibration() -> Calibration:
+    return parameters_of(CHIPS[0]).calibration
+
+
+def _is_inside(one: HeldOut) -> bool:
+    interval = one.interval(_calibration())
+    return interval.low <= one.target.ms <= interval.high
+
+
+def _interval(ms: PredictedTime) -> str:
+    return f"{significant(ms.low, 2)} to {significant(ms.high, 2)}"
+
+
+def _place(chip: str) -> int:
+    return CHIPS.index(find_chip(chip))
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f}".removesuffix(".0") + " %"
+
+
+def _row(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+if __name__ == "__main__":
+    print(prediction_page(), end="")

@@ -1,0 +1,67 @@
+"""`aneperf predict`: its table, its files and what it refuses."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aneperf.kernels import ConvStack
+from support.command import assert_refused
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> str:
+    program = ConvStack(64, 2).build()
+    file = tmp_path / "stack.mil"
+    file.write_text(program.text)
+    for name, content in program.weights.items():
+        place = tmp_path / name.removeprefix("@model_path/")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(content)
+    return str(file)
+
+
+def test_one_chip(run: Any, model: str) -> None:
+    outcome = run("predict", model, "--chip", "m4max")
+    assert outcome.code == 0
+    assert "stack.mil on M4 Max: a prediction, not a measurement" in outcome.out
+    assert "Bound by" in outcome.out
+    assert "the call itself" in outcome.out
+
+
+def test_several_chips_have_a_column_each(run: Any, model: str) -> None:
+    out = run("predict", model, "--chip", "M4", "--chip", "M6", "--chip", "M4").out
+    header = next(line for line in out.splitlines() if "M6" in line)
+    assert header.split() == ["M4", "M6"]
+    assert all(len(line) <= 80 for line in out.splitlines())
+
+
+@pytest.mark.parametrize("suffix", [".json", ".csv", ".md", ".html"])
+def test_output_files(run: Any, model: str, tmp_path: Path, suffix: str) -> None:
+    file = tmp_path / f"p{suffix}"
+    for _ in range(2):  # a file of the same kind is replaced
+        assert run("predict", model, "--chip", "M4", "-o", str(file)).code == 0
+    text = file.read_text()
+    if suffix == ".json":
+        whole = json.loads(text)[0]
+        assert (whole["prediction"], whole["chip"], whole["op"]) == ("stack.mil", "M4", "call")
+        assert "not a measurement" in run("show", str(file)).out
+    assert "stack.mil" in text
+
+
+def test_training_kernels(run: Any) -> None:
+    out = run("predict", "--kernels", "stories260k", "--pipeline", "dynamic", "--chip", "M4").out
+    assert "training step, dynamic on M4" in out
+    assert "The host's part of a step" in " ".join(out.split())
+
+
+def test_refusals(run: Any, model: str) -> None:
+    assert_refused(run("predict"), "MODEL, or --kernels")
+    assert_refused(run("predict", model, "--kernels", "stories110m"), "MODEL, or --kernels")
+    assert_refused(run("predict", model, "--chip", "M99"), "no chip is called")
+    assert_refused(run("predict", "--kernels", "none"), "no model is called")
+    assert_refused(run("predict", model, "--pipeline", "dynamic"), "--pipeline is for --kernels")
+    assert_refused(run("predict", model, "--axis", "n=1,2"), "one program")
+    assert_refused(run("predict", model, "-o", model), model)
+    assert_refused(run("predict", f"{model}.none"), "none")

@@ -1,0 +1,126 @@
+"""Predictions of programs: their layers, bounds, and what they say of themselves."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import aneperf
+from aneperf import mil
+from aneperf.chips.parameters import parameters_of
+from aneperf.errors import ArgumentError, ProgramError
+from aneperf.kernels import ConvStack, QuantizedStack
+from aneperf.prediction import Prediction, predict_training
+from aneperf.prediction.layers import layers_of, port_bytes
+from aneperf.training.models import PRESETS
+
+
+def layers(program: mil.Program) -> list[tuple[str, list[object]]]:
+    return [(one.op, list(found)) for one, _, found in layers_of(mil.parse(program.text))]
+
+
+def test_layers_of_a_stack() -> None:
+    program = ConvStack(128, 2, width=64).build()
+    found = dict(enumerate(layers(program)))
+    assert [op for op, _ in found.values()] == ["cast", "conv", "conv", "cast"]
+    (conv,) = found[1][1]
+    assert (conv.kind, conv.flops, conv.weight_bytes) == ("product", 2 * 128 * 128 * 64, 2 * 128 * 128)
+    assert not conv.is_int8
+    assert port_bytes(mil.parse(program.text)) == 2 * 4 * 128 * 64
+
+
+def test_layers_with_one_weight_stream_it_once() -> None:
+    b = mil.Builder()
+    weight = mil.const(np.ones((64, 64, 1, 1), np.float16), name="w")
+    x = b.input("x", (1, 64, 1, 64))
+    b.output("y", mil.conv(mil.conv(x, weight), weight))
+    (first,), (second,) = (found for _, found in layers(b.build()))
+    assert (first.weight_bytes, first.reused_bytes) == (2 * 64 * 64, 0)
+    assert (second.weight_bytes, second.reused_bytes) == (0, 2 * 64 * 64)
+
+
+def test_eight_bit_products_need_both_operands() -> None:
+    convolutions = [found[0] for op, found in layers(QuantizedStack(64, 3).build()) if op == "conv"]
+    assert [one.is_int8 for one in convolutions] == [False, True, True]
+    assert [one.weight_bytes for one in convolutions] == [pytest.approx(64 * 64, abs=64)] * 3
+
+
+def test_products_of_two_inputs_stream_the_second() -> None:
+    b = mil.Builder()
+    x, y = b.input("a", (1, 1, 256, 512)), b.input("b", (1, 1, 512, 128))
+    b.output("c", mil.matmul(x, y))
+    program = b.build()
+    ((_, (product,)),) = layers(program)
+    assert product.is_runtime
+    assert product.operand_bytes == 2 * 512 * 128
+    assert product.largest_bytes == 2 * 256 * 512
+    assert port_bytes(mil.parse(program.text)) == 2 * (256 * 512 + 256 * 128)
+
+
+def test_what_is_fused_costs_nothing() -> None:
+    b = mil.Builder()
+    x = b.input("x", (1, 64, 1, 64))
+    y = mil.conv(x, np.ones((64, 64, 1, 1), np.float16))
+    z = mil.relu(y)
+    b.output("y", mil.mul(z, mil.sigmoid(z)))
+    kinds = [(op, found[0].kind) for op, found in layers(b.build())]
+    assert kinds == [("conv", "product"), ("relu", "free"), ("sigmoid", "pointwise"), ("mul", "pointwise")]
+
+
+def test_a_prediction_adds_up_and_says_what_bounds_it() -> None:
+    found = aneperf.predict(ConvStack(1024, 8).build(), "M4 Max")
+    assert isinstance(found, Prediction)
+    assert (found.chip, found.bound) == ("M4 Max", "weights")
+    assert found.ms.low < found.ms.value < found.ms.high
+    assert found.ms.value == pytest.approx(sum(found.parts.values()))
+    weights_ms = 2 * 1024 * 1024 / parameters_of("M4 Max").values["weights"] / 1e6
+    fixed_ms = parameters_of("M4 Max").values["layer"] / 1e3
+    convolutions = [one for one in found.operations if one.op == "conv"]
+    assert [one.ms.value for one in convolutions] == [pytest.approx(weights_ms + fixed_ms)] * 8
+    assert {one.bound for one in convolutions} == {"weights"}
+    assert "M4 Max" in repr(found)
+    assert "not a measurement" in repr(found)
+    assert "<table" in found._repr_html_()
+    whole, *operations = found.to_dicts()
+    assert whole["ms"] == found.ms.value
+    assert len(operations) == len(found.operations)
+
+
+def test_a_chip_without_figures_says_so() -> None:
+    program = ConvStack(512, 4).build()
+    assert "A17 Pro: no figure" in str(aneperf.predict(program, "A17 Pro").notes)
+    assert "M6: the figures are of other libraries" in str(aneperf.predict(program, "M6").notes)
+    assert aneperf.predict(program, "M4").notes == ()
+
+
+def test_templates_take_axes(tmp_path: Path) -> None:
+    file = tmp_path / "t.py"
+    file.write_text(
+        "from aneperf.kernels import ConvStack\ndef stack(n=64):\n    return ConvStack(n, 1).build()\n"
+    )
+    small = aneperf.predict(str(file), "M4")
+    large = aneperf.predict(str(file), "M4", axes={"n": 1024})
+    assert large.program == "t.py:stack/n=1024"
+    assert large.ms.value > small.ms.value
+    with pytest.raises(ArgumentError, match="no parameter"):
+        aneperf.predict(str(file), "M4", axes={"m": 1})
+
+
+def test_what_is_no_program_or_chip_is_refused() -> None:
+    with pytest.raises(ArgumentError, match="choose from"):
+        aneperf.predict(ConvStack(64, 1).build(), "M99")
+    with pytest.raises(ArgumentError, match="a program is"):
+        aneperf.predict(3, "M4")  # type: ignore[arg-type]
+    with pytest.raises(ProgramError):
+        aneperf.predict(lambda: 1, "M4")
+
+
+def test_a_training_step_has_a_row_for_each_kernel() -> None:
+    step = predict_training(PRESETS["stories110m"], "M4")
+    assert sum(one.count for one in step.operations) == 72
+    assert sum(one.ms.value for one in step.operations) == pytest.approx(step.ms.value)
+    assert any("host" in note for note in step.notes)
+    extended = predict_training(PRESETS["stories110m"], "M4", "static-ane")
+    assert sum(one.count for one in extended.operations) == 99
+    dynamic = predict_training(PRESETS["stories260k"], "M4", "dynamic")
+    assert len(dynamic.operations) == 10
