@@ -1,6 +1,7 @@
 """Predictions of programs: their layers, bounds, and what they say of themselves."""
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from aneperf.errors import ArgumentError, ProgramError
 from aneperf.kernels import ConvStack, QuantizedStack
 from aneperf.prediction import Prediction, predict_training
 from aneperf.prediction.layers import layers_of, port_bytes
+from aneperf.prediction.stack import predict_stack
 from aneperf.training.models import PRESETS
 
 
@@ -124,3 +126,11 @@ def test_a_training_step_has_a_row_for_each_kernel() -> None:
     assert sum(one.count for one in extended.operations) == 99
     dynamic = predict_training(PRESETS["stories260k"], "M4", "dynamic")
     assert len(dynamic.operations) == 10
+
+
+@pytest.mark.parametrize("ports", ["fp32", "fp16"])
+def test_a_stack_is_predicted_without_being_built(ports: Literal["fp32", "fp16"]) -> None:
+    kernel = ConvStack(256, 3, height=2, width=32, port_dtype=ports)
+    found, expected = predict_stack(kernel, "M4"), aneperf.predict(kernel.build(), "M4").ms
+    for part in ("value", "low", "high"):
+        assert getattr(found, part) == pytest.approx(getattr(expected, part))

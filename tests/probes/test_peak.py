@@ -255,3 +255,16 @@ def test_on_the_emulator_a_stack_with_one_changed_layer_is_wrong(device: Any) ->
     assert row.status == "error"
     assert row.reason is not None
     assert "output" in row.reason
+
+
+def test_predictions_stand_beside_measured_times() -> None:
+    result = run(FakeDevice(), STACKS[:2], predict="m4max")
+    for row in result:
+        assert 0 < row.metrics["predicted_low_ms"] < row.metrics["predicted_ms"]
+        assert row.metrics["predicted_ms"] < row.metrics["predicted_high_ms"]
+    assert any("M4 Max" in note for note in result.notes)
+    header, *_ = (line for line in repr(result).splitlines() if "Config" in line)
+    assert "Predicted" in header
+    assert "Predicted" not in repr(run(FakeDevice(), STACKS[:2]))
+    with pytest.raises(ArgumentError, match="no chip is called"):
+        run(FakeDevice(), STACKS[:1], predict="M99")

@@ -7,8 +7,10 @@ from typing import Literal
 
 from .._ane_native import Device
 from ..checks import choice, shown
+from ..chips import find_chip
 from ..errors import ArgumentError
 from ..kernels.conv_stack import PUBLISHED, ConvStack
+from ..prediction.stack import predict_stack, predicted_metrics
 from ..results import Result
 from ..runner.case import refuse_repetition, stack_case
 from ..runner.progress import ProgressCallback
@@ -29,6 +31,7 @@ def peak(
     budget: float = default_budget("peak"),
     configs: Sequence[ConvStack | str] | None = None,
     ports: Literal["fp32", "fp16"] | None = None,
+    predict: str | None = None,
     processes: int = 1,
     progress: ProgressCallback | None = None,
     clock: Clock = time.perf_counter,
@@ -38,8 +41,9 @@ def peak(
     `budget` is in seconds of `clock`, for the whole probe. With `processes`, up to that many fresh processes
     measure each row, as the budget allows; 1 measures in this one. `configs` are stacks, or names of
     published ones ("128x conv 512ch sp64"); by default the ten published ones. `ports` replaces their data
-    type. A configuration that the device refuses, or whose output differs from a float64 reference, is a row
-    with the reason. Keys: "peak/conv512x128/sp64/fp32-ports".
+    type. `predict` is a chip, such as "M4 Max", whose predicted times the rows get as metrics. A
+    configuration that the device refuses, or whose output differs from a float64 reference, is a row with the
+    reason. Keys: "peak/conv512x128/sp64/fp32-ports".
     Raises ArgumentError, DeviceUnavailable.
     """
     stacks = list(PUBLISHED) if configs is None else _stacks(configs)
@@ -47,10 +51,20 @@ def peak(
         raise ArgumentError("configs is empty: give at least one ConvStack")
     if ports is not None:
         stacks = [replace(stack, port_dtype=ports) for stack in stacks]
-    cases = [stack_case("peak", stack) for stack in stacks]
+    chip = None if predict is None else find_chip(predict).name
+    cases = [
+        stack_case(
+            "peak", stack, metrics={} if chip is None else predicted_metrics(predict_stack(stack, chip))
+        )
+        for stack in stacks
+    ]
     refuse_repetition(cases)
     dtypes = {stack.port_dtype for stack in stacks}
     notes = [note for dtype, note in PORT_NOTES.items() if dtype in dtypes]
+    if chip is not None:
+        notes.append(
+            f"Predicted: ms of a call on {chip}, with its 90 % interval in the file; `aneperf predict`."
+        )
     return run_cases(
         "peak",
         device,
@@ -59,7 +73,7 @@ def peak(
         progress=progress,
         clock=clock,
         notes=notes,
-        repeat=Repeat(processes, peak, {"configs": stacks}),
+        repeat=Repeat(processes, peak, {"configs": stacks, "predict": chip}),
     )
 
 

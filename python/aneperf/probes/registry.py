@@ -226,7 +226,11 @@ _PROBES = (
         "peak",
         "Measure peak throughput on stacks of convolutions.",
         60.0,
-        (_PORTS, _names("config", "Run only this row, such as '128x conv 512ch sp64'", "configs")),
+        (
+            _PORTS,
+            _names("config", "Run only this row, such as '128x conv 512ch sp64'", "configs"),
+            Option("predict", "Put predicted times of this chip beside the measured ones.", metavar="CHIP"),
+        ),
         processes=5,
         share=4,
     ),

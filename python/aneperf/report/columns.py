@@ -161,6 +161,8 @@ _STACKS = (_CONFIG, _WEIGHTS, _GFLOP, *_TIMES, _TFLOPS, REMARK)
 _ITEM = Column("Item", lambda row: row.key.partition("/")[2], "left")
 _ERROR = Column("Error", lambda row: UNKNOWN if row.error is None else f"{row.error:.1e}")
 
+PREDICTED = Column("Predicted", metric("predicted_ms", 4))  # where rows have it, before REMARK
+
 COLUMNS: dict[str, tuple[Column, ...]] = {
     "peak": _STACKS,
     "sweep": _STACKS,

@@ -7,7 +7,7 @@ import msgspec
 
 from ..results import STATUSES, Environment, Result, Row, Status
 from .chip_facts import published_facts
-from .columns import COLUMNS, GENERAL, RANKED, REMARK, VERBOSE
+from .columns import COLUMNS, GENERAL, PREDICTED, RANKED, REMARK, VERBOSE
 from .energy_table import lay_out_energy
 from .flags import legend, mark
 from .table import Table
@@ -40,6 +40,10 @@ def lay_out_result(result: Result, *, verbose: bool = False) -> Table:
 def lay_out_times(result: Result, *, verbose: bool = False) -> Table:
     """Lay out the rows of one probe, without their energy."""
     columns = COLUMNS.get(result.probe, GENERAL)
+    if any("predicted_ms" in row.metrics for row in result.rows):
+        columns = tuple(
+            new for column in columns for new in ((PREDICTED, column) if column is REMARK else (column,))
+        )
     if verbose:
         columns = tuple(new for column in columns for new in (VERBOSE if column is REMARK else (column,)))
     shown = result.rows if verbose else _without_small(_without_skipped(result.rows))

@@ -1,0 +1,23 @@
+"""Predict the time of a stack of convolutions from its sizes, without building it."""
+
+from __future__ import annotations
+
+from ..chips.cost import Call, time_call
+from ..chips.parameters import PredictedTime, parameters_of
+from ..chips.workloads import convolution, stack
+from ..kernels import ConvStack
+
+
+def predict_stack(kernel: ConvStack, chip: str) -> PredictedTime:
+    """Predict the time of a call on a chip. Raises ArgumentError for an unknown one."""
+    parameters = parameters_of(chip)
+    positions = kernel.height * kernel.width
+    layers = stack(convolution(kernel.channels, positions), kernel.depth, shared=False)
+    itemsize = 4 if kernel.port_dtype == "fp32" else 2
+    call = Call(layers, 2.0 * itemsize * kernel.channels * positions)
+    return parameters.interval(time_call(call, parameters.values, parameters.traits))
+
+
+def predicted_metrics(ms: PredictedTime) -> dict[str, float]:
+    """Return the metrics of a row with a prediction beside its time."""
+    return {"predicted_ms": ms.value, "predicted_low_ms": ms.low, "predicted_high_ms": ms.high}
