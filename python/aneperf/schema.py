@@ -229,8 +229,7 @@ def _check_energy(row: Row, environment: Environment) -> None:
         raise _Wrong(f"the method of its energy is {energy.method!r}: it is one of {', '.join(METHODS)}")
     if not any(_agree(energy.doubt_w, doubt) for doubt in (method.doubt_w, method.busy_doubt_w)):
         raise _Wrong(f"doubt_w is {energy.doubt_w!r}, but that of {method.name} is {method.doubt_w!r}")
-    # The first and the last reading of a load lie outside of it.
-    if math.fsum(energy.load_s) > energy.seconds * 1.01 + energy.reading_s + 0.1:
+    if math.fsum(energy.load_s) > energy.seconds * 1.000001:
         raise _Wrong(f"its slices last longer than the {energy.seconds!r} s of the load")
     work = row.metrics.get("gflop")
     if work is not None and energy.per == "evaluation" and not _agree(energy.gflop, work):

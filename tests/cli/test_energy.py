@@ -51,7 +51,8 @@ def with_known_load(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def bench(tmp_path: Path, run: Any) -> Any:
+def bench(tmp_path: Path, run: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr("aneperf.runner.progress.Budget.next_share", lambda self, parts=1: 0.01)
     (tmp_path / "net.py").write_text(TEMPLATE)
 
     def bench(*options: str) -> tuple[Any, Result]:

@@ -42,14 +42,13 @@ class Meter(Protocol):
     def energy(
         self,
         count: int,
-        seconds: float,
         *,
         gflop: float = 0.0,
         per: Per = "evaluation",
         busy: bool = False,
         zero_share: float | None = None,
     ) -> Energy:
-        """Return the energy of the load, of `count` evaluations or tokens in `seconds`, and forget the load.
+        """Return the energy of a load of `count` evaluations or tokens, and forget the load.
 
         `busy`: the CPU worked too.
         """
@@ -74,7 +73,7 @@ class Unavailable:
 
     poll = end = drop = begin
 
-    def energy(self, count: int, seconds: float, **ignored: object) -> Energy:
+    def energy(self, count: int, **ignored: object) -> Energy:
         """Return the reason."""
         return Energy(reason=self.reason)
 
@@ -135,7 +134,6 @@ class ProviderMeter:
     def energy(
         self,
         count: int,
-        seconds: float,
         *,
         gflop: float = 0.0,
         per: Per = "evaluation",
@@ -146,7 +144,7 @@ class ProviderMeter:
         recorder, self._recorder = self._recorder, Recorder([self._provider], self._clock)
         method = self.method
         try:
-            load = recorder.slices(self._provider)
+            load, seconds = recorder.slices(self._provider), recorder.seconds(self._provider)
         except PowerError as error:
             return Energy(reason=f"{method.name}: {error}")
         if len(load) < method.slices or not count:

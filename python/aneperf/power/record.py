@@ -25,7 +25,7 @@ class Energy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     reason: str | None = None  # why nothing was read
     per: Per = "evaluation"
     count: int = 0  # evaluations or tokens of the load
-    seconds: float = 0.0  # of the load, from its first call to the end of its last
+    seconds: float = 0.0  # of the load, from the reading before it to the one after it
     gflop: float = 0.0  # of one of them, a multiply-add counted as two; 0 where it is not known
     load_s: tuple[float, ...] = ()
     load_w: tuple[float, ...] = ()

@@ -23,6 +23,7 @@ class Recorder:
         self.failed: dict[Provider, str] = {}
         self._clock = clock
         self._slices = {provider: Slices() for provider in providers}
+        self._seconds = dict.fromkeys(self._slices, 0.0)
         self._samples: dict[Provider, list[Sample]] | None = None  # of the stretch that has begun
         self._settles = True
 
@@ -45,6 +46,7 @@ class Recorder:
         for provider, samples in (self._samples or {}).items():
             settle_s = provider.method.settle_s if self._settles else 0.0
             self._slices[provider] += sliced(samples, provider.method, settle_s=settle_s)
+            self._seconds[provider] += samples[-1][0] - samples[0][0] if samples else 0.0
         self._samples = None
 
     def drop(self) -> None:
@@ -56,6 +58,10 @@ class Recorder:
         if provider in self.failed:
             raise PowerError(self.failed[provider])
         return self._slices[provider]
+
+    def seconds(self, provider: Provider) -> float:
+        """Return the time from the first to the last reading of each stretch that ended."""
+        return self._seconds[provider]
 
     def _read(self, *, due_only: bool) -> None:
         if self._samples is None:

@@ -98,7 +98,6 @@ class _Load:
         self._meter = meter
         self._durations: list[NDArray[np.int64]] = []
         self._ends: list[NDArray[np.float64]] = []  # s since the first call began
-        self._seconds = 0.0
 
     def run(self, loaded: Loaded, seconds: float) -> None:
         """Call for that long, at least once. An interrupt ends the load and is kept."""
@@ -126,7 +125,6 @@ class _Load:
             self.interrupt = interrupt
         finally:
             meter.end()
-            self._seconds = self._clock() - start
 
     @property
     def durations(self) -> NDArray[np.int64]:
@@ -144,7 +142,7 @@ class _Load:
         first = case.row(whole)
         if self._meter is not None and whole.status == "ok":
             gflop = case.kernel.flops / 1e9
-            first = with_energy(first, self._meter.energy(len(self.durations), self._seconds, gflop=gflop))
+            first = with_energy(first, self._meter.energy(len(self.durations), gflop=gflop))
         return [first, *rows], self.verdict() if whole.status == "ok" else []
 
     def _row(self, case: Case, place: int, durations: NDArray[np.int64], whole: Measured) -> Row:

@@ -57,16 +57,15 @@ def known_load(device: Device, *, seconds: float, progress: ProgressCallback) ->
     return Result(probe="energy", environment=info(device), rows=())
 
 
-def run_for(run: Run, seconds: float, poll: Poll, clock: Clock = time.perf_counter) -> tuple[int, float]:
-    """Call without pause for some seconds; return the number of calls and the seconds that they took."""
+def run_for(run: Run, seconds: float, poll: Poll, clock: Clock = time.perf_counter) -> int:
+    """Call without pause for some seconds, and return the number of calls."""
     start, calls, count = clock(), 0, 1
     while True:
         typical_s = max(float(np.median(run(count))) * 1e-9, _FASTEST_CALL_S)
         calls += count
         poll()
-        elapsed = clock() - start
-        if elapsed >= seconds:
-            return calls, elapsed
+        if clock() - start >= seconds:
+            return calls
         count = max(1, min(round(min(BATCH_S, seconds / 20) / typical_s), 10 * count))
 
 
@@ -105,7 +104,7 @@ def _metered(
     device: Device, case: Case, row: Row, meter: Meter, clock: Clock, *, constant_too: bool
 ) -> Energy:
     if not meter.span_s:
-        return meter.energy(0, 0.0)
+        return meter.energy(0)
     try:
         with Loaded(device, case, clock) as loaded:
             inputs = loaded.inputs()
@@ -114,13 +113,13 @@ def _metered(
                     reason="every input holds one value, and the engine takes far less power on these"
                 )
             meter.begin()
-            calls, seconds = run_for(loaded.run, meter.span_s, meter.poll, clock)
+            calls = run_for(loaded.run, meter.span_s, meter.poll, clock)
             meter.end()
     except REFUSALS as refusal:
         meter.drop()
         return Energy(reason=str(refusal))
     gflop = row.metrics.get("gflop", 0.0)
-    return meter.energy(calls, seconds, gflop=gflop, zero_share=_zero_share(inputs))
+    return meter.energy(calls, gflop=gflop, zero_share=_zero_share(inputs))
 
 
 def _is_constant(inputs: Mapping[str, NDArray[Any]]) -> bool:

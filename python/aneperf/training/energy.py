@@ -27,9 +27,9 @@ class RunMeter:
 
     def __init__(self, meter: Meter, seq: int, flops: StepFlops) -> None:
         self._meter, self._seq, self._flops = meter, seq, flops
-        self._began: float | None = None  # the batch, where none of it is lost
+        self._is_metered = False  # the batch, of which nothing is lost
         self._steps = 0  # of the batch
-        self._tokens, self._seconds = 0, 0.0
+        self._tokens = 0
 
     def follow(self, events: Iterable[Event]) -> Iterator[Event]:
         """Yield the events, each after what it means for the energy."""
@@ -44,7 +44,6 @@ class RunMeter:
         flops = self._flops.total if self._meter.is_whole else self._flops.device
         return self._meter.energy(
             self._tokens,
-            self._seconds,
             gflop=flops / self._seq / 1e9,
             per="token",
             busy=True,
@@ -54,20 +53,19 @@ class RunMeter:
         if isinstance(event, KernelsCompiled | Evaluated):  # the next event of a batch is its first step
             if self._steps == 0:
                 self._meter.begin(settles=False)
-                self._began = time.monotonic()
+                self._is_metered = True
         elif isinstance(event, StepDone):
             self._steps += 1
             self._meter.poll()
         elif isinstance(event, WorkerReplaced):  # a part of the batch is done twice
             self._steps += 1
-            self._began = None
+            self._is_metered = False
             self._meter.drop()
         elif isinstance(event, BatchDone):
-            if self._began is not None:
+            if self._is_metered:
                 self._meter.end()
-                self._seconds += time.monotonic() - self._began
                 self._tokens += self._seq * len(event.steps)
-            self._began, self._steps = None, 0
+            self._is_metered, self._steps = False, 0
 
 
 def choose_run_meter(device: str, tell: Observer, is_stopped: Callable[[], bool]) -> Meter:
