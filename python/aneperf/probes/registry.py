@@ -193,7 +193,7 @@ _PROBES = (
     ),
     Probe(
         "contention",
-        "Time calls beside a load on the CPU, and one on the GPU.",
+        "Time calls while the CPU, or the GPU, is busy.",
         30.0,
         share=1.5,
     ),
