@@ -126,3 +126,17 @@ def test_a_disk_that_fills_up_is_told_with_its_room(ane, standin, small_disk, mo
     assert "No space left on device" in capfd.readouterr().err  # GNUstep's complaint
     assert standin.alive() == (0, 0, 0, 0, 0)
     assert remains(small_disk) == []
+
+
+def test_a_failure_of_the_framework_tells_of_a_full_disk(ane, standin, small_disk, monkeypatch, capfd):
+    """Leave no room for the framework's own copy of the weights."""
+    monkeypatch.setenv("TMP", str(small_disk))
+    standin.reread_environment()
+    with pytest.raises(aneperf.CompileError) as caught:
+        product(np.ones((384, 384, 1, 1), np.float16)).compile(ane)
+    assert re.search(
+        rf"cannot write the model's folder; 0\.\d MB are free at {small_disk}\S*: make room there$",
+        str(caught.value),
+    )
+    capfd.readouterr()  # GNUstep's complaint
+    assert remains(small_disk) == []

@@ -196,6 +196,18 @@ def test_the_old_form_with_many_files_fails_on_macos27_alone(standin, monkeypatc
     model.release()
 
 
+def test_many_files_that_are_not_read_are_refused_with_the_remedy(ane, standin):
+    with pytest.raises(aneperf.CompileError) as caught:
+        ane.compile(MANY.text, MANY.weights, strict=False)
+    message = str(caught.value)
+    assert message.startswith(f"[compile] CompilationFailure: {DOMAIN} 10: verifyBundleAtPath: hash mismatch")
+    assert message.endswith(
+        "; this macOS takes one weight file, and the program has 3: put its constants into one; a compile "
+        "with strict=True does that"
+    )
+    assert standin.alive() == (0, 0, 0, 0, 0)
+
+
 def link(folder):
     (folder / "weights" / "link.bin").symlink_to(folder / "model.mil")
 
@@ -297,7 +309,7 @@ def test_a_measurement_tells_of_cancelled_requests(ane, standin):
         result = run_cases("latency", ane, [stack_case("latency", ConvStack(16, depth=1))], budget=0.1)
     (row,) = result
     assert row.metrics["retried_evaluations"] == 1
-    assert "1 of the calls were canceled by the system and made again" in str(result)
+    assert "Calls that the system canceled and that were made again: 1;" in str(result)
 
 
 def test_a_load_beyond_132_programs_says_what_to_do(engine, standin):

@@ -16,7 +16,8 @@ from aneperf.power import reading
 from aneperf.probes import doctor_checks
 from aneperf.probes.doctor import _anonymous, system_findings
 from aneperf.probes.doctor_checks import CHECKS, QUESTIONS, doctor_row, run_checks
-from aneperf.results import Result
+from aneperf.report.result_table import lay_out_result
+from aneperf.results import Result, Row
 from aneperf.runner.measured import Measured
 from aneperf.runner.progress import silent
 from support.programs import NO_BUDGET
@@ -78,6 +79,28 @@ def test_ports_bound_in_the_order_of_declaration_differ(monkeypatch: pytest.Monk
     emulator = aneperf.open("emulator", compile_budget=NO_BUDGET)
     found = findings(run_checks(emulator, items=["ports/order"], budget=9.0, progress=silent))
     assert found == {"ports/order": ("differs", "ports are bound in the order of declaration")}
+
+
+def test_a_finding_is_the_cause_of_a_refusal() -> None:
+    told = (
+        "[compile] InvalidMILProgram: com.apple.appleneuralengine.compiler 1: _ANECompiler : ANECCompile() "
+        "FAILED; caused by com.apple.appleneuralengine.compiler 1: InvalidMILProgram: no type"
+    )
+    refused = "refused: [compile] LoadFailure: com.apple.appleneuralengine 10: hash mismatch for w.bin"
+    rows = (
+        doctor_row("text/bare literal", Measured("unsupported", told)),
+        doctor_row("weights/reload", Measured("ok", params={"finding": refused})),
+        doctor_row("ports/fp32", Measured("error", told)),
+    )
+    result = Result(probe="doctor", environment=info("emulator"), rows=rows)
+    assert [row[-1] for row in lay_out_result(result).rows] == [
+        "InvalidMILProgram: no type",
+        "refused: hash mismatch for w.bin",
+        told,  # of a failure, whole
+    ]
+    trial = Row(key="weights/x", status="ok", params={"trial": "x", "verdict": refused})
+    tried = Result(probe="weights", environment=info("emulator"), rows=(trial,))
+    assert lay_out_result(tried).rows == (("x", "refused: hash mismatch for w.bin"),)
 
 
 def test_without_time_every_check_is_a_row() -> None:

@@ -12,9 +12,10 @@ from aneperf.kernels import ConvStack
 from aneperf.results import Result, Row
 from aneperf.runner import rounds
 from aneperf.runner.case import Case, stack_case
-from aneperf.runner.in_child import Outcome
+from aneperf.runner.in_child import NOT_TRIED, Outcome
 from aneperf.runner.progress import Progress, ProgressCallback
-from aneperf.runner.rounds import Repeat, measure_in_rounds
+from aneperf.runner.rounds import NO_PROCESS, Repeat, measure_in_rounds
+from aneperf.runner.run import compile_notes
 from aneperf.runner.timing import Part, measure_as, part
 from support.child_probes import ticking_peak
 from support.fakes import FakeClock, FakeDevice, a_measured_row, a_result, with_fake_kernels
@@ -114,6 +115,20 @@ def test_a_failure_ends_the_rounds(device: FakeDevice, monkeypatch: pytest.Monke
         ("ok", None),
         ("error", "its process was killed by SIGSEGV"),
     ]
+
+
+@pytest.mark.parametrize(("blocked", "reason"), [(False, NO_PROCESS), (True, NOT_TRIED)])
+def test_rows_after_a_failure_say_why_they_were_left(
+    device: FakeDevice, monkeypatch: pytest.MonkeyPatch, blocked: bool, reason: str
+) -> None:
+    lost = Outcome((), failure="a compile did not end", blocked=blocked)
+    monkeypatch.setattr(rounds, "run_in_child", lambda *arguments, **options: lost)
+    rows, _ = measure(device, 10.0)
+    assert [(row.status, row.reason) for row in rows] == [
+        ("error", "a compile did not end"),
+        ("skipped", reason),
+    ]
+    assert compile_notes(rows) == ()  # compiles did not run out
 
 
 def test_a_row_that_fails_in_one_process_is_in_error(device: FakeDevice) -> None:

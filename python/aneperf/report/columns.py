@@ -1,6 +1,7 @@
 """The columns of each probe's table, as in the published tables."""
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -12,6 +13,9 @@ from .flags import mark
 
 UNKNOWN = "-"
 _LONGEST_FINDING = 100  # of what did not fail; the file has all of it
+# "[compile] LoadFailure: com.apple.appleneuralengine 10: ", and one that ends in "; caused by " and the next.
+_CODED = re.compile(r"(\[\w+\] (\w+: )?)?com\.apple\.\S+ -?\d+: ")
+_WRAPPED = re.compile(rf"({_CODED.pattern})((?!; caused by ).)*; caused by ")
 
 
 @dataclass(frozen=True)
@@ -94,8 +98,14 @@ def ratio(row: Row) -> str:
 
 
 def _finding(row: Row) -> str:
-    longest = LONGEST_QUOTE if row.status == "error" else _LONGEST_FINDING
-    return one_line(row.params.get("finding", row.reason), longest)
+    if row.status == "error":
+        return one_line(row.params.get("finding", row.reason), LONGEST_QUOTE)
+    return one_line(_cause(str(row.params.get("finding", row.reason))), _LONGEST_FINDING)
+
+
+def _cause(text: str) -> str:
+    """Cut a refusal by Apple's framework down to its first cause, without domains and codes."""
+    return _CODED.sub("", _WRAPPED.sub("", text))
 
 
 def _verdict(row: Row) -> str:
@@ -104,6 +114,10 @@ def _verdict(row: Row) -> str:
 
 def _told(row: Row) -> str:
     return str(row.params.get("verdict", remark(row)))
+
+
+def _trial_verdict(row: Row) -> str:
+    return one_line(_cause(_verdict(row)), _LONGEST_FINDING)
 
 
 def _value(row: Row) -> str:
@@ -276,7 +290,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("Known", parameter("known"), "left"),
         Column("Verdict", _verdict, "left"),
     ),
-    "weights": (Column("Trial", parameter("trial"), "left"), Column("Verdict", _verdict, "left")),
+    "weights": (Column("Trial", parameter("trial"), "left"), Column("Verdict", _trial_verdict, "left")),
     "counters": (
         Column("Counter", parameter("counter"), "left"),
         Column("Value", _value),

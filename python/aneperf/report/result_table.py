@@ -101,7 +101,7 @@ def _legend(result: Result, verbose: bool) -> list[str]:
         lines.append(_INTERVAL + (_UNBOUNDED if unknown else ""))
     if retried := sum(row.metrics.get("retried_evaluations", 0) for row in result.rows):
         lines.append(
-            f"{retried:.0f} of the calls were canceled by the system and made again; the times show it."
+            f"Calls that the system canceled and that were made again: {retried:.0f}; the times show it."
         )
     return lines
 
@@ -145,8 +145,10 @@ def _part(result: Result, name: str, rows: list[Row], verbose: bool) -> Table:
     if len(shown) < len(rows):
         notes.append(f"{len(rows) - len(shown)} ok rows are left out; aneperf {name} shows them.")
     part = msgspec.structs.replace(result, probe=name, rows=tuple(shown), notes=tuple(notes))
-    table = lay_out_times(part, verbose=verbose)
-    return dataclasses.replace(table, heading=(f"aneperf {name}",), header=table.header if shown else ())
+    table = dataclasses.replace(lay_out_times(part, verbose=verbose), heading=(f"aneperf {name}",))
+    if len(shown) < len(rows) and all(row.status == "skipped" for row in shown):
+        return dataclasses.replace(table, header=(), rows=())
+    return table
 
 
 def _reasons(rows: Iterable[Row]) -> list[str]:

@@ -18,12 +18,13 @@ from ..errors import ArgumentError, DeviceUnavailable
 from ..measure import LEAST_PROCESSES, SETTLING_SPAN_S
 from ..results import MAXIMUM_PROCESSES, Result, Row
 from .case import Case
-from .in_child import Outcome, address_of, run_in_child, time_limit_of
+from .in_child import NOT_TRIED, Outcome, address_of, run_in_child, time_limit_of
 from .measured import Measured
 from .merging import merge
 from .progress import Progress, ProgressCallback
 from .timing import Clock, Part, measure_as, span_of
 
+NO_PROCESS = "no process came to it"  # the reason of a row that is left when a process failed
 _START_S = 0.7  # of a process, until it can compile
 _ROW_S = {"ane": 0.4, "emulator": 0.05}  # of a row besides its calls: compile, surfaces, check
 _REFUSED = (ArgumentError.__name__, DeviceUnavailable.__name__)
@@ -91,7 +92,7 @@ def measure_in_rounds(
     start = clock()
     by_key = {case.key: case for case in cases}
     rounds: list[dict[str, Row]] = []
-    least_s = 0.0
+    unreached, least_s = NO_PROCESS, 0.0
     while len(rounds) < processes and (left_s := budget - (clock() - start)) > least_s:
         begin = clock()
         finished: dict[str, Row] = {}
@@ -122,11 +123,12 @@ def measure_in_rounds(
         finished |= {row.key: row for row in outcome.result or ()}
         if outcome.result is None:
             _lose(outcome, cases, finished)
+            unreached = NOT_TRIED if outcome.blocked else NO_PROCESS
             break
         calls_s = math.fsum(row.metrics.get("calls_s", 0) for row in finished.values())
         spent_s = clock() - begin - calls_s + len(cases) * _span_s(device, processes)
         least_s = min(least_s or math.inf, spent_s)
-    return [_merged(rounds, case) for case in cases], len(rounds)
+    return [_merged(rounds, case, unreached) for case in cases], len(rounds)
 
 
 def repeat_whole(
@@ -184,10 +186,10 @@ def _span_s(device: Device, processes: int) -> float:
     return span_of(device, processes) or SETTLING_SPAN_S
 
 
-def _merged(rounds: Sequence[Mapping[str, Row]], case: Case) -> Row:
+def _merged(rounds: Sequence[Mapping[str, Row]], case: Case, unreached: str = NO_PROCESS) -> Row:
     rows = [finished[case.key] for finished in rounds if case.key in finished]
     if not rows:
-        return case.row(Measured("skipped", "no process came to it"))
+        return case.row(Measured("skipped", unreached))
     row = merge(rows)
     if row.status != "ok":
         return row

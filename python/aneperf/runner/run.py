@@ -10,9 +10,10 @@ from ..checks import positive
 from ..device import info, opened
 from ..results import Result, Row
 from .case import Case
+from .in_child import NOT_TRIED
 from .measured import Measured
 from .progress import NO_TIME, Budget, Progress, ProgressCallback, reporter
-from .rounds import Repeat, measure_in_rounds
+from .rounds import NO_PROCESS, Repeat, measure_in_rounds
 from .timing import Clock, part, time_together
 
 _NO_COMPILES = (
@@ -119,5 +120,6 @@ def _measure_here(
 
 def compile_notes(rows: Iterable[Row]) -> tuple[str, ...]:
     """Return a note if rows were skipped because the compiles ran out."""
-    lacking = any(row.status == "skipped" and row.reason != NO_TIME for row in rows)
+    others = (NO_TIME, NO_PROCESS, NOT_TRIED)
+    lacking = any(row.status == "skipped" and row.reason not in others for row in rows)
     return (_NO_COMPILES,) if lacking else ()

@@ -79,6 +79,16 @@ inline void check_disk(const Weights& weights) {
                                               size_text(*available) + " are free: make room there");
 }
 
+// What to add to a failure of the framework, whose errors do not tell that the disk is full; empty if it is
+// not.
+inline std::string full_disk_note() {
+    constexpr double little = 100e6;
+    const auto available = free_bytes();
+    if (!available || *available >= little) return {};
+    return "; " + size_text(*available) + " are free at " + text_of(NSTemporaryDirectory()) +
+           ": make room there";
+}
+
 // Held while a model's folder is filled, read or removed: programs of equal text and weights share one, here
 // and in this user's other processes. It also makes compiles of a process run one at a time; the compiler's
 // service gains nothing from more.

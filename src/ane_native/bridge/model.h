@@ -13,6 +13,7 @@
 #include "framework.h"
 #include "route.h"
 #include "statistics.h"
+#include "system.h"
 
 namespace ane {
 
@@ -151,10 +152,17 @@ class LoadedModel {
         if (model_->compile(&error)) return;
         const std::string reason = describe(error);
         const bool invalid = reason.find("InvalidMILProgram") != std::string::npos;
-        throw CompileError(
-            invalid ? "InvalidMILProgram" : "CompilationFailure",
-            reason + remedy(error, "the files in the model's folder are not those that were "
-                                   "written: compile again when no other process writes there"));
+        throw CompileError(invalid ? "InvalidMILProgram" : "CompilationFailure",
+                           reason + remedy(error, why_files_are_refused()) + full_disk_note());
+    }
+
+    std::string why_files_are_refused() const {
+        const size_t files = [weights_ count];
+        if (files > 1 && takes_one_weight_file())
+            return "this macOS takes one weight file, and the program has " + std::to_string(files) +
+                   ": put its constants into one; a compile with strict=True does that";
+        return "the files in the model's folder are not those that were written: compile again when no other "
+               "process writes there";
     }
 
     // A load can fail while the daemon is still busy with the compile: one more try, a little later.
@@ -164,7 +172,8 @@ class LoadedModel {
         throw CompileError("LoadFailure",
                            describe(load_error_) +
                                remedy(load_error_, "this macOS refuses files that changed after the compile: "
-                                                   "compile a new program, or pass the weights as inputs"));
+                                                   "compile a new program, or pass the weights as inputs") +
+                               full_disk_note());
     }
 
     bool load_once(NSDictionary* options) {
@@ -191,10 +200,10 @@ class LoadedModel {
     }
 
     // The remedy for an error: `files` where the system refuses the model's files.
-    static std::string remedy(NSError* error, const char* files) {
+    static std::string remedy(NSError* error, const std::string& files) {
         if (![[error domain] isEqual:framework_domain]) return {};
         switch ([error code]) {
-            case code_invalid_model: return std::string("; ") + files;
+            case code_invalid_model: return "; " + files;
             case code_no_resources: return "; unload programs that are no longer needed";
             default: return {};
         }
