@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ..chips.cost import Call, time_call
 from ..chips.parameters import PredictedTime, parameters_of
 from ..chips.workloads import convolution, stack
-from ..kernels import ConvStack
+from ..kernels import ConvStack, QuantizedStack
 
 
 def predict_stack(kernel: ConvStack, chip: str) -> PredictedTime:
     """Predict the time of a call on a chip. Raises ArgumentError for an unknown one."""
     parameters = parameters_of(chip)
     positions = kernel.height * kernel.width
-    layers = stack(convolution(kernel.channels, positions), kernel.depth, shared=False)
+    is_quantized = isinstance(kernel, QuantizedStack)
+    layer = convolution(kernel.channels, positions, itemsize=1 if is_quantized else 2)
+    layers = stack(layer, kernel.depth, shared=False)
+    if is_quantized:  # the input of the first layer is fp16
+        layers = stack(layer, 1, shared=False)
+        if kernel.depth > 1:
+            layers += stack(replace(layer, is_int8=True), kernel.depth - 1, shared=False)
     itemsize = 4 if kernel.port_dtype == "fp32" else 2
     call = Call(layers, 2.0 * itemsize * kernel.channels * positions)
     return parameters.interval(time_call(call, parameters.values, parameters.traits))
