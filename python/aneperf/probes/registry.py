@@ -331,7 +331,7 @@ BENCH = Probe(
         ),
         Option("inputs", "Read the inputs from an .npz file, instead of random values.", metavar="FILE"),
         Option("no-check", "Do not compare the output with the reference.", bool, "unchecked", default=False),
-        Option("fp16", "Convert what computes in fp32 to fp16 first.", bool, default=False),
+        Option("fp16", "Convert fp32 operations to fp16 first.", bool, default=False),
         _ENERGY,
     ),
     details="MODEL is a .mil file, a .mlmodelc or .mlpackage folder, or FILE.py:FUNCTION, a Python function "
