@@ -83,6 +83,8 @@ def test_a_row_that_moved_more_than_the_line_is_a_lower_bound(tmp_path: Path) ->
     assert found.traffic.is_least
     assert found.traffic.point is not None
     assert found.traffic.point.row == fast
+    said = lay_out_roofline(found, "device").lines[-1]
+    assert said.endswith("The line through the sizes of sram gives less: 50.00 GB/s.")
 
 
 def test_sizes_that_arithmetic_bounds_are_a_lower_bound(tmp_path: Path) -> None:
@@ -90,6 +92,7 @@ def test_sizes_that_arithmetic_bounds_are_a_lower_bound(tmp_path: Path) -> None:
     found = find_roofline(read(tmp_path, sweep(*sram_rows(50.0, 1.0), half, probe="sram")))
     assert found is not None
     assert (found.traffic.is_least, found.traffic.point) == (True, None)
+    assert "which arithmetic limits" in lay_out_roofline(found, "device").lines[-1]
 
 
 @pytest.mark.parametrize(
@@ -141,6 +144,13 @@ def test_a_ceiling_can_be_relied_on_if_any_row_can(tmp_path: Path) -> None:
     alone = find_roofline(read(tmp_path, sweep(doubtful)))
     assert alone is not None
     assert "not to be relied on: drift" in lay_out_roofline(alone, "device").rows[0][-1]
+    for changes, said in (
+        ({"ci_low": None, "ci_high": None}, "no interval"),
+        ({"ci_low": 0.5}, "a wide interval"),
+    ):
+        lone = find_roofline(read(tmp_path, sweep(stack_row(512, 16, 1.0, **changes))))
+        assert lone is not None
+        assert lay_out_roofline(lone, "device").rows[0][-1] == f"not to be relied on: {said}"
 
 
 def test_many_points_are_thinned_and_ceilings_kept(tmp_path: Path) -> None:

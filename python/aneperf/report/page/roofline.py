@@ -25,9 +25,11 @@ _SIZES = (1e-12, 1e12)  # of numbers that an axis can show
 _MARKERS = "osD^vP*Xhd"
 _WIDEST = 1 << 20  # channels
 _PORT_BYTES = {"fp32": 4, "fp16": 2}
-_LEAST = (
-    "The traffic is a lower bound: the most that a row moved in the whole time of its calls. Rows of sram "
-    "that memory bounds give the bandwidth itself."
+_LEAST = "The traffic is a lower bound: the most that a row moved in the whole time of its calls."
+_UNFITTED = "Rows of sram that memory bounds give the bandwidth itself."
+_BELOW = "The line through the sizes of sram gives less: {} GB/s."
+_BY_ARITHMETIC = (
+    "The traffic is a lower bound: the rate at which sram's sizes use weights, which arithmetic limits."
 )
 _FITTED = "The traffic is the bandwidth that sram's sizes show, without what a call costs."
 
@@ -64,12 +66,16 @@ class Traffic:
 
 @dataclass(frozen=True)
 class Roofline:
-    """Points of one device, those of the highest rate in each precision, and the traffic."""
+    """Points of one device, those of the highest rate in each precision, and the traffic.
+
+    `fitted` is the traffic by `sram`, which a row may surpass.
+    """
 
     points: tuple[Point, ...]
     fp16: Point | None
     int8: Point | None
     traffic: Traffic
+    fitted: Traffic | None
 
 
 def find_roofline(sources: Sequence[Source]) -> Roofline | None:
@@ -90,12 +96,14 @@ def find_roofline(sources: Sequence[Source]) -> Roofline | None:
     seen = Traffic(
         busiest.gb_per_s, True, busiest.row.name, busiest.probe, busiest.file, _doubt(busiest.row), busiest
     )
-    fitted = [found for part, name in parts if (found := _fitted(part, name)) is not None]
+    lines = [line for part, name in parts if (line := _fitted(part, name)) is not None]
+    fitted = max(lines, key=lambda line: line.gb_per_s, default=None)
     return Roofline(
         tuple(points),
         max(fp16, key=lambda point: point.rate, default=None),
         max(int8, key=lambda point: point.rate, default=None),
-        max([seen, *fitted], key=lambda found: found.gb_per_s),
+        seen if fitted is None or fitted.gb_per_s < seen.gb_per_s else fitted,
+        fitted,
     )
 
 
@@ -208,9 +216,18 @@ def lay_out_roofline(found: Roofline, title: str) -> Table:
             "roof, because every call has a cost of its own.",
             "A compute ceiling is the highest row that can be relied on, or the highest of all if none can. "
             "Doubtful rows may lie above it.",
-            _LEAST if traffic.is_least else _FITTED,
+            _said(found),
         ),
     )
+
+
+def _said(found: Roofline) -> str:
+    """Say what the traffic is."""
+    if not found.traffic.is_least:
+        return _FITTED
+    if found.fitted is None or found.fitted is found.traffic:
+        return f"{_LEAST} {_UNFITTED}" if found.fitted is None else _BY_ARITHMETIC
+    return f"{_LEAST} {_BELOW.format(significant(found.fitted.gb_per_s, 4))}"
 
 
 def _compute(name: str, point: Point | None, unit: str) -> tuple[str, ...]:
@@ -221,7 +238,10 @@ def _compute(name: str, point: Point | None, unit: str) -> tuple[str, ...]:
 
 
 def _doubt(row: Row) -> str:
-    return "" if is_sure(row) else f"not to be relied on: {mark(row.flags) or 'no interval'}"
+    if is_sure(row):
+        return ""
+    interval = "no interval" if row.ci_low is None else "a wide interval"
+    return f"not to be relied on: {mark(row.flags) or interval}"
 
 
 def draw_roofline(found: Roofline, title: str, name: str) -> Drawing:
@@ -234,8 +254,7 @@ def draw_roofline(found: Roofline, title: str, name: str) -> Drawing:
     for place, point in enumerate(shown):
         at = probes.index(point.probe) % len(_MARKERS)
         color = f"C{at % 10}"
-        hollow = bool(mark(point.row.flags)) or point.row.ci_low is None
-        face = "white" if hollow else color
+        face = color if is_sure(point.row) else "white"
         axes.plot([point.intensity], [point.rate], _MARKERS[at], color=color, mfc=face, gid=f"point{place}")
         unit = "TOPS of int8" if point.precision == "int8" else "TFLOPS"
         rates = f"{significant(point.rate, 4)} {unit}, {significant(point.gb_per_s, 4)} GB/s"

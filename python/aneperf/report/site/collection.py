@@ -1,7 +1,7 @@
 """Collect the submissions of a folder: those that are accepted, those refused with reasons, and copies."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ...errors import AneError
@@ -22,17 +22,18 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Copy:
-    """A row whose calls are those of a row in other files."""
+    """Rows of a file, by their keys, whose calls are those of rows in the same other files."""
 
     name: str
     contributor: str
-    key: str
+    keys: tuple[str, ...]
     others: tuple[str, ...]
 
     def __str__(self) -> str:
+        more = f" and {len(self.keys) - 1} more rows have" if len(self.keys) > 1 else " has"
         return (
-            f"row {self.key!r} has the same calls as in {', '.join(self.others)}: nothing tells which is the "
-            "original"
+            f"row {self.keys[0]!r}{more} the same calls as in {', '.join(self.others)}: nothing tells which "
+            "is the original"
         )
 
 
@@ -72,14 +73,17 @@ def collect(folder: str | os.PathLike[str]) -> Collection:
     return Collection(tuple(marked), tuple(refused), tuple(copies))
 
 
-def _copies(submission: Submission, holders: Mapping[bytes, Sequence[str]]) -> Iterator[Copy]:
+def _copies(submission: Submission, holders: Mapping[bytes, Sequence[str]]) -> list[Copy]:
+    keys: dict[tuple[str, ...], list[str]] = {}
     for digest, key in submission.calls.items():
         if others := tuple(name for name in holders[digest] if name != submission.name):
-            yield Copy(submission.name, submission.contributor, key, others)
+            keys.setdefault(others, []).append(key)
+    by = submission.contributor
+    return [Copy(submission.name, by, tuple(same), others) for others, same in keys.items()]
 
 
 def _marked(submission: Submission, copies: Sequence[Copy]) -> Submission:
     """Mark the entries whose calls are in other files too."""
-    keys = {copy.key for copy in copies if copy.name == submission.name}
+    keys = {key for copy in copies if copy.name == submission.name for key in copy.keys}
     entries = tuple(as_copy(entry) if entry.key in keys else entry for entry in submission.entries)
     return replace(submission, entries=entries)

@@ -160,9 +160,12 @@ def _submissions(collection: Collection) -> list[Block]:
     )
     copies = Table(
         heading=("Same calls in several files",),
-        header=("File", "By", "Row", "Also in"),
+        header=("File", "By", "Rows", "Also in"),
         align=("left", "left", "left", "left"),
-        rows=tuple((one.name, one.contributor, one.key, ", ".join(one.others)) for one in collection.copies),
+        rows=tuple(
+            (one.name, one.contributor, ", ".join(one.keys), ", ".join(one.others))
+            for one in collection.copies
+        ),
         lines=("One of them is a copy, and nothing tells which. They take no place from other entries.",),
     )
     return [
