@@ -75,7 +75,7 @@ FORMS: tuple[Form, ...] = (
     Form(r"clock/full-load", "The clock of the engine's cores under load."),
     Form(
         r"wake/idle-(?P<idle>[0-9.-]+)s",
-        "Time of the first call after a pause of so many seconds.",
+        "Time of the first call after a pause of that length, in seconds.",
     ),
     Form(
         rf"coreml/lm-head/{_DTYPE}(?:/(?P<quantity>bandwidth))?",

@@ -1,7 +1,7 @@
 """Write the page of all published figures: `python -m aneperf.chips.page > docs/published.md`.
 
-The page has the figures twice: by key, where chips stand beside each other, and by chip, one by one with
-their sources.
+The page lists the figures twice: by key, with a column for each chip, and by chip, one by one with their
+sources.
 """
 
 import re
@@ -19,44 +19,46 @@ _INTRODUCTION = """\
 <!-- Written by: python -m aneperf.chips.page > docs/published.md -->
 # Published figures
 
-What others measured on Neural Engines and published: {figures} figures of {keys} keys on {chips} chips.
-aneperf ships them in [published.csv](../python/aneperf/chips/published.csv): `aneperf compare FILE "M4 Max"`
-puts your results beside them, and `aneperf.chips` reads them in Python. aneperf measured none of them.
+This page lists {figures} figures, under {keys} keys, that others measured on the Neural Engines of {chips}
+chips and published. aneperf measured none of them. It ships them in
+[published.csv](../python/aneperf/chips/published.csv): `aneperf compare FILE "M4 Max"` compares your results
+with them, and `aneperf.chips` reads them in Python.
 
-- **A key** says what was run, and not where. Figures compare only under the same key, and rows of aneperf's
-  results have such keys. `sp64` is 1 x 64 positions, `sp64x64` is 64 x 64.
-- **The route** matters. Figures with the caveats `coreml`, `e5rt` and `mpsgraph` were run through these
-  libraries. Their times contain what the library does on the CPU, so they say little about a call through the
-  private framework, which the other figures and aneperf use.
-- **A caveat** is a known fault of a figure. [Caveats](#caveats) explains their names.
+- **A key** names what ran, and not the machine. Only figures of one key compare. The rows of aneperf's
+  results have the same keys. `sp64` means 1 x 64 positions, and `sp64x64` means 64 x 64.
+- **The route** is the library that ran the program. Figures with the caveats `coreml`, `e5rt` and `mpsgraph`
+  ran through these libraries, so their times include the work of the library on the CPU. The other figures,
+  and aneperf itself, use Apple's private framework. aneperf never compares a row with a figure of another
+  route.
+- **A caveat** is a known fault of a figure. [Caveats](#caveats) explains each name.
 - **Inputs of zeros.** The tools of maderix/ANE behind the keys `peak`, `latency`, `sram` and `int8`
   (`inmem_peak.m`, `inmem_bench.m`, `sram_bench.m`, `sram_probe.m`, `ane_int8_bench.m`) create the surface of
-  the input and never write it, so it is all zeros. On M4 and M6, zeros were found to change the time by 5 %
-  at most, and to take 58 % less power (751K): do not combine these times with a power. aneperf's probes use
-  random inputs. The caveat is `zero-inputs`.
-- A value is in milliseconds unless a unit is given. A dash means that nobody published it.
+  the input and never write to it, so every input is zero. On M4 and M6, zeros changed the time by 5 % at most
+  and took 58 % less power (751K): do not combine these times with a power. The probes of aneperf use random
+  inputs. The caveat is `zero-inputs`.
+- A value is in milliseconds unless a unit is given. An empty cell means that nobody published the figure.
 """
 _FAMILIES = {
     "peak": "Peak: deep stacks of 1x1 convolutions",
-    "sweep": "Sweep: more positions",
-    "int8": "fp16 and 8-bit stacks",
-    "sram": "Working set",
-    "latency": "Latency of single layers",
-    "dispatch": "Dispatch: what a call costs",
+    "sweep": "Sweep: stacks at more positions",
+    "int8": "int8: stacks in fp16 and in 8 bits",
+    "sram": "sram: single convolutions with weights of 0.1 to 128 MiB",
+    "latency": "Latency of single convolutions",
+    "dispatch": "Dispatch: the cost of a call",
     "qos": "Quality of service",
     "sustained": "Sustained load",
     "training": "Training",
-    "coreml": "Through Core ML",
-    "matmul": "Products of two inputs",
-    "omlx": "Layers shared with the GPU",
-    "bandwidth": "Bandwidth of weights",
+    "coreml": "Programs run through Core ML",
+    "matmul": "Matrix products of two inputs",
+    "omlx": "Layers divided between the engine and the GPU",
+    "bandwidth": "Memory bandwidth for weights",
     "power": "Power",
-    "e5rt": "Through e5rt",
-    "marginal": "One more layer",
-    "clock": "Clock",
-    "wake": "Waking up",
-    "energy": "Energy of a product",
-    "mpsgraph": "Through MPSGraph",
+    "e5rt": "Programs run through e5rt",
+    "marginal": "Time of one more layer in a deep stack",
+    "clock": "Clock under load",
+    "wake": "First call after a pause",
+    "energy": "Energy of a multiply-add",
+    "mpsgraph": "Programs run through MPSGraph",
     "pmu": "Whole networks",
 }
 
@@ -78,7 +80,7 @@ def _chips(figures: Sequence[Figure]) -> Iterator[str]:
     keys = Counter(chip for chip, _ in {(figure.chip, figure.key) for figure in figures})
     yield "## Chips"
     yield ""
-    yield "Engines and clocks as published; the [sources](#by-chip) of peaks are with each chip."
+    yield "Engines and clocks are as published. A chip's section names the [sources](#by-chip) of its peaks."
     yield ""
     yield from _table(
         ("Chip", "Engine", "Engines", "Clock (MHz)", "Figures", "Keys"),
@@ -101,7 +103,10 @@ def _by_key() -> Iterator[str]:
     """Write a table for each family: a row for each key, and a column for each chip."""
     yield "## By key"
     yield ""
-    yield "The median of a chip's figures, and their number if several. [By chip](#by-chip) has each of them."
+    yield (
+        "A cell is the median of a chip's figures, with their number in parentheses if there are several. "
+        "[By chip](#by-chip) lists each of them."
+    )
     for family, group in groupby(summaries(), key=lambda one: one.key.partition("/")[0]):
         found = list(group)
         yield ""
@@ -123,7 +128,7 @@ def _meanings(found: Sequence[Summary]) -> Iterator[str]:
         if key := read_key(summary.key):
             examples.setdefault(key.form.meaning, key.text)
     for meaning, example in examples.items():
-        yield _text(meaning) if len(examples) == 1 else f"- Such as {_code(example)}: {_text(meaning)}"
+        yield _text(meaning) if len(examples) == 1 else f"- Keys such as {_code(example)}: {_text(meaning)}"
 
 
 def _pivot(found: Sequence[Summary]) -> Iterator[str]:
@@ -191,7 +196,7 @@ def _submission(figures: Sequence[Figure]) -> Iterator[str]:
     )
     yield ", ".join(part for part in about if part) + "."
     if shared:
-        yield f"All: {', '.join(map(_caveat, sorted(shared)))}."
+        yield f"Caveats of all: {', '.join(map(_caveat, sorted(shared)))}."
     yield ""
     has_rates = any(figure.tflops is not None for figure in figures)
     has_notes = any(set(figure.caveats) - shared for figure in figures)
@@ -228,9 +233,9 @@ def _sources(figures: Sequence[Figure]) -> Iterator[str]:
     yield "## Sources and licenses"
     yield ""
     yield (
-        "The figures come from these places, and each has its contributor's name. The license is that of the "
-        "project a source belongs to; a dash means that none was found. aneperf contains numbers of these "
-        "sources, and none of their text or code."
+        "The figures come from these sources, and each names its contributor. The license is that of the "
+        "source's project; a dash means that none was found. aneperf contains numbers from these sources, "
+        "but none of their text or code."
     )
     yield ""
     yield from _table(

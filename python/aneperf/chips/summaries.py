@@ -50,7 +50,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class Standing:
-    """A measured number beside a summary of the same key.
+    """How a measured number compares with a summary of the same key.
 
     `ratio` tells how many times as fast the measured one is as the median, and `low` and `high` as the
     fastest and the slowest figure. They are None if every run failed, if a number is 0, for another route
@@ -97,7 +97,7 @@ def summarize_figures(figures: Sequence[Figure]) -> Summary:
 
 
 def compare_value(key: str, unit: str | None, value: float | None, chip: str | None = None) -> list[Standing]:
-    """Put a measured number of a row beside what is published of its key, on one chip or on each.
+    """Compare a measured number of a row with what is published of its key, on one chip or on each.
 
     A number of the emulator is a CPU's: it has no standing among chips, and none should be asked for.
     Raises ArgumentError for an unknown chip.

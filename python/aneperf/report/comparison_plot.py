@@ -1,4 +1,4 @@
-"""The picture of a comparison: each row's ratio with its interval, beside the line at 1."""
+"""The picture of a comparison: each row's ratio with its interval, and a line at 1."""
 
 from ..comparison import Comparison
 from ..errors import ArgumentError

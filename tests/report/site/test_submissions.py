@@ -187,7 +187,7 @@ def test_links_pipes_folders_and_large_files_are_refused_unread(tmp_path: Path, 
     assert found.accepted == ()
     assert {name: reason.partition(",")[0] for name, reason in reasons(found).items()} == {
         "linked": "is a symbolic link",
-        "m/deep.json": "is a folder in a contributor's folder: put the files beside each other",
+        "m/deep.json": "is a folder in a contributor's folder: put all files in that one",
         "m/gone.json": "is a symbolic link",
         "m/large.json": "has 101 bytes",
         "m/link.json": "is a symbolic link",

@@ -17,7 +17,7 @@ from .reading import Source
 from .steps import Phase, Steps, steps_of_result, steps_of_telemetry
 from .svg import drawing
 
-_MOST_BARS = 60  # a longer run is drawn as means of so many groups of steps
+_MOST_BARS = 60  # a longer run is drawn as means of this many groups of steps
 _MOST_LOSSES = 1_000
 _NO_SHARE = 0.002  # of a step, below which a part gets no color of its own
 
@@ -173,7 +173,7 @@ def _colored(steps: Steps) -> dict[str, list[float]]:
 
 
 def draw_phases(steps: Steps, title: str, name: str) -> Drawing:
-    """Draw the mean time of each component, forward and backward, beside each other."""
+    """Draw the mean time of each component, with forward and backward in one bar."""
     components = list(dict.fromkeys(part.name for part in steps.parts))[::-1]
     figure = new_figure(8, 1.2 + 0.3 * len(components))
     axes = figure.subplots()

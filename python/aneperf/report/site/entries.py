@@ -64,7 +64,11 @@ class Board:
     @property
     def title(self) -> str:
         """Return the key, and that another route was taken."""
-        return self.key if self.entries[0].is_private else f"{self.key}, not by the private framework"
+        return (
+            self.key
+            if self.entries[0].is_private
+            else f"{self.key}, by another route than the private framework"
+        )
 
 
 def published_entries(figures: Iterable[Figure]) -> Iterator[Entry]:

@@ -84,7 +84,7 @@ def _found(entry: "os.DirEntry[str]", contributor: str | None) -> Found | None:
     if is_link:
         refusal = "is a symbolic link, and links are not followed: submit the file itself"
     elif is_folder:
-        refusal = "is a folder in a contributor's folder: put the files beside each other"
+        refusal = "is a folder in a contributor's folder: put all files in that one"
     elif not stat.S_ISREG(state.st_mode):
         refusal = "is no regular file"
     elif contributor is not None and not _is_account(contributor):

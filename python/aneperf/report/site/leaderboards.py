@@ -35,7 +35,7 @@ def leaderboards(entries: Sequence[Entry]) -> tuple[Section, ...]:
         sections.append(Section("Leaderboards", (Block(texts=meanings, drawings=pictures), *tables)))
     if single:
         alone = [entry for board in single for entry in board.entries]
-        title = "Figures with no other to compare"
+        title = "Figures without another to compare with"
         table = _table(title, ("Key", "left"), [(one.key, one) for one in alone])
         sections.append(Section(title, (Block(table=table, hints=hints_of(alone)),)))
     return tuple(sections)

@@ -78,18 +78,17 @@ def training_table(entries: Sequence[Entry]) -> Table:
             for chip, found in chips.items()
         ),
         lines=(
-            "Milliseconds: of a step of Stories110M by the static pipeline, of its forward evaluations on "
-            "the engine, and of the compiles for ten steps; then of a step by two other pipelines, and of "
-            "a step of Qwen3 0.6B by the dynamic one. TFLOPS are of all of a step's time. A range goes from "
-            "the least to the most of all figures, the ends of published ranges included. The published "
-            "static pipeline leaves out rotary embeddings; the page of training has every figure and its "
-            "remarks.",
+            "Times are in ms. Step, Forward and Compile are of Stories110M in the static pipeline: a step, "
+            "its forward evaluations on the engine, and the compiles for ten steps. static-ane and dynamic "
+            "are a step in these pipelines, and Qwen3 0.6B is a step in the dynamic one. TFLOPS are over a "
+            "whole step. A range spans all figures, with the ends of published ranges. The published static "
+            "pipeline leaves out rotary embeddings. The page of training has every figure and its remarks.",
         ),
     )
 
 
 def peak_table(entries: Sequence[Entry]) -> Table:
-    """Lay out each chip's highest throughput beside its rated or computed peak."""
+    """Lay out each chip's highest throughput, and its rated or computed peak."""
     fp16, int8 = by_chip(filter(is_peak, entries)), by_chip(filter(is_int8, entries))
     rows = []
     remarks: dict[str, None] = {}
@@ -123,10 +122,11 @@ def peak_table(entries: Sequence[Entry]) -> Table:
         align=("left", "left", "left", "right", "left", "right", "left", "left"),
         rows=tuple(rows),
         lines=(
-            "The highest of all figures of a chip but those that are doubtful. Known peaks are what Apple "
-            "rates a chip at, or what its clock and its cores' products amount to. Measured by other means: "
-            "the highest that others found by other programs and routes.",
-            f"Remarks on these figures, which are explained below: {', '.join(remarks) or 'none'}.",
+            "TFLOPS and TOPS are the highest of a chip's figures, without doubtful ones. A known peak is "
+            "Apple's rating, or follows from the clock and the products that the cores make in a cycle. "
+            "Measured by other means: the highest rate that others found with other programs and by other "
+            "routes.",
+            f"Remarks on these figures: {', '.join(remarks) or 'none'}. The last table explains them.",
             *above,
         ),
     )

@@ -114,12 +114,13 @@ def _overview(
 
 
 _READ = (
-    "Published figures are taken from the sources named beside them, with their known faults as remarks. "
-    "Submitted ones were measured with aneperf, which checks every timed output against a reference; all "
-    "that the calls of a row determine was computed again from the file. Nobody saw the machines.",
-    "A place counts the entries that are surely better: whose intervals, or published ranges, do not meet "
-    "the entry's own. Figures that are quoted, flagged, or have neither interval nor range have no place.",
-    "docs/community.md of aneperf says what is checked, and how to submit a result.",
+    "Published figures come from the sources that the tables name; their known faults are remarks. Submitted "
+    "figures were measured with aneperf, which checks every timed output against a reference. Each number "
+    "that follows from the calls of a row was computed again. Nobody saw the machines.",
+    "The place of an entry is one more than the number of entries that are certainly better: their "
+    "intervals, or published ranges, do not overlap its own. Quoted and flagged figures have no place, nor "
+    "have figures without an interval or a range.",
+    "The page docs/community.md of aneperf lists the checks, and says how to submit a result.",
 )
 
 
