@@ -221,7 +221,7 @@ def test_train(power: None, run: Any, tmp_path: Path, monkeypatch: pytest.Monkey
         "train", *SMALL, "--device", "emulator", "--energy", "--telemetry", str(telemetry), "-o", str(path)
     )
     assert outcome.code == 0
-    assert "[energy: first the idle machine and a known load]" in outcome.out
+    assert "[energy: where power can be read, first the idle machine, then a known load]" in outcome.out
     assert "[energy: energy-model: the engine alone, by Apple's model of its energy; 5 W of a " in outcome.out
     assert "Energy: 5.00 W ±0.0% above idle, " in outcome.out
     assert " mJ a token, " in outcome.out

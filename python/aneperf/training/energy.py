@@ -87,7 +87,7 @@ def choose_run_meter(device: str, tell: Observer, is_stopped: Callable[[], bool]
     def sleep(seconds: float) -> None:
         _checked(lambda: time.sleep(seconds), is_stopped)
 
-    tell(Metering("first the idle machine and a known load"))
+    tell(Metering("where power can be read, first the idle machine, then a known load"))
     meter = choose_meter(kind, load, clock=time.monotonic, sleep=sleep)
     tell(Metering(meter.label))
     return meter
