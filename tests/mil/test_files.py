@@ -197,7 +197,7 @@ def manifest(path: str = "com.apple.CoreML/model.mlmodel", root: str = "a") -> o
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ([], "Manifest.json: cannot read: Expected `object`, got `array`"),
+        ([1], "Manifest.json: cannot read: Expected `object`, got `array`"),
         ({"itemInfoEntries": {}}, "missing required field `rootModelIdentifier`"),
         (manifest(root="b"), "Manifest.json: names no root model among its items"),
         (manifest("../../other.mlmodel"), "leads out of the model's folder"),
