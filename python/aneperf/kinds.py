@@ -207,7 +207,7 @@ def _kind_of_text(head: bytes, size: int, expected: Kind | None) -> Kind | None:
             return kind
     if re.match(_BLANK + rb'(\{\s*["}]|\[\s*[\[{"\d\]])', head):
         found = {kind for signature, kind in _JSON_SIGNATURES if signature.search(head)}
-        if expected in found:
+        if expected in found and Kind.TURNS not in found:  # which holds results, and is none
             return expected
         return next((kind for _, kind in _JSON_SIGNATURES if kind in found), Kind.JSON)
     return Kind.TEXT if size >= _LEAST_TEXT else None

@@ -89,6 +89,7 @@ def test_a_saved_file_has_all_that_its_verdicts_rest_on(
     valid = run("validate", str(path))
     assert (valid.code, valid.err) == (0, "")
     assert "a comparison by aneperf ab: peak, 5 processes a side, 1 rows (1 SLOWER)" in valid.out
+    assert_refused(run("dump", str(path)), "is a comparison by aneperf ab, not a result of aneperf")
     assert "SLOWER" in run("show", str(path)).out
     assert "SLOWER" in run("report", str(path), "-o", "-.md").out
     assert run("ab", "-o", str(path), "a", "b", "peak").code == 0  # it may replace one of its kind

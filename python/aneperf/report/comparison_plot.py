@@ -47,7 +47,7 @@ def draw_comparison(comparison: Comparison, path: AnyPath | None = None) -> Pict
     axes.minorticks_off()
     axes.set_yticks(range(len(rows)), [label(row.name, NAME) for row, _ in rows], fontsize=8)
     axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.set_xlabel("times as fast, with the 95 % interval; hollow: with an assumed spread")
+    axes.set_xlabel("times as fast, with the 95 % interval\nhollow: with an assumed spread")
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
     set_title(axes, f"aneperf compare: {comparison.probe}", comparison.first, comparison.second)
