@@ -139,7 +139,7 @@ def test_the_gpu_computes_through_mlx(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "mlx", SimpleNamespace(core=module))
     monkeypatch.setitem(sys.modules, "mlx.core", module)
     monkeypatch.setattr(beside_module, "_GPU_SIDE", 4)
-    monkeypatch.setattr(beside_module, "_serve_load", lambda parent, piece, threads: piece())
+    monkeypatch.setattr(beside_module, "_serve_load", lambda parent, make, threads: make()())
     said: list[Any] = []
     parent = SimpleNamespace(receive=lambda decoder: None, send=said.append)
     beside_module.serve_gpu(parent)  # type: ignore[arg-type]
@@ -148,6 +148,33 @@ def test_the_gpu_computes_through_mlx(monkeypatch: pytest.MonkeyPatch) -> None:
     module.gpu = object()
     beside_module.serve_gpu(parent)  # type: ignore[arg-type]
     assert said[-1].failure == "mlx has no GPU on this machine"
+
+
+def test_a_load_that_fails_says_so() -> None:
+    class Ended(Exception):
+        pass
+
+    made: list[Any] = []
+    orders = iter([Order(work=True)])
+    said: list[Any] = []
+
+    def fail() -> None:
+        raise OSError("no such stream")
+
+    def receive(decoder: Any) -> Order:
+        if (order := next(orders, None)) is None:
+            raise Ended
+        return order
+
+    def make() -> Any:
+        made.append(None)
+        return fail
+
+    parent = SimpleNamespace(receive=receive, send=said.append)
+    with pytest.raises(Ended):
+        beside_module._serve_load(parent, make, 2)  # type: ignore[arg-type]
+    assert len(made) == 2
+    assert {answer.failure for answer in said} == {"the load failed: OSError: no such stream"}
 
 
 @pytest.mark.thorough

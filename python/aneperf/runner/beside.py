@@ -14,6 +14,7 @@ from .._ane_native import Device
 from ..device import compile_timeout_of, name_of
 from ..device import open as open_device
 from ..errors import AneError
+from ..files import one_line
 from ..kernels.repeated_stack import RepeatedStack
 from ..measure import analyze
 from .case import stack_case
@@ -22,6 +23,8 @@ from .child_process import Parent
 from .in_child import address_of, after_expiry
 from .timing import Loaded
 from .watched import watched
+
+Piece = Callable[[], object]  # of work
 
 _READY_S = 60.0  # for a process to start, besides a compile
 _ANSWER_S = 60.0
@@ -50,6 +53,7 @@ class Answer(msgspec.Struct, frozen=True):
     """Tells that a process is ready, or has done what it was asked; or why it cannot."""
 
     failure: str = ""
+    is_missing: bool = False
 
 
 class BesideLost(Exception):
@@ -70,7 +74,7 @@ class Beside:
         )
         try:
             self._child.send(setup)
-            self.wait(_READY_S + setup.compile_timeout, is_missing=True)
+            self.wait(_READY_S + setup.compile_timeout)
         except ChildLost as lost:
             self._child.stop()
             raise BesideLost(str(lost)) from None
@@ -91,7 +95,7 @@ class Beside:
         except ChildLost as lost:
             raise BesideLost(str(lost)) from None
 
-    def wait(self, seconds: float = _ANSWER_S, *, is_missing: bool = False) -> None:
+    def wait(self, seconds: float = _ANSWER_S) -> None:
         """Wait for the answer. Raises BesideLost."""
         try:
             answer = self._child.receive(seconds)
@@ -103,7 +107,7 @@ class Beside:
         except TimeoutError:
             raise BesideLost(f"it was silent for {seconds:g} s") from None
         if answer.failure:
-            raise BesideLost(answer.failure, is_missing=is_missing)
+            raise BesideLost(answer.failure, is_missing=answer.is_missing)
 
     def do(self, order: Order) -> None:
         """Send an order and wait for its answer. Raises BesideLost."""
@@ -152,7 +156,7 @@ def serve_cpu(parent: Parent) -> None:
     """Keep cores busy while told to: hashing needs no memory but a core's cache."""
     setup = parent.receive(msgspec.json.Decoder(Setup))
     block = bytes(_BLOCK)
-    _serve_load(parent, lambda: hashlib.sha256(block), setup.threads)
+    _serve_load(parent, lambda: lambda: hashlib.sha256(block), setup.threads)
 
 
 def serve_gpu(parent: Parent) -> None:
@@ -161,32 +165,47 @@ def serve_gpu(parent: Parent) -> None:
     try:
         import mlx.core as mx
     except ImportError:
-        parent.send(Answer("mlx is not installed: pip install mlx"))
+        parent.send(Answer("mlx is not installed: pip install mlx", is_missing=True))
         return
     if mx.default_device().type != mx.gpu:
-        parent.send(Answer("mlx has no GPU on this machine"))
+        parent.send(Answer("mlx has no GPU on this machine", is_missing=True))
         return
-    half = np.random.default_rng(0).standard_normal((_GPU_SIDE, _GPU_SIDE)).astype(np.float16)
-    matrix, long = mx.array(half), mx.zeros(_GPU_SUM, mx.float32)
-    _serve_load(parent, lambda: mx.eval(matrix @ matrix, long + 1), 1)
+
+    def make() -> Piece:
+        half = np.random.default_rng(0).standard_normal((_GPU_SIDE, _GPU_SIDE)).astype(np.float16)
+        matrix, long = mx.array(half), mx.zeros(_GPU_SUM, mx.float32)
+        return lambda: mx.eval(matrix @ matrix, long + 1)
+
+    _serve_load(parent, make, 1)
 
 
-def _serve_load(parent: Parent, piece: Callable[[], object], threads: int) -> None:
-    """Do pieces of work, each below some milliseconds, in threads while told to."""
-    wanted = threading.Event()
+def _serve_load(parent: Parent, make: Callable[[], Piece], threads: int) -> None:
+    """Do pieces of work, each below some milliseconds, in threads while told to.
+
+    Each thread makes its own piece: libraries bind what they make to a thread.
+    """
+    wanted, ready = threading.Event(), threading.Semaphore(0)
+    failures: list[str] = []
 
     def work() -> None:
-        while wanted.wait():
-            piece()
+        try:
+            piece = make()
+            piece()  # with what the first one sets up
+            ready.release()
+            while wanted.wait():
+                piece()
+        except Exception as error:  # a load that has ended must not pass for one that has no effect
+            failures.append(f"the load failed: {type(error).__name__}: {one_line(error)}")
+            ready.release()
 
-    piece()  # what the first one sets up
     for _ in range(threads):
         threading.Thread(target=work, daemon=True).start()
+    for _ in range(threads):
+        ready.acquire()
     orders = msgspec.json.Decoder(Order)
-    parent.send(Answer())
     while True:
+        parent.send(Answer(failures[0] if failures else ""))
         if parent.receive(orders).work:
             wanted.set()
         else:
             wanted.clear()
-        parent.send(Answer())
