@@ -50,6 +50,13 @@ def test_output_files(run: Any, model: str, tmp_path: Path, suffix: str) -> None
     assert "stack.mil" in text
 
 
+def test_converted_programs_are_aligned_by_their_operations(run: Any, model: str) -> None:
+    out = run("predict", model, "--fp16", "--chip", "M1", "--chip", "M4").out
+    rows = [line.split() for line in out.splitlines() if line.startswith(("conv", "y"))]
+    assert [row[0] for row in rows] == ["conv_0", "y", "conv_1"]  # without a cast, y is the second
+    assert [len(row) for row in rows] == [5, 5, 3]  # a time and a sign for each chip that has it
+
+
 def test_training_kernels(run: Any) -> None:
     out = run("predict", "--kernels", "stories260k", "--pipeline", "dynamic", "--chip", "M4").out
     assert "training step, dynamic on M4" in out

@@ -36,9 +36,9 @@ _DEFAULT_CHIPS = ("M1", "M4", "M4 Max", "M5 Max", "M6")
             ["--axis"],
             multiple=True,
             metavar="NAME=X",
-            help="Value of a template's parameter; repeatable.",
+            help="Value of a parameter of the function; repeatable.",
         ),
-        click.Option(["--fp16"], is_flag=True, help="Convert what computes in fp32 to fp16 first."),
+        click.Option(["--fp16"], is_flag=True, help="Convert fp32 operations to fp16 first."),
         OUTPUT,
     ]
 )
@@ -51,10 +51,10 @@ def predict(
     fp16: bool,
     output: str | None,
 ) -> None:
-    """Predict what a program would take on other chips, and what bounds it.
+    """Predict the time of a program on other chips, and what limits it.
 
-    MODEL is what bench takes. Nothing is measured: the time follows from the work of each operation and from
-    published figures of the chip, and has an interval. docs/prediction.md says how good that is. With
+    MODEL is as in bench. Nothing is measured: the time follows from the work of each operation and from
+    published figures of the chip, and has an interval. docs/prediction.md describes its accuracy. With
     --kernels, the engine's part of a training step; the host's is not predicted.
     """
     from ..chips import find_chip

@@ -62,9 +62,7 @@ def peak(
     dtypes = {stack.port_dtype for stack in stacks}
     notes = [note for dtype, note in PORT_NOTES.items() if dtype in dtypes]
     if chip is not None:
-        notes.append(
-            f"Predicted: ms of a call on {chip}, with its 90 % interval in the file; `aneperf predict`."
-        )
+        notes.append(f"Predicted: the time of a call on {chip} in ms, as by aneperf predict.")
     return run_cases(
         "peak",
         device,

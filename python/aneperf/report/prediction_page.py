@@ -23,48 +23,49 @@ from .columns import significant
 
 _INTRODUCTION = """\
 <!-- Written by: python -m aneperf.report.prediction_page > docs/prediction.md -->
-# Predictions, and how good they are
+# Predictions and their accuracy
 
-`aneperf predict model.mlmodelc --chip "M4 Max"` says what a program would take on a chip that you do not
-have, with an interval, and what bounds each operation. `aneperf.predict(program, chip)` does the same in
-Python. A prediction is no measurement: it follows from the program's work and from what others measured on
-that chip and [published](published.md).
+`aneperf predict model.mlmodelc --chip "M4 Max"` predicts how long a program would take on a chip that you do
+not have, with an interval, and shows what limits each operation. `aneperf.predict(program, chip)` does the
+same in Python. A prediction is not a measurement. It follows from the program's work and from what others
+measured on that chip and [published](published.md).
 
 ## The model
 
-A call costs a fixed time, the bytes of its ports, and its operations one after the other. An operation takes
-a small fixed time, and the longest of these:
+The time of a call is a fixed time, plus the time for the bytes of its ports, plus the times of its
+operations, one after the other. An operation takes a small fixed time, plus the longest of these:
 
-- **compute**: the operations over the rate of the chip. It is higher by `int8` where both operands have 8
-  bits, and lower by `matmul` where both are inputs. Kernels 3 wide need 2/3 of the products on engines with
-  Winograd's transform. An element-wise operation takes its elements over `pointwise`.
-- **weights**: the bytes as stored over `weights`. That is lower by `stall` where the weights of a core lie
-  near a multiple of 1 MiB. Weights that an operation before has read come from the chip itself.
+- **compute**: the operations over the rate `compute`. The rate is multiplied by `int8` if both operands have
+  8 bits, and by `matmul` if both are inputs. Kernels 3 wide need 2/3 of the products on engines with
+  Winograd's transform. An element-wise operation takes its elements over the rate `pointwise`.
+- **weights**: the bytes as stored over the bandwidth `weights`. It is multiplied by `stall` where the weights
+  of a core lie near a multiple of 1 MiB. Weights that an earlier operation has read come from the chip
+  itself, at a bandwidth that follows `compute`.
 - **activations**: the second operand of a product of two inputs, once for each 2 MiB of the first one, over
-  `operand`; transposes and other movements, also over `operand`; and element-wise operations above 2 MiB,
-  over the bandwidth of memory.
+  the bandwidth `operand`; transposes and other movements, also over `operand`; and element-wise operations
+  above 2 MiB, over the bandwidth of memory.
 
-`dispatch` is the fixed time of calls and operations, and `host` the ports. Slices, joins and casts cost
-nothing of their own, and neither does an element-wise operation of one input right behind a convolution. Two
-engines of an M6 share what has activations of 256 KiB or more; they share its memory bandwidth. An Ultra runs
-a program on one of its dies.
+`dispatch` is the fixed time of calls and operations, and `host` the time of the ports. Slices, joins and
+casts have no cost. An element-wise operation with one input has none either if it directly follows a
+convolution. Two engines of an M6 share operations with activations of 256 KiB or more, and they share the
+bandwidth of memory. An Ultra runs a program on one of its dies.
 
 The parameters of a chip are fitted to {fitted} published figures by `python -m aneperf.chips.fit`. Each has a
-prior with its source, in [priors.csv](../python/aneperf/chips/priors.csv): how far generations may lie from
-it, and chips of a generation from each other. So a chip without figures of its own has the parameters of its
-generation, with wider intervals, and its predictions say so. Calls through Core ML and e5rt have costs of
-their own in the fit: what a program costs the engine carries over from them, what a call costs does not.
+prior with a source, in [priors.csv](../python/aneperf/chips/priors.csv): how much generations may differ from
+it, and how much chips of one generation may differ from each other. So a chip without figures of its own has
+the parameters of its generation, with wider intervals, and its predictions say so. Calls through Core ML and
+e5rt have costs of their own in the fit: the time of the engine carries over from them, the cost of a call
+does not.
 
-An interval holds what the parameters leave open, what figures scatter by, and what the cost of a call differs
-by between machines. It is meant to hold {coverage} of the times that a warm machine shows. It knows nothing
-of work that the model has not met.
+An interval covers the uncertainty of the parameters, the scatter of the figures, and the differences in the
+cost of a call between machines. It should contain {coverage} of the times of a warm machine. It does not
+cover kinds of work that the figures do not contain.
 """
-_QUALITY = """\
-## How good they are
+_ACCURACY = """\
+## Accuracy
 
-Each figure is predicted by a fit without it: once without all figures of its chip and key, and once without
-all figures of its chip by the same contributor. An error is the difference of prediction and measurement,
-over the measurement. Interval: the share of figures inside.
+Each figure is predicted by a fit without it. An error is the difference of prediction and measurement, over
+the measurement. "Inside" is the share of figures in their intervals.
 """
 _FAR = """\
 ## Off by more than a factor of 2
@@ -72,7 +73,7 @@ _FAR = """\
 Predictions without the figure itself, its chip and key.
 """
 _TRAINING = """\
-## Training, which no parameter is fitted to
+## Training (not used for the fit)
 
 The engine's part of training steps. `ane` of the static pipelines are the forward kernels alone, as the
 published pipelines time them; the kernels are built as published. Two rules of the model were chosen with
@@ -117,7 +118,7 @@ def prediction_page() -> str:
     by_key, by_owner = leave_out(), leave_out(by_owner=True)
     introduction = _INTRODUCTION.format(fitted=len(by_key), coverage=_percent(COVERAGE))
     parts = (
-        _quality(by_key, by_owner),
+        _accuracy(by_key, by_owner),
         _far(by_key),
         _training(),
         _tables(by_key),
@@ -127,18 +128,19 @@ def prediction_page() -> str:
     return "\n".join([introduction.rstrip("\n"), *(line for part in parts for line in ("", *part))]) + "\n"
 
 
-def _quality(by_key: Sequence[HeldOut], by_owner: Sequence[HeldOut]) -> Iterator[str]:
-    yield from _QUALITY.rstrip("\n").split("\n")
-    yield ""
-    yield (
-        "| Figures | Number | Mean error | Median | Worst | Interval | Without the contributor: mean "
-        "| Median | Worst | Interval |"
-    )
-    yield "| --- |" + " ---: |" * 9
-    for group in _groups(by_key):
-        mine = {id(one.target) for one in group.found}
-        other = _Group(group.title, [one for one in by_owner if id(one.target) in mine])
-        yield _row([group.title, str(len(group.found)), *group.cells(), *other.cells()])
+def _accuracy(by_key: Sequence[HeldOut], by_owner: Sequence[HeldOut]) -> Iterator[str]:
+    yield from _ACCURACY.rstrip("\n").split("\n")
+    for title, found in (
+        ("By fits without the figures of the same chip and key:", by_key),
+        ("By fits without the figures of the same chip and contributor:", by_owner),
+    ):
+        yield ""
+        yield title
+        yield ""
+        yield "| Figures | Number | Mean error | Median | Worst | Inside |"
+        yield "| --- |" + " ---: |" * 5
+        for group in _groups(found):
+            yield _row([group.title, str(len(group.found)), *group.cells()])
 
 
 def _groups(found: Sequence[HeldOut]) -> Iterator[_Group]:

@@ -22,18 +22,13 @@ _HEAD = "a prediction, not a measurement"
 def lay_out_prediction(prediction: Prediction) -> Table:
     """Lay out one chip's prediction."""
     total = prediction.ms.value
+    by_name = {operation.name: operation for operation in prediction.operations}
     shown, others = _largest([prediction])
     rows = [
-        (
-            _name(prediction.operations[place]),
-            prediction.operations[place].op,
-            *_cells(prediction.operations[place].ms, total),
-            prediction.operations[place].bound,
-        )
-        for place in shown
+        (_name(one), one.op, *_cells(one.ms, total), one.bound) for one in (by_name[name] for name in shown)
     ]
     if others:
-        rest = sum(prediction.operations[place].ms.value for place in others)
+        rest = sum(by_name[name].ms.value for name in others)
         rows.append((f"{len(others)} others", "", significant(rest, 3), "", _percent(rest, total), ""))
     outside = prediction.ms.value - sum(one.ms.value for one in prediction.operations)
     if prediction.unit == "call":
@@ -61,6 +56,7 @@ def lay_out_predictions(predictions: Sequence[Prediction]) -> Table:
     if len(predictions) == 1:
         return lay_out_prediction(predictions[0])
     first = predictions[0]
+    by_name = [{operation.name: operation for operation in one.operations} for one in predictions]
     shown, others = _largest(predictions)
     rows = [
         (f"one {first.unit}", *(significant(one.ms.value, 3) for one in predictions)),
@@ -68,12 +64,12 @@ def lay_out_predictions(predictions: Sequence[Prediction]) -> Table:
         ("90 %, to", *(significant(one.ms.high, 3) for one in predictions)),
         ("bound by", *(one.bound for one in predictions)),
     ]
-    for place in shown:
-        operations = [one.operations[place] for one in predictions]
-        cells = (f"{significant(one.ms.value, 3)} {_SIGNS[one.bound]}" for one in operations)
-        rows.append((_name(operations[0]), *cells))
+    for name in shown:
+        found = [operations.get(name) for operations in by_name]
+        label = next(_name(operation) for operation in found if operation is not None)
+        rows.append((label, *(_cell(operation) for operation in found)))
     if others:
-        sums = (sum(one.operations[place].ms.value for place in others) for one in predictions)
+        sums = [sum(found[name].ms.value for name in others if name in found) for found in by_name]
         rows.append((f"{len(others)} others", *(f"{significant(ms, 3)}  " for ms in sums)))
     notes = [note for one in predictions for note in one.notes]
     right: list[Literal["right"]] = ["right"] * len(predictions)
@@ -91,15 +87,23 @@ def records_of(predictions: Sequence[Prediction]) -> list[dict[str, object]]:
     return [record for one in predictions for record in one.to_dicts()]
 
 
-def _largest(predictions: Sequence[Prediction]) -> tuple[list[int], list[int]]:
-    """Return the places of the operations that take most on any chip, in order, and the others'."""
-    count = len(predictions[0].operations)
-    costs = [
-        max(one.operations[place].ms.value / one.ms.value for one in predictions) for place in range(count)
-    ]
-    ordered = sorted(range(count), key=lambda place: -costs[place])
-    shown = sorted(place for place in ordered[:_MOST] if costs[place])
-    return shown, sorted(set(range(count)) - set(shown))
+def _largest(predictions: Sequence[Prediction]) -> tuple[list[str], list[str]]:
+    """Return the names of the operations that take most on any chip, in order, and the others'.
+
+    Programs that were converted for chips may differ by an operation.
+    """
+    shares: dict[str, float] = {}
+    for one in predictions:
+        for operation in one.operations:
+            share = operation.ms.value / one.ms.value
+            shares[operation.name] = max(share, shares.get(operation.name, 0.0))
+    largest = sorted((name for name in shares if shares[name]), key=lambda name: -shares[name])[:_MOST]
+    return [name for name in shares if name in largest], [name for name in shares if name not in largest]
+
+
+def _cell(operation: OperationTime | None) -> str:
+    """Write an operation's time and the sign of its bound; nothing where a chip's program lacks it."""
+    return "" if operation is None else f"{significant(operation.ms.value, 3)} {_SIGNS[operation.bound]}"
 
 
 def _name(operation: OperationTime) -> str:
