@@ -337,7 +337,10 @@ FP32 = """program(1.3)
 
 
 @pytest.mark.parametrize("verb", ["bench", "profile"])
-def test_a_program_in_fp32_is_refused_and_converted_on_request(tmp_path: Path, run: Any, verb: str) -> None:
+def test_a_program_in_fp32_is_refused_and_converted_on_request(
+    tmp_path: Path, run: Any, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    monkeypatch.setattr(devices, "open", lambda *names, **options: EMULATOR)
     (tmp_path / "m.mil").write_text(FP32)
     output = str(tmp_path / "r.json")
     arguments = [verb, str(tmp_path / "m.mil"), "--device", "emulator", "--budget", "0.05", "-o", output]

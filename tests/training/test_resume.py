@@ -168,7 +168,7 @@ def test_a_path_that_a_checkpoint_cannot_tell_is_asked_for(six_steps: Path, name
 
 def test_a_checkpoint_has_every_option_but_those_of_one_command(six_steps: Path) -> None:
     kept = {field.name for field in fields(Hyperparameters)} | {"model", *RunOptions.__struct_fields__}
-    once = {"checkpoints", "resume", "output", "trace", "progress"}
+    once = {"checkpoints", "resume", "output", "trace", "progress", "energy"}
     assert {field.name for field in fields(TrainOptions)} == (kept - {"compile_timeout"}) | once
     record = Checkpoints(six_steps).record()
     resumed = resumed_options(record, {})
