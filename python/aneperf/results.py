@@ -329,7 +329,7 @@ class Result(Displayed, msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     def load(path: str | os.PathLike[str]) -> "Result":
         """Read a file that `save` wrote. Raises ResultFileError, naming the place in the file."""
         text = read_input(path, Kind.RESULT, bounds.JSON_BYTES)
-        if text.count(b'"key"') > bounds.ROWS:  # reading them would take seconds, and a table of them more
+        if bounds.has_many_rows(text):
             raise ResultFileError(f"{path}: has more than {bounds.ROWS} rows, the most that a result has")
         try:
             version = msgspec.json.decode(text, type=_Header).schema_version

@@ -1,14 +1,17 @@
 import math
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from aneperf.cli import measuring
-from aneperf.probes.registry import SUITE
-from aneperf.results import Row
+from aneperf.errors import ResultFileError
+from aneperf.probes.registry import PROFILE, SUITE
+from aneperf.results import Result, Row
 from aneperf.runner.in_child import Message, _Conversation
 from aneperf.runner.progress import Progress
-from support.fakes import FakeDevice
+from support.fakes import FakeDevice, an_environment
 from support.interrupts import call_or_interrupt
 
 ROWS = [Row(key=f"made-up/{number}", status="ok") for number in range(3)]
@@ -55,3 +58,17 @@ def test_a_signal_at_any_point_of_a_report_loses_and_repeats_no_row(monkeypatch:
         assert list(result) == ROWS
         number += 1
     assert number > 20
+
+
+def test_an_output_that_fails_stops_no_other(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def refuse(result: Result, output: str) -> None:
+        raise ResultFileError(f"{output}: cannot write: No space left on device")
+
+    made = Result(probe="profile", environment=an_environment(), rows=(Row(key="a", status="ok"),))
+    monkeypatch.setattr(measuring, "save_result", refuse)
+    for result, exported in ((made, [made]), (msgspec.structs.replace(made, rows=()), [])):
+        found: list[Result] = []
+        monkeypatch.setattr(measuring._Measurement, "run", lambda self, arguments, device, r=result: r)
+        with pytest.raises(ResultFileError, match="No space left"):
+            measuring.measure(PROFILE, {}, FakeDevice, str(tmp_path / "r"), exports=[found.append])  # type: ignore[arg-type]
+        assert found == exported

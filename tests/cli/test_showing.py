@@ -115,6 +115,18 @@ def test_a_long_run_shows_as_many_updates_as_fit(run: Any, tmp_path: Path) -> No
         ('{"type":"step","loss":"low"}\n\n', "line 1 is no telemetry"),
         ('[{"key":"a","verdict":[1]}]', "not a comparison of results"),
         ('{"aneperf":"1","device":3}', "not a description of a device"),
+        (
+            '[{"key":"a","verdict":""}' + ',{"key":""}' * 2000 + "]",
+            "has more than 2000 rows, the most that a",
+        ),
+        (
+            '[{"key":"a","verdict":""}' + r',{"k\u0065y":""}' * 16_000 + "]",
+            "has more than 2000 rows, the most",
+        ),
+        (
+            '{"type":"run","model":"m"}\n' + '{"type":"step"}\n' * 500_000,
+            "has more than 500000 lines, the most that",
+        ),
     ],
 )
 def test_what_cannot_be_shown_is_one_line(run: Any, tmp_path: Path, content: str, message: str) -> None:

@@ -380,10 +380,12 @@ def test_load_of_anything_is_a_result_or_an_error(
 
 def test_a_result_of_too_many_rows_is_refused_unread(tmp_path: Path) -> None:
     path = tmp_path / "many.json"
-    row = b'{"key":"a"},'  # which would be refused, too, but for another reason
-    path.write_bytes(b'{"schema_version":1,"rows":[' + row * (ROWS + 1) + b"]}")
-    with pytest.raises(ResultFileError, match="has more than 2000 rows, the most that a result has"):
-        Result.load(path)
+    rows = b'{"key":"a"},' * (ROWS + 1)  # which would be refused, too, but for another reason
+    escaped = b'{"k\\u0065y":"a","params":{}},' * 4 * ROWS
+    for many in (rows, escaped):
+        path.write_bytes(b'{"schema_version":1,"rows":[' + many + b"]}")
+        with pytest.raises(ResultFileError, match="has more than 2000 rows, the most that a result has"):
+            Result.load(path)
     most = saved(tmp_path, a_result(*(a_row(depth) for depth in range(1, ROWS + 1))))
     assert len(Result.load(most)) == ROWS
 

@@ -1,5 +1,6 @@
 """How the command runs a probe: progress, Ctrl-C, table, file and exit code."""
 
+import contextlib
 import math
 import signal
 import sys
@@ -50,14 +51,14 @@ def measure(
     measurement = _Measurement(probe)
     with at_first_signal(measurement.stop), taking_turns():
         result = measurement.run(arguments, opened)
-        try:
-            if output is not None:
-                save_result(result, output)
-            for export in exports:
-                export(result)
-        finally:  # a measurement is long: if one output fails, the other is still written
+        # The last is written first; a measurement is long: if one fails, the others are still written.
+        with contextlib.ExitStack() as outputs:
             if (stream := report_stream(output)) is not None:
-                write_table(lay_out_result(result, verbose=verbose), stream)
+                outputs.callback(write_table, lay_out_result(result, verbose=verbose), stream)
+            for export in exports if result.rows else ():
+                outputs.callback(export, result)
+            if output is not None:
+                outputs.callback(save_result, result, output)
     if measurement.stopped_by is not None:
         return end_interrupted(measurement.stopped_by)
     statuses = {row.status for row in result}

@@ -43,10 +43,8 @@ def read_saved(path: str | os.PathLike[str], *, verbose: bool = False) -> Saved:
         telemetry = read_telemetry(path)
         return Saved(kind, telemetry.records(), lay_out_telemetry(telemetry))
     if kind in _TITLES:
-        records = _decoded(path, kind, list[Record])
         most = bounds.STATEMENTS if kind is Kind.PREDICTION else bounds.ROWS
-        if len(records) > most:
-            raise ResultFileError(f"{path}: has {len(records)} rows, and {kind.value} at most {most}")
+        records = _decoded(path, kind, list[Record], most)
         return Saved(kind, records, _lay_out_records(_TITLES[kind], records))
     if kind is Kind.TURNS:
         try:
@@ -62,8 +60,10 @@ def read_saved(path: str | os.PathLike[str], *, verbose: bool = False) -> Saved:
     return Saved(Kind.RESULT, result, lay_out_result(result, verbose=verbose))
 
 
-def _decoded(path: str | os.PathLike[str], kind: Kind, wanted: type[T]) -> T:
+def _decoded(path: str | os.PathLike[str], kind: Kind, wanted: type[T], most: int = bounds.ROWS) -> T:
     text = read_input(path, kind, bounds.JSON_BYTES)
+    if bounds.has_many_rows(text, most):
+        raise ResultFileError(f"{path}: has more than {most} rows, the most that {kind.value} has")
     try:
         return msgspec.json.decode(text, type=wanted)
     except (ValueError, RecursionError) as error:

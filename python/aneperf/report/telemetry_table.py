@@ -117,6 +117,8 @@ def read_telemetry(path: str | os.PathLike[str]) -> Telemetry:
 
 def _lines(path: str | os.PathLike[str]) -> Iterator[_Line]:
     text = read_input(path, Kind.TELEMETRY, bounds.JSON_BYTES)
+    if text.count(b"\n") > bounds.TELEMETRY_LINES:  # before the list of them takes memory
+        raise ResultFileError(f"{path}: has more than {bounds.TELEMETRY_LINES} lines, the most that are read")
     lines = text.split(b"\n")
     for number, line in enumerate(lines, 1):
         if not line.strip():

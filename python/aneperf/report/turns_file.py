@@ -105,7 +105,7 @@ def turns_file(
 def read_turns(path: str | os.PathLike[str]) -> TurnsFile:
     """Read a file. Raises ResultFileError."""
     text = read_input(path, Kind.TURNS, bounds.JSON_BYTES)
-    if text.count(b'"key"') > 4 * bounds.ROWS:
+    if bounds.has_many_rows(text, 4 * bounds.ROWS):
         raise ResultFileError(f"{path}: has more than {bounds.ROWS} rows a side, the most that a result has")
     try:
         return msgspec.json.decode(text, type=TurnsFile)
