@@ -49,6 +49,7 @@ TEMPLATE_BYTES = 1 << 20  # of Python that makes programs
 ARRAY_FILES = 1_000  # of an .npz file; a program has at most 255 inputs
 STATEMENTS = 100_000  # of MIL text; large exported models have some 10,000
 ROWS = 2_000  # of a result; the suite has some 300
+NAMES = 500  # of params, metrics and flags of a row, and of facts of a machine; a row has some 40
 TELEMETRY_LINES = 500_000  # a step has some three, of 100 bytes and more
 SUBMISSIONS = 1_000  # result files in the folder of a community
 SUBMISSION_BYTES = 32 << 20  # of one; a long suite on an engine has some 12 MB
@@ -58,9 +59,10 @@ SUBMITTED_BYTES = 1 << 30  # of all
 def has_many_rows(text: bytes, most: int = ROWS) -> bool:
     """Tell, before JSON is read, whether it has more than `most` rows, for reading them may take all memory.
 
-    The name of a key may be written with escapes, so objects count too, of which a row has three.
+    The name of a key may be written with escapes, so objects count too, of which a row has three, and the
+    colons of all names.
     """
-    return text.count(b'"key"') > most or text.count(b"{") > 8 * most
+    return text.count(b'"key"') > most or text.count(b"{") > 8 * most or text.count(b":") > 250 * most
 
 
 def within(name: str, value: object, limits: tuple[float, float]) -> float:

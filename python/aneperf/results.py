@@ -81,6 +81,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
             raise ArgumentError("a row needs a key")
         if self.status not in STATUSES:
             raise ArgumentError(f"{where}: status is {self.status!r}: choose from {', '.join(STATUSES)}")
+        if len(self.params) + len(self.metrics) + len(self.flags) > bounds.NAMES:
+            raise ArgumentError(f"{where}: has more than {bounds.NAMES} params, metrics and flags")
         if (self.status == "ok") == bool(self.reason):
             raise ArgumentError(f"{where}: a row has a reason exactly when its status is not ok")
         numbers = {name: getattr(self, name) for name in _NUMBERS if getattr(self, name) is not None}
@@ -209,6 +211,8 @@ class Environment(Displayed, msgspec.Struct, frozen=True, kw_only=True, forbid_u
     started: str  # ISO 8601, UTC
 
     def __post_init__(self) -> None:
+        if len(self.properties) + len(self.variables) > bounds.NAMES:
+            raise ArgumentError(f"environment: has more than {bounds.NAMES} properties and variables")
         for name, value in (("cores", self.cores), ("memory_bytes", self.memory_bytes)):
             if value is not None:
                 count(f"environment: {name}", value, 0, 2**63 - 1)
@@ -254,6 +258,8 @@ class Result(Displayed, msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     def __post_init__(self) -> None:
         if self.schema_version != SCHEMA_VERSION:
             raise ArgumentError(f"schema_version is {self.schema_version}; this is version {SCHEMA_VERSION}")
+        if len(self.notes) > bounds.ROWS:
+            raise ArgumentError(f"{self.probe}: has more than {bounds.ROWS} notes")
         if twice := [key for key, count in Counter(row.key for row in self.rows).items() if count > 1]:
             raise ArgumentError(f"{self.probe}: two rows have the key {twice[0]!r}")
 

@@ -109,6 +109,10 @@ def test_a_long_run_shows_as_many_updates_as_fit(run: Any, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("content", "message"),
     [
+        (
+            '[{"key":"a","verdict":"",' + ",".join(f'"{n}":1' for n in range(501)) + "}]",
+            "has more than 500 columns",
+        ),
         ("", "is empty, not a result of aneperf"),
         ("program(1.3)" * 9, "is MIL text, not a result of aneperf"),
         ('{"type":"run","model":3}\n{"type":"step"}\n', "line 1 is no telemetry"),

@@ -92,6 +92,12 @@ TWO: dict[str, Any] = {
         ({"p05": 20.0}, "p05 20.0 is above median"),
         ({"ci_high": 9.0}, "median 9.871 is above ci_high"),
         ({"params": {"median": 1}}, "median would name two columns"),
+        ({"params": dict.fromkeys(map(str, range(501)), 1)}, "has more than 500 params, metrics and flags"),
+        (
+            {"metrics": dict.fromkeys(map(str, range(501)), 1.0)},
+            "has more than 500 params, metrics and flags",
+        ),
+        ({"flags": ("noisy",) * 501}, "has more than 500 params, metrics and flags"),
         ({"params": {"tflops": 1}}, "tflops would name two columns"),
         ({"metrics": {"device": 1.0}}, "device would name two columns"),
         ({"durations_ns": (1, 2)}, "2 durations_ns for 301 calls: keep all of them"),
@@ -124,6 +130,13 @@ def test_environment_refuses_bad_counts() -> None:
         an_environment(cores=-1)
     with pytest.raises(ArgumentError, match="environment: memory_bytes must be an integer from 0 to"):
         an_environment(memory_bytes=10**400)
+    with pytest.raises(ArgumentError, match="environment: has more than 500 properties and variables"):
+        an_environment(variables=dict.fromkeys(map(str, range(501)), ""))
+
+
+def test_result_refuses_notes_without_end() -> None:
+    with pytest.raises(ArgumentError, match="peak: has more than 2000 notes"):
+        a_result(a_row(), notes=("",) * 2001)
 
 
 def test_result_refuses_two_rows_of_one_key() -> None:
@@ -382,7 +395,8 @@ def test_a_result_of_too_many_rows_is_refused_unread(tmp_path: Path) -> None:
     path = tmp_path / "many.json"
     rows = b'{"key":"a"},' * (ROWS + 1)  # which would be refused, too, but for another reason
     escaped = b'{"k\\u0065y":"a","params":{}},' * 4 * ROWS
-    for many in (rows, escaped):
+    names = b'{"key":"a","params":{' + b'"":1,' * 250 * ROWS
+    for many in (rows, escaped, names):
         path.write_bytes(b'{"schema_version":1,"rows":[' + many + b"]}")
         with pytest.raises(ResultFileError, match="has more than 2000 rows, the most that a result has"):
             Result.load(path)

@@ -45,6 +45,8 @@ def read_saved(path: str | os.PathLike[str], *, verbose: bool = False) -> Saved:
     if kind in _TITLES:
         most = bounds.STATEMENTS if kind is Kind.PREDICTION else bounds.ROWS
         records = _decoded(path, kind, list[Record], most)
+        if max(map(len, records), default=0) > bounds.NAMES:
+            raise ResultFileError(f"{path}: a row has more than {bounds.NAMES} columns")
         return Saved(kind, records, _lay_out_records(_TITLES[kind], records))
     if kind is Kind.TURNS:
         try:
