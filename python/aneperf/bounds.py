@@ -47,6 +47,7 @@ ENDS = 64  # tokens that end a text; Llama 3 has three
 PROGRAM_BYTES = 256 << 20  # of MIL text, as in the parser
 TEMPLATE_BYTES = 1 << 20  # of Python that makes programs
 ARRAY_FILES = 1_000  # of an .npz file; a program has at most 255 inputs
+VALUES = 4_000_000  # of MIL text; what is longer lies in weight files
 STATEMENTS = 100_000  # of MIL text; large exported models have some 10,000
 ROWS = 2_000  # of a result; the suite has some 300
 NAMES = 500  # of params, metrics and flags of a row, and of facts of a machine; a row has some 40

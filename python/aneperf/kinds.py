@@ -136,6 +136,7 @@ _TEXT_SIGNATURES = (
     (re.compile(_BLANK + rb"program\s*\("), Kind.MIL),
 )
 _START = rb"\A" + _BLANK
+_NOTHING = re.compile(_BLANK + rb"\[\s*\]\s*\Z")  # all of a comparison without rows
 _JSON_SIGNATURES = (
     (re.compile(_START + rb'\{\s*"ab_version"\s*:'), Kind.TURNS),  # which holds results
     (re.compile(rb'"schema_version"\s*:'), Kind.RESULT),
@@ -143,7 +144,7 @@ _JSON_SIGNATURES = (
     (re.compile(rb'"traceEvents"\s*:'), Kind.TRACE),
     (re.compile(rb'"(added_tokens|pre_tokenizer)"\s*:'), Kind.TOKENIZER),
     (re.compile(_START + rb'\{\s*"aneperf"\s*:'), Kind.ENVIRONMENT),
-    (re.compile(_START + rb'\[\s*(\]\s*\Z|\{\s*"key"\s*:.*"verdict"\s*:)', re.S), Kind.COMPARISON),
+    (re.compile(_START + rb'\[\s*\{\s*"key"\s*:.*"verdict"\s*:', re.S), Kind.COMPARISON),
     (re.compile(_START + rb'\[\s*\{\s*"list"\s*:'), Kind.LIST),
     (re.compile(_START + rb'\[\s*\{\s*"prediction"\s*:'), Kind.PREDICTION),
     (re.compile(_START + rb'\{\s*"chip"\s*:.*"contributor"\s*:', re.S), Kind.COMMUNITY),
@@ -205,6 +206,8 @@ def _kind_of_text(head: bytes, size: int, expected: Kind | None) -> Kind | None:
     for signature, kind in _TEXT_SIGNATURES:
         if signature.match(head):
             return kind
+    if _NOTHING.match(head):
+        return Kind.COMPARISON if expected in (None, Kind.COMPARISON) else Kind.JSON
     if re.match(_BLANK + rb'(\{\s*["}]|\[\s*[\[{"\d\]])', head):
         found = {kind for signature, kind in _JSON_SIGNATURES if signature.search(head)}
         if expected in found and Kind.TURNS not in found:  # which holds results, and is none

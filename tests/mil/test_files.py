@@ -112,6 +112,11 @@ def repeated(path: Path) -> None:
 
 BROKEN = {
     "too many statements": (repeated, "model.mil", "model.mil: has more than 100000 statements"),
+    "too many values": (
+        lambda path: path.write_text("program(1.3)" + "1," * 4_000_001),
+        "model.mil",
+        "model.mil: has more than 4000000 values",
+    ),
     "missing weights": (Path.unlink, "weights/weight.bin", "weight.bin: the weight file is missing"),
     "a link out of the model": (linked, "weights/weight.bin", "leads out of the model's folder"),
     "a linked folder": (linked, "weights", "leads out of the model's folder"),

@@ -249,6 +249,12 @@ def test_a_broken_array_is_refused(tmp_path: Path, old: bytes, new: bytes, messa
         read_arrays(file, program(mil.relu).inputs)
 
 
+def test_a_large_file_of_inputs_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    file = saved(tmp_path / "inputs.npz", x=HALVES, other=np.zeros(1 << 20))
+    with pytest.raises(AneError, match=r"more than arrays of the inputs take"):
+        read_arrays(file, program(mil.relu).inputs)
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [

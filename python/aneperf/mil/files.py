@@ -12,7 +12,7 @@ from typing import Any, cast
 import msgspec
 
 from .. import _ane_native as native
-from ..bounds import PROGRAM_BYTES, STATEMENTS, mebibytes
+from ..bounds import PROGRAM_BYTES, STATEMENTS, VALUES, mebibytes
 from ..errors import AneError, ArgumentError, CompileError, ResultFileError
 from ..files import Input, one_line, read_input
 from ..kinds import Kind
@@ -115,6 +115,10 @@ def _with_weights(text: str, file: Path, may_lack_weights: bool = False) -> Sour
     """Read the weight files that the text of `file` names, if it can be parsed."""
     if text.count(";") > STATEMENTS:
         raise ResultFileError(f"{file}: has more than {STATEMENTS} statements, the most that are read")
+    if text.count(",") > VALUES:
+        raise ResultFileError(
+            f"{file}: has more than {VALUES} values, the most that are read: give a weight file"
+        )
     folder = file.parent
     weights: dict[str, bytes] = {}
     free = _WEIGHT_BYTES

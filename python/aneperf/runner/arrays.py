@@ -21,6 +21,8 @@ from ..mil.types import numpy_dtype
 
 Types = Mapping[str, TensorType]
 _SUFFIX = ".npy"
+_WIDEST = 8  # times the bytes of a port: of another dtype, which is named
+_BESIDE_BYTES = 1 << 20  # of headers and names
 
 
 def draw(types: Types, seed: int = 0) -> dict[str, NDArray[Any]]:
@@ -45,8 +47,12 @@ def read_arrays(path: str | os.PathLike[str], types: Types) -> dict[str, NDArray
 
     Raises ResultFileError, ProgramError.
     """
-    with Input(path, Kind.ARRAYS):
-        pass
+    with Input(path, Kind.ARRAYS) as file:
+        most = _WIDEST * sum(type.bytes for type in types.values()) + _BESIDE_BYTES * (1 + len(types))
+        if file.size > most:  # a directory of many names takes long to read
+            raise ProgramError(
+                f"{path}: has {file.size} bytes, more than arrays of the inputs take: it holds others"
+            )
     try:
         with zipfile.ZipFile(path) as archive:
             if len(archive.namelist()) > ARRAY_FILES:
