@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from aneperf.chips.cost import PARAMETERS
+from aneperf.chips.cost import PARAMETERS, Call
 from aneperf.chips.fit import COVERAGE, fits, leave_out, write_parameters
 from aneperf.chips.parameters import parameters_of
 from aneperf.report.prediction_page import prediction_page
@@ -46,6 +46,17 @@ def test_shipped_file_is_the_one_that_the_fit_writes() -> None:
 def test_the_page_is_up_to_date() -> None:
     """Run `python -m aneperf.report.prediction_page > docs/prediction.md` after such a change."""
     assert_alike(prediction_page(), PAGE.read_text(encoding="utf-8"))
+
+
+@pytest.mark.thorough
+def test_equal_calls_are_left_out_together() -> None:
+    """Keys of one call, such as those of several priorities, have one prediction."""
+    found = [one for one in leave_out() if one.target.figure.chip == "M5"]
+    by_call: dict[Call, set[float]] = {}
+    for one in found:
+        by_call.setdefault(one.target.call, set()).add(sum(term.ms for term in one.terms))
+    assert len({one.target.figure.key for one in found}) > len(by_call)
+    assert {len(times) for times in by_call.values()} == {1}
 
 
 @pytest.mark.thorough

@@ -13,7 +13,7 @@ import csv
 import io
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .catalog import CHIPS, Chip, chips_of
-from .cost import PARAMETERS, UNITS, Parameter, Term, Traits, Values, time_call, traits_of
+from .cost import PARAMETERS, UNITS, Call, Parameter, Term, Traits, Values, time_call, traits_of
 from .parameters import (
     COVERAGE,
     HEADER,
@@ -34,7 +34,7 @@ from .parameters import (
     PredictedTime,
     shares_of,
 )
-from .published import Route, shipped_figures
+from .published import Figure, Route, shipped_figures
 from .workloads import Target, targets
 
 Array = NDArray[np.float64]
@@ -96,6 +96,11 @@ class HeldOut(NamedTuple):
         traits = Traits("", 1)  # the terms are known
         parameters = ChipParameters(chip, traits, {}, self.deviations, {}, calibration)
         return parameters.interval(self.terms, self.target.call.route)
+
+    def is_inside(self, calibration: Calibration) -> bool:
+        """Tell whether the figure lies in the interval."""
+        interval = self.interval(calibration)
+        return interval.low <= self.target.ms <= interval.high
 
 
 def fit_family(chips: Sequence[Chip], known: Sequence[Target], start: FamilyFit | None = None) -> FamilyFit:
@@ -200,15 +205,14 @@ def hold_out(
 def leave_out(by_owner: bool = False) -> list[HeldOut]:
     """Predict every fitted target by a fit without it and its like.
 
-    The like have its chip and key; with `by_owner`, its chip and contributor.
+    The like have its chip and the same call, by whatever key; with `by_owner`, its chip and contributor.
     """
     found = []
     for chips, fit, known in fits():
-        groups: dict[tuple[str, str | None], list[Target]] = {}
+        groups: dict[tuple[str, str | Call | None], list[Target]] = {}
         for target in known:
-            figure = target.figure
-            like = figure.contributor if by_owner else figure.key
-            groups.setdefault((figure.chip, like), []).append(target)
+            like = target.figure.contributor if by_owner else target.call
+            groups.setdefault((target.figure.chip, like), []).append(target)
         for group in groups.values():
             found += hold_out(chips, fit, known, group)
     return found
@@ -227,16 +231,28 @@ def fits() -> tuple[tuple[tuple[Chip, ...], FamilyFit, tuple[Target, ...]], ...]
 
 def calibrate(held_out: Sequence[HeldOut]) -> Calibration:
     """Return the scatter of figures around predictions, by route, and how far intervals must be stretched."""
-    scatter: dict[Route, float] = {
-        route: 1.4826 * median(abs(one.error) for one in held_out if one.target.call.route == route)
-        for route in _SCATTER
-    }
+    scatter = dict(_SCATTER)
+    for route in _SCATTER:
+        if errors := [abs(one.error) for one in held_out if one.target.call.route == route]:
+            scatter[route] = 1.4826 * median(errors)
     plain = Calibration(scatter, 1.0)
     wide = [
         abs(one.error) / math.log(one.interval(plain).high / one.interval(plain).value) for one in held_out
     ]
     place = min(len(wide), math.ceil(COVERAGE * (len(wide) + 1)))
     return Calibration(scatter, max(1.0, sorted(wide)[place - 1]))
+
+
+def coverage_apart(held_out: Sequence[HeldOut], group_of: Callable[[Figure], str]) -> float:
+    """Return the share of figures in intervals whose width is chosen without the figure's group."""
+    groups: dict[str, list[HeldOut]] = {}
+    for one in held_out:
+        groups.setdefault(group_of(one.target.figure), []).append(one)
+    inside = 0
+    for group in groups.values():
+        calibration = calibrate([one for one in held_out if not any(one is other for other in group)])
+        inside += sum(one.is_inside(calibration) for one in group)
+    return inside / len(held_out)
 
 
 def write_parameters() -> str:

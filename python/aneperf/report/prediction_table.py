@@ -32,9 +32,8 @@ def lay_out_prediction(prediction: Prediction) -> Table:
         rows.append((f"{len(others)} others", "", significant(rest, 3), "", _percent(rest, total), ""))
     outside = prediction.ms.value - sum(one.ms.value for one in prediction.operations)
     if prediction.unit == "call":
-        rows.append(
-            ("the call itself", "", significant(outside, 3), "", _percent(outside, total), "dispatch")
-        )
+        bound = "host" if prediction.parts["host"] > outside / 2 else "dispatch"
+        rows.append(("the call itself", "", significant(outside, 3), "", _percent(outside, total), bound))
     parts = ", ".join(
         f"{bound} {_percent(ms, total)}" for bound, ms in sorted(prediction.parts.items(), key=_size) if ms
     )
