@@ -11,18 +11,14 @@ from ..chips import Chip, chips_of, find_chip
 from ..chips.cost import Bound, Call, Term, time_dispatch, time_layer
 from ..chips.parameters import ChipParameters, PredictedTime, parameters_of
 from ..display import Displayed
-from ..mil.call import OPERATIONS
 from ..mil.graph import Operation
 from ..mil.template import AxisValue, Source, template_of
 from .layers import layers_of, port_bytes
 
 _BOUNDS = get_args(Bound)
 _GROUPED = (
-    "Grouped convolutions are counted at the full rate. Depthwise ones were measured at a fiftieth of it on M4: "
-    "the time is too short, and may lie far above the interval."
-)
-_FP32 = (
-    "The engine computes in fp16, and this program has products in fp32: convert it with --fp16 (fp16=True)."
+    "Grouped convolutions are counted at the full rate. Depthwise ones were measured at a fiftieth of it on "
+    "M4: the time is too short, and may lie far above the interval."
 )
 
 
@@ -168,12 +164,10 @@ class Predictor:
     def _note(self, operation: Operation) -> None:
         """Note what the model does not know of an operation, once."""
         groups = operation.arguments.get("groups")
-        is_grouped = isinstance(groups, mil.Tensor) and groups.constant is not None and groups.constant > 1
-        is_product = operation.op in OPERATIONS and OPERATIONS[operation.op].family == "product"
-        is_fp32 = is_product and operation.results[0].dtype == "fp32"
-        for note, holds in ((_GROUPED, is_grouped), (_FP32, is_fp32)):
-            if holds and note not in self.notes:
-                self.notes.append(note)
+        constant = groups.constant if isinstance(groups, mil.Tensor) else None
+        is_grouped = constant is not None and not isinstance(constant, str) and int(constant) > 1
+        if is_grouped and _GROUPED not in self.notes:
+            self.notes.append(_GROUPED)
 
     def _doubts(self) -> Iterator[str]:
         """Say what no figure of the chip itself stands behind."""
@@ -181,8 +175,8 @@ class Predictor:
         family = [parameters_of(one).figures for one in chips_of(find_chip(chip).profile)]
         if not any(any(figures.values()) for figures in family):
             yield (
-                f"{chip}: no figure of its engine's times is published, nor of its generation. The parameters "
-                "are assumed, as docs/prediction.md says, with a wider interval."
+                f"{chip}: no figure of its engine's times is published, nor of its generation. The "
+                "parameters are assumed, as docs/prediction.md says, with a wider interval."
             )
         elif self.parameters.is_inherited:
             yield (

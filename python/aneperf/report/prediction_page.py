@@ -75,8 +75,8 @@ share of its first row is no test of the intervals. Share of figures inside wher
 the figures that are judged:
 """
 _KEPT_OUT = """\
-{cold} of {all} figures are in neither table, and no parameter is fitted to them, because the machine was taken
-as not warm: {sources}.
+{cold} of {all} figures are in neither table, and no parameter is fitted to them, because the machine was
+taken as not warm: {sources}.
 These sources were chosen by hand: their smallest programs took two to three times as long as on the same
 machine, or another of the chip, on other days. {near} of the figures are within 25 % of their predictions.
 """
@@ -112,13 +112,13 @@ _GAPS = """\
 
 - **Grouped and depthwise convolutions** are counted at the full rate `compute`. They are slower: on M4, a
   depthwise one reached 0.34 TFLOPS, a fiftieth of that rate, and MobileNetV2 took 0.601 ms where the model
-  says 0.22. Times of programs with such convolutions are too short by an unknown factor, and the interval does
-  not contain it. A prediction notes it.
-- **Activations of convolutions** cost nothing on their way to memory and back, however large they are. The 3x3
-  convolutions of M4 on 32 MiB, in the table above, may be slow for that. Joins and slices of such sizes cost
-  nothing either.
-- **fp32**: the engine computes in fp16. The time of a product in fp32 is that of the same one in fp16. A
-  prediction notes it; `--fp16` converts the program.
+  says 0.22. Times of programs with such convolutions are too short by an unknown factor, and the interval
+  does not contain it. A prediction notes it.
+- **Activations of convolutions** cost nothing on their way to memory and back, however large they are. The
+  3x3 convolutions of M4 on 32 MiB, in the table above, may be slow for that. Joins and slices of such
+  sizes cost nothing either.
+- **fp32**: the engine computes in fp16. The time of a product in fp32 is that of the same one in fp16;
+  `--fp16` converts the program.
 - **Calls by the private framework** on M1, M2 and M6: no such call is fitted. The cost of one is its prior.
   For A19 and A20 no figure of their generation is fitted at all.
 """
