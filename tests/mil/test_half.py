@@ -1,6 +1,7 @@
 """Programs in fp32 are converted to fp16, as coremltools converts models, and the changes are told."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -194,3 +195,17 @@ def test_control_flow_is_not_converted(tmp_path: Path) -> None:
 def test_what_is_no_program_is_refused() -> None:
     with pytest.raises(ArgumentError, match=r"to_fp16 takes a mil\.Program, not 'p\.mil': mil\.read makes"):
         mil.to_fp16("p.mil")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("options", [[], ["--fp16"]])
+def test_an_operation_without_a_result_is_refused_in_a_line(
+    tmp_path: Path, run: Any, options: list[str]
+) -> None:
+    body = "write_state(input = x, data = x);\n        tensor<fp32, [1, 8]> y = relu(x = x);"
+    program = read(tmp_path, body)
+    for take in (mil.to_fp16, lambda program: mil.parse(program.text)):
+        with pytest.raises(ArgumentError, match="line 5: write_state: has no result to compute"):
+            take(program)
+    outcome = run("lint", str(tmp_path / "p.mil"), *options)
+    assert (outcome.code, outcome.err) == (1, "")
+    assert ": fails: write_state: " in outcome.out

@@ -164,6 +164,8 @@ def _parse(text: str, weights: Mapping[str, bytes] | None) -> Graph:
             for name, ids, is_tuple in operation["arguments"]
         }
         results = tuple(tensors[i] for i in operation["results"])
+        if not results:
+            raise ArgumentError(f"line {operation['line']}: {operation['op']}: has no result to compute")
         statements[operation["results"][0]] = Operation(
             operation["op"], arguments, results, operation["line"]
         )
