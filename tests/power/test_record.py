@@ -1,4 +1,4 @@
-"""What a file may say of energy."""
+"""Read energy from files: what is valid, and what is refused."""
 
 import json
 from pathlib import Path

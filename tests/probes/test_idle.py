@@ -90,7 +90,9 @@ def test_canceled_requests_are_counted(fake: FakeDevice) -> None:
 
 def test_no_slow_call_is_said_too(fake: FakeDevice) -> None:
     result = run_probe(aneperf.idle, fake, sleep=lambda seconds: None, pauses=[0.1])
-    assert result.notes[-1] == "After no pause did every first call take 2 times a steady one or more."
+    assert result.notes[-1] == (
+        "No pause that was tried (1) made every first call take 2 times a steady one or more."
+    )
 
 
 @pytest.mark.parametrize(

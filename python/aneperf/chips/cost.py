@@ -81,7 +81,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Traits:
-    """What of a chip's engine changes the model: its generation, and the engines that work on one program."""
+    """Facts of an engine that change the model: its generation, and how many engines share a program."""
 
     profile: str  # such as "h16"
     engines: int

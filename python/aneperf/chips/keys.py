@@ -127,7 +127,7 @@ _LONGEST = 100  # characters of a key, so that its numbers stay small
 
 @dataclass(frozen=True)
 class Key:
-    """What a key says: its form, and its parameters by name, whole numbers as such."""
+    """A key taken apart: its form, and its parameters by name, whole numbers as such."""
 
     text: str
     form: Form

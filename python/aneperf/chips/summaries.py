@@ -1,4 +1,4 @@
-"""What is published of a key on each chip, and how a measured number compares with it."""
+"""Summarize what is published of a key on each chip, and compare a measured number with it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -80,7 +80,7 @@ def _length_that_crashes(convolution: Operation) -> int:
 
 
 def crashing_length(generation: str, channels: int) -> int | None:
-    """Return how many convolutions of so many channels in a chain crash a compiler; None if none is known."""
+    """Return the length from which a chain of convolutions crashes a compiler; None if unknown."""
     if generation not in _TWO_ENGINES:
         return None
     return _length(channels)

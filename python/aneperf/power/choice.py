@@ -119,7 +119,7 @@ def _record(recorder: Recorder, run: Callable[[], None]) -> None:
 
 
 class _Trial:
-    """What providers read of the idle machine and of the known load."""
+    """Readings of all providers: of the idle machine, and of the known load."""
 
     def __init__(self, providers: Sequence[Provider], idle: Recorder, loaded: Recorder) -> None:
         self._idle, self._loaded = idle, loaded

@@ -26,7 +26,7 @@ class _Info(ctypes.Structure):
 
 
 class Message(ctypes.Structure):
-    """What goes to the driver and comes back. `version` and `limits` are of other commands."""
+    """The driver's request and answer. Other commands use `version` and `limits`."""
 
     _fields_ = [
         ("key", ctypes.c_uint32),

@@ -115,7 +115,7 @@ def measure_loads(
     clock: Clock,
     say: Callable[[str], None],
 ) -> dict[str, Measured]:
-    """Time one program in rounds: alone, and beside each load. A load that fails loses its row only."""
+    """Time one program in rounds: alone, and beside each load. If a load fails, only its row is lost."""
     end = clock() + budget
     turns: dict[str, list[NDArray[np.int64]]] = {name: [] for name in ("alone", *loads)}
     failed: dict[str, Measured] = {}

@@ -213,7 +213,7 @@ def measure_rounds(
     clock: Clock,
     report: ProgressCallback,
 ) -> dict[str, Measured]:
-    """Time rounds of one program alone and beside each partner. A partner that fails loses its row only."""
+    """Time rounds of one program alone and beside each partner. If a partner fails, only its row is lost."""
     end = clock() + budget
     call_s = max(float(np.median(alone.run(3))) * 1e-9, 1e-6)
     calls = max(1, min(round(_SLOT_S / call_s), _MOST_CALLS))

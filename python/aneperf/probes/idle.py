@@ -173,7 +173,10 @@ def judge_pauses(rows: Sequence[Row]) -> str:
     timed = [row for row in rows if row.status == "ok" and "times_steady" in row.metrics]
     slow = [row for row in timed if row.metrics["least_times_steady"] >= _NOTABLE]
     if not slow:
-        return f"After no pause did every first call take {_NOTABLE:g} times a steady one or more."
+        return (
+            f"No pause that was tried ({len(timed)}) made every first call take {_NOTABLE:g} times a steady "
+            "one or more."
+        )
     first, worst = slow[0], max(slow, key=lambda row: row.metrics["extra_ms"])
     told = " and ".join(dict.fromkeys(_told(row) for row in (first, worst)))
     return f"A first call takes {told}: {worst.metrics['extra_ms']:.3g} ms more."

@@ -384,7 +384,7 @@ def _left_out() -> Iterator[str]:
     yield ""
     yield (
         "Figures that are no time of the engine, such as compiling, the host's part of training, power and "
-        "clocks; runs that failed; and programs whose key does not say what they compute: "
+        "clocks; runs that failed; and programs that the fit does not build from their key: "
         + ", ".join(f"`{family}` {count}" for family, count in sorted(families.items()))
         + "."
     )

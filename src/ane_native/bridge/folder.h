@@ -79,8 +79,7 @@ inline void check_disk(const Weights& weights) {
                                               size_text(*available) + " are free: make room there");
 }
 
-// What to add to a failure of the framework, whose errors do not tell that the disk is full; empty if it is
-// not.
+// Text to add to a failure of the framework, whose errors do not mention a full disk. Empty if there is room.
 inline std::string full_disk_note() {
     constexpr double little = 100e6;
     const auto available = free_bytes();

@@ -39,7 +39,7 @@ class Copy:
 
 @dataclass(frozen=True)
 class Collection:
-    """What became of every submission, in the order of the files' names."""
+    """The fate of every submission, in the order of the files' names."""
 
     accepted: tuple[Submission, ...] = ()
     refused: tuple[Refusal, ...] = ()
