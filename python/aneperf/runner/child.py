@@ -29,6 +29,7 @@ from typing import Generic, TypeVar
 
 import msgspec
 
+from ..cluster.launch import without_launcher
 from ..files import one_line
 from .child_process import COMPILING, INTERRUPT, Compile, ended
 
@@ -102,7 +103,7 @@ class Child(Generic[_Message]):
             try:
                 self._process = subprocess.Popen(
                     [sys.executable, "-c", _START, str(inherited), target, *module_path()],
-                    env={**os.environ, **temporary},
+                    env={**without_launcher(), **temporary},
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=self._stderr,

@@ -33,6 +33,15 @@ _DYNAMIC: Mapping[str, Sequence[tuple[str, str]]] = {
 }
 
 
+def covered_ns(spans: Sequence[Span]) -> int:
+    """Return the time that is in at least one of the spans, in ns."""
+    covered, end = 0, 0
+    for _, begin, until in sorted(spans, key=lambda span: span[1]):
+        covered += max(0, until - max(begin, end))
+        end = max(end, until)
+    return covered
+
+
 def components(pipeline: Pipeline) -> tuple[str, ...]:
     """Return the components of a pipeline's step."""
     return (*COMPONENTS, "silu") if pipeline == "dynamic" else COMPONENTS

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..power import Energy
 from ..results import Environment
-from .accounting import StepFlops, StepTimes, step_flops
+from .accounting import Span, StepFlops, StepTimes, covered_ns, step_flops
 from .config import TrainingConfig
 from .optimizer import Update
 from .worker import Compiled, StepReport
@@ -87,11 +87,38 @@ class StepDone:
 
 
 @dataclass(frozen=True)
+class Communication:
+    """The exchange of a batch's gradients and losses between the ranks, as this one saw it.
+
+    Each span is that of a bucket: a part of the gradients, summed over the ranks while others are computed.
+    """
+
+    ranks: int
+    bytes: int  # of gradients, of each rank
+    losses: Sequence[float]  # of the whole batch, by step
+    spans: Sequence[Span]
+    begin: int  # of the exposed part, in ns: the end of this rank's steps
+    end: int  # when everything was summed
+    waited_ms: float  # the share of the exposed part in which other ranks were still at their steps
+
+    @property
+    def exposed_ms(self) -> float:
+        """Return the time for which this rank did nothing but communicate, and wait for others."""
+        return (self.end - self.begin) * _MS
+
+    @property
+    def hidden_ms(self) -> float:
+        """Return the time in which gradients were summed while steps were still running."""
+        before = [(name, begin, min(end, self.begin)) for name, begin, end in self.spans]
+        return covered_ns(before) * _MS
+
+
+@dataclass(frozen=True)
 class BatchDone:
     """A batch of steps ended with an update, which ran from `begin` to `end`, in ns."""
 
     batch: int
-    steps: list[StepDone]
+    steps: list[StepDone]  # of this rank
     kernels: int  # compiled for this batch, see KernelsCompiled
     compile_ms: float  # of kernels, see KernelsCompiled; the steps wait for it
     staging_ms: float  # of weights
@@ -99,6 +126,12 @@ class BatchDone:
     loss_scale: float  # of the steps
     begin: int
     end: int
+    communication: Communication | None = None  # None of a run with one rank
+
+    @property
+    def losses(self) -> Sequence[float]:
+        """Return the losses of the batch's sequences, those of all ranks, by step."""
+        return [step.loss for step in self.steps] if self.communication is None else self.communication.losses
 
     @property
     def update_ms(self) -> float:
@@ -109,14 +142,15 @@ class BatchDone:
     def train_ms(self) -> float:
         """Return the duration of the steps, with data and messages, and of the update and the staging.
 
-        It excludes compiles.
+        It includes the time for other ranks, and excludes compiles.
         """
         steps = sum((step.end - step.begin) * _MS for step in self.steps)
-        return steps + self.update_ms + self.staging_ms
+        exposed = 0.0 if self.communication is None else self.communication.exposed_ms
+        return steps + exposed + self.update_ms + self.staging_ms
 
     def tokens_per_s(self, seq: int) -> float:
         """Return the rate over `train_ms` of sequences of `seq` tokens."""
-        return 1e3 * seq * len(self.steps) / self.train_ms
+        return 1e3 * seq * len(self.losses) / self.train_ms
 
 
 @dataclass(frozen=True)

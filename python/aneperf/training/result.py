@@ -96,7 +96,7 @@ class TrainingResult(Displayed):
     def record(self, event: Event) -> None:
         """Add an event."""
         if isinstance(event, BatchDone):
-            self.losses += [step.loss for step in event.steps]
+            self.losses += event.losses
             self.times += [step.times for step in event.steps]
             self.batches.append(BatchTimes.of(event))
         elif isinstance(event, KernelsCompiled):

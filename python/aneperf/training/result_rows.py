@@ -43,7 +43,7 @@ class BatchTimes:
         """Summarize a batch."""
         return cls(
             steps=len(event.steps),
-            mean_loss=sum(step.loss for step in event.steps) / len(event.steps),
+            mean_loss=sum(event.losses) / len(event.losses),
             kernels=event.kernels,
             compile_ms=event.compile_ms,
             train_ms=event.train_ms,
