@@ -35,7 +35,10 @@ class Baseline:
         """Name what is judged."""
         result = next(iter(self.after.values()))
         found = result.environment
-        return one_line(f"{result.probe}, {found.device} {found.chip}, {found.cores} cores of {found.cpu}")
+        layout = f", {found.layout}" if found.cluster else ""
+        return one_line(
+            f"{result.probe}, {found.device} {found.chip}, {found.cores} cores of {found.cpu}{layout}"
+        )
 
     def check_update(self) -> None:
         """Check that the results can become the baseline.
@@ -79,9 +82,10 @@ def find_baselines(place: str, files: Sequence[str]) -> list[Baseline]:
 
 
 def baseline_name(result: Result) -> str:
-    """Name a baseline's file by probe, device, chip and machine."""
+    """Name a baseline's file by probe, device, chip and machine, and by ranks if there are several."""
     found = result.environment
-    facts = (result.probe, found.device, found.subtype or found.chip, found.cpu, f"{found.cores} cores")
+    facts = [result.probe, found.device, found.subtype or found.chip, found.cpu, f"{found.cores} cores"]
+    facts += [found.layout] if found.cluster else []
     readable = re.sub(r"[^a-z0-9]+", "-", " ".join(facts).lower()).strip("-")[:_LONGEST]
     exact = hashlib.sha256("\n".join([*facts, found.chip]).encode()).hexdigest()[:8]
     return f"{readable}-{exact}.json"

@@ -208,11 +208,14 @@ class Environment(Displayed, msgspec.Struct, frozen=True, kw_only=True, forbid_u
     temperature_c: float | None = None  # of the CPU, at the start
     load: float | None = None  # runnable threads of the whole machine, over the minute before
     variables: dict[str, str] = {}  # environment variables that change speed
+    cluster: dict[str, str] = {}  # of a run on several ranks: their number, "hosts" and "mpi"
     started: str  # ISO 8601, UTC
 
     def __post_init__(self) -> None:
-        if len(self.properties) + len(self.variables) > bounds.NAMES:
-            raise ArgumentError(f"environment: has more than {bounds.NAMES} properties and variables")
+        if len(self.properties) + len(self.variables) + len(self.cluster) > bounds.NAMES:
+            raise ArgumentError(
+                f"environment: has more than {bounds.NAMES} properties, variables and cluster"
+            )
         for name, value in (("cores", self.cores), ("memory_bytes", self.memory_bytes)):
             if value is not None:
                 count(f"environment: {name}", value, 0, 2**63 - 1)
@@ -235,10 +238,19 @@ class Environment(Displayed, msgspec.Struct, frozen=True, kw_only=True, forbid_u
     @property
     def label(self) -> str:
         """Say in one printable line what was measured."""
+        ranks = f", {self.layout}" if self.cluster else ""
         if not self.is_software:
-            return one_line(f"Apple Neural Engine, {self.chip}")
+            return one_line(f"Apple Neural Engine, {self.chip}{ranks}")
         what = "software emulator" if self.device == "emulator" else "stand-in for Apple's framework"
-        return one_line(f"{what} on {self.cpu}; not a Neural Engine measurement")
+        return one_line(f"{what} on {self.cpu}{ranks}; not a Neural Engine measurement")
+
+    @property
+    def layout(self) -> str:
+        """Say on how many ranks and hosts it was measured; "" for one process."""
+        if not self.cluster:
+            return ""
+        ranks, hosts = (self.cluster.get(name, "unavailable") for name in ("ranks", "hosts"))
+        return f"{ranks} ranks on {hosts} {'host' if hosts == '1' else 'hosts'}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return every field by name, as in a result file."""

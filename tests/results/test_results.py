@@ -130,7 +130,9 @@ def test_environment_refuses_bad_counts() -> None:
         an_environment(cores=-1)
     with pytest.raises(ArgumentError, match="environment: memory_bytes must be an integer from 0 to"):
         an_environment(memory_bytes=10**400)
-    with pytest.raises(ArgumentError, match="environment: has more than 500 properties and variables"):
+    with pytest.raises(
+        ArgumentError, match="environment: has more than 500 properties, variables and cluster"
+    ):
         an_environment(variables=dict.fromkeys(map(str, range(501)), ""))
 
 

@@ -7,7 +7,9 @@ from ..files import one_line
 from ..machine import UNAVAILABLE
 from ..results import Environment
 
-_TOLD_OTHERWISE = frozenset({"device_note", "load", "memory_bytes", "properties", "started", "variables"})
+_TOLD_OTHERWISE = frozenset(
+    {"cluster", "device_note", "load", "memory_bytes", "properties", "started", "variables"}
+)
 _EVER_NEW = frozenset({"commit", "frequency_mhz", "temperature_c"})
 _LOAD = "load"
 _LONGEST = 40  # characters of a value
@@ -43,7 +45,7 @@ def facts(environment: Environment) -> dict[str, str]:
         _LOAD: None if environment.load is None else "busy" if environment.busy else "idle",
     }
     told = {name: UNAVAILABLE if value is None else str(value) for name, value in found.items()}
-    return {**told, **environment.properties, **environment.variables}
+    return {**told, **environment.properties, **environment.variables, **environment.cluster}
 
 
 def _listed(values: Sequence[str]) -> str:

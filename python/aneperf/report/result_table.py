@@ -191,6 +191,7 @@ def lay_out_environment(environment: Environment) -> Table:
         "temperature": _with_unit(environment.temperature_c, "C"),
         "load": None if environment.load is None else f"{environment.load:.2f}",
         **environment.variables,
+        **environment.cluster,
         "time": environment.started,
     }
     return Table(

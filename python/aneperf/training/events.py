@@ -11,6 +11,7 @@ from ..results import Environment
 from .accounting import Span, StepFlops, StepTimes, covered_ns, step_flops
 from .config import TrainingConfig
 from .optimizer import Update
+from .ranks import Ranks
 from .worker import Compiled, StepReport
 
 _MS = 1e-6
@@ -29,6 +30,7 @@ class RunStarted:
     first_step: int  # above 0 if a checkpoint is resumed
     loss: float | None  # of that checkpoint
     left: Sequence[str] = ()  # options of its run that are not taken over, and why
+    ranks: Ranks | None = None  # None of a run with one rank
 
     @property
     def flops(self) -> StepFlops:
@@ -111,6 +113,11 @@ class Communication:
         """Return the time in which gradients were summed while steps were still running."""
         before = [(name, begin, min(end, self.begin)) for name, begin, end in self.spans]
         return covered_ns(before) * _MS
+
+    @property
+    def ms(self) -> float:
+        """Return the time of all of it, hidden or not."""
+        return self.hidden_ms + self.exposed_ms
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,7 @@ def device_of(environment: Environment) -> tuple[object, ...]:
         environment.cpu,
         environment.cores,
         None if memory is None else round(memory / 2**30),  # a kernel takes some KB of its own
-        tuple(sorted((environment.properties | environment.variables).items())),
+        tuple(sorted((environment.properties | environment.variables | environment.cluster).items())),
     )
 
 
