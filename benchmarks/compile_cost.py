@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 import aneperf
 from aneperf.kernels import TransformerConfig, schedule
 from aneperf.kernels.config import layer_shapes
-from aneperf.training.models import PRESETS
+from aneperf.kernels.presets import PRESETS
 
 STORIES110M = PRESETS["stories110m"]
 

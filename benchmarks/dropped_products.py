@@ -19,13 +19,14 @@ from numpy.typing import NDArray
 
 import aneperf
 from aneperf.kernels import Kernel, TransformerConfig, schedule
+from aneperf.kernels.presets import PRESETS
 from aneperf.mil.graph import Operation, Tensor
 from aneperf.mil.text import parse, write
 from aneperf.mil.weights import write_weights
 from aneperf.training.data import open_data
 from aneperf.training.kernels import Floats
 from aneperf.training.llama2c import load_llama2c
-from aneperf.training.models import PRESETS, Parameters, random_parameters
+from aneperf.training.models import Parameters, random_parameters
 from aneperf.training.pipeline import StaticPipeline
 
 Halves = NDArray[np.float16]

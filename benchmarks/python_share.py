@@ -12,8 +12,8 @@ import sys
 from dataclasses import replace
 
 import aneperf
+from aneperf.kernels.presets import PRESETS
 from aneperf.training.events import Event, StepDone
-from aneperf.training.models import PRESETS
 
 STORIES = PRESETS["stories260k"]
 MODELS = {f"stories260k, sequences of {seq}": replace(STORIES, seq=seq) for seq in (64, 256)}

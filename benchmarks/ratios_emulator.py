@@ -22,11 +22,12 @@ import aneperf
 import gemm_ratio
 from aneperf import mil
 from aneperf.kernels.norm import norm_forward
+from aneperf.kernels.presets import PRESETS
 from aneperf.kernels.schedule import Pipeline
 from aneperf.training.accounting import step_flops
 from aneperf.training.config import Hyperparameters, TrainingConfig
 from aneperf.training.lora import AdaptedWeights
-from aneperf.training.models import PRESETS, random_parameters
+from aneperf.training.models import random_parameters
 from aneperf.training.pipeline import open_pipeline
 from child import SECONDS, SETTLE, Unavailable, median_time, serve
 from compile_cost import STORIES110M, compile_all

@@ -16,8 +16,9 @@ import pytest
 
 import aneperf
 from aneperf.cli.training_run import _reshaped
+from aneperf.kernels.presets import PRESETS
 from aneperf.training.llama2c import load_llama2c, save_llama2c
-from aneperf.training.models import PRESETS, random_parameters
+from aneperf.training.models import random_parameters
 from support import environment
 from support.command import assert_refused, small_file
 from support.parameters import thorough

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from aneperf.chips import CHIPS
+from aneperf.kernels.presets import PRESETS
 from aneperf.kinds import Kind
 from aneperf.outputs import check_output
 from aneperf.probes.registry import PROBES
 from aneperf.results import Result
 from aneperf.runner.merging import merge
-from aneperf.training.models import PRESETS
 from support.command import assert_refused
 from support.fakes import a_measured_row, a_result, a_row, an_environment
 

@@ -10,10 +10,10 @@ from aneperf import mil
 from aneperf.chips.parameters import parameters_of
 from aneperf.errors import ArgumentError, ProgramError
 from aneperf.kernels import ConvStack, QuantizedStack
+from aneperf.kernels.presets import PRESETS
 from aneperf.prediction import Prediction, predict_training
 from aneperf.prediction.layers import layers_of, port_bytes
 from aneperf.prediction.stack import predict_stack
-from aneperf.training.models import PRESETS
 
 
 def layers(program: mil.Program) -> list[tuple[str, list[object]]]:

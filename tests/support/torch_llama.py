@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from aneperf.kernels import TransformerConfig
-from aneperf.training.models import PRESETS, Parameters, random_parameters
+from aneperf.kernels.presets import PRESETS
+from aneperf.training.models import Parameters, random_parameters
 from support import stories260k
 
 torch: Any = pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'aneperf[parity]'")

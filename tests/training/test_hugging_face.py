@@ -11,10 +11,10 @@ from safetensors.numpy import load_file
 
 import aneperf
 from aneperf.errors import ArgumentError, ResultFileError
+from aneperf.kernels.presets import PRESETS
 from aneperf.training.checkpoint import load_model
 from aneperf.training.generate import Decoder
 from aneperf.training.hugging_face import check_savable, save_hugging_face
-from aneperf.training.models import PRESETS
 from support import hugging_face as hf
 
 TOKENIZER = b'{"version": "1.0", "added_tokens": [], "model": {"type": "BPE"}}'

@@ -12,9 +12,9 @@ from aneperf import bounds
 from aneperf.bounds import CONSTANTS, FP16_LARGEST, MODEL
 from aneperf.kernels import TransformerConfig
 from aneperf.kernels.config import parameter_count, parameter_shapes
+from aneperf.kernels.presets import PRESETS
 from aneperf.training.llama2c import load_llama2c, save_llama2c
 from aneperf.training.models import (
-    PRESETS,
     Parameters,
     check_parameters,
     checked_parameters,

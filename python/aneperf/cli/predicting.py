@@ -82,9 +82,9 @@ def predict(
 def _predict_training(name: str, pipeline: str, chips: Sequence[str]) -> "list[Prediction]":
     from typing import cast
 
+    from ..kernels.presets import model_config
     from ..kernels.schedule import Pipeline
     from ..prediction import predict_training
-    from ..training.models import model_config
 
     config = model_config(name)
     return [predict_training(config, chip, cast(Pipeline, pipeline)) for chip in chips]

@@ -16,6 +16,7 @@ import click
 from .. import device as devices
 from ..errors import AneError, ArgumentError, ResultFileError
 from ..kernels import TransformerConfig
+from ..kernels.presets import model_config
 from ..kinds import Kind
 from ..outputs import check_new_folder, check_outputs, form_of
 from ..report.plots import check_plot
@@ -25,7 +26,6 @@ from ..training.data import SYNTHETIC
 from ..training.events import Event, RunStarted
 from ..training.hugging_face import check_savable, hugging_face_shape, is_hugging_face
 from ..training.llama2c import check_trained
-from ..training.models import model_config
 from ..training.options import TrainOptions
 from ..training.peft import check_adapters
 from ..training.record import Record

@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 from ..chips import CHIPS, Chip, shipped_figures
 from ..kernels.config import parameter_count
+from ..kernels.presets import PRESETS
 from ..probes.registry import PROBES
-from ..training.models import PRESETS
 from .columns import UNKNOWN
 from .table import Table
 

@@ -18,9 +18,9 @@ from ..chips.cost import PARAMETERS, UNITS, time_call
 from ..chips.fit import HeldOut, all_targets, coverage_apart, leave_out
 from ..chips.parameters import COVERAGE, Calibration, PredictedTime, parameters_of
 from ..chips.workloads import COLD
+from ..kernels.presets import PRESETS
 from ..kernels.schedule import Pipeline
 from ..prediction import predict_training
-from ..training.models import PRESETS
 from .columns import significant
 
 _INTRODUCTION = """\

@@ -13,9 +13,9 @@ from .._ane_native import Device
 from ..bounds import MINUTES, PEAK_TFLOPS, STEPS, within
 from ..checks import count
 from ..kernels import TransformerConfig
+from ..kernels.presets import PRESETS
 from .config import Hyperparameters, TrainingConfig, option
 from .events import Observer
-from .models import PRESETS
 
 _Path = str | os.PathLike[str]
 _Options = ParamSpec("_Options")

@@ -10,6 +10,7 @@ from .. import device as devices
 from .._ane_native import Device
 from ..errors import ArgumentError
 from ..kernels import schedule
+from ..kernels.presets import model_name
 from ..kinds import Kind
 from ..outputs import check_outputs, form_of
 from ..results import Environment
@@ -20,7 +21,6 @@ from .data import SYNTHETIC, TokenFile, open_data
 from .dynamic import fitting_kernels
 from .evaluation import Evaluation
 from .events import RunStarted
-from .models import model_name
 from .options import TrainOptions
 from .resume import Found, check_same_run, kept_options
 from .run_checkpoints import RunCheckpoints

@@ -9,11 +9,12 @@ from pathlib import Path
 from ..bounds import CONSTANTS
 from ..errors import ArgumentError
 from ..kernels import TransformerConfig
+from ..kernels.presets import model_config, model_name
 from .checkpoint import load_model, load_origin, load_record
 from .config import differences
 from .hugging_face import Origin, hugging_face_shape, is_hugging_face
 from .kernels import Floats
-from .models import model_config, model_name, random_parameters
+from .models import random_parameters
 from .options import TrainOptions
 from .record import Record
 from .resume import Found, absolute_path
