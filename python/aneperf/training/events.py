@@ -8,10 +8,10 @@ from pathlib import Path
 
 from ..power import Energy
 from ..results import Environment
+from ..runner.ranks import Ranks
 from .accounting import Span, StepFlops, StepTimes, covered_ns, step_flops
 from .config import TrainingConfig
 from .optimizer import Update
-from .ranks import Ranks
 from .worker import Compiled, StepReport
 
 _MS = 1e-6

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from aneperf.baselines import baseline_name
-from aneperf.training.ranks import Ranks
+from aneperf.runner.ranks import Ranks
 from support.fakes import a_result, an_environment
 
 
