@@ -117,6 +117,18 @@ def _check_row(row: Row) -> None:
     low, value, high = (row.metrics.get(name, 0.0) for name in ("ratio_low", "ratio", "ratio_high"))
     if high and not low <= value <= high:
         raise _Wrong(f"ratio is {value!r}, outside its interval from {low!r} to {high!r}")
+    _check_prediction(row)
+
+
+def _check_prediction(row: Row) -> None:
+    """Check that a predicted time has an interval around it, and a chip."""
+    low, value, high = (row.metrics.get(f"predicted_{name}") for name in ("low_ms", "ms", "high_ms"))
+    if low is None and value is None and high is None:
+        return
+    if low is None or value is None or high is None or not 0 < low <= value <= high:
+        raise _Wrong(f"predicted_ms is {value!r}, and its interval from {low!r} to {high!r}")
+    if not isinstance(row.params.get("predicted_chip"), str):
+        raise _Wrong("predicted_ms is of no chip: predicted_chip is missing")
 
 
 def _is_timed(row: Row) -> bool:

@@ -47,6 +47,9 @@ def test_output_files(run: Any, model: str, tmp_path: Path, suffix: str) -> None
         whole = json.loads(text)[0]
         assert (whole["prediction"], whole["chip"], whole["op"]) == ("stack.mil", "M4", "call")
         assert "not a measurement" in run("show", str(file)).out
+        report = run("report", str(file), "-o", "-.md").out
+        assert "## Prediction, not a measurement (p.json)" in report
+        assert "| stack.mil | M4 | stack.mil | call | 1 |" in report
     assert "stack.mil" in text
 
 
@@ -59,8 +62,28 @@ def test_converted_programs_are_aligned_by_their_operations(run: Any, model: str
 
 def test_training_kernels(run: Any) -> None:
     out = run("predict", "--kernels", "stories260k", "--pipeline", "dynamic", "--chip", "M4").out
-    assert "training step, dynamic on M4" in out
+    assert "stories260k, training step, dynamic on M4" in out
     assert "The host's part of a step" in " ".join(out.split())
+
+
+def test_chips_share_a_note(run: Any, model: str, tmp_path: Path) -> None:
+    file = tmp_path / "p.json"
+    out = " ".join(run("predict", model, "--chip", "M1", "--chip", "M6", "-o", str(file)).out.split())
+    assert "M1, M6: the figures are of other libraries." in out
+    shown = " ".join(run("show", str(file)).out.split())
+    assert "M1: the figures are of other libraries." in shown
+    assert "M6: the figures are of other libraries." in shown
+
+
+def test_a_hostile_file_is_shown_as_text(run: Any, tmp_path: Path) -> None:
+    file = tmp_path / "p.json"
+    record = {"prediction": "x", "count": 2**64 - 1, "ms": -1.5, "low_ms": "=1+1", "notes": "a\x1b[31m\n<b>"}
+    file.write_text(json.dumps([record, {"prediction": "y", "notes": 7}]))
+    out = run("show", str(file)).out
+    assert "18446744073709551615" in out
+    assert "\x1b" not in out
+    assert "&lt;b&gt;" in run("show", str(file), "-o", "-.html").out
+    assert "'=1+1" in run("show", str(file), "-o", "-.csv").out
 
 
 def test_refusals(run: Any, model: str) -> None:

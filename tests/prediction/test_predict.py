@@ -7,12 +7,14 @@ import pytest
 
 import aneperf
 from aneperf import mil
+from aneperf.chips import find_chip, shipped_figures
 from aneperf.chips.parameters import parameters_of
 from aneperf.errors import ArgumentError, ProgramError
 from aneperf.kernels import ConvStack, QuantizedStack
 from aneperf.kernels.presets import PRESETS
 from aneperf.prediction import Prediction, predict_training
 from aneperf.prediction.layers import layers_of, port_bytes
+from aneperf.prediction.notes import unmeasured_note
 from aneperf.prediction.stack import predict_stack
 
 
@@ -84,6 +86,7 @@ def test_a_prediction_adds_up_and_says_what_bounds_it() -> None:
     assert "<table" in found._repr_html_()
     whole, *operations = found.to_dicts()
     assert whole["ms"] == found.ms.value
+    assert whole["notes"] == ""
     assert len(operations) == len(found.operations)
 
 
@@ -95,8 +98,10 @@ def test_a_chip_without_figures_says_so() -> None:
 
 
 def test_a_generation_without_figures_says_so() -> None:
-    (note,) = aneperf.predict(ConvStack(512, 4).build(), "A19").notes
+    found = aneperf.predict(ConvStack(512, 4).build(), "A19")
+    (note,) = found.notes
     assert "nor of its generation" in note
+    assert found.to_dicts()[0]["notes"] == note
 
 
 @pytest.mark.parametrize("groups", [1, 64])
@@ -106,6 +111,46 @@ def test_grouped_convolutions_are_noted(groups: int) -> None:
     b.output("y", mil.conv(x, np.ones((64, 64 // groups, 3, 3), np.float16), groups=groups))
     notes = " ".join(aneperf.predict(b.build(), "M4").notes)
     assert ("Grouped convolutions" in notes) == (groups > 1)
+
+
+FP32 = """
+program(1.3)
+[buildInfo = dict<string, string>({{"coremltools-version", "9.0"}})]
+{
+    func main<ios18>(tensor<fp32, [1, 8, 4, 64]> a, tensor<fp32, [1, 8, 64, 4]> b) {
+        bool no = const()[name = string("no"), val = bool(false)];
+        tensor<fp32, [1, 8, 4, 4]> y =
+            matmul(x = a, y = b, transpose_x = no, transpose_y = no)[name = string("y")];
+    } -> (y);
+}
+"""
+
+
+@pytest.mark.parametrize("chip", ["M1", "M4"])
+def test_a_program_that_the_compiler_refuses_is_noted(tmp_path: Path, chip: str) -> None:
+    file = tmp_path / "fp32.mil"
+    file.write_text(FP32)
+    notes = " ".join(aneperf.predict(file, chip).notes)
+    assert f"{chip}: the compiler refuses the program: matmul: " in notes
+    assert "'x' is fp32, must be fp16" in notes
+    assert "The time is that of the same in fp16. Convert the program to fp16: --fp16" in notes
+    assert "refuses" not in " ".join(aneperf.predict(file, chip, fp16=True).notes)
+
+
+def test_operations_of_no_figure_are_noted() -> None:
+    b = mil.Builder()
+    y = mil.conv(b.input("x", (1, 512, 1, 512)), np.ones((512, 512, 1, 1), np.float16))
+    b.output("y", mil.transpose(y, (0, 3, 2, 1)))
+    (note,) = aneperf.predict(b.build(), "M4").notes
+    assert note.startswith("M4: no published figure is of transpose, which take a tenth")
+
+
+def test_a_small_part_is_not_noted() -> None:
+    assert unmeasured_note("M4", [("conv", 9.5), ("transpose", 0.5)]) is None
+    assert unmeasured_note("M4", []) is None
+    note = unmeasured_note("M4", [("tile", 1.0), ("pad", 1.0), ("topk", 1.0), ("stack", 1.0), ("conv", 5.0)])
+    assert note is not None
+    assert "is of pad, stack, tile, others, which" in note
 
 
 def test_templates_take_axes(tmp_path: Path) -> None:
@@ -135,10 +180,35 @@ def test_a_training_step_has_a_row_for_each_kernel() -> None:
     assert sum(one.count for one in step.operations) == 72
     assert sum(one.ms.value for one in step.operations) == pytest.approx(step.ms.value)
     assert any("host" in note for note in step.notes)
+    assert not any("compile" in note for note in step.notes)
     extended = predict_training(PRESETS["stories110m"], "M4", "static-ane")
     assert sum(one.count for one in extended.operations) == 99
     dynamic = predict_training(PRESETS["stories260k"], "M4", "dynamic")
     assert len(dynamic.operations) == 10
+
+
+def test_a_pipeline_that_train_refuses_is_noted() -> None:
+    config = PRESETS["qwen3-0.6b"]
+    notes = " ".join(predict_training(config, "M4").notes)
+    assert "A process may compile 100 programs, and this pipeline has 168" in notes
+    assert "A process may" not in " ".join(predict_training(config, "M4", "dynamic").notes)
+
+
+@pytest.mark.thorough
+def test_what_is_said_of_steps_on_m1_is_true() -> None:
+    """The note says that the published steps took longer than their intervals."""
+    figures = [
+        figure
+        for figure in shipped_figures()
+        if figure.key == "training/static/stories110m/ane" and find_chip(figure.chip).profile == "h13"
+    ]
+    assert {figure.chip for figure in figures} == {"M1 Pro", "M1 Max"}
+    for figure in figures:
+        step = predict_training(PRESETS["stories110m"], figure.chip, as_published=True)
+        forward = [one.ms for one in step.operations if one.name.endswith("_forward")]
+        assert figure.value is not None
+        assert figure.value > sum(ms.high for ms in forward)
+        assert any("took the engine longer than their intervals" in note for note in step.notes)
 
 
 @pytest.mark.parametrize(

@@ -265,6 +265,10 @@ def test_predictions_stand_beside_measured_times() -> None:
     assert any("M4 Max" in note for note in result.notes)
     header, *_ = (line for line in repr(result).splitlines() if "Config" in line)
     assert "Predicted" in header
+    assert "90 % interval" in header
+    assert all(row.params["predicted_chip"] == "M4 Max" for row in result)
+    assert "the measured ones of a CPU: the two do not compare" in " ".join(repr(result).split())
+    assert "A19: no figure" in str(run(FakeDevice(), STACKS[:1], predict="A19").notes)
     assert "Predicted" not in repr(run(FakeDevice(), STACKS[:2]))
     with pytest.raises(ArgumentError, match="no chip is called"):
         run(FakeDevice(), STACKS[:1], predict="M99")

@@ -31,6 +31,14 @@ def test_the_report_has_the_section_for_engines_alone() -> None:
     assert "Measured and predicted" not in make_report([software], Kind.MARKDOWN)
 
 
+def test_the_notes_on_the_chip_stand_below() -> None:
+    table = lay_out_predicted(
+        sweep(stack_row(512, 8, 1.0), environment=msgspec.structs.replace(MAC, chip="A19"))
+    )
+    assert table is not None
+    assert table.lines[-1].startswith("A19: no figure of its engine's times is published")
+
+
 def test_nothing_is_said_of_an_unknown_chip_or_of_rows_in_error() -> None:
     unknown = msgspec.structs.replace(MAC, chip="M99")
     assert lay_out_predicted(sweep(stack_row(512, 8, 1.0), environment=unknown)) is None

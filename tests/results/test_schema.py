@@ -86,6 +86,15 @@ HALVED = {name: getattr(MEASURED, name) / 2 for name in ("median", "mean", "p05"
         ({"unit": "x"}, "unit is 'x', but a row with durations is in ms"),
         ({"params": {"channels": 256}}, "channels is 256, but the key says 512"),
         ({"metrics": {"ratio": 2.0, "ratio_low": 2.5, "ratio_high": 3.0}}, "ratio is 2.0, outside"),
+        ({"metrics": {"predicted_ms": 2.0}}, "predicted_ms is 2.0, and its interval from None to None"),
+        (
+            {"metrics": {"predicted_ms": -2.0, "predicted_low_ms": -3.0, "predicted_high_ms": -1.0}},
+            "predicted_ms is -2.0, and its interval from -3.0 to -1.0",
+        ),
+        (
+            {"metrics": {"predicted_ms": 2.0, "predicted_low_ms": 1.0, "predicted_high_ms": 3.0}},
+            "predicted_ms is of no chip",
+        ),
     ],
 )
 def test_a_doctored_row_is_refused(changes: dict[str, Any], message: str) -> None:

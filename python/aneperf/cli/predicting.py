@@ -80,6 +80,7 @@ def predict(
 
 
 def _predict_training(name: str, pipeline: str, chips: Sequence[str]) -> "list[Prediction]":
+    from dataclasses import replace
     from typing import cast
 
     from ..kernels.presets import model_config
@@ -87,7 +88,8 @@ def _predict_training(name: str, pipeline: str, chips: Sequence[str]) -> "list[P
     from ..prediction import predict_training
 
     config = model_config(name)
-    return [predict_training(config, chip, cast(Pipeline, pipeline)) for chip in chips]
+    found = [predict_training(config, chip, cast(Pipeline, pipeline)) for chip in chips]
+    return [replace(one, program=f"{name}, {one.program}") for one in found]
 
 
 def _predict_file(file: str, axis: Sequence[str], chips: Sequence[str], fp16: bool) -> "list[Prediction]":

@@ -31,9 +31,9 @@ from .terminal import FAILED, save, write
 def report(files: tuple[str, ...], output: str, community: str | None, strict: bool) -> int:
     """Make a page from saved results: tables, plots, published figures.
 
-    FILE is a result of a probe or of training, training telemetry, a comparison, or the output of info. The
-    page is a single file that loads nothing. It needs pip install '.[report]' in a checkout. Markdown has no
-    plots and needs nothing more.
+    FILE is a result of a probe or of training, training telemetry, a comparison, a prediction, or the output
+    of info. The page is a single file that loads nothing. It needs pip install '.[report]' in a checkout.
+    Markdown has no plots and needs nothing more.
 
     --community makes a website of published figures and submitted results instead, after checking each
     submission. docs/community.md explains how to submit one.

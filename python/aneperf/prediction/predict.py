@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import get_args
 
 from .. import mil
-from ..chips import Chip, chips_of, find_chip
+from ..chips import Chip, find_chip
 from ..chips.cost import Bound, Call, Term, time_dispatch, time_layer
 from ..chips.parameters import ChipParameters, PredictedTime, parameters_of
 from ..display import Displayed
-from ..mil.graph import Operation
 from ..mil.template import AxisValue, Source, template_of
 from .layers import layers_of, port_bytes
+from .notes import chip_notes, operation_note, refusal_note, unmeasured_note
 
 _BOUNDS = get_args(Bound)
-_GROUPED = (
-    "Grouped convolutions are counted at the full rate. Depthwise ones were measured at a fiftieth of it on "
-    "M4: the time is too short, and may lie far above the interval."
-)
 
 
 @dataclass(frozen=True)
@@ -56,9 +52,9 @@ class Prediction(Displayed):
     unit: str = "call"  # of which `ms` is the time
 
     def to_dicts(self) -> list[dict[str, object]]:
-        """Return a record of the whole, then one of each operation."""
+        """Return a record of the whole, with the notes, then one of each operation."""
         whole = OperationTime(self.program, self.unit, self.ms, self.bound)
-        return [
+        records: list[dict[str, object]] = [
             {
                 "prediction": self.program,
                 "chip": self.chip,
@@ -72,6 +68,8 @@ class Prediction(Displayed):
             }
             for one in (whole, *self.operations)
         ]
+        records[0]["notes"] = " ".join(self.notes)
+        return records
 
 
 def predict(
@@ -120,6 +118,9 @@ class Predictor:
     def predict(self, program: mil.Program, name: str) -> Prediction:
         """Predict the time of a call of a program."""
         operations, terms = self.call(program)
+        chip = self.parameters.chip
+        self._note(unmeasured_note(chip, ((one.op, one.ms.value) for one in operations)))
+        self._note(refusal_note(program, chip))
         return self.join(name, operations, terms)
 
     def call(self, program: mil.Program) -> tuple[list[OperationTime], list[Term]]:
@@ -127,7 +128,7 @@ class Predictor:
         parameters, graph = self.parameters, mil.parse(program.text)
         operations, terms = list[OperationTime](), list[Term]()
         for operation, work, layers in layers_of(graph):
-            self._note(operation)
+            self._note(operation_note(operation))
             own = [t for layer in layers for t in time_layer(layer, parameters.values, parameters.traits)]
             terms += own
             bound = bound_of(own) if own else "fused"
@@ -157,42 +158,14 @@ class Predictor:
             bound_of(terms),
             parts,
             tuple(operations),
-            (*self._doubts(), *self.notes),
+            (*chip_notes(self.parameters), *self.notes),
             unit,
         )
 
-    def _note(self, operation: Operation) -> None:
-        """Note what the model does not know of an operation, once."""
-        groups = operation.arguments.get("groups")
-        constant = groups.constant if isinstance(groups, mil.Tensor) else None
-        is_grouped = constant is not None and not isinstance(constant, str) and int(constant) > 1
-        if is_grouped and _GROUPED not in self.notes:
-            self.notes.append(_GROUPED)
-
-    def _doubts(self) -> Iterator[str]:
-        """Say what no figure of the chip itself stands behind."""
-        chip = self.parameters.chip
-        family = [parameters_of(one).figures for one in chips_of(find_chip(chip).profile)]
-        if not any(any(figures.values()) for figures in family):
-            yield (
-                f"{chip}: no figure of its engine's times is published, nor of its generation. The "
-                "parameters are assumed, as docs/prediction.md says, with a wider interval."
-            )
-        elif self.parameters.is_inherited:
-            yield (
-                f"{chip}: no figure of its engine's times is published. The parameters are those of its "
-                "generation, with a wider interval."
-            )
-        elif not any(figures["call"] for figures in family):
-            yield (
-                f"{chip}: the figures are of other libraries. The cost of a call is assumed, as no figure of "
-                "its generation is published, with a wider interval."
-            )
-        elif not self.parameters.figures["call"]:
-            yield (
-                f"{chip}: the figures are of other libraries. The cost of a call is that of its generation, "
-                "with a wider interval."
-            )
+    def _note(self, note: str | None) -> None:
+        """Add a note, once."""
+        if note is not None and note not in self.notes:
+            self.notes.append(note)
 
 
 def bound_of(terms: Iterable[Term]) -> Bound:

@@ -11,11 +11,9 @@ from ..chips.parameters import parameters_of
 from ..kernels import Kernel, TransformerConfig, schedule
 from ..kernels.schedule import Pipeline
 from ..kernels.shared import SHARED_KERNELS
+from .notes import training_notes
 from .predict import OperationTime, Prediction, Predictor, bound_of
 
-_HOST = (
-    "The host's part of a step, which can be the larger one, is not predicted: this is the engine's alone."
-)
 # The widest input by generation; see docs/emulator.md.
 _NARROW = {"h13", "h14", "h15"}
 _WIDEST, _WIDEST_NARROW = 65536, 16384
@@ -38,7 +36,8 @@ def predict_training(
         terms += repeated
         ms = predictor.parameters.interval(repeated)
         rows.append(OperationTime(name, "call", ms, bound_of(own), kernel.flops * count, count=count))
-    predictor.notes.append(_HOST)
+    programs = len(rows) if pipeline == "dynamic" else sum(row.count for row in rows)
+    predictor.notes += training_notes(found.name, programs)
     return predictor.join(f"training step, {pipeline}", rows, terms, "step")
 
 

@@ -8,11 +8,13 @@ from typing import Literal
 from .._ane_native import Device
 from ..checks import choice, shown
 from ..chips import find_chip
+from ..chips.parameters import parameters_of
 from ..errors import ArgumentError
 from ..kernels.conv_stack import PUBLISHED, ConvStack
+from ..prediction.notes import chip_notes
 from ..prediction.stack import predict_stack, predicted_metrics
 from ..results import Result
-from ..runner.case import refuse_repetition, stack_case
+from ..runner.case import Case, refuse_repetition, stack_case
 from ..runner.progress import ProgressCallback
 from ..runner.rounds import Repeat
 from ..runner.run import run_cases
@@ -52,17 +54,18 @@ def peak(
     if ports is not None:
         stacks = [replace(stack, port_dtype=ports) for stack in stacks]
     chip = None if predict is None else find_chip(predict).name
-    cases = [
-        stack_case(
-            "peak", stack, metrics={} if chip is None else predicted_metrics(predict_stack(stack, chip))
-        )
-        for stack in stacks
-    ]
+    cases = [stack_case("peak", stack) for stack in stacks]
+    if chip is not None:
+        cases = [_with_prediction(case, stack, chip) for case, stack in zip(cases, stacks, strict=True)]
     refuse_repetition(cases)
     dtypes = {stack.port_dtype for stack in stacks}
     notes = [note for dtype, note in PORT_NOTES.items() if dtype in dtypes]
     if chip is not None:
-        notes.append(f"Predicted: the time of a call on {chip} in ms, as by aneperf predict.")
+        notes.append(
+            f"Predicted: the time of a call on {chip} in ms, by aneperf predict. It is not measured, and the "
+            "interval holds 90 % of measured times."
+        )
+        notes += chip_notes(parameters_of(chip))
     return run_cases(
         "peak",
         device,
@@ -73,6 +76,12 @@ def peak(
         notes=notes,
         repeat=Repeat(processes, peak, {"configs": stacks, "predict": chip}),
     )
+
+
+def _with_prediction(case: Case, stack: ConvStack, chip: str) -> Case:
+    """Return a case whose row gets the time that is predicted on a chip."""
+    metrics = {**case.metrics, **predicted_metrics(predict_stack(stack, chip))}
+    return replace(case, params={**case.params, "predicted_chip": chip}, metrics=metrics)
 
 
 def _stacks(configs: Iterable[ConvStack | str]) -> list[ConvStack]:

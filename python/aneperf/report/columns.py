@@ -147,6 +147,11 @@ def _checked(row: Row) -> str:
     return "unchecked" if "output" in row.params else UNKNOWN if row.error is None else f"{row.error:.1e}"
 
 
+def _predicted_interval(row: Row) -> str:
+    low, high = (row.metrics.get(f"predicted_{end}_ms") for end in ("low", "high"))
+    return UNKNOWN if None in (low, high) else f"{significant(low, 2)} to {significant(high, 2)}"
+
+
 REMARK = Column("", remark, "left")
 
 GENERAL = (
@@ -175,7 +180,10 @@ _STACKS = (_CONFIG, _WEIGHTS, _GFLOP, *_TIMES, _TFLOPS, REMARK)
 _ITEM = Column("Item", lambda row: row.key.partition("/")[2], "left")
 _ERROR = Column("Error", lambda row: UNKNOWN if row.error is None else f"{row.error:.1e}")
 
-PREDICTED = Column("Predicted", metric("predicted_ms", 4))  # where rows have it, before REMARK
+PREDICTED = (  # where rows have it, before REMARK
+    Column("Predicted", number("predicted_ms", 3)),
+    Column("90 % interval", _predicted_interval, is_spare=True),
+)
 
 COLUMNS: dict[str, tuple[Column, ...]] = {
     "peak": _STACKS,

@@ -70,14 +70,13 @@ def lay_out_predictions(predictions: Sequence[Prediction]) -> Table:
     if others:
         sums = [sum(found[name].ms.value for name in others if name in found) for found in by_name]
         rows.append((f"{len(others)} others", *(f"{significant(ms, 3)}  " for ms in sums)))
-    notes = [note for one in predictions for note in one.notes]
     right: list[Literal["right"]] = ["right"] * len(predictions)
     return Table(
         heading=(f"aneperf predict {first.program}, in ms: {_HEAD}",),
         header=("", *(one.chip for one in predictions)),
         align=("left", *right),
         rows=tuple(rows),
-        lines=(_LEGEND, *dict.fromkeys(notes)),
+        lines=(_LEGEND, *_joined_notes(predictions)),
     )
 
 
@@ -98,6 +97,16 @@ def _largest(predictions: Sequence[Prediction]) -> tuple[list[str], list[str]]:
             shares[operation.name] = max(share, shares.get(operation.name, 0.0))
     largest = sorted((name for name in shares if shares[name]), key=lambda name: -shares[name])[:_MOST]
     return [name for name in shares if name in largest], [name for name in shares if name not in largest]
+
+
+def _joined_notes(predictions: Sequence[Prediction]) -> list[str]:
+    """Return the notes of all chips; one that several chips have alike names them all."""
+    chips: dict[str, list[str]] = {}
+    for one in predictions:
+        for note in one.notes:
+            text = note.removeprefix(f"{one.chip}: ")
+            chips.setdefault(text, []).extend([one.chip] if text != note else [])
+    return [f"{', '.join(names)}: {text}" if names else text for text, names in chips.items()]
 
 
 def _cell(operation: OperationTime | None) -> str:

@@ -13,6 +13,9 @@ from .flags import legend, mark
 from .table import Table
 
 _INTERVAL = "±: the larger half of the 95 % interval of the median."
+_NOT_COMPARABLE = (
+    "Predicted times are of a Neural Engine, and the measured ones of a CPU: the two do not compare."
+)
 _UNBOUNDED = " -: too few independent calls to tell."
 _FEW = 3  # skipped rows that are named
 _SMALL, _SHORT = 0.01, 25  # of a profile: the share of a small part, and the rows that are always shown
@@ -40,9 +43,9 @@ def lay_out_result(result: Result, *, verbose: bool = False) -> Table:
 def lay_out_times(result: Result, *, verbose: bool = False) -> Table:
     """Lay out the rows of one probe, without their energy."""
     columns = COLUMNS.get(result.probe, GENERAL)
-    if any("predicted_ms" in row.metrics for row in result.rows):
+    if _is_predicted(result):
         columns = tuple(
-            new for column in columns for new in ((PREDICTED, column) if column is REMARK else (column,))
+            new for column in columns for new in ((*PREDICTED, column) if column is REMARK else (column,))
         )
     if verbose:
         columns = tuple(new for column in columns for new in (VERBOSE if column is REMARK else (column,)))
@@ -66,6 +69,11 @@ def lay_out_times(result: Result, *, verbose: bool = False) -> Table:
         ),
         spare=tuple(place for place, column in enumerate(columns) if column.is_spare),
     )
+
+
+def _is_predicted(result: Result) -> bool:
+    """Tell whether rows have a predicted time beside the measured one."""
+    return any("predicted_ms" in row.metrics for row in result.rows)
 
 
 def _without_skipped(rows: tuple[Row, ...]) -> tuple[Row, ...]:
@@ -99,6 +107,8 @@ def _legend(result: Result, verbose: bool) -> list[str]:
     if timed:
         unknown = any(row.ci_low is None for row in timed)
         lines.append(_INTERVAL + (_UNBOUNDED if unknown else ""))
+    if _is_predicted(result) and result.environment.is_software:
+        lines.append(_NOT_COMPARABLE)
     if retried := sum(row.metrics.get("retried_evaluations", 0) for row in result.rows):
         lines.append(
             f"Calls that the system canceled and that were made again: {retried:.0f}; the times show it."

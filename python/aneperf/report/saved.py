@@ -22,6 +22,7 @@ from .turns_file import Record, read_turns
 
 T = TypeVar("T")
 _TITLES = {Kind.COMPARISON: "aneperf compare", Kind.PREDICTION: "aneperf predict: not a measurement"}
+_LONGEST_NOTES = 2000  # characters, of a prediction
 
 
 @dataclass(frozen=True)
@@ -74,17 +75,19 @@ def _decoded(path: str | os.PathLike[str], kind: Kind, wanted: type[T], most: in
 
 def _lay_out_records(title: str, records: list[Record]) -> Table:
     """Lay out records that have the same names."""
-    names = list(dict.fromkeys(name for record in records for name in record))
+    notes = [str(record["notes"]) for record in records if record.get("notes")]
+    names = list(dict.fromkeys(name for record in records for name in record if name != "notes"))
     texts = {name: any(isinstance(record.get(name), str) for record in records) for name in names}
     return Table(
         heading=(title,),
         header=tuple(name.replace("_", " ").capitalize() for name in names),
         align=tuple("left" if texts[name] else "right" for name in names),
         rows=tuple(tuple(_cell(record.get(name)) for name in names) for record in records),
+        lines=tuple(one_line(note, _LONGEST_NOTES) for note in dict.fromkeys(notes)),
     )
 
 
 def _cell(value: str | int | float | None) -> str:
     if value is None:
         return UNKNOWN
-    return value if isinstance(value, str) else significant(value, 4)
+    return significant(value, 4) if isinstance(value, float) else str(value)

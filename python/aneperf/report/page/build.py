@@ -14,7 +14,7 @@ from .comparisons import comparison_sections
 from .machine import machine_section, software_warning, sureness_section
 from .markdown_form import report_markdown
 from .model import Report
-from .predicted import predicted_section
+from .predicted import predicted_section, prediction_sections
 from .probes import probe_sections
 from .reading import AnyPath, Given, Source, read_sources
 from .roofline import roofline_section
@@ -69,6 +69,7 @@ def gather(sources: Sequence[Source], *, pictures: bool) -> Report:
         *comparison_sections(sources, pictures=pictures),
         published_section(sources, pictures=pictures),
         predicted_section(sources),
+        *prediction_sections(sources),
         slow_section(sources),
     ]
     return Report(

@@ -1,13 +1,15 @@
-"""A section of measured rows beside predictions: which ones take longer, or less, than the chip should."""
+"""Sections of predictions: files of them, and measured rows that take longer, or less, than they say."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from ...chips import find_chip
-from ...chips.parameters import PredictedTime
+from ...chips.parameters import PredictedTime, parameters_of
 from ...errors import ArgumentError
 from ...files import one_line
+from ...kinds import Kind
+from ...prediction.notes import chip_notes
 from ...prediction.stack import predict_stack
 from ...results import Result, Row
 from ..columns import RANKED, significant
@@ -17,6 +19,18 @@ from .reading import Source, parts_of
 from .stack_text import stack_of
 
 _LONG = 20  # rows of a table that is not folded
+
+
+def prediction_sections(sources: Sequence[Source]) -> list[Section]:
+    """Return a section for each file of predictions."""
+    return [
+        Section(
+            f"Prediction, not a measurement ({source.name})",
+            (Block("All operations", source.table, folded=len(source.table.rows) > _LONG),),
+        )
+        for source in sources
+        if source.kind is Kind.PREDICTION
+    ]
 
 
 def predicted_section(sources: Sequence[Source]) -> Section | None:
@@ -57,7 +71,11 @@ def lay_out_predicted(result: Result) -> Table | None:
         header=("Row", "Measured (ms)", "Predicted", "90 % interval", "Measured is", ""),
         align=("left", "right", "right", "right", "left", "left"),
         rows=tuple(rows),
-        lines=(found, "Predictions are those of aneperf predict; docs/prediction.md says how good they are."),
+        lines=(
+            found,
+            "Predictions are those of aneperf predict; docs/prediction.md says how good they are.",
+            *chip_notes(parameters_of(chip)),
+        ),
     )
 
 

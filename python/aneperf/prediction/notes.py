@@ -1,0 +1,113 @@
+"""Say what a prediction leaves open: of its chip, of the program's operations, of a training step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from .. import _ane_native as native
+from .. import mil
+from ..chips import chips_of, find_chip
+from ..chips.parameters import ChipParameters, parameters_of
+from ..files import LONGEST_QUOTE, one_line
+from ..mil.call import OPERATIONS
+from ..mil.graph import Operation
+from ..mil.half import CONVERT, computes_in_fp32
+
+_GROUPED = (
+    "Grouped convolutions are counted at the full rate. Depthwise ones were measured at a fiftieth of it on "
+    "M4: the time is too short, and may lie far above the interval."
+)
+_NOTABLE = 0.1  # of the time: a smaller part that is wrong changes little
+_NAMED = 3  # operations, of those that no figure covers
+# What no published figure is of: by family, and one of the products.
+_UNMEASURED_FAMILIES = {"movement", "window"}
+_UNMEASURED = {"conv_transpose"}
+
+
+def chip_notes(parameters: ChipParameters) -> Iterator[str]:
+    """Say what no figure of the chip itself stands behind."""
+    chip = parameters.chip
+    family = [parameters_of(one).figures for one in chips_of(find_chip(chip).profile)]
+    if not any(any(figures.values()) for figures in family):
+        yield (
+            f"{chip}: no figure of its engine's times is published, nor of its generation. The "
+            "parameters are assumed, as docs/prediction.md says, with a wider interval."
+        )
+    elif parameters.is_inherited:
+        yield (
+            f"{chip}: no figure of its engine's times is published. The parameters are those of its "
+            "generation, with a wider interval."
+        )
+    elif not _has_calls(chip):
+        yield (
+            f"{chip}: the figures are of other libraries. The cost of a call is assumed, as no figure of "
+            "its generation is published, with a wider interval."
+        )
+    elif not parameters.figures["call"]:
+        yield (
+            f"{chip}: the figures are of other libraries. The cost of a call is that of its generation, "
+            "with a wider interval."
+        )
+
+
+def operation_note(operation: Operation) -> str | None:
+    """Say what the model does not know of an operation."""
+    groups = operation.arguments.get("groups")
+    constant = groups.constant if isinstance(groups, mil.Tensor) else None
+    is_grouped = constant is not None and not isinstance(constant, str) and int(constant) > 1
+    return _GROUPED if is_grouped else None
+
+
+def unmeasured_note(chip: str, times: Iterable[tuple[str, float]]) -> str | None:
+    """Say which operations no figure covers, if they take much of the time; `times` are names and ms."""
+    found: dict[str, float] = {}
+    total = 0.0
+    for op, ms in times:
+        total += ms
+        family = OPERATIONS[op].family if op in OPERATIONS else ""
+        if ms and (family in _UNMEASURED_FAMILIES or op in _UNMEASURED):
+            found[op] = found.get(op, 0.0) + ms
+    if not total or sum(found.values()) < _NOTABLE * total:
+        return None
+    names = sorted(found)
+    others = ["others"] if len(names) > _NAMED else []
+    return (
+        f"{chip}: no published figure is of {', '.join([*names[:_NAMED], *others])}, which take a tenth of "
+        "the operations' time or more. They are counted by what they move or compute, and the interval does "
+        "not contain what that leaves open."
+    )
+
+
+def refusal_note(program: mil.Program, chip: str) -> str | None:
+    """Say that a chip's compiler refuses the program, if it does."""
+    refused = native.check(program.text, program.weights, find_chip(chip).profile)
+    if not refused:
+        return None
+    message = one_line(refused[0].message, LONGEST_QUOTE)
+    more = f", and {len(refused) - 1} more, which aneperf lint lists" if len(refused) > 1 else ""
+    fp32 = f" The time is that of the same in fp16. {CONVERT}." if computes_in_fp32(message) else ""
+    return f"{chip}: the compiler refuses the program: {message}{more}.{fp32}"
+
+
+def training_notes(chip: str, programs: int) -> Iterator[str]:
+    """Say what is known of training steps on a chip, for which one process compiles `programs`."""
+    most = native.CompileBudget().soft
+    if programs > most:
+        yield (
+            f"A process may compile {most} programs, and this pipeline has {programs}: aneperf train refuses "
+            "it. The dynamic one has 10."
+        )
+    if not _has_calls(chip):
+        yield (
+            f"{chip}: the published steps of M1 Pro and M1 Max, whose cost of a call is assumed too, took "
+            "the engine longer than their intervals."
+        )
+    yield (
+        "The host's part of a step, which can be the larger one, is not predicted: this is the engine's "
+        "alone."
+    )
+
+
+def _has_calls(chip: str) -> bool:
+    """Tell whether a call by the private framework is fitted on a chip's generation."""
+    return any(parameters_of(one).figures["call"] for one in chips_of(find_chip(chip).profile))
