@@ -30,6 +30,7 @@ from .linter import Finding as Finding
 from .linter import lint as lint
 from .prediction import Prediction as Prediction
 from .prediction import predict as predict
+from .probes.allreduce import allreduce as allreduce
 from .probes.bench import bench as bench
 from .probes.compat import compat as compat
 from .probes.conformance import conformance as conformance

@@ -8,7 +8,7 @@ from click.shell_completion import shell_complete
 
 from .. import __version__
 from ..errors import AneError
-from ..probes.registry import BENCH, DOCTOR, PROBES, PROFILE, SUITE
+from ..probes.registry import ALLREDUCE, BENCH, DOCTOR, PROBES, PROFILE, SUITE
 from ..signals import at_first_signal, raise_interrupted, signal_of
 from .ab import ab
 from .comparing import compare, gate
@@ -26,7 +26,7 @@ SECTIONS = {
     "Measure": [info, list_all, *map(probe_verb, [DOCTOR, SUITE, *_BY_WEIGHT])],
     "Your programs": [probe_verb(BENCH), probe_verb(PROFILE), predict, lint],
     "Compare and report": [show_file, report, ab, compare, gate, dump, validate, export],
-    "Train": [train, generate, data],
+    "Train": [train, generate, data, probe_verb(ALLREDUCE)],
 }
 COMPLETION = "_ANEPERF_COMPLETE"
 

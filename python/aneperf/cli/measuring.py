@@ -15,6 +15,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from .. import device as devices
 from .._ane_native import Device
 from ..checks import positive
+from ..cluster.communicator import Alone, CommunicationError, Communicator
+from ..cluster.launch import open_communicator
+from ..cluster.together import together
 from ..errors import AneError, ArgumentError, DeviceUnavailable, ProgramError, ResultFileError
 from ..kinds import Kind
 from ..outputs import check_output, form_of
@@ -22,7 +25,7 @@ from ..probes.registry import SUITE, Probe
 from ..report.result_table import lay_out_result
 from ..results import Result, Row
 from ..runner.in_child import run_in_child, time_limit_of
-from ..runner.progress import Progress, ProgressCallback
+from ..runner.progress import Progress, ProgressCallback, silent
 from ..runner.turns import taking_turns
 from ..signals import Interrupted, at_first_signal, signal_of
 from .options import is_printed
@@ -40,14 +43,12 @@ def measure(
 ) -> int:
     """Run a probe, print its table, save its result to `output` and by `exports`, and return the exit code.
 
-    Ctrl-C, SIGTERM and SIGHUP keep the finished rows.
+    Ctrl-C, SIGTERM and SIGHUP keep the finished rows. Of a launcher's ranks only the first one has output.
     """
-    to_stdout = is_printed(output)
-    if output is not None and not to_stdout:
-        check_output(output, form_of(output, Kind.RESULT))
-    elif sys.stdout is None:
-        raise AneError("standard output is closed: there is nowhere to write the result")
-    opened = open_device()
+    ranks = open_communicator() if probe.is_collective else Alone()
+    if ranks.rank > 0:
+        return _take_part(probe, arguments, open_device, ranks)
+    opened = together(ranks, lambda: _prepare(open_device, output))
     measurement = _Measurement(probe)
     with at_first_signal(measurement.stop), taking_turns():
         result = measurement.run(arguments, opened)
@@ -63,6 +64,31 @@ def measure(
         return end_interrupted(measurement.stopped_by)
     statuses = {row.status for row in result}
     return FAILED if "error" in statuses or "ok" not in statuses else 0
+
+
+def _prepare(open_device: Callable[[], Device], output: str | None) -> Device:
+    """Return the device, once it is known that the result can be written."""
+    if output is not None and not is_printed(output):
+        check_output(output, form_of(output, Kind.RESULT))
+    elif sys.stdout is None:
+        raise AneError("standard output is closed: there is nowhere to write the result")
+    return open_device()
+
+
+def _take_part(
+    probe: Probe, arguments: Mapping[str, Any], open_device: Callable[[], Device], ranks: Communicator
+) -> int:
+    """Run a probe for the sake of rank 0, which has the output and the exit code, also for what is refused.
+
+    A launcher kills rank 0, before it has told why, if another rank ends with an exit code of its own.
+    """
+    try:
+        probe.run(together(ranks, open_device), progress=silent, **arguments)
+    except CommunicationError:
+        raise
+    except AneError:
+        pass
+    return 0
 
 
 _LONGEST_S = 86_400.0

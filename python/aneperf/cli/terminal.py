@@ -10,6 +10,7 @@ import stat
 import sys
 from typing import IO, TYPE_CHECKING, Any, TextIO, cast
 
+from ..cluster.launch import is_rank
 from ..errors import AneError
 from ..glyphs import in_ascii, takes_unicode
 from .options import is_printed
@@ -125,7 +126,8 @@ def write_table(table: "Table", stream: TextIO | None) -> None:
     from ..report.table import draw, to_text
 
     plain = not takes_unicode(stream)
-    if stream is None or not stream.isatty():
+    # Open MPI gives its ranks a terminal, also where its own output goes to a file.
+    if stream is None or not stream.isatty() or is_rank():
         write(to_text(table, ascii=plain), stream)
         return
     from rich.console import Console

@@ -63,6 +63,7 @@ class Probe:
     `share` weighs its part of the suite's budget. `in_child`: the suite starts a process for it, because it
     spends compiles, may hang, or must not see the state that another probe left. The other probes start
     processes themselves. `processes`: how many measure each row, for the verb of a probe that times rows.
+    `is_collective`: every rank that a launcher started runs it, and rank 0 has the output.
     """
 
     name: str
@@ -77,6 +78,7 @@ class Probe:
     share: float = 0.0
     in_child: bool = True
     processes: int | None = None
+    is_collective: bool = False
     file: str | None = None  # that the verb writes without -o
 
     def load(self) -> Callable[..., Result]:
@@ -321,6 +323,25 @@ DOCTOR = Probe(
     in_child=False,
     file="aneperf-doctor.json",
 )
+ALLREDUCE = Probe(
+    "allreduce",
+    "Measure how fast several machines sum gradients, through MPI.",
+    30.0,
+    (
+        Option("model", "Model whose gradients are the largest size.", default="stories110m", metavar="NAME"),
+        Option(
+            "step-ms",
+            "Time of a training step that you measured; by default a published or predicted one.",
+            float,
+            "step_ms",
+            metavar="MS",
+        ),
+    ),
+    details="A launcher starts it on every machine, as in mpiexec -n 2 aneperf allreduce. docs/cluster.md "
+    "describes the machines.",
+    in_child=False,
+    is_collective=True,
+)
 BENCH = Probe(
     "bench",
     "Time your own program, and check its output.",
@@ -365,7 +386,7 @@ PROFILE = Probe(
         Export("plot", "Draw a picture.", "aneperf.report.profile_plot:prepare_plot"),
     ),
 )
-VERBS = {probe.name: probe for probe in (*_PROBES, DOCTOR, SUITE, BENCH, PROFILE)}
+VERBS = {probe.name: probe for probe in (*_PROBES, DOCTOR, SUITE, ALLREDUCE, BENCH, PROFILE)}
 
 
 def default_budget(name: str) -> float:

@@ -267,6 +267,17 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("Pauses", lambda row: UNKNOWN if row.n is None else str(row.n)),
         REMARK,
     ),
+    "allreduce": (
+        Column("Size", parameter("config"), "left"),
+        Column("Bytes", parameter("bytes"), is_spare=True),
+        Column("ms", median),
+        Column("±", half_width),
+        Column("p95", p95, is_spare=True),
+        Column("algbw (GB/s)", number("algbw_gb_per_s", 3)),
+        Column("busbw (GB/s)", number("busbw_gb_per_s", 3)),
+        Column("Wrong", metric("wrong", 0)),
+        REMARK,
+    ),
     "depth": (
         Column("Chain", parameter("config"), "left"),
         Column("Layers", lambda row: str(row.params.get("layers", f"{row.metrics.get('layers', 0):.0f}"))),
