@@ -9,12 +9,14 @@ import pytest
 from hypothesis import settings
 
 import aneperf
+from aneperf import device as devices
 from aneperf.signals import STOPS
 from support.command import run  # noqa: F401  a fixture
 from support.programs import NO_BUDGET
 from support.selection import depends_on_device, depends_on_thorough
 
 DEVICE = "emulator:h16"
+own_budget = devices._budget
 
 # Compiling and first calls make times uneven, so no example has a deadline.
 settings.register_profile("default", deadline=None, derandomize=True, max_examples=20)
@@ -27,6 +29,14 @@ def on_engine(config: pytest.Config) -> bool:
         return config.getoption("--device") == "ane" and aneperf.info("ane").device == "ane"
     except aneperf.DeviceUnavailable:
         return False
+
+
+def lent_budget(budget: aneperf.CompileBudget | int | None, kind: str) -> aneperf.CompileBudget:
+    """Return a device's budget; it has no end for an emulator that was opened without one.
+
+    The engine allows a process about 100 compiles, and all tests of a process share them.
+    """
+    return NO_BUDGET if budget is None and kind == "emulator" else own_budget(budget, kind)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -66,6 +76,10 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "thorough: a slow test, which only --thorough runs")
+    config.addinivalue_line(
+        "markers", "own_budget: a test of the budget of compiles, which the emulator has as in the product"
+    )
+    devices._budget = lent_budget
     settings.load_profile("thorough" if config.getoption("--thorough") else "default")
     # Background jobs ignore SIGINT, and nohup's SIGHUP, and so would the processes that tests interrupt.
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -100,6 +114,12 @@ def _signal_handlers() -> Iterator[None]:
         signal.signal(number, handler)
 
 
+@pytest.fixture(autouse=True)
+def _own_budget(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.node.get_closest_marker("own_budget"):
+        monkeypatch.setattr(devices, "_budget", own_budget)
+
+
 @pytest.fixture(scope="session")
 def thorough(pytestconfig: pytest.Config) -> bool:
     """Tell whether tests repeat what they check more often than usual."""
@@ -130,13 +150,13 @@ def _within_the_compile_budget(request: pytest.FixtureRequest) -> None:
 @pytest.fixture(scope="session")
 def emulator() -> aneperf.Device:
     """Open the emulator, for tests of what only the emulator does."""
-    return aneperf.open("emulator:h16", compile_budget=NO_BUDGET)
+    return aneperf.open("emulator:h16")
 
 
 @pytest.fixture(scope="session")
 def plain() -> aneperf.Device:
     """Open the emulator without the engine's departures from IEEE fp16."""
-    return aneperf.open("emulator:none", compile_budget=NO_BUDGET)
+    return aneperf.open("emulator:none")
 
 
 @pytest.fixture(scope="session")

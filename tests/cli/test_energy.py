@@ -11,14 +11,12 @@ import msgspec
 import numpy as np
 import pytest
 
-import aneperf
 from aneperf.errors import ResultFileError
 from aneperf.kernels.repeated_stack import ZeroStack
 from aneperf.power import reading
 from aneperf.results import Result, Row
 from aneperf.schema import check_numbers
 from support.fakes import FakeDevice, an_environment, fake_text, in_this_process, with_fake_kernels
-from support.programs import NO_BUDGET
 from support.recorded_power import SteadyPower
 from support.terminals import widest_line
 from support.training_runs import SMALL
@@ -55,8 +53,6 @@ def with_known_load(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def bench(tmp_path: Path, run: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr("aneperf.runner.progress.Budget.next_share", lambda self, parts=1: 0.01)
-    emulator = aneperf.open("emulator", compile_budget=NO_BUDGET)
-    monkeypatch.setattr("aneperf.device.open", lambda *names, **options: emulator)
     (tmp_path / "net.py").write_text(TEMPLATE)
 
     def bench(*options: str) -> tuple[Any, Result]:

@@ -238,6 +238,7 @@ def test_a_refused_route_of_the_variable_is_named(monkeypatch: pytest.MonkeyPatc
     assert opened("emulator")["kind"] == "emulator"
 
 
+@pytest.mark.own_budget
 def test_budget_of_the_emulator() -> None:
     for given, soft, hard in [
         (None, 100, 119),
@@ -247,6 +248,12 @@ def test_budget_of_the_emulator() -> None:
     ]:
         budget = aneperf.open("emulator", compile_budget=given).compile_budget
         assert (budget.soft, budget.hard) == (soft, hard)
+
+
+def test_tests_share_no_budget() -> None:
+    """Let a test that opens the emulator itself run after any number of others."""
+    assert aneperf.open("emulator").compile_budget.soft == 10**9
+    assert aneperf.open("emulator:h13", compile_budget=7).compile_budget.soft == 7
 
 
 @pytest.mark.usefixtures("mac")

@@ -24,9 +24,9 @@ def count_allocations(library):
     """Return, by program, the allocations of binding it and a first evaluation, and those of ten more."""
     counter = ctypes.CDLL(library, mode=ctypes.RTLD_GLOBAL)  # before the extension is loaded
     import aneperf
-    from support.programs import NO_BUDGET, compile_varied
+    from support.programs import compile_varied
 
-    device = aneperf.open("emulator:h16", compile_budget=NO_BUDGET)
+    device = aneperf.open("emulator:h16")
     counts = {}
     for name, (program, _) in compile_varied(device).items():
         surfaces = [

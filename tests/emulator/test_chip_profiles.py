@@ -7,7 +7,7 @@ import aneperf
 from aneperf import CompileError, mil
 from support import oracle
 from support.oracle import engine
-from support.programs import NO_BUDGET, build, evaluate, normal_halves
+from support.programs import build, evaluate, normal_halves
 
 ENGINES = ("h13", "h14", "h15", "h16", "h17", "h18", "h18g", "h19")
 PROFILES = (*ENGINES, "none")
@@ -21,7 +21,7 @@ def chip(request):
 
 @pytest.fixture(scope="module")
 def profile(chip):
-    return aneperf.open("emulator", chip=chip, compile_budget=NO_BUDGET)
+    return aneperf.open("emulator", chip=chip)
 
 
 def before(chip, generation):
@@ -149,7 +149,7 @@ def test_slices_of_other_axes_are_exact(profile):
 def test_a_slice_of_every_half_is_exact_up_to_4094():
     x = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
     x = np.where(np.isnan(x), INFINITY, x).reshape(1, 1, 64, 1024)
-    device = aneperf.open("emulator", chip="h13", compile_budget=NO_BUDGET)
+    device = aneperf.open("emulator", chip="h13")
     (got,) = evaluate(device, lambda t: mil.slice_by_size(t, [0, 0, 0, 1], [1, 1, 64, 1023]), x)
     kept = x[..., 1:]
     oracle.assert_same(got, np.where(np.abs(kept) > 4094, np.copysign(INFINITY, kept), kept))

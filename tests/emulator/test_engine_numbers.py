@@ -9,7 +9,7 @@ from hypothesis.extra import numpy as nps
 import aneperf
 from aneperf import mil
 from support import oracle
-from support.programs import NO_BUDGET, evaluate
+from support.programs import evaluate
 
 EVERY_HALF = np.arange(1 << 16, dtype=np.uint16).view(np.float16).reshape(1, 16, 64, 64)
 NUMBERS = oracle.decoded(EVERY_HALF)
@@ -34,7 +34,7 @@ def words(seed, shape):
 
 
 def open_engine(chip):
-    return aneperf.open("emulator", chip=chip, compile_budget=NO_BUDGET)
+    return aneperf.open("emulator", chip=chip)
 
 
 @pytest.mark.parametrize("op", oracle.ENGINE_UNARY)

@@ -9,7 +9,7 @@ from hypothesis.extra import numpy as nps
 import aneperf
 from aneperf import mil
 from support import oracle
-from support.programs import NO_BUDGET, evaluate, normal_halves
+from support.programs import evaluate, normal_halves
 
 SEEDS = st.integers(0, 2**32 - 1)
 SHAPES = nps.array_shapes(min_dims=1, max_dims=5, max_side=9)
@@ -74,7 +74,7 @@ def test_sums_of_squares_over_other_axes_than_the_last_are_exact(emulator, shape
     ("chip", "longest"), [("h13", 192), ("h14", 192), ("h15", 384), ("h16", 384), ("h19", 384)]
 )
 def test_sums_of_a_long_last_axis_pass_through_fp16(chip, longest):
-    device = aneperf.open("emulator", chip=chip, compile_budget=NO_BUDGET)
+    device = aneperf.open("emulator", chip=chip)
     for length in (longest, longest + 1, 1000):
         x = np.abs(normal_halves(2, (3, length), 9.0))
         (got,) = evaluate(device, lambda t: mil.reduce_sum(t, [1]), x)

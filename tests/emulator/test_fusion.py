@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 import aneperf
 from aneperf import mil
 from support import environment, oracle
-from support.programs import NO_BUDGET, any_halves, build, evaluate, normal_halves, run
+from support.programs import any_halves, build, evaluate, normal_halves, run
 
 SEEDS = st.integers(0, 2**32 - 1)
 SHAPES = [
@@ -130,7 +130,7 @@ def test_random_programs_with_nan(plain, seed, length):
 
 
 def check_seeds(first, count):
-    device = aneperf.open("emulator:h16", compile_budget=NO_BUDGET)
+    device = aneperf.open("emulator:h16")
     digest = hashlib.sha256()
     for seed in range(first, first + count):
         for result in RandomProgram(seed, 25).check(device):
@@ -253,11 +253,7 @@ def product_of_a_slice(begin, columns, shape, *, rows_of_both=True):
 )
 def test_a_product_reads_a_slice_in_place(request, name, define):
     x = np.where(normal_halves(4, (2, 24, 64)) > 2, 5000, normal_halves(5, (2, 24, 64))).astype(np.float16)
-    device = (
-        request.getfixturevalue(name)
-        if name != "h13"
-        else aneperf.open("emulator", chip="h13", compile_budget=NO_BUDGET)
-    )
+    device = request.getfixturevalue(name) if name != "h13" else aneperf.open("emulator", chip="h13")
     program = build(define, x)
     results = [run(compiled(device, program, fused=fused), x)[0] for fused in (True, False)]
     assert results[0].tobytes() == results[1].tobytes()

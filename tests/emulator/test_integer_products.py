@@ -14,7 +14,7 @@ import aneperf
 from aneperf import CompileError, mil
 from support import oracle, product_edges
 from support.integers import Quantized, full_range, product
-from support.programs import NO_BUDGET, build, evaluate, normal_halves, run
+from support.programs import build, evaluate, normal_halves, run
 from support.strategies import convolutions, products
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -190,7 +190,7 @@ def test_sums_are_rounded_once(chip):
     activation = Quantized(x, np.float16(2.0**-8))
     expected = oracle.rounded(np.array([totals]) * 2.0**-17, ties_away=chip != "none")
     assert len(np.unique(expected)) == 4
-    device = aneperf.open(f"emulator:{chip}", compile_budget=NO_BUDGET)
+    device = aneperf.open(f"emulator:{chip}")
     check(device, expected, mil.linear, activation, weight)
 
 
@@ -225,7 +225,7 @@ def sums_of_integers_differ(device, x_axis=None, weight_axis=0, scale=0.1):
 
 @pytest.mark.parametrize("chip", ["h13", "h14", "h15", "h16", "h17", "h18", "h18g", "h19", "none"])
 def test_which_profiles_multiply_integers(chip):
-    device = aneperf.open(f"emulator:{chip}", compile_budget=NO_BUDGET)
+    device = aneperf.open(f"emulator:{chip}")
     assert sums_of_integers_differ(device) == (chip not in ("h13", "h14", "h15"))
 
 

@@ -10,11 +10,11 @@ import pytest
 import aneperf
 from aneperf import mil
 from support import oracle
-from support.programs import NO_BUDGET, evaluate
+from support.programs import evaluate
 
 
 def open_chip(chip):
-    return aneperf.open("emulator", chip=chip, compile_budget=NO_BUDGET)
+    return aneperf.open("emulator", chip=chip)
 
 
 def relative_error(got, reference):

@@ -7,7 +7,7 @@ import aneperf
 from aneperf import mil
 from support import oracle
 from support.oracle import engine
-from support.programs import NO_BUDGET, evaluate, normal_halves
+from support.programs import evaluate, normal_halves
 
 # 32 terms on M5 Pro: cadamcat/llms-on-apple-neural-engine, finding on the residual of a dot product.
 CODES = "2 -2 4 -7 1 0 -6 -3 3 1 -6 0 -2 -6 -6 1 5 5 5 6 7 3 -8 -1 1 2 -3 4 -2 0 2 -7"
@@ -16,7 +16,7 @@ SCALE = np.float16(0.007476806640625)
 
 
 def open_chip(chip):
-    return aneperf.open("emulator", chip=chip, compile_budget=NO_BUDGET)
+    return aneperf.open("emulator", chip=chip)
 
 
 @pytest.fixture(scope="module")

@@ -9,15 +9,13 @@ import aneperf
 from aneperf import mil
 from support import oracle
 from support.oracle import engine
-from support.programs import NO_BUDGET, evaluate, normal_halves
+from support.programs import evaluate, normal_halves
 from support.strategies import SEEDS
 
 
 @pytest.fixture(scope="module")
 def chips():
-    return {
-        chip: aneperf.open("emulator", chip=chip, compile_budget=NO_BUDGET) for chip in ("h16", "h17", "h18g")
-    }
+    return {chip: aneperf.open("emulator", chip=chip) for chip in ("h16", "h17", "h18g")}
 
 
 def conv(device, x, weight, **arguments):

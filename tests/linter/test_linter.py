@@ -12,7 +12,6 @@ import aneperf
 from aneperf import CompileError, mil
 from aneperf.linter import lint as lint_function
 from support.linting import findings, ones, program
-from support.programs import NO_BUDGET
 
 ENGINES = ("h13", "h14", "h15", "h16", "h17", "h18", "h18g", "h19")
 
@@ -252,9 +251,9 @@ def test_more_constants_than_the_compiler_takes(count: int, severity: str) -> No
     # The compiler says so before it reads a file.
     refusal = "MiB of constants in one program" if severity == "fails" else "w.bin"
     with pytest.raises(CompileError, match=refusal):
-        aneperf.open("emulator", compile_budget=NO_BUDGET).compile(text)
+        aneperf.open("emulator").compile(text)
     with pytest.raises(CompileError, match=r"w\.bin"):
-        aneperf.open("emulator:none", compile_budget=NO_BUDGET).compile(text)
+        aneperf.open("emulator:none").compile(text)
 
 
 def requantized(scale: float, clip: bool = False) -> Callable[[mil.Tensor], mil.Tensor]:
@@ -427,7 +426,7 @@ def test_every_failure_that_lint_foresees_is_one_on_the_emulator() -> None:
         (mil.relu, (1, 1, 1, 16416)),
         (lambda x: mil.conv(x, ones(32, 64, 1, 14), pad_type="same"), W),
     ]
-    device = aneperf.open("emulator", chip="h13", compile_budget=10**6)
+    device = aneperf.open("emulator", chip="h13")
     for define, shape in cases:
         built = program(define, shape)
         assert any(finding.severity == "fails" for finding in aneperf.lint(built, "h13"))

@@ -13,14 +13,14 @@ import aneperf
 from aneperf import mil, reference
 from aneperf.linter.loss import given, loss, normal
 from support.linting import program
-from support.programs import NO_BUDGET, build, normal_halves, run
+from support.programs import build, normal_halves, run
 
 Halves = NDArray[np.float16]
 MANY = (256, 384)  # rows, terms
 
 
 def opened() -> aneperf.Device:
-    return aneperf.open("emulator", chip="h16", compile_budget=NO_BUDGET)
+    return aneperf.open("emulator", chip="h16")
 
 
 def observed(define: Callable[..., Any], *arrays: Halves) -> float:

@@ -50,7 +50,7 @@ class Weights:
             f"{{\n    func main<{opset}>({kind} x) {{\n        {kind} w = {op}{call};\n"
             f"        {kind} y = add(x = x, y = w);\n    }} -> (y);\n}}\n"
         )
-        device = aneperf.open("emulator:none", compile_budget=1_000_000)
+        device = aneperf.open("emulator:none")
         zeros, files = np.zeros(shape, np.float16), {PATH: self.writer.bytes()}
         got = device.compile(text, files).run(x=zeros)["y"]
         expected = evaluate(mil.Program({}, {}, text, files), x=zeros)["y"]

@@ -65,7 +65,7 @@ def test_ports_become_fp16_where_the_engine_does_not_cast(tmp_path: Path, chip: 
     assert half.inputs["x"].dtype == half.outputs["y"].dtype == "fp16"
     assert half.changes.ports == ["x", "y"]
     assert str(half.changes).endswith("; fp16 ports now: x, y")
-    device = aneperf.open("emulator", chip=chip, compile_budget=10**6)
+    device = aneperf.open("emulator", chip=chip)
     y = half.compile(device).run(x=X.astype(np.float16))["y"]
     np.testing.assert_array_equal(y, np.maximum(X.astype(np.float16), 0))
 

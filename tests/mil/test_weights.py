@@ -19,7 +19,7 @@ INT8_BYTES = N * N
 
 @pytest.fixture(scope="module")
 def device() -> aneperf.Device:
-    return aneperf.open("emulator", compile_budget=1_000_000)
+    return aneperf.open("emulator")
 
 
 def weight_file(

@@ -13,7 +13,6 @@ import pytest
 
 import aneperf
 from aneperf import AneError, ArgumentError, CompileError, ResultFileError, mil
-from aneperf import device as devices
 from aneperf.probes import bench
 from aneperf.probes.bench import Axes, bench_file, parse_axes
 from aneperf.runner import own_program
@@ -21,7 +20,6 @@ from aneperf.runner.arrays import read_arrays
 from aneperf.runner.in_child import run_in_child
 from aneperf.runner.operations import CASES
 from support.command import assert_refused
-from support.programs import NO_BUDGET
 
 SHAPE = (2, 8, 1, 32)
 BUDGET = 0.01
@@ -50,7 +48,7 @@ def program(define: Callable[[mil.Tensor], mil.Tensor]) -> mil.Program:
     return b.build()
 
 
-EMULATOR = aneperf.open("emulator", compile_budget=NO_BUDGET)
+EMULATOR = aneperf.open("emulator")
 
 
 def measured(template: str, axes: Axes) -> aneperf.Result:
@@ -163,8 +161,7 @@ def test_an_output_that_cannot_be_judged_says_why(define: Any, reason: str) -> N
     assert f"program: output not checked: {reason}" in result.notes[-1]
 
 
-def test_no_check_is_told(template: str, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(devices, "open", lambda *names, **options: EMULATOR)
+def test_no_check_is_told(template: str, run: Any) -> None:
     outcome = run(
         "bench", template, "--axis", "n=8", "--no-check", "--budget", "0.01", "--device", "emulator"
     )
@@ -343,10 +340,7 @@ FP32 = """program(1.3)
 
 
 @pytest.mark.parametrize("verb", ["bench", "profile"])
-def test_a_program_in_fp32_is_refused_and_converted_on_request(
-    tmp_path: Path, run: Any, monkeypatch: pytest.MonkeyPatch, verb: str
-) -> None:
-    monkeypatch.setattr(devices, "open", lambda *names, **options: EMULATOR)
+def test_a_program_in_fp32_is_refused_and_converted_on_request(tmp_path: Path, run: Any, verb: str) -> None:
     (tmp_path / "m.mil").write_text(FP32)
     output = str(tmp_path / "r.json")
     arguments = [verb, str(tmp_path / "m.mil"), "--device", "emulator", "--budget", "0.05", "-o", output]
@@ -366,7 +360,7 @@ def test_a_program_in_fp32_is_refused_and_converted_on_request(
 
 def test_ports_are_converted_for_a_device_that_does_not_cast(tmp_path: Path) -> None:
     (tmp_path / "m.mil").write_text(FP32)
-    old = aneperf.open("emulator:h13", compile_budget=NO_BUDGET)
+    old = aneperf.open("emulator:h13")
     (row,) = aneperf.bench(tmp_path / "m.mil", old, fp16=True, budget=BUDGET)
     assert row.status == "ok"
     assert str(row.params["fp16"]).endswith("fp16 ports now: x, y")

@@ -15,7 +15,6 @@ from aneperf.results import Result
 from aneperf.runner import question as checking
 from aneperf.runner.operations import CASES
 from aneperf.runner.progress import Progress
-from support.programs import NO_BUDGET
 from support.terminals import widest_line
 from support.wrapped import rows
 
@@ -31,7 +30,7 @@ SPELLINGS = [name for name in compat_module.ITEMS if name.startswith("text/")]
 def test_what_apples_compiler_is_asked_is_refused_here(name: str) -> None:
     question = compat_module.ITEMS[name]()
     assert native.check(question.text, question.weights)
-    refused = question.ask(aneperf.open("emulator", compile_budget=NO_BUDGET))
+    refused = question.ask(aneperf.open("emulator"))
     assert refused.status == "unsupported"
     assert "strict=False hands the text unread to Apple's compiler" in str(refused.reason)
 
@@ -136,15 +135,7 @@ def test_what_cannot_be_asked(function: Any, options: dict[str, Any], message: s
 
 
 @pytest.mark.parametrize("verb", ["weights", "counters", "compat", "parity"])
-def test_verbs(
-    run: Any,
-    emulator: aneperf.Device,
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    verb: str,
-) -> None:
-    # Other tests may have used the compiles of this process.
-    monkeypatch.setattr("aneperf.device.open", lambda *args, **kwargs: emulator)
+def test_verbs(run: Any, tmp_path: Path, verb: str) -> None:
     outcome = run(verb, "--device", "emulator", "-o", str(tmp_path / "r.json"))
     assert outcome.code == 0
     assert outcome.out.startswith(f"aneperf {verb}\nSoftware emulator on ")

@@ -14,7 +14,6 @@ from aneperf.probes.conformance.rules import Answers, Figure, Refused, Rule, pac
 from aneperf.probes.conformance.tables import FUNCTIONS as TABLES
 from aneperf.results import Result, Row
 from aneperf.runner.progress import silent
-from support.programs import NO_BUDGET
 from support.terminals import widest_line
 
 # The rules that the emulator follows on every profile of an engine. "none" is plain arithmetic.
@@ -36,7 +35,7 @@ LACKING = {
 
 def ask(chip: str, rules: Sequence[str]) -> dict[str, Row]:
     """Ask in this process."""
-    emulator = aneperf.open(f"emulator:{chip}", compile_budget=NO_BUDGET)
+    emulator = aneperf.open(f"emulator:{chip}")
     result = check_rules(emulator, items=list(rules), budget=600.0, progress=silent)
     return {row.key.removeprefix("conformance/"): row for row in result}
 

@@ -16,7 +16,6 @@ from aneperf.runner import beside as beside_module
 from aneperf.runner.beside import BesideLost, Order, cpu_beside, gpu_beside
 from aneperf.schema import check_numbers
 from support.fakes import FakeDevice, a_row, fake_text
-from support.programs import NO_BUDGET
 from support.terminals import widest_line
 
 probe = __import__("aneperf.probes.contention", fromlist=["_"])
@@ -180,8 +179,7 @@ def test_a_load_that_fails_says_so() -> None:
 
 @pytest.mark.thorough
 def test_loads_on_the_emulator() -> None:
-    emulator = aneperf.open("emulator", compile_budget=NO_BUDGET)
-    result: Result = aneperf.contention(emulator, budget=5.0)
+    result: Result = aneperf.contention("emulator", budget=5.0)
     statuses = {str(row.params["beside"]): row.status for row in result}
     assert (statuses["alone"], statuses["cpu"]) == ("ok", "ok")
     assert statuses["gpu"] in ("ok", "unsupported")

@@ -20,7 +20,6 @@ from aneperf.report.result_table import lay_out_result
 from aneperf.results import Result, Row
 from aneperf.runner.measured import Measured
 from aneperf.runner.progress import silent
-from support.programs import NO_BUDGET
 from support.recorded_power import RecordedMachine
 from support.terminals import widest_line
 
@@ -33,7 +32,7 @@ def findings(result: Result) -> dict[Any, tuple[Any, Any]]:
 
 
 def test_the_checks_on_the_emulator() -> None:
-    emulator = aneperf.open("emulator", compile_budget=NO_BUDGET)
+    emulator = aneperf.open("emulator")
     items = [name for name in CHECKS if not name.startswith("route/")]
     found = findings(run_checks(emulator, items=items, budget=60.0, progress=silent))
     assert {name: verdict for name, (verdict, _) in found.items()} == {
@@ -47,7 +46,7 @@ def test_the_checks_on_the_emulator() -> None:
 
 
 def test_what_reads_power(monkeypatch: pytest.MonkeyPatch) -> None:
-    emulator = aneperf.open("emulator", compile_budget=NO_BUDGET)
+    emulator = aneperf.open("emulator")
     items = [name for name in CHECKS if name.startswith("power/")]
 
     def told(file: str) -> dict[str, tuple[Any, Any]]:
@@ -76,7 +75,7 @@ def test_ports_bound_in_the_order_of_declaration_differ(monkeypatch: pytest.Monk
     swapped = dict(zip(("q", "k", "v", "mask"), (inputs[name] for name in sorted(inputs)), strict=True))
     as_declared = replace(question, inputs=[swapped])
     monkeypatch.setitem(doctor_checks.compat.ITEMS, "ports/q, k, v, mask", lambda: as_declared)
-    emulator = aneperf.open("emulator", compile_budget=NO_BUDGET)
+    emulator = aneperf.open("emulator")
     found = findings(run_checks(emulator, items=["ports/order"], budget=9.0, progress=silent))
     assert found == {"ports/order": ("differs", "ports are bound in the order of declaration")}
 

@@ -14,7 +14,6 @@ from aneperf.runner.beside import Beside, BesideLost, Order, Setup, program_besi
 from aneperf.runner.measured import Measured
 from aneperf.schema import check_numbers
 from support.fakes import FakeDevice
-from support.programs import NO_BUDGET
 from support.terminals import widest_line
 
 probe = __import__("aneperf.probes.engines", fromlist=["_"])
@@ -75,8 +74,7 @@ def test_two_programs_on_the_emulator(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probe, "EMULATED", SMALL)
     monkeypatch.setattr(probe, "_SLOT_S", 1e-3)
     monkeypatch.setattr(probe, "_ROUNDS", 6)
-    emulator = aneperf.open("emulator", compile_budget=NO_BUDGET)
-    result = aneperf.engines(emulator, budget=30.0)
+    result = aneperf.engines("emulator", budget=30.0)
     assert [row.key for row in result] == [
         "engines/system", *(f"engines/conv32x2/sp64/{name}" for name in ("alone", "threads", "processes"))
     ]  # fmt: skip

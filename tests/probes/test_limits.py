@@ -8,7 +8,6 @@ from aneperf.probes.limits_overlap import judge_overlap
 from aneperf.runner.in_child import Outcome
 from aneperf.runner.progress import Progress
 from support.child_probes import no_overlap
-from support.programs import NO_BUDGET
 from support.wrapped import rows
 
 compat_module, limits_module, parity_module, weights_module = (
@@ -48,7 +47,7 @@ def test_counting_stops_where_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_counting_stops_with_the_budget() -> None:
-    device = aneperf.open("emulator", compile_budget=NO_BUDGET)
+    device = aneperf.open("emulator")
     result = limits_module.count_programs(
         device, where="kept", keep=True, most=10, budget=1e-9, progress=lambda step: None
     )

@@ -10,17 +10,15 @@ import pytest
 
 import aneperf
 from aneperf import ArgumentError, CompileBudgetError, CompileError, mil
-from aneperf import device as devices
 from aneperf.mil.truncate import Truncated
 from aneperf.runner.parts import part_of, typical_calls
 from aneperf.schema import check_numbers
 from support.command import assert_refused
 from support.fakes import FakeDevice
-from support.programs import NO_BUDGET
 
 SHAPE = (1, 4, 1, 4)  # of the fake device's ports
 CALL_NS = 10_000
-EMULATOR = aneperf.open("emulator", compile_budget=NO_BUDGET)
+EMULATOR = aneperf.open("emulator")
 
 
 def chain(length: int) -> mil.Program:
@@ -187,9 +185,8 @@ def test_steps_are_the_emulators() -> None:
 
 
 @pytest.fixture
-def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Save a program and let the command open this module's emulator."""
-    monkeypatch.setattr(devices, "open", lambda *names, **options: EMULATOR)
+def model(tmp_path: Path) -> Path:
+    """Save a program."""
     b = mil.Builder()
     b.output("y", mil.softmax(mil.square(b.input("x", (1, 64, 1, 32))), axis=1))
     (tmp_path / "m.mil").write_text(b.build().text)

@@ -259,7 +259,7 @@ def test_on_the_emulator(emulator: Any, probe: Callable[..., Result], options: d
 
 
 def test_without_fp32_ports_there_is_no_ratio() -> None:
-    device = aneperf.open("emulator:h13", compile_budget=10**6)
+    device = aneperf.open("emulator:h13")
     fp32, fp16 = aneperf.ports(
         device, configs=[ConvStack(channels=32, depth=2)], budget=20.0, clock=TickingClock(4.0)
     ).rows

@@ -15,7 +15,6 @@ from aneperf.training.models import Parameters, random_parameters
 from aneperf.training.optimizer import update
 from aneperf.training.pipeline import open_pipeline
 from aneperf.training.state import RunState
-from support.programs import NO_BUDGET
 
 Array = NDArray[np.float64]
 
@@ -45,7 +44,7 @@ def trained() -> Parameters:
     parameters = random_parameters(MODEL)
     begins = random.integers(0, len(text) - MODEL.seq, config.steps)
     losses_in_training(
-        aneperf.open("emulator", compile_budget=NO_BUDGET),
+        aneperf.open("emulator"),
         config,
         parameters,
         (text[begin : begin + MODEL.seq + 1] for begin in begins),

@@ -4,7 +4,6 @@ from typing import Any
 
 import aneperf
 from aneperf.results import Result
-from support.programs import NO_BUDGET
 
 
 def rows(result: Result) -> dict[str, Any]:
@@ -15,7 +14,7 @@ class Wrapped:
     """A device with some of its programs' methods replaced."""
 
     def __init__(self, **methods: Any) -> None:
-        self._device = aneperf.open("emulator", compile_budget=NO_BUDGET)
+        self._device = aneperf.open("emulator")
         self._methods = methods
         self.info = self._device.info
         self.make_surface = self._device.make_surface

@@ -7,7 +7,6 @@ import aneperf
 from aneperf.kernels import TransformerConfig
 from aneperf.training.config import TrainingConfig
 from aneperf.training.models import random_parameters
-from support.programs import NO_BUDGET
 from support.small_model import LETTERS, corpus, losses_in_training
 
 MODEL = TransformerConfig(
@@ -20,7 +19,7 @@ def losses(chip: str, scale: float) -> list[float]:
     config = TrainingConfig(MODEL, steps=20, accumulation=1, learning_rate=1e-3, loss_scale=scale)
     text = corpus(150, seed=0)
     texts = (text[begin : begin + MODEL.seq + 1] for begin in range(0, 20 * MODEL.seq, MODEL.seq))
-    device = aneperf.open(chip=chip, compile_budget=NO_BUDGET)
+    device = aneperf.open(chip=chip)
     return losses_in_training(device, config, random_parameters(MODEL), texts)
 
 

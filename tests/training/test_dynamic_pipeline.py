@@ -17,7 +17,6 @@ from aneperf.training.models import Parameters, random_parameters
 from aneperf.training.pipeline import StaticPipeline
 from aneperf.training.step import TrainingStep
 from support import small_model
-from support.programs import NO_BUDGET
 
 # As in Qwen3, the queries have other channels than the model, and pairs of them share a key.
 MODEL = TransformerConfig(
@@ -52,7 +51,7 @@ def assert_alike(got: Parameters, expected: Parameters, tolerance: float) -> Non
 @pytest.mark.parametrize("chip", ["none", "h16"])
 @pytest.mark.parametrize("qk_norm", [False, True])
 def test_gradients_are_those_of_the_static_pipeline(chip: str, qk_norm: bool) -> None:
-    device, config = aneperf.open(chip=chip, compile_budget=NO_BUDGET), replace(MODEL, qk_norm=qk_norm)
+    device, config = aneperf.open(chip=chip), replace(MODEL, qk_norm=qk_norm)
     parameters = random_parameters(config)
     expected_loss, expected = gradients_of(loaded(StaticPipeline(device, config, parameters)), parameters)
     loss, gradients = gradients_of(loaded(DynamicPipeline(device, config, parameters)), parameters)
@@ -69,7 +68,7 @@ def test_losses_are_those_of_the_static_pipeline() -> None:
     config = TrainingConfig(small_model.MODEL, steps=20, accumulation=1, learning_rate=1e-2)
     static, shared = (
         small_model.losses_in_training(
-            aneperf.open("emulator", compile_budget=NO_BUDGET),
+            aneperf.open("emulator"),
             replace(config, pipeline=pipeline),
             random_parameters(small_model.MODEL),
             texts(),
@@ -133,7 +132,7 @@ def test_blocks_of_attention_compute_the_same(
 
 @pytest.mark.parametrize(("chip", "widest"), [("h15", 16384), ("h16", 65536)])
 def test_inputs_are_as_wide_as_the_engine_takes(chip: str, widest: int) -> None:
-    device = aneperf.open(chip=chip, compile_budget=NO_BUDGET)
+    device = aneperf.open(chip=chip)
     wide = replace(MODEL, seq=64, hidden=8192)
     step = DynamicPipeline(device, wide, random_parameters(wide))
     widths = {kernel.family.name: kernel.kernel.program.inputs["x"].shape[-1] for kernel in step._shared}
@@ -144,7 +143,7 @@ def test_inputs_are_as_wide_as_the_engine_takes(chip: str, widest: int) -> None:
 
 def test_published_graphs_scale_residual_branches() -> None:
     """Compare with a model whose weights at the end of each branch are smaller by the published factor."""
-    device = aneperf.open(chip="none", compile_budget=NO_BUDGET)
+    device = aneperf.open(chip="none")
     config = replace(MODEL, kv_heads=MODEL.heads, qk_norm=False)
     parameters, scale = random_parameters(config), np.float32(0.5)  # 1 / sqrt(2 * 2 layers)
     scales = {name: scale if name.endswith(("wo", "w2")) else np.float32(1) for name in parameters}

@@ -231,6 +231,7 @@ def test_inputs_too_wide_for_the_engine_are_refused_before_a_run() -> None:
         aneperf.train(model, pipeline="dynamic", device="emulator:h15")
 
 
+@pytest.mark.own_budget
 def test_more_kernels_than_a_process_may_compile_are_refused(train: Any, tmp_path: Path) -> None:
     for pipeline, layers, kernels in (("static", 17, 102), ("static-ane", 13, 107)):
         with pytest.raises(

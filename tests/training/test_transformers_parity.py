@@ -20,7 +20,6 @@ from aneperf.training.lora import AdaptedWeights
 from aneperf.training.models import Parameters
 from aneperf.training.peft import save_adapters
 from aneperf.training.pipeline import StaticAnePipeline, StaticPipeline
-from support.programs import NO_BUDGET
 
 torch: Any = pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'aneperf[parity]'")
 transformers: Any = pytest.importorskip(
@@ -137,7 +136,7 @@ def test_gradients_of_every_parameter(
     model = made(architecture, tied)
     config, parameters = load_model(folder_of(model, tmp_path / "model"))
     text = text_of(model)
-    device = aneperf.open("emulator:none", compile_budget=NO_BUDGET)
+    device = aneperf.open("emulator:none")
     step = pipeline(device, replace(config, seq=len(text) - 1), parameters)
     step.load_fixed()
     step.load()
@@ -229,7 +228,7 @@ def test_gradients_of_every_adapter(
         for name, shape in config.lora.shapes(found).items()
     }
     step = pipeline(
-        aneperf.open("emulator:none", compile_budget=NO_BUDGET),
+        aneperf.open("emulator:none"),
         config.model,
         AdaptedWeights(config.lora, frozen, values),
     )
