@@ -10,11 +10,13 @@ import pytest
 from rich.console import Console
 
 import aneperf
+from aneperf.cli.lines import Lines
 from aneperf.cli.live import LiveView, sparkline
 from aneperf.training.accounting import COMPONENTS
 from aneperf.training.config import TrainingConfig
 from aneperf.training.events import CheckpointSaved, Event, RunStarted, WorkerReplaced
 from support.fakes import an_environment
+from support.several_ranks import on_ranks, two_ranks
 from support.training_runs import MODEL, RUN, SMALL
 
 
@@ -71,6 +73,46 @@ def test_the_live_view_tells_adapters_and_where_a_run_resumed() -> None:
     assert "step 6/12" in capture.get()
     assert "unknown left; resumed at step 6" in capture.get()
     assert "LoRA of rank 2, alpha 2, on q,k,v,o,gate,up,down: 2,048 values are trained" in capture.get()
+
+
+def test_the_live_view_of_several_ranks(device_name: str) -> None:
+    events = list(on_ranks(events_of_a_run(device_name)))
+    for width in (80, 40):
+        stream = io.StringIO()
+        shown = LiveView(Console(file=stream, width=width))
+        done = []
+        for event in events:
+            shown.record(event)
+            lines = [str(line) for line in shown.render().renderables]
+            done += [match[1] for line in lines if (match := re.match(r"step (\d+/\d+)", line))]
+        assert list(dict.fromkeys(done)) == [f"{step}/24" for step in range(0, 26, 2)]
+        assert " ".join(stream.getvalue().split()) == (
+            "2 ranks on 1 host (studio), Open MPI v5.0.11 studio: 2 ranks share the CPU; the emulator has no "
+            "engines"
+        )
+        text = "\n".join(lines)
+        assert "software emulator on AMD EPYC, 2 ranks on 1 host; not a Neural Engine" in text
+        assert re.search(r"[\d,.]+ tokens/s of 2 ranks\n", text)
+        assert "allreduce 10.0 ms an update: 60% hidden behind steps, 4.00 ms exposed" in text
+        assert re.search(r"loss \d\.\d{4} [▁-█]{24}  ", text)
+        assert max(len(line) for line in lines if set(line) == {"█"}) <= min(width, 60)
+
+
+def test_a_pipe_gets_the_lines_of_rank_0(device_name: str) -> None:
+    stream = io.StringIO()
+    shown = Lines(stream)
+    for event in on_ranks(events_of_a_run(device_name), two_ranks("studio", "mini")):
+        shown.record(event)
+    lines = stream.getvalue().splitlines()
+    assert lines[1] == "2 ranks on 2 hosts (studio, mini), Open MPI v5.0.11"
+    assert "Accum 6 steps, LR=0.01" in lines
+    assert [line.split()[1] for line in lines if line.startswith("step ")] == [
+        str(n) for n in range(0, 24, 2)
+    ]
+    exchanged = "[allreduce of 2 ranks: 10.0ms, 60% hidden, exposed=4.0ms, buckets=2]"
+    assert lines.count(exchanged) == 4
+    update = lines[lines.index(exchanged) + 1]
+    assert re.fullmatch(r"\[update 0: lr=\S+ grad_norm=\S+ tokens/s=\S+ loss=\d\.\d{4} of 6 steps\]", update)
 
 
 def test_a_terminal_gets_the_live_view(

@@ -91,7 +91,7 @@ def test_training_shows_its_steps(display: Display) -> None:
         RunStarted.__new__(RunStarted),
         *(StepDone(step, 2.5, *[None] * 4) for step in (4, 5)),  # type: ignore[arg-type]
     ]
-    vars(events[0]).update(first_step=4, config=SimpleNamespace(steps=6))
+    vars(events[0]).update(first_step=4, ranks=None, config=SimpleNamespace(steps=6, accumulation=10))
     for event in events:
         show(event)
     assert display.shown == ["0 of 2: steps; a worker starts", "1 of 2: steps; loss 2.500", ""]

@@ -117,10 +117,14 @@ class Lines:
             norms = " ".join(f"{group}={norm:.4f}" for group, norm in update.norms.items())
             self._say(f"  grad_norm={update.gradient_norm:.4f}  {norms}")
         rate = event.tokens_per_s(self._config.model.seq) if self._config else math.nan
-        self._say(
-            f"[update {event.batch}: lr={update.learning_rate:.2e} grad_norm={update.gradient_norm:.4f} "
-            f"tokens/s={rate:.1f}]"
-        )
+        told = f"lr={update.learning_rate:.2e} grad_norm={update.gradient_norm:.4f} tokens/s={rate:.1f}"
+        if (exchange := event.communication) is not None:
+            self._say(
+                f"[allreduce of {exchange.ranks} ranks: {exchange.ms:.1f}ms, {exchange.hidden_share:.0%} "
+                f"hidden, exposed={exchange.exposed_ms:.1f}ms, buckets={len(exchange.spans)}]"
+            )
+            told += f" loss={sum(event.losses) / len(event.losses):.4f} of {len(event.losses)} steps"
+        self._say(f"[update {event.batch}: {told}]")
         self._batch = []
 
     def _begin(self, began: RunStarted) -> None:
@@ -128,6 +132,8 @@ class Lines:
         config, model = began.config, began.config.model
         flops = began.flops
         self._say(f"{began.model}, pipeline {config.pipeline}: {began.environment.label}")
+        for line in () if began.ranks is None else began.ranks.lines():
+            self._say(line)
         self._say(
             f"dim={model.dim} hidden={model.hidden} heads={model.heads} seq={model.seq} vocab={model.vocab} "
             f"layers={model.layers}"

@@ -25,6 +25,8 @@ from ..training.events import (
 )
 
 _SPARKS = "▁▂▃▄▅▆▇█"
+_ALLREDUCE = "bright_magenta"
+_CELLS = 60  # of the components' bar
 _COLORS = ("green", "cyan", "magenta", "yellow", "blue", "red", "bright_blue", "white")
 
 
@@ -57,8 +59,8 @@ class LiveView:
         """Keep the event for the next redraw."""
         if isinstance(event, RunStarted):
             self._began, self._start, self._done = event, time.monotonic(), event.first_step
-            for reason in event.left:
-                self._live.console.print(reason, markup=False)
+            for line in (*event.left, *(() if event.ranks is None else event.ranks.lines())):
+                self._live.console.print(line, markup=False)
         elif isinstance(event, KernelsCompiled):
             self._loaded, self._doing = event, "stepping"
             self._workers += event.prepared is not None
@@ -67,9 +69,10 @@ class LiveView:
                 self._steps = []
             self._steps.append(event)
             self._losses.append(event.loss)
-            self._done = event.step + 1
+            self._done = event.step + 1 if self._began is None else self._began.done_with(event.step)
         elif isinstance(event, BatchDone):
             self._updated = event
+            self._losses[-len(event.steps) :] = event.losses  # those of the other ranks, too
             last = self._began is not None and self._done == self._began.config.steps
             self._doing = "finishing" if last else "compiling"
         elif isinstance(event, WorkerReplaced):
@@ -97,7 +100,7 @@ class LiveView:
         if config.lora is not None:
             lines.append(Text(config.lora.trained(config.model)))
         if self._steps:
-            lines += [self._loss(), *self._update(config.model.seq), *self._components()]
+            lines += [self._loss(), *self._update(config.model.seq), *self._components(), *self._allreduce()]
         lines.append(self._machinery())
         return Group(*lines)
 
@@ -130,10 +133,24 @@ class LiveView:
         if done is None:
             return []
         rate, norm = done.update.learning_rate, done.update.gradient_norm
+        ranks = "" if done.communication is None else f" of {done.communication.ranks} ranks"
         return [
             Text(
                 f"learning rate {rate:.2e}, gradient norm {norm:.4g}, "
-                f"{significant(done.tokens_per_s(seq), 4)} tokens/s"
+                f"{significant(done.tokens_per_s(seq), 4)} tokens/s{ranks}"
+            )
+        ]
+
+    def _allreduce(self) -> list[Text]:
+        """Return what the last update's allreduce took, and what of it the steps hid."""
+        done = None if self._updated is None else self._updated.communication
+        if done is None:
+            return []
+        return [
+            Text.assemble(
+                ("█ ", _ALLREDUCE),
+                f"allreduce {significant(done.ms, 3)} ms an update: {done.hidden_share:.0%} hidden behind "
+                f"steps, {significant(done.exposed_ms, 3)} ms exposed",
             )
         ]
 
@@ -144,9 +161,9 @@ class LiveView:
         names = times[0].forward
         parts = {name: sum(t.forward[name] + t.backward[name] for t in times) / wall for name in names}
         parts["other"] = max(0.0, sum(step.other for step in times) / wall)
-        bar, legend, cells = Text(), Text(), 0
+        bar, legend, cells, most = Text(), Text(), 0, min(_CELLS, self._live.console.width)
         for (name, share), color in zip(parts.items(), _COLORS, strict=False):
-            end = min(60, round(60 * share) + cells)
+            end = min(most, round(most * share) + cells)
             bar.append("█" * (end - cells), color)
             legend.append("█ ", color).append(f"{name} {share:.0%}  ")
             cells = end

@@ -42,6 +42,9 @@ class _Line(msgspec.Struct):
     ms_per_step: float | None = None
     tokens_per_s: float | None = None
     update: int | None = None
+    sequences: int | None = None  # of all ranks; earlier versions, which had one, did not tell it
+    hidden_ms: float | None = None
+    exposed_ms: float | None = None
     applied: bool = True
     wall: float | None = None
     forward: dict[str, float] = {}
@@ -61,6 +64,15 @@ class Update:
     ms_per_step: float | None
     tokens_per_s: float | None
     applied: bool
+    allreduce_ms: float | None = None  # of several ranks
+    exposed_ms: float | None = None  # that part of it which steps did not hide
+
+    @property
+    def hidden_share(self) -> float | None:
+        """Return the share of the allreduce that steps hid; None if it is not known."""
+        if not self.allreduce_ms or self.exposed_ms is None:
+            return None
+        return 1 - self.exposed_ms / self.allreduce_ms
 
 
 @dataclass
@@ -69,7 +81,7 @@ class Telemetry:
 
     run: _Line | None = None
     updates: list[Update] = field(default_factory=list)
-    steps: int = 0
+    steps: int = 0  # of all ranks
     losses: list[tuple[int, float]] = field(default_factory=list)  # by step
     validations: list[tuple[int, float]] = field(default_factory=list)
     times: list[_Line] = field(default_factory=list)  # of steps, with their components
@@ -78,21 +90,29 @@ class Telemetry:
 
     def records(self) -> list[dict[str, str | int | float | None]]:
         """Return a record for each update."""
+        left = {"number"} if self.has_ranks else {"number", "allreduce_ms", "exposed_ms"}
         return [
-            {"key": f"update/{update.number}", **{k: v for k, v in vars(update).items() if k != "number"}}
+            {"key": f"update/{update.number}", **{k: v for k, v in vars(update).items() if k not in left}}
             for update in self.updates
         ]
+
+    @property
+    def has_ranks(self) -> bool:
+        """Tell whether several ranks made an update."""
+        return any(update.allreduce_ms is not None for update in self.updates)
 
 
 def read_telemetry(path: str | os.PathLike[str]) -> Telemetry:
     """Read the lines of a file. Raises ResultFileError, naming the line."""
     found, losses, batch = Telemetry(), list[float](), _Line("batch")
     step: int | None = None
+    own = 0  # steps of the update so far, on this rank
     for line in _lines(path):
         if line.type == "run":
             found.run = line
         elif line.type == "step":
             found.steps += 1
+            own += 1
             step = line.step
             losses += [] if line.loss is None else [line.loss]
             if line.step is not None and line.loss is not None:
@@ -102,10 +122,17 @@ def read_telemetry(path: str | os.PathLike[str]) -> Telemetry:
         elif line.type == "batch":
             batch = line
         elif line.type == "update":
-            loss = sum(losses) / len(losses) if losses else None
+            loss = line.loss  # of all ranks
+            if loss is None and losses:  # an earlier version does not tell it
+                loss = sum(losses) / len(losses)
+            found.steps += max(0, (line.sequences or own) - own)
+            own = 0
             times = (batch.compile_ms, batch.ms_per_step, line.tokens_per_s)
             found.updates.append(Update(line.update, step, loss, *times, line.applied))
             losses, batch = [], _Line("batch")
+        elif line.type == "allreduce" and None not in (line.hidden_ms, line.exposed_ms) and found.updates:
+            update, update.exposed_ms = found.updates[-1], line.exposed_ms
+            update.allreduce_ms = (line.hidden_ms or 0.0) + (line.exposed_ms or 0.0)
         elif line.type == "validation":
             found.validation = line
             if line.step is not None and line.loss is not None:
@@ -150,16 +177,21 @@ def lay_out_telemetry(telemetry: Telemetry) -> Table:
         )
     if telemetry.lost:
         lines.append(f"Workers lost: {len(telemetry.lost)}; {telemetry.lost[-1]}.")
+    exchanged = telemetry.has_ranks
+    header = ["Update", "Step", "Loss", "ms/step", "Compile (ms)", "Tokens/s"]
+    header += ["Allreduce (ms)", "Hidden"] if exchanged else []
     return Table(
         heading=heading(title, run.environment) if run.environment else (title,),
-        header=("Update", "Step", "Loss", "ms/step", "Compile (ms)", "Tokens/s", ""),
-        align=("right", "right", "right", "right", "right", "right", "left"),
-        rows=tuple(map(_row, shown)),
+        header=(*header, ""),
+        align=tuple("right" if name else "left" for name in (*header, "")),
+        rows=tuple(_row(update, exchanged) for update in shown),
         lines=tuple(lines),
     )
 
 
-def _row(update: Update) -> tuple[str, ...]:
+def _row(update: Update, exchanged: bool) -> tuple[str, ...]:
+    share = update.hidden_share
+    allreduce = (significant(update.allreduce_ms, 4), UNKNOWN if share is None else f"{share:.0%}")
     return (
         UNKNOWN if update.number is None else str(update.number),
         UNKNOWN if update.step is None else str(update.step),
@@ -167,5 +199,6 @@ def _row(update: Update) -> tuple[str, ...]:
         significant(update.ms_per_step, 4),
         significant(update.compile_ms, 4),
         significant(update.tokens_per_s, 4),
+        *(allreduce if exchanged else ()),
         "" if update.applied else "skipped",
     )

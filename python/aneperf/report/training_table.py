@@ -28,7 +28,7 @@ def lay_out_training(result: TrainingResult) -> Table:
         header=("Component", "Forward (ms)", "Backward (ms)", "Both (ms)", "Share") if result.times else (),
         align=("left", "right", "right", "right", "right"),
         rows=tuple(_components(result)),
-        lines=(*((_LEGEND, "") if result.times else ()), *_totals(result), *result.notes),
+        lines=(*((_legend(result), "") if result.times else ()), *_totals(result), *result.notes),
         paths=tuple(_checkpoints(result)),
         width=100,
     )
@@ -54,20 +54,34 @@ def _components(result: TrainingResult) -> list[tuple[str, ...]]:
     names = steps[0].forward
     forward = {name: mean(step.forward[name] for step in steps) for name in names}
     backward = {name: mean(step.backward[name] for step in steps) for name in names}
+    told = []
+    if (allreduce := result.allreduce) is not None:
+        told = [without_phase("allreduce", allreduce.ms / len(steps), f"{allreduce.hidden_share:.0%} hidden")]
     return [
         *(row(name, forward[name], backward[name]) for name in names),
         without_phase("other", other, f"{other / wall:.1%}"),
         row("step", sum(forward.values()), sum(backward.values()), other),
         without_phase("dw", mean(step.dw for step in steps), UNKNOWN),
+        *told,
     ]
+
+
+def _legend(result: TrainingResult) -> str:
+    if result.allreduce is None:
+        return _LEGEND
+    return (
+        f"{_LEGEND} allreduce, the sums of gradients over {result.ranks} ranks, is not in the sum either: an "
+        "update's time is divided by its steps, and hidden as far as steps were running. All times are of "
+        "rank 0."
+    )
 
 
 def _totals(result: TrainingResult) -> list[str]:
     """Write the totals that the published training prints at its end, and those it leaves out."""
     wall = result.seconds * 1e3
-    steps, batches = len(result.losses), len(result.batches)
+    batches = len(result.batches)
     lines = [
-        f"Total steps: {steps}",
+        f"Total steps: {len(result.losses)}" + (f" of {result.ranks} ranks" if result.ranks > 1 else ""),
         f"Wall time: {wall:.0f} ms ({result.seconds:.1f} s)",
     ]
     if not batches:  # a resumed run may have an evaluation left and nothing else
@@ -82,19 +96,23 @@ def _totals(result: TrainingResult) -> list[str]:
     share = result.utilization
     of_peak = "unavailable" if share is None else f"{share:.1%} of {result.peak_tflops:g} TFLOPS"
     device = {"ane": "", "emulator": " (emulator)"}.get(result.environment.device, " (stand-in)")
+    device += " of rank 0" if result.ranks > 1 else ""
     flops, averaged = result.flops, result.averaged_steps
     last = sum(result.losses[-averaged:]) / averaged
     return [
         *lines,
         _spent("Compile time", result.compile_ms, wall),
         f"{_spent('Train time', result.train_ms, wall)}, updates {update:.0f} ms of it"
-        + (f", staging of weights {staging:.0f} ms" if staging else ""),
+        + (f", staging of weights {staging:.0f} ms" if staging else "")
+        + (f", exposed allreduce {result.allreduce.exposed_ms:.0f} ms" if result.allreduce else ""),
+        *_allreduce(result),
         _spent("Checkpoints", result.checkpoint_ms, wall),
         *_evaluation_times(result, wall),
         f"{_spent('Elsewhere', rest, wall)}, nearly all of it waiting for workers to start",
         f"Avg compile: {result.compile_ms / compiled:.0f} ms per batch"
         + ("" if compiled == batches else f" with a compile; {compiled} of {batches} had one"),
-        f"Avg train: {result.train_ms / steps:.1f} ms/step, {significant(result.tokens_per_s, 4)} tokens/s",
+        f"Avg train: {_per_step(result)} ms/step, {significant(result.tokens_per_s, 4)} tokens/s"
+        + (f" of {result.ranks} ranks together" if result.ranks > 1 else ""),
         f"Python's share: {result.python_share or 0:.1%} of train time",
         f"ANE TFLOPS: {significant(result.device_tflops, 3)}{device}, {flops.device / 1e6:,.0f}M FLOPs/step",
         f"Total TFLOPS: {significant(result.total_tflops, 3)}, {flops.total / 1e6:,.0f}M FLOPs/step",
@@ -104,6 +122,23 @@ def _totals(result: TrainingResult) -> list[str]:
         f"steps; unigram entropy of the data {result.unigram_entropy:.4f}",
         *_validation(result),
         *_energy(result),
+    ]
+
+
+def _per_step(result: TrainingResult) -> str:
+    """Write the train time of a step on this rank; one without a step in the run has none."""
+    return f"{result.train_ms / len(result.times):.1f}" if result.times else UNKNOWN
+
+
+def _allreduce(result: TrainingResult) -> list[str]:
+    """Say how long an update's gradients were summed over the ranks, and what of it the steps hid."""
+    done, updates = result.allreduce, len(result.batches)
+    if done is None:
+        return []
+    return [
+        f"Allreduce: {done.ms / updates:.1f} ms an update, {done.hidden_ms / updates:.1f} ms hidden behind "
+        f"steps, {done.waited_ms / updates:.1f} ms waiting for slower ranks; "
+        f"{done.bytes / 1e6 / updates:.3g} MB, buckets: {done.buckets / updates:g}"
     ]
 
 

@@ -38,6 +38,12 @@ class RunStarted:
         model = replace(self.config.model, vocab=self.vocab)
         return step_flops(model, self.config.pipeline, self.config.lora)
 
+    def done_with(self, step: int) -> int:
+        """Count the steps that are done with this one of rank 0, if the other ranks are as far."""
+        batch = step // self.config.accumulation + 1
+        ranks = 1 if self.ranks is None else len(self.ranks)
+        return min(step + ranks, batch * self.config.accumulation, self.config.steps)
+
 
 @dataclass(frozen=True)
 class KernelsCompiled:
@@ -118,6 +124,11 @@ class Communication:
     def ms(self) -> float:
         """Return the time of all of it, hidden or not."""
         return self.hidden_ms + self.exposed_ms
+
+    @property
+    def hidden_share(self) -> float:
+        """Return the share of its time that steps hid."""
+        return self.hidden_ms / self.ms if self.ms else 0.0
 
 
 @dataclass(frozen=True)

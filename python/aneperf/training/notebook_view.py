@@ -9,14 +9,16 @@ def notebook_view() -> Observer | None:
     bar = notebook.bar()
     if bar is None:
         return None
-    first = total = 0
+    began: RunStarted | None = None
 
     def show(event: Event) -> None:
-        nonlocal first, total
+        nonlocal began
         if isinstance(event, RunStarted):
-            first, total = event.first_step, event.config.steps
-            bar.show(0, total - first, "steps; a worker starts")
-        elif isinstance(event, StepDone):
-            bar.show(event.step + 1 - first, total - first, f"steps; loss {event.loss:.3f}")
+            began = event
+            bar.show(0, began.config.steps - began.first_step, "steps; a worker starts")
+        elif isinstance(event, StepDone) and began is not None:
+            first = began.first_step
+            done = began.done_with(event.step) - first
+            bar.show(done, began.config.steps - first, f"steps; loss {event.loss:.3f}")
 
     return show

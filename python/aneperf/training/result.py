@@ -32,7 +32,7 @@ from .hugging_face import Origin, check_savable, save_hugging_face
 from .llama2c import check_trained, save_llama2c
 from .models import Parameters
 from .peft import check_adapters, save_adapters
-from .result_rows import BatchTimes, ResultRows
+from .result_rows import AllreduceTimes, BatchTimes, ResultRows
 
 _NO_ROTATION = "As published: without rotary positions."
 _AS_PUBLISHED: dict[Pipeline, str] = {
@@ -47,7 +47,8 @@ _AS_PUBLISHED: dict[Pipeline, str] = {
 class TrainingResult(Displayed):
     """A run up to its last update. Prints as a report, also at a prompt, and renders in a notebook.
 
-    `losses` and `times` begin with step `first_step`; `parameters` are those after the last update.
+    `losses` and `times` begin with step `first_step`; `parameters` are those after the last update. With
+    several ranks, `losses` has the steps of all, and `times` those of this one, as rates but `tokens_per_s`.
     """
 
     model: str  # the preset, or the shape
@@ -59,6 +60,7 @@ class TrainingResult(Displayed):
     flops: StepFlops  # of a step, by the published formulas
     vocab: int  # tokens that the loss is over
     peak_tflops: float | None  # as given, for `utilization`
+    ranks: int = 1
     losses: list[float] = field(default_factory=list)
     times: list[StepTimes] = field(default_factory=list)
     batches: list[BatchTimes] = field(default_factory=list)
@@ -91,6 +93,7 @@ class TrainingResult(Displayed):
             flops=started.flops,
             vocab=started.vocab,
             peak_tflops=peak_tflops,
+            ranks=1 if started.ranks is None else len(started.ranks),
         )
 
     def record(self, event: Event) -> None:
@@ -143,7 +146,10 @@ class TrainingResult(Displayed):
 
     @property
     def train_ms(self) -> float:
-        """Return the time of steps, with data and messages, of updates and of staging, over all batches."""
+        """Return the time of steps, with data and messages, of updates and of staging, over all batches.
+
+        With several ranks, it includes the time for which this one only communicated or waited.
+        """
         return sum(batch.train_ms for batch in self.batches)
 
     @property
@@ -163,8 +169,13 @@ class TrainingResult(Displayed):
 
     @property
     def tokens_per_s(self) -> float | None:
-        """Return the rate of tokens over `train_ms`; None before an update."""
-        return 1e3 * self.config.model.seq * len(self.times) / self.train_ms if self.train_ms else None
+        """Return the rate of tokens of all ranks over `train_ms`; None before an update."""
+        return 1e3 * self.config.model.seq * len(self.losses) / self.train_ms if self.train_ms else None
+
+    @property
+    def allreduce(self) -> AllreduceTimes | None:
+        """Return the sums of the exchanges between ranks, over all batches; None for one rank."""
+        return AllreduceTimes.total(batch.allreduce for batch in self.batches)
 
     @property
     def utilization(self) -> float | None:
@@ -212,9 +223,9 @@ class TrainingResult(Displayed):
         A step includes its share of the update and the staging. The components are those of the forward pass,
         as published; the dynamic pipeline's have the published names of both phases.
         """
-        rows = ResultRows(self.model, self.config, self.vocab)
+        rows = ResultRows(self.model, self.config, self.vocab, self.ranks)
         made: list[Row] = []
-        if self.batches:
+        if self.times:
             made += rows.of_training(self.times, self.batches, self.flops.device, self.energy)
             made += rows.of_validation(self.validations)
         return Result(probe="train", environment=self.environment, rows=tuple(made), notes=tuple(self.notes))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import numpy as np
@@ -15,21 +15,54 @@ from ..results import MAXIMUM_DURATIONS, Row
 from ..runner.energy import with_energy
 from .accounting import StepTimes, keyed_times
 from .config import TrainingConfig
-from .events import BatchDone, Evaluated
+from .events import BatchDone, Communication, Evaluated
 from .lora import TARGETS
 
 _NS_PER_MS = 1e6
 
 
 @dataclass(frozen=True)
+class AllreduceTimes:
+    """The exchange of a batch's gradients between the ranks, in ms."""
+
+    buckets: int
+    bytes: int  # of gradients, of each rank
+    hidden_ms: float  # while steps were running
+    exposed_ms: float  # after the steps, a part of the batch's train time
+    waited_ms: float  # the share of the exposed part in which other ranks were still at their steps
+
+    @property
+    def ms(self) -> float:
+        """Return the time of all of it."""
+        return self.hidden_ms + self.exposed_ms
+
+    @property
+    def hidden_share(self) -> float:
+        """Return the share of its time that steps hid."""
+        return self.hidden_ms / self.ms if self.ms else 0.0
+
+    @classmethod
+    def of(cls, done: Communication) -> AllreduceTimes:
+        """Summarize an exchange."""
+        return cls(len(done.spans), done.bytes, done.hidden_ms, done.exposed_ms, done.waited_ms)
+
+    @classmethod
+    def total(cls, exchanges: Iterable[AllreduceTimes | None]) -> AllreduceTimes | None:
+        """Add up those of several batches; None if there are none."""
+        known = [astuple(one) for one in exchanges if one is not None]
+        return cls(*map(sum, zip(*known, strict=True))) if known else None
+
+
+@dataclass(frozen=True)
 class BatchTimes:
-    """A batch of `steps` sequences and its update, in ms."""
+    """A batch of `steps` sequences on this rank and its update, in ms."""
 
     steps: int
+    sequences: int  # of all ranks
     mean_loss: float
     kernels: int  # compiled
     compile_ms: float
-    train_ms: float  # steps, with their data and messages, the update and the staging
+    train_ms: float  # steps, with their data and messages, exposed allreduce, the update and the staging
     update_ms: float
     staging_ms: float  # of weights, in the inputs of the dynamic pipeline's kernels
     overhead_ms: float  # data and messages
@@ -37,12 +70,14 @@ class BatchTimes:
     gradient_norm: float
     loss_scale: float
     applied: bool  # False if the gradient was not finite
+    allreduce: AllreduceTimes | None = None  # None of a run with one rank
 
     @classmethod
     def of(cls, event: BatchDone) -> BatchTimes:
         """Summarize a batch."""
         return cls(
             steps=len(event.steps),
+            sequences=len(event.losses),
             mean_loss=sum(event.losses) / len(event.losses),
             kernels=event.kernels,
             compile_ms=event.compile_ms,
@@ -54,16 +89,18 @@ class BatchTimes:
             gradient_norm=event.update.gradient_norm,
             loss_scale=event.loss_scale,
             applied=event.update.applied,
+            allreduce=None if event.communication is None else AllreduceTimes.of(event.communication),
         )
 
 
 @dataclass(frozen=True)
 class ResultRows:
-    """Makes the rows of a run of `config` with a loss over `vocab` tokens."""
+    """Makes the rows of a run of `config` with a loss over `vocab` tokens, of one of its ranks."""
 
     model: str
     config: TrainingConfig
     vocab: int
+    ranks: int = 1
 
     def of_training(
         self,
@@ -74,7 +111,9 @@ class ResultRows:
     ) -> list[Row]:
         """Return rows of the steps, with their energy, of their components and of the batches."""
         shares = [
-            (b.overhead_ms + b.update_ms + b.staging_ms) / b.steps for b in batches for _ in range(b.steps)
+            (b.overhead_ms + _exposed(b) + b.update_ms + b.staging_ms) / b.steps
+            for b in batches
+            for _ in range(b.steps)
         ]
         staging = [batch.staging_ms for batch in batches]
         times = [keyed_times(step, self.config.pipeline) for step in steps]
@@ -89,6 +128,17 @@ class ResultRows:
             self._row("other", [max(0.0, step.other) for step in steps]),
             self._row("update", [batch.update_ms for batch in batches]),
             *([self._row("staging", staging)] if any(staging) else []),
+            *self._of_allreduce([batch.allreduce for batch in batches if batch.allreduce is not None]),
+        ]
+
+    def _of_allreduce(self, exchanges: Sequence[AllreduceTimes]) -> list[Row]:
+        """Return a row of the exchanges of gradients, and one of what the steps did not hide of each."""
+        if (total := AllreduceTimes.total(exchanges)) is None:
+            return []
+        metrics = {"hidden_share": total.hidden_share, "gradient_bytes": exchanges[0].bytes}
+        return [
+            self._row("allreduce", [one.ms for one in exchanges], metrics=metrics),
+            self._row("allreduce-exposed", [one.exposed_ms for one in exchanges]),
         ]
 
     def of_validation(self, validations: Sequence[Evaluated]) -> list[Row]:
@@ -131,3 +181,9 @@ class ResultRows:
             yield "-".join((f"lora-{lora.rank}", *alpha, *targets))
         if self.config.compact_vocabulary:
             yield f"compact-{self.vocab}"
+        if self.ranks > 1:
+            yield f"ranks-{self.ranks}"
+
+
+def _exposed(batch: BatchTimes) -> float:
+    return 0.0 if batch.allreduce is None else batch.allreduce.exposed_ms

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from ..cluster.launch import is_rank
 from ..errors import ArgumentError
 from ..signals import at_first_signal
 from .arrays import handed_over
@@ -54,6 +55,11 @@ def train(given: Mapping[str, Any]) -> TrainingResult:
     workers fail.
     """
     options = TrainOptions(**given)
+    if options.energy and is_rank():
+        raise ArgumentError(
+            "energy: several ranks train, and no meter reads all their machines: leave out --energy, or "
+            "train in one process"
+        )
     check_written(options)
     with checkpoint_to_resume(options.checkpoints, options.resume) as found:
         if found is not None:

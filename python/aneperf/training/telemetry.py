@@ -152,7 +152,21 @@ class Telemetry:
             applied=done.update.applied,
             update_ms=round(done.update_ms, 3),
             tokens_per_s=round(done.tokens_per_s(self._seq), 1),
+            loss=_number(sum(done.losses) / len(done.losses), 6),
+            sequences=len(done.losses),
         )
+        if (exchange := done.communication) is not None:
+            self._write(
+                "allreduce",
+                update=done.batch,
+                ranks=exchange.ranks,
+                buckets=len(exchange.spans),
+                bytes=exchange.bytes,
+                ms=round(exchange.ms, 3),
+                hidden_ms=round(exchange.hidden_ms, 3),
+                exposed_ms=round(exchange.exposed_ms, 3),
+                waited_ms=round(exchange.waited_ms, 3),
+            )
 
     def _write(self, kind: str, **values: Any) -> None:
         try:

@@ -52,16 +52,16 @@ class TensorBoard:
 
     def _batch(self, done: BatchDone) -> None:
         """Write the means over a batch at the number of steps that are trained with it."""
-        steps = done.steps
+        steps, exchange = done.steps, done.communication
 
         def mean(values: list[float]) -> float:
             return sum(values) / len(steps)
 
         times = [step.times for step in steps]
         self._scalars(
-            steps[-1].step + 1,
+            steps[0].step + len(done.losses),
             {
-                "loss/training": mean([step.loss for step in steps]),
+                "loss/training": sum(done.losses) / len(done.losses),
                 "optimizer/learning_rate": done.update.learning_rate,
                 "optimizer/gradient_norm": done.update.gradient_norm,
                 "rate/tokens_per_s": done.tokens_per_s(self._seq),
@@ -76,6 +76,14 @@ class TensorBoard:
                 "ms_batch/update": done.update_ms,
                 "ms_batch/staging": done.staging_ms,
                 "ms_batch/compile": done.compile_ms,
+                **(
+                    {}
+                    if exchange is None
+                    else {
+                        "ms_batch/allreduce": exchange.ms,
+                        "ms_batch/allreduce_exposed": exchange.exposed_ms,
+                    }
+                ),
             },
         )
 

@@ -14,6 +14,7 @@ from .accounting import Span
 from .events import (
     BatchDone,
     CheckpointSaved,
+    Communication,
     Evaluated,
     Event,
     KernelsCompiled,
@@ -37,14 +38,13 @@ class Trace:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._origin = time.monotonic_ns()
         self._about: dict[str, Any] = {}
-        names: list[tuple[str, int, dict[str, Any]]] = [("process_name", 0, {"name": "aneperf train"})]
-        names += [("thread_name", row, {"name": name}) for row, name in enumerate(ROWS)]
-        names += [("thread_sort_index", row, {"sort_index": row}) for row in range(len(ROWS))]
-        events = [{"name": name, "ph": "M", "pid": 0, "tid": row, "args": args} for name, row, args in names]
+        self._rows: list[str] = []
         self._whole = whole_file(path, Kind.TRACE)
         self._file = self._whole.__enter__()
         self._file.write(b'{"displayTimeUnit":"ms","traceEvents":[\n')
-        self._file.write(b",\n".join(map(msgspec.json.encode, events)))
+        self._file.write(msgspec.json.encode(_metadata("process_name", 0, name="aneperf train")))
+        for name in ROWS:
+            self._add_row(name)
 
     def close(self, *, keep: bool) -> None:
         """End the file, or leave none. Raises ResultFileError."""
@@ -73,6 +73,8 @@ class Trace:
             done = event.update
             update = {"learning_rate": done.learning_rate, "applied": done.applied}
             self._span("optimizer", (f"update {event.batch}", event.begin, event.end), update)
+            if event.communication is not None:
+                self._allreduce(event.communication)
         elif isinstance(event, Evaluated):
             self._span("evaluation", (f"step {event.step}", event.begin, event.end), {"loss": event.loss})
         elif isinstance(event, CheckpointSaved):
@@ -85,6 +87,16 @@ class Trace:
                 {"name": "worker lost", "ph": "i", "s": "g", "pid": 0, "tid": 0, "ts": now, "args": args}
             )
 
+    def _allreduce(self, done: Communication) -> None:
+        """Write the buckets' spans: those that overlap in rows of their own, since spans of a row may not."""
+        ends: dict[int, int] = {}  # of the last span in each row
+        for span in sorted(done.spans, key=lambda span: span[1]):
+            row = next((row for row, end in ends.items() if end <= span[1]), len(ends))
+            ends[row] = span[2]
+            self._span("allreduce" if row == 0 else f"allreduce {row + 1}", span)
+        waited = {"waited_for_ranks_ms": done.waited_ms}
+        self._span("allreduce exposed", ("exposed", done.begin, done.end), waited)
+
     def _compilation(self, row: str, name: str, compiled: Compiled | None, pid: int) -> None:
         if compiled is not None:
             args = {"kernels": compiled.kernels, "compiles_used": compiled.compiles_used, "pid": pid}
@@ -92,20 +104,34 @@ class Trace:
 
     def _span(self, row: str, span: Span, args: dict[str, Any] | None = None) -> None:
         name, begin, end = span
+        if row not in self._rows:
+            self._add_row(row)
         self._write(
             {
                 "name": name,
                 "ph": "X",
                 "pid": 0,
-                "tid": ROWS.index(row),
+                "tid": self._rows.index(row),
                 "ts": self._us(begin),
                 "dur": (end - begin) * _US_PER_NS,
                 **({"args": args} if args else {}),
             }
         )
 
+    def _add_row(self, name: str) -> None:
+        row = len(self._rows)
+        self._rows.append(name)
+        # Those of allreduce, which come later, are shown below the queue whose gradients they take.
+        place = row if name in ROWS else ROWS.index("dW queue")
+        self._write(_metadata("thread_name", row, name=name))
+        self._write(_metadata("thread_sort_index", row, sort_index=100 * place + row))
+
     def _us(self, ns: int) -> float:
         return (ns - self._origin) * _US_PER_NS
 
     def _write(self, event: dict[str, Any]) -> None:
         self._file.write(b",\n" + msgspec.json.encode(event))
+
+
+def _metadata(kind: str, row: int, **about: Any) -> dict[str, Any]:
+    return {"name": kind, "ph": "M", "pid": 0, "tid": row, "args": about}

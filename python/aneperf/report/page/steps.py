@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,7 +11,8 @@ from ...results import Result
 from ..telemetry_table import Telemetry
 
 Phase = Literal["forward", "backward", "both"]
-_NOT_PARTS = ("step", "ane-rate", "compile", "update", "staging", "dw", "evaluation")
+_EXCHANGES = ("allreduce", "allreduce-exposed")
+_NOT_PARTS = ("step", "ane-rate", "compile", "update", "staging", "dw", "evaluation", *_EXCHANGES)
 _BOTH = ("cls", "silu", "cblas_wait")  # rows of the dynamic pipeline that are of both phases
 _MS = 1e-6
 _LARGEST = 1e12  # ms; larger numbers are no times of a step
@@ -38,6 +39,19 @@ class Part:
 
 
 @dataclass(frozen=True)
+class Allreduce:
+    """The sums of gradients over the ranks: mean ms of an update, and of the part that steps did not hide."""
+
+    ms: float
+    exposed_ms: float
+
+    @property
+    def hidden_share(self) -> float:
+        """Return the share of the time that steps hid."""
+        return 1 - self.exposed_ms / self.ms if self.ms else 0.0
+
+
+@dataclass(frozen=True)
 class Steps:
     """The parts of each step, which add up to `wall`; `dw` runs in parallel."""
 
@@ -45,6 +59,8 @@ class Steps:
     dw: float | None  # mean, in ms, without the first step
     losses: tuple[tuple[int, float], ...] = ()
     validations: tuple[tuple[int, float], ...] = ()
+    allreduce: Allreduce | None = None  # of several ranks
+    losses_of: Literal["step", "update"] = "step"
 
     @property
     def wall(self) -> float:
@@ -78,7 +94,21 @@ def steps_of_result(result: Result) -> Steps:
     }
     parts = [Part(*_place(name, is_dynamic), ms) for name, ms in times.items()]
     products = [ns * _MS for ns in rows["dw"].durations_ns] if "dw" in rows else []
-    return Steps(_sensible(parts), _mean(products))
+    whole, exposed = (
+        [ns * _MS for ns in rows[name].durations_ns] if name in rows else [] for name in _EXCHANGES
+    )
+    return Steps(
+        _sensible(parts),
+        _mean(products),
+        allreduce=_allreduce(list(zip(whole, exposed, strict=False)) if len(whole) == len(exposed) else []),
+    )
+
+
+def _allreduce(updates: Sequence[tuple[float, float]]) -> Allreduce | None:
+    """Return the means of the time and of its exposed part; None if there are none, or what is no time."""
+    if not updates or not all(0 <= exposed <= ms < _LARGEST for ms, exposed in updates):
+        return None
+    return Allreduce(*(sum(values) / len(updates) for values in zip(*updates, strict=True)))
 
 
 def _mean(products: Sequence[float]) -> float | None:
@@ -117,11 +147,23 @@ def steps_of_telemetry(telemetry: Telemetry) -> Steps:
     if whole:
         parts.append(Part("other", "both", tuple(line.other or 0.0 for line in whole)))
     products = [line.dw for line in whole if line.dw is not None]
+    updates = telemetry.updates
+    exchanges = [
+        (update.allreduce_ms, update.exposed_ms)
+        for update in updates
+        if update.allreduce_ms is not None and update.exposed_ms is not None
+    ]
+    # With several ranks, the losses of rank 0's steps are not those of all. An update's loss is.
+    told: Iterable[tuple[int | None, float | None]] = telemetry.losses
+    if exchanges:
+        told = ((update.step, update.loss) for update in updates)
     return Steps(
         _sensible(parts),
         _mean(products),
-        tuple((step, loss) for step, loss in telemetry.losses if _is_drawable(step, loss)),
-        tuple((step, loss) for step, loss in telemetry.validations if _is_drawable(step, loss)),
+        _drawable(told),
+        _drawable(telemetry.validations),
+        _allreduce(exchanges),
+        "update" if exchanges else "step",
     )
 
 
@@ -135,5 +177,11 @@ def _sensible(parts: Sequence[Part]) -> tuple[Part, ...]:
     return tuple(Part(part.name, part.phase, tuple(max(0.0, ms) for ms in part.ms)) for part in parts)
 
 
-def _is_drawable(step: int, loss: float) -> bool:
-    return 0 <= step < 2**53 and math.isfinite(loss) and abs(loss) < _LARGEST
+def _drawable(losses: Iterable[tuple[int | None, float | None]]) -> tuple[tuple[int, float], ...]:
+    """Return the losses that are known, of steps that can be."""
+    known = ((step, loss) for step, loss in losses if step is not None and loss is not None)
+    return tuple(
+        (step, loss)
+        for step, loss in known
+        if 0 <= step < 2**53 and math.isfinite(loss) and abs(loss) < _LARGEST
+    )

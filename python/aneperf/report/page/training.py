@@ -19,6 +19,10 @@ from .svg import drawing
 
 _MOST_BARS = 60  # a longer run is drawn as means of this many groups of steps
 _MOST_LOSSES = 1_000
+_EXCHANGE = (
+    " So does allreduce, the sums of gradients over the ranks, as far as no steps run then. Times are "
+    "of rank 0."
+)
 _NO_SHARE = 0.002  # of a step, below which a part gets no color of its own
 
 
@@ -64,7 +68,8 @@ def _steps(run: Sequence[Source]) -> Steps:
     told = [steps_of_telemetry(source.telemetry) for source in run if source.telemetry is not None]
     found = [*told, *(steps_of_result(source.result) for source in run if source.result is not None)]
     timed = next((steps for steps in found if steps.parts), found[0])
-    return replace(timed, losses=found[0].losses, validations=found[0].validations)
+    first = found[0]
+    return replace(timed, losses=first.losses, losses_of=first.losses_of, validations=first.validations)
 
 
 def lay_out_parts(steps: Steps) -> Table:
@@ -84,6 +89,9 @@ def lay_out_parts(steps: Steps) -> Table:
     )
     if steps.dw is not None:
         rows.append(("dw", "", "", f"{steps.dw:.3f}", UNKNOWN))
+    if (allreduce := steps.allreduce) is not None:
+        share = f"{allreduce.hidden_share:.0%} hidden"
+        rows.append(("allreduce, an update", "", "", f"{allreduce.ms:.3f}", share))
     return Table(
         heading=("Where the time of a step goes",),
         header=("Component", "Forward (ms)", "Backward (ms)", "Both (ms)", "Share"),
@@ -92,7 +100,7 @@ def lay_out_parts(steps: Steps) -> Table:
         lines=(
             f"{_means(steps)} dw, the gradients of weights, runs in parallel and is not in the sum; "
             "cblas_wait is the wait for it. other: Python between the components. Updates and compiles come "
-            "on top.",
+            "on top." + ("" if allreduce is None else _EXCHANGE),
         ),
     )
 
@@ -198,12 +206,12 @@ def draw_phases(steps: Steps, title: str, name: str) -> Drawing:
 
 
 def draw_losses(steps: Steps, title: str, name: str) -> Drawing:
-    """Draw the loss of each step, and validation losses."""
+    """Draw the loss of each step, or update of several ranks, and validation losses."""
     every = stride(len(steps.losses), _MOST_LOSSES)
     at, losses = zip(*thinned(steps.losses, _MOST_LOSSES), strict=True)
     figure = new_figure(8, 3.5)
     axes = figure.subplots()
-    axes.plot(at, losses, ".", ms=4, color="C0", label="step")
+    axes.plot(at, losses, ".", ms=4, color="C0", label=steps.losses_of)
     if steps.validations:
         places, values = zip(*thinned(steps.validations, _MOST_LOSSES), strict=True)
         axes.plot(places, values, "o-", ms=4, color="C1", label="validation")
@@ -211,5 +219,6 @@ def draw_losses(steps: Steps, title: str, name: str) -> Drawing:
     axes.set_title(label(f"{title}: loss"), fontsize=9)
     axes.legend(fontsize=8)
     axes.grid(alpha=0.5)
-    caption = "The loss of every step." if every == 1 else f"The loss of one of {every} steps."
+    one = steps.losses_of
+    caption = f"The loss of every {one}." if every == 1 else f"The loss of one of {every} {one}s."
     return drawing(figure, name, f"{title}: loss by step", caption)
