@@ -405,7 +405,10 @@ class Result(Displayed, msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
 
 
 def _misstated(row: Row) -> str | None:
-    """Say how a median differs from that of its process's durations, where all of these are kept."""
+    """Say how a number differs from what it follows from: slices of power, or durations that are all kept."""
+    for name, value in () if row.energy is None else row.energy.metrics().items():
+        if name in row.metrics and not math.isclose(row.metrics[name], value, rel_tol=1e-6, abs_tol=1e-9):
+            return f"{name} is {row.metrics[name]!r}, but its slices of power give {value!r}"
     most = MAXIMUM_DURATIONS // (len(row.processes) or 1)
     for stated, (trace, warm_up) in zip(row.medians or (row.median,), row.traces(), strict=True):
         if row.unit == "ms" and stated is not None and warm_up < len(trace) < most:

@@ -16,6 +16,7 @@ from aneperf.kernels.repeated_stack import ZeroStack
 from aneperf.power import reading
 from aneperf.results import Result, Row
 from aneperf.schema import check_numbers
+from support.command import assert_refused
 from support.fakes import FakeDevice, an_environment, fake_text, in_this_process, with_fake_kernels
 from support.recorded_power import SteadyPower
 from support.terminals import widest_line
@@ -137,6 +138,51 @@ def test_the_figures_follow_from_the_slices(power: None, bench: Any) -> None:
     without = msgspec.structs.replace(row, energy=None)
     with pytest.raises(ResultFileError, match="it has idle_w, but no power from which it follows"):
         check_numbers(msgspec.structs.replace(result, rows=(without,)))
+
+
+def test_a_file_whose_power_does_not_follow_from_its_slices_is_not_read(
+    power: None, bench: Any, run: Any, tmp_path: Path
+) -> None:
+    bench()
+    path = tmp_path / "r.json"
+    tree = json.loads(path.read_text())
+    tree["rows"][0]["metrics"]["mj_per_eval"] *= 2
+    path.write_text(json.dumps(tree))
+    for arguments in (["show"], ["compare", str(path)], ["report", "-o", "-.md"]):
+        outcome = run(*arguments, str(path))
+        assert outcome.code == 2
+        assert "mj_per_eval is " in outcome.err
+        assert ", but its slices of power give " in outcome.err
+
+
+HOSTILE: tuple[dict[str, Any], ...] = (
+    {"count": -1},
+    {"count": 2**64},
+    {"seconds": "7"},
+    {"load_w": [float("nan")] * 6},
+    {"load_w": [1e300] * 6},
+    {"load_s": []},
+    {"idle_s": [-1.0] * 6},
+    {"doubt_w": None},
+    {"zero_share": 1.5},
+    {"method": None},
+    {"reason": "none"},
+    {"more": 1},
+)
+
+
+def test_a_file_of_hostile_energy_is_refused_in_a_line(
+    power: None, bench: Any, run: Any, tmp_path: Path
+) -> None:
+    bench()
+    path = tmp_path / "r.json"
+    written = path.read_text()
+    for change in HOSTILE:
+        tree = json.loads(written)
+        tree["rows"][0]["energy"].update(change)
+        path.write_text(json.dumps(tree))
+        for verb in ("show", "validate"):
+            assert_refused(run(verb, str(path)), "r.json: ")
 
 
 def test_constant_inputs_have_no_energy(power: None, bench: Any, tmp_path: Path) -> None:

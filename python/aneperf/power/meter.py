@@ -3,55 +3,12 @@
 from __future__ import annotations
 
 import time
-from typing import Protocol
 
 from ..measure import Estimate
 from .method import Method, PowerError, Provider
 from .record import Energy, Per
 from .recorder import Clock, Recorder
 from .slices import Slices, above
-
-
-class Meter(Protocol):
-    """Meters loads, one after the other."""
-
-    @property
-    def label(self) -> str:
-        """Say what is read, or why nothing is."""
-
-    @property
-    def span_s(self) -> float:
-        """Return the seconds that a load must last; 0 where nothing can be read."""
-
-    @property
-    def is_whole(self) -> bool:
-        """Tell whether the power is that of more than the engine."""
-
-    def begin(self, *, settles: bool = True) -> None:
-        """Begin to meter a load. Its start is left out, unless `settles` is False: then it is of interest."""
-
-    def poll(self) -> None:
-        """Read what is due; call this between batches of a load's calls."""
-
-    def end(self) -> None:
-        """End the load, or a part of it: another `begin` adds to it."""
-
-    def drop(self) -> None:
-        """Forget the part of a load that has begun."""
-
-    def energy(
-        self,
-        count: int,
-        *,
-        gflop: float = 0.0,
-        per: Per = "evaluation",
-        busy: bool = False,
-        zero_share: float | None = None,
-    ) -> Energy:
-        """Return the energy of a load of `count` evaluations or tokens, and forget the load.
-
-        `busy`: the CPU worked too.
-        """
 
 
 class Unavailable:
@@ -79,7 +36,10 @@ class Unavailable:
 
 
 class ProviderMeter:
-    """A meter by one provider, with the power of the idle machine and of a known load."""
+    """A meter by one provider, with the power of the idle machine and of a known load.
+
+    It meters loads, one after the other.
+    """
 
     def __init__(
         self,
@@ -116,15 +76,15 @@ class ProviderMeter:
         return self.method.is_whole
 
     def begin(self, *, settles: bool = True) -> None:
-        """Begin to meter a load."""
+        """Begin to meter a load. Its start is left out, unless `settles` is False: then it is of interest."""
         self._recorder.begin(settles=settles)
 
     def poll(self) -> None:
-        """Read if it is due."""
+        """Read what is due; call this between batches of a load's calls."""
         self._recorder.poll()
 
     def end(self) -> None:
-        """End the load, or a part of it."""
+        """End the load, or a part of it: another `begin` adds to it."""
         self._recorder.end()
 
     def drop(self) -> None:
@@ -140,7 +100,10 @@ class ProviderMeter:
         busy: bool = False,
         zero_share: float | None = None,
     ) -> Energy:
-        """Return the energy of the load, and forget the load."""
+        """Return the energy of a load of `count` evaluations or tokens, and forget the load.
+
+        `busy`: the CPU worked too.
+        """
         recorder, self._recorder = self._recorder, Recorder([self._provider], self._clock)
         method = self.method
         try:
@@ -174,3 +137,6 @@ class ProviderMeter:
             caveat=self._caveat,
             zero_share=zero_share,
         )
+
+
+Meter = ProviderMeter | Unavailable
