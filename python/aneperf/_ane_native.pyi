@@ -444,6 +444,18 @@ def product(
     A transposed operand is stored [K, M] or [N, K]. The base may be out.
     """
 
+def physical_cores() -> int:
+    """Count the physical cores that this process may run on: on a Mac, the fast ones."""
+
+def raise_flags(flags: NDArray[np.int32]) -> None:
+    """Set flags [N] in shared memory to 1.
+
+    A process that finds them raised sees everything written before.
+    """
+
+def flags_raised(flags: NDArray[np.int32]) -> bool:
+    """Tell whether all of the flags [N] are raised: not 0."""
+
 @final
 class GradientQueue:
     """A queue of weight gradients, computed one after the other on a thread of its own."""
@@ -456,11 +468,12 @@ class GradientQueue:
         dweight: NDArray[np.float32],
         name: str = "",
         base: NDArray[np.float32] | None = None,
+        flags: NDArray[np.int32] | None = None,
     ) -> None:
-        """Queue dweight [O, I] = base + dy [O, S] x [I, S]^T.
+        """Queue dweight [O, I] = base + dy [O, S] x [I, S]^T, then raise the flags.
 
         dy and x are arrays, parts of surfaces, or lists of parts whose channels follow one another. No array
-        may change before `wait`. The base may be dweight; None is 0.
+        may change before `wait`. The base may be dweight; None is 0. See `raise_flags`.
         """
     def add_adapter(
         self,
@@ -475,6 +488,7 @@ class GradientQueue:
         name: str = "",
         base_a: NDArray[np.float32] | None = None,
         base_b: NDArray[np.float32] | None = None,
+        flags: NDArray[np.int32] | None = None,
     ) -> None:
         """Queue the gradients of a [R, I] and b [O, R] of a weight [O, I] to which scale * b a is added.
 

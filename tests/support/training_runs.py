@@ -8,10 +8,11 @@ from aneperf.kernels import TransformerConfig
 from aneperf.training.checkpoint import Run
 from aneperf.training.config import TrainingConfig
 from aneperf.training.data import SyntheticTokens
+from aneperf.training.events import StepDone
 from aneperf.training.hugging_face import Origin
 from aneperf.training.models import Parameters, random_parameters
 from aneperf.training.record import RunOptions
-from aneperf.training.trainer import StepDone, Trainer
+from aneperf.training.trainer import Trainer
 
 MODEL = TransformerConfig(dim=32, hidden=64, layers=2, heads=4, kv_heads=2, head_dim=8, vocab=64, seq=16)
 
@@ -64,7 +65,7 @@ def trainer(device_name: str, config: TrainingConfig = CONFIG, **options: object
 
 
 def worker_pid(run: Trainer) -> int | None:
-    return None if run._worker is None else run._worker.pid
+    return None if run._workers.current is None else run._workers.current.pid
 
 
 def copied(parameters: Parameters) -> Parameters:

@@ -13,8 +13,9 @@ from aneperf.device import name_of
 from aneperf.kernels import TransformerConfig
 from aneperf.training.config import TrainingConfig
 from aneperf.training.data import Data, TokenFile
+from aneperf.training.events import StepDone
 from aneperf.training.models import Parameters, random_parameters
-from aneperf.training.trainer import StepDone, Trainer
+from aneperf.training.trainer import Trainer
 from support.torch_llama import WIDE, leaves, loss_of, model, torch
 
 ADAM: dict[str, Any] = {"steps": 20, "accumulation": 1}

@@ -15,9 +15,10 @@ from aneperf.kernels.schedule import Pipeline
 from aneperf.training import worker
 from aneperf.training.config import TrainingConfig
 from aneperf.training.data import TokenFile
+from aneperf.training.events import BatchDone, KernelsCompiled, StepDone, WorkerReplaced
 from aneperf.training.models import random_parameters
 from aneperf.training.state import SharedState, part_shapes
-from aneperf.training.trainer import BatchDone, KernelsCompiled, StepDone, Trainer, WorkerReplaced
+from aneperf.training.trainer import Trainer
 from aneperf.training.worker import TrainingError
 from support.training_runs import CONFIG, DATA, MODEL, copied, trainer, undisturbed, worker_pid
 
@@ -108,7 +109,7 @@ def test_a_hanging_worker_is_replaced(device_name: str, monkeypatch: pytest.Monk
                 losses.append(event.loss)
                 if event.step == 1 and worker_pid(run):
                     os.kill(worker_pid(run), signal.SIGSTOP)
-                    monkeypatch.setattr("aneperf.training.trainer._LEAST_TIMEOUT", 0.5)
+                    monkeypatch.setattr("aneperf.training.workers._LEAST_TIMEOUT", 0.5)
             if isinstance(event, WorkerReplaced):
                 monkeypatch.undo()  # healthy workers get the usual timeout
                 reasons.append(event.reason)
@@ -135,7 +136,7 @@ def test_every_batch_has_a_worker_with_compiles_left(
             elif isinstance(event, BatchDone):
                 pids.append(worker_pid(run))
                 batches.append(event)
-                assert (run._next is None) == (event.batch == 2)  # none after the last batch
+                assert (run._workers.next is None) == (event.batch == 2)  # none after the last batch
         assert [batch.kernels for batch in batches] == [kernels] * 3
         assert [batch.compile_ms for batch in batches] == [event.ms for event in compiled]
         assert len(set(pids)) == 3
@@ -152,7 +153,7 @@ def test_one_worker_stages_the_weights_of_all_updates(device_name: str) -> None:
             elif isinstance(event, BatchDone):
                 pids.add(worker_pid(run))
                 batches.append(event)
-                assert run._next is None
+                assert run._workers.next is None
         assert len(pids) == 1
         assert [event.compiled.compiles_used for event in compiled] == [10, 10, 10]
         assert [batch.kernels for batch in batches] == [10, 0, 0]

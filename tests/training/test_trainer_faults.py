@@ -20,7 +20,8 @@ import pytest
 import aneperf
 from aneperf.kernels.schedule import Pipeline
 from aneperf.runner.child import ChildLost, CompileExpired
-from aneperf.training.trainer import BatchDone, Event, KernelsCompiled, StepDone, Trainer, WorkerReplaced
+from aneperf.training.events import BatchDone, Event, KernelsCompiled, StepDone, WorkerReplaced
+from aneperf.training.trainer import Trainer
 from aneperf.training.worker import Setup, StepReport, TrainingError, WorkerProcess
 from support import environment
 from support.fakes import FakeDevice
@@ -135,8 +136,8 @@ def test_the_next_worker_dies_before_its_turn(device_name: str) -> None:
             if isinstance(event, StepDone):
                 losses.append(event.loss)
                 if event.step == 0:
-                    assert run._next is not None
-                    os.kill(run._next.pid, signal.SIGKILL)
+                    assert run._workers.next is not None
+                    os.kill(run._workers.next.pid, signal.SIGKILL)
             elif isinstance(event, WorkerReplaced):
                 reasons.append((event.step, event.reason))
         assert losses == expected
@@ -155,7 +156,7 @@ from support.training_runs import DEEP, trainer
 run = trainer({device_name!r}, DEEP)
 
 def pids():
-    return {{worker.pid for worker in (run._worker, run._next) if worker is not None}}
+    return {{worker.pid for worker in (run._workers.current, run._workers.next) if worker is not None}}
 
 def end(seen):
     while not pids():
@@ -228,7 +229,7 @@ def test_a_compile_that_never_returns(
 ) -> None:
     """Repeat it in another worker, unless nothing else compiles."""
     monkeypatch.setattr("aneperf.training.worker._SERVE", "support.child_probes:serve_and_hang_once")
-    monkeypatch.setattr("aneperf.training.trainer.after_expiry", lambda lost, _: (str(lost), blocked))
+    monkeypatch.setattr("aneperf.training.workers.after_expiry", lambda lost, _: (str(lost), blocked))
     monkeypatch.setenv("CHILD_PROBES_MARK", str(tmp_path / "mark"))
     reason = (
         r"the compile of a program of x fp16\[1, \d+, 1, 16\] and \S+ MB of weights did not end within \S+ s"
@@ -254,9 +255,9 @@ def test_the_default_device_gets_the_advice_for_what_it_is(
     monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     monkeypatch.setattr("aneperf.device.open", lambda: FakeDevice(kind=kind))
-    monkeypatch.setattr("aneperf.training.trainer.after_expiry", lambda lost, device: (device, False))
+    monkeypatch.setattr("aneperf.training.workers.after_expiry", lambda lost, device: (device, False))
     with trainer(None) as run:
-        told, _ = run._reason(CompileExpired("a program", 1.0))
+        told, _ = run._workers.reason(CompileExpired("a program", 1.0))
     assert told == ("ane:memory" if kind == "ane" else "emulator:h16")
 
 

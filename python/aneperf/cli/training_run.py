@@ -14,6 +14,8 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import click
 
 from .. import device as devices
+from ..cluster.communicator import CommunicationError
+from ..cluster.launch import open_communicator
 from ..errors import AneError, ArgumentError, ResultFileError
 from ..kernels import TransformerConfig
 from ..kernels.presets import model_config
@@ -129,7 +131,23 @@ def run(context: click.Context) -> int:
     """Train with the options given, write the files asked for, print the report and return the exit code."""
     given = given_options(context, _INSTEAD)
     with blaming_file(context):
-        return _run(given)
+        return _run(given) if open_communicator().rank == 0 else _run_beside(given)
+
+
+def _run_beside(given: dict[str, Any]) -> int:
+    """Train as one of the ranks that rank 0 shows and writes for.
+
+    Rank 0 tells its errors, too, and has the exit code: with another one than 0, a launcher ends rank 0.
+    """
+    for name in ("output", "save", "save_hf", "save_lora", "plot"):
+        given.pop(name, None)
+    try:
+        train(**_keywords(given))
+    except CommunicationError:
+        raise
+    except AneError:
+        pass
+    return 0
 
 
 def _run(given: dict[str, Any]) -> int:

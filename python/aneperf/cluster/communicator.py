@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ..errors import AneError
 
 WAIT_S = 3600.0  # for ranks that may have to compile again, or to replace workers
+_PIECE = 1 << 24  # values that are sent at once
 _SPIN_S = 0.0002  # short messages arrive within this
 _PAUSE_S = 0.0003  # between two looks: ranks that share cores with workers must not take them
 
@@ -122,6 +123,13 @@ def wait(request: Request, check: Callable[[], None], seconds: float = WAIT_S) -
             raise CommunicationError(f"the other ranks did not answer within {seconds:.0f} s")
         if waited > _SPIN_S:
             time.sleep(_PAUSE_S)
+
+
+def broadcast(communicator: Communicator, array: NDArray[np.float32]) -> None:
+    """Replace a contiguous array by that of rank 0, in pieces that every engine takes."""
+    flat = array.reshape(-1)
+    for begin in range(0, flat.size, _PIECE):
+        wait(communicator.broadcast(flat[begin : begin + _PIECE]), communicator.check)
 
 
 def name_of(communicator: Communicator, rank: int) -> str:

@@ -39,6 +39,8 @@ def open_communicator() -> Communicator:
 
 @cache
 def _opened() -> Communicator:
+    from .cores import share_cores
+
     try:
         from .mpi import MpiCommunicator
     except ImportError as error:
@@ -46,4 +48,6 @@ def _opened() -> Communicator:
             f"a launcher started this process as one of several, which need mpi4py: {error}; "
             "pip install '.[mpi]'"
         ) from error
-    return MpiCommunicator()
+    communicator = MpiCommunicator()
+    share_cores(communicator)
+    return communicator

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import atexit
 import socket
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import mpi4py
 import numpy as np
-from mpi4py import MPI
 from numpy.typing import NDArray
 
 from ..files import one_line
 from .communicator import CommunicationError, Request, wait
+
+mpi4py.rc.finalize = False  # see MpiCommunicator.close
+mpi4py.rc.thread_level = "funneled"
+from mpi4py import MPI  # noqa: E402  which begins as `rc` says
 
 _LONGEST_NAME = 100
 
@@ -23,22 +28,25 @@ class MpiCommunicator:
     """
 
     def __init__(self, watch: Callable[[], None] = lambda: None) -> None:
-        self._watch = watch
+        self._watch, self._is_broken = watch, False
+        self._running = 0  # requests that were not seen to end
         # A duplicate: what a script sends in the world does not meet the messages of a run.
         self._world = _checked(MPI.COMM_WORLD.Dup)
         self.rank: int = self._world.Get_rank()
         self.size: int = self._world.Get_size()
-        self.library = one_line(MPI.Get_library_version().partition(",")[0], _LONGEST_NAME)
+        version = MPI.Get_library_version().splitlines()[0]
+        self.library = one_line(version.partition(",")[0], _LONGEST_NAME)
         names = self.gather(socket.gethostname().encode(errors="replace"))
-        self.hosts: Sequence[str] = [one_line(name.decode(errors="replace"), _LONGEST_NAME) for name in names]
+        self.hosts: Sequence[str] = [one_line(name.decode(), _LONGEST_NAME) for name in names]
+        atexit.register(self.close)
 
     def sum(self, array: NDArray[np.float32]) -> Request:
         """Start to replace a contiguous array by its sum over the ranks."""
-        return _Running(_checked(lambda: self._world.Iallreduce(MPI.IN_PLACE, array, MPI.SUM)))
+        return self._started(lambda: self._world.Iallreduce(MPI.IN_PLACE, array, MPI.SUM))
 
     def broadcast(self, array: NDArray[Any]) -> Request:
         """Start to replace a contiguous array by that of rank 0."""
-        return _Running(_checked(lambda: self._world.Ibcast(array.view(np.uint8), 0)))
+        return self._started(lambda: self._world.Ibcast(array.view(np.uint8), 0))
 
     def gather(self, message: bytes) -> list[bytes]:
         """Return the messages of all ranks."""
@@ -53,22 +61,45 @@ class MpiCommunicator:
 
     def check(self) -> None:
         """Raise CommunicationError if a rank is lost."""
-        self._watch()
+        try:
+            self._watch()
+        except CommunicationError:
+            self._is_broken = True
+            raise
+
+    def close(self) -> None:
+        """End MPI once all ranks come here. After a loss this returns at once: they never would."""
+        if not self._running and not self._is_broken and not MPI.Is_finalized():
+            MPI.Finalize()
 
     def abort(self) -> None:
         """End all ranks at once."""
         self._world.Abort(1)
 
+    def _started(self, start: Callable[[], MPI.Request]) -> _Running:
+        request = _Running(_checked(start), self._ended)
+        self._running += 1
+        return request
+
+    def _ended(self) -> None:
+        self._running -= 1
+
     def _wait(self, start: Callable[[], MPI.Request]) -> None:
-        wait(_Running(_checked(start)), self._watch)
+        wait(self._started(start), self.check)
 
 
 class _Running:
-    def __init__(self, request: MPI.Request) -> None:
-        self._request = request
+    """A request of MPI, which tells once that it has ended."""
+
+    def __init__(self, request: MPI.Request, tell: Callable[[], None]) -> None:
+        self._request, self._tell = request, tell
+        self._is_done = False
 
     def is_done(self) -> bool:
-        return bool(_checked(self._request.Test))
+        if not self._is_done and _checked(self._request.Test):
+            self._is_done = True
+            self._tell()
+        return self._is_done
 
 
 def _checked(call: Callable[[], Any]) -> Any:

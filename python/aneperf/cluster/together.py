@@ -1,9 +1,11 @@
-"""Do on all ranks what may fail on one."""
+"""Do on all ranks what may fail on one, and compare what must be the same on all."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeVar
+
+import msgspec
 
 from ..errors import ArgumentError
 from ..files import one_line
@@ -22,10 +24,27 @@ def together(communicator: Communicator, act: Callable[[], _T]) -> _T:
         result = act()
     except Exception as error:
         failure = error
-    told = communicator.gather(b"" if failure is None else one_line(failure).encode(errors="replace"))
+    told = communicator.gather(b"" if failure is None else _text(failure).encode(errors="replace"))
     if failure is not None:
         raise failure
     for rank, text in enumerate(told):
         if text:
             raise ArgumentError(f"{name_of(communicator, rank)}: {one_line(text.decode())}")
     return result  # type: ignore[return-value]  # which the success of `act` made
+
+
+def check_same(communicator: Communicator, facts: Mapping[str, str]) -> None:
+    """Raise ArgumentError on all ranks if a fact differs from rank 0's; the first one that does is told."""
+    decoder = msgspec.json.Decoder(dict[str, str])
+    told = [decoder.decode(message) for message in communicator.gather(msgspec.json.encode(facts))]
+    for name in facts:
+        for rank, other in enumerate(told):
+            if (here := other.get(name, "unknown")) != (first := told[0].get(name, "unknown")):
+                raise ArgumentError(
+                    f"{name_of(communicator, rank)} has another {name} than {name_of(communicator, 0)}: "
+                    f"{one_line(here)}, not {one_line(first)}"
+                )
+
+
+def _text(error: Exception) -> str:
+    return one_line(error) or type(error).__name__

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from ..cluster.communicator import Communicator, broadcast
 from ..errors import ArgumentError
 from .arrays import Arrays
 from .data import Data, TokenFile
@@ -48,6 +49,12 @@ class Rows:
         self._tokens = tokens
         # All rows before the run, to save those that it does not train.
         self._whole = {} if tokens is None else {n: parameters[n] for n in _BY_TOKEN if n in parameters}
+
+    def take_over(self, communicator: Communicator) -> None:
+        """Replace the rows that the run does not train by those of rank 0; all ranks call this."""
+        for name, array in self._whole.items():
+            self._whole[name] = array if communicator.rank == 0 else array.copy()
+            broadcast(communicator, self._whole[name])
 
     def gather(self, arrays: Mapping[str, Floats]) -> Arrays:
         """Return the arrays with these rows only."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 
 from ..device import opened
 from ..power import Energy, Meter, Poll, PowerError, choose_meter
@@ -31,7 +31,7 @@ class RunMeter:
         self._steps = 0  # of the batch
         self._tokens = 0
 
-    def follow(self, events: Iterable[Event]) -> Iterator[Event]:
+    def follow(self, events: Iterable[Event]) -> Generator[Event, None, None]:
         """Yield the events, each after what it means for the energy."""
         for event in events:
             self._observe(event)

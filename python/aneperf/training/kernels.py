@@ -12,6 +12,7 @@ from .. import _ane_native as native
 from ..kernels import Kernel, ScheduledKernel, TransformerConfig
 
 Floats = NDArray[np.float32]
+Flags = NDArray[np.int32]  # see native.raise_flags
 
 
 class Channels(NamedTuple):

@@ -19,7 +19,7 @@ from ..errors import ArgumentError
 from ..kernels import TransformerConfig
 from ..kernels.config import layer_shapes
 from .arrays import Arrays
-from .kernels import Floats, Operand
+from .kernels import Flags, Floats, Operand
 from .models import Parameters, uniform
 
 # A layer's matrices by their names in options.
@@ -33,6 +33,11 @@ TARGETS: Mapping[str, str] = {
     "down": "w2",
 }
 _A, _B = ".lora_A", ".lora_B"
+
+
+def matrix_of(name: str) -> str:
+    """Return the matrix that a parameter adapts, or the parameter itself if it is no adapter's."""
+    return name.removesuffix(_A).removesuffix(_B)
 
 
 def named_targets(text: str | None) -> str:
@@ -125,9 +130,15 @@ class Adapter(NamedTuple):
         x: Operand,
         gradients: Mapping[str, Floats],
         base: Mapping[str, Floats] | None,
+        flags: Flags | None,
     ) -> None:
-        """Queue the gradients of A and B, from dy [O, S] and x [I, S] of the matrix's product."""
+        """Queue the gradients of A and B, from dy [O, S] and x [I, S] of the matrix's product.
+
+        Both are computed, or, where `gradients` has neither, none.
+        """
         a, b = self.name + _A, self.name + _B
+        if a not in gradients:
+            return
         queue.add_adapter(
             dy,
             x,
@@ -139,6 +150,7 @@ class Adapter(NamedTuple):
             name=self.name,
             base_a=None if base is None else base[a],
             base_b=None if base is None else base[b],
+            flags=flags,
         )
 
 

@@ -14,6 +14,7 @@ from ..kernels.presets import model_name
 from ..kinds import Kind
 from ..outputs import check_outputs, form_of
 from ..results import Environment
+from ..runner.ranks import Ranks
 from .checkpoint import Run
 from .compaction import compact
 from .config import TrainingConfig
@@ -50,6 +51,7 @@ class Preparation:
         if found is not None:
             check_same_run(found.record, options, self.config, self.data.description, self.evaluation)
         self.environment, self.device, self.compile_timeout = _described(options.device)
+        self.ranks: Ranks | None = None  # if there are several
         _check_kernels(self.config, self.device)
 
     def started(self) -> RunStarted:
@@ -58,13 +60,14 @@ class Preparation:
         return RunStarted(
             model=model_name(self.config.model),
             config=self.config,
-            environment=self.environment,
+            environment=self.environment if self.ranks is None else self.ranks.environment(),
             data=self.data.description,
             unigram_entropy=self.data.unigram_entropy,
             vocab=self.trained_config.model.vocab,
             first_step=0 if record is None else record.step,
             loss=None if record is None else record.loss,
             left=() if self.found is None else self.found.left,
+            ranks=self.ranks,
         )
 
     def checkpoints(self) -> RunCheckpoints:

@@ -25,7 +25,7 @@ from .models import Parameters
 from .options import TrainOptions
 from .record import CheckpointError, Record, RunOptions
 from .run_checkpoints import best_checkpoints, check_apart, with_step
-from .saved_state import SavedState
+from .saved_state import SavedState, UntoldState
 from .state import RunState
 from .tensorboard import has_events
 
@@ -42,7 +42,7 @@ _WRITTEN: dict[str, Callable[[str], bool]] = {
 class Found:
     """The checkpoint that a run continues."""
 
-    saved: SavedState
+    saved: SavedState | UntoldState
     origin: Origin | None
     best: Record | None = None  # of the run's best checkpoint, if that is another one
     left: Sequence[str] = ()  # see `left_options`

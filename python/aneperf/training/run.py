@@ -6,10 +6,12 @@ import contextlib
 import math
 import signal
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from typing import Any
 
-from ..cluster.launch import is_rank
+from ..cluster.communicator import Communicator
+from ..cluster.launch import is_rank, open_communicator
+from ..cluster.together import check_same, together
 from ..errors import ArgumentError
 from ..signals import at_first_signal
 from .arrays import handed_over
@@ -27,11 +29,12 @@ from .events import (
 )
 from .logs import Logs
 from .notebook_view import notebook_view
+from .on_ranks import begin_alike, facts_of, options_of_rank, ranks_of, shared_checkpoint
 from .options import TrainOptions, takes
 from .preparation import Preparation, check_written
 from .record import CheckpointError
 from .result import TrainingResult
-from .resume import checkpoint_to_resume, left_options, resumed_options
+from .resume import Found, checkpoint_to_resume, left_options, resumed_options
 from .run_checkpoints import RunCheckpoints
 from .state import SAVED_PARTS
 from .telemetry import Telemetry
@@ -54,50 +57,77 @@ def train(given: Mapping[str, Any]) -> TrainingResult:
     effect. Raises ArgumentError, CheckpointError, ResultFileError, and TrainingError where the device or its
     workers fail.
     """
-    options = TrainOptions(**given)
-    if options.energy and is_rank():
+    if TrainOptions(**given).energy and is_rank():
         raise ArgumentError(
             "energy: several ranks train, and no meter reads all their machines: leave out --energy, or "
             "train in one process"
         )
-    check_written(options)
-    with checkpoint_to_resume(options.checkpoints, options.resume) as found:
-        if found is not None:
-            options = resumed_options(found.record, given)
-            found.left = left_options(found.record, given)
+    communicator = open_communicator()
+    given = options_of_rank(given, communicator)
+    with contextlib.ExitStack() as stack:
+
+        def find() -> Found | None:
+            options = TrainOptions(**given)
             check_written(options)
-        if options.eval_data is None and (alone := {"eval_every", "eval_sequences"} & given.keys()):
-            raise ArgumentError(f"{min(alone)} needs eval_data (--eval-data)")
-        result = _train(Preparation(options, found))
-    if options.output is not None:
-        result.save(options.output)
+            return stack.enter_context(checkpoint_to_resume(options.checkpoints, options.resume))
+
+        found = shared_checkpoint(together(communicator, find), communicator)
+        prepared = together(communicator, lambda: _prepared(given, found))
+        check_same(communicator, facts_of(prepared))
+        prepared.ranks = ranks_of(communicator, prepared.environment)
+        result = _train(prepared, communicator)
+    if prepared.options.output is not None:
+        result.save(prepared.options.output)
     return result
 
 
-def _train(prepared: Preparation) -> TrainingResult:
+def _prepared(given: Mapping[str, Any], found: Found | None) -> Preparation:
+    options = TrainOptions(**given)
+    if found is not None:
+        options = resumed_options(found.record, given)
+        found.left = left_options(found.record, given)
+        check_written(options)
+    if options.eval_data is None and (alone := {"eval_every", "eval_sequences"} & given.keys()):
+        raise ArgumentError(f"{min(alone)} needs eval_data (--eval-data)")
+    return Preparation(options, found)
+
+
+def _train(prepared: Preparation, communicator: Communicator) -> TrainingResult:
     started = prepared.started()
     result = TrainingResult.of(started, prepared.options.peak_tflops)
     result.origin, result.base = prepared.start.origin, prepared.start.base
     checkpoints = prepared.checkpoints()
     parameters = prepared.start.parameters(prepared.options.seed)
     rows = Rows(parameters, prepared.tokens)
-    with Trainer(
-        prepared.trained_config,
-        rows.gather(handed_over(parameters)),
-        prepared.data,
-        device=prepared.device,
-        state_folder=prepared.state_folder,
-        compile_timeout=prepared.compile_timeout,
-        evaluation=prepared.evaluation,
-    ) as trainer:
-        if prepared.found is not None:
-            prepared.found.restore(trainer.state, trainer.parts, rows, prepared.evaluation)
+    with contextlib.ExitStack() as stack:
+
+        def make() -> Trainer:
+            trainer = stack.enter_context(
+                Trainer(
+                    prepared.trained_config,
+                    rows.gather(handed_over(parameters)),
+                    prepared.data,
+                    device=prepared.device,
+                    state_folder=prepared.state_folder,
+                    compile_timeout=prepared.compile_timeout,
+                    evaluation=prepared.evaluation,
+                    communicator=communicator,
+                )
+            )
+            if prepared.found is not None:
+                prepared.found.restore(trainer.state, trainer.parts, rows, prepared.evaluation)
+            return trainer
+
+        trainer = together(communicator, make)
+        begin_alike(trainer, rows, prepared, communicator)
 
         def stop(number: signal.Signals) -> None:
             result.stopped_by = number
-            trainer.stop()
+            trainer.stop(number)
 
-        with at_first_signal(stop), _recorded(prepared, result, started) as tell:
+        with at_first_signal(stop), contextlib.ExitStack() as recorders:
+            recorder = _recorded(prepared, result, started)
+            tell = together(communicator, lambda: recorders.enter_context(recorder))
             if not prepared.options.energy:
                 _run(trainer, trainer.run(), rows, checkpoints, result, tell, started.loss)
             else:
@@ -146,7 +176,7 @@ def _recorded(prepared: Preparation, result: TrainingResult, started: RunStarted
 
 def _run(
     trainer: Trainer,
-    events: Iterable[Event],
+    events: Generator[Event, None, None],
     rows: Rows,
     checkpoints: RunCheckpoints,
     result: TrainingResult,
@@ -165,20 +195,27 @@ def _run(
         folder = save_state(trainer.state, parts, loss)
         return CheckpointSaved(trainer.state.step, folder, loss, begin, time.monotonic_ns(), is_best=best)
 
+    def follow(event: Event) -> None:
+        nonlocal steps_in_batch
+        tell(event)
+        if isinstance(event, StepDone):
+            steps_in_batch += 1
+        elif isinstance(event, BatchDone):
+            steps_in_batch = 0
+        best = isinstance(event, Evaluated) and event.is_best and checkpoints.keeps_best
+        if best:
+            tell(save(best=True))
+        # A validation loss that is due comes first, so that the checkpoint has it.
+        ended = isinstance(event, BatchDone | Evaluated) and trainer.owed_evaluation is None
+        if best or (ended and checkpoints.is_due):
+            tell(save())
+
     try:
         for event in events:
-            tell(event)
-            if isinstance(event, StepDone):
-                steps_in_batch += 1
-            elif isinstance(event, BatchDone):
-                steps_in_batch = 0
-            best = isinstance(event, Evaluated) and event.is_best and checkpoints.keeps_best
-            if best:
-                tell(save(best=True))
-            # A validation loss that is due comes first, so that the checkpoint has it.
-            ended = isinstance(event, BatchDone | Evaluated) and trainer.owed_evaluation is None
-            if best or (ended and checkpoints.is_due):
-                tell(save())
+            try:
+                follow(event)
+            except Exception as error:
+                events.throw(error)  # the other ranks are told
     except Exception:
         # Whatever failed, the state is that of the last update.
         if checkpoints.is_behind(trainer.state):
@@ -188,5 +225,7 @@ def _run(
     if checkpoints.is_behind(trainer.state):
         tell(save())
     result.seconds, result.steps_lost = time.monotonic() - start, steps_in_batch
+    if trainer.stopped_by:
+        result.stopped_by = signal.Signals(trainer.stopped_by)
     if trainer.is_done:
         result.stopped_by = None  # a signal came when nothing was left to end

@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from ..checks import shown
+from ..kernels.config import parameter_shapes
 from .arrays import Arrays
 from .kernels import Floats
 from .models import check_values
@@ -58,6 +61,19 @@ class SavedState:
         value = self._file.read(f"{part}/{name}")
         self._file.check_unchanged()
         return value
+
+
+class UntoldState:
+    """A checkpoint that another rank has open: its arrays are 0 here until that rank tells them."""
+
+    def __init__(self, record: Record) -> None:
+        self.record = record
+        shapes = parameter_shapes(record.config.model, record.separate_classifier)
+        self.weights = Arrays(shapes, lambda name: np.zeros(shapes[name], np.float32))
+        self.parts: Mapping[str, Arrays] = {}
+
+    def close(self) -> None:
+        """Do nothing: no file is open."""
 
 
 def check_part(part: str, arrays: Mapping[str, Floats], where: str) -> None:

@@ -21,6 +21,8 @@ from ..errors import ArgumentError
 from ..kernels.config import parameter_shapes
 from ..runner.child import above_standard_streams
 from .config import TrainingConfig
+from .kernels import Flags, Floats
+from .lora import matrix_of
 from .models import Parameters
 
 _SHARED_MEMORY = Path("/dev/shm")
@@ -44,7 +46,10 @@ class RunState:
 
 
 class SharedState:
-    """fp32 arrays by part and parameter name, and the tokens of the current step, in one shared mapping."""
+    """fp32 arrays by part and parameter name, and the tokens of the current step, in one shared mapping.
+
+    There is a flag for each matrix and norm, which the worker raises when its gradients are finished.
+    """
 
     def __init__(self, shapes: PartShapes, seq: int, descriptor: int) -> None:
         self.descriptor = descriptor
@@ -52,13 +57,20 @@ class SharedState:
         self.tokens = np.frombuffer(self._memory, np.int32)[-(seq + 1) :]
         values = np.frombuffer(self._memory, np.float32)
         self.parts: dict[str, Parameters] = {}
-        begin = 0
+        self.flat: dict[str, Floats] = {}  # all values of a part
+        begin = end = 0
         for part, arrays in shapes.items():
-            self.parts[part] = {}
+            self.parts[part], first = {}, begin
             for name, shape in arrays.items():
                 end = begin + math.prod(shape)
                 self.parts[part][name] = values[begin:end].reshape(shape)
                 begin = end
+            self.flat[part] = values[first:end]
+        names = flagged(shapes)
+        self.all_flags = np.frombuffer(self._memory, np.int32)[end : end + len(names)]
+        self.flags: dict[str, Flags] = {
+            name: self.all_flags[index : index + 1] for index, name in enumerate(names)
+        }
 
     @classmethod
     def create(cls, shapes: PartShapes, seq: int, folder: Path | None = None) -> SharedState:
@@ -84,8 +96,8 @@ class SharedState:
 
     def close(self) -> None:
         """Release the memory; arrays in use keep it until they are deleted."""
-        self.parts = {}
-        del self.tokens
+        self.parts, self.flat, self.flags = {}, {}, {}
+        del self.tokens, self.all_flags
         os.close(self.descriptor)
 
 
@@ -101,9 +113,14 @@ def part_shapes(config: TrainingConfig, separate_classifier: bool) -> PartShapes
     return {**dict.fromkeys(SAVED_PARTS + _SETS, trained), "frozen": frozen}
 
 
+def flagged(shapes: PartShapes) -> list[str]:
+    """Return the matrices and norms that have gradients, in the order of these in memory."""
+    return list(dict.fromkeys(map(matrix_of, shapes["parameters"])))
+
+
 def bytes_needed(shapes: PartShapes, seq: int) -> int:
     """Return the bytes of a state with these arrays and sequences of `seq` tokens."""
-    return 4 * (values_of(shapes) + seq + 1)
+    return 4 * (values_of(shapes) + len(flagged(shapes)) + seq + 1)
 
 
 def values_of(shapes: PartShapes) -> int:

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from .. import _ane_native as native
 from ..kernels import TransformerConfig
+from ..kernels.config import layer_shapes
 from .accounting import Clock, Span
-from .kernels import Channels, Floats, Operand
+from .kernels import Channels, Flags, Floats, Operand
 from .lora import AdaptedWeights
 
 Tokens = NDArray[np.integer[Any]]
@@ -43,6 +44,8 @@ class TrainingStep(ABC):
         self._logits = self._activations(config.vocab)  # their gradient, once the loss is known
         self._gradients: Mapping[str, Floats] = {}
         self._base: Mapping[str, Floats] | None = None
+        self._flags: Mapping[str, Flags] = {}
+        self._norms = [name for name, shape in layer_shapes(config).items() if len(shape) == 1]
 
     @abstractmethod
     def load_fixed(self) -> int:
@@ -72,13 +75,15 @@ class TrainingStep(ABC):
         *,
         base: Mapping[str, Floats] | None = None,
         loss_scale: float = 1.0,
+        flags: Mapping[str, Flags] | None = None,
     ) -> float:
         """Train tokens and targets [seq], and return the mean loss in nats.
 
         Sets `gradients`, by parameter, to `base` (0 if None) plus the gradient times `loss_scale`. Parameters
-        without an array there are frozen: their gradients are not computed.
+        without an array there are frozen: their gradients are not computed. The `flags` of a matrix or a
+        norm are raised when its gradients are finished.
         """
-        self._gradients, self._base = gradients, base
+        self._gradients, self._base, self._flags = gradients, base, flags or {}
         for name, gradient in gradients.items():
             if gradient.ndim == 1:
                 gradient[:] = 0 if base is None else base[name]
@@ -128,9 +133,11 @@ class TrainingStep(ABC):
             native.product(self._parameters[self._classifier], self._logits, self._dnormed, transpose_a=True)
         self._dx[:] = 0
         self._norm_backward(self._residual[-1], "norm")
+        self._raise_flags("norm")
         for layer in reversed(range(self.config.layers)):
             self._feed_forward_backward(layer)
             self._attention_backward(layer)
+            self._raise_flags(*(f"layers.{layer}.{name}" for name in self._norms))
 
     def _embedding_backward(self, tokens: Tokens) -> None:
         gradient = self._gradients.get("embedding")
@@ -140,14 +147,23 @@ class TrainingStep(ABC):
             if self._classifier != "embedding":
                 gradient[:] = 0 if self._base is None else self._base["embedding"]
             native.embed_backward(self._dx, tokens, gradient)
+        self._raise_flags("embedding")
 
     def _add_gradient(self, name: str, dy: Operand, x: Operand) -> None:
         """Queue the gradient of a matrix [O, I], dy [O, S] * transposed x [I, S], or those of its adapter."""
+        # The embedding's gradient as a classifier is only a part of it.
+        flags = None if name == "embedding" else self._flags.get(name)
         if name in self._gradients:
             base = None if self._base is None else self._base[name]
-            self._queue.add(dy, x, self._gradients[name], name, base)
+            self._queue.add(dy, x, self._gradients[name], name, base, flags)
         elif name in self._adapters:
-            self._adapters[name].queue_gradients(self._queue, dy, x, self._gradients, self._base)
+            self._adapters[name].queue_gradients(self._queue, dy, x, self._gradients, self._base, flags)
+
+    def _raise_flags(self, *names: str) -> None:
+        """Say that gradients which this thread computes are finished."""
+        for name in names:
+            if name in self._flags:
+                native.raise_flags(self._flags[name])
 
     def _norm_backward(self, x: Floats, name: str) -> None:
         """Add the gradient of a norm of x [dim, S], from `_dnormed`, to `_dx` and to its weight's."""

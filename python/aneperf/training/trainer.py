@@ -1,36 +1,38 @@
-"""The training loop: steps in workers, which may be lost, and updates of the weights between batches."""
+"""The training loop: steps in workers, sums of gradients over the ranks, and updates between batches."""
 
 from __future__ import annotations
 
 import math
+import signal
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Generator, Mapping
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 
-from .. import device as devices
+import msgspec
+
 from ..bounds import FP16_LARGEST, check_memory
+from ..cluster.communicator import Alone, CommunicationError, Communicator, broadcast
 from ..device import DEFAULT_COMPILE_TIMEOUT
-from ..runner.child import ChildLost, CompileExpired
-from ..runner.in_child import after_expiry
 from .accounting import StepTimes
 from .config import TrainingConfig
 from .data import Data
 from .evaluation import Evaluation
-from .events import BatchDone, Evaluated, Event, KernelsCompiled, StepDone, WorkerReplaced
+from .events import BatchDone, Evaluated, Event, StepDone
+from .exchange import Exchange
 from .kernels import Floats
 from .lora import model_weights
+from .meeting import Word, checksum, losses_of, meet, stop_of
 from .models import Parameters, checked_parameters
 from .optimizer import update
-from .state import RunState, SharedState, part_shapes
-from .worker import RunStep, Setup, TrainingError, WorkerProcess
+from .state import SAVED_PARTS, RunState, SharedState, part_shapes
+from .worker import RunStep, Setup
+from .workers import Workers
 
-_FIRST_TIMEOUT = 600.0  # seconds for something that was not timed yet
-_LEAST_TIMEOUT = 60.0
-_PATIENCE = 30.0  # timeout over the usual duration
-_ATTEMPTS = 3  # workers that may be lost at one step
+_CHECKED_UPDATES = 100  # between two checks that all ranks have the same state
 
 
 class Trainer:
@@ -38,7 +40,8 @@ class Trainer:
 
     Copies the parameters, and asks for each once: they may be read or made then, one at a time.
     The parent owns the state and updates the weights. A step changes only the set of gradients that it
-    writes. So if its worker is lost, another worker repeats it with the same result.
+    writes. So if its worker is lost, another worker repeats it with the same result. With several ranks, each
+    has a state with the same bits, and does its share of every batch and of every validation.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class Trainer:
         state_folder: Path | None = None,
         compile_timeout: float = DEFAULT_COMPILE_TIMEOUT,
         evaluation: Evaluation | None = None,
+        communicator: Communicator | None = None,
     ) -> None:
         seq = config.model.seq
         scores = 2 * 2 * config.model.heads * seq * seq  # fp16, and their gradients
@@ -65,16 +69,11 @@ class Trainer:
         except BaseException:
             self._shared.close()
             raise
-        self._setup = Setup(config, separate, device, self._shared.descriptor)
-        self._compile_timeout = compile_timeout
-        self._worker: WorkerProcess | None = None
-        self._next: WorkerProcess | None = None  # starts while the worker steps
-        self._up_to_date = False  # the worker's kernels have the current weights
-        self._stopping = False
-        self._uncounted: list[KernelsCompiled] = []  # for an evaluation: the next batch has them, too
-        self._compiles_left = self._kernels_with_weights = 0
-        self._compile_seconds: list[float] = []
-        self._step_seconds: list[float] = []
+        self._ranks = Alone() if communicator is None else communicator
+        self._exchange = Exchange(self._ranks, self._shared)
+        self._workers = Workers(Setup(config, separate, device, self._shared.descriptor), compile_timeout)
+        self.stopped_by = 0  # the signal that ends the run: on this rank or, once they have met, on all
+        self._checked = 0  # the step after which the ranks compared their states
 
     def __enter__(self) -> Trainer:
         return self
@@ -91,10 +90,7 @@ class Trainer:
 
     def end_workers(self) -> None:
         """End the workers; a further `run` starts others."""
-        for worker in (self._worker, self._next):
-            if worker is not None:
-                worker.stop()
-        self._worker, self._next, self._up_to_date = None, None, False
+        self._workers.end()
 
     @property
     def parts(self) -> dict[str, Parameters]:
@@ -106,18 +102,35 @@ class Trainer:
         """Return the model's parameters, with adapters merged."""
         return model_weights(self.config.lora, self.parts)
 
-    def run(self) -> Iterator[Event]:
-        """Train from the current state to the end. Raises TrainingError."""
-        while not self._stopping:
+    def take_over(self) -> None:
+        """Replace this rank's state by that of rank 0; all ranks call this."""
+        for part in SAVED_PARTS:
+            broadcast(self._ranks, self._shared.flat[part])
+        told = self._ranks.gather(msgspec.msgpack.encode(self.state))[0]
+        self.state = msgspec.msgpack.decode(told, type=RunState)
+
+    def checksum(self) -> int:
+        """Return a checksum of parameters and moments."""
+        return checksum(self._shared.flat[part] for part in SAVED_PARTS)
+
+    def run(self) -> Generator[Event, None, None]:
+        """Train from the current state to the end. Raises TrainingError and CommunicationError.
+
+        An exception that is thrown into this generator ends the run on all ranks.
+        """
+        done: BatchDone | Evaluated | None
+        while not self._are_to_stop():
             if (evaluation := self.owed_evaluation) is not None:
-                for event in self._attempts(self.state.step, partial(self._evaluate, evaluation)):
-                    if isinstance(event, KernelsCompiled):
-                        self._uncounted.append(event)
-                    yield event
+                done = yield from self._validation(evaluation)
             elif self.state.step < self.config.steps:
-                yield from self._batch()
+                done = yield from self._batch()
             else:
                 return
+            if done is not None:
+                try:
+                    yield done
+                except Exception as error:
+                    meet(self._ranks, Word(), error)
 
     @property
     def owed_evaluation(self) -> Evaluation | None:
@@ -132,12 +145,13 @@ class Trainer:
         """Tell if no step and no validation is left."""
         return self.state.step >= self.config.steps and self.owed_evaluation is None
 
-    def stop(self) -> None:
-        """Let `run` end with the last finished update; a signal handler may call it. Later steps are lost."""
-        self._stopping = True
-        for worker in (self._worker, self._next):
-            if worker is not None:
-                worker.kill()
+    def stop(self, number: int = signal.SIGINT) -> None:
+        """Let `run` end with the last finished update; a signal handler may call it. Later steps are lost.
+
+        All ranks end with the same update.
+        """
+        self.stopped_by = number
+        self._workers.stop()
 
     def _fill(self, parameters: Mapping[str, Floats]) -> None:
         lora, parts = self.config.lora, self._shared.parts
@@ -148,90 +162,56 @@ class Trainer:
             for name, value in lora.initial(self.config.model, self.config.seed).items():
                 parts["parameters"][name][:] = value
 
-    def _batch(self) -> Iterator[Event]:
+    def _batch(self) -> Generator[Event, None, BatchDone | None]:
         first = self.state.step
         size = min(self.config.accumulation, self.config.steps - first)
-        compilations, self._uncounted = self._uncounted, []
+        mine = range(first + self._ranks.rank, first + size, self._ranks.size)
+        self._exchange.begin(_last_set(mine))
+        if not mine:
+            self._shared.flat["gradients_0"][:] = 0
         steps: list[StepDone] = []
-        for index in range(size):
-            for event in self._attempts(first + index, partial(self._step, first + index, index)):
-                if isinstance(event, KernelsCompiled):
-                    compilations.append(event)
-                elif isinstance(event, StepDone):
-                    steps.append(event)
-                yield event
-            if len(steps) == index:
-                return  # stopped
-        yield self._update(steps, compilations)
+        failure = None
+        try:
+            yield from self._steps(mine, steps)
+        except CommunicationError:
+            raise
+        except Exception as error:
+            failure = error
+        # Also if this rank has no gradients to add: the others wait for the sums.
+        self._exchange.finish()
+        word = Word(
+            losses=[step.loss for step in steps], work_ns=self._exchange.work_ns, stop=self.stopped_by
+        )
+        words = meet(self._ranks, word, failure)
+        if sum(len(word.losses) for word in words) == size:  # otherwise a rank was stopped
+            return self._update(steps, words)
+        return None
 
-    def _attempts(self, number: int, act: Callable[[], Event]) -> Iterator[Event]:
-        """Let a worker do a step, or what precedes it, in as many workers as that takes.
+    def _steps(self, mine: range, steps: list[StepDone]) -> Generator[Event, None, None]:
+        for number in mine:
+            step = yield from self._workers.attempts(number, partial(self._step, number, mine))
+            if step is None:
+                return
+            steps.append(step)
+            yield step
 
-        Ends without it if the run stops.
+    def _step(self, number: int, mine: range) -> StepDone:
+        """Add a step's gradient to the batch's sum, which alternates between two sets.
+
+        With the last step of this rank, the sums over the ranks begin.
         """
-        for attempt in range(1, _ATTEMPTS + 1):
-            if self._stopping:
-                return
-            try:
-                if not self._up_to_date:
-                    yield self._compile(number)
-                done = act()
-            except ChildLost as lost:
-                self._drop_worker()
-                if self._stopping:
-                    return
-                reason, blocked = self._reason(lost)
-                if blocked:
-                    raise TrainingError(f"step {number}: {reason}") from lost
-                if attempt == _ATTEMPTS:
-                    raise TrainingError(
-                        f"step {number}: {attempt} workers were lost; the last: {reason}"
-                    ) from lost
-                yield WorkerReplaced(number, reason)
-            else:
-                yield done
-                return
-
-    def _reason(self, lost: ChildLost) -> tuple[str, bool]:
-        """Return why a worker was lost, and whether another one would be lost to the same."""
-        if isinstance(lost, CompileExpired):
-            return after_expiry(lost, self._setup.device or devices.name_of(devices.open()))
-        return str(lost), False
-
-    def _compile(self, number: int) -> KernelsCompiled:
-        """Compile the current weights into the worker's kernels, or into those of a new one."""
-        if self._worker is not None and self._compiles_left < self._kernels_with_weights:
-            self._drop_worker()
-        prepared = None
-        if self._worker is None:
-            self._worker, self._next = self._next or self._start_worker(), None
-            if self._stopping:
-                raise ChildLost("the run is to stop")
-            prepared = self._worker.prepared(_FIRST_TIMEOUT + self._compile_timeout)
-        compiled = self._worker.compile(_timeout(self._compile_seconds) + self._compile_timeout)
-        self._compile_seconds.append(compiled.ms * 1e-3)
-        self._compiles_left, self._kernels_with_weights = compiled.compiles_left, compiled.kernels
-        batches_left = self.config.updates - 1 - number // self.config.accumulation
-        if self._next is None and batches_left * compiled.kernels > compiled.compiles_left:
-            # Its start and its kernels without weights overlap with this worker's steps.
-            self._next = self._start_worker()
-        self._up_to_date = True
-        return KernelsCompiled(number, self._worker.pid, prepared, compiled)
-
-    def _step(self, number: int, index: int) -> StepDone:
-        """Add a step's gradient to the batch's sum, which alternates between two sets."""
-        assert self._worker is not None
-        begin = time.monotonic_ns()
+        begin, index = time.monotonic_ns(), mine.index(number)
+        self._exchange.begin_step()
         self._shared.tokens[:] = self._data.sequence(number)
-        report = self._worker.step(
+        report = self._workers.step(
             RunStep(
                 gradients=index % 2,
                 base=None if index == 0 else (index - 1) % 2,
                 loss_scale=self.state.loss_scale,
+                without=self._exchange.exchanged,
             ),
-            _timeout(self._step_seconds),
+            self._exchange.advance if self._ranks.size > 1 and number == mine[-1] else None,
         )
-        self._step_seconds.append((report.end - report.begin) / 1e9)
         return StepDone(
             step=number,
             loss=math.nan if report.loss is None else report.loss,
@@ -243,14 +223,51 @@ class Trainer:
             end=time.monotonic_ns(),
         )
 
-    def _evaluate(self, evaluation: Evaluation) -> Evaluated:
-        """Compute the loss of the sequences of validation."""
-        assert self._worker is not None
+    def _update(self, steps: list[StepDone], words: list[Word]) -> BatchDone:
+        batch, loss_scale = self.state.step // self.config.accumulation, self.state.loss_scale
+        compilations, losses = self._workers.take_compilations(), losses_of(words)
+        gradients = self.parts[f"gradients_{self._exchange.gradients}"]
+        begin = time.monotonic_ns()
+        done = update(self.config, self.state, self.parts, gradients, len(losses))
+        self._workers.outdate()
+        return BatchDone(
+            batch=batch,
+            steps=steps,
+            kernels=sum(event.kernels for event in compilations),
+            compile_ms=sum(event.compile_ms for event in compilations),
+            staging_ms=sum(event.staging_ms for event in compilations),
+            update=done,
+            loss_scale=loss_scale,
+            begin=begin,
+            end=time.monotonic_ns(),
+            communication=self._exchange.communication(losses, [word.work_ns for word in words], begin),
+        )
+
+    def _validation(self, evaluation: Evaluation) -> Generator[Event, None, Evaluated | None]:
+        begin = time.monotonic_ns()
+        losses, failure = None, None
+        try:
+            act = partial(self._evaluate, evaluation)
+            begin, losses = (yield from self._workers.attempts(self.state.step, act)) or (begin, None)
+        except CommunicationError:
+            raise
+        except Exception as error:
+            failure = error
+        words = meet(self._ranks, Word(losses=losses or [], stop=self.stopped_by), failure)
+        if sum(len(word.losses) for word in words) == len(evaluation):
+            return self._evaluated(begin, losses_of(words))
+        return None
+
+    def _evaluate(self, evaluation: Evaluation) -> tuple[int, list[float]]:
+        """Return when it began, and the losses of this rank's sequences of validation."""
         begin, losses = time.monotonic_ns(), []
-        for tokens in evaluation:
+        for tokens in islice(evaluation, self._ranks.rank, None, self._ranks.size):
             self._shared.tokens[:] = tokens
-            loss = self._worker.evaluate(_timeout(self._step_seconds))
+            loss = self._workers.evaluate()
             losses.append(math.nan if loss is None else loss)
+        return begin, losses
+
+    def _evaluated(self, begin: int, losses: list[float]) -> Evaluated:
         loss, state = statistics.fmean(losses), self.state
         state.evaluated = state.step
         if loss < state.best_loss:
@@ -262,40 +279,27 @@ class Trainer:
             sequences=len(losses),
             best_loss=state.best_loss,
             best_step=state.best_step,
-            compile_ms=sum(event.compile_ms + event.staging_ms for event in self._uncounted) if last else 0.0,
+            compile_ms=self._workers.waiting_ms if last else 0.0,
             begin=begin,
             end=time.monotonic_ns(),
         )
 
-    def _update(self, steps: list[StepDone], compilations: list[KernelsCompiled]) -> BatchDone:
-        batch, loss_scale = self.state.step // self.config.accumulation, self.state.loss_scale
-        gradients = self.parts[f"gradients_{(len(steps) - 1) % 2}"]
-        begin = time.monotonic_ns()
-        done = update(self.config, self.state, self.parts, gradients, len(steps))
-        self._up_to_date = False
-        return BatchDone(
-            batch=batch,
-            steps=steps,
-            kernels=sum(event.kernels for event in compilations),
-            compile_ms=sum(event.compile_ms for event in compilations),
-            staging_ms=sum(event.staging_ms for event in compilations),
-            update=done,
-            loss_scale=loss_scale,
-            begin=begin,
-            end=time.monotonic_ns(),
-        )
+    def _are_to_stop(self) -> bool:
+        """Tell whether the run is to end, as any rank may be asked to. All ranks are at the same step."""
+        words = meet(self._ranks, Word(stop=self.stopped_by, checksum=self._due_checksum()))
+        self.stopped_by = stop_of(words) or self.stopped_by
+        return stop_of(words) != 0
 
-    def _start_worker(self) -> WorkerProcess:
-        return WorkerProcess(self._setup, self._compile_timeout)
-
-    def _drop_worker(self) -> None:
-        if self._worker is not None:
-            self._worker.stop()
-        self._worker, self._up_to_date = None, False
+    def _due_checksum(self) -> int | None:
+        """Return a checksum of the state if the ranks are to compare theirs: at times, and at the end."""
+        step = self.state.step
+        due = self.is_done or step - self._checked >= _CHECKED_UPDATES * self.config.accumulation
+        if self._ranks.size == 1 or step == self._checked or not due:
+            return None
+        self._checked = step
+        return self.checksum()
 
 
-def _timeout(seconds: list[float]) -> float:
-    """Return how long to wait for something that took these times before."""
-    if not seconds:
-        return _FIRST_TIMEOUT
-    return max(_LEAST_TIMEOUT, _PATIENCE * statistics.median(seconds[-50:]))
+def _last_set(steps: range) -> int:
+    """Return the number of the set of gradients that the last of these steps writes."""
+    return max(0, len(steps) - 1) % 2

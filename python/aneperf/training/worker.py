@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -41,12 +42,14 @@ class CompileKernels(msgspec.Struct, frozen=True, tag="compile"):
 class RunStep(msgspec.Struct, frozen=True, tag="step"):
     """Asks to train the tokens in the shared state.
 
-    The set number `gradients` becomes the sum of the step's gradient and the set number `base`.
+    The set number `gradients` becomes the sum of the step's gradient and the set number `base`, but for the
+    parameters in `without`, whose gradients are in use already.
     """
 
     gradients: int
     base: int | None
     loss_scale: float
+    without: Sequence[str] = ()
 
 
 class Evaluate(msgspec.Struct, frozen=True, tag="evaluate"):
@@ -95,6 +98,7 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
 
 Command = CompileKernels | RunStep | Evaluate
 Answer = Compiled | StepReport | Loss | Failed
+_POLL_S = 1e-3  # between two calls of `meanwhile`
 _SERVE = "aneperf.training.worker:serve"
 _Answer = TypeVar("_Answer", Compiled, StepReport, Loss)
 
@@ -130,13 +134,15 @@ class Worker:
         """Train one sequence, forward and backward."""
         parts, tokens = self._state.parts, self._state.tokens
         self._pipeline.take_spans()
+        gradients = parts[f"gradients_{command.gradients}"]
         begin = time.monotonic_ns()
         loss = self._pipeline.step(
             tokens[:-1],
             tokens[1:],
-            parts[f"gradients_{command.gradients}"],
+            {name: gradients[name] for name in gradients.keys() - set(command.without)},
             base=None if command.base is None else parts[f"gradients_{command.base}"],
             loss_scale=command.loss_scale,
+            flags=self._state.flags,
         )
         end = time.monotonic_ns()
         spans, products = self._pipeline.take_spans()
@@ -215,10 +221,12 @@ class WorkerProcess:
         self._child.send(CompileKernels())
         return self._receive(Compiled, timeout)
 
-    def step(self, step: RunStep, timeout: float) -> StepReport:
-        """Train the tokens in the shared state."""
+    def step(
+        self, step: RunStep, timeout: float, meanwhile: Callable[[], object] | None = None
+    ) -> StepReport:
+        """Train the tokens in the shared state. Calls `meanwhile` again and again until that is done."""
         self._child.send(step)
-        return self._receive(StepReport, timeout)
+        return self._receive(StepReport, timeout, meanwhile)
 
     def evaluate(self, timeout: float) -> float | None:
         """Compute the loss of the tokens in the shared state."""
@@ -233,11 +241,18 @@ class WorkerProcess:
         """End the process and free its resources."""
         self._child.stop()
 
-    def _receive(self, kind: type[_Answer], timeout: float) -> _Answer:
-        try:
-            answer = self._child.receive(timeout)
-        except TimeoutError:
-            raise ChildLost(f"it did not answer within {timeout:.0f} s") from None
+    def _receive(
+        self, kind: type[_Answer], timeout: float, meanwhile: Callable[[], object] | None = None
+    ) -> _Answer:
+        end, answer = time.monotonic() + timeout, None
+        while answer is None:
+            left = end - time.monotonic()
+            try:
+                answer = self._child.receive(left if meanwhile is None else min(left, _POLL_S))
+            except TimeoutError:
+                if left <= _POLL_S or meanwhile is None:
+                    raise ChildLost(f"it did not answer within {timeout:.0f} s") from None
+                meanwhile()
         if isinstance(answer, Failed):
             reason = f"{answer.error}: {answer.message}"
             raise ChildLost(reason) if answer.error in _ERRORS_OF_THE_PROCESS else TrainingError(reason)

@@ -9,10 +9,12 @@
 #include <vector>
 
 #include "bindings.h"
+#include "cpu/machine.h"
 #include "cpu/product.h"
 #include "errors.h"
 #include "training/channels.h"
 #include "training/embedding.h"
+#include "training/flags.h"
 #include "training/gate.h"
 #include "training/loss.h"
 #include "training/norm.h"
@@ -29,6 +31,8 @@ using FloatArray = Typed<"NDArray[np.float32]">;
 using OptionalFloatArray = Typed<"NDArray[np.float32] | None">;
 using Tokens = Typed<"Sequence[int] | NDArray[np.integer[Any]]">;
 using OptionalInt = Typed<"int | None">;
+using FlagArray = Typed<"NDArray[np.int32]">;
+using OptionalFlagArray = Typed<"NDArray[np.int32] | None">;
 using Activations = Typed<"NDArray[np.float32] | SurfacePart | Sequence[SurfacePart]">;
 
 // Elements at multiples of their size, as C++ reads them.
@@ -79,6 +83,34 @@ Floats output(const py::object& object, const char* name, const Shape& wanted) {
 }
 const float* optional_input(const py::object& object, const char* name, const Shape& wanted) {
     return object.is_none() ? nullptr : input(object, name, wanted).data;
+}
+
+// Flags in a caller's array.
+struct Flags {
+    int32_t* data = nullptr;
+    int64_t count = 0;
+};
+
+Flags flags_in(const py::object& object) {
+    constexpr int needed = py::array::c_style | aligned;
+    const auto array =
+        py::isinstance<py::array>(object) ? py::reinterpret_borrow<py::array>(object) : py::array();
+    if (!array.dtype().equal(py::dtype::of<int32_t>()) || array.ndim() != 1 ||
+        (array.flags() & needed) != needed || !array.writeable())
+        throw ArgumentError("flags must be a contiguous, aligned int32 array [N] that can be written");
+    return {const_cast<int32_t*>(static_cast<const int32_t*>(array.data())), array.size()};
+}
+
+Flags optional_flags(const py::object& object) { return object.is_none() ? Flags{} : flags_in(object); }
+
+void raise_all(const FlagArray& object) {
+    const Flags flags = flags_in(object);
+    raise_flags(flags.data, flags.count);
+}
+
+bool all_raised(const FlagArray& object) {
+    const Flags flags = flags_in(object);
+    return are_raised(flags.data, flags.count);
 }
 
 constexpr int64_t any = -1;
@@ -275,14 +307,16 @@ class GradientQueue {
     // Activations are an array [channels, positions], part of a surface, or several whose channels follow one
     // another. A part is (surface, first channel, channels), or also the positions and the first column.
     void add(const Activations& dy_object, const Activations& x_object, const FloatArray& dweight_object,
-             std::string name, const OptionalFloatArray& base_object) {
+             std::string name, const OptionalFloatArray& base_object, const OptionalFlagArray& flags_object) {
         const auto [dy, x] = operands(dy_object, x_object);
+        const Flags flags = optional_flags(flags_object);
         const Floats dweight = output(dweight_object, "dweight", {dy.channels, x.channels});
         const float* base = optional_input(base_object, "base", dweight.shape);
-        held_.push_back(py::make_tuple(dy_object, x_object, dweight_object, base_object));
-        queue_->add(std::move(name), [this, dy = dy, x = x, base, to = dweight.data] {
+        held_.push_back(py::make_tuple(dy_object, x_object, dweight_object, base_object, flags_object));
+        queue_->add(std::move(name), [this, dy = dy, x = x, base, to = dweight.data, flags] {
             cpu::product(cpu::Transpose::no, cpu::Transpose::yes, dy.channels, x.channels, dy.positions,
                          dy.floats(dy_), x.floats(x_), base, to);
+            raise_flags(flags.data, flags.count);
         });
     }
 
@@ -291,17 +325,18 @@ class GradientQueue {
     void add_adapter(const Activations& dy_object, const Activations& x_object, const FloatArray& a_object,
                      const FloatArray& b_object, const FloatArray& da_object, const FloatArray& db_object,
                      double scale, std::string name, const OptionalFloatArray& base_a_object,
-                     const OptionalFloatArray& base_b_object) {
+                     const OptionalFloatArray& base_b_object, const OptionalFlagArray& flags_object) {
         const auto [dy, x] = operands(dy_object, x_object);
+        const Flags flags = optional_flags(flags_object);
         const Floats a = input(a_object, "a", {any, x.channels});
         const Floats b = input(b_object, "b", {dy.channels, a.shape[0]});
         const Floats da = output(da_object, "da", a.shape), db = output(db_object, "db", b.shape);
         const float *base_a = optional_input(base_a_object, "base_a", a.shape),
                     *base_b = optional_input(base_b_object, "base_b", b.shape);
         held_.push_back(py::make_tuple(dy_object, x_object, a_object, b_object, da_object, db_object,
-                                       base_a_object, base_b_object));
+                                       base_a_object, base_b_object, flags_object));
         const auto factor = static_cast<float>(scale);
-        queue_->add(std::move(name), [this, dy = dy, x = x, a, b, da, db, base_a, base_b, factor] {
+        queue_->add(std::move(name), [this, dy = dy, x = x, a, b, da, db, base_a, base_b, factor, flags] {
             using enum cpu::Transpose;
             const float *y_values = dy.floats(dy_), *x_values = x.floats(x_);
             const int64_t rank = a.shape[0], positions = dy.positions;
@@ -314,6 +349,7 @@ class GradientQueue {
             cpu::product(no, yes, dy.channels, rank, positions, y_values, scaled(), base_b, db.data);
             cpu::product(yes, no, rank, positions, dy.channels, b.data, y_values, nullptr, narrow_.data());
             cpu::product(no, yes, rank, x.channels, positions, scaled(), x_values, base_a, da.data);
+            raise_flags(flags.data, flags.count);
         });
     }
 
@@ -471,20 +507,28 @@ void bind_training(py::module_& module) {
                py::arg("transpose_a") = false, py::arg("transpose_b") = false, py::arg("base") = py::none(),
                "Multiply a [M, K] by b [K, N], to out [M, N], and add `base` if it is not None.\n\n"
                "A transposed operand is stored [K, M] or [N, K]. The base may be out.");
+    module.def("physical_cores", cpu::physical_cores,
+               "Count the physical cores that this process may run on: on a Mac, the fast ones.");
+    module.def("raise_flags", raise_all, py::arg("flags"),
+               "Set flags [N] in shared memory to 1.\n\n"
+               "A process that finds them raised sees everything written before.");
+    module.def("flags_raised", all_raised, py::arg("flags"),
+               "Tell whether all of the flags [N] are raised: not 0.");
     py::class_<GradientQueue>(
         module, "GradientQueue",
         "A queue of weight gradients, computed one after the other on a thread of its own.")
         .def(py::init())
         .def(
             "add", &GradientQueue::add, py::arg("dy"), py::arg("x"), py::arg("dweight"), py::arg("name") = "",
-            py::arg("base") = py::none(),
-            "Queue dweight [O, I] = base + dy [O, S] x [I, S]^T.\n\n"
+            py::arg("base") = py::none(), py::arg("flags") = py::none(),
+            "Queue dweight [O, I] = base + dy [O, S] x [I, S]^T, then raise the flags.\n\n"
             "dy and x are arrays, parts of surfaces, or lists of parts whose channels follow one another. No "
             "array\n"
-            "may change before `wait`. The base may be dweight; None is 0.")
+            "may change before `wait`. The base may be dweight; None is 0. See `raise_flags`.")
         .def("add_adapter", &GradientQueue::add_adapter, py::arg("dy"), py::arg("x"), py::arg("a"),
              py::arg("b"), py::arg("da"), py::arg("db"), py::kw_only(), py::arg("scale"),
              py::arg("name") = "", py::arg("base_a") = py::none(), py::arg("base_b") = py::none(),
+             py::arg("flags") = py::none(),
              "Queue the gradients of a [R, I] and b [O, R] of a weight [O, I] to which scale * b a is "
              "added.\n\n"
              "da = base_a + scale * (b^T dy) x^T and db = base_b + scale * dy (a x)^T, with dy [O, S] and x "
