@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from functools import cache
+from typing import TYPE_CHECKING
 
 from ..errors import ArgumentError
-from .communicator import Alone, Communicator
+
+if TYPE_CHECKING:
+    from .communicator import Communicator
 
 # By launcher: Open MPI's mpiexec, those that speak PMI (MPICH's Hydra, Slurm), and PMIx alone.
 _SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
@@ -34,6 +37,8 @@ def open_communicator() -> Communicator:
     The first call of each rank meets the others'. Raises ArgumentError if mpi4py is missing, and
     CommunicationError.
     """
+    from .communicator import Alone  # which loads numpy: the command asks is_rank() at its start
+
     return _opened() if is_rank() else Alone()
 
 
