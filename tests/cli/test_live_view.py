@@ -1,8 +1,13 @@
 """The live view of a run, and what a pipe gets instead."""
 
+import fcntl
 import io
+import os
 import re
+import struct
+import subprocess
 import sys
+import termios
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +15,10 @@ import pytest
 from rich.console import Console
 
 import aneperf
+from aneperf.cli.launcher import launcher_terminal, path_in
 from aneperf.cli.lines import Lines
 from aneperf.cli.live import LiveView, sparkline
+from aneperf.cli.view import view
 from aneperf.training.accounting import COMPONENTS
 from aneperf.training.config import TrainingConfig
 from aneperf.training.events import CheckpointSaved, Event, RunStarted, WorkerReplaced
@@ -151,3 +158,38 @@ def test_sparkline() -> None:
     assert sparkline([0.0, 1.0, float("nan")], 10) == "▁█"
     assert len(sparkline([float(n) for n in range(1000)], 40)) == 40
     assert sparkline([1.0, float("inf")], 10) == "▁▁"
+
+
+def test_the_terminal_behind_a_launcher() -> None:
+    """A process with a terminal as its standard output stands for the launcher, and one with a file."""
+    sleeps = [sys.executable, "-c", "import sys; sys.stdin.read()"]
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 72, 0, 0))
+    with subprocess.Popen(sleeps, stdin=subprocess.PIPE, stdout=theirs) as to_terminal:
+        assert launcher_terminal(to_terminal.pid) == (72, 30)
+    with subprocess.Popen(sleeps, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as to_file:
+        assert launcher_terminal(to_file.pid) is None
+    os.close(ours)
+    os.close(theirs)
+    assert launcher_terminal(to_terminal.pid) is None
+
+
+def test_what_lsof_prints() -> None:
+    assert path_in("p123\nf1\nn/dev/ttys003\n") == "/dev/ttys003"
+    assert path_in("p123\nf1\nn->0x123\n") is None
+    assert path_in("") is None
+
+
+def test_a_rank_shows_lines_unless_its_launcher_has_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "2")
+    for size, kind in (((72, 30), LiveView), ((0, 0), LiveView), (None, Lines)):
+        found = None if size is None else os.terminal_size(size)
+        monkeypatch.setattr("aneperf.cli.view.launcher_terminal", lambda found=found: found)
+        shown = view(Terminal())
+        assert isinstance(shown, kind)
+        if isinstance(shown, LiveView) and size != (0, 0):
+            assert shown._live.console.size == size

@@ -7,7 +7,9 @@ from typing import Protocol, TextIO
 
 from rich.console import Console
 
+from ..cluster.launch import is_rank
 from ..training.events import Event
+from .launcher import launcher_terminal
 from .lines import Lines
 from .live import LiveView
 from .terminal import terminal
@@ -28,7 +30,14 @@ class View(Protocol):
 
 
 def view(stream: TextIO | None) -> View:
-    """Return a live view for a terminal, lines for a file or a pipe."""
+    """Return a live view for a terminal, also for one behind a launcher, and lines for a file or a pipe."""
     if stream is None or not stream.isatty():
         return Lines(stream)
-    return LiveView(Console(file=terminal(stream)))
+    if not is_rank():
+        return LiveView(Console(file=terminal(stream)))
+    size = launcher_terminal()
+    if size is None:
+        return Lines(stream)
+    # A terminal may not know its size; 0 stands for that, and lets the console take its defaults.
+    width, height = (number or None for number in size)
+    return LiveView(Console(file=terminal(stream), width=width, height=height))
