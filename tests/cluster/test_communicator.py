@@ -101,7 +101,7 @@ print(f"{ranks.rank} of {ranks.size}", flush=True)
 
 
 @needs_mpi
-@pytest.mark.parametrize("ranks", [2, 3])
+@pytest.mark.parametrize("ranks", [2, pytest.param(3, marks=pytest.mark.thorough)])
 def test_mpi_sums_broadcasts_and_gathers(ranks: int) -> None:
     lines = output_of_ranks(ranks, ["-c", _BY_MPI]).splitlines()
     assert sorted(lines) == [f"{rank} of {ranks}" for rank in range(ranks)]

@@ -4,6 +4,8 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
+import numpy as np
+
 from aneperf.kernels import TransformerConfig
 from aneperf.training.checkpoint import Run
 from aneperf.training.config import TrainingConfig
@@ -81,3 +83,15 @@ def undisturbed(device_name: str, config: TrainingConfig = CONFIG) -> tuple[list
 
 
 DEEP = replace(CONFIG, model=replace(MODEL, layers=12), steps=4, accumulation=2)  # a worker for each batch
+
+
+def assert_trained_alike(some: Parameters, others: Parameters, learning_rate: float) -> None:
+    """Check that two runs differ by rounding alone.
+
+    Sums in another order round differently. Adam divides a gradient by its size, so where one is nearly 0,
+    rounding changes a value by a share of the learning rate; values are rarely so.
+    """
+    for name, value in some.items():
+        difference = np.abs(value - others[name])
+        assert difference.max() <= 0.2 * learning_rate, name
+        assert difference.mean() <= 1e-3 * learning_rate, name
