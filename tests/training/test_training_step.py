@@ -225,3 +225,25 @@ def test_components_of_a_step_do_not_overlap(device: aneperf.Device) -> None:
         assert end <= begin
     assert len(products) == 7 * SMALL.layers + 1
     assert step.take_spans() == ([], [])
+
+
+@PIPELINES
+def test_each_gradient_raises_its_flag(device: aneperf.Device, pipeline: type[StaticPipeline]) -> None:
+    parameters = random_parameters(SMALL)
+    step, text = loaded(pipeline, device, SMALL, parameters), tokens(1, SMALL)
+    flags = {name: np.zeros(1, np.int32) for name in parameters}
+    step.step(text[:-1], text[1:], empty_like(parameters), flags=flags)
+    assert [name for name, flag in flags.items() if not flag[0]] == []
+
+
+def test_gradients_that_are_not_wanted_are_left_alone(device: aneperf.Device) -> None:
+    """Repeat a step without some gradients, as after the loss of a worker: the others have the same bits."""
+    parameters = random_parameters(SMALL)
+    step, text = loaded(StaticPipeline, device, SMALL, parameters), tokens(1, SMALL)
+    whole = empty_like(parameters)
+    loss = step.step(text[:-1], text[1:], whole)
+    for left in (["norm", "layers.1.w3"], ["embedding", "layers.0.rms1"], list(parameters)):
+        part = {name: value for name, value in empty_like(parameters).items() if name not in left}
+        assert step.step(text[:-1], text[1:], part) == loss
+        for name, value in part.items():
+            np.testing.assert_array_equal(value, whole[name], err_msg=name)

@@ -51,7 +51,9 @@ class Hyperparameters:
     )
     seed: int = option(0, "Model", "Seed of random weights and of the order of the data.", metavar="N")
     steps: int = option(20, "Run", "Steps to train: one sequence each, forward and backward.", metavar="N")
-    accumulation: int = option(10, "Run", "Steps in a batch; each batch ends with an update.", metavar="N")
+    accumulation: int = option(
+        10, "Run", "Steps in a batch, on each rank; each batch ends with an update.", metavar="N"
+    )
     loss_scale: float = option(
         16384.0,
         "Run",
