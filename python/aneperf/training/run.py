@@ -52,9 +52,9 @@ def train(given: Mapping[str, Any]) -> TrainingResult:
     checkpoint's run, except for those that are given, and computes the same bits as one that never stopped.
     `progress` is called with every event of `aneperf.training.events`.
 
-    In a process that `mpiexec` started as one of several ranks, all ranks call this, and each does its share of
-    every batch, which has `accumulation` steps for each rank. All return the same losses and parameters; rank
-    0 alone reads and saves checkpoints, writes files and calls `progress`.
+    Where `mpiexec` started this process as one of several ranks, all of them call this, and each does its
+    share of every batch, which has `accumulation` steps for each rank. All return the same losses and
+    parameters. Rank 0 alone reads and saves checkpoints, writes files and calls `progress`.
 
     Ctrl-C, SIGTERM or SIGHUP ends the run at its last update, saves a checkpoint if it has a folder for them,
     and returns the result so far with `stopped_by` set; a second signal, half a second later, has its usual
