@@ -5,7 +5,7 @@ import sys
 
 from machines import SPACES_OF_SECOND
 
-MACHINE = "ANEPERF_MACHINE"  # its first process's number
+MACHINE = "SECOND_MACHINE"  # its first process's number
 
 if __name__ == "__main__":
     # As sshd does it: the command's words are a line for a shell.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -79,3 +80,21 @@ def test_a_killed_harness_leaves_nothing_behind(number: signal.Signals, tmp_path
     assert not left
     links = subprocess.run(["ip", "-o", "link"], text=True, capture_output=True, check=True).stdout
     assert "wire" not in links
+
+
+def _losses(path: Path) -> list[float]:
+    """Return the losses of the updates."""
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    return [line["loss"] for line in lines if line["type"] == "update"]
+
+
+@pytest.mark.parametrize(("ranks", "delay_ms"), [(2, 1.0), (4, 0.0)])
+def test_training_on_two_machines_equals_that_on_one(ranks: int, delay_ms: float, tmp_path: Path) -> None:
+    several, alone = tmp_path / "several.jsonl", tmp_path / "alone.jsonl"
+    train = ["train", *SMALL, "--seed", "3", "--steps", "12"]
+    share = ["--accumulation", str(4 // ranks), "--telemetry", str(several)]
+    finish(start("--ranks", str(ranks), "--delay-ms", str(delay_ms), *train, *share))
+    whole = ["--accumulation", "4", "--telemetry", str(alone)]
+    subprocess.run([sys.executable, "-m", "aneperf", *train, *whole], env=environment(), check=True)
+    assert len(_losses(several)) == 3
+    assert _losses(several) == pytest.approx(_losses(alone), abs=1e-4)

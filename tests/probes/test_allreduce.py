@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -190,6 +191,20 @@ def test_only_rank_0_prints_and_saves(tmp_path: Path) -> None:
     result = Result.load(path)
     assert {row.metrics["wrong"] for row in result} == {0}
     assert result.environment.cluster["ranks"] == "2"
+
+
+@needs_mpi
+@pytest.mark.thorough
+@pytest.mark.parametrize("verbs", [("allreduce", "train"), ("train", "allreduce")])
+def test_ranks_with_two_verbs_are_refused(verbs: tuple[str, str]) -> None:
+    first, second = (
+        ["-m", "aneperf", verb, "--model", "stories260k", "--device", "emulator"] for verb in verbs
+    )
+    run = run_in_ranks(1, [*first, ":", "-n", "1", sys.executable, *second])
+    assert run.returncode == 2
+    said = {line for line in run.stderr.splitlines() if line.startswith("aneperf:")}
+    assert len(said) == 1
+    assert f"has another verb than rank 0 on {socket.gethostname()}: {verbs[1]}, not {verbs[0]}" in said.pop()
 
 
 @needs_mpi

@@ -17,7 +17,7 @@ from .._ane_native import Device
 from ..checks import positive
 from ..cluster.communicator import Alone, CommunicationError, Communicator
 from ..cluster.launch import open_communicator
-from ..cluster.together import together
+from ..cluster.together import check_same, together
 from ..errors import AneError, ArgumentError, DeviceUnavailable, ProgramError, ResultFileError
 from ..kinds import Kind
 from ..outputs import check_output, form_of
@@ -48,6 +48,7 @@ def measure(
     ranks = open_communicator() if probe.is_collective else Alone()
     if ranks.rank > 0:
         return _take_part(probe, arguments, open_device, ranks)
+    check_same(ranks, {"verb": probe.name})
     opened = together(ranks, lambda: _prepare(open_device, output))
     measurement = _Measurement(probe)
     with at_first_signal(measurement.stop), taking_turns():
@@ -83,6 +84,7 @@ def _take_part(
     A launcher kills rank 0, before it has told why, if another rank ends with an exit code of its own.
     """
     try:
+        check_same(ranks, {"verb": probe.name})
         probe.run(together(ranks, open_device), progress=silent, **arguments)
     except CommunicationError:
         raise

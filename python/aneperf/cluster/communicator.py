@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ..errors import AneError
 
+BUCKET_BYTES = 4 << 20  # of gradients; several sums at once are faster than one of everything
 WAIT_S = 3600.0  # for ranks that may have to compile again, or to replace workers
 _PIECE = 1 << 24  # values that are sent at once
 _SPIN_S = 0.0002  # short messages arrive within this

@@ -34,9 +34,11 @@ def together(communicator: Communicator, act: Callable[[], _T]) -> _T:
 
 
 def check_same(communicator: Communicator, facts: Mapping[str, str]) -> None:
-    """Raise ArgumentError on all ranks if a fact differs from rank 0's; the first one that does is told."""
-    decoder = msgspec.json.Decoder(dict[str, str])
-    told = [decoder.decode(message) for message in communicator.gather(msgspec.json.encode(facts))]
+    """Raise ArgumentError on all ranks if a fact differs from rank 0's; the first one that does is told.
+
+    The facts of a rank that sends something else are unknown.
+    """
+    told = [_facts(message) for message in communicator.gather(msgspec.json.encode(facts))]
     for name in facts:
         for rank, other in enumerate(told):
             if (here := other.get(name, "unknown")) != (first := told[0].get(name, "unknown")):
@@ -44,6 +46,13 @@ def check_same(communicator: Communicator, facts: Mapping[str, str]) -> None:
                     f"{name_of(communicator, rank)} has another {name} than {name_of(communicator, 0)}: "
                     f"{one_line(here)}, not {one_line(first)}"
                 )
+
+
+def _facts(message: bytes) -> dict[str, str]:
+    try:
+        return msgspec.json.decode(message, type=dict[str, str])
+    except (ValueError, RecursionError):
+        return {}
 
 
 def _text(error: Exception) -> str:

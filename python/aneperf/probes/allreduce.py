@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from .._ane_native import Device
 from ..bounds import check_memory
 from ..checks import positive
-from ..cluster.communicator import Communicator, name_of, wait
+from ..cluster.communicator import BUCKET_BYTES, Communicator, name_of, wait
 from ..cluster.launch import open_communicator
 from ..device import info, opened
 from ..errors import ArgumentError
@@ -51,6 +51,7 @@ def allreduce(
 ) -> Result:
     """Sum fp32 arrays over all ranks, from 1 KiB to the gradients of `model`, and check every value.
 
+    The gradients are summed in buckets of 4 MiB, as in training; all smaller arrays in one.
     Every rank that a launcher started calls it with the same arguments, and gets the same result. `device` is
     the one that would train; nothing runs on it. A call's time is the mean over the ranks, as in nccl-tests.
     The metrics have its names: "algbw_gb_per_s" is bytes over time, "busbw_gb_per_s" is 2 (N - 1) / N of it,
@@ -82,7 +83,7 @@ def allreduce(
     report, rows = reporter(progress), list[Row]()
     for size in sizes:
         report(Progress(len(rows), len(sizes), _size_name(size, largest, shape)))
-        measured = sums.measure(size, shares.next_share())
+        measured = sums.measure(size, 1 if size < largest else _buckets(size), shares.next_share())
         params: Params = {"config": _size_name(size, largest, shape), "bytes": size, "ranks": ranks.size}
         rows.append(measured.row(f"allreduce/ranks{ranks.size}/bytes{size}", params))
         report(Progress(len(rows), len(sizes), "", rows[-1]))
@@ -107,6 +108,10 @@ def _sizes(largest: int) -> Iterator[int]:
         yield size
         size *= _GROWTH
     yield largest
+
+
+def _buckets(size: int) -> int:
+    return max(1, size // BUCKET_BYTES)
 
 
 def _size_name(size: int, largest: int, shape: TransformerConfig) -> str:
@@ -158,9 +163,10 @@ class _Sums:
         self._memory = np.zeros(self.largest // 4, np.float32)
         self._flag = np.zeros(1, np.float32)
 
-    def measure(self, size: int, seconds: float) -> Measured:
+    def measure(self, size: int, buckets: int, seconds: float) -> Measured:
         """Time sums of an array of `size` bytes for some seconds, by the clock of rank 0."""
         array = self._memory[: size // 4]
+        parts = np.array_split(array, buckets)
         longest = _LEAST_WAIT_S + size / _LEAST_BYTES_PER_S
         end = self.clock() + seconds
         durations, wrong, farthest = list[int](), 0, 0.0
@@ -171,10 +177,11 @@ class _Sums:
             if not self._agree_to_continue(not is_enough):
                 break
             start = self.clock()
-            wait(self.ranks.sum(array), self.ranks.check, longest)
+            for request in [self.ranks.sum(part) for part in parts]:
+                wait(request, self.ranks.check, longest)
             durations.append(round(1e9 * (self.clock() - start)))
-            parts = [_pattern(rank, turn) for rank in range(self.ranks.size)]
-            different, distance = _differences(array, np.sum(parts, axis=0))
+            expected = np.sum([_pattern(rank, turn) for rank in range(self.ranks.size)], axis=0)
+            different, distance = _differences(array, expected)
             wrong, farthest = wrong + different, max(farthest, distance)
         return self._conclude(size, durations, wrong, farthest)
 

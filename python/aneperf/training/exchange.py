@@ -8,14 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from .. import _ane_native as native
-from ..cluster.communicator import Communicator, Request, wait
+from ..cluster.communicator import BUCKET_BYTES, Communicator, Request, wait
 from .accounting import Span
 from .events import Communication
 from .kernels import Flags, Floats
 from .lora import matrix_of
 from .state import SharedState
-
-BUCKET_BYTES = 4 << 20  # several at once are faster than one as large as all of them
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,6 @@ def facts_of(prepared: Preparation) -> dict[str, str]:
     config: TrainingConfig = prepared.config
     evaluation = prepared.evaluation
     return {
-        "verb": "train",
         "version": native.__version__,
         **{field.name: repr(getattr(config, field.name)) for field in fields(config)},
         "model": model_name(config.model),

@@ -67,6 +67,7 @@ def train(given: Mapping[str, Any]) -> TrainingResult:
             "train in one process"
         )
     communicator = open_communicator()
+    check_same(communicator, {"verb": "train"})
     given = options_of_rank(given, communicator)
     with contextlib.ExitStack() as stack:
 
