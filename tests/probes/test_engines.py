@@ -157,8 +157,11 @@ def test_the_system_tells_of_engines(
 ) -> None:
     properties = {"kind": "ane", "chip": chip, "engines": told, "route": "memory"}
     monkeypatch.setattr(fake, "info", lambda: dict(properties))
-    row = by_arrangement(run(monkeypatch, fake, FakeBeside(fake)))["system"]
+    result = run(monkeypatch, fake, FakeBeside(fake))
+    row = by_arrangement(result)["system"]
     assert row.params.get("verdict") == verdict
+    assert (f"Engines: {verdict}." in result.notes) == (verdict is not None)
+    assert widest_line(result) <= 80
     assert row.metrics == ({} if verdict is None else {"engines": float(told)})
 
 

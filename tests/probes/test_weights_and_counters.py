@@ -150,6 +150,7 @@ def test_counters_have_a_value_or_a_reason(device: aneperf.Device) -> None:
 
 def test_counters_are_values_or_unavailable(device: aneperf.Device) -> None:
     result = aneperf.counters(device)
+    assert all(row.name == row.key.removeprefix("counters/") for row in result)
     for row in result:
         assert row.status in ("ok", "unsupported")
         assert (row.status == "ok") == ("value" in row.metrics)

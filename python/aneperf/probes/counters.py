@@ -47,7 +47,7 @@ def counters(
     try:
         rows += _read(device)
     except REFUSALS as refusal:
-        rows.append(refused(refusal).row("counters/program", {"counter": "program"}))
+        rows.append(refused(refusal).row("counters/program", {"config": "program"}))
     for done, row in enumerate(rows):
         report(Progress(done + 1, len(rows), "", row))
     return Result(probe="counters", environment=info(device), rows=tuple(rows))
@@ -79,4 +79,4 @@ def _row(name: str, unit: str, value: int | None, reason: str) -> Row:
     measured = Measured("unsupported", f"unavailable: {reason}")
     if value is not None:
         measured = Measured("ok", metrics={"value": value})
-    return measured.row(f"counters/{name}", {"counter": name, "in": unit or "-"})
+    return measured.row(f"counters/{name}", {"config": name, "in": unit or "-"})

@@ -133,6 +133,8 @@ def engines(
         judge_throughput(found),
         "Ratio: throughput of two programs / of one, in turns, ± the larger half of its 95 % interval.",
     ]
+    if told := rows[0].params.get("verdict"):
+        notes.insert(0, f"Engines: {told}.")
     if environment.is_software:
         notes.insert(0, f"The {environment.device} has no engines: programs share the CPU's cores.")
     return Result(probe="engines", environment=environment, rows=tuple(rows), notes=tuple(notes))

@@ -112,10 +112,6 @@ def _verdict(row: Row) -> str:
     return str(row.params.get("verdict", row.status))
 
 
-def _told(row: Row) -> str:
-    return str(row.params.get("verdict", remark(row)))
-
-
 def _trial_verdict(row: Row) -> str:
     return one_line(_cause(_verdict(row)), _LONGEST_FINDING)
 
@@ -252,7 +248,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("calls/s", number("calls_per_s", 4)),
         _TFLOPS,
         Column("Ratio", ratio, "left"),
-        Column("", _told, "left"),
+        REMARK,
     ),
     "inputs": (_CONFIG, _GFLOP, *_TIMES, _TFLOPS, Column("Ratio", ratio, "left"), REMARK),
     "contention": (_CONFIG, *_TIMES, Column("Ratio", ratio, "left"), REMARK),
@@ -311,7 +307,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
     ),
     "weights": (Column("Trial", parameter("trial"), "left"), Column("Verdict", _trial_verdict, "left")),
     "counters": (
-        Column("Counter", parameter("counter"), "left"),
+        Column("Counter", parameter("config"), "left"),
         Column("Value", _value),
         Column("Unit", parameter("in"), "left"),
     ),
