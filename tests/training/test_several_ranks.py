@@ -134,6 +134,7 @@ def test_the_telemetry_of_several_ranks(events: list[Event], tmp_path: Path) -> 
         assert line["loss"] == pytest.approx(sum(batch.losses) / len(batch.losses), abs=1e-6)
     read = read_telemetry(path)
     assert read.steps == 16
+    assert [update.step for update in read.updates] == [5, 11, 15]
     assert [update.loss for update in read.updates] == [line["loss"] for line in updates]
     assert read.records()[0].items() >= {"allreduce_ms": 10.0, "exposed_ms": 4.0}.items()
     table = lay_out_telemetry(read)

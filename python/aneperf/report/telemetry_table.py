@@ -105,15 +105,14 @@ class Telemetry:
 def read_telemetry(path: str | os.PathLike[str]) -> Telemetry:
     """Read the lines of a file. Raises ResultFileError, naming the line."""
     found, losses, batch = Telemetry(), list[float](), _Line("batch")
-    step: int | None = None
-    own = 0  # steps of the update so far, on this rank
+    own: list[int | None] = []  # steps of the update so far, on this rank
     for line in _lines(path):
         if line.type == "run":
             found.run = line
+            own, losses = [], []  # a run that ended within a batch lost its steps
         elif line.type == "step":
             found.steps += 1
-            own += 1
-            step = line.step
+            own.append(line.step)
             losses += [] if line.loss is None else [line.loss]
             if line.step is not None and line.loss is not None:
                 found.losses.append((line.step, line.loss))
@@ -125,8 +124,11 @@ def read_telemetry(path: str | os.PathLike[str]) -> Telemetry:
             loss = line.loss  # of all ranks
             if loss is None and losses:  # an earlier version does not tell it
                 loss = sum(losses) / len(losses)
-            found.steps += max(0, (line.sequences or own) - own)
-            own = 0
+            step = own[-1] if own else None
+            if line.sequences is not None and own and own[0] is not None:  # ranks share the batch's steps
+                found.steps += max(0, line.sequences - len(own))
+                step = own[0] + line.sequences - 1
+            own = []
             times = (batch.compile_ms, batch.ms_per_step, line.tokens_per_s)
             found.updates.append(Update(line.update, step, loss, *times, line.applied))
             losses, batch = [], _Line("batch")

@@ -108,7 +108,8 @@ def _totals(result: TrainingResult) -> list[str]:
         *_allreduce(result),
         _spent("Checkpoints", result.checkpoint_ms, wall),
         *_evaluation_times(result, wall),
-        f"{_spent('Elsewhere', rest, wall)}, nearly all of it waiting for workers to start",
+        f"{_spent('Elsewhere', rest, wall)}, nearly all of it waiting for workers to start"
+        + (" and for other ranks" if result.ranks > 1 else ""),
         f"Avg compile: {result.compile_ms / compiled:.0f} ms per batch"
         + ("" if compiled == batches else f" with a compile; {compiled} of {batches} had one"),
         f"Avg train: {_per_step(result)} ms/step, {significant(result.tokens_per_s, 4)} tokens/s"
