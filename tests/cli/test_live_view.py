@@ -188,7 +188,7 @@ def test_a_rank_shows_lines_unless_its_launcher_has_a_terminal(monkeypatch: pyte
     monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "2")
     for size, kind in (((72, 30), LiveView), ((0, 0), LiveView), (None, Lines)):
         found = None if size is None else os.terminal_size(size)
-        monkeypatch.setattr("aneperf.cli.view.launcher_terminal", lambda found=found: found)
+        monkeypatch.setattr("aneperf.cli.terminal.launcher_terminal", lambda found=found: found)
         shown = view(Terminal())
         assert isinstance(shown, kind)
         if isinstance(shown, LiveView) and size != (0, 0):

@@ -13,9 +13,12 @@ from typing import IO, TYPE_CHECKING, Any, TextIO, cast
 from ..cluster.launch import is_rank
 from ..errors import AneError
 from ..glyphs import in_ascii, takes_unicode
+from .launcher import launcher_terminal
 from .options import is_printed
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from ..kinds import Kind
     from ..report.table import Table
     from ..results import Result
@@ -98,6 +101,21 @@ def terminal(stream: TextIO) -> IO[str]:
     return cast("IO[str]", Terminal(stream))
 
 
+def console_on(stream: TextIO | None) -> "Console | None":
+    """Return a console for a terminal, also for one behind a launcher of ranks; None for a file or a pipe."""
+    if stream is None or not stream.isatty():
+        return None
+    from rich.console import Console
+
+    file = terminal(stream)
+    if not is_rank():
+        return Console(file=file)
+    if (size := launcher_terminal()) is None:
+        return None
+    # A terminal may not know its size; 0 stands for that, and the console takes its defaults.
+    return Console(file=file, width=size.columns or None, height=size.lines or None)
+
+
 def _leave_terminal(error: OSError, stream: TextIO) -> bool:
     """Direct a stream whose terminal is gone to nowhere, and tell if that is the case."""
     if error.errno != errno.EIO or not stat.S_ISCHR(os.fstat(stream.fileno()).st_mode):
@@ -123,17 +141,14 @@ def write_table(table: "Table", stream: TextIO | None) -> None:
 
     In ASCII where the locale asks for that. Raises as `write` does.
     """
+    from rich.text import Text
+
     from ..report.table import draw, to_text
 
     plain = not takes_unicode(stream)
-    # Open MPI gives its ranks a terminal, also where its own output goes to a file.
-    if stream is None or not stream.isatty() or is_rank():
+    if (console := console_on(stream)) is None:
         write(to_text(table, ascii=plain), stream)
         return
-    from rich.console import Console
-    from rich.text import Text
-
-    console = Console(file=stream)
     with console.capture() as capture:
         for line in draw(table, console.width, ascii=plain):
             console.print(Text(line.text, line.style), soft_wrap=True)

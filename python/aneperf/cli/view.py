@@ -5,14 +5,10 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Protocol, TextIO
 
-from rich.console import Console
-
-from ..cluster.launch import is_rank
 from ..training.events import Event
-from .launcher import launcher_terminal
 from .lines import Lines
 from .live import LiveView
-from .terminal import terminal
+from .terminal import console_on
 
 
 class View(Protocol):
@@ -31,13 +27,5 @@ class View(Protocol):
 
 def view(stream: TextIO | None) -> View:
     """Return a live view for a terminal, also for one behind a launcher, and lines for a file or a pipe."""
-    if stream is None or not stream.isatty():
-        return Lines(stream)
-    if not is_rank():
-        return LiveView(Console(file=terminal(stream)))
-    size = launcher_terminal()
-    if size is None:
-        return Lines(stream)
-    # A terminal may not know its size; 0 stands for that, and lets the console take its defaults.
-    width, height = (number or None for number in size)
-    return LiveView(Console(file=terminal(stream), width=width, height=height))
+    console = console_on(stream)
+    return Lines(stream) if console is None else LiveView(console)
