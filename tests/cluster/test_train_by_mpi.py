@@ -38,7 +38,25 @@ def test_the_command_trains_on_ranks_as_on_one(tmp_path: Path, ranks: int) -> No
 
 
 def test_a_refusal_is_told_once() -> None:
-    run = run_in_ranks(2, [*TRAIN, "--data", "/nonexistent.bin"])
-    assert run.returncode == 2
-    assert run.stderr.count("/nonexistent.bin") == 1
-    assert "Traceback" not in run.stderr
+    for option, name in (("--data", "/nonexistent.bin"), ("-o", "/nonexistent/run.json")):
+        run = run_in_ranks(2, [*TRAIN, option, name])
+        assert run.returncode == 2
+        assert run.stderr.count(name) == 1
+        assert "Traceback" not in run.stderr
+
+
+def test_a_rank_that_ends_early_does_not_keep_the_others() -> None:
+    code = """
+from aneperf.cluster.communicator import CommunicationError
+from aneperf.cluster.launch import open_communicator
+ranks = open_communicator()
+if ranks.rank == 0:
+    raise SystemExit(3)
+try:
+    ranks.gather(b"hello")
+except CommunicationError as error:
+    print(str(error).startswith("rank 0 on "), "ended before the others" in str(error), flush=True)
+"""
+    run = run_in_ranks(2, ["-c", code])
+    assert run.returncode == 3
+    assert run.stdout == "True True\n"

@@ -14,8 +14,9 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import click
 
 from .. import device as devices
-from ..cluster.communicator import CommunicationError
+from ..cluster.communicator import CommunicationError, Communicator
 from ..cluster.launch import open_communicator
+from ..cluster.together import together
 from ..errors import AneError, ArgumentError, ResultFileError
 from ..kernels import TransformerConfig
 from ..kernels.presets import model_config
@@ -131,10 +132,11 @@ def run(context: click.Context) -> int:
     """Train with the options given, write the files asked for, print the report and return the exit code."""
     given = given_options(context, _INSTEAD)
     with blaming_file(context):
-        return _run(given) if open_communicator().rank == 0 else _run_beside(given)
+        communicator = open_communicator()
+        return (_run if communicator.rank == 0 else _run_beside)(given, communicator)
 
 
-def _run_beside(given: dict[str, Any]) -> int:
+def _run_beside(given: dict[str, Any], communicator: Communicator) -> int:
     """Train as one of the ranks that rank 0 shows and writes for.
 
     Rank 0 tells its errors, too, and has the exit code: with another one than 0, a launcher ends rank 0.
@@ -142,7 +144,7 @@ def _run_beside(given: dict[str, Any]) -> int:
     for name in ("output", "save", "save_hf", "save_lora", "plot"):
         given.pop(name, None)
     try:
-        train(**_keywords(given))
+        train(**together(communicator, lambda: _keywords(given)))
     except CommunicationError:
         raise
     except AneError:
@@ -150,7 +152,7 @@ def _run_beside(given: dict[str, Any]) -> int:
     return 0
 
 
-def _run(given: dict[str, Any]) -> int:
+def _run(given: dict[str, Any], communicator: Communicator) -> int:
     output, save, save_hf, save_lora, plot = (
         given.pop(name, None) for name in ("output", "save", "save_hf", "save_lora", "plot")
     )
@@ -158,15 +160,20 @@ def _run(given: dict[str, Any]) -> int:
     files = {name: given.get(name) for name in ("telemetry", "trace")} | {"save": save, "plot": plot}
     checkpoints = given.get("checkpoints")
     keeps = any((output, save_hf, save_lora, checkpoints, given.get("tensorboard"), *files.values()))
-    if sys.stdout is None and not keeps:
-        raise AneError("standard output is closed: there is nowhere to write the result")
-    _check_files(files, None if to_stdout else output, given)
     written = {"-o": None if to_stdout else output, "--tensorboard": given.get("tensorboard"), **files}
-    for folder, others in ((save_hf, written), (save_lora, {**written, "--save-hf": save_hf})):
-        if folder is not None:
-            check_new_folder(folder, others, checkpoints)
-    if save_lora is not None and not any(map(given.get, ("lora_rank", "resume", "resume_step"))):
-        raise ArgumentError("--save-lora needs --lora-rank, the rank of the adapters")
+
+    def checked() -> dict[str, Any]:
+        if sys.stdout is None and not keeps:
+            raise AneError("standard output is closed: there is nowhere to write the result")
+        _check_files(files, None if to_stdout else output, given)
+        for folder, others in ((save_hf, written), (save_lora, {**written, "--save-hf": save_hf})):
+            if folder is not None:
+                check_new_folder(folder, others, checkpoints)
+        if save_lora is not None and not any(map(given.get, ("lora_rank", "resume", "resume_step"))):
+            raise ArgumentError("--save-lora needs --lora-rank, the rank of the adapters")
+        return _keywords(given)
+
+    keywords = together(communicator, checked)
     shown: View
     with view(sys.stderr if to_stdout else sys.stdout) as shown:
 
@@ -187,7 +194,7 @@ def _run(given: dict[str, Any]) -> int:
                 if isinstance(error, AneError):
                     say(str(error))
 
-        result = train(**_keywords(given), progress=progress)
+        result = train(**keywords, progress=progress)
     _write_outputs(result, output, save, save_hf, save_lora, plot)
     if result.stopped_by is not None:
         return end_interrupted(result.stopped_by)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import socket
 from collections.abc import Callable, Sequence
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..files import one_line
-from .communicator import CommunicationError, Request, wait
+from .communicator import CommunicationError, Request, name_of, wait
 
 mpi4py.rc.finalize = False  # see MpiCommunicator.close
 mpi4py.rc.thread_level = "funneled"
@@ -23,6 +24,7 @@ os.environ.setdefault("OMPI_MCA_coll_libnbc_iallreduce_algorithm", "3")
 from mpi4py import MPI  # noqa: E402  which begins as `rc` says
 
 _LONGEST_NAME = 100
+_END = -1  # instead of the length of a message: the process ends
 _LOOKS = 10  # Open MPI looks at its sockets in every eighth only
 
 
@@ -41,8 +43,9 @@ class MpiCommunicator:
         self.size: int = self._world.Get_size()
         version = MPI.Get_library_version().splitlines()[0]
         self.library = one_line(version.partition(",")[0], _LONGEST_NAME)
+        self.hosts: Sequence[str] = ["an unknown host"] * self.size
         names = self.gather(socket.gethostname().encode(errors="replace"))
-        self.hosts: Sequence[str] = [one_line(name.decode(), _LONGEST_NAME) for name in names]
+        self.hosts = [one_line(name.decode(), _LONGEST_NAME) for name in names]
         atexit.register(self.close)
 
     def sum(self, array: NDArray[np.float32]) -> Request:
@@ -55,9 +58,10 @@ class MpiCommunicator:
 
     def gather(self, message: bytes) -> list[bytes]:
         """Return the messages of all ranks."""
-        lengths = np.zeros(self.size, np.int64)
-        mine = np.array([len(message)], np.int64)
-        self._wait(lambda: self._world.Iallgather(mine, lengths))
+        lengths = self._lengths(len(message))
+        for rank in np.flatnonzero(lengths == _END):
+            self._is_broken = True
+            raise CommunicationError(f"{name_of(self, int(rank))} ended before the others")
         ends = lengths.cumsum()
         everything = np.zeros(int(ends[-1]), np.uint8)
         to = [everything, lengths, ends - lengths, MPI.BYTE]
@@ -73,13 +77,22 @@ class MpiCommunicator:
             raise
 
     def close(self) -> None:
-        """End MPI once all ranks come here. After a loss this returns at once: they never would."""
-        if not self._running and not self._is_broken and not MPI.Is_finalized():
-            MPI.Finalize()
+        """End MPI once all ranks come here. If one is lost, or still wants to communicate, leave it open."""
+        if self._running or self._is_broken or MPI.Is_finalized():
+            return
+        with contextlib.suppress(CommunicationError):
+            if (self._lengths(_END) == _END).all():
+                MPI.Finalize()
 
     def abort(self) -> None:
         """End all ranks at once."""
         self._world.Abort(1)
+
+    def _lengths(self, mine: int) -> NDArray[np.int64]:
+        """Return the length of each rank's next message."""
+        lengths = np.zeros(self.size, np.int64)
+        self._wait(lambda: self._world.Iallgather(np.array([mine], np.int64), lengths))
+        return lengths
 
     def _started(self, start: Callable[[], MPI.Request]) -> _Running:
         request = _Running(_checked(start), self._ended)
