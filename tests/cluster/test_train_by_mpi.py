@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
+import aneperf
+from aneperf.schema import check_numbers
 from support.mpi import needs_mpi, run_in_ranks
 from support.training_runs import SHAPE
 
@@ -60,3 +63,27 @@ except CommunicationError as error:
     run = run_in_ranks(2, ["-c", code])
     assert run.returncode == 3
     assert run.stdout == "True True\n"
+
+
+def test_rank_0_alone_shows_and_records(tmp_path: Path) -> None:
+    trace, result = tmp_path / "trace.json", tmp_path / "result.json"
+    asked = ["--steps", "12", "--accumulation", "3", "--trace", str(trace), "-o", str(result)]
+    run = run_in_ranks(2, [*TRAIN, *SIZES, *asked])
+    assert (run.returncode, run.stderr) == (0, "")
+    lines = [line.rstrip() for line in run.stdout.splitlines()]
+    assert lines.count("Accum 6 steps, LR=0.01") == lines.count("Total steps: 12 of 2 ranks") == 1
+    assert "2 ranks on 1 host (" in lines[1]
+    assert lines[2].endswith(": 2 ranks share the CPU; the emulator has no engines")
+    steps = [line.split()[1] for line in lines if re.match(r"step +\d", line) and "loss=" in line]
+    assert steps == ["0", "2", "4", "6", "8", "10"]
+    assert sum(line.startswith("[allreduce of 2 ranks: ") for line in lines) == 2
+    assert "\x1b" not in run.stdout  # mpiexec gives ranks a terminal, and itself writes to a pipe
+    events = json.loads(trace.read_text())["traceEvents"]
+    rows = {event["tid"]: event["args"]["name"] for event in events if event["name"] == "thread_name"}
+    spans = [rows[event["tid"]] for event in events if event["ph"] == "X"]
+    assert spans.count("allreduce exposed") == spans.count("optimizer") == 2
+    assert "allreduce" in spans
+    saved = aneperf.Result.load(result)
+    check_numbers(saved)
+    assert {row.key.rpartition("/")[2] for row in saved} == {"ranks-2"}
+    assert saved.environment.cluster.keys() == {"ranks", "hosts", "mpi"}

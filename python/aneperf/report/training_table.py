@@ -72,7 +72,7 @@ def _legend(result: TrainingResult) -> str:
     return (
         f"{_LEGEND} allreduce, the sums of gradients over {result.ranks} ranks, is not in the sum either: an "
         "update's time is divided by its steps, and hidden as far as steps were running. All times are of "
-        "rank 0."
+        "one rank."
     )
 
 
@@ -96,7 +96,7 @@ def _totals(result: TrainingResult) -> list[str]:
     share = result.utilization
     of_peak = "unavailable" if share is None else f"{share:.1%} of {result.peak_tflops:g} TFLOPS"
     device = {"ane": "", "emulator": " (emulator)"}.get(result.environment.device, " (stand-in)")
-    device += " of rank 0" if result.ranks > 1 else ""
+    device += " of one rank" if result.ranks > 1 else ""
     flops, averaged = result.flops, result.averaged_steps
     last = sum(result.losses[-averaged:]) / averaged
     return [
