@@ -80,7 +80,8 @@ seems not to have been warm: {sources}.
 These sources were chosen by hand. Their times differ from those of other sources for the same chip and key,
 or from each other: `fork-results` has 0.38 ms for `sram/conv256x1`, others 0.115 to 0.128 ms;
 `fork-probes` has 0.38 ms for `peak/conv256x256`, and another has 0.22 ms; `fork-chaining` has 0.09 and
-0.23 ms for one program. Why they differ is not known. {near} of the figures are within 25 % of their predictions.
+0.23 ms for one program. Why they differ is not known.
+{near} of the figures are within 25 % of their predictions.
 """
 _FAR = """\
 ## Off by more than a factor of 2
