@@ -28,6 +28,9 @@ def test_a_rank_alone_is_its_own_sum() -> None:
         ({"OMPI_COMM_WORLD_SIZE": "1", "PMIX_RANK": "0"}, False),
         ({"PMI_SIZE": "4", "PMI_RANK": "3"}, True),
         ({"PMIX_RANK": "1"}, True),
+        ({"PMIX_RANK": "0", "SLURM_STEP_NUM_TASKS": "1"}, False),
+        ({"PMIX_RANK": "0", "SLURM_STEP_NUM_TASKS": "8"}, True),
+        ({"SLURM_STEP_NUM_TASKS": "8"}, False),  # a shell that srun started, or no MPI
         ({"OMPI_MCA_btl": "self"}, False),
     ],
 )

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 import aneperf
 from aneperf.schema import check_numbers
-from support.mpi import needs_mpi, run_in_ranks
+from support.mpi import needs_mpi, ranks_environment, run_in_ranks
 from support.training_runs import SHAPE
 
 pytestmark = [needs_mpi, pytest.mark.thorough]
@@ -87,3 +89,13 @@ def test_rank_0_alone_shows_and_records(tmp_path: Path) -> None:
     check_numbers(saved)
     assert {row.key.rpartition("/")[2] for row in saved} == {"ranks-2"}
     assert saved.environment.cluster.keys() == {"ranks", "hosts", "mpi"}
+
+
+def test_a_launcher_of_another_mpi_is_refused() -> None:
+    """Without Open MPI's own launcher, its library finds one rank in each process."""
+    env = ranks_environment(OMPI_COMM_WORLD_SIZE=2)
+    command = [sys.executable, *TRAIN, *SIZES]
+    run = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
+    assert run.returncode == 2
+    assert "the launcher started 2 ranks, and mpi4py's MPI (Open MPI" in run.stderr
+    assert "finds 1: start them with the mpiexec of that MPI" in run.stderr

@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -244,10 +243,3 @@ def test_a_resumed_batch_that_the_ranks_do_not_divide(alone: list[Event]) -> Non
     assert steps == list(range(0, 16, 2))
     assert started.config.accumulation == 6
     assert [started.done_with(step) for step in (0, 4, 5, 14, 15)] == [2, 6, 6, 16, 16]
-
-
-def test_energy_on_several_ranks_is_refused(monkeypatch: pytest.MonkeyPatch, device_name: str) -> None:
-    monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "2")
-    options: dict[str, Any] = {**RUN, "device": device_name, "energy": True}
-    with pytest.raises(aneperf.ArgumentError, match="energy: several ranks train, and no meter reads all"):
-        aneperf.train(MODEL, **options)

@@ -65,9 +65,11 @@ def test_ranks_that_differ_are_refused_with_the_difference(tmp_path: Path, train
         random = random_parameters(MODEL, seed=rank)
         save_llama2c(tmp_path / f"{rank}.weights", MODEL, random)
     begin = "rank 1 on host1 has another "
+    evaluated = {"eval_data": tokens(tmp_path / "eval.bin", 2)}
     differing: dict[str, Callable[[int], dict[str, Any]]] = {
         "learning_rate than rank 0 on host0: 0.25, not 0.5": lambda rank: {"learning_rate": 0.5 / (1 + rank)},
         "data than rank 0 on host0: 500 tokens": lambda rank: {"data": tmp_path / f"{rank}.bin"},
+        "eval_every than rank 0 on host0: 2, not 1": lambda rank: {**evaluated, "eval_every": 1 + rank},
         "initial weights than rank 0 on host0: checksum": lambda rank: {
             "weights": tmp_path / f"{rank}.weights"
         },
@@ -82,11 +84,15 @@ def test_options_without_their_others_are_refused_on_all_ranks(train: Train) -> 
     refused: dict[str, dict[str, Any]] = {
         "resume needs the folder": {"resume": True},
         "needs eval_data": {"eval_every": 2},
+        "energy: several ranks train, and no meter reads all": {"energy": True},
+        "steps must be": {"steps": -1},
     }
     for told, options in refused.items():
         first, second = train(2, model=MODEL, **options)
         assert told in first
         assert told in second
+    (first, second) = train(2, lambda rank: {"steps": -rank or 4}, model=MODEL)
+    assert first == f"rank 1 on host1: {second}"
 
 
 @pytest.mark.thorough

@@ -131,7 +131,8 @@ def test_a_worker_that_dies_is_replaced_while_the_others_wait(
 
     (first, there), (second, here) = train_on(2, act=act)
     assert len(killed) == 1
-    assert [event.step for event in second if isinstance(event, WorkerReplaced)] == [1]
+    (replaced,) = (event.step for event in second if isinstance(event, WorkerReplaced))
+    assert replaced in (1, 4)  # the next one, if the step ended first
     assert not any(isinstance(event, WorkerReplaced) for event in first)
     assert losses(first) == losses(on_two_ranks()[0][0])
     assert_same_bits(on_two_ranks()[0][1], there, here)

@@ -16,7 +16,7 @@ import click
 from .. import device as devices
 from ..cluster.communicator import CommunicationError, Communicator
 from ..cluster.launch import open_communicator
-from ..cluster.together import together
+from ..cluster.together import check_same, together
 from ..errors import AneError, ArgumentError, ResultFileError
 from ..kernels import TransformerConfig
 from ..kernels.presets import model_config
@@ -133,6 +133,7 @@ def run(context: click.Context) -> int:
     given = given_options(context, _INSTEAD)
     with blaming_file(context):
         communicator = open_communicator()
+        check_same(communicator, {"verb": "train"})
         return (_run if communicator.rank == 0 else _run_beside)(given, communicator)
 
 

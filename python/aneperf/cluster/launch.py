@@ -12,16 +12,25 @@ from ..errors import ArgumentError
 if TYPE_CHECKING:
     from .communicator import Communicator
 
-# By launcher: Open MPI's mpiexec, those that speak PMI (MPICH's Hydra, Slurm), and PMIx alone.
+# The number of ranks, by launcher: Open MPI's mpiexec, and those that speak PMI, as MPICH's Hydra and Slurm.
 _SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
-_RANKS = ("PMIX_RANK",)
+_PMIX_RANK = "PMIX_RANK"  # of one that speaks PMIx, which tells no number; Slurm does
+_OF_SLURM = "SLURM_STEP_NUM_TASKS"
 _OF_A_RANK = ("OMPI_", "PMIX_", "PMI_", "PRTE_", "HYDI_", "HYDRA_", "MPI_LOCAL", "MPIR_CVAR_")
 
 
 def is_rank(environment: Mapping[str, str] = os.environ) -> bool:
-    """Tell whether a launcher started this process as one of several."""
-    sizes = [environment[name] for name in _SIZES if name in environment]
-    return any(size != "1" for size in sizes) if sizes else any(name in environment for name in _RANKS)
+    """Tell whether a launcher started this process as one of several, or may have."""
+    return ranks_told(environment) != 1
+
+
+def ranks_told(environment: Mapping[str, str] = os.environ) -> int | None:
+    """Return how many ranks a launcher says that it started; 1 without a launcher; None if it is unknown."""
+    is_pmix = _PMIX_RANK in environment
+    for name in (*_SIZES, *((_OF_SLURM,) if is_pmix else ())):
+        if (told := environment.get(name, "")).isdecimal():
+            return int(told)
+    return None if is_pmix else 1
 
 
 def without_launcher(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
@@ -54,5 +63,10 @@ def _opened() -> Communicator:
             "pip install '.[mpi]'"
         ) from error
     communicator = MpiCommunicator()
+    if ranks_told() not in (None, communicator.size):
+        raise ArgumentError(
+            f"the launcher started {ranks_told()} ranks, and mpi4py's MPI ({communicator.library}) finds "
+            f"{communicator.size}: start them with the mpiexec of that MPI"
+        )
     share_cores(communicator)
     return communicator

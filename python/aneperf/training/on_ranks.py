@@ -11,6 +11,7 @@ import msgspec
 from .. import _ane_native as native
 from ..cluster.communicator import Communicator
 from ..cluster.together import check_same
+from ..errors import ArgumentError
 from ..kernels.presets import model_name
 from ..results import Environment
 from ..runner.ranks import Ranks
@@ -34,6 +35,11 @@ def options_of_rank(given: Mapping[str, Any], communicator: Communicator) -> dic
     of its checkpoint.
     """
     asked = TrainOptions(**given)
+    if asked.energy and communicator.size > 1:
+        raise ArgumentError(
+            "energy: several ranks train, and no meter reads all their machines: leave out --energy, or "
+            "train in one process"
+        )
     options = dict(given)
     if communicator.size > 1 and ("accumulation" in given or asked.resume is False):
         options["accumulation"] = asked.accumulation * communicator.size
@@ -70,6 +76,7 @@ def facts_of(prepared: Preparation) -> dict[str, str]:
         "model": model_name(config.model),
         "data": prepared.data.description,
         "eval_data": "none" if evaluation is None else evaluation.description,
+        "eval_every": str(prepared.options.eval_every),
     }
 
 

@@ -7,10 +7,11 @@ import math
 import signal
 import time
 from collections.abc import Generator, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from ..cluster.communicator import Communicator
-from ..cluster.launch import is_rank, open_communicator
+from ..cluster.launch import open_communicator
 from ..cluster.together import check_same, together
 from ..errors import ArgumentError
 from ..signals import at_first_signal
@@ -61,14 +62,9 @@ def train(given: Mapping[str, Any]) -> TrainingResult:
     effect. Raises ArgumentError, CheckpointError, ResultFileError, TrainingError where the device or its
     workers fail, and CommunicationError where the ranks lose each other.
     """
-    if TrainOptions(**given).energy and is_rank():
-        raise ArgumentError(
-            "energy: several ranks train, and no meter reads all their machines: leave out --energy, or "
-            "train in one process"
-        )
     communicator = open_communicator()
     check_same(communicator, {"verb": "train"})
-    given = options_of_rank(given, communicator)
+    given = together(communicator, partial(options_of_rank, given, communicator))
     with contextlib.ExitStack() as stack:
 
         def find() -> Found | None:
