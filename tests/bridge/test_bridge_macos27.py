@@ -345,6 +345,25 @@ def test_counters_are_read_by_name_where_the_system_gives_them(engine, standin, 
     assert not compiled.loaded
 
 
+@pytest.mark.parametrize("system", ["26", "27"])
+def test_a_system_that_refuses_the_mask_gives_no_counters(engine, standin, monkeypatch, system):
+    monkeypatch.setenv("ANE_STANDIN_OS", system)
+    compiled = MANY.compile(engine)
+    inputs = {"x": engine.make_surface(compiled.inputs[0])}
+    outputs = {port.name: engine.make_surface(port) for port in compiled.outputs}
+    with standin.faults("statistics_refused"):
+        found = {counter.name: counter for counter in compiled.counters(inputs, outputs)}
+    for name in ("hardware execution time", "performance counters"):
+        assert found[name].value is None
+        assert (
+            "refuses to load a program with a statistics mask ([compile] LoadFailure: " in found[name].reason
+        )
+        assert "anedebug=1" in found[name].reason
+    assert len(found) == 5
+    assert np.isfinite(compiled.run(x=X)["y0"]).all()
+    compiled.unload()
+
+
 @pytest.mark.parametrize(("version", "rule"), [
     ("22.4.0", "many (macOS 13)"), ("24.6.0", "many (macOS 15)"), ("25.0.0", "many (macOS 26)"),
     ("25.5.0", "many (macOS 26)"), ("26.0.0", "one (macOS 27)"), ("27", "one (macOS 28)"),

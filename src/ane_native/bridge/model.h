@@ -105,22 +105,26 @@ class LoadedModel {
     // The counters are cumulative, so the request runs twice. The model is loaded anew for it, and again
     // afterwards: only a load can ask for statistics.
     std::vector<Counter> counters(id request, std::atomic<int64_t>& retried) {
-        load_again(weights_, statistics_options());
+        const std::string refusal = load_for_statistics();
         const id<AneModelProperties> properties = model_->properties();
         const auto has = [&](SEL selector) { return [(id)properties respondsToSelector:selector]; };
         const unsigned mask_kept = has(@selector(perfStatsMask)) ? [properties perfStatsMask] : 0;
         Statistics before, after;
-        try {
-            for (Statistics* reading : {&before, &after}) {
-                evaluate(request, retried, statistics_options());
-                *reading = Statistics::of(request);
+        if (refusal.empty()) {
+            try {
+                for (Statistics* reading : {&before, &after}) {
+                    evaluate(request, retried, statistics_options());
+                    *reading = Statistics::of(request);
+                }
+            } catch (const EvaluateError&) {
+                load_again(weights_, @{});
+                throw;
             }
-        } catch (const EvaluateError&) {
             load_again(weights_, @{});
-            throw;
         }
-        load_again(weights_, @{});
-        std::vector<Counter> result = statistics_counters(before, after, mask_kept);
+        const std::string nothing =
+            refusal.empty() ? why_no_statistics(after, mask_kept) : why_no_load(refusal);
+        std::vector<Counter> result = statistics_counters(before, after, nothing);
         const auto add = [&](const char* name, const char* unit, SEL selector, auto read) {
             const bool known = has(selector);
             result.push_back({name, unit, known ? std::optional<int64_t>(read()) : std::nullopt,
@@ -134,6 +138,22 @@ class LoadedModel {
     }
 
    private:
+    // Returns why the system does not load the program with a statistics mask; it is loaded without one then.
+    std::string load_for_statistics() {
+        std::string refusal;
+        try {
+            load_again(weights_, statistics_options());
+        } catch (const CompileError& error) {
+            refusal = error.what();
+        }
+        if (!refusal.empty()) {
+            const FolderLock lock(folder_.path());
+            folder_.fill(text_, weights_);
+            load(@{});
+        }
+        return refusal;
+    }
+
     // Nil if the evaluation succeeded.
     NSError* evaluate_once(id request, NSDictionary* options) const {
         NSError* error = nil;

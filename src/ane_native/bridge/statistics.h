@@ -88,10 +88,16 @@ inline std::string why_no_statistics(const Statistics& statistics, unsigned mask
            "a client with the entitlement com.apple.ane.hardware-counters";
 }
 
-// The counters of one evaluation, between two readings of the same request.
+// Some systems do not clear the mask, and refuse the load (ane-guide, M1).
+inline std::string why_no_load(const std::string& refusal) {
+    return "the system refuses to load a program with a statistics mask (" + refusal +
+           "): it takes the boot argument anedebug=1, or the entitlement com.apple.ane.hardware-counters";
+}
+
+// The counters of one evaluation, between two readings of the same request; `nothing` says why there are
+// none.
 inline std::vector<Counter> statistics_counters(const Statistics& before, const Statistics& after,
-                                                unsigned mask_kept) {
-    const std::string nothing = why_no_statistics(after, mask_kept);
+                                                const std::string& nothing) {
     std::vector<Counter> result;
     const uint64_t ns = after.execution_ns.value_or(0);
     result.push_back({"hardware execution time", "ns",

@@ -116,6 +116,11 @@ void ane_forget_evaluations(void) { evaluations = 0; }
 
 @end
 
+// A program that lacks what counts does not load with a mask that was not cleared. (AG)
+static BOOL asks_for_statistics(NSDictionary* options) {
+    return [[options objectForKey:@"kANEFPerformanceStatsMask"] unsignedIntValue] != 0;
+}
+
 // The daemon keeps the mask of a client like ours only on machines that allow it: a boot argument, or an
 // entitlement (FT, AG).
 static unsigned granted_mask(NSDictionary* options) {
@@ -130,7 +135,8 @@ static unsigned granted_mask(NSDictionary* options) {
 - (BOOL)load:(ANEStandinProgram*)loaded options:(NSDictionary*)options error:(NSError**)error {
     usleep((useconds_t)(1000 * ane_fault_value(ANE_FAULT_SLOW_LOAD)));
     ane_hang_if_asked("load");
-    if (ane_fault_strikes(ANE_FAULT_LOAD_FAILS) || ane_fault_strikes(ANE_FAULT_LOAD_FAILS_ONCE))
+    const BOOL refused = asks_for_statistics(options) && ane_fault_strikes(ANE_FAULT_STATISTICS_REFUSED);
+    if (refused || ane_fault_strikes(ANE_FAULT_LOAD_FAILS) || ane_fault_strikes(ANE_FAULT_LOAD_FAILS_ONCE))
         return ane_fail(error, ANE_ERROR_PROGRAM_LOAD, @"_ANEProgramLoad: Program load failure (0xe00002bc)");
     if (++loaded_models > loaded_at_most && ane_standin_os() >= 27) {
         --loaded_models;

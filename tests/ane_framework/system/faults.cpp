@@ -19,16 +19,16 @@ struct FaultName {
 };
 
 constexpr std::array<FaultName, ANE_FAULT_COUNT> fault_names = {{
-    {"attributes_missing"}, {"compile_fails"},
-    {"descriptor_nil"},     {"evaluate_cancelled", true},
-    {"evaluate_fails"},     {"evaluate_fails_after", true},
-    {"gives_statistics"},   {"load_fails"},
-    {"load_fails_once"},    {"lock_fails"},
-    {"missing_framework"},  {"model_nil"},
-    {"raise_exception"},    {"request_nil"},
-    {"slow_load", true},    {"surface_create_fails"},
-    {"unload_fails"},       {"virtual_machine"},
-    {"without_error"},
+    {"attributes_missing"},   {"compile_fails"},
+    {"descriptor_nil"},       {"evaluate_cancelled", true},
+    {"evaluate_fails"},       {"evaluate_fails_after", true},
+    {"gives_statistics"},     {"load_fails"},
+    {"load_fails_once"},      {"lock_fails"},
+    {"missing_framework"},    {"model_nil"},
+    {"raise_exception"},      {"request_nil"},
+    {"slow_load", true},      {"statistics_refused"},
+    {"surface_create_fails"}, {"unload_fails"},
+    {"virtual_machine"},      {"without_error"},
 }};
 
 constexpr long unset = -1;
