@@ -36,6 +36,12 @@ def signal_of(error: KeyboardInterrupt) -> signal.Signals:
     return error.signal if isinstance(error, Interrupted) else signal.SIGINT
 
 
+def ignore_stops() -> None:
+    """Ignore these signals from now on: this process is about to end."""
+    for number in STOPS:
+        signal.signal(number, signal.SIG_IGN)
+
+
 class FirstSignal:
     """Handler that calls `action` at the first signal. Repetitions have no effect, later ones the usual."""
 

@@ -59,6 +59,9 @@ class ThreadCommunicator:
         wait(meeting, self.check, _SECONDS)
         return [meeting.brought[rank] for rank in range(self.size)]
 
+    def watch(self, check: Callable[[], None] | None) -> None:
+        self.check = check or (lambda: None)
+
     def abort(self) -> None:
         raise SystemExit(1)
 

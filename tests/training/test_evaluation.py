@@ -21,7 +21,7 @@ from aneperf.training.checkpoint import CheckpointError, Checkpoints, load_model
 from aneperf.training.data import TokenFile
 from aneperf.training.evaluation import Evaluation
 from aneperf.training.events import BatchDone, Evaluated, Event, KernelsCompiled, StepDone
-from aneperf.training.run_checkpoints import RunCheckpoints, best_checkpoints, with_step
+from aneperf.training.run_checkpoints import RunCheckpoints, Saving, best_checkpoints, with_step
 from aneperf.training.state import RunState
 from aneperf.training.trace import ROWS
 from aneperf.training.trainer import Trainer
@@ -229,7 +229,9 @@ def test_the_best_of_an_abandoned_continuation_makes_way(tmp_path: Path, keep: i
 
     def save(step: int, best_step: int) -> None:
         state = RunState(1.0, step, 1, evaluated=step, best_loss=1.0, best_step=best_step)
-        checkpoints = RunCheckpoints(tmp_path, run, keep=keep, minutes=0, first_step=0)
+        checkpoints = RunCheckpoints(
+            Saving(folder=str(tmp_path), run=run, keep=keep, minutes=0, first_step=0)
+        )
         if step == best_step:
             checkpoints.save_best(state, parts, 1.0)
         checkpoints.save(state, parts, 1.0)

@@ -25,7 +25,7 @@ from aneperf.training.models import random_parameters
 from aneperf.training.options import TrainOptions
 from aneperf.training.record import RunOptions
 from aneperf.training.resume import left_options, resumed_options
-from aneperf.training.run_checkpoints import RunCheckpoints
+from aneperf.training.run_checkpoints import RunCheckpoints, Saving
 from aneperf.training.state import RunState
 from aneperf.training.worker import TrainingError
 from support import environment
@@ -348,9 +348,8 @@ def test_a_checkpoint_is_due_some_minutes_after_the_one_before(tmp_path: Path) -
     state, values = RunState(1.0, 10, 1), {name: abs(v) for name, v in random_parameters(MODEL).items()}
     parts = {"parameters": values, "mean": values, "variance": values}
     now = [1000.0]
-    checkpoints = RunCheckpoints(
-        tmp_path, described(config), keep=2, minutes=10, first_step=0, clock=lambda: now[0]
-    )
+    saving = Saving(folder=str(tmp_path), run=described(config), keep=2, minutes=10, first_step=0)
+    checkpoints = RunCheckpoints(saving, clock=lambda: now[0])
     due = []
     for now[0] in (1000.0, 1599.0, 1600.0, 1900.0):
         due.append(checkpoints.is_due)
@@ -358,7 +357,7 @@ def test_a_checkpoint_is_due_some_minutes_after_the_one_before(tmp_path: Path) -
     for now[0] in (1900.0, 2499.0, 2500.0):
         due.append(checkpoints.is_due)
     assert due == [False, False, True, True, False, False, True]
-    assert not RunCheckpoints(None, described(config), keep=2, minutes=0, first_step=0).is_due
+    assert not RunCheckpoints(Saving(folder=None, run=saving.run, keep=2, minutes=0, first_step=0)).is_due
 
 
 def test_a_short_run_saves_its_end_alone(train: Any, whole: Any, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from .. import device as devices
 from ..cluster.communicator import CommunicationError, Communicator
 from ..cluster.launch import open_communicator
 from ..cluster.together import check_same, together
+from ..cluster.watch import RankError
 from ..errors import AneError, ArgumentError, ResultFileError
 from ..kernels import TransformerConfig
 from ..kernels.presets import model_config
@@ -24,9 +25,10 @@ from ..kinds import Kind
 from ..outputs import check_new_folder, check_outputs, form_of
 from ..report.plots import check_plot
 from ..report.training_table import lay_out_training
+from ..signals import ignore_stops
 from ..training.checkpoint import load_model
 from ..training.data import SYNTHETIC
-from ..training.events import Event, RunStarted
+from ..training.events import Event, RankLost, RunStarted
 from ..training.hugging_face import check_savable, hugging_face_shape, is_hugging_face
 from ..training.llama2c import check_trained
 from ..training.options import TrainOptions
@@ -146,9 +148,12 @@ def _run_beside(given: dict[str, Any], communicator: Communicator) -> int:
         given.pop(name, None)
     try:
         train(**together(communicator, lambda: _keywords(given)))
+    except RankError as error:
+        if error.is_mine:
+            raise
     except CommunicationError:
         raise
-    except AneError:
+    except (AneError, KeyboardInterrupt):
         pass
     return 0
 
@@ -186,6 +191,9 @@ def _run(given: dict[str, Any], communicator: Communicator) -> int:
                 check_savable(event.config)
             if isinstance(event, RunStarted) and save_lora is not None:
                 check_adapters(event.config)
+            if isinstance(event, RankLost):
+                ignore_stops()
+                say(event.reason)  # at once: a launcher soon ends this process
             try:
                 shown.record(event)
             except (BrokenPipeError, AneError) as error:
@@ -195,7 +203,12 @@ def _run(given: dict[str, Any], communicator: Communicator) -> int:
                 if isinstance(error, AneError):
                     say(str(error))
 
-        result = train(**keywords, progress=progress)
+        try:
+            result = train(**keywords, progress=progress)
+        except RankError as error:
+            if not error.is_told:
+                raise
+            return REFUSED
     _write_outputs(result, output, save, save_hf, save_lora, plot)
     if result.stopped_by is not None:
         return end_interrupted(result.stopped_by)

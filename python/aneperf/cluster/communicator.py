@@ -76,6 +76,10 @@ class Communicator(Protocol):
         """Raise CommunicationError if a rank is known to be lost; everything that waits calls this."""
         ...
 
+    def watch(self, check: Callable[[], None] | None) -> None:
+        """Let `check` be what raises where a rank is lost, or nothing."""
+        ...
+
     def abort(self) -> None:
         """End all ranks at once, this one too."""
         ...
@@ -108,6 +112,9 @@ class Alone:
 
     def check(self) -> None:
         """Return: there is nobody to lose."""
+
+    def watch(self, check: Callable[[], None] | None) -> None:
+        """Return: nobody watches."""
 
     def abort(self) -> None:
         """End the process."""

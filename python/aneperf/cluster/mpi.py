@@ -29,13 +29,11 @@ _LOOKS = 10  # Open MPI looks at its sockets in every eighth only
 
 
 class MpiCommunicator:
-    """The ranks of `MPI_COMM_WORLD`, with messages of their own.
+    """The ranks of `MPI_COMM_WORLD`, with messages of their own."""
 
-    `watch` is called by everything that waits, and raises CommunicationError if a rank is lost.
-    """
-
-    def __init__(self, watch: Callable[[], None] = lambda: None) -> None:
-        self._watch, self._is_broken = watch, False
+    def __init__(self) -> None:
+        self._check: Callable[[], None] | None = None
+        self._is_broken = False
         self._running = 0  # requests that were not seen to end
         # A duplicate: what a script sends in the world does not meet the messages of a run.
         self._world = _checked(MPI.COMM_WORLD.Dup)
@@ -71,10 +69,15 @@ class MpiCommunicator:
     def check(self) -> None:
         """Raise CommunicationError if a rank is lost."""
         try:
-            self._watch()
+            if self._check is not None:
+                self._check()
         except CommunicationError:
             self._is_broken = True
             raise
+
+    def watch(self, check: Callable[[], None] | None) -> None:
+        """Let `check` raise CommunicationError if a rank is lost."""
+        self._check = check
 
     def close(self) -> None:
         """End MPI once all ranks come here. If one is lost, or still wants to communicate, leave it open."""

@@ -29,7 +29,7 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from ..cluster.launch import without_launcher
+from ..cluster.launch import is_rank, without_launcher
 from ..files import one_line
 from .child_process import COMPILING, INTERRUPT, Compile, ended
 
@@ -73,7 +73,8 @@ class Child(Generic[_Message]):
     """A child that runs `target`, a function's "module:name", and sends what `decoder` reads.
 
     The child has a temporary folder of its own, for the files of its models, and ends when this process does.
-    Raises OSError if it cannot be started.
+    A launcher that kills this rank and its process group does not kill the child, which so has the time to
+    clean up. Raises OSError if it cannot be started.
     """
 
     def __init__(
@@ -108,6 +109,7 @@ class Child(Generic[_Message]):
                     stdout=subprocess.DEVNULL,
                     stderr=self._stderr,
                     pass_fds=(inherited, *descriptors),
+                    start_new_session=is_rank(),
                 )
             except BaseException:
                 self._free()
@@ -166,7 +168,20 @@ class Child(Generic[_Message]):
 
     def kill(self) -> None:
         """End the process; any thread may call this. What the child sent before can still be received."""
-        self._process.kill()
+        if is_rank():  # which a launcher may kill now: the child ends by itself, and removes its folder
+            with contextlib.suppress(OSError):
+                self._socket.shutdown(socket.SHUT_WR)
+        else:
+            self._process.kill()
+
+    def release(self) -> None:
+        """Close the connection: the child, if it outlives its parent, does what is left."""
+        self._socket.close()
+
+    def wait(self) -> None:
+        """Wait until a child that was released has ended, and free what it took."""
+        self._process.wait()
+        self.stop()
 
     def stop(self) -> None:
         """End the process and free what it took."""

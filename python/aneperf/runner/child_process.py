@@ -39,19 +39,25 @@ class Compile(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Parent:
-    """The parent, as the child sees it. When the parent is gone, this process ends at once."""
+    """The parent, as the child sees it. When the parent is gone, this process ends at once.
+
+    Unless it `outlives` the parent: then `receive` raises EOFError.
+    """
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         self._folder = os.environ["TMPDIR"]  # this process's own: see Child
         self._sending = threading.Lock()
         self._compiles = itertools.count()
-        self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self._lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self.outlives = False
         threading.Thread(target=self._listen, daemon=True).start()
 
     def receive(self, decoder: msgspec.json.Decoder[_Message]) -> _Message:
         """Wait for the next message."""
-        return decoder.decode(self._lines.get())
+        if (line := self._lines.get()) is None:
+            raise EOFError
+        return decoder.decode(line)
 
     def send(self, message: msgspec.Struct) -> None:
         """Send a message."""
@@ -75,8 +81,12 @@ class Parent:
         try:
             for line in self._connection.makefile("rb"):
                 self._lines.put(line)
-        finally:  # also of a connection that is reset, as by a parent killed before it read everything
-            _end(self._folder, 1)
+        except OSError:
+            pass  # reset, as by a parent killed before it read everything
+        finally:
+            if not self.outlives:
+                _end(self._folder, 1)
+            self._lines.put(None)
 
 
 def main() -> NoReturn:

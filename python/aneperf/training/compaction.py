@@ -8,7 +8,9 @@ of the data alone. Source: maderix/ANE, training/training_dynamic.
 from __future__ import annotations
 
 import math
+import tempfile
 from collections.abc import Mapping
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +23,7 @@ from .kernels import Floats
 from .models import Parameters
 
 _BY_TOKEN = ("embedding", "classifier")
+_TOKENS = "tokens"
 
 
 def compact(data: Data) -> NDArray[np.int64]:
@@ -55,6 +58,22 @@ class Rows:
         for name, array in self._whole.items():
             self._whole[name] = array if communicator.rank == 0 else array.copy()
             broadcast(communicator, self._whole[name])
+
+    def to_file(self) -> IO[bytes]:
+        """Write these rows to a file without a name, for another process."""
+        arrays: dict[str, Any] = dict(self._whole)
+        if self._tokens is not None:
+            arrays[_TOKENS] = self._tokens
+        file = tempfile.TemporaryFile()  # noqa: SIM115  which the caller closes
+        np.savez(file, **arrays)
+        file.seek(0)
+        return file
+
+    @classmethod
+    def of_file(cls, file: IO[bytes]) -> Rows:
+        """Read the rows that another process wrote."""
+        arrays = dict(np.load(file))
+        return cls(arrays, arrays.pop(_TOKENS, None))
 
     def gather(self, arrays: Mapping[str, Floats]) -> Arrays:
         """Return the arrays with these rows only."""

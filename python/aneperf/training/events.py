@@ -204,6 +204,13 @@ class WorkerReplaced:
 
 
 @dataclass(frozen=True)
+class RankLost:
+    """The run ends since another rank is lost or has failed; the reason names the rank and its host."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
 class CheckpointSaved:
     """The state after `step` steps was written to a folder, from `begin` to `end`, in ns."""
 
@@ -248,6 +255,7 @@ Event = (
     | BatchDone
     | Evaluated
     | WorkerReplaced
+    | RankLost
     | CheckpointSaved
     | LogStopped
     | Metering

@@ -27,20 +27,32 @@ class FolderLock:
         try:
             self._made = [path for path in (folder, *folder.parents) if not path.exists()]
             folder.mkdir(parents=True, exist_ok=True)
-            self._descriptor = self._locked()
-            with contextlib.suppress(OSError):  # a full disk: then the owner is not known
-                os.ftruncate(self._descriptor, 0)
-                os.pwrite(self._descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+            self.descriptor = self._locked()
+            self._sign()
         except OSError as error:
             self._remove_folders()
             raise CheckpointError(f"{folder}: cannot be written: {error.strerror}") from error
+
+    @classmethod
+    def inherited(cls, folder: Path, descriptor: int) -> FolderLock:
+        """Take over the lock of a parent that is gone, by the descriptor that it passed on."""
+        lock = cls.__new__(cls)
+        lock._file, lock._made, lock.descriptor = folder / _NAME, [], descriptor
+        lock._sign()
+        return lock
 
     def close(self) -> None:
         """Give up the right, and remove folders that were created and have remained empty."""
         with contextlib.suppress(OSError):
             self._file.unlink()  # before another process can have it
-        os.close(self._descriptor)
+        os.close(self.descriptor)
         self._remove_folders()
+
+    def _sign(self) -> None:
+        """Write who has the lock."""
+        with contextlib.suppress(OSError):  # a full disk: then the owner is not known
+            os.ftruncate(self.descriptor, 0)
+            os.pwrite(self.descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
 
     def _locked(self) -> int:
         while True:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +25,7 @@ from .evaluation import Evaluation
 from .events import RunStarted
 from .options import TrainOptions
 from .resume import Found, check_same_run, kept_options
-from .run_checkpoints import RunCheckpoints
+from .run_checkpoints import Saving
 from .start import start_of
 from .state import bytes_needed, check_room, part_shapes
 from .tensorboard import check_tensorboard
@@ -70,8 +71,8 @@ class Preparation:
             ranks=self.ranks,
         )
 
-    def checkpoints(self) -> RunCheckpoints:
-        """Return what saves the checkpoints of the run."""
+    def saving(self) -> Saving:
+        """Describe how the run saves its checkpoints."""
         options, record = self.options, None if self.found is None else self.found.record
         run = Run(
             self.config,
@@ -81,14 +82,14 @@ class Preparation:
             self.start.origin,
             self.data.vocabulary,
         )
-        return RunCheckpoints(
-            options.checkpoints,
-            run,
+        return Saving(
+            folder=None if options.checkpoints is None else os.path.abspath(os.fsdecode(options.checkpoints)),
+            run=run,
             keep=options.keep,
             minutes=options.checkpoint_every,
             first_step=0 if record is None else record.step,
             evaluated=0 if record is None else record.evaluated,
-            elsewhere=_other_folders(options),
+            elsewhere=[str(folder) for folder in _other_folders(options)],
         )
 
     def _evaluation(self) -> Evaluation | None:

@@ -76,21 +76,23 @@ class Found:
 
 
 @contextlib.contextmanager
-def checkpoint_to_resume(folder: _Path | None, resume: bool | int) -> Iterator[Found | None]:
-    """Lock the folder of a run's checkpoints, if it has one, and return the checkpoint to resume, if any.
+def checkpoint_to_resume(
+    folder: _Path | None, resume: bool | int
+) -> Iterator[tuple[Found | None, FolderLock | None]]:
+    """Return the checkpoint to resume, if any, and the lock on the folder of the run's checkpoints.
 
     Raises ArgumentError for a folder with checkpoints that are not resumed, and CheckpointError.
     """
     if folder is None:
         if resume is not False:
             raise ArgumentError("resume needs the folder of the checkpoints (--checkpoints)")
-        yield None
+        yield None, None
         return
     checkpoints = Checkpoints(folder)
     check_apart(checkpoints.folder)
     if resume is not False and not checkpoints.folder.is_dir():
         raise CheckpointError(f"{checkpoints.folder} has no checkpoint")
-    with contextlib.closing(FolderLock(checkpoints.folder)):
+    with contextlib.closing(FolderLock(checkpoints.folder)) as lock:
         if resume is not False:
             step = None if resume is True else resume
             source = with_step(folder, step)
@@ -98,7 +100,7 @@ def checkpoint_to_resume(folder: _Path | None, resume: bool | int) -> Iterator[F
             with contextlib.suppress(CheckpointError):
                 best = best_checkpoints(folder).record()
             with source.open(step) as saved:
-                yield Found(saved, source.origin(saved.record), best)
+                yield Found(saved, source.origin(saved.record), best), lock
             return
         for there in (checkpoints, best_checkpoints(folder)):
             if steps := there.steps():
@@ -106,7 +108,7 @@ def checkpoint_to_resume(folder: _Path | None, resume: bool | int) -> Iterator[F
                     f"{there.folder} has checkpoints, the last of step {steps[-1]}: resume, or name another "
                     "folder"
                 )
-        yield None
+        yield None, lock
 
 
 def kept_options(options: TrainOptions, device: str, compile_timeout: float) -> RunOptions:

@@ -10,11 +10,12 @@ from collections.abc import Generator, Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from ..cluster.communicator import Communicator
+from ..cluster.communicator import CommunicationError, Communicator
 from ..cluster.launch import open_communicator
 from ..cluster.together import check_same, together
+from ..cluster.watch import RankError, Watch, watched
 from ..errors import ArgumentError
-from ..signals import at_first_signal
+from ..signals import Interrupted, at_first_signal
 from .arrays import handed_over
 from .compaction import Rows
 from .energy import RunMeter, choose_run_meter
@@ -25,9 +26,12 @@ from .events import (
     Evaluated,
     Event,
     Observer,
+    RankLost,
     RunStarted,
     StepDone,
 )
+from .folder_lock import FolderLock
+from .keeper import kept
 from .logs import Logs
 from .notebook_view import notebook_view
 from .on_ranks import begin_alike, facts_of, options_of_rank, ranks_of, shared_checkpoint
@@ -65,18 +69,19 @@ def train(given: Mapping[str, Any]) -> TrainingResult:
     communicator = open_communicator()
     check_same(communicator, {"verb": "train"})
     given = together(communicator, partial(options_of_rank, given, communicator))
-    with contextlib.ExitStack() as stack:
+    with watched(communicator) as watch, contextlib.ExitStack() as stack:
 
-        def find() -> Found | None:
+        def find() -> tuple[Found | None, FolderLock | None]:
             options = TrainOptions(**given)
             check_written(options)
             return stack.enter_context(checkpoint_to_resume(options.checkpoints, options.resume))
 
-        found = shared_checkpoint(together(communicator, find), communicator)
+        local, lock = together(communicator, find)
+        found = shared_checkpoint(local, communicator)
         prepared = together(communicator, lambda: _prepared(given, found))
         check_same(communicator, facts_of(prepared))
         prepared.ranks = ranks_of(communicator, prepared.environment)
-        result = _train(prepared, communicator)
+        result = _train(prepared, communicator, watch, lock)
     if prepared.options.output is not None:
         result.save(prepared.options.output)
     return result
@@ -93,11 +98,14 @@ def _prepared(given: Mapping[str, Any], found: Found | None) -> Preparation:
     return Preparation(options, found)
 
 
-def _train(prepared: Preparation, communicator: Communicator) -> TrainingResult:
+def _train(
+    prepared: Preparation, communicator: Communicator, watch: Watch | None, lock: FolderLock | None
+) -> TrainingResult:
     started = prepared.started()
     result = TrainingResult.of(started, prepared.options.peak_tflops)
     result.origin, result.base = prepared.start.origin, prepared.start.base
-    checkpoints = prepared.checkpoints()
+    saving = prepared.saving()
+    checkpoints = RunCheckpoints(saving)
     parameters = prepared.start.parameters(prepared.options.seed)
     rows = Rows(parameters, prepared.tokens)
     with contextlib.ExitStack() as stack:
@@ -122,9 +130,17 @@ def _train(prepared: Preparation, communicator: Communicator) -> TrainingResult:
         trainer = together(communicator, make)
         begin_alike(trainer, rows, prepared, communicator)
 
+        trainer.keeper = stack.enter_context(kept(trainer.setup, saving, rows, lock, communicator))
+
         def stop(number: signal.Signals) -> None:
             result.stopped_by = number
             trainer.stop(number)
+            if watch is not None:
+                watch.tell_stop(number)
+
+        if watch is not None:
+            watch.on_stop, watch.on_end = trainer.stop, trainer.abandon
+            watch.check()  # for what came before
 
         with at_first_signal(stop), contextlib.ExitStack() as recorders:
             recorder = _recorded(prepared, result, started)
@@ -191,9 +207,14 @@ def _run(
         begin, loss = time.monotonic_ns(), math.nan if loss_before is None else loss_before
         if result.batches:
             loss = result.batches[-1].mean_loss
-        parts = {part: rows.scatter(part, trainer.parts[part]) for part in SAVED_PARTS}
-        save_state = checkpoints.save_best if best else checkpoints.save
-        folder = save_state(trainer.state, parts, loss)
+        if trainer.keeper is not None:
+            if not best:
+                checkpoints.note(trainer.state)
+            folder = trainer.keeper.save(trainer.state, loss, best=best)
+        else:
+            parts = {part: rows.scatter(part, trainer.parts[part]) for part in SAVED_PARTS}
+            save_state = checkpoints.save_best if best else checkpoints.save
+            folder = save_state(trainer.state, parts, loss)
         return CheckpointSaved(trainer.state.step, folder, loss, begin, time.monotonic_ns(), is_best=best)
 
     def follow(event: Event) -> None:
@@ -217,6 +238,13 @@ def _run(
                 follow(event)
             except Exception as error:
                 events.throw(error)  # the other ranks are told
+    except CommunicationError as error:  # the keeper saves: a launcher soon ends this process
+        if trainer.stopped_by:  # as it ends others that got the same signal
+            raise Interrupted(signal.Signals(trainer.stopped_by)) from None
+        if isinstance(error, RankError) and error.is_mine:
+            error.is_told = True
+            tell(RankLost(str(error)))
+        raise
     except Exception:
         # Whatever failed, the state is that of the last update.
         if checkpoints.is_behind(trainer.state):

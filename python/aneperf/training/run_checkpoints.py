@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import msgspec
+
 from ..errors import ArgumentError
 from .checkpoint import Checkpoints, Run, is_checkpoint
 from .models import Parameters
@@ -19,32 +21,36 @@ from .state import RunState
 _BEST = "best"
 
 
-class RunCheckpoints:
-    """Saves the states of a run, if it has a folder for them: one is due `minutes` after the one before.
+class Saving(msgspec.Struct, frozen=True, kw_only=True):
+    """How a run saves its checkpoints.
 
-    With validation, the best by its loss is in a folder of its own beside the last. Where a checkpoint cannot
-    be written, one of the folders `elsewhere` may take it. The run begins after `first_step`, with the
-    validation loss of the step `evaluated`.
+    Where one cannot be written, one of the folders `elsewhere` may take it. The run begins after
+    `first_step`, with the validation loss of the step `evaluated`.
     """
 
-    def __init__(
-        self,
-        folder: str | os.PathLike[str] | None,
-        run: Run,
-        *,
-        keep: int,
-        minutes: float,
-        first_step: int,
-        evaluated: int = 0,
-        elsewhere: Sequence[Path] = (),
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    folder: str | None
+    run: Run
+    keep: int
+    minutes: float  # between checkpoints
+    first_step: int
+    evaluated: int = 0
+    elsewhere: Sequence[str] = ()
+
+
+class RunCheckpoints:
+    """Saves the states of a run, if it has a folder for them.
+
+    With validation, the best by its loss is in a folder of its own beside the last.
+    """
+
+    def __init__(self, saving: Saving, clock: Callable[[], float] = time.monotonic) -> None:
+        folder, run = saving.folder, saving.run
         by_loss = run.evaluation is None
-        self._checkpoints = None if folder is None else Checkpoints(folder, keep, with_best=by_loss)
+        self._checkpoints = None if folder is None else Checkpoints(folder, saving.keep, with_best=by_loss)
         self._best = None if folder is None or by_loss else best_checkpoints(folder)
-        self._run, self._seconds = run, 60 * minutes
-        self._last, self._last_best = (first_step, evaluated), 0
-        self._elsewhere, self._clock = elsewhere, clock
+        self._run, self._seconds = run, 60 * saving.minutes
+        self._last, self._last_best = (saving.first_step, saving.evaluated), 0
+        self._elsewhere, self._clock = [Path(path) for path in saving.elsewhere], clock
         self._since = clock()
 
     @property
@@ -60,6 +66,10 @@ class RunCheckpoints:
     def keeps_best(self) -> bool:
         """Tell if the run keeps its best state by validation loss."""
         return self._best is not None
+
+    def note(self, state: RunState) -> None:
+        """Note that the keeper of this rank saves the state after the last update."""
+        self._last, self._since = (state.step, state.evaluated), self._clock()
 
     def save(self, state: RunState, parts: Mapping[str, Parameters], loss: float) -> Path:
         """Save the state after the last update, and return the checkpoint's folder.

@@ -23,6 +23,7 @@ from .data import Data
 from .evaluation import Evaluation
 from .events import BatchDone, Evaluated, Event, StepDone
 from .exchange import Exchange
+from .keeper import Keeper
 from .kernels import Floats
 from .lora import model_weights
 from .meeting import Word, checksum, losses_of, meet, stop_of
@@ -40,8 +41,9 @@ class Trainer:
 
     Copies the parameters, and asks for each once: they may be read or made then, one at a time.
     The parent owns the state and updates the weights. A step changes only the set of gradients that it
-    writes. So if its worker is lost, another worker repeats it with the same result. With several ranks, each
-    has a state with the same bits, and does its share of every batch and of every validation.
+    writes. So if its worker is lost, another worker repeats it with the same result. With several ranks,
+    each has a state with the same bits, and does its share of every batch and of every validation. The
+    `keeper`, if there is one, makes the updates.
     """
 
     def __init__(
@@ -69,9 +71,11 @@ class Trainer:
         except BaseException:
             self._shared.close()
             raise
+        self.setup = Setup(config, separate, device, self._shared.descriptor)
+        self.keeper: Keeper | None = None
         self._ranks = Alone() if communicator is None else communicator
         self._exchange = Exchange(self._ranks, self._shared)
-        self._workers = Workers(Setup(config, separate, device, self._shared.descriptor), compile_timeout)
+        self._workers = Workers(self.setup, compile_timeout)
         self.stopped_by = 0  # the signal that ends the run: on this rank or, once they have met, on all
         self._checked = 0  # the step after which the ranks compared their states
 
@@ -144,6 +148,10 @@ class Trainer:
     def is_done(self) -> bool:
         """Tell if no step and no validation is left."""
         return self.state.step >= self.config.steps and self.owed_evaluation is None
+
+    def abandon(self) -> None:
+        """Kill the workers, since the ranks cannot continue together; any thread may call this."""
+        self._workers.stop()
 
     def stop(self, number: int = signal.SIGINT) -> None:
         """Let `run` end with the last finished update; a signal handler may call it. Later steps are lost.
@@ -228,7 +236,11 @@ class Trainer:
         compilations, losses = self._workers.take_compilations(), losses_of(words)
         gradients = self.parts[f"gradients_{self._exchange.gradients}"]
         begin = time.monotonic_ns()
-        done = update(self.config, self.state, self.parts, gradients, len(losses))
+        if self.keeper is None:
+            done = update(self.config, self.state, self.parts, gradients, len(losses))
+        else:
+            loss = sum(losses) / len(losses)
+            done = self.keeper.update(self.state, self._exchange.gradients, len(losses), loss)
         self._workers.outdate()
         return BatchDone(
             batch=batch,

@@ -1,0 +1,223 @@
+"""What ends a run on several ranks: a rank or the launcher that is killed, a signal, a failure."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from support.mpi import needs_mpi, ranks_command, ranks_environment, run_in_ranks
+
+pytestmark = needs_mpi
+
+_SECONDS = 120.0
+_SHAPE = ["--dim", "32", "--hidden", "64", "--layers", "2", "--heads", "4", "--vocab", "64", "--seq", "16"]
+_STEPS = 1_000_000
+
+
+class Run:
+    """A run that does not end by itself."""
+
+    def __init__(self, folder: Path, ranks: int = 2, steps: int = _STEPS) -> None:
+        self.folder = folder
+        (folder / "tmp").mkdir(exist_ok=True)
+        arguments = ["-m", "aneperf", "train", *_SHAPE, "--device", "emulator", "--accumulation", "2"]
+        arguments += ["--checkpoints", str(folder / "checkpoints"), "--steps", str(steps)]
+        self._telemetry = folder / "telemetry.jsonl"
+        self.arguments = [*arguments, "--telemetry", str(self._telemetry)]
+        self.ranks = ranks
+        self.environment = ranks_environment(TMPDIR=folder / "tmp")
+        self.process = subprocess.Popen(
+            ranks_command(ranks, self.arguments),
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+
+    def wait_for_update(self) -> None:
+        wait_for(lambda: self._telemetry.exists() and '"type":"batch"' in self._telemetry.read_text())
+
+    def pids(self) -> dict[int, int]:
+        """Return the processes of the ranks."""
+        found = {}
+        for pid in children(self.process.pid):
+            variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+            rank = [value for value in variables if value.startswith(b"OMPI_COMM_WORLD_RANK=")]
+            found[int(rank[0].partition(b"=")[2])] = pid
+        return found
+
+    def end(self) -> list[str]:
+        """Wait for the end of everything, and return aneperf's lines on standard error."""
+        said = self.process.communicate(timeout=_SECONDS)[1].decode()
+        wait_for(lambda: not self.processes())
+        assert not list((self.folder / "tmp").glob("aneperf-*"))
+        assert not (self.folder / "checkpoints" / ".lock").exists()
+        assert "Traceback" not in said
+        return [line for line in said.splitlines() if line.startswith("aneperf: ")]
+
+    def processes(self) -> list[str]:
+        """List the processes that have the run's folder for temporary files in their environment."""
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                variables = (process / "environ").read_bytes()
+            except OSError:
+                continue
+            if os.fsencode(self.folder) in variables:
+                found.append(process.name)
+        return found
+
+    def saved(self) -> tuple[int, str]:
+        """Return the step of the last checkpoint, and the digest of its arrays."""
+        last = max((self.folder / "checkpoints").glob("step-*"))
+        record = json.loads((last / "checkpoint.json").read_text())
+        return record["step"], record["sha256"]
+
+    def updates(self) -> int:
+        return self._telemetry.read_text().count('"type":"batch"')
+
+
+def children(pid: int) -> list[int]:
+    tasks = [task / "children" for task in Path(f"/proc/{pid}/task").iterdir()]
+    return [int(child) for task in tasks for child in task.read_text().split()]
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + _SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@contextmanager
+def running(folder: Path, ranks: int = 2) -> Iterator[Run]:
+    run = Run(folder, ranks)
+    try:
+        run.wait_for_update()
+        yield run
+    finally:
+        run.process.kill()
+        for pid in run.processes():
+            os.kill(int(pid), signal.SIGKILL)
+
+
+def whole(folder: Path, ranks: int, steps: int) -> str:
+    """Return the digest of a run that nobody disturbs."""
+    folder.mkdir()
+    run = Run(folder, ranks, steps)
+    assert not run.end()
+    assert run.process.returncode == 0
+    return run.saved()[1]
+
+
+def check_resumes(run: Run, tmp_path: Path) -> None:
+    """Check that a run goes on from its checkpoint to the bits of one that nobody disturbed."""
+    step, _ = run.saved()
+    steps = step + 2 * 2 * run.ranks
+    resumed = Run(run.folder, run.ranks, steps)
+    resumed.process.kill()
+    command = ranks_command(run.ranks, [*resumed.arguments, "--resume"])
+    subprocess.run(command, env=run.environment, check=True, capture_output=True, timeout=_SECONDS)
+    assert run.saved() == (steps, whole(tmp_path / "whole", run.ranks, steps))
+
+
+def test_a_rank_that_dies_ends_all_and_rank_0_saves(tmp_path: Path) -> None:
+    with running(tmp_path) as run:
+        os.kill(run.pids()[1], signal.SIGKILL)
+        lines = run.end()
+    host, step = os.uname().nodename, run.saved()[0]
+    place = tmp_path / "checkpoints" / f"step-{step:08d}"
+    told = f"aneperf: rank 1 on {host}: its process ended"
+    saved = f"aneperf: rank 0 on {host} saved the last update, of step {step}, in {place}"
+    assert len(lines) == len(set(lines))
+    assert set(lines) <= {told, saved}  # the launcher may end before it has passed them on
+    assert step in (4 * run.updates(), 4 * run.updates() + 4)
+    assert run.process.returncode not in (0, None)
+    assert not run.processes()
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("ranks", [2, 4])
+@pytest.mark.parametrize("victim", ["first", "last"])
+def test_a_run_whose_rank_died_resumes_to_the_same_bits(tmp_path: Path, ranks: int, victim: str) -> None:
+    with running(tmp_path, ranks) as run:
+        os.kill(run.pids()[0 if victim == "first" else ranks - 1], signal.SIGKILL)
+        run.end()
+    check_resumes(run, tmp_path)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("whom", ["launcher", "rank 0", "rank 1"])
+def test_a_signal_to_any_process_ends_all(tmp_path: Path, number: signal.Signals, whom: str) -> None:
+    with running(tmp_path) as run:
+        pid = run.process.pid if whom == "launcher" else run.pids()[int(whom[-1])]
+        os.kill(pid, number)
+        lines = run.end()
+    named = {"aneperf: interrupted", f"aneperf: interrupted by {number.name}"}
+    assert {line for line in lines if " saved the last update" not in line} <= named | {
+        "aneperf: interrupted by SIGTERM"  # which Open MPI's launcher sends for any signal
+    }
+    check_resumes(run, tmp_path)
+
+
+@pytest.mark.thorough
+def test_a_rank_that_hangs_ends_all(tmp_path: Path) -> None:
+    with running(tmp_path) as run:
+        os.kill(run.pids()[1], signal.SIGSTOP)
+        lines = run.end()
+    assert f"aneperf: rank 1 on {os.uname().nodename}: gave no sign of life for 30 s" in lines
+    check_resumes(run, tmp_path)
+
+
+@pytest.mark.thorough
+def test_a_hanging_rank_0_is_told_by_rank_1_and_saved_once(tmp_path: Path) -> None:
+    with running(tmp_path) as run:
+        os.kill(run.pids()[0], signal.SIGSTOP)
+        lines = run.end()
+    assert f"aneperf: rank 0 on {os.uname().nodename}: gave no sign of life for 30 s" in lines
+    check_resumes(run, tmp_path)
+
+
+@pytest.mark.thorough
+def test_a_worker_that_dies_is_replaced_on_its_rank(tmp_path: Path) -> None:
+    steps = 4 * 40
+    expected = whole(tmp_path / "whole", 2, steps)
+    run = Run(tmp_path, 2, steps)
+    run.wait_for_update()
+    for rank in run.pids().values():
+        workers = [
+            pid for pid in children(rank) if b"worker:serve" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        ]
+        os.kill(workers[0], signal.SIGKILL)
+    assert not run.end()
+    assert run.process.returncode == 0
+    assert run.saved() == (steps, expected)
+
+
+@pytest.mark.thorough
+def test_a_failure_of_one_rank_is_told_once(tmp_path: Path) -> None:
+    script = (
+        "from aneperf.cli.main import main\n"
+        "from aneperf.errors import AneError\n"
+        "from aneperf.training.trainer import Trainer\n"
+        "step = Trainer._step\n"
+        "def failing(self, number, mine):\n"
+        "    if self._ranks.rank == 1 and number > 4:\n"
+        "        raise AneError('the device is gone')\n"
+        "    return step(self, number, mine)\n"
+        "Trainer._step = failing\n"
+        "main()\n"
+    )
+    arguments = ["-c", script, "train", *_SHAPE, "--device", "emulator", "--accumulation", "2"]
+    arguments += ["--steps", "100", "--checkpoints", str(tmp_path / "checkpoints")]
+    run = run_in_ranks(2, arguments)
+    lines = [line for line in run.stderr.splitlines() if line.startswith("aneperf: ")]
+    assert lines == [f"aneperf: rank 1 on {os.uname().nodename}: the device is gone"]
+    assert run.returncode == 2
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-00000004"]
