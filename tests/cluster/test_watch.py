@@ -14,6 +14,7 @@ import msgspec
 import pytest
 
 from aneperf.cluster import connections
+from aneperf.cluster import watch as watch_module
 from aneperf.cluster.communicator import CommunicationError
 from aneperf.cluster.connections import Beat, Card, Lost
 from aneperf.cluster.watch import RankError, Watch, watched
@@ -179,7 +180,10 @@ def test_ranks_out_of_reach_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
             assert rank in (0, 1)
 
 
-def test_the_ranks_of_a_block_hear_why_one_ends() -> None:
+def test_the_ranks_of_a_block_hear_why_one_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch_module, "_ALIKE_S", 0.1)
+    monkeypatch.setattr(watch_module, "_LOWER_S", 0.1)
+
     def act(communicator: Any) -> str:
         try:
             with watched(communicator) as watch:
@@ -189,12 +193,23 @@ def test_the_ranks_of_a_block_hear_why_one_ends() -> None:
                 while True:
                     communicator.gather(b"")
         except (ValueError, RankError) as error:
-            if communicator.rank == 0:
+            if communicator.rank == 1:
                 watch.close()  # as the end of the process does
             return str(error)
 
     told = run_ranks(2, act)
     assert told == ["no room", f"rank 0 on {socket.gethostname()}: no room"]
+
+
+def test_ranks_that_end_alike_may_begin_again() -> None:
+    def act(communicator: Any) -> int:
+        for _ in range(2):
+            with contextlib.suppress(ValueError), watched(communicator):
+                communicator.gather(b"")
+                raise ValueError("the same on all")
+        return len(communicator.gather(b""))
+
+    assert run_ranks(2, act) == [2, 2]
 
 
 def test_a_beat_is_small() -> None:

@@ -50,7 +50,9 @@ class Lost(msgspec.Struct, frozen=True, tag="lost"):
 
 
 class Goodbye(msgspec.Struct, frozen=True, tag="goodbye"):
-    """The rank ends in good order."""
+    """The rank ends, as all do, or for a reason of its own."""
+
+    reason: str = "left before the others"
 
 
 Message = Beat | Stop | Failed | Lost | Goodbye

@@ -26,6 +26,7 @@ from .connections import Beat, Connection, Exchange, Failed, Goodbye, Lost, Mess
 
 SILENCE_S = 30.0  # of a rank that hangs
 _LEAVE_S = 2.0  # to send what is left
+_ALIKE_S = 10.0  # for this rank to leave for the same reason as the others
 _LOWER_S = 600.0  # for ranks that save
 
 
@@ -57,6 +58,7 @@ class Watch:
         self.on_end: Callable[[], object] = lambda: None
         self.on_stop: Callable[[signal.Signals], object] = lambda number: None
         self._end: str | None = None  # what ends the run
+        self._left: tuple[Connection, str, float] | None = None  # the first rank that has, why and when
         self._silence_s, self._beat_s = silence_s, silence_s / 15
         self._peers = {peer.rank: peer for peer in connect(rank, exchange)}
         self._present = {rank, *self._peers}
@@ -77,6 +79,8 @@ class Watch:
 
     def check(self) -> None:
         """Raise RankError if another rank is lost or has failed; all that waits for ranks calls this."""
+        if self._left is not None and time.monotonic() - self._left[2] >= _ALIKE_S:
+            self._end_by(*self._left[:2])
         if self._end is not None:
             error = RankError(self._end)
             error.is_mine = self.is_lowest
@@ -95,9 +99,9 @@ class Watch:
         with self._changed:
             self._changed.wait_for(lambda: self.is_lowest, timeout_s)
 
-    def close(self) -> None:
-        """Say goodbye to the other ranks: what they do not hear of this one now is no fault."""
-        self._put(Goodbye())
+    def close(self, error: BaseException | None = None) -> None:
+        """Say goodbye to the other ranks, which have the same error, or are to end too if they wait."""
+        self._put(Goodbye() if error is None else Goodbye(one_line(error) or type(error).__name__))
         self._thread.join(_LEAVE_S)
 
     def _put(self, message: Message) -> None:
@@ -137,6 +141,7 @@ class Watch:
         try:
             for message in peer.receive():
                 if isinstance(message, Goodbye):
+                    self._left = self._left or (peer, message.reason, time.monotonic())
                     self._leave(peer)
                     return
                 if isinstance(message, Failed):
@@ -183,8 +188,9 @@ class Watch:
 def watched(communicator: Communicator) -> Iterator[Watch | None]:
     """Watch the other ranks, if there are any, as long as the block lasts.
 
-    If the block raises, the other ranks are told why this one ends. It waits for those below it to end, and
-    counts as there as long as its process: a launcher kills all when one has ended with an error.
+    If the block raises, the other ranks are told why this one ends. Where ranks are lost, it waits for those
+    below it to end, and counts as there as long as its process: a launcher kills all when one has ended with
+    an error.
     """
     if communicator.size == 1:
         yield None
@@ -194,10 +200,18 @@ def watched(communicator: Communicator) -> Iterator[Watch | None]:
     atexit.register(watch.close)
     try:
         yield watch
-    except BaseException as error:
-        watch.tell_failed(one_line(error) or type(error).__name__)
+    except CommunicationError as error:
+        if not isinstance(error, RankError):
+            watch.tell_failed(one_line(error))
         watch.wait_for_lower(_LOWER_S)
         raise
+    except BaseException as error:
+        _end(communicator, watch, error)
+        raise
+    _end(communicator, watch, None)
+
+
+def _end(communicator: Communicator, watch: Watch, error: BaseException | None) -> None:
     communicator.watch(None)
     atexit.unregister(watch.close)
-    watch.close()
+    watch.close(error)

@@ -45,6 +45,7 @@ _LONGEST = 1 << 26  # bytes of a message; a result with all its durations has so
 _STDERR_BYTES = 4096  # read for the last line, which becomes part of a reason
 _SEND_S = 60.0  # a child that is well reads at once
 _LONGEST_WAIT_S = 1e6  # at a time; poll() counts milliseconds in 32 bits
+_END_S = 1.0  # for a child that can end by itself
 _GRACE_S = 10.0  # for a child that has closed its connection to end
 
 
@@ -90,6 +91,8 @@ class Child(Generic[_Message]):
         self._compiles: dict[int, Compile] = {}  # those that have begun and not ended
         self._lines: deque[bytes] = deque()
         self._is_taken = False  # the first of them, by `receive`
+        self._kill_at = math.inf  # for one that does not end by itself
+        self._longest_wait_s = _END_S if is_rank() else _LONGEST_WAIT_S
         self._parts = [b""]  # what was received and is not in `_lines` yet
         self._socket, theirs = socket.socketpair()
         self._socket.settimeout(_SEND_S)
@@ -143,7 +146,9 @@ class Child(Generic[_Message]):
         while not self._lines:
             now = time.monotonic()
             left_s, compile_left_s = deadline - now, self._compile_deadline() - now
-            if self._selector.select(min(max(0.0, min(left_s, compile_left_s)), _LONGEST_WAIT_S)):
+            if now >= self._kill_at:
+                self._process.kill()
+            if self._selector.select(min(max(0.0, min(left_s, compile_left_s)), self._longest_wait_s)):
                 self._read()
             elif compile_left_s <= 0:  # and everything that the child said before is heard
                 raise CompileExpired(self._first_compile().program or "", self._compile_timeout)
@@ -169,6 +174,7 @@ class Child(Generic[_Message]):
     def kill(self) -> None:
         """End the process; any thread may call this. What the child sent before can still be received."""
         if is_rank():  # which a launcher may kill now: the child ends by itself, and removes its folder
+            self._kill_at = min(self._kill_at, time.monotonic() + _END_S)
             with contextlib.suppress(OSError):
                 self._socket.shutdown(socket.SHUT_WR)
         else:
