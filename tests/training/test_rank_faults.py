@@ -135,7 +135,8 @@ def test_a_rank_that_dies_ends_all_and_rank_0_saves(tmp_path: Path) -> None:
     told = f"aneperf: rank 1 on {host}: its process ended"
     saved = f"aneperf: rank 0 on {host} saved the last update, of step {step}, in {place}"
     assert len(lines) == len(set(lines))
-    assert set(lines) <= {told, saved}  # the launcher may end before it has passed them on
+    # The launcher may end before it has passed them on, or end rank 0 before it has seen the loss.
+    assert set(lines) <= {told, saved, "aneperf: interrupted by SIGTERM"}
     assert step in (4 * run.updates(), 4 * run.updates() + 4)
     assert run.process.returncode not in (0, None)
     assert not run.processes()

@@ -77,6 +77,11 @@ class Watch:
         """Tell whether this rank is the lowest that is not lost."""
         return self.rank == min(self._present)
 
+    @property
+    def has_lost(self) -> bool:
+        """Tell whether another rank is lost or has failed."""
+        return self._end is not None
+
     def check(self) -> None:
         """Raise RankError if another rank is lost or has failed; all that waits for ranks calls this."""
         if self._left is not None and time.monotonic() - self._left[2] >= _ALIKE_S:

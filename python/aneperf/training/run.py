@@ -133,6 +133,8 @@ def _train(
         trainer.keeper = stack.enter_context(kept(trainer.setup, saving, rows, lock, communicator))
 
         def stop(number: signal.Signals) -> None:
+            if watch is not None and watch.has_lost:
+                return  # a launcher sends this because of the loss, which is told
             result.stopped_by = number
             trainer.stop(number)
             if watch is not None:
