@@ -5,18 +5,20 @@ operation takes as long as the slowest of three things that go on at once: its a
 their way from memory, and its activations. Why the terms have this form:
 
 - A 3-wide kernel needs 2/3 of the products on engines with Winograd's transform.
-- An engine splits an activation into one more block than 2 MiB go into it. The second operand of a product
-  of two inputs is read again for each block.
+- An engine holds activations below 2 MiB. A product reads a larger one from memory once for each group of
+  output channels that its cores compute at once.
+- A depthwise convolution uses a small part of the array of multipliers.
+- A convolution writes its results at a rate of its own, which is what limits those with few channels.
 - Weights that an earlier operation has read come from the chip itself. They take no bandwidth of memory, but
   on-chip transfers, which keep pace with the clock.
-- An element-wise operation on more than 2 MiB reads and writes memory in each of its passes.
+- An element-wise operation on 2 MiB or more reads and writes memory in each of its passes.
 - Two engines of a chip share operations whose activations are large enough, and they share its memory.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 from .catalog import Chip
@@ -24,24 +26,31 @@ from .published import Route
 
 Bound = Literal["dispatch", "compute", "weights", "activations", "host"]
 Parameter = Literal[
-    "call", "ports", "layer", "compute", "int8", "matmul", "weights", "stall", "operand", "pointwise",
-    "call-coreml", "ports-coreml", "call-e5rt", "ports-e5rt",
+    "call", "ports", "layer", "compute", "int8", "grouped", "weights", "stall", "operand", "memory",
+    "outputs", "pointwise", "call-coreml", "ports-coreml", "call-e5rt", "ports-e5rt",
 ]  # fmt: skip
 PARAMETERS: tuple[Parameter, ...] = get_args(Parameter)
 UNITS: Mapping[Parameter, str] = {
-    "call": "ms", "ports": "GB/s", "layer": "us", "compute": "TFLOPS", "int8": "times", "matmul": "times",
-    "weights": "GB/s", "stall": "times", "operand": "GB/s", "pointwise": "10^9/s", "call-coreml": "ms",
+    "call": "ms", "ports": "GB/s", "layer": "us", "compute": "TFLOPS", "int8": "times", "grouped": "times",
+    "weights": "GB/s", "stall": "times", "operand": "GB/s", "memory": "GB/s",
+    "outputs": "10^9/s", "pointwise": "10^9/s", "call-coreml": "ms",
     "ports-coreml": "GB/s", "call-e5rt": "ms", "ports-e5rt": "GB/s",
 }  # fmt: skip
 
-_BLOCK = 2 << 20  # bytes of an activation that an engine holds
+BLOCK = 2 << 20  # bytes: an engine holds an activation that is smaller
+# An M6 engine reads 42 GB/s of 32 MB while it writes as much, and 51 while it writes half of that (751K,
+# notes/memory.md, C3b), and 57 in the large products of matrices, which write little.
+_WRITTEN = 1 / 3
+_CORES = 16
+_WEIGHT_BUFFER = 64 << 10  # bytes of weights that a core holds
 _WINOGRAD = {"h17", "h18", "h18g", "h19"}
 _WINOGRAD_SHARE = 2 / 3  # of the direct products
 # 1x1 convolutions whose layers share 0.5 MiB of weights take 1.14 us each on an M6 of 21.1 TFLOPS an engine.
 _ON_CHIP = 22.0  # GB/s of weights for each TFLOPS of an engine
 _SHARED_FROM = 256 << 10  # bytes of an activation from which two engines work on it, on M6
-# Core ML's thread is woken up later after tasks of more than 0.3 ms; from 0.6 ms on it costs all of this.
-_WAKE_MS, _WAKE_FROM_MS, _WAKE_TO_MS = 0.195, 0.3, 0.6
+# On M6, the rest of a call through Core ML takes 160 us after tasks of 230 us, and 355 us after those of 400
+# us and more, as the CPU wakes up from deeper sleep: 751K, notes/compute_array.md, B6b.
+_WAKE_MS, _WAKE_FROM_MS, _WAKE_TO_MS = 0.195, 0.23, 0.4
 
 
 @dataclass(frozen=True)
@@ -51,14 +60,17 @@ class Layer:
     kind: Literal["product", "pointwise", "movement", "free"]
     flops: float = 0.0  # a multiply-add counts as two
     is_int8: bool = False  # both operands
-    is_runtime: bool = False  # neither operand is constant
     is_winograd: bool = False  # a kernel 3 wide of stride 1
+    outputs: float = 0.0  # elements that a convolution writes
     weight_bytes: float = 0.0  # constants that no operation before has read
     reused_bytes: float = 0.0  # constants that one has
     is_stalled: bool = False  # weights whose transfer stalls
     operand_bytes: float = 0.0  # the second operand of a product of two inputs
+    group_channels: int = 0  # input channels of each group of a convolution in groups
+    read_bytes: float = 0.0  # activations from memory, where the engine cannot hold them
+    reads: int = 1  # how often a product reads them
+    written_bytes: float = 0.0  # activations to memory, where the engine cannot hold them
     largest_bytes: float = 0.0  # the largest activation
-    moved_bytes: float = 0.0  # all activations
     elements: float = 0.0
     passes: int = 1
     count: int = 1
@@ -77,6 +89,7 @@ class Call:
     route: Route = "private"
     part: Literal["call", "task"] = "call"
     engines: int | None = None
+    tool_ms: float = 0.0  # that the measuring tool itself adds to a call
 
 
 @dataclass(frozen=True)
@@ -121,6 +134,8 @@ def time_dispatch(call: Call, values: Values, task_ms: float) -> list[Term]:
     }
     floor, ports = names[call.route]
     terms = [Term("dispatch", values[floor], {floor: 1})]
+    if call.tool_ms:
+        terms.append(Term("host", call.tool_ms))
     if call.port_bytes:
         terms.append(Term("host", _ms(call.port_bytes, values[ports]), {ports: -1}))
     if call.route == "coreml":
@@ -151,12 +166,15 @@ def _product_terms(layer: Layer, values: Values, traits: Traits, engines: int) -
     if layer.is_int8:
         rate *= values["int8"]
         powers["int8"] = -1
-    if layer.is_runtime:
-        rate *= values["matmul"]
-        powers["matmul"] = -1
+    if layer.group_channels and layer.group_channels * values["grouped"] < 1:
+        rate *= layer.group_channels * values["grouped"]
+        powers["grouped"] = -1
     has_winograd = layer.is_winograd and traits.profile in _WINOGRAD
     flops = layer.flops * (_WINOGRAD_SHARE if has_winograd else 1.0)
-    terms = [Term("compute", flops / rate / 1e9, powers)]
+    terms = [
+        Term("compute", flops / rate / 1e9, powers),
+        Term("compute", layer.outputs / (values["outputs"] * engines) / 1e6, {"outputs": -1}),
+    ]
     if layer.weight_bytes:
         bandwidth = values["weights"] * (values["stall"] if layer.is_stalled else 1.0)
         stalled: dict[Parameter, int] = {"stall": -1} if layer.is_stalled else {}
@@ -164,24 +182,50 @@ def _product_terms(layer: Layer, values: Values, traits: Traits, engines: int) -
     if layer.reused_bytes:
         ms = _ms(layer.reused_bytes, _ON_CHIP * values["compute"])
         terms.append(Term("weights", ms, {"compute": -1}))
+    # Winograd's transform takes few channels at once, and leaves room for the weights of more.
+    reads = -(-layer.reads // 2) if has_winograd else layer.reads
+    terms += _memory_terms(layer, reads, values, engines)
     if layer.operand_bytes:
-        blocks = layer.largest_bytes // (_BLOCK * engines) + 1
-        ms = _ms(layer.operand_bytes * blocks, values["operand"] * engines)
+        ms = _ms(layer.operand_bytes, values["operand"] * engines)
         terms.append(Term("activations", ms, {"operand": -1}))
     return terms
 
 
 def _pointwise_terms(layer: Layer, values: Values, traits: Traits, engines: int) -> list[Term]:
     ms = layer.passes * layer.elements / (values["pointwise"] * engines) / 1e6
-    terms = [Term("compute", ms, {"pointwise": -1})]
-    if layer.largest_bytes > _BLOCK * engines:
-        ms = _ms(layer.passes * layer.moved_bytes, values["weights"])
-        terms.append(Term("activations", ms, {"weights": -1}))
-    return terms
+    return [
+        Term("compute", ms, {"pointwise": -1}),
+        *(replace(term, ms=layer.passes * term.ms) for term in _memory_terms(layer, 1, values, engines)),
+    ]
+
+
+def _memory_terms(layer: Layer, reads: int, values: Values, engines: int) -> list[Term]:
+    """Return the time of activations that the engine cannot hold."""
+    size = reads * layer.read_bytes + _WRITTEN * layer.written_bytes
+    if not size or layer.largest_bytes < BLOCK * engines:
+        return []
+    return [Term("activations", _ms(size, values["memory"] * engines), {"memory": -1})]
 
 
 def _movement_terms(layer: Layer, values: Values, traits: Traits, engines: int) -> list[Term]:
-    return [Term("activations", _ms(layer.moved_bytes, values["operand"] * engines), {"operand": -1})]
+    return [
+        Term(
+            "activations",
+            _ms(layer.read_bytes + layer.written_bytes, values["operand"] * engines),
+            {"operand": -1},
+        )
+    ]
+
+
+def reads_of(outputs: int, weight_bytes: float, *, is_window: bool = False) -> int:
+    """Return how often a product reads its activation: once for each group of output channels.
+
+    A core computes at most 16 of them at once: a power of two whose weights, `weight_bytes` each, fit into
+    its buffer. Kernels wider than 1 seem to have half of the buffer.
+    """
+    fitting = max(1, int(_WEIGHT_BUFFER / (2 if is_window else 1) / weight_bytes))
+    group = min(16, 1 << (fitting.bit_length() - 1))
+    return -(-outputs // (_CORES * group))
 
 
 def _ms(size: float, bandwidth: float) -> float:

@@ -39,8 +39,11 @@ from .workloads import Target, targets
 
 Array = NDArray[np.float64]
 
-_FREEDOM = 4.0  # of Student's distribution of residuals
+_FREEDOM = 2.0  # of Student's distribution of residuals: some figures are off by a factor of 3
 _SCATTER: Mapping[Route, float] = {"private": 0.06, "coreml": 0.1, "e5rt": 0.15}  # assumed of figures
+# By how much the cost of a call differs between machines of a chip: 84 to 116 us on M4, 65 to 107 on M5.
+_BETWEEN_MACHINES = math.log(1.25)
+_CALLS: Mapping[Route, Parameter] = {"private": "call", "coreml": "call-coreml", "e5rt": "call-e5rt"}
 _STEPS, _FEWER_STEPS = 40, 8  # of Gauss and Newton, from the priors and from a fit to nearly the same figures
 _BEHIND = 0.1  # share of a time from which it tells of a parameter
 _NO_PEAK = 16.0  # TFLOPS of an engine whose chip has no published peak, nor its family
@@ -54,28 +57,75 @@ class _Prior(NamedTuple):
     chip: float
 
 
+class Machine(NamedTuple):
+    """A contributor's machine, and the parameter of its calls."""
+
+    chip: str
+    contributor: str | None
+    call: Parameter
+
+
+def machine_of(target: Target) -> Machine:
+    """Return the machine that a figure was measured on: one for a chip and contributor."""
+    return Machine(target.figure.chip, target.figure.contributor, _CALLS[target.call.route])
+
+
 @dataclass(frozen=True)
 class FamilyFit:
-    """The fitted logarithms of parameters [chips, parameters] of a family, and their covariance."""
+    """The fitted logarithms of a family: [chips, parameters], then a factor of each machine.
+
+    The covariance is of all of them, in that order.
+    """
 
     chips: tuple[Chip, ...]
+    machines: tuple[Machine, ...]
     logs: Array
     covariance: Array
 
-    def values(self, chip: Chip) -> Values:
-        """Return the parameters of a chip."""
-        return _values(self.logs[self.chips.index(chip)])
+    def values(self, chip: Chip, machine: Machine | None = None) -> Values:
+        """Return the parameters of a chip, or of one machine of it. Unknown ones cost what the chip does."""
+        values = self._values(self.chips.index(chip))
+        if machine in self.machines:
+            values[machine.call] *= math.exp(self.logs[self.factor(machine)])
+        return values
 
     def predict(self, target: Target) -> list[Term]:
         """Return the terms of the time of a target."""
         chip = next(chip for chip in self.chips if chip.name == target.figure.chip)
-        return time_call(target.call, self.values(chip), traits_of(chip))
+        return time_call(target.call, self.values(chip, machine_of(target)), traits_of(chip))
 
-    def deviations(self, chip: Chip) -> dict[Parameter, float]:
-        """Return the standard deviations of the logarithms of a chip's parameters."""
+    def deviations(self, chip: Chip, machine: Machine | None = None) -> dict[Parameter, float]:
+        """Return the standard deviations of the logarithms of the parameters, on a machine or on any."""
         place = self.chips.index(chip) * len(PARAMETERS)
-        variances = np.diag(self.covariance)[place : place + len(PARAMETERS)]
-        return dict(zip(PARAMETERS, np.sqrt(variances).tolist(), strict=True))
+        variances = dict(zip(PARAMETERS, np.diag(self.covariance)[place:].tolist(), strict=False))
+        for name in _CALLS.values():
+            if machine in self.machines and machine.call == name:
+                call, factor = place + PARAMETERS.index(name), self.factor(machine)
+                variances[name] += self.covariance[factor, factor] + 2 * self.covariance[call, factor]
+            else:
+                variances[name] += _BETWEEN_MACHINES**2
+        return {name: math.sqrt(variance) for name, variance in variances.items()}
+
+    def slopes(self, target: Target, terms: list[Term]) -> tuple[list[int], Array]:
+        """Return by how much the logarithm of a target's time follows which of the fitted logarithms."""
+        place = next(i for i, chip in enumerate(self.chips) if chip.name == target.figure.chip)
+        shares = shares_of(terms)
+        machine = machine_of(target)
+        indices = [place * len(PARAMETERS) + PARAMETERS.index(name) for name in shares]
+        slopes = list(shares.values())
+        if machine.call in shares:
+            indices.append(self.factor(machine))
+            slopes.append(shares[machine.call])
+        return indices, np.array(slopes)
+
+    def _values(self, place: int) -> dict[Parameter, float]:
+        start = place * len(PARAMETERS)
+        logs = self.logs[start : start + len(PARAMETERS)]
+        return dict(zip(PARAMETERS, np.exp(logs).tolist(), strict=True))
+
+    def factor(self, machine: Machine) -> int:
+        """Return the place of a machine's factor."""
+        return len(self.chips) * len(PARAMETERS) + self.machines.index(machine)
 
 
 class HeldOut(NamedTuple):
@@ -106,30 +156,35 @@ class HeldOut(NamedTuple):
 def fit_family(chips: Sequence[Chip], known: Sequence[Target], start: FamilyFit | None = None) -> FamilyFit:
     """Fit the parameters of a family's chips to targets."""
     priors = [[prior_of(chip, name) for name in PARAMETERS] for chip in chips]
-    center = np.array([[prior.center for prior in row] for row in priors])
-    precision = np.linalg.inv(_prior_covariance(priors))
-    places = {chip.name: place for place, chip in enumerate(chips)}
-    traits = [traits_of(chip) for chip in chips]
-    logs = (center if start is None else start.logs).copy()
-    hessian = precision
+    machines = tuple(dict.fromkeys(machine_of(target) for target in known))
+    center = np.array([prior.center for row in priors for prior in row] + [0.0] * len(machines))
+    precision = np.linalg.inv(_prior_covariance(priors, len(machines)))
+    covariance = np.linalg.inv(precision)
+    fit = FamilyFit(tuple(chips), machines, _start(center, machines, start), covariance)
     for step in range(_STEPS if start is None else _FEWER_STEPS):
-        gradient = precision @ (center - logs).ravel()
-        hessian = precision.copy()
+        gradient, hessian = precision @ (center - fit.logs), precision.copy()
         for target in known:
-            place = places[target.figure.chip]
-            terms = time_call(target.call, _values(logs[place]), traits[place])
+            terms = fit.predict(target)
             residual = math.log(target.ms / sum(term.ms for term in terms))
             scatter = _SCATTER[target.call.route]
             weight = (_FREEDOM + 1) / (_FREEDOM * scatter**2 + residual**2)
-            shares = shares_of(terms)
-            indices = [place * len(PARAMETERS) + PARAMETERS.index(name) for name in shares]
-            slopes = np.array(list(shares.values()))
+            indices, slopes = fit.slopes(target, terms)
             gradient[indices] += weight * residual * slopes
             hessian[np.ix_(indices, indices)] += weight * np.outer(slopes, slopes)
         # A half step first: where the slowest part of an operation changes, so does the slope.
         damping = 0.5 if start is None and step < _STEPS // 2 else 1.0
-        logs += damping * np.linalg.solve(hessian, gradient).reshape(logs.shape)
-    return FamilyFit(tuple(chips), logs, np.linalg.inv(hessian))
+        logs = fit.logs + damping * np.linalg.solve(hessian, gradient)
+        fit = FamilyFit(fit.chips, machines, logs, np.linalg.inv(hessian))
+    return fit
+
+
+def _start(center: Array, machines: Sequence[Machine], start: FamilyFit | None) -> Array:
+    """Return the logarithms to begin with: the priors, or those of a fit to nearly the same figures."""
+    if start is None:
+        return center.copy()
+    factors = {machine: start.logs[start.factor(machine)] for machine in start.machines}
+    fitted = start.logs[: len(center) - len(machines)]
+    return np.concatenate([fitted, [factors[machine] for machine in machines]])
 
 
 def prior_of(chip: Chip, name: Parameter) -> _Prior:
@@ -163,19 +218,18 @@ def _priors() -> Mapping[tuple[str, str], tuple[float | None, float, float]]:
     return found
 
 
-def _prior_covariance(priors: Sequence[Sequence[_Prior]]) -> Array:
-    """Return the covariance of all chips' parameters: of a family's factors, and of each chip's own."""
+def _prior_covariance(priors: Sequence[Sequence[_Prior]], machines: int) -> Array:
+    """Return the covariance of all chips' parameters, by factors of family and chip, and of machines."""
     count, size = len(priors), len(PARAMETERS)
-    covariance = np.zeros((count * size, count * size))
+    covariance = np.zeros((count * size + machines, count * size + machines))
+    covariance[range(count * size, len(covariance)), range(count * size, len(covariance))] = (
+        _BETWEEN_MACHINES**2
+    )
     for index in range(size):
         places = [chip * size + index for chip in range(count)]
         covariance[np.ix_(places, places)] = priors[0][index].family ** 2
         covariance[places, places] += priors[0][index].chip ** 2
     return covariance
-
-
-def _values(logs: Array) -> Values:
-    return dict(zip(PARAMETERS, np.exp(logs).tolist(), strict=True))
 
 
 def families() -> list[tuple[Chip, ...]]:
@@ -197,7 +251,11 @@ def hold_out(
     refit = fit_family(chips, rest, fit)
     named = {chip.name: chip for chip in chips}
     return [
-        HeldOut(target, refit.predict(target), refit.deviations(named[target.figure.chip]))
+        HeldOut(
+            target,
+            refit.predict(target),
+            refit.deviations(named[target.figure.chip], machine_of(target)),
+        )
         for target in left_out
     ]
 

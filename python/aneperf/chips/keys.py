@@ -100,7 +100,10 @@ FORMS: tuple[Form, ...] = (
         rf"mpsgraph/(?P<op>conv|gemm(?P<inner>\d+)x(?P<layers>\d+))/{_DTYPE}",
         "The report's default convolutions, and its chains of matrix products.",
     ),
-    Form(rf"e5rt/gemm(?P<inner>\d+)/{_DTYPE}", "A product of two square matrices. Time of a call."),
+    Form(
+        rf"e5rt/gemm(?P<inner>\d+)/{_DTYPE}",
+        "A product of two square matrices, one constant. Time of a call.",
+    ),
     Form(
         rf"e5rt/conv(?P<kernel>3)x3/c(?P<channels>\d+)b(?P<batch>\d+)/{_SP}/{_DTYPE}",
         "A 3x3 convolution of c channels and a batch of b. Time of a call.",

@@ -18,8 +18,6 @@ from .published import Route
 
 COVERAGE = 0.9  # of intervals
 HEADER = ("chip", "parameter", "value", "unit", "factor", "figures")
-# By how much the cost of a call differs between two machines of a chip, or two days: on M4, 84 to 116 us.
-_BETWEEN_RUNS = math.log(1.2)
 SCATTER = "all"  # what stands for the chip where a line is about every one
 
 
@@ -70,8 +68,7 @@ class ChipParameters:
             return PredictedTime(0.0, 0.0, 0.0)
         variance = self.calibration.scatter[route] ** 2
         for name, share in shares_of(terms).items():
-            between = _BETWEEN_RUNS if name.startswith("call") else 0.0
-            variance += share**2 * (self.deviations[name] ** 2 + between**2)
+            variance += share**2 * self.deviations[name] ** 2
         factor = math.exp(z_of_coverage() * self.calibration.stretch * math.sqrt(variance))
         return PredictedTime(total, total / factor, total * factor)
 

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from dataclasses import replace
 
 import numpy as np
 
 from .. import mil
-from ..chips.cost import Layer
+from ..chips.cost import BLOCK, Layer, reads_of
+from ..chips.workloads import port_bytes as moved_ports
 from ..mil.call import OPERATIONS
 from ..mil.graph import Graph, Operation, Tensor
 from ..mil.types import dtype_bits
 from ..mil.work import Work, stored_constants, work_of
 from ..stalls import stalls
 
-# Operations on shapes alone, or that only change where or as what another operation reads or writes.
-_FREE = {
-    *("reshape", "expand_dims", "squeeze", "flatten2d", "cast", "quantize", "dequantize"),
-    *("slice_by_size", "slice_by_index", "split", "concat", "crop", "stack"),
-}
+# Operations on shapes alone, or that only change as what another operation reads or writes.
+_SHAPES = {"reshape", "expand_dims", "squeeze", "flatten2d", "cast", "quantize", "dequantize"}
+# Operations that only change where another one reads or writes, on the chip or at the ports.
+_PLACES = {"slice_by_size", "slice_by_index", "split", "concat", "crop", "stack"}
+_FREE = _SHAPES | _PLACES
 _SEVERAL_PASSES = {"softmax", "layer_norm", "instance_norm", "l2_norm", "local_response_norm"}
 _PASSES = 4  # of these, by what ANEForge measured of softmax and layer_norm
 _FREE_LAYER = Layer("free")
@@ -31,13 +32,25 @@ def layers_of(graph: Graph) -> list[tuple[Operation, Work, tuple[Layer, ...]]]:
     return _Program(graph).layers()
 
 
-def port_bytes(graph: Graph) -> int:
-    """Return the bytes of the ports, but for inputs that are the second operand of a product.
+def port_bytes(graph: Graph) -> float:
+    """Return the bytes of the ports that are moved before and after the operations.
 
-    The engine reads those where they lie, once for each block of the first operand.
+    The second operand of a product is not: the engine reads it where it lies. A join at an output is, however
+    large, as each of its parts comes from the chip.
     """
-    second = {_operand(operation) for operation in graph.statements if isinstance(operation, Operation)}
-    return sum(port.type.bytes for port in (*graph.inputs, *graph.outputs) if port not in second)
+    operations = [one for one in graph.statements if isinstance(one, Operation)]
+    second = {_operand(operation) for operation in operations}
+    makers = {result: operation for operation in operations for result in operation.results}
+    joined = [port for port in graph.outputs if _is_joined(port, makers)]
+    ports = [port for port in (*graph.inputs, *graph.outputs) if port not in second and port not in joined]
+    return moved_ports(*(p.type.bytes for p in ports)) + sum(p.type.bytes for p in joined)
+
+
+def _is_joined(tensor: Tensor, makers: Mapping[Tensor, Operation]) -> bool:
+    maker = makers.get(tensor)
+    while maker is not None and maker.op in _SHAPES:
+        maker = next((makers[one] for _, one in maker.operands() if one in makers), None)
+    return maker is not None and maker.op in ("concat", "stack")
 
 
 def _operand(operation: Operation) -> Tensor | None:
@@ -55,6 +68,10 @@ class _Program:
             tensor for operation in self._work for tensor in {tensor for _, tensor in operation.operands()}
         )
         self._readers.update(graph.outputs)
+        self._reading: dict[Tensor, list[Operation]] = {}
+        for operation in self._work:
+            for tensor in {tensor for _, tensor in operation.operands()}:
+                self._reading.setdefault(tensor, []).append(operation)
         self._makers = {result: operation for operation in self._work for result in operation.results}
         self._origins: dict[Tensor, Hashable] = {**graph.blobs}
         self._read: set[Hashable] = set()  # weights that an earlier operation has read
@@ -71,21 +88,21 @@ class _Program:
         return found
 
     def _layers(self, operation: Operation, work: Work) -> tuple[Layer, ...]:
-        family = OPERATIONS[operation.op].family if operation.op in OPERATIONS else "elementwise"
-        if operation.op in _FREE or self._is_fused(operation, family):
+        family = _family(operation)
+        if self._is_passed(operation) and not self._is_moved(operation):
             return (_FREE_LAYER,)
         inputs = [tensor for _, tensor in operation.operands() if self._is_activation(tensor)]
         activations = [*inputs, *operation.results]
         shared = Layer(
             "pointwise",
             largest_bytes=max(tensor.type.bytes for tensor in activations),
-            moved_bytes=sum(tensor.type.bytes for tensor in activations),
+            read_bytes=sum(tensor.type.bytes for tensor in inputs),
+            written_bytes=sum(result.type.bytes for result in operation.results),
             elements=work.flops,
             passes=_PASSES if operation.op in _SEVERAL_PASSES else 1,
         )
-        if family == "movement":  # of what is read, only what comes out is moved
-            moved = 2 * sum(result.type.bytes for result in operation.results)
-            return (replace(shared, kind="movement", moved_bytes=moved),)
+        if family == "movement" or operation.op in _FREE:  # of what is read, only what comes out is moved
+            return (replace(shared, kind="movement", read_bytes=shared.written_bytes),)
         if family == "product":
             return self._product(operation, work, inputs, shared)
         return (shared,)
@@ -94,19 +111,23 @@ class _Program:
         self, operation: Operation, work: Work, inputs: list[Tensor], shared: Layer
     ) -> tuple[Layer, ...]:
         fresh, reused = self._weights(operation)
+        largest = inputs[0].type.bytes if len(inputs) > 1 else shared.largest_bytes
         product = replace(
             shared,
             kind="product",
             flops=work.flops,
+            outputs=float(operation.results[0].type.elements) if operation.op == "conv" else 0.0,
+            group_channels=_group_channels(operation),
             is_int8=self._is_int8(operation, inputs),
-            is_runtime=len(inputs) > 1,
             is_winograd=_is_winograd(operation),
             is_stalled=bool(fresh) and self._is_stalled(operation),
             weight_bytes=fresh,
             reused_bytes=reused,
             operand_bytes=sum(tensor.type.bytes for tensor in inputs[1:]),
-            # The engine cuts the first operand of two into blocks, and streams the second one past each.
-            largest_bytes=inputs[0].type.bytes if len(inputs) > 1 else shared.largest_bytes,
+            read_bytes=0 if self._is_from_product(inputs[0]) else inputs[0].type.bytes,
+            reads=self._reads(operation, work),
+            written_bytes=sum(one.type.bytes for one in operation.results if not self._is_for_product(one)),
+            largest_bytes=largest,
         )
         if operation.op != "scaled_dot_product_attention":
             return (product,)
@@ -118,9 +139,61 @@ class _Program:
             elements=scores,
             passes=_PASSES,
             largest_bytes=max(shared.largest_bytes, 2 * scores),
-            moved_bytes=4 * scores,
+            read_bytes=2 * scores,
+            written_bytes=2 * scores,
         )
         return product, softmax
+
+    def _is_from_product(self, tensor: Tensor) -> bool:
+        """Tell whether a product hands a tensor on, which then stays away from memory.
+
+        The compiler cuts a chain of products into blocks, and computes all of it for each block in turn.
+        """
+        maker = self._maker(tensor)
+        return maker is not None and _is_product(maker)
+
+    def _reads(self, operation: Operation, work: Work) -> int:
+        """Return how often a product reads its activation."""
+        result = operation.results[0].type
+        weight = operation.arguments.get("weight", operation.arguments.get("y"))
+        if not isinstance(weight, Tensor) or _group_channels(operation):
+            return 1
+        is_convolution = operation.op == "conv"
+        is_window = is_convolution and any(size > 1 for size in weight.shape[2:])
+        outputs = result.shape[1] if is_convolution else result.shape[-1]
+        bytes_each = self._stored.get(weight, weight.type.bytes) / weight.type.elements
+        return reads_of(outputs, bytes_each * work.flops / (2 * result.elements), is_window=is_window)
+
+    def _maker(self, tensor: Tensor) -> Operation | None:
+        """Return the operation whose work makes a tensor; None for an input of the program."""
+        maker = self._makers.get(tensor)
+        while maker is not None and self._is_passed(maker):
+            (tensor, *_) = [one for _, one in maker.operands() if self._is_activation(one)]
+            maker = self._makers.get(tensor)
+        return maker
+
+    def _is_for_product(self, tensor: Tensor) -> bool:
+        """Tell whether products alone read a tensor, directly or by what costs nothing."""
+        readers = self._reading.get(tensor)
+        return bool(readers) and tensor not in self._graph.outputs and all(map(self._hands_on, readers or ()))
+
+    def _hands_on(self, reader: Operation) -> bool:
+        return _is_product(reader) or (
+            self._is_passed(reader) and all(self._is_for_product(result) for result in reader.results)
+        )
+
+    def _is_passed(self, operation: Operation) -> bool:
+        """Tell whether an operation costs nothing of its own."""
+        return operation.op in _FREE or self._is_fused(operation)
+
+    def _is_moved(self, operation: Operation) -> bool:
+        """Tell whether a slice or a join is too large for the chip, and at neither an input nor an output."""
+        inputs = [tensor for _, tensor in operation.operands() if self._is_activation(tensor)]
+        sizes = [tensor.type.bytes for tensor in (*inputs, *operation.results)]
+        if operation.op not in _PLACES or max(sizes) < BLOCK:
+            return False
+        is_read = all(self._maker(tensor) is None for tensor in inputs)
+        return not is_read and not all(result in self._graph.outputs for result in operation.results)
 
     def _weights(self, operation: Operation) -> tuple[int, int]:
         """Return the bytes of constants that nothing has read before, and of the others."""
@@ -136,10 +209,10 @@ class _Program:
     def _is_activation(self, tensor: Tensor) -> bool:
         return tensor.constant is None and tensor not in self._stored
 
-    def _is_fused(self, operation: Operation, family: str) -> bool:
+    def _is_fused(self, operation: Operation) -> bool:
         """Tell whether an operation of one activation is done on the way out of the product before it."""
         inputs = [tensor for _, tensor in operation.operands() if self._is_activation(tensor)]
-        if family != "elementwise" or len(inputs) != 1 or self._readers[inputs[0]] != 1:
+        if _family(operation) != "elementwise" or len(inputs) != 1 or self._readers[inputs[0]] != 1:
             return False
         maker = self._makers.get(inputs[0])
         return maker is not None and maker.op in ("conv", "linear")
@@ -164,10 +237,29 @@ class _Program:
         return stalls(shape)
 
 
+def _family(operation: Operation) -> str:
+    return OPERATIONS[operation.op].family if operation.op in OPERATIONS else "elementwise"
+
+
+def _is_product(operation: Operation) -> bool:
+    return _family(operation) == "product"
+
+
+def _group_channels(operation: Operation) -> int:
+    """Return the input channels of each group of a convolution; 0 if it has one group."""
+    groups, weight = operation.arguments.get("groups"), operation.arguments.get("weight")
+    if operation.op != "conv" or not isinstance(groups, Tensor) or not isinstance(weight, Tensor):
+        return 0
+    is_grouped = not isinstance(groups.constant, str) and bool(np.any(np.asarray(groups.constant) > 1))
+    return weight.shape[1] if is_grouped else 0
+
+
 def _is_winograd(operation: Operation) -> bool:
     """Tell whether a convolution is one that Winograd's transform takes: 3 wide, of stride 1, not dilated."""
     weight = operation.arguments.get("weight")
     if operation.op != "conv" or not isinstance(weight, Tensor) or weight.shape[-1] != 3:
+        return False
+    if _group_channels(operation) == 1:
         return False
     steps = (operation.arguments.get(name) for name in ("strides", "dilations"))
     return all(not isinstance(step, mil.Tensor) or bool(np.all(step.constant == 1)) for step in steps)

@@ -14,8 +14,8 @@ from ..mil.graph import Operation
 from ..mil.half import CONVERT, computes_in_fp32
 
 _GROUPED = (
-    "Grouped convolutions are counted at the full rate. Depthwise ones were measured at a fiftieth of it on "
-    "M4: the time is too short, and may lie far above the interval."
+    "The rate of grouped convolutions is a guess from counters of one M4, with a wide interval: no published "
+    "figure is of them alone."
 )
 _NOTABLE = 0.1  # of the time: a smaller part that is wrong changes little
 _NAMED = 3  # operations, of those that no figure covers
@@ -89,18 +89,13 @@ def refusal_note(program: mil.Program, chip: str) -> str | None:
     return f"{chip}: the compiler refuses the program: {message}{more}.{fp32}"
 
 
-def training_notes(chip: str, programs: int) -> Iterator[str]:
-    """Say what is known of training steps on a chip, for which one process compiles `programs`."""
+def training_notes(programs: int) -> Iterator[str]:
+    """Say what is known of training steps for which one process compiles `programs`."""
     most = native.CompileBudget().soft
     if programs > most:
         yield (
             f"A process may compile {most} programs, and this pipeline has {programs}: aneperf train refuses "
             "it. The dynamic one has 10."
-        )
-    if not _has_calls(chip):
-        yield (
-            f"{chip}: the published steps of M1 Pro and M1 Max, whose cost of a call is assumed too, took "
-            "the engine longer than their intervals."
         )
     yield (
         "The host's part of a step, which can be the larger one, is not predicted: this is the engine's "

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from ..chips.cost import Call, time_call
 from ..chips.parameters import PredictedTime, parameters_of
-from ..chips.workloads import convolution, stack
+from ..chips.workloads import convolution, port_bytes, stack
 from ..kernels import ConvStack, QuantizedStack
 
 
@@ -22,7 +22,7 @@ def predict_stack(kernel: ConvStack, chip: str) -> PredictedTime:
         if kernel.depth > 1:
             layers += stack(replace(layer, is_int8=True), kernel.depth - 1, shared=False)
     itemsize = 4 if kernel.port_dtype == "fp32" else 2
-    call = Call(layers, 2.0 * itemsize * kernel.channels * positions)
+    call = Call(layers, port_bytes(*[itemsize * kernel.channels * positions] * 2))
     return parameters.interval(time_call(call, parameters.values, parameters.traits))
 
 

@@ -37,7 +37,7 @@ def predict_training(
         ms = predictor.parameters.interval(repeated)
         rows.append(OperationTime(name, "call", ms, bound_of(own), kernel.flops * count, count=count))
     programs = len(rows) if pipeline == "dynamic" else sum(row.count for row in rows)
-    predictor.notes += training_notes(found.name, programs)
+    predictor.notes += training_notes(programs)
     return predictor.join(f"training step, {pipeline}", rows, terms, "step")
 
 

@@ -38,23 +38,37 @@ The time of a call is a fixed time, plus the time for the bytes of its ports, pl
 operations, one after the other. An operation takes a small fixed time, plus the longest of these:
 
 - **compute**: the operations over the rate `compute`. The rate is multiplied by `int8` if both operands have
-  8 bits, and by `matmul` if both are inputs. Kernels 3 wide need 2/3 of the products on engines with
-  Winograd's transform. An element-wise operation takes its elements over the rate `pointwise`.
+  8 bits. Kernels 3 wide need 2/3 of the products on engines with Winograd's transform. A convolution in
+  groups uses the share `grouped` of the array for each channel of a group. A convolution takes no less than
+  its results over the rate `outputs`, which is what limits those with few channels. An element-wise
+  operation takes its elements over the rate `pointwise`.
 - **weights**: the bytes as stored over the bandwidth `weights`. It is multiplied by `stall` where the weights
   of a core lie near a multiple of 1 MiB. Weights that an earlier operation has read come from the chip
   itself, at a bandwidth that follows `compute`.
-- **activations**: the second operand of a product of two inputs, once for each 2 MiB of the first one, over
-  the bandwidth `operand`; transposes and other movements, also over `operand`; and element-wise operations
-  above 2 MiB, over the bandwidth of memory.
+- **activations**: an engine holds an activation below 2 MiB. A larger one streams over the bandwidth
+  `memory`, in which a byte written counts a third. A product reads it once for each group of output channels:
+  a core computes at most 16 of them at once, a power of two whose weights fit into its buffer of 64 KiB.
+  Kernels wider than 1 seem to have half of that buffer, but with Winograd's transform all of it. Chains of
+  products are cut into blocks, so that what one product hands to the next stays on the chip. The second
+  operand of a product of two inputs, transposes and other movements, and slices and joins above 2 MiB
+  between operations take the bandwidth `operand`.
 
-`dispatch` is the fixed time of calls and operations, and `host` the time of the ports. Slices, joins and
-casts have no cost. An element-wise operation with one input has none either if it directly follows a
-convolution. Two engines of an M6 share operations with activations of 256 KiB or more, and they share the
-bandwidth of memory. An Ultra runs a program on one of its dies.
+`dispatch` is the fixed time of calls and operations, and `host` the time of the ports. A port of 2 MiB or
+more has no time of its own: the operations read and write it where it lies, but for joins, which are
+written from the chip. Other slices and joins, reshapes and casts have no cost. An element-wise operation
+with one input has none either if it directly follows a convolution. Two engines of an M6 share operations
+with activations of 256 KiB or more, and they share the bandwidth of weights. An Ultra runs a program on one
+of its dies.
+
+The rule of the groups was found in the figures, and explains several of them at once without a parameter of
+its own: large products of matrices by e5rt on nine chips, those of two inputs on M3 Ultra, whose rate of 3.9
+TFLOPS does not follow from the array, and the 3x3 convolutions of 1,024 channels on M4, which take 42 ms in
+fp16 and 10 ms with 8 bits.
 
 The parameters of a chip are fitted to {fitted} published figures by `python -m aneperf.chips.fit`. Each has a
 prior with a source, in [priors.csv](../python/aneperf/chips/priors.csv): how much generations may differ from
-it, and how much chips of one generation may differ from each other. So a chip without figures of its own has
+it, and how much chips of one generation may differ from each other. The cost of a call also has a factor for
+each machine, taken as a chip and contributor. So a chip without figures of its own has
 the parameters of its generation, with wider intervals, and its predictions say so. Calls through Core ML and
 e5rt have costs of their own in the fit: the time of the engine carries over from them, the cost of a call
 does not.
@@ -93,7 +107,7 @@ _TRAINING = """\
 
 The engine's part of training steps. `ane` of the static pipelines are the forward kernels alone, as the
 published pipelines time them; the kernels are built as published. Two rules of the model were chosen with
-these figures in view: that slices cost nothing, and that the first operand of a product sets its blocks.
+these figures in view: that slices cost nothing, and that joins at an output are written from the chip.
 """
 _TABLES = """\
 ## Published figures beside predictions
@@ -106,20 +120,18 @@ _REASONS = {
     ("M5 Max", "sram/conv256x1/"): "not sure: the first program of its run; `latency` has 0.088 ms for it",
     ("M5 Max", "sram/conv1024x1/"): "not known: two tools on one machine agree; no other chip shows it",
     ("M5 Max", "latency/conv1024x1/"): "not known: two tools on one machine agree; no other chip shows it",
-    ("M4", "coreml/conv3x3-1024/sp128x128/fp16"): (
-        "not known: activations of 32 MiB; with 8 bits the prediction holds"
-    ),
 }
 _GAPS = """\
 ## What the model does not know
 
-- **Grouped and depthwise convolutions** are counted at the full rate `compute`. They are slower: on M4, a
-  depthwise one reached 0.34 TFLOPS, a fiftieth of that rate, and MobileNetV2 took 0.601 ms where the model
-  says 0.22. Times of programs with such convolutions are too short by an unknown factor, and the interval
-  does not contain it. A prediction notes it.
-- **Activations of convolutions** cost nothing on their way to memory and back, however large they are. The
-  3x3 convolutions of M4 on 32 MiB, in the table above, may be slow for that. Joins and slices of such
-  sizes cost nothing either.
+- **Grouped and depthwise convolutions**: no published figure is of them alone, and no parameter is fitted to
+  any. Their rate is a prior, a fortieth of the full one for a depthwise convolution, from counters whose
+  meaning is not sure. So the interval is wide. MobileNetV2 on M4 is a check: its published 0.601 ms is by a
+  profiler that itself takes 0.28 ms of a call, as tiny programs show. Without the profiler, the prediction is
+  what a call takes in a plain loop.
+- **Few channels**: the rate `outputs` is a prior, from layers of 32 and 64 channels on M6. No fitted figure
+  is limited by it. How well the array is filled by positions is not modeled: by kernels and positions on M6,
+  it varies by 20 %.
 - **fp32**: the engine computes in fp16. The time of a product in fp32 is that of the same one in fp16;
   `--fp16` converts the program.
 - **Calls by the private framework** on M1, M2 and M6: no such call is fitted. The cost of one is its prior.
@@ -389,7 +401,9 @@ def _left_out() -> Iterator[str]:
     yield ""
     yield (
         "Figures that are no time of the engine, such as compiling, the host's part of training, power and "
-        "clocks; runs that failed; and programs that the fit does not build from their key: "
+        "clocks; runs that failed; first calls after a pause; figures whose work the source does not tell: "
+        "the positions of `mpsgraph`, the vocabulary of `e5rt/decode`, the sizes of `e5rt/conv-block3`, and "
+        "the shapes of `omlx` beside the GPU's share. By the first part of the key: "
         + ", ".join(f"`{family}` {count}" for family, count in sorted(families.items()))
         + "."
     )

@@ -1,0 +1,110 @@
+"""Which activations a program moves from and to memory, and whole networks as programs."""
+
+import math
+
+import numpy as np
+import pytest
+
+from aneperf import mil
+from aneperf.chips.cost import BLOCK, Layer
+from aneperf.chips.networks import NETWORKS, call_of
+from aneperf.prediction.layers import layers_of, port_bytes
+from support.networks import network
+
+SIDE = 128  # [1, 64, SIDE, SIDE] has 2 MiB in fp16
+
+
+def layers(program: mil.Program) -> list[tuple[str, Layer]]:
+    return [(one.op, found[0]) for one, _, found in layers_of(mil.parse(program.text))]
+
+
+def conv(x: mil.Tensor, outputs: int, kernel: int = 1, groups: int = 1) -> mil.Tensor:
+    weight = np.ones((outputs, x.shape[1] // groups, kernel, kernel), np.float16)
+    return mil.conv(x, weight, pad_type="same", groups=groups)
+
+
+def test_chained_products_keep_their_activations_on_the_chip() -> None:
+    b = mil.Builder()
+    x = b.input("x", (1, 64, SIDE, SIDE))
+    b.output("y", conv(mil.relu(conv(conv(x, 64), 64)), 64))
+    program = b.build()
+    found = [(one.read_bytes, one.written_bytes) for op, one in layers(program) if op == "conv"]
+    assert found == [(BLOCK, 0), (0, 0), (0, BLOCK)]
+    assert port_bytes(mil.parse(program.text)) == 0
+
+
+def test_products_read_once_for_each_group_of_channels() -> None:
+    b = mil.Builder()
+    x = b.input("x", (1, 512, 64, 64))
+    y = conv(x, 512)
+    b.output("a", y)
+    b.output("b", conv(y, 512, 3))
+    (_, first), (_, second) = layers(b.build())
+    assert (first.reads, second.reads) == (2, 16)
+    assert first.written_bytes == 4 << 20  # an output reads it too
+
+
+def test_products_of_two_inputs_read_the_first_once_for_each_group_of_columns() -> None:
+    b = mil.Builder()
+    x, y = b.input("a", (1, 1, 2048, 5376)), b.input("b", (1, 1, 5376, 4096))
+    b.output("c", mil.matmul(x, y))
+    ((_, product),) = layers(b.build())
+    assert (product.reads, product.read_bytes) == (64, 2 * 2048 * 5376)
+    assert product.operand_bytes == 2 * 5376 * 4096
+
+
+@pytest.mark.parametrize(("channels", "groups", "winograd"), [(64, 64, False), (64, 4, True), (64, 1, True)])
+def test_groups_of_convolutions(channels: int, groups: int, winograd: bool) -> None:
+    b = mil.Builder()
+    b.output("y", conv(b.input("x", (1, channels, 8, 8)), channels, 3, groups))
+    ((_, layer),) = layers(b.build())
+    assert layer.group_channels == (channels // groups if groups > 1 else 0)
+    assert layer.is_winograd == winograd
+    assert layer.outputs == channels * 64
+
+
+def test_large_joins_between_operations_move_data_and_those_at_ports_do_not() -> None:
+    def joined(side: int, *, read_on: bool) -> tuple[Layer, float]:
+        b = mil.Builder()
+        x = b.input("x", (1, 32, side, side))
+        y = mil.concat([conv(x, 32), conv(x, 32)], axis=1)
+        b.output("y", mil.relu(y) if read_on else y)
+        program = b.build()
+        (layer,) = [one for op, one in layers(program) if op == "concat"]
+        return layer, port_bytes(mil.parse(program.text))
+
+    layer, _ = joined(SIDE, read_on=True)
+    assert (layer.kind, layer.read_bytes + layer.written_bytes) == ("movement", 2 * BLOCK)
+    assert joined(SIDE // 2, read_on=True)[0].kind == "free"
+    layer, ports = joined(SIDE, read_on=False)
+    assert layer.kind == "free"
+    assert ports == BLOCK + BLOCK // 2  # the output is written from the chip
+
+
+def test_slices_of_large_inputs_are_read_where_they_lie() -> None:
+    b = mil.Builder()
+    x = b.input("x", (1, 64, SIDE, SIDE))
+    y = mil.slice_by_size(x, begin=(0, 0, 0, 0), size=(1, 32, SIDE, SIDE))
+    b.output("y", conv(y, 32))
+    assert [one.kind for op, one in layers(b.build()) if op == "slice_by_size"] == ["free"]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_networks_are_the_same_work_as_programs(name: str) -> None:
+    steps = NETWORKS[name]()
+    program = network(steps)
+    found = [one for _, one in layers(program) if one.kind != "free"]
+    expected = call_of(steps)
+    assert port_bytes(mil.parse(program.text)) == expected.port_bytes
+    for one, other in zip(found, expected.layers, strict=True):
+        for field in (
+            "kind",
+            "flops",
+            "weight_bytes",
+            "group_channels",
+            "outputs",
+            "is_winograd",
+            "elements",
+        ):
+            assert getattr(one, field) == getattr(other, field), (field, one, other)
+        assert math.isclose(one.largest_bytes, other.largest_bytes)
