@@ -15,6 +15,7 @@ from aneperf.cluster.communicator import Communicator
 from aneperf.errors import AneError
 from aneperf.training.llama2c import save_llama2c
 from aneperf.training.models import random_parameters
+from aneperf.training.record import CheckpointError
 from aneperf.training.result import TrainingResult
 from support.ranks import run_ranks
 from support.training_runs import MODEL, RUN, assert_trained_alike
@@ -140,9 +141,9 @@ def test_rank_0_alone_writes_and_shows(tmp_path: Path, train: Train) -> None:
 def test_a_checkpoint_that_cannot_be_written_ends_all_ranks(
     tmp_path: Path, train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def save(*arguments: object) -> None:
-        raise AneError("the disk is full")
+    def save(*arguments: object, best: bool) -> None:
+        raise CheckpointError("the disk is full")
 
-    monkeypatch.setattr("aneperf.training.run_checkpoints.RunCheckpoints.save", save)
+    monkeypatch.setattr("aneperf.training.keeper.Keeper.save", save)
     first, second = train(2, model=MODEL, steps=4, accumulation=1, checkpoints=tmp_path, checkpoint_every=0)
     assert (first, second) == ("the disk is full", "rank 0 on host0: the disk is full")
