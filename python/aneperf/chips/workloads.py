@@ -11,8 +11,8 @@ from .keys import read_key
 from .networks import NETWORKS, call_of
 from .published import Figure, Route
 
-# Runs of a machine that was not warm: its smallest programs took two to three times what they took the same
-# machine, or another of the chip, on other days. They are predicted, and no parameter is fitted to them.
+# Sources of machines that seem not to have been warm, chosen by hand: their times differ from those of others
+# for the same chip and key, or from each other. They are predicted, and no parameter is fitted to them.
 COLD = {("M4 Max", "fork-results"), ("M4", "fork-probes"), ("M4 Max", "fork-chaining")}
 # A caveat of a figure that describes a call, but says too little of it for a fit.
 _VAGUE = {"assumed-ports", "running-mean", "gpu-beside"}
@@ -38,7 +38,7 @@ class Target:
 
     @property
     def is_cold(self) -> bool:
-        """Tell whether the machine was not warm."""
+        """Tell whether the machine seems not to have been warm."""
         return (self.figure.chip, self.figure.source) in COLD
 
 
