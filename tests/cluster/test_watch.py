@@ -105,6 +105,15 @@ def test_a_rank_that_is_silent_is_lost() -> None:
             connection.close()
 
 
+def test_a_watch_that_was_stopped_gives_the_others_their_time() -> None:
+    with watches(2, silence_s=1000.0) as made:
+        peer = made[0]._peers[1]
+        peer.silent_s = 2000.0
+        made[0]._judge(600.0)
+        assert peer.silent_s < 1000.0
+        assert not made[0].has_lost
+
+
 def test_a_rank_that_leaves_is_not_lost() -> None:
     with watches(2) as made:
         made[1].close()
@@ -199,6 +208,13 @@ def test_the_ranks_of_a_block_hear_why_one_ends(monkeypatch: pytest.MonkeyPatch)
 
     told = run_ranks(2, act)
     assert told == ["no room", f"rank 0 on {socket.gethostname()}: no room"]
+
+
+def test_a_rank_that_has_left_is_named_with_its_reason_at_once() -> None:
+    with watches(2) as made:
+        made[1].close(ValueError("no room"))
+        with pytest.raises(RankError, match=r"rank 1 on .*: no room"):
+            made[0].check(left=True)
 
 
 def test_ranks_that_end_alike_may_begin_again() -> None:

@@ -6,6 +6,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -59,11 +60,8 @@ class ThreadCommunicator:
         wait(meeting, self.check, _SECONDS)
         return [meeting.brought[rank] for rank in range(self.size)]
 
-    def watch(self, check: Callable[[], None] | None) -> None:
-        self.check = check or (lambda: None)
-
-    def abort(self) -> None:
-        raise SystemExit(1)
+    def watch(self, check: Callable[[bool], None] | None) -> None:
+        self.check = (lambda: None) if check is None else partial(check, False)
 
     def _come(self, kind: str, brought: Any, finish: Callable[[list[Any]], None]) -> _Meeting:
         with self._table.lock:

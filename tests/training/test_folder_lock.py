@@ -36,6 +36,18 @@ def test_one_owner_at_a_time(tmp_path: Path) -> None:
     assert [path.name for path in folder.iterdir()] == ["kept"]
 
 
+def test_a_child_keeps_the_lock_that_its_parent_hands_over(tmp_path: Path) -> None:
+    lock = FolderLock(tmp_path / "a")
+    inherited = FolderLock.inherited(tmp_path / "a", os.dup(lock.descriptor))
+    lock.hand_over()
+    lock.close()
+    with pytest.raises(CheckpointError, match=HERE):
+        FolderLock(tmp_path / "a")
+    inherited.close()
+    assert list((tmp_path / "a").iterdir()) == []
+    FolderLock(tmp_path / "a").close()
+
+
 def test_a_killed_process_leaves_no_lock(tmp_path: Path) -> None:
     code = (
         "import pathlib, sys, time\nfrom aneperf.training.folder_lock import FolderLock\n"

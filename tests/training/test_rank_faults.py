@@ -23,18 +23,17 @@ _STEPS = 1_000_000
 class Run:
     """A run that does not end by itself."""
 
-    def __init__(self, folder: Path, ranks: int = 2, steps: int = _STEPS) -> None:
+    def __init__(self, folder: Path, ranks: int = 2, steps: int = _STEPS, *more: str) -> None:
         self.folder = folder
         (folder / "tmp").mkdir(exist_ok=True)
         arguments = ["-m", "aneperf", "train", *_SHAPE, "--device", "emulator", "--accumulation", "2"]
         arguments += ["--checkpoints", str(folder / "checkpoints"), "--steps", str(steps)]
         self._telemetry = folder / "telemetry.jsonl"
-        self.arguments = [*arguments, "--telemetry", str(self._telemetry)]
+        arguments += ["--telemetry", str(self._telemetry), *more]
         self.ranks = ranks
-        self.environment = ranks_environment(TMPDIR=folder / "tmp")
         self.process = subprocess.Popen(
-            ranks_command(ranks, self.arguments),
-            env=self.environment,
+            ranks_command(ranks, arguments),
+            env=ranks_environment(TMPDIR=folder / "tmp"),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
@@ -119,10 +118,9 @@ def check_resumes(run: Run, tmp_path: Path) -> None:
     """Check that a run goes on from its checkpoint to the bits of one that nobody disturbed."""
     step, _ = run.saved()
     steps = step + 2 * 2 * run.ranks
-    resumed = Run(run.folder, run.ranks, steps)
-    resumed.process.kill()
-    command = ranks_command(run.ranks, [*resumed.arguments, "--resume"])
-    subprocess.run(command, env=run.environment, check=True, capture_output=True, timeout=_SECONDS)
+    resumed = Run(run.folder, run.ranks, steps, "--resume")
+    assert not resumed.end()
+    assert resumed.process.returncode == 0
     assert run.saved() == (steps, whole(tmp_path / "whole", run.ranks, steps))
 
 
@@ -199,6 +197,23 @@ def test_a_worker_that_dies_is_replaced_on_its_rank(tmp_path: Path) -> None:
     assert not run.end()
     assert run.process.returncode == 0
     assert run.saved() == (steps, expected)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_keeper_that_dies_ends_all_with_a_checkpoint(tmp_path: Path, rank: int) -> None:
+    with running(tmp_path) as run:
+        keepers = [
+            pid
+            for pid in children(run.pids()[rank])
+            if b"keeper:keep" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        ]
+        os.kill(keepers[0], signal.SIGKILL)
+        lines = run.end()
+    told = [line for line in lines if "the process that makes the updates and saves them was lost" in line]
+    assert len(told) == 1
+    assert (f"rank {rank} on" in told[0]) == (rank > 0)
+    check_resumes(run, tmp_path)
 
 
 @pytest.mark.thorough

@@ -76,12 +76,11 @@ class Communicator(Protocol):
         """Raise CommunicationError if a rank is known to be lost; everything that waits calls this."""
         ...
 
-    def watch(self, check: Callable[[], None] | None) -> None:
-        """Let `check` be what raises where a rank is lost, or nothing."""
-        ...
+    def watch(self, check: Callable[[bool], None] | None) -> None:
+        """Let `check` be what raises where a rank is lost, or nothing.
 
-    def abort(self) -> None:
-        """End all ranks at once, this one too."""
+        It is told whether a rank is known to have left.
+        """
         ...
 
 
@@ -113,12 +112,8 @@ class Alone:
     def check(self) -> None:
         """Return: there is nobody to lose."""
 
-    def watch(self, check: Callable[[], None] | None) -> None:
+    def watch(self, check: Callable[[bool], None] | None) -> None:
         """Return: nobody watches."""
-
-    def abort(self) -> None:
-        """End the process."""
-        raise SystemExit(1)
 
 
 def wait(request: Request, check: Callable[[], None], seconds: float = WAIT_S) -> None:

@@ -82,6 +82,10 @@ class Connection:
         """Return the seconds since something arrived."""
         return time.monotonic() - self._heard
 
+    @silent_s.setter
+    def silent_s(self, seconds: float) -> None:
+        self._heard = time.monotonic() - seconds
+
     def send(self, message: Message) -> None:
         """Send a message if the other side takes any; one that does not is heard of otherwise."""
         with contextlib.suppress(OSError):

@@ -32,7 +32,7 @@ class MpiCommunicator:
     """The ranks of `MPI_COMM_WORLD`, with messages of their own."""
 
     def __init__(self) -> None:
-        self._check: Callable[[], None] | None = None
+        self._check: Callable[[bool], None] | None = None
         self._is_broken = False
         self._running = 0  # requests that were not seen to end
         # A duplicate: what a script sends in the world does not meet the messages of a run.
@@ -59,6 +59,8 @@ class MpiCommunicator:
         lengths = self._lengths(len(message))
         for rank in np.flatnonzero(lengths == _END):
             self._is_broken = True
+            if self._check is not None:
+                self._check(True)
             raise CommunicationError(f"{name_of(self, int(rank))} ended before the others")
         ends = lengths.cumsum()
         everything = np.zeros(int(ends[-1]), np.uint8)
@@ -70,12 +72,12 @@ class MpiCommunicator:
         """Raise CommunicationError if a rank is lost."""
         try:
             if self._check is not None:
-                self._check()
+                self._check(False)
         except CommunicationError:
             self._is_broken = True
             raise
 
-    def watch(self, check: Callable[[], None] | None) -> None:
+    def watch(self, check: Callable[[bool], None] | None) -> None:
         """Let `check` raise CommunicationError if a rank is lost."""
         self._check = check
 
@@ -86,10 +88,6 @@ class MpiCommunicator:
         with contextlib.suppress(CommunicationError):
             if (self._lengths(_END) == _END).all():
                 MPI.Finalize()
-
-    def abort(self) -> None:
-        """End all ranks at once."""
-        self._world.Abort(1)
 
     def _lengths(self, mine: int) -> NDArray[np.int64]:
         """Return the length of each rank's next message."""

@@ -58,6 +58,7 @@ class Watch:
         self.on_end: Callable[[], object] = lambda: None
         self.on_stop: Callable[[signal.Signals], object] = lambda number: None
         self._end: str | None = None  # what ends the run
+        self._is_told = False  # by rank 0, which has failed itself
         self._left: tuple[Connection, str, float] | None = None  # the first rank that has, why and when
         self._silence_s, self._beat_s = silence_s, silence_s / 15
         self._peers = {peer.rank: peer for peer in connect(rank, exchange)}
@@ -82,13 +83,19 @@ class Watch:
         """Tell whether another rank is lost or has failed."""
         return self._end is not None
 
-    def check(self) -> None:
-        """Raise RankError if another rank is lost or has failed; all that waits for ranks calls this."""
-        if self._left is not None and time.monotonic() - self._left[2] >= _ALIKE_S:
-            self._end_by(*self._left[:2])
+    def check(self, left: bool = False) -> None:
+        """Raise RankError if another rank is lost or has failed; all that waits for ranks calls this.
+
+        If a rank is known to have `left` before the others, raise with its reason as soon as that is here.
+        """
+        if left:
+            with self._changed:
+                self._changed.wait_for(lambda: self._left is not None, _LEAVE_S)
+        if self._left is not None and (left or time.monotonic() - self._left[2] >= _ALIKE_S):
+            self._end_by(*self._left[:2], failed=True)
         if self._end is not None:
             error = RankError(self._end)
-            error.is_mine = self.is_lowest
+            error.is_mine = self.is_lowest and not self._is_told
             raise error
 
     def tell_stop(self, number: signal.Signals) -> None:
@@ -130,13 +137,22 @@ class Watch:
                     message = self._outgoing.get()
                     self._send(message)
                     leaving |= isinstance(message, Goodbye)
-            if time.monotonic() - now < self._silence_s / 2:  # else this process was stopped, not the others
-                for peer in [p for p in self._peers.values() if p.silent_s >= self._silence_s]:
-                    self._lose(peer, f"gave no sign of life for {self._silence_s:g} s")
+            self._judge(time.monotonic() - now)
         for peer in self._peers.values():
             peer.close()
         self._awake.close()
         self._wake.close()
+
+    def _judge(self, waited_s: float) -> None:
+        """Lose the ranks that are silent, after a wait for what arrives.
+
+        After a wait that was far too long, this process was stopped, and the others may have been, too.
+        """
+        if waited_s >= self._silence_s / 2:
+            for peer in self._peers.values():
+                peer.silent_s = 0.0
+        for peer in [peer for peer in self._peers.values() if peer.silent_s >= self._silence_s]:
+            self._lose(peer, f"gave no sign of life for {self._silence_s:g} s")
 
     def _send(self, message: Message) -> None:
         for peer in self._peers.values():
@@ -150,7 +166,7 @@ class Watch:
                     self._leave(peer)
                     return
                 if isinstance(message, Failed):
-                    self._end_by(peer, message.message)
+                    self._end_by(peer, message.message, failed=True)
                 elif isinstance(message, Stop):
                     self.on_stop(signal.Signals(message.number))
                 elif isinstance(message, Lost):
@@ -183,8 +199,9 @@ class Watch:
             self._present.discard(peer.rank)
             self._changed.notify_all()
 
-    def _end_by(self, peer: Connection, reason: str) -> None:
+    def _end_by(self, peer: Connection, reason: str, failed: bool = False) -> None:
         if self._end is None:
+            self._is_told = failed and peer.rank == 0
             self._end = one_line(f"rank {peer.rank} on {peer.host}: {reason}")
             self.on_end()
 

@@ -21,6 +21,8 @@ class FolderLock:
     Raises CheckpointError where another process has it, or this one cannot write.
     """
 
+    _is_mine = True
+
     def __init__(self, folder: Path) -> None:
         self._file = folder / _NAME
         self._made: list[Path] = []  # the innermost first
@@ -41,10 +43,15 @@ class FolderLock:
         lock._sign()
         return lock
 
+    def hand_over(self) -> None:
+        """Leave the right to a child that inherited it, and that removes the file when it ends."""
+        self._is_mine = False
+
     def close(self) -> None:
         """Give up the right, and remove folders that were created and have remained empty."""
-        with contextlib.suppress(OSError):
-            self._file.unlink()  # before another process can have it
+        if self._is_mine:
+            with contextlib.suppress(OSError):
+                self._file.unlink()  # before another process can have it
         os.close(self.descriptor)
         self._remove_folders()
 

@@ -98,8 +98,11 @@ _Answer = _Updated | _Saved | _Refused
 class Keeper:
     """A keeper, as its rank sees it. Raises TrainingError where its process is lost.
 
-    `saving` is a Saving as msgpack. The `lock` is that of rank 0.
+    `saving` is a Saving as msgpack. The `lock` is that of rank 0. Where it `is_lost`, the rank can save the
+    state itself unless it `is_torn`: the keeper was at an update.
     """
+
+    is_lost = is_torn = False
 
     def __init__(self, rank: int, saving: bytes, worker: Setup, rows: Rows, lock: FolderLock | None) -> None:
         answers: msgspec.json.Decoder[_Answer] = msgspec.json.Decoder(_Answer)
@@ -159,13 +162,18 @@ class Keeper:
         try:
             return self._child.receive(_PATIENCE_S)
         except ChildLost as lost:
-            raise _lost(lost) from None
+            self.is_torn = isinstance(command, _Apply)
+            raise self._lost(lost) from None
 
     def _send(self, message: msgspec.Struct) -> None:
         try:
             self._child.send(message)
         except ChildLost as lost:
-            raise _lost(lost) from None
+            raise self._lost(lost) from None
+
+    def _lost(self, lost: ChildLost) -> TrainingError:
+        self.is_lost = True
+        return TrainingError(f"the process that makes the updates and saves them was lost: {lost}")
 
 
 @contextlib.contextmanager
@@ -185,17 +193,20 @@ def kept(
     atexit.register(keeper.wait)
     try:
         yield keeper
-    except RankError as error:
-        if error.is_mine:
+    except BaseException as error:
+        if isinstance(error, RankError) and error.is_mine:
             keeper.inherit()
-        keeper.release()
+            if communicator.rank > 0:  # it waits for rank 0's, whose rank hangs until this one has ended
+                atexit.unregister(keeper.wait)
         raise
-    except BaseException:
+    else:
         keeper.release()
-        raise
-    keeper.release()
-    keeper.wait()
-    atexit.unregister(keeper.wait)
+        keeper.wait()
+        atexit.unregister(keeper.wait)
+    finally:
+        if lock is not None and not keeper.is_lost:
+            lock.hand_over()
+        keeper.release()
 
 
 class _Keeping:
@@ -306,7 +317,3 @@ def _copy(source: RunState, target: RunState) -> None:
 
 def _finite(loss: float) -> float | None:
     return loss if abs(loss) < float("inf") else None
-
-
-def _lost(lost: ChildLost) -> TrainingError:
-    return TrainingError(f"the process that makes the updates and saves them was lost: {lost}")

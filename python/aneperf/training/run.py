@@ -63,8 +63,9 @@ def train(given: Mapping[str, Any]) -> TrainingResult:
 
     Ctrl-C, SIGTERM or SIGHUP ends the run at its last update, saves a checkpoint if it has a folder for them,
     and returns the result so far with `stopped_by` set; a second signal, half a second later, has its usual
-    effect. Raises ArgumentError, CheckpointError, ResultFileError, TrainingError where the device or its
-    workers fail, and CommunicationError where the ranks lose each other.
+    effect. Where the launcher ends the other ranks at once, KeyboardInterrupt may be raised instead, and the
+    checkpoint is saved all the same. Raises ArgumentError, CheckpointError, ResultFileError, TrainingError
+    where the device or its workers fail, and CommunicationError where the ranks lose each other.
     """
     communicator = open_communicator()
     check_same(communicator, {"verb": "train"})
@@ -209,7 +210,7 @@ def _run(
         begin, loss = time.monotonic_ns(), math.nan if loss_before is None else loss_before
         if result.batches:
             loss = result.batches[-1].mean_loss
-        if trainer.keeper is not None:
+        if trainer.keeper is not None and not trainer.keeper.is_lost:
             if not best:
                 checkpoints.note(trainer.state)
             folder = trainer.keeper.save(trainer.state, loss, best=best)
@@ -249,7 +250,8 @@ def _run(
         raise
     except Exception:
         # Whatever failed, the state is that of the last update.
-        if checkpoints.is_behind(trainer.state):
+        torn = trainer.keeper is not None and trainer.keeper.is_torn
+        if checkpoints.is_behind(trainer.state) and not torn:
             with contextlib.suppress(CheckpointError):
                 save()
         raise
