@@ -158,7 +158,8 @@ def zero_of(stack: ConvStack) -> ZeroStack:
     return ZeroStack(stack.channels, stack.depth, stack.height, stack.width, stack.port_dtype)
 
 
-def test_zeros_are_timed_against_random_inputs(fake: FakeDevice) -> None:
+def test_zeros_are_timed_against_random_inputs(fake: FakeDevice, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aneperf.measure.watch.is_preempted", lambda seen: False)
     fake.outcomes = {fake_text(zero_of(SMALL)): 0.0}
     fake.times = {
         fake_text(SMALL): lambda call: 200_000 + call * 7919 % 101,
@@ -169,6 +170,10 @@ def test_zeros_are_timed_against_random_inputs(fake: FakeDevice) -> None:
     assert [row.status for row in result] == ["ok", "ok"]
     assert result.rows[1].metrics["ratio"] == pytest.approx(2, rel=0.01)
     assert result.notes[1].startswith("Values change the time, random / zero: 2x conv 32ch sp32 2x [")
+    monkeypatch.setattr("aneperf.measure.watch.is_preempted", lambda seen: True)
+    result = run_probe(aneperf.inputs, fake, configs=[SMALL])
+    assert result.notes[1].startswith("Values may change the time, random / zero: 2x conv 32ch sp32 2x [")
+    assert "Other work took the CPU" in result.notes[1]
     fake.times = {}
     result = run_probe(aneperf.inputs, fake, configs=[SMALL])
     assert result.notes[1] == "No effect of values found: no interval, of 1, lies 5% from 1."

@@ -10,7 +10,7 @@ from .._ane_native import Device
 from ..device import opened
 from ..kernels.conv_stack import ConvStack
 from ..kernels.repeated_stack import ZeroStack
-from ..measure import Estimate
+from ..measure import PREEMPTED, Estimate
 from ..results import Result, Row
 from ..runner.case import Case, StackCase, check_stacks, refuse_repetition
 from ..runner.energy import meter_cases, meter_of
@@ -132,6 +132,11 @@ def _judge_times(rows: Sequence[Row]) -> str:
         for name, ratio in found.items()
         if ratio.is_above(1 + _NOTABLE) or ratio.is_below(1 - _NOTABLE)
     ]
+    if said and any(PREEMPTED in row.flags for row in rows):
+        return (
+            f"Values may change the time, random / zero: {', '.join(said)}. Other work took the CPU meanwhile: "
+            "measure again on an idle machine."
+        )
     if said:
         return f"Values change the time, random / zero: {', '.join(said)}."
     return f"No effect of values found: no interval, of {len(found)}, lies {_NOTABLE:.0%} from 1."
