@@ -134,8 +134,8 @@ def _judge_times(rows: Sequence[Row]) -> str:
     ]
     if said and any(PREEMPTED in row.flags for row in rows):
         return (
-            f"Values may change the time, random / zero: {', '.join(said)}. Other work took the CPU meanwhile: "
-            "measure again on an idle machine."
+            f"Values may change the time, random / zero: {', '.join(said)}. Other work took the CPU "
+            "meanwhile: measure again on an idle machine."
         )
     if said:
         return f"Values change the time, random / zero: {', '.join(said)}."
