@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -147,3 +148,11 @@ def test_a_checkpoint_that_cannot_be_written_ends_all_ranks(
     monkeypatch.setattr("aneperf.training.keeper.Keeper.save", save)
     first, second = train(2, model=MODEL, steps=4, accumulation=1, checkpoints=tmp_path, checkpoint_every=0)
     assert (first, second) == ("the disk is full", "rank 0 on host0: the disk is full")
+
+
+def test_a_folder_whose_name_is_not_utf_8_is_refused_on_all_ranks(tmp_path: Path, train: Train) -> None:
+    folder = tmp_path / os.fsdecode(b"ck\xff")
+    first, second = train(2, model=MODEL, checkpoints=folder, **RUN)
+    assert first.startswith("several ranks take only paths in UTF-8, not '")
+    assert "ck\\udcff" in first
+    assert second == f"rank 0 on host0: {first}"

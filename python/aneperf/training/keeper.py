@@ -19,8 +19,9 @@ from pathlib import Path
 import msgspec
 
 from ..cluster.communicator import Communicator
+from ..cluster.together import together
 from ..cluster.watch import RankError
-from ..errors import AneError
+from ..errors import AneError, ArgumentError
 from ..files import one_line
 from ..runner.child import Child, ChildLost, above_standard_streams
 from ..runner.child_process import Parent
@@ -185,8 +186,12 @@ def kept(
     All ranks call this. At the end of the block, and also if it raises, the keeper saves what is not saved.
     Where ranks are lost, that continues while this process ends.
     """
-    told = communicator.gather(msgspec.msgpack.encode(saving) if communicator.rank == 0 else b"")[0]
-    if communicator.size == 1 or msgspec.msgpack.decode(told, type=Saving).folder is None:
+    if communicator.size == 1:
+        yield None
+        return
+    mine = together(communicator, lambda: _encoded(saving))
+    told = communicator.gather(mine if communicator.rank == 0 else b"")[0]
+    if msgspec.msgpack.decode(told, type=Saving).folder is None:
         yield None
         return
     keeper = Keeper(communicator.rank, told, worker, rows, lock)
@@ -207,6 +212,15 @@ def kept(
         if lock is not None and not keeper.is_lost:
             lock.hand_over()
         keeper.release()
+
+
+def _encoded(saving: Saving) -> bytes:
+    try:
+        return msgspec.msgpack.encode(saving)
+    except UnicodeEncodeError as error:
+        raise ArgumentError(
+            f"several ranks take only paths in UTF-8, not {error.object!a}: rename it"
+        ) from None
 
 
 class _Keeping:
