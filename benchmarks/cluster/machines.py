@@ -141,7 +141,7 @@ def _link(first: Machine, second: Machine, far_name: str) -> None:
 
 @dataclass(frozen=True)
 class Limit:
-    """What the wire gives a single TCP connection."""
+    """Rates of a single TCP connection over the wire."""
 
     gbit_per_s: float
     round_trip_ms: float

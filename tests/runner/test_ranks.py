@@ -1,4 +1,4 @@
-"""What the ranks of a run say of themselves: where they are, and the engines that they share."""
+"""The ranks of a run: where they are, and the engines that they share."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What a run needs of an engine of communication, and the one of a run that has a single rank.
+"""The interface of an engine of communication, and the one of a run that has a single rank.
 
 The interface is narrow, so that other engines than MPI fit behind it. Every rank makes the same calls in the
 same order. No call blocks: what takes time returns a request, and `wait` waits for it with an end.

@@ -19,7 +19,7 @@ _GROUPED = (
 )
 _NOTABLE = 0.1  # of the time: a smaller part that is wrong changes little
 _NAMED = 3  # operations, of those that no figure covers
-# What no published figure is of: by family, and one of the products.
+# Operations that no published figure is of: by family, and one of the products.
 _UNMEASURED_FAMILIES = {"movement", "window"}
 _UNMEASURED = {"conv_transpose"}
 

@@ -121,7 +121,7 @@ def _size_name(size: int, largest: int, shape: TransformerConfig) -> str:
 
 
 class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a rank says of itself before it takes part."""
+    """The description that a rank gives of itself before it takes part."""
 
     allreduce: str  # its options
     environment: Environment

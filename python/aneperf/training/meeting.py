@@ -1,4 +1,4 @@
-"""What the ranks of a run tell each other between batches, so that all of them do the same."""
+"""The words of the ranks to each other between batches, so that all of them do the same."""
 
 from __future__ import annotations
 
