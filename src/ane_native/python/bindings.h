@@ -59,6 +59,7 @@ void bind_errors(py::module_& module);
 void bind_device(py::module_& module);
 void bind_mil(py::module_& module);
 void bind_training(py::module_& module);
+void bind_gradient_queue(py::module_& module);
 
 // Conversions that raise ArgumentError with the argument's name, where pybind11's would raise TypeError.
 int64_t to_integer(py::handle object, const char* name);

@@ -88,6 +88,7 @@ PYBIND11_MODULE(_ane_native, module, pybind11::multiple_interpreters::not_suppor
     ane::python::bind_device(module);
     ane::python::bind_mil(module);
     ane::python::bind_training(module);
+    ane::python::bind_gradient_queue(module);
     ane::python::refuse_objects_without_value(module);
 }
 #undef PyInit__ane_native
