@@ -21,7 +21,8 @@ from ..cluster.together import check_same, together
 from ..errors import AneError, ArgumentError, DeviceUnavailable, ProgramError, ResultFileError
 from ..kinds import Kind
 from ..outputs import check_output, form_of
-from ..probes.registry import SUITE, Probe
+from ..probes.probe import Probe
+from ..probes.registry import SUITE
 from ..report.result_table import lay_out_result
 from ..results import Result, Row
 from ..runner.in_child import run_in_child, time_limit_of

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from ..probes import registry
+from ..probes.probe import Option, Probe
 from .options import CHIP, COMPILE_TIMEOUT, DEVICE, FILE, OUTPUT, VERBOSE, check_named, is_printed
 
 
@@ -22,7 +22,7 @@ def info(device: str | None, chip: str | None, output: str | None) -> None:
     show(lay_out_environment(environment), environment, output, Kind.ENVIRONMENT)
 
 
-def probe_verb(probe: registry.Probe) -> click.Command:
+def probe_verb(probe: Probe) -> click.Command:
     """Return the verb of a probe."""
 
     def run(
@@ -74,7 +74,7 @@ def probe_verb(probe: registry.Probe) -> click.Command:
     )
 
 
-def _option(option: registry.Option) -> click.Option:
+def _option(option: Option) -> click.Option:
     return click.Option(
         [f"--{option.name}"],
         type=click.Choice(option.choices) if option.choices else option.type,

@@ -13,7 +13,8 @@ from ..errors import ArgumentError
 from ..results import MAXIMUM_PROCESSES, Environment, Result, Row
 from ..runner.in_child import NOT_TRIED, is_blocked, run_in_child, time_limit_of
 from ..runner.progress import NO_TIME, Progress, ProgressCallback, reporter
-from .registry import PROBES, Probe, default_budget
+from .probe import Probe
+from .registry import PROBES, default_budget
 
 
 def suite(
