@@ -108,6 +108,7 @@ def test_a_rank_that_is_silent_is_lost() -> None:
 def test_a_watch_that_was_stopped_gives_the_others_their_time() -> None:
     with watches(2, silence_s=1000.0) as made:
         peer = made[0]._peers[1]
+        made[0].close()  # its thread judges, too
         peer.silent_s = 2000.0
         made[0]._judge(600.0)
         assert peer.silent_s < 1000.0
@@ -153,7 +154,8 @@ def test_a_message_that_cannot_be_read_is_a_loss(sent: bytes) -> None:
     with watches(2) as made:
         ended = endings(made)
         made[1]._peers[0].socket.setblocking(True)
-        made[1]._peers[0].socket.sendall(sent)
+        with contextlib.suppress(OSError):  # the other side may have read enough to close
+            made[1]._peers[0].socket.sendall(sent)
         assert "cannot be read" in reason(made[0], ended[0])[0]
 
 
