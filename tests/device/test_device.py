@@ -147,8 +147,8 @@ x = b.input("x", (1, 256, 1, 2048))
 b.output("y", mil.exp(x))
 program = b.build().compile(aneperf.open("emulator"))
 surfaces = [aneperf.open("emulator").make_surface(program.inputs[0]) for _ in range(2)]
-threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
 try:
+    threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
     program.time({"x": surfaces[0]}, {"y": surfaces[1]}, 10**8)
 except KeyboardInterrupt:
     print("interrupted")
