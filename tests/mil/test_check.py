@@ -217,3 +217,8 @@ def test_large_programs_are_checked_statement_by_statement(statement: str, thoro
     count = 300_000 if thorough else 20_000
     refusals = native.check(text_of(*(statement.format(i) for i in range(count)), GOOD))
     assert len(refusals) == (count if "cosh" in statement else 0)
+
+
+@pytest.mark.parametrize("statement", ["relu(x = x);", "add(x = x, y = x);", "softmax(x = x, axis = -1);"])
+def test_a_statement_without_a_result_is_refused_once(statement: str) -> None:
+    assert places(text_of(GOOD, statement), weights={}, profile="h16") == [(6, statement.partition("(")[0])]

@@ -109,7 +109,7 @@ bool Checker::check(const Operation& operation) {
             check_call(view);
     });
     for (const ValueId id : operation.results) is_doubtful_[id] = is_doubtful || !is_good;
-    return is_sound && is_good;
+    return is_sound && is_good && !operation.results.empty();
 }
 
 void Checker::check_results(const Operation& operation, const std::vector<TensorType>& inferred) {
