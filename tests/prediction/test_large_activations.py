@@ -108,3 +108,48 @@ def test_networks_are_the_same_work_as_programs(name: str) -> None:
         ):
             assert getattr(one, field) == getattr(other, field), (field, one, other)
         assert math.isclose(one.largest_bytes, other.largest_bytes)
+
+
+def halves(*shape: int) -> np.ndarray:
+    return np.ones(shape, np.float16)
+
+
+def test_a_product_reads_its_only_input_once_for_each_group_whichever_comes_first() -> None:
+    first, second = mil.Builder(), mil.Builder()
+    first.output("y", mil.matmul(halves(64, 512), first.input("x", (512, 4096))))
+    second.output("y", mil.matmul(second.input("x", (4096, 512)), halves(512, 64)))
+    programs = first.build(), second.build()
+    ((_, one),), ((_, other),) = map(layers, programs)
+    assert one == other
+    assert (one.reads, one.weight_bytes, one.operand_bytes) == (1, 2 * 64 * 512, 0)
+    small = mil.Builder()
+    small.output("y", mil.matmul(halves(64, 512), small.input("x", (512, 8))))
+    assert port_bytes(mil.parse(small.build().text)) == 2 * (512 * 8 + 64 * 8)
+
+
+def test_the_second_of_two_inputs_is_a_port_where_others_read_it() -> None:
+    ports = []
+    for others in (False, True):
+        b = mil.Builder()
+        x, y = b.input("a", (8, 512)), b.input("b", (512, 64))
+        b.output("c", mil.matmul(x, y))
+        if others:
+            b.output("d", mil.relu(y))
+        ports.append(port_bytes(mil.parse(b.build().text)))
+    assert ports == [2 * (8 * 512 + 8 * 64), 2 * (8 * 512 + 8 * 64 + 2 * 512 * 64)]
+
+
+def test_what_no_operation_computes_is_moved_however_large() -> None:
+    b = mil.Builder()
+    b.output("y", mil.reshape(b.input("x", (1, 64, SIDE, SIDE)), (1, SIDE, SIDE, 64)))
+    assert port_bytes(mil.parse(b.build().text)) == BLOCK
+    c = mil.Builder()
+    c.output("y", mil.reshape(mil.relu(c.input("x", (1, 64, SIDE, SIDE))), (1, SIDE, SIDE, 64)))
+    assert port_bytes(mil.parse(c.build().text)) == 0
+
+
+def test_transposed_convolutions_read_once_for_each_group_of_channels() -> None:
+    b = mil.Builder()
+    b.output("y", mil.conv_transpose(b.input("x", (1, 512, 64, 64)), halves(512, 256, 3, 3)))
+    ((_, layer),) = layers(b.build())
+    assert layer.reads == 8  # 256 channels, of which 16 cores compute 2 each

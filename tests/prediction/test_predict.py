@@ -16,6 +16,8 @@ from aneperf.prediction.layers import layers_of, port_bytes
 from aneperf.prediction.notes import unmeasured_note
 from aneperf.prediction.stack import predict_stack
 
+SPARSE = mil.constexpr_sparse_to_dense(np.ones(64 * 64, np.float16), np.ones((64, 64, 1, 1), np.uint8))
+
 
 def layers(program: mil.Program) -> list[tuple[str, list[object]]]:
     return [(one.op, list(found)) for one, _, found in layers_of(mil.parse(program.text))]
@@ -96,10 +98,16 @@ def test_a_chip_without_figures_says_so() -> None:
 
 
 def test_a_generation_without_figures_says_so() -> None:
-    found = aneperf.predict(ConvStack(512, 4).build(), "A19")
+    found = aneperf.predict(ConvStack(512, 4).build(), "A19 Pro")
     (note,) = found.notes
     assert "nor of its generation" in note
     assert found.to_dicts()[0]["notes"] == note
+
+
+@pytest.mark.parametrize(("chip", "is_known"), [("A20", False), ("A20 Pro", True), ("M3 Ultra", True)])
+def test_an_unknown_number_of_engines_is_noted(chip: str, is_known: bool) -> None:
+    notes = " ".join(aneperf.predict(ConvStack(64, 1).build(), chip).notes)
+    assert ("the number of its engines is not known" not in notes) == is_known
 
 
 @pytest.mark.parametrize("groups", [1, 64])
@@ -111,44 +119,22 @@ def test_grouped_convolutions_are_noted(groups: int) -> None:
     assert ("grouped convolutions" in notes) == (groups > 1)
 
 
-FP32 = """
-program(1.3)
-[buildInfo = dict<string, string>({{"coremltools-version", "9.0"}})]
-{
-    func main<ios18>(tensor<fp32, [1, 8, 4, 64]> a, tensor<fp32, [1, 8, 64, 4]> b) {
-        bool no = const()[name = string("no"), val = bool(false)];
-        tensor<fp32, [1, 8, 4, 4]> y =
-            matmul(x = a, y = b, transpose_x = no, transpose_y = no)[name = string("y")];
-    } -> (y);
-}
-"""
-
-
-@pytest.mark.parametrize("chip", ["M1", "M4"])
-def test_a_program_that_the_compiler_refuses_is_noted(tmp_path: Path, chip: str) -> None:
-    file = tmp_path / "fp32.mil"
-    file.write_text(FP32)
-    notes = " ".join(aneperf.predict(file, chip).notes)
-    assert f"{chip}: the compiler refuses the program: matmul: " in notes
-    assert "'x' is fp32, must be fp16" in notes
-    assert "The time is that of the same in fp16. Convert the program to fp16: --fp16" in notes
-    assert "refuses" not in " ".join(aneperf.predict(file, chip, fp16=True).notes)
-
-
 def test_operations_of_no_figure_are_noted() -> None:
     b = mil.Builder()
     y = mil.conv(b.input("x", (1, 512, 1, 512)), np.ones((512, 512, 1, 1), np.float16))
     b.output("y", mil.transpose(y, (0, 3, 2, 1)))
     (note,) = aneperf.predict(b.build(), "M4").notes
-    assert note.startswith("M4: no published figure is of transpose, which take a tenth")
+    assert "operations that no published figure has: transpose. They" in note
 
 
 def test_a_small_part_is_not_noted() -> None:
-    assert unmeasured_note("M4", [("conv", 9.5), ("transpose", 0.5)]) is None
-    assert unmeasured_note("M4", []) is None
-    note = unmeasured_note("M4", [("tile", 1.0), ("pad", 1.0), ("topk", 1.0), ("stack", 1.0), ("conv", 5.0)])
+    assert unmeasured_note("M4", [("conv", 9.5), ("transpose", 0.5)], 10.0) is None
+    assert unmeasured_note("M4", [("transpose", 0.5)], 10.0) is None  # the rest is the call
+    assert unmeasured_note("M4", [], 1.0) is None
+    times = [("tile", 1.0), ("pad", 1.0), ("topk", 1.0), ("stack", 1.0), ("conv", 5.0)]
+    note = unmeasured_note("M4", times, 10.0)
     assert note is not None
-    assert "is of pad, stack, tile, others, which" in note
+    assert "figure has: pad, stack, tile, others. They" in note
 
 
 def test_templates_take_axes(tmp_path: Path) -> None:
@@ -205,3 +191,31 @@ def test_a_stack_is_predicted_without_being_built(kernel: ConvStack) -> None:
     found, expected = predict_stack(kernel, "M4"), aneperf.predict(kernel.build(), "M4").ms
     for part in ("value", "low", "high"):
         assert getattr(found, part) == pytest.approx(getattr(expected, part), rel=0.01)
+
+
+def test_tables_and_sparse_weights_are_not_of_8_bits() -> None:
+    rng = np.random.default_rng(0)
+    indices = rng.integers(0, 256, (64, 64, 1, 1)).astype(np.uint8)
+    table = rng.standard_normal((1, 1, 1, 1, 256, 1)).astype(np.float16)
+    found = []
+    for weight in (
+        mil.constexpr_lut_to_dense(indices, table),
+        mil.constexpr_affine_dequantize(indices, 0.01),
+        mil.constexpr_blockwise_shift_scale(indices, np.ones((64, 1, 1, 1), np.float16)),
+        SPARSE,
+    ):
+        b = mil.Builder()
+        b.output("y", mil.conv(mil.dequantize(mil.quantize(b.input("x", (1, 64, 8, 8)), 0.1), 0.1), weight))
+        found += [one.is_int8 for op, (one, *_) in layers(b.build()) if op == "conv"]
+    assert found == [False, True, True, False]
+
+
+def test_sparse_weights_are_noted_and_not_transformed() -> None:
+    b = mil.Builder()
+    x = b.input("x", (1, 64, 8, 8))
+    weight = np.ones((64, 64, 3, 3), np.float16)
+    sparse = mil.constexpr_sparse_to_dense(weight.reshape(-1), weight.astype(np.uint8))
+    b.output("y", mil.conv(x, sparse))
+    b.output("z", mil.conv(x, weight))
+    assert "zeros of sparse weights" in " ".join(aneperf.predict(b.build(), "M6").notes)
+    assert [one.is_winograd for op, (one, *_) in layers(b.build()) if op == "conv"] == [False, True]

@@ -314,6 +314,9 @@ def test_what_does_not_compile_is_a_row(template: str) -> None:
     row = only(mil.Program({}, {}, text, {}))
     assert row.status == "unsupported"
     assert "cosh" in str(row.reason)
+    row = only(mil.Program({}, {}, text.replace("cosh(x = x)", "conv()"), {}))  # whose work cannot be counted
+    assert row.status == "unsupported"
+    assert "conv: argument 'x' is missing" in str(row.reason)
 
 
 def test_a_child_process_measures_from_arguments_that_json_holds(template: str) -> None:

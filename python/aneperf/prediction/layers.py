@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -25,6 +25,10 @@ _FREE = _SHAPES | _PLACES
 _SEVERAL_PASSES = {"softmax", "layer_norm", "instance_norm", "l2_norm", "local_response_norm"}
 _PASSES = 4  # of these, by what ANEForge measured of softmax and layer_norm
 _FREE_LAYER = Layer("free")
+SPARSE = "constexpr_sparse_to_dense"
+_CONVOLUTIONS = ("conv", "conv_transpose")
+# Weights in 4 or 8 bits that a scale makes fp16, in which the products can be of integers. Tables hold fp16.
+_SCALED = ("constexpr_affine_dequantize", "constexpr_blockwise_shift_scale")
 
 
 def layers_of(graph: Graph) -> list[tuple[Operation, Work, tuple[Layer, ...]]]:
@@ -35,15 +39,29 @@ def layers_of(graph: Graph) -> list[tuple[Operation, Work, tuple[Layer, ...]]]:
 def port_bytes(graph: Graph) -> float:
     """Return the bytes of the ports that are moved before and after the operations.
 
-    The second operand of a product is not: the engine reads it where it lies. A join at an output is, however
-    large, as each of its parts comes from the chip.
+    An input that products alone read, as their second operand, is not: the engine reads it where it lies. A
+    join at an output is, however large, as each of its parts comes from the chip. So is what no operation
+    computes.
     """
     operations = [one for one in graph.statements if isinstance(one, Operation)]
-    second = {_operand(operation) for operation in operations}
     makers = {result: operation for operation in operations for result in operation.results}
-    joined = [port for port in graph.outputs if _is_joined(port, makers)]
-    ports = [port for port in (*graph.inputs, *graph.outputs) if port not in second and port not in joined]
-    return moved_ports(*(p.type.bytes for p in ports)) + sum(p.type.bytes for p in joined)
+    computed = _computed(operations)
+    moved = [port for port in graph.outputs if port not in computed or _is_joined(port, makers)]
+    second = _second_operands(graph, operations)
+    ports = [
+        *(port for port in graph.inputs if port not in second),
+        *(port for port in graph.outputs if port not in moved),
+    ]
+    return moved_ports(*(port.type.bytes for port in ports)) + sum(port.type.bytes for port in moved)
+
+
+def _computed(operations: Sequence[Operation]) -> set[Tensor]:
+    """Return the results that are more than a part of an input, or a join of some, or a cast of one."""
+    found = set[Tensor]()
+    for operation in operations:
+        if operation.op not in _FREE or any(tensor in found for _, tensor in operation.operands()):
+            found.update(operation.results)
+    return found
 
 
 def _is_joined(tensor: Tensor, makers: Mapping[Tensor, Operation]) -> bool:
@@ -53,10 +71,15 @@ def _is_joined(tensor: Tensor, makers: Mapping[Tensor, Operation]) -> bool:
     return maker is not None and maker.op in ("concat", "stack")
 
 
-def _operand(operation: Operation) -> Tensor | None:
-    """Return the second operand of a product of two matrices."""
-    found = operation.arguments.get("y") if operation.op == "matmul" else None
-    return found if isinstance(found, Tensor) else None
+def _second_operands(graph: Graph, operations: Sequence[Operation]) -> set[Tensor]:
+    """Return what is read as the second of two inputs of a product, and in no other way."""
+    constants = {*stored_constants(graph), *(one for one in graph.statements if isinstance(one, Tensor))}
+    second, others = set[Tensor](), set[Tensor]()
+    for operation in operations:
+        has_two = operation.op == "matmul" and operation.arguments["x"] not in constants
+        for name, tensor in operation.operands():
+            (second if has_two and name == "y" else others).add(tensor)
+    return second - others
 
 
 class _Program:
@@ -119,7 +142,7 @@ class _Program:
             outputs=float(operation.results[0].type.elements) if operation.op == "conv" else 0.0,
             group_channels=_group_channels(operation),
             is_int8=self._is_int8(operation, inputs),
-            is_winograd=_is_winograd(operation),
+            is_winograd=_is_winograd(operation) and self._storage(operation) != SPARSE,
             is_stalled=bool(fresh) and self._is_stalled(operation),
             weight_bytes=fresh,
             reused_bytes=reused,
@@ -154,15 +177,28 @@ class _Program:
 
     def _reads(self, operation: Operation, work: Work) -> int:
         """Return how often a product reads its activation."""
-        result = operation.results[0].type
-        weight = operation.arguments.get("weight", operation.arguments.get("y"))
-        if not isinstance(weight, Tensor) or _group_channels(operation):
+        weight = self._weight(operation)
+        if weight is None or _group_channels(operation):
             return 1
-        is_convolution = operation.op == "conv"
-        is_window = is_convolution and any(size > 1 for size in weight.shape[2:])
-        outputs = result.shape[1] if is_convolution else result.shape[-1]
+        is_window = operation.op in _CONVOLUTIONS and any(size > 1 for size in weight.shape[2:])
         bytes_each = self._stored.get(weight, weight.type.bytes) / weight.type.elements
-        return reads_of(outputs, bytes_each * work.flops / (2 * result.elements), is_window=is_window)
+        result = operation.results[0].type
+        inner_bytes = bytes_each * work.flops / (2 * result.elements)
+        return reads_of(self._outputs(operation), inner_bytes, is_window=is_window)
+
+    def _weight(self, operation: Operation) -> Tensor | None:
+        """Return the constant of a product, or else the second of its inputs."""
+        x = operation.arguments.get("x")
+        is_first = operation.op == "matmul" and isinstance(x, Tensor) and not self._is_activation(x)
+        found = x if is_first else operation.arguments.get("y" if operation.op == "matmul" else "weight")
+        return found if isinstance(found, Tensor) else None
+
+    def _outputs(self, operation: Operation) -> int:
+        """Return the size of the axis of a product's result that its weight makes."""
+        shape = operation.results[0].shape
+        if operation.op in _CONVOLUTIONS:
+            return shape[1]
+        return shape[-2 if self._weight(operation) is operation.arguments.get("x") else -1]
 
     def _maker(self, tensor: Tensor) -> Operation | None:
         """Return the operation whose work makes a tensor; None for an input of the program."""
@@ -220,21 +256,23 @@ class _Program:
     def _is_int8(self, operation: Operation, inputs: list[Tensor]) -> bool:
         """Tell whether a product has activations and weights of 8 bits, or fewer."""
         maker = self._makers.get(inputs[0])
+        return maker is not None and maker.op == "dequantize" and self._storage(operation) in _SCALED
+
+    def _storage(self, operation: Operation) -> str:
+        """Return the operation that makes the weight of a product; empty if it is stored as it is."""
         weight = operation.arguments.get("weight")
-        if maker is None or maker.op != "dequantize" or not isinstance(weight, Tensor):
-            return False
-        source = self._makers.get(weight)
-        return source is not None and source.op.startswith("constexpr_") and source.op != "constexpr_cast"
+        source = self._makers.get(weight) if isinstance(weight, Tensor) else None
+        return "" if source is None else source.op
 
     def _is_stalled(self, operation: Operation) -> bool:
         """Tell whether the transfer of fp16 weights stalls."""
-        weight = operation.arguments.get("weight", operation.arguments.get("y"))
-        if not isinstance(weight, Tensor) or weight not in self._stored or weight.rank < 2:
+        weight = self._weight(operation)
+        if weight is None or weight not in self._stored or weight.rank < 2:
             return False
         if self._stored[weight] * 8 != weight.type.elements * dtype_bits("fp16"):
             return False
-        shape = weight.shape if "weight" in operation.arguments else weight.shape[::-1]
-        return stalls(shape)
+        outputs = self._outputs(operation)
+        return stalls((outputs, weight.type.elements // outputs))
 
 
 def _family(operation: Operation) -> str:

@@ -8,14 +8,17 @@ from .. import _ane_native as native
 from .. import mil
 from ..chips import chips_of, find_chip
 from ..chips.parameters import ChipParameters, parameters_of
-from ..files import LONGEST_QUOTE, one_line
 from ..mil.call import OPERATIONS
 from ..mil.graph import Operation
-from ..mil.half import CONVERT, computes_in_fp32
+from .layers import SPARSE
 
 _GROUPED = (
     "The rate of grouped convolutions is a guess from counters of one M4, with a wide interval: no published "
     "figure is of them alone."
+)
+_SPARSE = (
+    "The engine saves time on the zeros of sparse weights. The prediction does not: it counts the bytes as "
+    "stored, and all products."
 )
 _NOTABLE = 0.1  # of the time: a smaller part that is wrong changes little
 _NAMED = 3  # operations, of those that no figure covers
@@ -27,6 +30,8 @@ _UNMEASURED = {"conv_transpose"}
 def chip_notes(parameters: ChipParameters) -> Iterator[str]:
     """Say what no figure of the chip itself stands behind."""
     chip = parameters.chip
+    if find_chip(chip).engines is None:
+        yield f"{chip}: the number of its engines is not known. The time is that on one engine."
     family = [parameters_of(one).figures for one in chips_of(find_chip(chip).profile)]
     if not any(any(figures.values()) for figures in family):
         yield (
@@ -52,41 +57,30 @@ def chip_notes(parameters: ChipParameters) -> Iterator[str]:
 
 def operation_note(operation: Operation) -> str | None:
     """Say what the model does not know of an operation."""
+    if operation.op == SPARSE:
+        return _SPARSE
     groups = operation.arguments.get("groups")
     constant = groups.constant if isinstance(groups, mil.Tensor) else None
     is_grouped = constant is not None and not isinstance(constant, str) and int(constant) > 1
     return _GROUPED if is_grouped else None
 
 
-def unmeasured_note(chip: str, times: Iterable[tuple[str, float]]) -> str | None:
-    """Say which operations no figure covers, if they take much of the time; `times` are names and ms."""
+def unmeasured_note(chip: str, times: Iterable[tuple[str, float]], call_ms: float) -> str | None:
+    """Say which operations no figure covers, if they take much of a call; `times` are names and ms."""
     found: dict[str, float] = {}
-    total = 0.0
     for op, ms in times:
-        total += ms
         family = OPERATIONS[op].family if op in OPERATIONS else ""
         if ms and (family in _UNMEASURED_FAMILIES or op in _UNMEASURED):
             found[op] = found.get(op, 0.0) + ms
-    if not total or sum(found.values()) < _NOTABLE * total:
+    if not found or sum(found.values()) < _NOTABLE * call_ms:
         return None
     names = sorted(found)
     others = ["others"] if len(names) > _NAMED else []
     return (
-        f"{chip}: no published figure is of {', '.join([*names[:_NAMED], *others])}, which take a tenth of "
-        "the operations' time or more. They are counted by what they move or compute, and the interval does "
-        "not contain what that leaves open."
+        f"{chip}: a tenth of the time or more is of operations that no published figure has: "
+        f"{', '.join([*names[:_NAMED], *others])}. They are counted by what they move or compute, and the "
+        "interval does not contain what that leaves open."
     )
-
-
-def refusal_note(program: mil.Program, chip: str) -> str | None:
-    """Say that a chip's compiler refuses the program, if it does."""
-    refused = native.check(program.text, program.weights, find_chip(chip).profile)
-    if not refused:
-        return None
-    message = one_line(refused[0].message, LONGEST_QUOTE)
-    more = f", and {len(refused) - 1} more, which aneperf lint lists" if len(refused) > 1 else ""
-    fp32 = f" The time is that of the same in fp16. {CONVERT}." if computes_in_fp32(message) else ""
-    return f"{chip}: the compiler refuses the program: {message}{more}.{fp32}"
 
 
 def training_notes(programs: int) -> Iterator[str]:

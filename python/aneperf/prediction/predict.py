@@ -11,9 +11,11 @@ from ..chips import Chip, find_chip
 from ..chips.cost import Bound, Call, Term, time_dispatch, time_layer
 from ..chips.parameters import ChipParameters, PredictedTime, parameters_of
 from ..display import Displayed
+from ..mil.graph import Operation
 from ..mil.template import AxisValue, Source, template_of
 from .layers import layers_of, port_bytes
-from .notes import chip_notes, operation_note, refusal_note, unmeasured_note
+from .notes import chip_notes, operation_note, unmeasured_note
+from .taken import taken_program
 
 _BOUNDS = get_args(Bound)
 
@@ -102,10 +104,11 @@ def predict_on(
     template.check_axes(point)
     made = template.program(**point)
     name = "/".join([template.name, *(f"{axis}={value}" for axis, value in point.items())])
-    return [
-        Predictor(parameters_of(one)).predict(mil.to_fp16(made, one.profile) if fp16 else made, name)
-        for one in found
-    ]
+    predictions = []
+    for one in found:
+        taken, note = taken_program(made, one, name, fp16=fp16)
+        predictions.append(Predictor(parameters_of(one)).predict(taken, name, note))
+    return predictions
 
 
 @dataclass
@@ -115,20 +118,21 @@ class Predictor:
     parameters: ChipParameters
     notes: list[str] = field(default_factory=list)
 
-    def predict(self, program: mil.Program, name: str) -> Prediction:
-        """Predict the time of a call of a program."""
+    def predict(self, program: mil.Program, name: str, note: str | None = None) -> Prediction:
+        """Predict the time of a call of a program that an engine takes. `note` is added to the others."""
         operations, terms = self.call(program)
-        chip = self.parameters.chip
-        self._note(unmeasured_note(chip, ((one.op, one.ms.value) for one in operations)))
-        self._note(refusal_note(program, chip))
+        times = [(one.op, one.ms.value) for one in operations]
+        self._note(unmeasured_note(self.parameters.chip, times, sum(term.ms for term in terms)))
+        self._note(note)
         return self.join(name, operations, terms)
 
     def call(self, program: mil.Program) -> tuple[list[OperationTime], list[Term]]:
         """Return the operations of a program, and the terms of a call of it."""
         parameters, graph = self.parameters, mil.parse(program.text)
         operations, terms = list[OperationTime](), list[Term]()
+        for statement in graph.statements:
+            self._note(operation_note(statement) if isinstance(statement, Operation) else None)
         for operation, work, layers in layers_of(graph):
-            self._note(operation_note(operation))
             own = [t for layer in layers for t in time_layer(layer, parameters.values, parameters.traits)]
             terms += own
             bound = bound_of(own) if own else "fused"

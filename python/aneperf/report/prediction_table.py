@@ -11,6 +11,7 @@ from .columns import significant
 from .table import Table
 
 _MOST = 20  # operations; the others are one row
+_SMALLEST = 0.005  # of the time: a smaller part is 0 % of it
 _SIGNS = {"dispatch": "D", "compute": "C", "weights": "W", "activations": "A", "host": "H", "fused": "-"}
 _LEGEND = (
     "D: dispatch, the fixed cost of a call or an operation. C: compute. W: weights on their way from memory. "
@@ -35,7 +36,9 @@ def lay_out_prediction(prediction: Prediction) -> Table:
         bound = "host" if prediction.parts["host"] > outside / 2 else "dispatch"
         rows.append(("the call itself", "", significant(outside, 3), "", _percent(outside, total), bound))
     parts = ", ".join(
-        f"{bound} {_percent(ms, total)}" for bound, ms in sorted(prediction.parts.items(), key=_size) if ms
+        f"{bound} {_percent(ms, total)}"
+        for bound, ms in sorted(prediction.parts.items(), key=_size)
+        if ms / total >= _SMALLEST
     )
     return Table(
         heading=(
