@@ -4,7 +4,7 @@ A figure names its method, since different methods cover different things. Where
 says why, and gives no number. docs/power.md has the methods, their sources and their limits.
 """
 
-from .choice import LEAST_W, Load, Poll, choose_meter, own_providers, reading, rest
+from .choice import Load, Poll, choose_meter, own_providers, reading, rest
 from .energy_model import EnergyModel
 from .meter import Meter, ProviderMeter, Unavailable
 from .method import ENERGY_MODEL, METHODS, SMC_MINUS_CPU, WHOLE_MAC, Method, PowerError, Provider
@@ -12,6 +12,7 @@ from .record import ENERGY_METRICS, Energy
 from .recorder import Recorder
 from .slices import MAXIMUM_SLICES, Slices, above, sliced
 from .smc_power import RailMinusCpu, WholeMac
+from .trial import LEAST_W
 
 __all__ = [
     "ENERGY_METRICS",

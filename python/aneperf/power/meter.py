@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
-
 from ..measure import Estimate
 from .method import Method, PowerError, Provider
 from .record import Energy, Per
-from .recorder import Clock, Recorder
-from .slices import Slices, above
+from .recorder import Recorder
+from .slices import Slices, above, stood_still
+
+_MOST_KNOWN = 4.0  # times the known load's power, at most, is that of a load: two engines take twice of it
 
 
 class Unavailable:
@@ -46,13 +46,12 @@ class ProviderMeter:
         provider: Provider,
         idle: Slices,
         known: Estimate,
+        recorder: Recorder,
         caveat: str = "",
-        clock: Clock = time.perf_counter,
     ) -> None:
         self.known = known  # W of the known load, above idle
         self._caveat = caveat
-        self._provider, self._idle, self._clock = provider, idle, clock
-        self._recorder = Recorder([provider], clock)
+        self._provider, self._idle, self._recorder = provider, idle, recorder
 
     @property
     def method(self) -> Method:
@@ -104,24 +103,22 @@ class ProviderMeter:
 
         `busy`: the CPU worked too.
         """
-        recorder, self._recorder = self._recorder, Recorder([self._provider], self._clock)
+        recorder, self._recorder = self._recorder, self._recorder.next([self._provider])
         method = self.method
+        doubt_w = method.busy_doubt_w if busy else method.doubt_w
+        seconds = recorder.seconds(self._provider)
         try:
-            load, seconds = recorder.slices(self._provider), recorder.seconds(self._provider)
+            load = recorder.slices(self._provider)
+            if len(load) < method.slices or not count:
+                if silence := recorder.silence(self._provider):
+                    raise PowerError(silence)
+                return Energy(
+                    reason=f"{method.name} needs {method.span_s:g} s of load, in calls of up to 1.5 s, and "
+                    f"has {seconds:.3g} s: give more"
+                )
+            self._check(load, doubt_w)
         except PowerError as error:
             return Energy(reason=f"{method.name}: {error}")
-        if len(load) < method.slices or not count:
-            return Energy(
-                reason=f"{method.name} needs {method.span_s:g} s of load, in calls of up to 1.5 s, and has "
-                f"{seconds:.3g} s: give more"
-            )
-        doubt_w = method.busy_doubt_w if busy else method.doubt_w
-        power = above(load, self._idle, doubt_w)
-        if power.value <= 0:
-            return Energy(
-                reason=f"{method.name} reads {load.mean:.3g} W under the load and {self._idle.mean:.3g} W of "
-                "the idle machine: the load takes less than can be told"
-            )
         return Energy(
             method=method.name,
             per=per,
@@ -137,6 +134,25 @@ class ProviderMeter:
             caveat=self._caveat,
             zero_share=zero_share,
         )
+
+    def _check(self, load: Slices, doubt_w: float) -> None:
+        """Refuse a power that a load cannot have. Raises PowerError."""
+        power = above(load, self._idle, doubt_w)
+        is_counter = self.method.kind == "counter"
+        if is_counter and stood_still(load):
+            raise PowerError(
+                "its channel stood still under the load, or the load takes less than can be told"
+            )
+        if power.value <= (doubt_w if is_counter else 0):
+            raise PowerError(
+                f"it reads {load.mean:.3g} W under the load and {self._idle.mean:.3g} W of the idle machine: "
+                "the load takes less than can be told"
+            )
+        if not self.is_whole and power.value > _MOST_KNOWN * self.known.value:
+            raise PowerError(
+                f"it reads {power.value:.3g} W, and {self.known.value:.3g} W of a load that takes the most "
+                "of an engine: its unit may have changed"
+            )
 
 
 Meter = ProviderMeter | Unavailable

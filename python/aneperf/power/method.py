@@ -27,6 +27,7 @@ class Method:
     slices: int  # the least number that makes a figure
     doubt_w: float
     busy_doubt_w: float
+    most_w: float = 100.0  # more than anything of the kind takes: a reading above it is none
     slice_s: float = 1.0
     is_whole: bool = False  # covers more than the engine
 
@@ -46,7 +47,8 @@ class Method:
 # The rail's figure is 0.5 W more or less with a blocked caller: it has bins of 1 W, and an idle offset that
 # moved by 0.3 W; with busy performance cores it moved by 0.9 W. Source of all these: the M6 study of 751K.
 # The zeus library counts whole mJ, so that a slice of a second is 1 mW off at most at either end. The doubt
-# of the whole Mac is a choice: nothing was published about how steady the rest of it is.
+# of the whole Mac is a choice: nothing was published about how steady the rest of it is. The most that was
+# published of an engine is 13 W, and no Mac with Apple silicon has a power supply of 1 kW.
 ENERGY_MODEL = Method(
     name="energy-model",
     covers="the engine alone, by Apple's model of its energy",
@@ -73,6 +75,7 @@ WHOLE_MAC = Method(
     slices=8,
     doubt_w=1.0,
     busy_doubt_w=1.0,
+    most_w=1000.0,
     is_whole=True,
 )
 METHODS = {method.name: method for method in (ENERGY_MODEL, SMC_MINUS_CPU, WHOLE_MAC)}

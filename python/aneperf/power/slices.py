@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 from ..measure import CONFIDENCE, Estimate, student_quantile
-from .method import Method
+from .method import Method, PowerError
 
 MAXIMUM_SLICES = 1_000  # kept of a load: neighbors of more are joined
+_LONGEST_GAP_S, _LONGEST_GAPS = 5.0, 5.0  # between two samples, in s and in median gaps: both are exceeded
+_ALIKE = 2.0  # times the power before a counter went back, at most, is that after it
 
 Sample = tuple[float, float]  # when, in s, and the joules so far or the watts then
 
@@ -69,17 +72,53 @@ def above(load: Slices, idle: Slices, doubt_w: float) -> Estimate:
 def sliced(samples: Sequence[Sample], method: Method, *, settle_s: float = 0.0) -> Slices:
     """Return the slices of a series of samples, without its first `settle_s` seconds.
 
-    A slice lasts `method.slice_s` or somewhat longer; the last one may be shorter. A counter that went back,
-    since it overflowed or began anew, tells nothing of that time.
+    A slice lasts `method.slice_s` or somewhat longer; the last one may be shorter. A counter that went back
+    once, since it overflowed or began anew, tells nothing of that time.
+    Raises PowerError for samples that no power follows from.
     """
+    _check_times([when for when, _ in samples])
     kept = [sample for sample in samples if sample[0] - samples[0][0] >= settle_s]
-    parts = [
-        kept[start : end + 1]
-        for first, last in _unbroken(kept, method)
-        for start, end in pairwise(_ends(kept, first, last, method.slice_s))
-    ]
+    series = [_slices_of(kept, first, last, method) for first, last in _unbroken(kept, method)]
+    if method.kind == "counter":
+        _check_falls(samples, series)
+    slices = sum(series, Slices())
+    values = slices.watts if method.kind == "counter" else [watts for _, watts in samples]
+    if (largest := max(map(abs, values), default=0.0)) > method.most_w:
+        raise PowerError(f"it reads {largest:.3g} W, which is more than anything of its kind takes")
+    return slices
+
+
+def stood_still(slices: Slices) -> bool:
+    """Tell whether a counter did not move during two neighboring slices."""
+    return any(not any(pair) for pair in pairwise(slices.watts))
+
+
+def _check_times(times: Sequence[float]) -> None:
+    """Refuse a load in which the machine slept. Raises PowerError."""
+    gaps = [late - early for early, late in pairwise(times)]
+    if gaps and max(gaps) > max(_LONGEST_GAP_S, _LONGEST_GAPS * statistics.median(gaps)):
+        raise PowerError(f"nothing ran for {max(gaps):.3g} s meanwhile: did the machine sleep?")
+
+
+def _check_falls(samples: Sequence[Sample], series: Sequence[Slices]) -> None:
+    """Refuse a counter that went back, unless once, with the same power before and after. Raises PowerError.
+
+    With another power it may count in another unit since then. One that goes back often overflows so soon
+    that a slice may hold more than one overflow.
+    """
+    falls = sum(late < early for (_, early), (_, late) in pairwise(samples))
+    means = [slices.mean for slices in series if len(slices)]
+    if falls > 1:
+        raise PowerError(f"its counter went back {falls} times")
+    if falls == 1 and (len(means) < 2 or max(means) > _ALIKE * min(means)):
+        raise PowerError("its counter went back, and did not go on as before")
+
+
+def _slices_of(samples: Sequence[Sample], first: int, last: int, method: Method) -> Slices:
+    ends = pairwise(_ends(samples, first, last, method.slice_s))
+    parts = [samples[start : end + 1] for start, end in ends]
     seconds = tuple(part[-1][0] - part[0][0] for part in parts)
-    return Slices(seconds, tuple(_power(part, method) for part in parts)).joined()
+    return Slices(seconds, tuple(_power(part, method) for part in parts))
 
 
 def _unbroken(samples: Sequence[Sample], method: Method) -> Iterator[tuple[int, int]]:

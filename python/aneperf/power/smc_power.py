@@ -17,7 +17,10 @@ from .state_channels import StateChannels, Ticks
 RAIL, WHOLE = "PP0b", "PSTR"  # of the engine and the performance cores; of the whole Mac
 GROUP = "PMP"
 # Bins of a cluster's power, and of the power of its memory cells.
-_CLUSTER = re.compile(r"(Energy )?PACC\d+( SRAM)?", re.ASCII)
+_CLUSTER = re.compile(r"Energy PACC\d+( SRAM)?|PACC\d+ SRAM", re.ASCII)
+# Sensors change about once a second, and are read four times in it. One that has had many values and then has
+# the same one for ten seconds does not follow the load.
+_VALUES, _SAME_READINGS = 8, 40
 
 Channels = Callable[[], Iterable[tuple[str, str, Ticks]]]
 
@@ -39,8 +42,10 @@ class CpuPower:
         before, self._before = self._before, now
         if not now:
             raise PowerError(f"IOReport has no power of the performance cores in its group {GROUP}")
-        if before.keys() != now.keys():
+        if not before:
             return None
+        if before.keys() != now.keys():
+            raise PowerError("the channels of the performance cores' power are others than before")
         means = [_mean(before[name], now[name]) for name in now]
         known = [mean for mean in means if mean is not None]
         return math.fsum(known) if len(known) == len(means) else None
@@ -56,12 +61,38 @@ class CpuPower:
 
 
 def _mean(before: Ticks, now: Ticks) -> float | None:
-    """Return the mean place of the ticks between two readings; None without ticks, or with other bins."""
+    """Return the mean place of the ticks between two readings.
+
+    None without ticks, with other bins, and after ticks that began anew.
+    """
     if len(before) != len(now):
         return None
     ticks = [late - early for early, late in zip(before, now, strict=True)]
     total = sum(ticks)
-    return sum(place * count for place, count in enumerate(ticks)) / total if total > 0 else None
+    if total <= 0 or min(ticks) < 0:
+        return None
+    return sum(place * count for place, count in enumerate(ticks)) / total
+
+
+class Sensor:
+    """Reads one sensor, and notices if it stands still."""
+
+    def __init__(self, key: str, read: Callable[[str], float] | None) -> None:
+        self._key, self._read = key, read
+        self._values: list[float] = []  # the first ones, each once
+        self._value, self._readings = math.nan, 0  # how often the same value was read
+
+    def watts(self) -> float:
+        """Return the watts now. Raises PowerError."""
+        self._read = self._read or Smc().watts
+        value = self._read(self._key)
+        self._readings = self._readings + 1 if value == self._value else 1
+        self._value = value
+        if len(self._values) < _VALUES and value not in self._values:
+            self._values.append(value)
+        if self._readings > _SAME_READINGS and len(self._values) == _VALUES:
+            raise PowerError(f"the sensor {self._key} stands still at {value:.3g} W")
+        return value
 
 
 class RailMinusCpu:
@@ -72,13 +103,12 @@ class RailMinusCpu:
     def __init__(
         self, sensors: Callable[[str], float] | None = None, channels: Channels | None = None
     ) -> None:
-        self._sensors, self._channels = sensors, channels
+        self._rail, self._channels = Sensor(RAIL, sensors), channels
         self._cpu: CpuPower | None = None
 
     def read(self) -> float | None:
         """Return the watts now; None for the first reading, which has no CPU power yet. Raises PowerError."""
-        self._sensors = self._sensors or Smc().watts
-        rail = self._sensors(RAIL)
+        rail = self._rail.watts()
         if self._cpu is None:
             self._cpu = CpuPower(self._channels or StateChannels(GROUP).read)
         cpu = self._cpu.watts()
@@ -91,9 +121,8 @@ class WholeMac:
     method = WHOLE_MAC
 
     def __init__(self, sensors: Callable[[str], float] | None = None) -> None:
-        self._sensors = sensors
+        self._whole = Sensor(WHOLE, sensors)
 
     def read(self) -> float:
         """Return the watts now. Raises PowerError."""
-        self._sensors = self._sensors or Smc().watts
-        return self._sensors(WHOLE)
+        return self._whole.watts()

@@ -78,23 +78,33 @@ class StateChannels:
 
     def read(self) -> Iterator[tuple[str, str, Ticks]]:
         """Yield the subgroup, the name and the ticks of each channel, as often as it is listed."""
+        for channel in self._sample():
+            number = max(0, self._library.IOReportStateGetCount(channel))
+            ticks = tuple(self._library.IOReportStateGetResidency(channel, at) for at in range(number))
+            subgroup = self._text(self._library.IOReportChannelGetSubGroup(channel))
+            yield subgroup, self._name(channel), ticks
+
+    def names(self) -> list[str]:
+        """Return the name of each channel, of any kind, as often as it is listed."""
+        return [self._name(channel) for channel in self._sample()]
+
+    def _sample(self) -> Iterator[Any]:
         sample = self._library.IOReportCreateSamples(self._subscription, self._channels, None)
         if not sample:
             raise PowerError("IOReport gives no sample")
         try:
             array = self._library.CFDictionaryGetValue(sample, self._key)
             for place in range(self._count(sample)):
-                channel = self._library.CFArrayGetValueAtIndex(array, place)
-                number = max(0, self._library.IOReportStateGetCount(channel))
-                ticks = tuple(self._library.IOReportStateGetResidency(channel, at) for at in range(number))
-                subgroup = self._text(self._library.IOReportChannelGetSubGroup(channel))
-                yield subgroup, self._text(self._library.IOReportChannelGetChannelName(channel)), ticks
+                yield self._library.CFArrayGetValueAtIndex(array, place)
         finally:
             self._library.CFRelease(sample)
 
     def _count(self, channels: Any) -> int:
         array = self._library.CFDictionaryGetValue(channels, self._key)
         return int(self._library.CFArrayGetCount(array)) if array else 0
+
+    def _name(self, channel: Any) -> str:
+        return self._text(self._library.IOReportChannelGetChannelName(channel))
 
     def _string(self, text: str) -> Any:
         return self._library.CFStringCreateWithCString(None, text.encode(), _UTF8)
