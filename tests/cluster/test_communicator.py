@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import sys
+from types import ModuleType
+
 import numpy as np
 import pytest
 
+from aneperf.cluster import launch
 from aneperf.cluster.communicator import Alone, CommunicationError, name_of, wait
-from aneperf.cluster.launch import is_rank, open_communicator, without_launcher
+from aneperf.cluster.launch import (
+    is_ended_with_rank_0,
+    is_rank,
+    open_communicator,
+    rank_told,
+    without_launcher,
+)
+from aneperf.errors import ArgumentError
 from support.mpi import needs_mpi, output_of_ranks
 from support.ranks import run_ranks
 
@@ -36,6 +47,49 @@ def test_a_rank_alone_is_its_own_sum() -> None:
 )
 def test_a_launcher_is_known_by_its_variables(variables: dict[str, str], expected: bool) -> None:
     assert is_rank(variables) == expected
+
+
+@pytest.mark.parametrize(
+    ("variables", "rank", "is_ended"),
+    [
+        ({}, 0, False),
+        ({"OMPI_COMM_WORLD_RANK": "0"}, 0, False),
+        ({"OMPI_COMM_WORLD_RANK": "2", "PMIX_RANK": "2"}, 2, True),
+        ({"PMI_RANK": "3"}, 3, False),
+        ({"PMIX_RANK": "1"}, 1, False),
+        ({"PMIX_RANK": "x"}, 0, False),
+    ],
+)
+def test_a_launcher_tells_the_rank(variables: dict[str, str], rank: int, is_ended: bool) -> None:
+    assert (rank_told(variables), is_ended_with_rank_0(variables)) == (rank, is_ended)
+
+
+class _Mpi(ModuleType):
+    """Stands for cluster/mpi.py: a process that its MPI finds alone."""
+
+    class MpiCommunicator(Alone):
+        library = "Some MPI 1"
+
+
+def test_a_rank_that_mpi_does_not_know_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the number of ranks, each of several would train alone, into the same files."""
+    for name in ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK", "PMI_SIZE", "PMI_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setitem(sys.modules, "aneperf.cluster.mpi", _Mpi("mpi"))
+    monkeypatch.setattr("aneperf.cluster.cores.share_cores", lambda ranks: None)
+    monkeypatch.setenv("PMIX_RANK", "1")
+    open_rank = launch._opened.__wrapped__  # without its cache
+    told = r"this process is rank 1 \(PMIX_RANK\), and mpi4py's MPI \(Some MPI 1\) that it is rank 0 of 1: "
+    with pytest.raises(ArgumentError, match=told):
+        open_rank()
+    monkeypatch.setenv("PMIX_RANK", "0")
+    assert open_rank().size == 1
+    monkeypatch.setitem(sys.modules, "aneperf.cluster.mpi", None)
+    with pytest.raises(ArgumentError, match="to train in this process alone, unset PMIX_RANK"):
+        open_rank()
+    monkeypatch.setenv("PMI_SIZE", "2")
+    with pytest.raises(ArgumentError, match="as one of several, which need mpi4py"):
+        open_rank()
 
 
 def test_a_child_of_a_rank_is_no_rank() -> None:

@@ -43,7 +43,12 @@ def test_the_command_trains_on_ranks_as_on_one(tmp_path: Path, ranks: int) -> No
 
 
 def test_a_refusal_is_told_once() -> None:
-    for option, name in (("--data", "/nonexistent.bin"), ("-o", "/nonexistent/run.json")):
+    for option, name in (
+        ("--data", "/nonexistent.bin"),
+        ("-o", "/nonexistent/run.json"),
+        ("--config", "/nonexistent.toml"),
+        ("--stepz", "--stepz"),
+    ):
         run = run_in_ranks(2, [*TRAIN, option, name])
         assert run.returncode == 2
         assert run.stderr.count(name) == 1

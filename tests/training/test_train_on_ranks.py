@@ -82,6 +82,32 @@ def test_ranks_that_differ_are_refused_with_the_difference(tmp_path: Path, train
         assert found[0].startswith(begin + name)
 
 
+def test_weights_of_tokens_outside_the_data_are_compared(tmp_path: Path, train: Train) -> None:
+    data = tmp_path / "tokens.bin"
+    (np.arange(500) % 2).astype(np.uint16).tofile(data)
+    for rank in (0, 1):
+        random = dict(random_parameters(MODEL))
+        random["embedding"][7] += rank
+        save_llama2c(tmp_path / f"{rank}.weights", MODEL, random)
+    options = {"model": MODEL, "data": data, "compact_vocabulary": True, "steps": 4}
+    first, second = train(2, lambda rank: {"weights": tmp_path / f"{rank}.weights"}, **options)
+    assert first == second
+    assert first.startswith(
+        "rank 1 on host1 has another set of initial weights for tokens outside the data than rank 0 on host0"
+    )
+
+
+@pytest.mark.thorough
+def test_another_batch_than_the_checkpoints_is_told_as_it_was_given(tmp_path: Path, train: Train) -> None:
+    options = {"model": MODEL, "checkpoints": tmp_path}
+    train(1, steps=4, accumulation=4, **options)
+    told = (
+        "the checkpoint of step 4 is of another run: its batch has 4 steps, and 3 ranks of 2 have 6: leave "
+        "out --accumulation, and the ranks divide its batch"
+    )
+    assert train(3, steps=8, accumulation=2, resume=True, **options) == [told] * 3
+
+
 def test_options_without_their_others_are_refused_on_all_ranks(train: Train) -> None:
     refused: dict[str, dict[str, Any]] = {
         "resume needs the folder": {"resume": True},

@@ -189,6 +189,33 @@ def test_what_fails_on_one_rank_ends_all_with_its_host() -> None:
     assert run_ranks(2, train) == expected
 
 
+@pytest.mark.parametrize("ending", ["stop", pytest.param("failure", marks=pytest.mark.thorough)])
+def test_the_states_are_compared_where_all_ranks_end(ending: str) -> None:
+    """Damage rank 1's parameters after the first update, and end the run."""
+
+    def follow(run: Trainer, rank: int) -> None:
+        for event in run.run():
+            if isinstance(event, BatchDone) and rank == 1:
+                run.parts["parameters"]["embedding"][3, 4] += 1
+                if ending == "stop":
+                    run.stop(signal.SIGTERM)
+
+    def train(communicator: Communicator) -> str:
+        data = DATA if ending == "stop" else _Unreadable()
+        with Trainer(
+            CONFIG, random_parameters(MODEL), data, device="emulator:h16", communicator=communicator
+        ) as run:
+            with pytest.raises(TrainingError) as raised:
+                follow(run, communicator.rank)
+            return str(raised.value)
+
+    differ = "rank 1 on host1: the parameters or moments differ from those of rank 0 on host0, "
+    failed = "" if ending == "stop" else "tokens.bin was changed; "
+    first, second = run_ranks(2, train)
+    assert first.startswith(f"rank 1 on host1: {failed}{differ}" if failed else differ)
+    assert second.startswith(failed + differ)
+
+
 @pytest.mark.thorough
 def test_an_observer_that_fails_ends_all_ranks() -> None:
     def follow(events: Generator[Event, None, None], rank: int) -> None:

@@ -2,11 +2,13 @@
 
 import os
 import sys
+import time
 
 import click
 from click.shell_completion import shell_complete
 
 from .. import __version__
+from ..cluster.launch import is_ended_with_rank_0, is_open, rank_told
 from ..errors import AneError
 from ..probes.registry import ALLREDUCE, BENCH, DOCTOR, PROBES, PROFILE, SUITE
 from ..signals import at_first_signal, raise_interrupted, signal_of
@@ -29,6 +31,7 @@ SECTIONS = {
     "Train": [train, generate, data, probe_verb(ALLREDUCE)],
 }
 COMPLETION = "_ANEPERF_COMPLETE"
+_RANK_0_S = 3.0  # for a rank to start and to tell an error
 
 
 class _Verbs(click.Group):
@@ -128,6 +131,21 @@ def main() -> None:
     sys.exit(code)
 
 
+def _is_told_by_rank_0(is_alike: bool) -> bool:
+    """Tell whether rank 0 tells an error from before the ranks have met; one that `is_alike` is on all.
+
+    Rank 0 needs time for that: a launcher may end it as soon as another rank ends with an error. A rank that
+    is still there afterwards, though its launcher ends it with rank 0, has an error of its own.
+    """
+    if rank_told() == 0 or is_open():
+        return False
+    try:
+        time.sleep(_RANK_0_S)
+    except KeyboardInterrupt:  # the launcher's, once rank 0 has ended
+        return True
+    return is_alike and not is_ended_with_rank_0()
+
+
 def _run() -> int:
     try:
         if instruction := os.environ.get(COMPLETION):
@@ -137,6 +155,8 @@ def _run() -> int:
     except click.exceptions.Exit as end:
         return end.exit_code
     except click.UsageError as error:
+        if _is_told_by_rank_0(is_alike=True):
+            return REFUSED
         message = error.format_message()
         stop = "" if message.endswith((".", "?")) else "."
         verb = "".join(f" {word}" for word in sys.argv[1:2] if word in app.commands)
@@ -146,5 +166,7 @@ def _run() -> int:
     except KeyboardInterrupt as error:
         return end_interrupted(signal_of(error))
     except (AneError, OSError, MemoryError) as error:
+        if _is_told_by_rank_0(is_alike=False):
+            return REFUSED
         say(str(error) or type(error).__name__)
     return REFUSED

@@ -20,6 +20,7 @@ from ..errors import ArgumentError
 from .arrays import Arrays
 from .data import Data, TokenFile
 from .kernels import Floats
+from .meeting import checksum
 from .models import Parameters
 
 _BY_TOKEN = ("embedding", "classifier")
@@ -58,6 +59,10 @@ class Rows:
         for name, array in self._whole.items():
             self._whole[name] = array if communicator.rank == 0 else array.copy()
             broadcast(communicator, self._whole[name])
+
+    def checksum(self) -> int:
+        """Return a checksum of the arrays whose rows the run does not all train."""
+        return checksum(map(np.ascontiguousarray, self._whole.values()))
 
     def to_file(self) -> IO[bytes]:
         """Write these rows to a file without a name, for another process."""

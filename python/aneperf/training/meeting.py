@@ -26,10 +26,14 @@ class Word(msgspec.Struct, frozen=True, kw_only=True):
     checksum: int | None = None  # of parameters and moments
 
 
+class StatesDiffer(TrainingError):
+    """The ranks have updated to other bits than each other."""
+
+
 def meet(communicator: Communicator, word: Word, failure: Exception | None = None) -> list[Word]:
     """Exchange words with the other ranks, which all come here.
 
-    Raises the `failure` of this rank. Raises TrainingError if another rank failed, or if checksums differ.
+    Raises the `failure` of this rank, TrainingError if another rank failed, and StatesDiffer if checksums do.
     """
     if failure is not None:
         word = msgspec.structs.replace(word, failure=one_line(failure))
@@ -43,7 +47,7 @@ def meet(communicator: Communicator, word: Word, failure: Exception | None = Non
     differing = [rank for rank, each in enumerate(words) if each.checksum != words[0].checksum]
     if differing:
         names = ", ".join(name_of(communicator, rank) for rank in differing)
-        raise TrainingError(
+        raise StatesDiffer(
             f"{names}: the parameters or moments differ from those of {name_of(communicator, 0)}, which must "
             "have the same bits: one of the machines, or their network, damages data"
         )

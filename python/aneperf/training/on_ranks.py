@@ -19,7 +19,7 @@ from .compaction import Rows
 from .config import TrainingConfig
 from .options import TrainOptions
 from .preparation import Preparation
-from .record import Record
+from .record import CheckpointError, Record
 from .resume import Found
 from .saved_state import UntoldState
 from .strict_json import decode_strictly
@@ -47,6 +47,19 @@ def options_of_rank(given: Mapping[str, Any], communicator: Communicator) -> dic
         options = {name: value for name, value in options.items() if name not in _OF_RANK_0}
         options["progress"] = lambda event: None  # instead of a notebook's view
     return options
+
+
+def check_batch(given: Mapping[str, Any], found: Found | None, communicator: Communicator) -> None:
+    """Raise CheckpointError if ranks are given another batch than that of the run they resume."""
+    if found is None or communicator.size == 1 or "accumulation" not in given:
+        return
+    asked, was = given["accumulation"], found.record.config.accumulation
+    if asked != was:
+        raise CheckpointError(
+            f"the checkpoint of step {found.record.step} is of another run: its batch has {was} steps, and "
+            f"{communicator.size} ranks of {asked // communicator.size} have {asked}: leave out "
+            "--accumulation, and the ranks divide its batch"
+        )
 
 
 def shared_checkpoint(found: Found | None, communicator: Communicator) -> Found | None:
@@ -90,4 +103,8 @@ def begin_alike(trainer: Trainer, rows: Rows, prepared: Preparation, communicato
     if prepared.found is not None:
         trainer.take_over()
         rows.take_over(communicator)
-    check_same(communicator, {"initial weights": f"checksum {trainer.checksum():08x}"})
+    facts = {
+        "initial weights": trainer.checksum(),
+        "set of initial weights for tokens outside the data": rows.checksum(),
+    }
+    check_same(communicator, {name: f"checksum {fact:08x}" for name, fact in facts.items()})

@@ -34,7 +34,7 @@ from .folder_lock import FolderLock
 from .keeper import kept
 from .logs import Logs
 from .notebook_view import notebook_view
-from .on_ranks import begin_alike, facts_of, options_of_rank, ranks_of, shared_checkpoint
+from .on_ranks import begin_alike, check_batch, facts_of, options_of_rank, ranks_of, shared_checkpoint
 from .options import TrainOptions, takes
 from .preparation import Preparation, check_written
 from .record import CheckpointError
@@ -79,6 +79,7 @@ def train(given: Mapping[str, Any]) -> TrainingResult:
 
         local, lock = together(communicator, find)
         found = shared_checkpoint(local, communicator)
+        together(communicator, partial(check_batch, given, found, communicator))
         prepared = together(communicator, lambda: _prepared(given, found))
         check_same(communicator, facts_of(prepared))
         prepared.ranks = ranks_of(communicator, prepared.environment)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import signal
 import statistics
@@ -17,6 +18,7 @@ import msgspec
 from ..bounds import FP16_LARGEST, check_memory
 from ..cluster.communicator import Alone, CommunicationError, Communicator, broadcast
 from ..device import DEFAULT_COMPILE_TIMEOUT
+from ..files import one_line
 from .accounting import StepTimes
 from .config import TrainingConfig
 from .data import Data
@@ -26,7 +28,7 @@ from .exchange import Exchange
 from .keeper import Keeper
 from .kernels import Floats
 from .lora import model_weights
-from .meeting import Word, checksum, losses_of, meet, stop_of
+from .meeting import StatesDiffer, Word, checksum, losses_of, meet, stop_of
 from .models import Parameters, checked_parameters
 from .optimizer import update
 from .state import SAVED_PARTS, RunState, SharedState, part_shapes
@@ -134,7 +136,7 @@ class Trainer:
                 try:
                     yield done
                 except Exception as error:
-                    meet(self._ranks, Word(), error)
+                    self._meet(Word(), error)
 
     @property
     def owed_evaluation(self) -> Evaluation | None:
@@ -190,7 +192,7 @@ class Trainer:
         word = Word(
             losses=[step.loss for step in steps], work_ns=self._exchange.work_ns, stop=self.stopped_by
         )
-        words = meet(self._ranks, word, failure)
+        words = self._meet(word, failure)
         if sum(len(word.losses) for word in words) == size:  # otherwise a rank was stopped
             return self._update(steps, words)
         return None
@@ -265,7 +267,7 @@ class Trainer:
             raise
         except Exception as error:
             failure = error
-        words = meet(self._ranks, Word(losses=losses or [], stop=self.stopped_by), failure)
+        words = self._meet(Word(losses=losses or [], stop=self.stopped_by), failure)
         if sum(len(word.losses) for word in words) == len(evaluation):
             return self._evaluated(begin, losses_of(words))
         return None
@@ -298,9 +300,34 @@ class Trainer:
 
     def _are_to_stop(self) -> bool:
         """Tell whether the run is to end, as any rank may be asked to. All ranks are at the same step."""
-        words = meet(self._ranks, Word(stop=self.stopped_by, checksum=self._due_checksum()))
+        words = self._meet(Word(stop=self.stopped_by, checksum=self._due_checksum()))
         self.stopped_by = stop_of(words) or self.stopped_by
         return stop_of(words) != 0
+
+    def _meet(self, word: Word, failure: Exception | None = None) -> list[Word]:
+        """Exchange words with the other ranks. Where these end the run, compare the states, to be saved."""
+        try:
+            words = meet(self._ranks, word, failure)
+        except (CommunicationError, StatesDiffer):
+            raise
+        except Exception as error:  # on all ranks
+            with contextlib.suppress(CommunicationError):
+                try:
+                    self._compare()
+                except StatesDiffer as differ:
+                    raise StatesDiffer(f"{one_line(error)}; {differ}") from error
+            raise
+        if word.checksum is not None:
+            self._checked = self.state.step
+        if stop_of(words):
+            self._compare()
+        return words
+
+    def _compare(self) -> None:
+        """Compare the states of all ranks, unless they have since the last update."""
+        if self._ranks.size > 1 and self.state.step != self._checked:
+            meet(self._ranks, Word(checksum=self.checksum()))
+            self._checked = self.state.step
 
     def _due_checksum(self) -> int | None:
         """Return a checksum of the state if the ranks are to compare theirs: at times, and at the end."""
@@ -308,7 +335,6 @@ class Trainer:
         due = self.is_done or step - self._checked >= _CHECKED_UPDATES * self.config.accumulation
         if self._ranks.size == 1 or step == self._checked or not due:
             return None
-        self._checked = step
         return self.checksum()
 
 
