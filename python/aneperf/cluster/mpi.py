@@ -6,6 +6,7 @@ import atexit
 import contextlib
 import os
 import socket
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -25,6 +26,7 @@ from mpi4py import MPI  # noqa: E402  which begins as `rc` says
 
 _LONGEST_NAME = 100
 _END = -1  # instead of the length of a message: the process ends
+_TELL_S = 1.0  # for the ranks that stay to tell why one left: its launcher then ends them
 _LOOKS = 10  # Open MPI looks at its sockets in every eighth only
 
 
@@ -88,6 +90,8 @@ class MpiCommunicator:
         with contextlib.suppress(CommunicationError):
             if (self._lengths(_END) == _END).all():
                 MPI.Finalize()
+            else:
+                time.sleep(_TELL_S)
 
     def _lengths(self, mine: int) -> NDArray[np.int64]:
         """Return the length of each rank's next message."""
