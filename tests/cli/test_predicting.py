@@ -46,10 +46,11 @@ def test_output_files(run: Any, model: str, tmp_path: Path, suffix: str) -> None
     if suffix == ".json":
         whole = json.loads(text)[0]
         assert (whole["prediction"], whole["chip"], whole["op"]) == ("stack.mil", "M4", "call")
-        assert "not a measurement" in run("show", str(file)).out
+        assert "aneperf predict stack.mil: not a measurement" in run("show", str(file)).out
         report = run("report", str(file), "-o", "-.md").out
         assert "## Prediction, not a measurement (p.json)" in report
-        assert "| stack.mil | M4 | stack.mil | call | 1 |" in report
+        assert "**aneperf predict stack.mil: not a measurement**" in report
+        assert "| M4 | one call | call | 1 |" in report
     assert "stack.mil" in text
 
 

@@ -1,5 +1,6 @@
 """Predictions of programs: their layers, bounds, and what they say of themselves."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 import aneperf
 from aneperf import mil
+from aneperf.chips import find_chip
 from aneperf.chips.parameters import parameters_of
 from aneperf.errors import ArgumentError, ProgramError
 from aneperf.kernels import ConvStack, QuantizedStack
@@ -157,10 +159,17 @@ def test_what_is_no_program_or_chip_is_refused() -> None:
         aneperf.predict(3, "M4")  # type: ignore[arg-type]
     with pytest.raises(ProgramError):
         aneperf.predict(lambda: 1, "M4")
+    with pytest.raises(ArgumentError, match="a chip is a name"):
+        aneperf.predict(ConvStack(64, 1).build(), 3)  # type: ignore[arg-type]
+    with pytest.raises(ArgumentError, match="no chip is called 'M99'"):
+        aneperf.predict(ConvStack(64, 1).build(), replace(find_chip("M4"), name="M99"))
+    with pytest.raises(ArgumentError, match="axes are a mapping of names to values, not 3"):
+        aneperf.predict(ConvStack(64, 1).build(), "M4", axes=3)  # type: ignore[arg-type]
 
 
 def test_a_training_step_has_a_row_for_each_kernel() -> None:
-    step = predict_training(PRESETS["stories110m"], "M4")
+    step = predict_training("stories110m", "M4")
+    assert step == predict_training(PRESETS["stories110m"], find_chip("M4"))
     assert sum(one.count for one in step.operations) == 72
     assert sum(one.ms.value for one in step.operations) == pytest.approx(step.ms.value)
     assert any("host" in note for note in step.notes)

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from typing import get_args
 
 from .. import mil
+from ..checks import shown
 from ..chips import Chip, find_chip
 from ..chips.cost import Bound, Call, Term, time_dispatch, time_layer
 from ..chips.parameters import ChipParameters, PredictedTime, parameters_of
 from ..display import Displayed
+from ..errors import ArgumentError
 from ..mil.graph import Operation
 from ..mil.template import AxisValue, Source, template_of
 from .layers import layers_of, port_bytes
@@ -41,7 +43,7 @@ class Prediction(Displayed):
     """The predicted time of a call on a chip by the private framework, warm and alone on its machine.
 
     `parts` are the ms of each bound; `bound` is the largest of them. `ms` and the operations' times are
-    `PredictedTime`s: `value`, and `low` to `high`, which hold the measured time in 90 % of cases.
+    `PredictedTime`s: `value`, and `low` to `high`, which should hold 90 % of measured times.
     """
 
     program: str
@@ -98,7 +100,9 @@ def predict_on(
     fp16: bool = False,
 ) -> list[Prediction]:
     """Predict the time of a program on each of several chips; it is read once."""
-    found = [find_chip(chip) if isinstance(chip, str) else chip for chip in chips]
+    found = [find_chip(chip.name if isinstance(chip, Chip) else chip) for chip in chips]
+    if axes is not None and not isinstance(axes, Mapping):
+        raise ArgumentError(f"axes are a mapping of names to values, not {shown(axes)}")
     template = template_of(program)
     point = dict(axes or {})
     template.check_axes(point)

@@ -9,6 +9,7 @@ from ..chips import Chip, find_chip
 from ..chips.cost import Term
 from ..chips.parameters import parameters_of
 from ..kernels import Kernel, TransformerConfig, schedule
+from ..kernels.presets import model_config
 from ..kernels.schedule import Pipeline
 from ..kernels.shared import SHARED_KERNELS
 from .notes import training_notes
@@ -20,14 +21,19 @@ _WIDEST, _WIDEST_NARROW = 65536, 16384
 
 
 def predict_training(
-    config: TransformerConfig, chip: str | Chip, pipeline: Pipeline = "static", *, as_published: bool = False
+    model: str | TransformerConfig,
+    chip: str | Chip,
+    pipeline: Pipeline = "static",
+    *,
+    as_published: bool = False,
 ) -> Prediction:
     """Predict the engine's part of a training step: a row for each kernel, with its number of calls.
 
-    The pipelines are those of `aneperf.train`. What the host computes and copies is not predicted.
-    Raises ArgumentError.
+    `model` is a preset, such as "stories110m", or its sizes. The pipelines are those of `aneperf.train`. What
+    the host computes and copies is not predicted. Raises ArgumentError.
     """
-    found = find_chip(chip) if isinstance(chip, str) else chip
+    config = model_config(model)
+    found = find_chip(chip.name if isinstance(chip, Chip) else chip)
     predictor = Predictor(parameters_of(found))
     rows, terms = list[OperationTime](), list[Term]()
     for name, kernel, count in _kernels(config, found, pipeline, as_published):

@@ -63,7 +63,7 @@ def peak(
     if chip is not None:
         notes.append(
             f"Predicted: the time of a call on {chip} in ms, by aneperf predict. It is not measured, and the "
-            "interval holds 90 % of measured times."
+            "interval should hold 90 % of measured times."
         )
         notes += chip_notes(parameters_of(chip))
     return run_cases(

@@ -48,6 +48,8 @@ def read_saved(path: str | os.PathLike[str], *, verbose: bool = False) -> Saved:
         records = _decoded(path, kind, list[Record], most)
         if max(map(len, records), default=0) > bounds.NAMES:
             raise ResultFileError(f"{path}: a row has more than {bounds.NAMES} columns")
+        if kind is Kind.PREDICTION:
+            return Saved(kind, records, _lay_out_predictions(records))
         return Saved(kind, records, _lay_out_records(_TITLES[kind], records))
     if kind is Kind.TURNS:
         try:
@@ -71,6 +73,20 @@ def _decoded(path: str | os.PathLike[str], kind: Kind, wanted: type[T], most: in
         return msgspec.json.decode(text, type=wanted)
     except (ValueError, RecursionError) as error:
         raise ResultFileError(f"{path}: not {kind.value}: {one_line(error, LONGEST_QUOTE)}") from error
+
+
+def _lay_out_predictions(records: list[Record]) -> Table:
+    """Lay out predictions; one program, which is all that `predict` writes, is named in the heading alone."""
+    title = _TITLES[Kind.PREDICTION]
+    programs = {str(record.get("prediction")) for record in records}
+    if len(programs) != 1:
+        return _lay_out_records(title, records)
+    (program,) = programs
+    shown = [{name: value for name, value in record.items() if name != "prediction"} for record in records]
+    for record in shown:
+        if record.get("operation") == program:
+            record["operation"] = f"one {record.get('op')}"
+    return _lay_out_records(title.replace(":", f" {one_line(program, LONGEST_QUOTE)}:", 1), shown)
 
 
 def _lay_out_records(title: str, records: list[Record]) -> Table:

@@ -26,7 +26,7 @@ def prediction_sections(sources: Sequence[Source]) -> list[Section]:
     return [
         Section(
             f"Prediction, not a measurement ({source.name})",
-            (Block("All operations", source.table, folded=len(source.table.rows) > _LONG),),
+            (Block(source.table.heading[0], source.table, folded=len(source.table.rows) > _LONG),),
         )
         for source in sources
         if source.kind is Kind.PREDICTION
