@@ -153,3 +153,16 @@ def test_transposed_convolutions_read_once_for_each_group_of_channels() -> None:
     b.output("y", mil.conv_transpose(b.input("x", (1, 512, 64, 64)), halves(512, 256, 3, 3)))
     ((_, layer),) = layers(b.build())
     assert layer.reads == 8  # 256 channels, of which 16 cores compute 2 each
+
+
+def test_long_and_branching_chains_of_what_costs_nothing() -> None:
+    b = mil.Builder()
+    y = conv(b.input("x", (1, 64, SIDE, SIDE)), 64)
+    for _ in range(40):  # 2^40 ways from one convolution to the other
+        y = mil.concat([mil.slice_by_size(y, (0, start, 0, 0), (1, 32, SIDE, SIDE)) for start in (0, 32)], 1)
+    for i in range(600):  # deeper than a recursion of two calls each
+        y = mil.reshape(y, (1, 64, SIDE * SIDE, 1) if i % 2 == 0 else (1, 64, SIDE, SIDE))
+    b.output("y", conv(y, 64))
+    (_, first), *_, (_, last) = layers(b.build())
+    assert (first.read_bytes, first.written_bytes) == (BLOCK, 0)
+    assert (last.read_bytes, last.written_bytes) == (0, BLOCK)

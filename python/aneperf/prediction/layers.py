@@ -98,6 +98,8 @@ class _Program:
         self._makers = {result: operation for operation in self._work for result in operation.results}
         self._origins: dict[Tensor, Hashable] = {**graph.blobs}
         self._read: set[Hashable] = set()  # weights that an earlier operation has read
+        self._sources = self._find_sources()
+        self._for_products = self._find_for_products()
 
     def layers(self) -> list[tuple[Operation, Work, tuple[Layer, ...]]]:
         """Return the layers of each operation, in order."""
@@ -149,7 +151,7 @@ class _Program:
             operand_bytes=sum(tensor.type.bytes for tensor in inputs[1:]),
             read_bytes=0 if self._is_from_product(inputs[0]) else inputs[0].type.bytes,
             reads=self._reads(operation, work),
-            written_bytes=sum(one.type.bytes for one in operation.results if not self._is_for_product(one)),
+            written_bytes=sum(one.type.bytes for one in operation.results if one not in self._for_products),
             largest_bytes=largest,
         )
         if operation.op != "scaled_dot_product_attention":
@@ -202,21 +204,30 @@ class _Program:
 
     def _maker(self, tensor: Tensor) -> Operation | None:
         """Return the operation whose work makes a tensor; None for an input of the program."""
-        maker = self._makers.get(tensor)
-        while maker is not None and self._is_passed(maker):
-            (tensor, *_) = [one for _, one in maker.operands() if self._is_activation(one)]
-            maker = self._makers.get(tensor)
-        return maker
+        return self._makers.get(self._sources.get(tensor, tensor))
 
-    def _is_for_product(self, tensor: Tensor) -> bool:
-        """Tell whether products alone read a tensor, directly or by what costs nothing."""
-        readers = self._reading.get(tensor)
-        return bool(readers) and tensor not in self._graph.outputs and all(map(self._hands_on, readers or ()))
+    def _find_sources(self) -> dict[Tensor, Tensor]:
+        """Return what operations that cost nothing pass on, by their results."""
+        found: dict[Tensor, Tensor] = {}
+        for operation in filter(self._is_passed, self._work):
+            first = next((tensor for _, tensor in operation.operands() if self._is_activation(tensor)), None)
+            if first is not None:
+                found.update((result, found.get(first, first)) for result in operation.results)
+        return found
 
-    def _hands_on(self, reader: Operation) -> bool:
-        return _is_product(reader) or (
-            self._is_passed(reader) and all(self._is_for_product(result) for result in reader.results)
-        )
+    def _find_for_products(self) -> set[Tensor]:
+        """Return the tensors that products alone read, directly or by what costs nothing."""
+        found, outputs = set[Tensor](), set(self._graph.outputs)
+        for operation in reversed(self._work):  # readers before what they read
+            for result in operation.results:
+                readers = self._reading.get(result, [])
+                handed_on = all(
+                    _is_product(one) or (self._is_passed(one) and found.issuperset(one.results))
+                    for one in readers
+                )
+                if readers and handed_on and result not in outputs:
+                    found.add(result)
+        return found
 
     def _is_passed(self, operation: Operation) -> bool:
         """Tell whether an operation costs nothing of its own."""
