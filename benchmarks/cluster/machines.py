@@ -15,7 +15,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,13 +148,17 @@ class Limit:
 
 def measure_limit(first: Machine, second: Machine, seconds: float = 3.0) -> Limit:
     """Measure throughput by iperf3, and the median time of a small packet there and back by ping."""
-    server = subprocess.Popen(second.command("iperf3", "-s", "-1"), stdout=subprocess.DEVNULL)
+    command = second.command("iperf3", "-s", "-1", "--forceflush")
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
-        time.sleep(0.5)
+        assert server.stdout is not None
+        while not (line := server.stdout.readline()).startswith("Server listening"):
+            if not line:
+                raise OSError(f"iperf3 ended before it listened on {second.name}")
         report = json.loads(first.run("iperf3", "-c", second.address, "-t", f"{seconds:g}", "-J"))
     finally:
         server.kill()
-        server.wait()
+        server.communicate()
     pings = first.run("ping", "-c", "50", "-i", "0.02", second.address).splitlines()
     times = sorted(float(line.rpartition("time=")[2].split()[0]) for line in pings if "time=" in line)
     return Limit(report["end"]["sum_received"]["bits_per_second"] * 1e-9, times[len(times) // 2])
