@@ -7,7 +7,7 @@ import pytest
 
 from aneperf.cli import measuring
 from aneperf.errors import ResultFileError
-from aneperf.probes.registry import PROFILE, SUITE
+from aneperf.probes.registry import ALLREDUCE, PROFILE, SUITE
 from aneperf.results import Result, Row
 from aneperf.runner.in_child import Message, _Conversation
 from aneperf.runner.progress import Progress
@@ -58,6 +58,20 @@ def test_a_signal_at_any_point_of_a_report_loses_and_repeats_no_row(monkeypatch:
         assert list(result) == ROWS
         number += 1
     assert number > 20
+
+
+def test_an_interrupted_result_has_the_environment_of_its_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    of_ranks = an_environment(cluster={"ranks": "2"})
+
+    def run(probe: Any, device: Any, report: Any, arguments: Any) -> None:
+        report(Progress(0, 2, "1 KiB", environment=of_ranks))
+        report(Progress(1, 2, "", ROWS[0]))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(measuring, "_run", run)
+    result = measuring._Measurement(ALLREDUCE).run({}, FakeDevice())  # type: ignore[arg-type]
+    assert list(result) == ROWS[:1]
+    assert result.environment == of_ranks
 
 
 def test_an_output_that_fails_stops_no_other(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def test_ranks_of_a_host_share_its_cores(
     monkeypatch: pytest.MonkeyPatch, hosts: list[str], bound: list[set[int] | None], threads: str | None
 ) -> None:
     monkeypatch.setattr(cores.native, "physical_cores", lambda: 8)
-    monkeypatch.setattr(cores, "_allowed", lambda: bound[0])
+    monkeypatch.setattr(cores, "_allowed", lambda process=0: bound[0])
     monkeypatch.delenv("ANEPERF_THREADS", raising=False)
     places = [cores._Place(*place) for place in zip(hosts, bound, strict=True)]
     monkeypatch.setattr(
@@ -80,3 +80,31 @@ def test_ranks_of_a_host_share_its_cores(
     monkeypatch.setenv("ANEPERF_THREADS", "3")
     run_ranks(1, act)  # type: ignore[arg-type]
     assert os.environ["ANEPERF_THREADS"] == "3"
+
+
+@pytest.mark.parametrize(
+    ("hosts", "mine", "there", "told"),
+    [
+        (["a", "b"], {0}, {0, 1, 2, 3}, "a: the launcher binds a rank to 1 of 4 cores: start with mpiexec"),
+        (["a", "a"], {0}, {0, 1, 2, 3}, "a: the launcher binds a rank to 1 of 4 cores: start with mpiexec"),
+        (["a", "a"], {0}, {0, 1}, None),  # its share
+        (["a", "b"], {0, 1}, {0, 1}, None),
+        (["a", "b"], None, None, None),  # macOS
+        (["a", "b"], {0}, None, None),
+    ],
+)
+def test_a_rank_that_is_bound_to_less_than_its_share_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+    hosts: list[str],
+    mine: set[int] | None,
+    there: set[int] | None,
+    told: str | None,
+) -> None:
+    monkeypatch.setattr(cores, "_allowed", lambda process=0: there if process else mine)
+
+    def act(communicator: ThreadCommunicator) -> str | None:
+        communicator.hosts = hosts
+        return cores.narrow_binding(communicator)
+
+    (found,) = run_ranks(1, act)  # type: ignore[arg-type]
+    assert found == told if told is None else str(found).startswith(told)

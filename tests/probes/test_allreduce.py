@@ -49,6 +49,7 @@ def test_all_ranks_get_the_same_rows(size: int) -> None:
     assert first.environment.cluster == {"ranks": str(size), "hosts": str(size), "mpi": "threads"}
     assert all(other.rows == first.rows and other.notes == first.notes for other in results)
     assert "host0, host1" in first.notes[0]
+    assert not any("buckets" in note for note in first.notes)  # these gradients are one
 
 
 class _Faulty:
@@ -114,6 +115,24 @@ def test_a_sum_without_one_rank_is_wrong() -> None:
 
     result = run_ranks(3, lambda ranks: measured(Recorded(ranks, lose_rank_2)))[0]  # type: ignore[arg-type]
     assert {row.status for row in result} == {"error"}
+
+
+def test_the_gradients_are_said_to_be_summed_in_buckets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aneperf.probes.allreduce.BUCKET_BYTES", BYTES // 3)
+    asked: list[int] = []
+
+    class Recorded(_Faulty):
+        def sum(self, array: NDArray[np.float32]) -> Request:
+            asked.append(array.nbytes)
+            return super().sum(array)
+
+    def act(ranks: Communicator) -> Result:
+        return measured(Recorded(ranks, lambda array: None) if ranks.rank == 1 else ranks)  # type: ignore[arg-type]
+
+    result = run_ranks(2, act)[0]
+    assert any(note.startswith("The gradients are summed in 3 buckets of ") for note in result.notes)
+    assert max(asked) == 16384  # in one piece
+    assert sum(asked[-4:-1]) == BYTES  # and then the word that ends
 
 
 def test_one_process_is_told_how_to_start_more() -> None:

@@ -95,3 +95,9 @@ def test_layouts_are_told_apart() -> None:
     differences = one.compare(two).differences
     assert [(fact.fact, fact.first, fact.second) for fact in differences] == [("hosts", "1", "2")]
     assert [fact.fact for fact in alone.compare(one).differences] == ["ranks", "hosts", "mpi"]
+
+
+def test_the_cores_that_a_launcher_leaves_are_told() -> None:
+    environments = (an_environment(), an_environment())
+    told = Ranks(("a", "b"), environments, "Open MPI v5.0.11", "a: the launcher binds a rank to 1 of 4 cores")
+    assert list(told.lines())[-1] == "a: the launcher binds a rank to 1 of 4 cores"

@@ -24,7 +24,7 @@ from ..outputs import check_output, form_of
 from ..probes.probe import Probe
 from ..probes.registry import SUITE
 from ..report.result_table import lay_out_result
-from ..results import Result, Row
+from ..results import Environment, Result, Row
 from ..runner.in_child import run_in_child, time_limit_of
 from ..runner.progress import Progress, ProgressCallback, silent
 from ..runner.turns import taking_turns
@@ -89,6 +89,8 @@ def _take_part(
         probe.run(together(ranks, open_device), progress=silent, **arguments)
     except CommunicationError:
         raise
+    except KeyboardInterrupt as error:
+        return 128 + signal_of(error)
     except AneError:
         pass
     return 0
@@ -106,6 +108,7 @@ class _Measurement:
         self.stopped_by: signal.Signals | None = None
         self._probe = probe
         self._rows: dict[str, Row] = {}
+        self._environment: Environment | None = None
         self._is_running = False
 
     def stop(self, number: signal.Signals) -> None:
@@ -127,6 +130,7 @@ class _Measurement:
                 nonlocal told
                 if step.row is not None:  # once more after an interrupt, and after each of several processes
                     self._rows[step.row.key] = step.row  # before anything that takes time
+                self._environment = step.environment or self._environment
                 if step.note:
                     say(step.note)
                 if self._probe is SUITE and bar.disable and told < step.done < step.total:
@@ -145,7 +149,7 @@ class _Measurement:
                 self.stopped_by = signal_of(error)
             return Result(
                 probe=self._probe.name,
-                environment=devices.info(device),
+                environment=self._environment or devices.info(device),
                 rows=tuple(self._rows.values()),
                 notes=("Interrupted: only the finished rows are here.",),
             )

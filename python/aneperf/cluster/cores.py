@@ -33,8 +33,28 @@ def share_cores(communicator: Communicator) -> None:
         os.environ[_THREADS] = str(max(1, native.physical_cores() // sharing))
 
 
-def _allowed() -> set[int] | None:
-    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
+def narrow_binding(communicator: Communicator) -> str | None:
+    """Say, if the launcher binds this rank to fewer cores than its share of them, how to change that."""
+    mine = _allowed()
+    there = None if mine is None else _allowed(os.getppid())  # the launcher's, which it does not bind
+    if mine is None or there is None:
+        return None
+    host = communicator.hosts[communicator.rank]
+    if len(mine) >= len(there) // communicator.hosts.count(host):
+        return None
+    return (
+        f"{host}: the launcher binds a rank to {len(mine)} of {len(there)} cores: "
+        "start with mpiexec --bind-to none, and the ranks divide them all"
+    )
+
+
+def _allowed(process: int = 0) -> set[int] | None:
+    if not hasattr(os, "sched_getaffinity"):
+        return None
+    try:
+        return os.sched_getaffinity(process)
+    except OSError:  # not of this user, or gone
+        return None
 
 
 def _overlap(some: Set[int] | None, others: Set[int] | None) -> bool:

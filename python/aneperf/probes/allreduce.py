@@ -14,6 +14,7 @@ from .._ane_native import Device
 from ..bounds import check_memory
 from ..checks import positive
 from ..cluster.communicator import BUCKET_BYTES, Communicator, name_of, wait
+from ..cluster.cores import narrow_binding
 from ..cluster.launch import open_communicator
 from ..device import info, opened
 from ..errors import ArgumentError
@@ -51,7 +52,8 @@ def allreduce(
 ) -> Result:
     """Sum fp32 arrays over all ranks, from 1 KiB to the gradients of `model`, and check every value.
 
-    The gradients are summed in buckets of 4 MiB, as in training; all smaller arrays in one.
+    The gradients are summed in buckets of 4 MiB at the same time, as in training, and every other size in one
+    piece.
     Every rank that a launcher started calls it with the same arguments, and gets the same result. `device` is
     the one that would train; nothing runs on it. A call's time is the mean over the ranks, as in nccl-tests.
     The metrics have its names: "algbw_gb_per_s" is bytes over time, "busbw_gb_per_s" is 2 (N - 1) / N of it,
@@ -77,23 +79,24 @@ def allreduce(
     device = opened(device)
     asked = f"--model {model_name(shape)} --budget {budget:g}"
     environments = _meet(ranks, info(device), asked)
-    described = Ranks(tuple(ranks.hosts), environments, ranks.library)
+    described = Ranks(tuple(ranks.hosts), environments, ranks.library, narrow_binding(ranks))
+    environment = described.environment()
     sizes = list(_sizes(largest))
     sums, shares = _Sums(ranks, largest, clock), Budget(budget, len(sizes), clock)
     report, rows = reporter(progress), list[Row]()
     for size in sizes:
-        report(Progress(len(rows), len(sizes), _size_name(size, largest, shape)))
+        report(Progress(len(rows), len(sizes), _size_name(size, largest, shape), environment=environment))
         measured = sums.measure(size, 1 if size < largest else _buckets(size), shares.next_share())
         params: Params = {"config": _size_name(size, largest, shape), "bytes": size, "ranks": ranks.size}
         rows.append(measured.row(f"allreduce/ranks{ranks.size}/bytes{size}", params))
         report(Progress(len(rows), len(sizes), "", rows[-1]))
-    environment = described.environment()
     return Result(
         probe="allreduce",
         environment=environment,
         rows=tuple(rows),
         notes=(
             *described.lines(),
+            *_note_of_buckets(_buckets(largest)),
             "algbw: bytes / time. busbw: algbw * 2 (N - 1) / N for N ranks, what each sends; compare it with "
             "the network's rate.",
             *judge_share(rows[-1], shape, environment, step_ms),
@@ -112,6 +115,16 @@ def _sizes(largest: int) -> Iterator[int]:
 
 def _buckets(size: int) -> int:
     return max(1, size // BUCKET_BYTES)
+
+
+def _note_of_buckets(buckets: int) -> list[str]:
+    """Explain why a sum of the gradients may take less time than one of a smaller array."""
+    if buckets == 1:
+        return []
+    return [
+        f"The gradients are summed in {buckets} buckets of {BUCKET_BYTES >> 20} MiB at the same time, as in "
+        "training, and every other size in one piece: the gradients may take less time than a smaller size."
+    ]
 
 
 def _size_name(size: int, largest: int, shape: TransformerConfig) -> str:

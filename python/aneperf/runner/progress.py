@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from .. import notebook
 from ..checks import positive
-from ..results import Row
+from ..results import Environment, Row
 
 MINIMUM_SHARE_S = 1e-3
 NO_TIME = "the time budget was spent: give more seconds"
@@ -16,7 +16,8 @@ NO_TIME = "the time budget was spent: give more seconds"
 class Progress:
     """A report: `done` of `total` rows are finished, `row` is the last one, and the probe is `doing` this.
 
-    A `note` is for the reader, before the first row.
+    A `note` is for the reader, before the first row. The `environment` is that of the rows, where a device's
+    own does not describe it.
     """
 
     done: int
@@ -24,6 +25,7 @@ class Progress:
     doing: str
     row: Row | None = None
     note: str = ""
+    environment: Environment | None = None
 
 
 ProgressCallback = Callable[[Progress], None]

@@ -24,6 +24,7 @@ class Ranks:
     hosts: tuple[str, ...]
     environments: tuple[Environment, ...]
     library: str  # with its version, such as "Open MPI 5.0.8"
+    binding: str | None = None  # what to tell of the cores that the launcher leaves rank 0
 
     def __len__(self) -> int:
         return len(self.hosts)
@@ -49,6 +50,8 @@ class Ranks:
                 said.setdefault(line, []).append(host)
         for line, names in said.items():
             yield f"{_listed(names)}: {line}"
+        if self.binding is not None:
+            yield one_line(self.binding)
         if chips := self.environment().cluster.get("chips"):
             yield f"Chips differ: {one_line(chips, _LONGEST_NAME)}; every update waits for the slowest rank"
 

@@ -10,6 +10,7 @@ import msgspec
 
 from .. import _ane_native as native
 from ..cluster.communicator import Communicator
+from ..cluster.cores import narrow_binding
 from ..cluster.together import check_same
 from ..errors import ArgumentError
 from ..kernels.presets import model_name
@@ -76,7 +77,8 @@ def ranks_of(communicator: Communicator, environment: Environment) -> Ranks | No
         return None
     told = communicator.gather(msgspec.json.encode(environment))
     environments = tuple(msgspec.json.decode(each, type=Environment) for each in told)
-    return Ranks(tuple(communicator.hosts), environments, communicator.library)
+    binding = narrow_binding(communicator)
+    return Ranks(tuple(communicator.hosts), environments, communicator.library, binding)
 
 
 def facts_of(prepared: Preparation) -> dict[str, str]:
