@@ -1,6 +1,7 @@
 """`aneperf predict`: its table, its files and what it refuses."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,18 @@ def test_several_chips_have_a_column_each(run: Any, model: str) -> None:
     header = next(line for line in out.splitlines() if "M6" in line)
     assert header.split() == ["M4", "M6"]
     assert all(len(line) <= 80 for line in out.splitlines())
+
+
+def test_the_rows_of_a_chip_add_up_to_a_call(run: Any, model: str) -> None:
+    out = run("predict", model, "--chip", "M4", "--chip", "M6").out
+    numbers = [
+        [float(word) for word in line.removeprefix("2 ").split() if re.fullmatch(r"[\d.]+", word)]
+        for line in out.splitlines()
+        if line.startswith(("one call", "conv_", "2 others", "the call itself"))
+    ]
+    whole, *parts = numbers
+    assert len(parts) == 4
+    assert [sum(column) for column in zip(*parts, strict=True)] == pytest.approx(whole, rel=0.01)
 
 
 @pytest.mark.parametrize("suffix", [".json", ".csv", ".md", ".html"])

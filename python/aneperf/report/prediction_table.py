@@ -17,6 +17,7 @@ _LEGEND = (
     "D: dispatch, the fixed cost of a call or an operation. C: compute. W: weights on their way from memory. "
     "A: activations on their way. H: host and ports. -: done on the way of another operation."
 )
+_CALL = "the call itself"
 _HEAD = "a prediction, not a measurement"
 
 
@@ -31,10 +32,9 @@ def lay_out_prediction(prediction: Prediction) -> Table:
     if others:
         rest = sum(by_name[name].ms.value for name in others)
         rows.append((f"{len(others)} others", "", significant(rest, 3), "", _percent(rest, total), ""))
-    outside = prediction.ms.value - sum(one.ms.value for one in prediction.operations)
     if prediction.unit == "call":
-        bound = "host" if prediction.parts["host"] > outside / 2 else "dispatch"
-        rows.append(("the call itself", "", significant(outside, 3), "", _percent(outside, total), bound))
+        outside, bound = _call_itself(prediction)
+        rows.append((_CALL, "", significant(outside, 3), "", _percent(outside, total), bound))
     parts = ", ".join(
         f"{bound} {_percent(ms, total)}"
         for bound, ms in sorted(prediction.parts.items(), key=_size)
@@ -73,6 +73,9 @@ def lay_out_predictions(predictions: Sequence[Prediction]) -> Table:
     if others:
         sums = [sum(found[name].ms.value for name in others if name in found) for found in by_name]
         rows.append((f"{len(others)} others", *(f"{significant(ms, 3)}  " for ms in sums)))
+    if first.unit == "call":
+        outside = [_call_itself(one) for one in predictions]
+        rows.append((_CALL, *(f"{significant(ms, 3)} {_SIGNS[bound]}" for ms, bound in outside)))
     right: list[Literal["right"]] = ["right"] * len(predictions)
     return Table(
         heading=(f"aneperf predict {first.program}, in ms: {_HEAD}",),
@@ -110,6 +113,12 @@ def _joined_notes(predictions: Sequence[Prediction]) -> list[str]:
             text = note.removeprefix(f"{one.chip}: ")
             chips.setdefault(text, []).extend([one.chip] if text != note else [])
     return [f"{', '.join(names)}: {text}" if names else text for text, names in chips.items()]
+
+
+def _call_itself(prediction: Prediction) -> tuple[float, str]:
+    """Return the time that a call takes besides its operations, and what bounds it."""
+    ms = prediction.ms.value - sum(one.ms.value for one in prediction.operations)
+    return ms, "host" if prediction.parts["host"] > ms / 2 else "dispatch"
 
 
 def _cell(operation: OperationTime | None) -> str:
