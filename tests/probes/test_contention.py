@@ -82,6 +82,17 @@ def test_a_load_that_is_missing_or_fails_loses_its_rows_only(
     assert (found["cpu"].status, found["cpu"].reason) == ("error", "it was silent for 60 s")
 
 
+@pytest.mark.parametrize("is_busy", [False, True])
+def test_other_work_leaves_nothing_decided(
+    fake: FakeDevice, monkeypatch: pytest.MonkeyPatch, is_busy: bool
+) -> None:
+    monkeypatch.setattr("aneperf.measure.watch.is_preempted", lambda seen: False)
+    monkeypatch.setattr("aneperf.results.Environment.busy", "busy" if is_busy else None)
+    found = run(monkeypatch, fake, FakeLoad(fake, 3_000_000), FakeLoad(fake, 500_000))
+    note = "Not decided: other work took the CPU meanwhile. Measure again on an idle machine."
+    assert (note in found["result"].notes) == is_busy
+
+
 def test_a_program_that_is_refused(fake: FakeDevice, monkeypatch: pytest.MonkeyPatch) -> None:
     fake.outcomes = {fake_text(SMALL): CompileError("[compile] no")}
     found = run(monkeypatch, fake, FakeLoad(fake, 1), BesideLost("mlx is not installed", is_missing=True))

@@ -144,7 +144,9 @@ def test_weights_load_up_to_the_bound(emulator: aneperf.Device) -> None:
     row = load(emulator)
     assert row.params["verdict"] == "3 MiB load and run, in 3 programs; no more were tried: as told"
     assert (row.metrics["loaded_mib"], row.metrics["programs"]) == (3, 3)
-    assert load(emulator, budget=1e-9).params["verdict"].endswith("no more were tried in the time given")
+    none = load(emulator, budget=1e-9)
+    assert (none.status, none.metrics) == ("skipped", {})
+    assert none.params["verdict"] == "none is loaded; no more were tried in the time given"
 
 
 @pytest.mark.usefixtures("_small")
@@ -162,6 +164,10 @@ def test_weights_that_are_refused_end_the_count() -> None:
         "failure (0x20004)"
     )
     assert len(set(texts)) == 3
+    texts[:] = ["", ""]
+    row = load(Wrapped(compile=refuse))
+    assert (row.status, row.metrics) == ("unsupported", {})
+    assert row.reason == "[compile] LoadFailure: Program load failure (0x20004)"
 
 
 @pytest.mark.usefixtures("_small")
@@ -180,6 +186,8 @@ def test_a_child_that_dies_has_counted() -> None:
     row = memory_probe.counted(Outcome((), failure="its process was killed by SIGKILL", doing="4"), 256)
     assert row.metrics["loaded_mib"] == 1024
     assert row.params["verdict"].endswith("not survive the next: its process was killed by SIGKILL")
+    row = memory_probe.counted(Outcome((), failure="killed", doing="0"), 256)
+    assert (row.status, row.reason, row.metrics) == ("error", "killed", {})
     row = memory_probe.counted(Outcome((), failure="no such device"), 256)
     assert (row.status, row.reason) == ("error", "no such device")
 

@@ -19,7 +19,7 @@ from ..measure import Estimate, analyze, summarize
 from ..results import Result, Row
 from ..runner.beside import Beside, BesideLost, Order, cpu_beside, gpu_beside
 from ..runner.case import Case, StackCase
-from ..runner.measured import Measured, ratio_in, refused
+from ..runner.measured import Measured, doubt_of, ratio_in, refused
 from ..runner.progress import Budget, Progress, ProgressCallback, reporter
 from ..runner.timing import Clock, Loaded
 from .registry import default_budget
@@ -70,7 +70,8 @@ def contention(
             for name, case in cases.items():
                 rows.append(case.row(found[name]))
                 report(Progress(len(rows), total, case.name, rows[-1]))
-    notes = [*judge_loads(rows), _NOTE]
+    alone = (row for row in rows if row.params["beside"] == "alone")  # the loads take the CPU on purpose
+    notes = [*judge_loads(rows), _NOTE, *doubt_of(environment, alone)]
     if environment.is_software:
         notes.insert(0, f"The {environment.device} computes on the CPU, and shares its cores with the load.")
     return Result(probe="contention", environment=environment, rows=tuple(rows), notes=tuple(notes))

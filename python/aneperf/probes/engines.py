@@ -21,7 +21,7 @@ from ..measure import SETTLING_S, Estimate, analyze, summarize
 from ..results import Environment, Result, Row
 from ..runner.beside import Beside, BesideLost, Order, program_beside
 from ..runner.case import stack_case
-from ..runner.measured import Measured, ratio_in, refused
+from ..runner.measured import Measured, doubt_of, ratio_in, refused
 from ..runner.progress import Progress, ProgressCallback, reporter
 from ..runner.timing import Clock, Loaded
 from .registry import default_budget
@@ -132,6 +132,7 @@ def engines(
     notes = [
         judge_throughput(found),
         "Ratio: throughput of two programs / of one, in turns, ± the larger half of its 95 % interval.",
+        *doubt_of(environment),
     ]
     if told := rows[0].params.get("verdict"):
         notes.insert(0, f"Engines: {told}.")

@@ -16,7 +16,7 @@ from ..kernels.conv_stack import ConvStack
 from ..measure import analyze, summarize
 from ..results import Environment, Result, Row
 from ..runner.case import Case, stack_case
-from ..runner.measured import Measured, Params, refused
+from ..runner.measured import Measured, Params, doubt_of, refused
 from ..runner.progress import Progress, ProgressCallback, reporter
 from ..runner.timing import Clock, Loaded
 from .registry import default_budget
@@ -68,7 +68,8 @@ def idle(
     rows = [_row(pause, measured) for pause, measured in found.items()]
     for done, row in enumerate(rows):
         report(Progress(done + 1, len(rows), "", row))
-    notes = [judge_pauses(rows)] if any(row.status == "ok" for row in rows) else []
+    is_timed = any(row.status == "ok" for row in rows)
+    notes = [*doubt_of(environment), judge_pauses(rows)] if is_timed else []
     if environment.is_software:
         notes.insert(
             0, f"The {environment.device} has no power states: the CPU's caches and clocks cool down."

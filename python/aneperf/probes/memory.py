@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from ..errors import REFUSALS, EvaluateError
 from ..machine import peak_memory
 from ..results import Result, Row
 from ..runner.in_child import Outcome, run_in_child
-from ..runner.measured import Measured
+from ..runner.measured import Measured, Params, refused
 from ..runner.progress import Progress, ProgressCallback, reporter
 from .registry import default_budget
 
@@ -101,7 +102,7 @@ def counted(outcome: Outcome, size: int) -> Row:
     """Return the row of a child; the last report of one that died holds its count."""
     if outcome.result is not None:
         return outcome.rows[0]
-    if not outcome.doing.isdecimal() or outcome.expired:
+    if not outcome.doing.isdecimal() or outcome.expired or int(outcome.doing) == 0:
         return _row(Measured(outcome.status_of_lost, outcome.failure))
     return _loaded(int(outcome.doing), size, f"the process did not survive the next: {outcome.failure}")
 
@@ -115,6 +116,12 @@ def _loaded(programs: int, size: int, ending: str, **metrics: float) -> Row:
     verdict = f"{programs * size} MiB load and run, in {number}; {ending}"
     found = {"loaded_mib": float(programs * size), "programs": float(programs), **metrics}
     return _row(Measured("ok", metrics=found, params={"verdict": verdict}))
+
+
+def _none(failure: Measured | None, ending: str) -> Row:
+    """Return the row where no program was loaded: 0 MiB would be a figure."""
+    verdict: Params = {"verdict": f"none is loaded; {ending}"}
+    return _row(replace(failure or Measured("skipped", ending), params=verdict))
 
 
 def load_programs(
@@ -135,6 +142,7 @@ def load_programs(
     programs: list[Program] = []
     outputs: list[NDArray[np.float16]] = []
     before = peak_memory()
+    failure: Measured | None = None
     while True:
         progress(Progress(len(programs), number, str(len(programs))))
         if ending := _ending(len(programs), number, size, why, end):
@@ -143,10 +151,11 @@ def load_programs(
             program = _program(len(programs), layers, weight).compile(device)
             outputs.append(_run(program, x))
         except REFUSALS as refusal:
+            failure = refused(refusal)
             ending = f"the next was refused: {refusal}"
             break
         programs.append(program)
-    row = _loaded(len(programs), size, ending)
+    row = _none(failure, ending)
     if programs:
         growth = (peak_memory() - before) / (len(programs) * size * _MIB)
         row = _loaded(len(programs), size, ending, resident_ratio=growth)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Any
 
 from ..errors import CompileBudgetError, CompileError
-from ..measure import Estimate, Sample, Statistics
-from ..results import MAXIMUM_DURATIONS, Row, Status
+from ..measure import PREEMPTED, Estimate, Sample, Statistics
+from ..results import MAXIMUM_DURATIONS, Environment, Row, Status
 
 Params = dict[str, int | float | str]
 
@@ -76,3 +76,10 @@ def refused(refusal: Exception) -> Measured:
     if isinstance(refusal, CompileError) and refusal.kind != "DiskFailure":
         return Measured("unsupported", str(refusal))
     return Measured("error", str(refusal))
+
+
+def doubt_of(environment: Environment, rows: Iterable[Row] = ()) -> list[str]:
+    """Return a note that a verdict on times is none, if other work kept the machine busy."""
+    if not environment.busy and not any(PREEMPTED in row.flags for row in rows):
+        return []
+    return ["Not decided: other work took the CPU meanwhile. Measure again on an idle machine."]
