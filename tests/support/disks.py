@@ -20,4 +20,4 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     if subprocess.run(command, check=False, capture_output=True).returncode:
         pytest.skip("a small disk cannot be mounted here")
     yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)  # a process that ends may hold it still
