@@ -114,8 +114,11 @@ class Run:
 
 
 def children(pid: int) -> list[int]:
-    tasks = [task / "children" for task in Path(f"/proc/{pid}/task").iterdir()]
-    return [int(child) for task in tasks for child in task.read_text().split()]
+    found = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(OSError):  # the thread has ended
+            found += [int(child) for child in (task / "children").read_text().split()]
+    return found
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
@@ -134,7 +137,8 @@ def running(folder: Path, ranks: int = 2, *, impatient: bool = False) -> Iterato
     finally:
         run.process.kill()
         for pid in run.processes():
-            os.kill(int(pid), signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
 
 
 def whole(folder: Path, ranks: int, steps: int) -> str:
