@@ -74,6 +74,21 @@ def test_a_finding_tells_line_operation_reason_and_remedy() -> None:
     assert str(finding) == (f"line {finding.line}: tile wrong numbers: {finding.reason}. {finding.remedy}.")
 
 
+@pytest.mark.parametrize("chip", ["M4", "M6"])
+@pytest.mark.parametrize("weight", ["port", "constant"])
+def test_a_convolution_with_a_number_for_its_weight_is_refused(chip: str, weight: str) -> None:
+    text = program(lambda x: mil.conv(x, np.ones((4, 64, 1, 1), np.float16)), W).text
+    head, _, tail = text.partition("weight = ")
+    text = f"{head}weight = w{tail[tail.index(',') :]}"
+    if weight == "port":
+        text = text.replace(" x0) {", " x0, fp16 w) {")
+    else:
+        text = text.replace(
+            " x0) {\n", ' x0) {\n        fp16 w = const()[name = string("w"), val = fp16(1.0)];\n'
+        )
+    assert "with as many axes as x" in " ".join(finding.reason for finding in aneperf.lint(text, chip))
+
+
 SLICES = {
     "slice_by_size": (lambda x: mil.slice_by_size(x, [0, 0, 0, 32], [1, 64, 1, 32]), True),
     "slice_by_size from 0": (lambda x: mil.slice_by_size(x, [0, 32, 0, 0], [1, 32, 1, 32]), False),

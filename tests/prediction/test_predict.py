@@ -187,6 +187,14 @@ def test_a_pipeline_that_train_refuses_is_noted() -> None:
     assert "A process may" not in " ".join(predict_training(config, "M4", "dynamic").notes)
 
 
+def test_a_kernel_that_the_compiler_refuses_is_noted() -> None:
+    wide = replace(PRESETS["stories260k"], vocab=70000)
+    notes = " ".join(predict_training(wide, "M4", "static-ane").notes)
+    assert "M4: the compiler refuses classifier_forward: " in notes
+    assert "an axis of h16 has at most 65536" in notes
+    assert "refuses" not in " ".join(predict_training("stories260k", "M4", "static-ane").notes)
+
+
 @pytest.mark.parametrize(
     "kernel",
     [

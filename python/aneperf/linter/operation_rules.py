@@ -95,7 +95,7 @@ def _stalled_weights(operation: Operation, context: Context) -> Iterator[Problem
     # Decompressed weights reach the engine in another form, and those of groups lie on fewer cores.
     if weight is None or not context.is_constant(weight) or context.producer(weight).startswith("constexpr_"):
         return
-    if integers(operation, "groups") not in ([], [1]):
+    if weight.rank < 2 or integers(operation, "groups") not in ([], [1]):
         return
     shape = weight.shape
     if operation.op == "matmul":

@@ -76,7 +76,7 @@ def _chains(context: Context) -> Iterator[Finding]:
 
 def _length_that_crashes(convolution: Operation) -> int:
     weight = argument(convolution, "weight")
-    return _length(weight.shape[0] if weight else 0)
+    return _length(weight.shape[0] if weight is not None and weight.rank else 0)
 
 
 def crashing_length(generation: str, channels: int) -> int | None:

@@ -126,8 +126,8 @@ class Predictor:
         """Predict the time of a call of a program that an engine takes. `note` is added to the others."""
         operations, terms = self.call(program)
         times = [(one.op, one.ms.value) for one in operations]
-        self._note(unmeasured_note(self.parameters.chip, times, sum(term.ms for term in terms)))
-        self._note(note)
+        self.add_note(unmeasured_note(self.parameters.chip, times, sum(term.ms for term in terms)))
+        self.add_note(note)
         return self.join(name, operations, terms)
 
     def call(self, program: mil.Program) -> tuple[list[OperationTime], list[Term]]:
@@ -135,7 +135,7 @@ class Predictor:
         parameters, graph = self.parameters, mil.parse(program.text)
         operations, terms = list[OperationTime](), list[Term]()
         for statement in graph.statements:
-            self._note(operation_note(statement) if isinstance(statement, Operation) else None)
+            self.add_note(operation_note(statement) if isinstance(statement, Operation) else None)
         for operation, work, layers in layers_of(graph):
             own = [t for layer in layers for t in time_layer(layer, parameters.values, parameters.traits)]
             terms += own
@@ -170,7 +170,7 @@ class Predictor:
             unit,
         )
 
-    def _note(self, note: str | None) -> None:
+    def add_note(self, note: str | None) -> None:
         """Add a note, once."""
         if note is not None and note not in self.notes:
             self.notes.append(note)

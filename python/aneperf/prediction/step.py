@@ -14,6 +14,7 @@ from ..kernels.schedule import Pipeline
 from ..kernels.shared import SHARED_KERNELS
 from .notes import training_notes
 from .predict import OperationTime, Prediction, Predictor, bound_of
+from .taken import kernel_note
 
 # The widest input by generation; see docs/emulator.md.
 _NARROW = {"h13", "h14", "h15"}
@@ -42,6 +43,7 @@ def predict_training(
         terms += repeated
         ms = predictor.parameters.interval(repeated)
         rows.append(OperationTime(name, "call", ms, bound_of(own), kernel.flops * count, count=count))
+        predictor.add_note(kernel_note(name, kernel.program.text, found))
     programs = len(rows) if pipeline == "dynamic" else sum(row.count for row in rows)
     predictor.notes += training_notes(programs)
     return predictor.join(f"training step, {pipeline}", rows, terms, "step")

@@ -32,6 +32,15 @@ def taken_program(
     return converted, _note(refused, chip.name, in_fp32=in_fp32 and not fp16) if refused else None
 
 
+def kernel_note(name: str, text: str, chip: Chip) -> str | None:
+    """Return a note if a chip's compiler refuses a kernel of training, whatever its weights."""
+    refused = native.check(text, None, chip.profile)
+    if not refused:
+        return None
+    message = one_line(refused[0].message, LONGEST_QUOTE)
+    return f"{chip.name}: the compiler refuses {name}: {message}. The time is what it would take otherwise."
+
+
 def _require_engine(program: mil.Program, name: str) -> None:
     """Raise ProgramError for what no engine takes, but for operations in fp32."""
     refused = native.check(program.text, program.weights, _ANY)
