@@ -8,7 +8,7 @@ import pytest
 from aneperf import mil
 from aneperf.chips.cost import BLOCK, Layer
 from aneperf.chips.networks import NETWORKS, call_of
-from aneperf.prediction.layers import layers_of, port_bytes
+from aneperf.prediction.layers import layers_of
 from support.networks import network
 
 SIDE = 128  # [1, 64, SIDE, SIDE] has 2 MiB in fp16
@@ -27,10 +27,10 @@ def test_chained_products_keep_their_activations_on_the_chip() -> None:
     b = mil.Builder()
     x = b.input("x", (1, 64, SIDE, SIDE))
     b.output("y", conv(mil.relu(conv(conv(x, 64), 64)), 64))
-    program = b.build()
-    found = [(one.read_bytes, one.written_bytes) for op, one in layers(program) if op == "conv"]
-    assert found == [(BLOCK, 0), (0, 0), (0, BLOCK)]
-    assert port_bytes(mil.parse(program.text)) == 0
+    found = [
+        (one.read_bytes, one.written_bytes, one.port_bytes) for op, one in layers(b.build()) if op == "conv"
+    ]
+    assert found == [(BLOCK, 0, BLOCK), (0, 0, 0), (0, BLOCK, BLOCK)]
 
 
 def test_products_read_once_for_each_group_of_channels() -> None:
@@ -64,21 +64,22 @@ def test_groups_of_convolutions(channels: int, groups: int, winograd: bool) -> N
 
 
 def test_large_joins_between_operations_move_data_and_those_at_ports_do_not() -> None:
-    def joined(side: int, *, read_on: bool) -> tuple[Layer, float]:
+    def joined(side: int, *, read_on: bool, parts: int = 2) -> tuple[Layer, float]:
         b = mil.Builder()
         x = b.input("x", (1, 32, side, side))
-        y = mil.concat([conv(x, 32), conv(x, 32)], axis=1)
+        y = mil.concat([x, *(conv(x, 32) for _ in range(parts))], axis=1)
         b.output("y", mil.relu(y) if read_on else y)
-        program = b.build()
-        (layer,) = [one for op, one in layers(program) if op == "concat"]
-        return layer, port_bytes(mil.parse(program.text))
+        found = layers(b.build())
+        (layer,) = [one for op, one in found if op == "concat"]
+        return layer, sum(one.port_bytes for op, one in found if op == "conv")
 
-    layer, _ = joined(SIDE, read_on=True)
-    assert (layer.kind, layer.read_bytes + layer.written_bytes) == ("movement", 2 * BLOCK)
+    layer, ports = joined(SIDE, read_on=True)
+    assert (layer.kind, layer.read_bytes + layer.written_bytes) == ("movement", 3 * BLOCK)
+    assert ports == BLOCK  # each of two reads the input
     assert joined(SIDE // 2, read_on=True)[0].kind == "free"
     layer, ports = joined(SIDE, read_on=False)
-    assert layer.kind == "free"
-    assert ports == BLOCK + BLOCK // 2  # the output is written from the chip
+    assert (layer.kind, layer.read_bytes) == ("movement", BLOCK // 2)  # the part that is an input
+    assert ports == 2 * BLOCK  # each of two writes its part
 
 
 def test_slices_of_large_inputs_are_read_where_they_lie() -> None:
@@ -95,7 +96,6 @@ def test_networks_are_the_same_work_as_programs(name: str) -> None:
     program = network(steps)
     found = [one for _, one in layers(program) if one.kind != "free"]
     expected = call_of(steps)
-    assert port_bytes(mil.parse(program.text)) == expected.port_bytes
     for one, other in zip(found, expected.layers, strict=True):
         for field in (
             "kind",
@@ -103,6 +103,8 @@ def test_networks_are_the_same_work_as_programs(name: str) -> None:
             "weight_bytes",
             "group_channels",
             "outputs",
+            "positions",
+            "port_bytes",
             "is_winograd",
             "elements",
         ):
@@ -122,30 +124,29 @@ def test_a_product_reads_its_only_input_once_for_each_group_whichever_comes_firs
     ((_, one),), ((_, other),) = map(layers, programs)
     assert one == other
     assert (one.reads, one.weight_bytes, one.operand_bytes) == (1, 2 * 64 * 512, 0)
-    small = mil.Builder()
-    small.output("y", mil.matmul(halves(64, 512), small.input("x", (512, 8))))
-    assert port_bytes(mil.parse(small.build().text)) == 2 * (512 * 8 + 64 * 8)
+    assert one.port_bytes == 2 * (512 + 64) * 4096
+    assert one.positions == 4096
 
 
 def test_the_second_of_two_inputs_is_a_port_where_others_read_it() -> None:
-    ports = []
-    for others in (False, True):
-        b = mil.Builder()
-        x, y = b.input("a", (8, 512)), b.input("b", (512, 64))
-        b.output("c", mil.matmul(x, y))
-        if others:
-            b.output("d", mil.relu(y))
-        ports.append(port_bytes(mil.parse(b.build().text)))
-    assert ports == [2 * (8 * 512 + 8 * 64), 2 * (8 * 512 + 8 * 64 + 2 * 512 * 64)]
+    b = mil.Builder()
+    x, y = b.input("a", (8, 512)), b.input("b", (512, 64))
+    b.output("c", mil.matmul(x, y))
+    b.output("d", mil.relu(y))
+    (_, product), (_, relu) = layers(b.build())
+    assert (product.port_bytes, product.operand_bytes) == (2 * (8 * 512 + 8 * 64), 2 * 512 * 64)
+    assert relu.port_bytes == 2 * 2 * 512 * 64
 
 
 def test_what_no_operation_computes_is_moved_however_large() -> None:
     b = mil.Builder()
     b.output("y", mil.reshape(b.input("x", (1, 64, SIDE, SIDE)), (1, SIDE, SIDE, 64)))
-    assert port_bytes(mil.parse(b.build().text)) == BLOCK
+    ((_, moved),) = layers(b.build())
+    assert (moved.kind, moved.read_bytes, moved.written_bytes) == ("movement", BLOCK, BLOCK)
     c = mil.Builder()
     c.output("y", mil.reshape(mil.relu(c.input("x", (1, 64, SIDE, SIDE))), (1, SIDE, SIDE, 64)))
-    assert port_bytes(mil.parse(c.build().text)) == 0
+    (_, relu), (_, free) = layers(c.build())
+    assert (relu.port_bytes, free.kind) == (2 * BLOCK, "free")
 
 
 def test_transposed_convolutions_read_once_for_each_group_of_channels() -> None:

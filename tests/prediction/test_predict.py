@@ -14,7 +14,7 @@ from aneperf.errors import ArgumentError, ProgramError
 from aneperf.kernels import ConvStack, QuantizedStack
 from aneperf.kernels.presets import PRESETS
 from aneperf.prediction import Prediction, predict_training
-from aneperf.prediction.layers import layers_of, port_bytes
+from aneperf.prediction.layers import layers_of
 from aneperf.prediction.notes import unmeasured_note
 from aneperf.prediction.stack import predict_stack
 
@@ -32,7 +32,7 @@ def test_layers_of_a_stack() -> None:
     (conv,) = found[1][1]
     assert (conv.kind, conv.flops, conv.weight_bytes) == ("product", 2 * 128 * 128 * 64, 2 * 128 * 128)
     assert not conv.is_int8
-    assert port_bytes(mil.parse(program.text)) == 2 * 4 * 128 * 64
+    assert [found[at][1][0].port_bytes for at in (1, 2)] == [4 * 128 * 64] * 2  # in fp32
 
 
 def test_layers_with_one_weight_stream_it_once() -> None:
@@ -59,7 +59,8 @@ def test_products_of_two_inputs_stream_the_second() -> None:
     ((_, (product,)),) = layers(program)
     assert product.operand_bytes == 2 * 512 * 128
     assert product.largest_bytes == 2 * 256 * 512
-    assert port_bytes(mil.parse(program.text)) == 2 * (256 * 512 + 256 * 128)
+    assert product.port_bytes == 2 * (256 * 512 + 256 * 128)
+    assert product.positions == 256
 
 
 def test_what_is_fused_costs_nothing() -> None:

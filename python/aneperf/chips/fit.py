@@ -288,17 +288,22 @@ def fits() -> tuple[tuple[tuple[Chip, ...], FamilyFit, tuple[Target, ...]], ...]
 
 
 def calibrate(held_out: Sequence[HeldOut]) -> Calibration:
-    """Return the scatter of figures around predictions, by route, and how far intervals must be stretched."""
-    scatter = dict(_SCATTER)
+    """Return the scatter of figures around predictions, and how far intervals must be stretched, by route."""
+    plain = Calibration(dict(_SCATTER), dict.fromkeys(_SCATTER, 1.0))
+    scatter, stretch = dict(plain.scatter), dict(plain.stretch)
     for route in _SCATTER:
-        if errors := [abs(one.error) for one in held_out if one.target.call.route == route]:
-            scatter[route] = 1.4826 * median(errors)
-    plain = Calibration(scatter, 1.0)
-    wide = [
-        abs(one.error) / math.log(one.interval(plain).high / one.interval(plain).value) for one in held_out
-    ]
-    place = min(len(wide), math.ceil(COVERAGE * (len(wide) + 1)))
-    return Calibration(scatter, max(1.0, sorted(wide)[place - 1]))
+        if not (mine := [one for one in held_out if one.target.call.route == route]):
+            continue
+        scatter[route] = 1.4826 * median(abs(one.error) for one in mine)
+        unstretched = Calibration(scatter, plain.stretch)
+        intervals = [one.interval(unstretched) for one in mine]
+        wide = sorted(
+            abs(one.error) / math.log(interval.high / interval.value)
+            for one, interval in zip(mine, intervals, strict=True)
+        )
+        place = min(len(wide), math.ceil(COVERAGE * (len(wide) + 1)))
+        stretch[route] = max(1.0, wide[place - 1])
+    return Calibration(scatter, stretch)
 
 
 def coverage_apart(held_out: Sequence[HeldOut], group_of: Callable[[Figure], str]) -> float:
@@ -319,7 +324,8 @@ def write_parameters() -> str:
     rows: list[Sequence[str]] = [HEADER]
     for route, scatter in calibration.scatter.items():
         rows.append((SCATTER, f"scatter {route}", _number(math.exp(scatter)), "times", "", ""))
-    rows.append((SCATTER, "stretch", _number(calibration.stretch), "times", "", ""))
+    for route, stretch in calibration.stretch.items():
+        rows.append((SCATTER, f"stretch {route}", _number(stretch), "times", "", ""))
     for chips, fit, known in fits():
         for chip in chips:
             values, deviations = fit.values(chip), fit.deviations(chip)

@@ -87,6 +87,10 @@ FORMS: tuple[Form, ...] = (
         "A stack of 1x1 convolutions whose layers have one weight, or each its own. Time of a call.",
     ),
     Form(
+        rf"coreml/sum(?P<inputs>\d+)/{_CONV}/{_SP}/{_DTYPE}",
+        "The sum of several inputs, then a stack of 1x1 convolutions. Time of a call.",
+    ),
+    Form(
         rf"coreml/{_KERNEL}/{_SP}/{_DTYPE}(?:/(?P<quantity>task|rate))?",
         "Convolutions of larger kernels: kernel-channels x layers. Time of a call or of the engine's task, "
         "or a rate.",

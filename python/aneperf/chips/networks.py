@@ -7,7 +7,7 @@ a width of 1. Both take an image of 224 x 224. Normalizations are folded into th
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from ..stalls import stalls
@@ -116,8 +116,10 @@ def _classified(b: _Builder) -> list[Step]:
 
 def call_of(steps: list[Step], tool_ms: float = 0.0) -> Call:
     """Return the work of a network: of a call with an image and scores in fp16."""
-    ports = 2.0 * (IMAGE[0] * IMAGE[1] * IMAGE[2] + CLASSES)
-    return Call(tuple(_layers(steps)), ports, tool_ms=tool_ms)
+    first, *others, last = _layers(steps)
+    image, scores = 2.0 * IMAGE[0] * IMAGE[1] * IMAGE[2], 2.0 * CLASSES
+    ends = replace(first, port_bytes=image), replace(last, port_bytes=scores)
+    return Call((ends[0], *others, ends[1]), tool_ms=tool_ms)
 
 
 def _layers(steps: list[Step]) -> Iterator[Layer]:
@@ -145,6 +147,7 @@ def _convolution(step: Step, read: float, written: float) -> Layer:
     return Layer(
         "product",
         flops=2 * products,
+        positions=float(step.side**2),
         outputs=written,
         is_winograd=kernel == 3 and step.stride == 1 and inputs > 1,
         weight_bytes=2.0 * outputs * (inputs * kernel**2 + 1),  # with a bias

@@ -34,12 +34,12 @@ class PredictedTime:
 class Calibration:
     """How far figures lie from predictions, besides what the parameters leave open.
 
-    `scatter` is the standard deviation of the logarithm by route. `stretch` widens an interval of normal
+    By route, `scatter` is the standard deviation of the logarithm, and `stretch` widens an interval of normal
     errors until it holds as many figures as it should.
     """
 
     scatter: Mapping[Route, float]
-    stretch: float
+    stretch: Mapping[Route, float]
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class ChipParameters:
         variance = self.calibration.scatter[route] ** 2
         for name, share in shares_of(terms).items():
             variance += share**2 * self.deviations[name] ** 2
-        factor = math.exp(z_of_coverage() * self.calibration.stretch * math.sqrt(variance))
+        factor = math.exp(z_of_coverage() * self.calibration.stretch[route] * math.sqrt(variance))
         return PredictedTime(total, total / factor, total * factor)
 
 
@@ -103,13 +103,12 @@ def shipped_parameters() -> Mapping[str, ChipParameters]:
 def read_parameters(text: str) -> dict[str, ChipParameters]:
     """Read the form of `parameters.csv`."""
     lines = list(csv.DictReader(io.StringIO(text)))
-    scatter = {
-        cast(Route, line["parameter"].removeprefix("scatter ")): math.log(float(line["value"]))
-        for line in lines
-        if line["parameter"].startswith("scatter ")
-    }
-    (stretch,) = (float(line["value"]) for line in lines if line["parameter"] == "stretch")
-    calibration = Calibration(scatter, stretch)
+    shared = {line["parameter"]: float(line["value"]) for line in lines if line["chip"] == SCATTER}
+    routes = [cast(Route, name.removeprefix("scatter ")) for name in shared if name.startswith("scatter ")]
+    calibration = Calibration(
+        {route: math.log(shared[f"scatter {route}"]) for route in routes},
+        {route: shared[f"stretch {route}"] for route in routes},
+    )
     by_chip: dict[str, dict[Parameter, dict[str, str]]] = {}
     for line in lines:
         if line["chip"] != SCATTER:

@@ -165,6 +165,7 @@ CAVEATS: Mapping[str, str] = {
         "one with 16 GB."
     ),
     "ten-calls": "The mean of 10 calls.",
+    "tenth-percentile": "The time that a tenth of the calls stayed below, as the source's text has it.",
     "two-engines": "Both engines worked.",
     "unchecked": (
         "The outputs were not checked. A figure of maderix/ANE's tools is the mean of 30 or 50 calls after 5 "

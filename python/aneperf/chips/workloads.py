@@ -6,17 +6,19 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from ..stalls import stalls
-from .cost import BLOCK, Call, Layer, reads_of
+from .cost import Call, Layer, reads_of
 from .keys import read_key
 from .networks import NETWORKS, call_of
-from .published import Figure, Route
+from .published import Figure
 
 # Sources of machines that seem not to have been warm, chosen by hand: their times differ from those of others
 # for the same chip and key, or from each other. They are predicted, and no parameter is fitted to them.
 COLD = {("M4 Max", "fork-results"), ("M4", "fork-probes"), ("M4 Max", "fork-chaining")}
 # A caveat of a figure that describes a call, but says too little of it for a fit.
 _VAGUE = {"assumed-ports", "running-mean", "gpu-beside"}
-_PASSES = {"softmax": 4, "layer_norm": 4}
+_NORMALIZING = {"softmax", "layer_norm"}
+# e5rt takes 1.1 to 3.2 times as long for a matrix in and one out (relu) as for a matrix in (reduce_sum).
+_E5RT_WRITTEN = 1.5  # the time of a byte of an output, over that of an input
 _LM_HEAD_BYTES = {"fp16": 1.05e9, "lut6": 0.396e9}
 _PARTLY_ASSUMED = {"pmu"}  # families of keys whose time has a part that no figure tells
 # Tiny programs take 0.38 ms by freedomtan's ane_pmu_profiler and 0.1 ms in a plain loop, on one M4: 751K's
@@ -73,18 +75,24 @@ def convolution(
             is_winograd=kernel == 3,
             is_stalled=itemsize == 2 and stalls((channels, channels, kernel, kernel)),
             largest_bytes=2.0 * channels * positions,
+            positions=float(positions),
             outputs=float(channels * positions),
         ),
         **options,  # type: ignore[arg-type]
     )
 
 
-def port_bytes(*sizes: int, route: Route = "private") -> float:
-    """Return the bytes of ports that are moved before and after the operations.
+def stack(layer: Layer, depth: int, *, shared: bool, port_bytes: float = 0.0) -> tuple[Layer, ...]:
+    """Return a chain of equal layers. Where they share their weights, only the first one streams them.
 
-    By the private framework, the operations themselves read and write those that an engine cannot hold.
+    The first one reads an input of `port_bytes` where it lies, and the last one writes an output of as many.
     """
-    return float(sum(size for size in sizes if route != "private" or size < BLOCK))
+    reused = replace(layer, weight_bytes=0.0, is_stalled=False, reused_bytes=layer.weight_bytes)
+    later = reused if shared else layer
+    if depth == 1:
+        return (replace(layer, port_bytes=2 * port_bytes),)
+    ends = replace(layer, port_bytes=port_bytes), replace(later, port_bytes=port_bytes)
+    return ends[0], *([replace(later, count=depth - 2)] if depth > 2 else []), ends[1]
 
 
 def first(layer: Layer, channels: int, positions: int, kernel: int = 1, itemsize: int = 2) -> Layer:
@@ -92,14 +100,6 @@ def first(layer: Layer, channels: int, positions: int, kernel: int = 1, itemsize
     reads = reads_of(channels, float(itemsize * channels * kernel**2), is_window=kernel > 1)
     elements = float(channels * positions)
     return replace(layer, read_bytes=itemsize * elements, reads=reads, written_bytes=2 * elements)
-
-
-def stack(layer: Layer, depth: int, *, shared: bool) -> tuple[Layer, ...]:
-    """Return a chain of equal layers. Where they share their weights, only the first one streams them."""
-    if not shared or depth == 1:
-        return (replace(layer, count=depth),)
-    reused = replace(layer, weight_bytes=0.0, is_stalled=False, reused_bytes=layer.weight_bytes)
-    return layer, replace(reused, count=depth - 1)
 
 
 def _engines(figure: Figure) -> int | None:
@@ -128,11 +128,21 @@ def _conv_stack(figure: Figure, names: Mapping[str, str], sizes: Sizes) -> Call 
     )
     shared = names.get("weights") == "shared" or "shared-weights" in figure.caveats
     item = 4 if names.get("ports") == "fp32" else 2
-    ports = port_bytes(*[item * sizes["channels"] * positions] * 2, route=figure.route)
-    return Call(stack(layer, sizes.get("layers", 1), shared=shared), ports)
+    port = float(item * sizes["channels"] * positions)
+    if figure.route == "private":
+        return Call(stack(layer, sizes.get("layers", 1), shared=shared, port_bytes=port))
+    inputs = sizes.get("inputs", 1)
+    sums = [_sum(port)] * (inputs - 1)
+    chain = stack(layer, sizes.get("layers", 1), shared=shared)
+    return Call((*sums, *chain), (inputs + 1) * port, ports=inputs + 1)
 
 
 _PATHS = {"fp16-ports", "direct", "process-request", "real-time"}
+
+
+def _sum(size: float) -> Layer:
+    """Return an addition of an activation to another of `size` bytes."""
+    return Layer("pointwise", elements=size / 2, largest_bytes=size, read_bytes=2 * size, written_bytes=size)
 
 
 def _dispatch(figure: Figure, names: Mapping[str, str], sizes: Sizes) -> Call | None:
@@ -163,6 +173,7 @@ def _coreml(figure: Figure, names: Mapping[str, str], sizes: Sizes) -> Call | No
             flops=_SAMPLE,
             weight_bytes=layer.weight_bytes * share,
             outputs=layer.outputs * share,
+            positions=0.0,
         )
     else:
         layer = first(layer, sizes["channels"], _positions(sizes), sizes["kernel"], 1 if is_int8 else 2)
@@ -171,7 +182,7 @@ def _coreml(figure: Figure, names: Mapping[str, str], sizes: Sizes) -> Call | No
 
 
 def _marginal(figure: Figure, names: Mapping[str, str], sizes: Sizes) -> Call:
-    """Return a layer. The study's chains of 1x1 convolutions share their weights; its other ones do not."""
+    """Return a layer of a chain that shares its weights."""
     is_int8 = names["dtype"] == "w8a8"
     layer = convolution(
         sizes["channels"],
@@ -180,8 +191,7 @@ def _marginal(figure: Figure, names: Mapping[str, str], sizes: Sizes) -> Call:
         itemsize=1 if is_int8 else 2,
         is_int8=is_int8,
     )
-    if sizes.get("kernel", 1) == 1:
-        layer = replace(layer, weight_bytes=0.0, reused_bytes=layer.weight_bytes)
+    layer = replace(layer, weight_bytes=0.0, reused_bytes=layer.weight_bytes)
     return Call((layer,), part="task")
 
 
@@ -195,11 +205,12 @@ def _matmul(figure: Figure, names: Mapping[str, str], sizes: Sizes) -> Call:
             read_bytes=layer.read_bytes * share,
             written_bytes=layer.written_bytes * share,
             operand_bytes=0.0,
+            positions=0.0,
         )
         return Call((layer,), part="task")
     inner, columns, rows = sizes["inner"], sizes["columns"], sizes["rows"]
-    ports = port_bytes(2 * inner * rows, 2 * columns * rows)
-    return Call((_product(inner, columns, rows),), ports)
+    layer = replace(_product(inner, columns, rows), port_bytes=2.0 * (inner + columns) * rows)
+    return Call((layer,), ports=3)
 
 
 def _product(inner: int, columns: int, rows: int) -> Layer:
@@ -212,6 +223,7 @@ def _product(inner: int, columns: int, rows: int) -> Layer:
         reads=reads_of(columns, 2.0 * inner),
         written_bytes=2.0 * columns * rows,
         largest_bytes=2.0 * inner * rows,
+        positions=float(rows),
     )
 
 
@@ -222,20 +234,27 @@ def _e5rt(figure: Figure, names: Mapping[str, str], sizes: Sizes) -> Call | None
     """
     if "kernel" in sizes:
         layer = convolution(sizes["channels"], _positions(sizes), kernel=sizes["kernel"])
-        ports = 4.0 * sizes["channels"] * _positions(sizes)
-        return Call((first(layer, sizes["channels"], _positions(sizes), sizes["kernel"]),), ports)
+        port = 2.0 * sizes["channels"] * _positions(sizes)
+        convolved = first(layer, sizes["channels"], _positions(sizes), sizes["kernel"])
+        return Call((convolved,), _e5rt_ports(port, port))
     if "inner" in sizes:
         size = sizes["inner"]
-        return Call((first(convolution(size, size), size, size),), 4.0 * size**2)
+        return Call((first(convolution(size, size), size, size),), _e5rt_ports(2.0 * size**2, 2.0 * size**2))
     if names.get("op") == "gemv4096/fp16":
-        return Call((convolution(4096, 1),), 4.0 * 4096)
+        return Call((convolution(4096, 1),), _e5rt_ports(2.0 * 4096, 2.0 * 4096))
     if names.get("op") == "attention/h12s512d64":
         return _attention(12, 512, 64)
     if "rows" not in sizes:
         return None
     read = 2.0 * sizes["rows"] * sizes["columns"]
     written = 2.0 * sizes["rows"] if names["op"] == "reduce_sum" else read
-    return Call((_pointwise(read, written, _PASSES.get(names["op"], 1)),), read + written)
+    layer = _pointwise(read, written, is_normalizing=names["op"] in _NORMALIZING)
+    return Call((layer,), _e5rt_ports(read, written))
+
+
+def _e5rt_ports(read: float, written: float) -> float:
+    """Return the bytes of inputs that take as long as these inputs and outputs."""
+    return (read + _E5RT_WRITTEN * written) * 2 / (1 + _E5RT_WRITTEN)
 
 
 def _attention(heads: int, positions: int, width: int) -> Call:
@@ -243,16 +262,18 @@ def _attention(heads: int, positions: int, width: int) -> Call:
     rows = heads * positions
     scores = 2.0 * rows * positions
     products = (_product(width, positions, rows), _product(positions, width, rows))
-    scored, summed = (replace(one, operand_bytes=2.0 * rows * width) for one in products)
-    return Call((scored, _pointwise(scores, scores, _PASSES["softmax"]), summed), 8.0 * rows * width)
+    port = 2.0 * rows * width
+    scored, summed = (replace(one, operand_bytes=port, positions=float(positions)) for one in products)
+    layers = (scored, _pointwise(scores, scores, is_normalizing=True), summed)
+    return Call(layers, _e5rt_ports(3 * port, port), ports=4)
 
 
-def _pointwise(read: float, written: float, passes: int) -> Layer:
+def _pointwise(read: float, written: float, *, is_normalizing: bool) -> Layer:
     """Return an element-wise operation, by its bytes."""
     return Layer(
         "pointwise",
         elements=read / 2,
-        passes=passes,
+        is_normalizing=is_normalizing,
         largest_bytes=read,
         read_bytes=read,
         written_bytes=written,

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable
 from dataclasses import replace
 
 import numpy as np
 
 from .. import mil
 from ..chips.cost import BLOCK, Layer, reads_of
-from ..chips.workloads import port_bytes as moved_ports
 from ..mil.call import OPERATIONS
 from ..mil.graph import Graph, Operation, Tensor
 from ..mil.types import dtype_bits
@@ -22,8 +22,7 @@ _SHAPES = {"reshape", "expand_dims", "squeeze", "flatten2d", "cast", "quantize",
 # Operations that only change where another one reads or writes, on the chip or at the ports.
 _PLACES = {"slice_by_size", "slice_by_index", "split", "concat", "crop", "stack"}
 _FREE = _SHAPES | _PLACES
-_SEVERAL_PASSES = {"softmax", "layer_norm", "instance_norm", "l2_norm", "local_response_norm"}
-_PASSES = 4  # of these, by what ANEForge measured of softmax and layer_norm
+_NORMALIZING = {"softmax", "layer_norm", "instance_norm", "l2_norm", "local_response_norm"}
 _FREE_LAYER = Layer("free")
 SPARSE = "constexpr_sparse_to_dense"
 _CONVOLUTIONS = ("conv", "conv_transpose")
@@ -34,52 +33,6 @@ _SCALED = ("constexpr_affine_dequantize", "constexpr_blockwise_shift_scale")
 def layers_of(graph: Graph) -> list[tuple[Operation, Work, tuple[Layer, ...]]]:
     """Return each operation that the engine computes, with its work."""
     return _Program(graph).layers()
-
-
-def port_bytes(graph: Graph) -> float:
-    """Return the bytes of the ports that are moved before and after the operations.
-
-    An input that products alone read, as their second operand, is not: the engine reads it where it lies. A
-    join at an output is, however large, as each of its parts comes from the chip. So is what no operation
-    computes.
-    """
-    operations = [one for one in graph.statements if isinstance(one, Operation)]
-    makers = {result: operation for operation in operations for result in operation.results}
-    computed = _computed(operations)
-    moved = [port for port in graph.outputs if port not in computed or _is_joined(port, makers)]
-    second = _second_operands(graph, operations)
-    ports = [
-        *(port for port in graph.inputs if port not in second),
-        *(port for port in graph.outputs if port not in moved),
-    ]
-    return moved_ports(*(port.type.bytes for port in ports)) + sum(port.type.bytes for port in moved)
-
-
-def _computed(operations: Sequence[Operation]) -> set[Tensor]:
-    """Return the results that are more than a part of an input, or a join of some, or a cast of one."""
-    found = set[Tensor]()
-    for operation in operations:
-        if operation.op not in _FREE or any(tensor in found for _, tensor in operation.operands()):
-            found.update(operation.results)
-    return found
-
-
-def _is_joined(tensor: Tensor, makers: Mapping[Tensor, Operation]) -> bool:
-    maker = makers.get(tensor)
-    while maker is not None and maker.op in _SHAPES:
-        maker = next((makers[one] for _, one in maker.operands() if one in makers), None)
-    return maker is not None and maker.op in ("concat", "stack")
-
-
-def _second_operands(graph: Graph, operations: Sequence[Operation]) -> set[Tensor]:
-    """Return what is read as the second of two inputs of a product, and in no other way."""
-    constants = {*stored_constants(graph), *(one for one in graph.statements if isinstance(one, Tensor))}
-    second, others = set[Tensor](), set[Tensor]()
-    for operation in operations:
-        has_two = operation.op == "matmul" and operation.arguments["x"] not in constants
-        for name, tensor in operation.operands():
-            (second if has_two and name == "y" else others).add(tensor)
-    return second - others
 
 
 class _Program:
@@ -96,6 +49,7 @@ class _Program:
             for tensor in {tensor for _, tensor in operation.operands()}:
                 self._reading.setdefault(tensor, []).append(operation)
         self._makers = {result: operation for operation in self._work for result in operation.results}
+        self._written_as = self._written_results()
         self._origins: dict[Tensor, Hashable] = {**graph.blobs}
         self._read: set[Hashable] = set()  # weights that an earlier operation has read
         self._sources = self._find_sources()
@@ -114,20 +68,24 @@ class _Program:
 
     def _layers(self, operation: Operation, work: Work) -> tuple[Layer, ...]:
         family = _family(operation)
-        if self._is_passed(operation) and not self._is_moved(operation):
+        moved = self._moved_bytes(operation)
+        if self._is_passed(operation) and not moved:
             return (_FREE_LAYER,)
         inputs = [tensor for _, tensor in operation.operands() if self._is_activation(tensor)]
-        activations = [*inputs, *operation.results]
+        results = operation.results
+        activations = [*inputs, *results]
         shared = Layer(
             "pointwise",
             largest_bytes=max(tensor.type.bytes for tensor in activations),
             read_bytes=sum(tensor.type.bytes for tensor in inputs),
-            written_bytes=sum(result.type.bytes for result in operation.results),
+            written_bytes=sum(result.type.bytes for result in results),
+            port_bytes=sum(map(self._port_bytes_read, inputs)) + sum(map(self._port_bytes_written, results)),
             elements=work.flops,
-            passes=_PASSES if operation.op in _SEVERAL_PASSES else 1,
+            is_normalizing=operation.op in _NORMALIZING,
         )
-        if family == "movement" or operation.op in _FREE:  # of what is read, only what comes out is moved
-            return (replace(shared, kind="movement", read_bytes=shared.written_bytes),)
+        if family == "movement" or moved:  # of what is read, only what comes out is moved
+            size = moved or shared.written_bytes
+            return (replace(shared, kind="movement", read_bytes=size, written_bytes=size),)
         if family == "product":
             return self._product(operation, work, inputs, shared)
         return (shared,)
@@ -141,6 +99,7 @@ class _Program:
             shared,
             kind="product",
             flops=work.flops,
+            positions=self._positions(operation),
             outputs=float(operation.results[0].type.elements) if operation.op == "conv" else 0.0,
             group_channels=_group_channels(operation),
             is_int8=self._is_int8(operation, inputs),
@@ -149,6 +108,7 @@ class _Program:
             weight_bytes=fresh,
             reused_bytes=reused,
             operand_bytes=sum(tensor.type.bytes for tensor in inputs[1:]),
+            port_bytes=shared.port_bytes - sum(map(self._port_bytes_read, inputs[1:])),
             read_bytes=0 if self._is_from_product(inputs[0]) else inputs[0].type.bytes,
             reads=self._reads(operation, work),
             written_bytes=sum(one.type.bytes for one in operation.results if one not in self._for_products),
@@ -162,7 +122,8 @@ class _Program:
         softmax = replace(
             shared,
             elements=scores,
-            passes=_PASSES,
+            port_bytes=0.0,
+            is_normalizing=True,
             largest_bytes=max(shared.largest_bytes, 2 * scores),
             read_bytes=2 * scores,
             written_bytes=2 * scores,
@@ -204,7 +165,37 @@ class _Program:
 
     def _maker(self, tensor: Tensor) -> Operation | None:
         """Return the operation whose work makes a tensor; None for an input of the program."""
-        return self._makers.get(self._sources.get(tensor, tensor))
+        return self._makers.get(self._source(tensor))
+
+    def _source(self, tensor: Tensor) -> Tensor:
+        """Return the result of an operation, or the input, that reaches a tensor at no cost."""
+        return self._sources.get(tensor, tensor)
+
+    def _written_results(self) -> dict[Tensor, Tensor]:
+        """Return the output that each result reaches at no cost: where it lies, the result is written."""
+        found = {output: output for output in self._graph.outputs}
+        for operation in reversed(self._work):
+            outputs = [found[result] for result in operation.results if result in found]
+            if outputs and self._is_passed(operation):
+                for _, tensor in operation.operands():
+                    found.setdefault(tensor, outputs[0])
+        return found
+
+    def _port_bytes_read(self, tensor: Tensor) -> float:
+        """Return the bytes of a tensor if it is read where an input lies."""
+        source = self._source(tensor)
+        return 0.0 if source in self._makers else _bytes_as(tensor, source)
+
+    def _port_bytes_written(self, result: Tensor) -> float:
+        """Return the bytes of a result if it is written where an output lies."""
+        return _bytes_as(result, self._written_as[result]) if result in self._written_as else 0.0
+
+    def _positions(self, operation: Operation) -> float:
+        """Return how many positions, or rows, a product applies one set of weights to."""
+        result, weight = operation.results[0].type, self._weight(operation)
+        is_batched = operation.op not in (*_CONVOLUTIONS, "linear") and (weight is None or weight.rank > 2)
+        sets = math.prod(result.shape[:-2]) if is_batched else 1
+        return result.elements / self._outputs(operation) / sets
 
     def _find_sources(self) -> dict[Tensor, Tensor]:
         """Return what operations that cost nothing pass on, by their results."""
@@ -233,14 +224,21 @@ class _Program:
         """Tell whether an operation costs nothing of its own."""
         return operation.op in _FREE or self._is_fused(operation)
 
-    def _is_moved(self, operation: Operation) -> bool:
-        """Tell whether a slice or a join is too large for the chip, and at neither an input nor an output."""
+    def _moved_bytes(self, operation: Operation) -> float:
+        """Return the bytes that an operation of no work moves.
+
+        At an output, these are the parts that no operation writes there, as they are inputs. Within the
+        program, slices and joins move what is too large for the chip.
+        """
+        if operation.op not in _FREE:
+            return 0.0
         inputs = [tensor for _, tensor in operation.operands() if self._is_activation(tensor)]
-        sizes = [tensor.type.bytes for tensor in (*inputs, *operation.results)]
-        if operation.op not in _PLACES or max(sizes) < BLOCK:
-            return False
-        is_read = all(self._maker(tensor) is None for tensor in inputs)
-        return not is_read and not all(result in self._graph.outputs for result in operation.results)
+        result = sum(one.type.bytes for one in operation.results)
+        if any(one in self._graph.outputs for one in operation.results):
+            return min(result, sum(one.type.bytes for one in inputs if self._maker(one) is None))
+        is_large = max(result, *(one.type.bytes for one in inputs)) >= BLOCK
+        is_read = all(self._maker(one) is None for one in inputs)
+        return result if operation.op in _PLACES and is_large and not is_read else 0.0
 
     def _weights(self, operation: Operation) -> tuple[int, int]:
         """Return the bytes of constants that nothing has read before, and of the others."""
@@ -284,6 +282,11 @@ class _Program:
             return False
         outputs = self._outputs(operation)
         return stalls((outputs, weight.type.elements // outputs))
+
+
+def _bytes_as(tensor: Tensor, other: Tensor) -> float:
+    """Return the bytes of a tensor in the data type of another."""
+    return tensor.type.elements * other.type.bytes / other.type.elements
 
 
 def _family(operation: Operation) -> str:

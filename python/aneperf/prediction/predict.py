@@ -15,7 +15,7 @@ from ..display import Displayed
 from ..errors import ArgumentError
 from ..mil.graph import Operation
 from ..mil.template import AxisValue, Source, template_of
-from .layers import layers_of, port_bytes
+from .layers import layers_of
 from .notes import chip_notes, operation_note, unmeasured_note
 from .taken import taken_program
 
@@ -151,7 +151,7 @@ class Predictor:
                 )
             )
         task_ms = sum(term.ms for term in terms)
-        call = Call(port_bytes=port_bytes(graph))
+        call = Call(ports=len(graph.inputs) + len(graph.outputs))
         return operations, [*time_dispatch(call, parameters.values, task_ms), *terms]
 
     def join(

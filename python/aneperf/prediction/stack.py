@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from ..chips.cost import Call, time_call
 from ..chips.parameters import PredictedTime, parameters_of
-from ..chips.workloads import convolution, port_bytes, stack
+from ..chips.workloads import convolution, stack
 from ..kernels import ConvStack, QuantizedStack
 
 
@@ -16,13 +16,12 @@ def predict_stack(kernel: ConvStack, chip: str) -> PredictedTime:
     positions = kernel.height * kernel.width
     is_quantized = isinstance(kernel, QuantizedStack)
     layer = convolution(kernel.channels, positions, itemsize=1 if is_quantized else 2)
-    layers = stack(layer, kernel.depth, shared=False)
-    if is_quantized:  # the input of the first layer is fp16
-        layers = stack(layer, 1, shared=False)
-        if kernel.depth > 1:
-            layers += stack(replace(layer, is_int8=True), kernel.depth - 1, shared=False)
     itemsize = 4 if kernel.port_dtype == "fp32" else 2
-    call = Call(layers, port_bytes(*[itemsize * kernel.channels * positions] * 2))
+    port = float(itemsize * kernel.channels * positions)
+    first, *others = stack(layer, kernel.depth, shared=False, port_bytes=port)
+    if is_quantized:  # the input of the first layer is fp16
+        others = [replace(one, is_int8=True) for one in others]
+    call = Call((first, *others))
     return parameters.interval(time_call(call, parameters.values, parameters.traits))
 
 

@@ -22,111 +22,18 @@ from ..kernels.presets import PRESETS
 from ..kernels.schedule import Pipeline
 from ..prediction import predict_training
 from .columns import significant
+from .prediction_words import (
+    ACCURACY,
+    FAR,
+    FAR_BY_OWNER,
+    GAPS,
+    INTRODUCTION,
+    KEPT_OUT,
+    TABLES,
+    TRAINING,
+    WIDTH,
+)
 
-_INTRODUCTION = """\
-<!-- Written by: python -m aneperf.report.prediction_page > docs/prediction.md -->
-# Predictions and their accuracy
-
-`aneperf predict model.mlmodelc --chip "M4 Max"` predicts how long a program would take on a chip that you do
-not have, with an interval, and shows what limits each operation. `aneperf.predict(program, chip)` does the
-same in Python. A prediction is not a measurement. It follows from the program's work and from what others
-measured on that chip and [published](published.md). It is the time of a call by the private framework, warm
-and alone on its machine.
-
-## The model
-
-The time of a call is a fixed time, plus the time for the bytes of its ports, plus the times of its
-operations, one after the other. An operation takes a small fixed time, plus the longest of these:
-
-- **compute**: the operations over the rate `compute`. The rate is multiplied by `int8` if both operands have
-  8 bits. Kernels 3 wide need 2/3 of the products on engines with Winograd's transform. A convolution in
-  groups uses the share `grouped` of the array for each channel of a group. A convolution takes no less than
-  its results over the rate `outputs`, which is what limits those with few channels. An element-wise
-  operation takes its elements over the rate `pointwise`.
-- **weights**: the bytes as stored over the bandwidth `weights`. It is multiplied by `stall` where the weights
-  of a core lie near a multiple of 1 MiB. Weights that an earlier operation has read come from the chip
-  itself, at a bandwidth that follows `compute`.
-- **activations**: an engine holds an activation below 2 MiB. A larger one streams over the bandwidth
-  `memory`, in which a byte written counts a third. A product reads it once for each group of output channels:
-  a core computes at most 16 of them at once, a power of two whose weights fit into its buffer of 64 KiB.
-  Kernels wider than 1 seem to have half of that buffer, but with Winograd's transform all of it. Chains of
-  products are cut into blocks, so that what one product hands to the next stays on the chip. The second
-  operand of a product of two inputs, transposes and other movements, and slices and joins above 2 MiB
-  between operations take the bandwidth `operand`.
-
-`dispatch` is the fixed time of calls and operations, and `host` the time of the ports. A port of 2 MiB or
-more has no time of its own: the operations read and write it where it lies, but for joins, which are
-written from the chip. Other slices and joins, reshapes and casts have no cost. An element-wise operation
-with one input has none either if it directly follows a convolution. In the fit, calls through Core ML take
-up to 0.195 ms more after tasks of 0.23 to 0.4 ms, as on M6. Two engines of an M6 share operations
-with activations of 256 KiB or more, and they share the bandwidth of weights. An Ultra runs a program on one
-of its dies.
-
-The rule of the groups was found in the figures, and explains several of them at once: large products of
-matrices by e5rt on nine chips, and those of two inputs on M3 Ultra, whose rate of 3.9 TFLOPS does not follow
-from the array. What it says of kernels wider than 1 was chosen for the 3x3 convolutions: of 1,024 channels on
-M4, which take 42 ms in fp16 and 10 ms with 8 bits, and of e5rt on engines with Winograd's transform.
-
-The parameters of a chip are fitted to {fitted} published figures by `python -m aneperf.chips.fit`. Each has a
-prior with a source, in [priors.csv](../python/aneperf/chips/priors.csv): how much generations may differ from
-it, and how much chips of one generation may differ from each other. The cost of a call also has a factor for
-each machine, taken as a chip and contributor. Its standard deviation, a factor of 1.25, was chosen by the
-figures of M4 and M5. So a chip without figures of its own has the parameters of its generation, with wider
-intervals, and its predictions say so. Calls through Core ML and e5rt have costs of their own in the fit: the
-time of the engine carries over from them, the cost of a call does not.
-
-An interval covers the uncertainty of the parameters, the scatter of the figures, and the differences in the
-cost of a call between machines. It should contain {coverage} of the times of a warm machine. It does not
-cover kinds of work that the figures do not contain.
-"""
-_ACCURACY = """\
-## Accuracy
-
-Each figure is predicted by a fit without it. An error is the difference of prediction and measurement, over
-the measurement. "Inside" is the share of figures in their intervals.
-
-Errors of new figures may be larger, for two reasons. The form of the model and the constants that no fit
-finds were chosen with all of these figures in view. And every fit has the priors, many of which cite sources
-of these figures. Those of calls through Core ML cite the only contributor of M6, so a fit without that one
-still knows much of what it found. `weights` cites figures of M2 Ultra, M3 Ultra, M4, M4 Max, M5 Max and M6,
-`memory` those of M3 Ultra, `int8` those of M4, and `stall` those of M5 Max. The priors of e5rt cite its
-smallest products and its element-wise operations.
-"""
-_WIDTH = """\
-The width of all intervals is chosen so that they contain {coverage} of the figures in the first table. So the
-share of its first row is no test of the intervals. Share of figures inside where the width is chosen without
-the figures that are judged:
-"""
-_KEPT_OUT = """\
-{cold} of {all} figures are in neither table, and no parameter is fitted to them, because the machine
-seems not to have been warm: {sources}.
-These sources were chosen by hand. Their times differ from those of other sources for the same chip and key,
-or from each other: `fork-results` has 0.38 ms for `sram/conv256x1`, others 0.115 to 0.128 ms;
-`fork-probes` has 0.38 ms for `peak/conv256x256`, and another has 0.22 ms; `fork-chaining` has 0.09 and
-0.23 ms for one program. Why they differ is not known.
-{near} of the figures are within 25 % of their predictions.
-"""
-_FAR = """\
-## Off by more than a factor of 2
-
-Predictions by a fit without the figures of the same chip and call, and those that are not fitted.
-"""
-_FAR_BY_OWNER = """\
-By a fit without the figures of the same chip and contributor, these are off by more than a factor of 2 too:
-"""
-_TRAINING = """\
-## Training (not used for the fit)
-
-The engine's part of training steps. `ane` of the static pipelines are the forward kernels alone, as the
-published pipelines time them; the kernels are built as published. Two rules of the model were chosen with
-these figures in view: that slices cost nothing, and that joins at an output are written from the chip.
-"""
-_TABLES = """\
-## Published figures beside predictions
-
-The median of the published figures of a key, in ms (of rates: the time of 10^9 operations or bytes), and the
-prediction by a fit without them. In parentheses the interval. `x` is measured over predicted.
-"""
 _SLOW_1024 = "not known: two tools on one machine agree; M4 Max shows less of it in two of three runs, 1.4x"
 # Why a prediction is off by more than a factor of 2, by chip and the beginning of a key.
 _REASONS = {
@@ -134,28 +41,6 @@ _REASONS = {
     ("M5 Max", "sram/conv1024x1/"): _SLOW_1024,
     ("M5 Max", "latency/conv1024x1/"): _SLOW_1024,
 }
-_GAPS = """\
-## What the model does not know
-
-- **Grouped and depthwise convolutions**: no published figure is of them alone, and no parameter is fitted to
-  any. Their rate is a prior, a fortieth of the full one for a depthwise convolution, from counters whose
-  meaning is not sure. So the interval is wide. MobileNetV2 on M4 is no test of it, as the width was chosen
-  with its time in view. Its published 0.601 ms is by a profiler that itself takes 0.28 ms of a call, as tiny
-  programs show. Without the profiler, the prediction is what a call takes in a plain loop.
-- **Few channels**: the rate `outputs` is a prior, from layers of 32 and 64 channels on M6. No fitted figure
-  is limited by it. How well the array is filled by positions is not modeled: by kernels and positions on M6,
-  it varies by 20 %.
-- **Element-wise operations on what the engine holds, and the fixed time of an operation**: no figure of any
-  chip depends on `pointwise` or `layer` by a tenth or more, so they are priors. Figures of M3 Ultra alone
-  depend so on `operand`, and those of M4 Max alone on `ports`.
-- **Many ports**: a port costs by its bytes. What each takes besides is not modeled.
-- **fp32**: the engine computes in fp16. The time of a product in fp32 is that of the same one in fp16;
-  `--fp16` converts the program.
-- **Calls by the private framework** on M1, M2 and M6: no such call is fitted. The cost of one is its prior.
-  For A19 and A20 no figure of their generation is fitted at all.
-- **Movements, pools, resizing and transposed convolutions**: no figure is of them. They are counted by what
-  they move or compute. A prediction notes those that take a tenth of its time or more.
-"""
 _UNKNOWN_CALLS = "no call by the private framework on its generation is fitted"
 _NEAR = 1.25  # measured over predicted, or the reverse, of a figure that is near its prediction
 
@@ -178,11 +63,11 @@ class _Group:
 def prediction_page() -> str:
     """Return the page in Markdown."""
     by_call, by_owner = leave_out(), leave_out(by_owner=True)
-    introduction = _INTRODUCTION.format(fitted=len(by_call), coverage=_percent(COVERAGE))
+    introduction = INTRODUCTION.format(fitted=len(by_call), coverage=_percent(COVERAGE))
     parts = (
         _accuracy(by_call, by_owner),
         _far(by_call, by_owner),
-        _GAPS.rstrip("\n").split("\n"),
+        _gaps(),
         _training(),
         _tables(by_call),
         _parameters(),
@@ -192,7 +77,7 @@ def prediction_page() -> str:
 
 
 def _accuracy(by_call: Sequence[HeldOut], by_owner: Sequence[HeldOut]) -> Iterator[str]:
-    yield from _ACCURACY.rstrip("\n").split("\n")
+    yield from ACCURACY.rstrip("\n").split("\n")
     for title, found in (
         (
             "By fits without the figures of the same chip and call, under whatever key. A call and its task "
@@ -215,7 +100,7 @@ def _accuracy(by_call: Sequence[HeldOut], by_owner: Sequence[HeldOut]) -> Iterat
 
 def _width(by_call: Sequence[HeldOut], by_owner: Sequence[HeldOut]) -> Iterator[str]:
     """Say how many figures lie inside where they do not choose the width themselves."""
-    yield from _WIDTH.rstrip("\n").format(coverage=_percent(COVERAGE)).split("\n")
+    yield from WIDTH.rstrip("\n").format(coverage=_percent(COVERAGE)).split("\n")
     yield ""
     yield "| Fit without the figures of the same | Width without the chip | Width without the contributor |"
     yield "| --- | ---: | ---: |"
@@ -232,7 +117,7 @@ def _width(by_call: Sequence[HeldOut], by_owner: Sequence[HeldOut]) -> Iterator[
 def _kept_out(by_call: Sequence[HeldOut]) -> Iterator[str]:
     """Say which figures are not warm, and how the errors are with them."""
     cold = [one for one in _unfitted() if one.target.is_cold]
-    text = _KEPT_OUT.format(
+    text = KEPT_OUT.format(
         cold=len(cold),
         all=len(by_call) + len(_unfitted()),
         sources=", ".join(f"`{source}` on {chip}" for chip, source in sorted(COLD)),
@@ -268,7 +153,7 @@ _ROUTES = {"private": "private framework", "coreml": "Core ML", "e5rt": "e5rt"}
 
 
 def _far(by_call: Sequence[HeldOut], by_owner: Sequence[HeldOut]) -> Iterator[str]:
-    yield from _FAR.rstrip("\n").split("\n")
+    yield from FAR.rstrip("\n").split("\n")
     yield ""
     yield "| Chip | Key | Measured (ms) | Predicted | Measured over predicted | Why |"
     yield "| --- | --- | ---: | ---: | ---: | --- |"
@@ -278,7 +163,7 @@ def _far(by_call: Sequence[HeldOut], by_owner: Sequence[HeldOut]) -> Iterator[st
         reason = _reason_of_cold(one) if one.target.is_cold else _reason(figure.chip, figure.key)
         yield _row([*_compared(one), reason])
     yield ""
-    yield from _FAR_BY_OWNER.rstrip("\n").split("\n")
+    yield from FAR_BY_OWNER.rstrip("\n").split("\n")
     yield ""
     yield "| Chip | Key | Measured (ms) | Predicted | Measured over predicted |"
     yield "| --- | --- | ---: | ---: | ---: |"
@@ -343,8 +228,18 @@ def _unfitted() -> list[HeldOut]:
     return found
 
 
+def _gaps() -> list[str]:
+    """Say what the model does not know, with what the fit found of ports through Core ML."""
+    known = parameters_of("M6").values
+    text = GAPS.format(
+        port_coreml=significant(known["port-coreml"], 2),
+        port_bytes=significant((2 << 20) / known["ports-coreml"] / 1e3, 2),
+    )
+    return text.rstrip("\n").split("\n")
+
+
 def _training() -> Iterator[str]:
-    yield from _TRAINING.rstrip("\n").split("\n")
+    yield from TRAINING.rstrip("\n").split("\n")
     yield ""
     yield "| Chip | Key | Measured (ms) | Predicted | Interval | Measured over predicted | |"
     yield "| --- | --- | ---: | ---: | ---: | ---: | --- |"
@@ -383,7 +278,7 @@ def _part_of_step(model: str, pipeline: str, chip: str, forward: bool) -> Predic
 
 
 def _tables(by_call: Sequence[HeldOut]) -> Iterator[str]:
-    yield from _TABLES.rstrip("\n").split("\n")
+    yield from TABLES.rstrip("\n").split("\n")
     ordered = sorted([*by_call, *_unfitted()], key=lambda one: _place(one.target.figure.chip))
     for chip, of_chip in groupby(ordered, key=lambda one: one.target.figure.chip):
         yield ""
