@@ -151,9 +151,13 @@ def test_a_file_of_all_checks_is_to_be_sent(
 
 
 @pytest.mark.thorough
-def test_the_whole_of_it(run: Any, tmp_path: Path) -> None:
+def test_the_whole_of_it(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give all checks the time that they need on a busy machine; only peak uses up what it is given."""
+    monkeypatch.setattr(
+        "aneperf.probes.doctor.default_budget", lambda probe: 10.0 if probe == "peak" else 900.0
+    )
     file = tmp_path / "mac.json"
-    outcome = run("doctor", "--device", "emulator", "--budget", "40", "-o", str(file))
+    outcome = run("doctor", "--device", "emulator", "--budget", "900", "-o", str(file))
     assert (outcome.code, outcome.err) == (0, f"aneperf: {file} holds all of it: please send that file\n")
     assert run("validate", str(file)).code == 0
     result = Result.load(file)
