@@ -67,7 +67,8 @@ def trainer(device_name: str, config: TrainingConfig = CONFIG, **options: object
 
 
 def worker_pid(run: Trainer) -> int | None:
-    return None if run._workers.current is None else run._workers.current.pid
+    worker = run._workers.current  # which a thread may find gone at any time
+    return None if worker is None else worker.pid
 
 
 def copied(parameters: Parameters) -> Parameters:

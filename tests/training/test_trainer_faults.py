@@ -51,19 +51,22 @@ def gone(pid: int, seconds: float = 60) -> bool:
     return True
 
 
-def kill_soon(run: Trainer, seconds: float, name: str = "") -> threading.Thread:
-    """Kill the worker after this time, or the next one if there is none."""
+class Killer(threading.Thread):
+    """Kills the worker after this time, or the next one if there is none."""
 
-    def kill() -> None:
-        time.sleep(seconds)
-        while (pid := worker_pid(run)) is None:
+    def __init__(self, run: Trainer, seconds: float, name: str = "") -> None:
+        super().__init__(name=name, daemon=True)
+        self._trainer, self._seconds = run, seconds
+        self.has_found = threading.Event()
+        self.start()
+
+    def run(self) -> None:
+        time.sleep(self._seconds)
+        while (pid := worker_pid(self._trainer)) is None:
             time.sleep(1e-3)
+        self.has_found.set()
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-
-    thread = threading.Thread(target=kill, name=name, daemon=True)
-    thread.start()
-    return thread
 
 
 @pytest.mark.thorough
@@ -75,12 +78,17 @@ def test_twenty_kills_at_any_moment_leave_no_trace(device_name: str, pipeline: P
     chance = random.Random(20)
     kills = chance.sample(range(0, 47, 3), 14)  # so far apart that no step loses three workers
     more = 6
-    killer: threading.Thread | None = None
+    killer: Killer | None = None
     killed, reasons, losses, begin = 0, [], [], time.monotonic()
     with trainer(device_name, config) as run:
         for event in run.run():
             if isinstance(event, KernelsCompiled):
                 continue
+            if isinstance(event, WorkerReplaced):
+                reasons.append(event.reason)
+                if killer is not None and not killer.has_found.is_set():  # an earlier one's kill came late
+                    killer.name = "of a new worker"
+                    continue
             was_new = killer is not None and killer.name == "of a new worker"
             if killer is not None:
                 killer.join(60)
@@ -91,16 +99,14 @@ def test_twenty_kills_at_any_moment_leave_no_trace(device_name: str, pipeline: P
                     startup = time.monotonic() - begin
                 losses.append(event.loss)
                 if event.step in kills and event.step % 2 == 0:
-                    killer = kill_soon(run, chance.uniform(0, 0.8e-3 * event.times.wall))
+                    killer = Killer(run, chance.uniform(0, 0.8e-3 * event.times.wall))
             elif isinstance(event, BatchDone):
                 if event.steps[-1].step in kills:
                     loading = event.compile_ms + event.staging_ms
-                    killer = kill_soon(run, chance.uniform(0, 0.8e-3 * loading))
-            elif isinstance(event, WorkerReplaced):
-                reasons.append(event.reason)
-                if more and not was_new:
-                    more -= 1
-                    killer = kill_soon(run, chance.uniform(0, startup), "of a new worker")
+                    killer = Killer(run, chance.uniform(0, 0.8e-3 * loading))
+            elif isinstance(event, WorkerReplaced) and more and not was_new:
+                more -= 1
+                killer = Killer(run, chance.uniform(0, startup), "of a new worker")
             killed += killer is not None
         assert losses == expected
         assert killed == 20
