@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from aneperf.power import EnergyModel, PowerError, ProviderMeter, Unavailable
+from aneperf.power import EnergyModel, PowerError, ProviderMeter, Unavailable, choose_meter, reading
 from support.power_machine import BATCH_S, PHASES, Change, PowerMachine
 
 THOUSAND, MILLION = 10**3, 10**6
@@ -222,6 +222,14 @@ def test_a_dead_sensor_of_the_whole_mac_refuses_no_other(
     meter = machine.metered(monkeypatch, "model", "whole")[0]
     assert "not compared with the whole Mac" in meter.label
     check(PowerMachine(changes={"whole": whole}), "energy-model", monkeypatch)
+
+
+def test_a_known_load_that_is_hardly_read_has_no_power(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = PowerMachine()
+    with reading(*machine.providers(monkeypatch)):
+        meter = choose_meter("ane", lambda *_: machine.sleep(60), clock=machine.clock, sleep=machine.sleep)
+    assert isinstance(meter, Unavailable)
+    assert meter.label.count("it was read too seldom under a known load") == 3
 
 
 NAMES: list[tuple[list[str], bool]] = [

@@ -53,10 +53,7 @@ class Trial:
     def _power(self, provider: Provider) -> tuple[Slices, Estimate]:
         """Return the idle power, and that of the known load above it, if the provider follows the load."""
         method = provider.method
-        idle, loaded = self._idle.slices(provider), self._loaded.slices(provider)
-        if min(len(idle), len(loaded)) < method.slices:
-            silence = self._idle.silence(provider) or self._loaded.silence(provider)
-            raise PowerError(silence or "it was read too seldom under a known load")
+        idle, loaded = self._slices(provider)
         power = above(loaded, idle, method.doubt_w)
         if power.value < LEAST_W:
             raise PowerError(
@@ -72,12 +69,21 @@ class Trial:
             )
         return idle, power
 
+    def _slices(self, provider: Provider) -> tuple[Slices, Slices]:
+        """Return the readings of the idle machine and of the known load. Raises PowerError for too few."""
+        idle, loaded = self._idle.slices(provider), self._loaded.slices(provider)
+        if min(len(idle), len(loaded)) < provider.method.slices:
+            silence = self._idle.silence(provider) or self._loaded.silence(provider)
+            raise PowerError(silence or "it was read too seldom under a known load")
+        return idle, loaded
+
     def _whole_power(self) -> Estimate | None:
         """Return what the whole Mac takes of the known load, with the interval of its readings alone."""
         for provider in self._providers:
             if provider.method.is_whole:
                 with contextlib.suppress(PowerError):
-                    power = above(self._loaded.slices(provider), self._idle.slices(provider), 0.0)
+                    idle, loaded = self._slices(provider)
+                    power = above(loaded, idle, 0.0)
                     if power.value >= LEAST_W and power.ci_low:
                         return power
         return None
