@@ -128,6 +128,16 @@ def test_a_product_reads_its_only_input_once_for_each_group_whichever_comes_firs
     assert one.positions == 4096
 
 
+@pytest.mark.parametrize(
+    ("shape", "positions"), [((512, 64), 768), ((1, 1, 512, 64), 768), ((1, 12, 512, 64), 64)]
+)
+def test_positions_are_those_of_one_matrix_of_weights(shape: tuple[int, ...], positions: int) -> None:
+    b = mil.Builder()
+    b.output("y", mil.matmul(b.input("x", (8, 12, 8, 512)), halves(*shape)))
+    ((_, layer),) = layers(b.build())
+    assert layer.positions == positions
+
+
 def test_the_second_of_two_inputs_is_a_port_where_others_read_it() -> None:
     b = mil.Builder()
     x, y = b.input("a", (8, 512)), b.input("b", (512, 64))

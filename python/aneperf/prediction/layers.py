@@ -193,8 +193,8 @@ class _Program:
     def _positions(self, operation: Operation) -> float:
         """Return how many positions, or rows, a product applies one set of weights to."""
         result, weight = operation.results[0].type, self._weight(operation)
-        is_batched = operation.op not in (*_CONVOLUTIONS, "linear") and (weight is None or weight.rank > 2)
-        sets = math.prod(result.shape[:-2]) if is_batched else 1
+        by_set = result.shape if weight is None else weight.shape  # one for each matrix of these
+        sets = 1 if operation.op in _CONVOLUTIONS else math.prod(by_set[:-2])
         return result.elements / self._outputs(operation) / sets
 
     def _find_sources(self) -> dict[Tensor, Tensor]:
