@@ -26,7 +26,7 @@ from mpi4py import MPI  # noqa: E402  which begins as `rc` says
 
 _LONGEST_NAME = 100
 _END = -1  # instead of the length of a message: the process ends
-_TELL_S = 1.0  # for the ranks that stay to tell why one left: its launcher then ends them
+_TELL_S = 1.0  # that a rank waits before it leaves the others: they say why, and then the launcher ends them
 _LOOKS = 10  # Open MPI looks at its sockets in every eighth only
 
 
@@ -87,7 +87,7 @@ class MpiCommunicator:
         """End MPI once all ranks come here. If one is lost, or still wants to communicate, leave it open."""
         if self._running or self._is_broken or MPI.Is_finalized():
             return
-        with contextlib.suppress(CommunicationError):
+        with contextlib.suppress(CommunicationError, KeyboardInterrupt):  # which end the process all the same
             if (self._lengths(_END) == _END).all():
                 MPI.Finalize()
             else:
