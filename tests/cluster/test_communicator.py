@@ -10,13 +10,7 @@ import pytest
 
 from aneperf.cluster import launch
 from aneperf.cluster.communicator import Alone, CommunicationError, name_of, wait
-from aneperf.cluster.launch import (
-    is_ended_with_rank_0,
-    is_rank,
-    open_communicator,
-    rank_told,
-    without_launcher,
-)
+from aneperf.cluster.launch import is_rank, open_communicator, rank_told, without_launcher
 from aneperf.errors import ArgumentError
 from support.mpi import needs_mpi, output_of_ranks
 from support.ranks import run_ranks
@@ -50,18 +44,18 @@ def test_a_launcher_is_known_by_its_variables(variables: dict[str, str], expecte
 
 
 @pytest.mark.parametrize(
-    ("variables", "rank", "is_ended"),
+    ("variables", "rank"),
     [
-        ({}, 0, False),
-        ({"OMPI_COMM_WORLD_RANK": "0"}, 0, False),
-        ({"OMPI_COMM_WORLD_RANK": "2", "PMIX_RANK": "2"}, 2, True),
-        ({"PMI_RANK": "3"}, 3, False),
-        ({"PMIX_RANK": "1"}, 1, False),
-        ({"PMIX_RANK": "x"}, 0, False),
+        ({}, 0),
+        ({"OMPI_COMM_WORLD_RANK": "0"}, 0),
+        ({"OMPI_COMM_WORLD_RANK": "2", "PMIX_RANK": "2"}, 2),
+        ({"PMI_RANK": "3"}, 3),
+        ({"PMIX_RANK": "1"}, 1),
+        ({"PMIX_RANK": "x"}, 0),
     ],
 )
-def test_a_launcher_tells_the_rank(variables: dict[str, str], rank: int, is_ended: bool) -> None:
-    assert (rank_told(variables), is_ended_with_rank_0(variables)) == (rank, is_ended)
+def test_a_launcher_tells_the_rank(variables: dict[str, str], rank: int) -> None:
+    assert rank_told(variables) == rank
 
 
 class _Mpi(ModuleType):

@@ -8,7 +8,7 @@ import click
 from click.shell_completion import shell_complete
 
 from .. import __version__
-from ..cluster.launch import is_ended_with_rank_0, is_open, rank_told
+from ..cluster.launch import is_open, rank_told
 from ..errors import AneError
 from ..probes.registry import ALLREDUCE, BENCH, DOCTOR, PROBES, PROFILE, SUITE
 from ..signals import at_first_signal, raise_interrupted, signal_of
@@ -131,11 +131,11 @@ def main() -> None:
     sys.exit(code)
 
 
-def _is_told_by_rank_0(is_alike: bool) -> bool:
-    """Tell whether rank 0 tells an error from before the ranks have met; one that `is_alike` is on all.
+def _is_told_by_rank_0() -> bool:
+    """Tell whether the launcher ends this rank because rank 0 has failed, before the ranks have met.
 
-    Rank 0 needs time for that: a launcher may end it as soon as another rank ends with an error. A rank that
-    is still there afterwards, though its launcher ends it with rank 0, has an error of its own.
+    Rank 0 needs time to report its error: a launcher may end it as soon as another rank ends with one. A rank
+    that is still there afterwards reports its own error, which may be its alone.
     """
     if rank_told() == 0 or is_open():
         return False
@@ -143,7 +143,7 @@ def _is_told_by_rank_0(is_alike: bool) -> bool:
         time.sleep(_RANK_0_S)
     except KeyboardInterrupt:  # the launcher's, once rank 0 has ended
         return True
-    return is_alike and not is_ended_with_rank_0()
+    return False
 
 
 def _run() -> int:
@@ -155,7 +155,7 @@ def _run() -> int:
     except click.exceptions.Exit as end:
         return end.exit_code
     except click.UsageError as error:
-        if _is_told_by_rank_0(is_alike=True):
+        if _is_told_by_rank_0():
             return REFUSED
         message = error.format_message()
         stop = "" if message.endswith((".", "?")) else "."
@@ -166,7 +166,7 @@ def _run() -> int:
     except KeyboardInterrupt as error:
         return end_interrupted(signal_of(error))
     except (AneError, OSError, MemoryError) as error:
-        if _is_told_by_rank_0(is_alike=False):
+        if _is_told_by_rank_0():
             return REFUSED
         say(str(error) or type(error).__name__)
     return REFUSED

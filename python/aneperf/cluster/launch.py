@@ -15,8 +15,7 @@ if TYPE_CHECKING:
 # The number of ranks, by launcher: Open MPI's mpiexec, and those that speak PMI, as MPICH's Hydra and Slurm.
 _SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
 _PMIX_RANK = "PMIX_RANK"  # of one that speaks PMIx, which tells no number; Slurm does
-_OF_OPEN_MPI = "OMPI_COMM_WORLD_RANK"
-_RANKS = (_OF_OPEN_MPI, "PMI_RANK", _PMIX_RANK)
+_RANKS = ("OMPI_COMM_WORLD_RANK", "PMI_RANK", _PMIX_RANK)
 _OF_SLURM = "SLURM_STEP_NUM_TASKS"
 _OF_A_RANK = ("OMPI_", "PMIX_", "PMI_", "PRTE_", "HYDI_", "HYDRA_", "MPI_LOCAL", "MPIR_CVAR_")
 
@@ -39,11 +38,6 @@ def rank_told(environment: Mapping[str, str] = os.environ) -> int:
     """Return this process's number among the ranks, as a launcher says; 0 without one."""
     told = (environment.get(name, "") for name in _RANKS)
     return next((int(rank) for rank in told if rank.isdecimal()), 0)
-
-
-def is_ended_with_rank_0(environment: Mapping[str, str] = os.environ) -> bool:
-    """Tell whether the launcher ends this rank, by a signal, once rank 0 has ended with an error."""
-    return _OF_OPEN_MPI in environment and rank_told(environment) > 0
 
 
 def without_launcher(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
