@@ -89,7 +89,7 @@ def test_other_work_leaves_nothing_decided(
     monkeypatch.setattr("aneperf.measure.watch.is_preempted", lambda seen: False)
     monkeypatch.setattr("aneperf.results.Environment.busy", "busy" if is_busy else None)
     found = run(monkeypatch, fake, FakeLoad(fake, 3_000_000), FakeLoad(fake, 500_000))
-    note = "Not decided: other work took the CPU meanwhile. Measure again on an idle machine."
+    note = "Not decided: other work took the CPU. Measure again on an idle machine."
     assert (note in found["result"].notes) == is_busy
 
 

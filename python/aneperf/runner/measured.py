@@ -82,4 +82,4 @@ def doubt_of(environment: Environment, rows: Iterable[Row] = ()) -> list[str]:
     """Return a note that a verdict on times is none, if other work kept the machine busy."""
     if not environment.busy and not any(PREEMPTED in row.flags for row in rows):
         return []
-    return ["Not decided: other work took the CPU meanwhile. Measure again on an idle machine."]
+    return ["Not decided: other work took the CPU. Measure again on an idle machine."]
