@@ -1,4 +1,4 @@
-"""What a figure says where sources of power fail in some way: the right watts, or why there are none."""
+"""Figures of power where its sources fail in some way: the right watts, or the reason why there are none."""
 
 from collections.abc import Callable
 from typing import Any

@@ -8,7 +8,7 @@ from .record import Energy, Per
 from .recorder import Recorder
 from .slices import Slices, above, stood_still
 
-_MOST_KNOWN = 4.0  # times the known load's power, at most, is that of a load: two engines take twice of it
+_MOST_KNOWN = 4.0  # the largest ratio of a load's power to the known load's: two engines may take 2
 
 
 class Unavailable:

@@ -10,7 +10,7 @@ from .method import PowerError, Provider
 from .slices import Sample, Slices, sliced
 
 Clock = Callable[[], float]
-_NEAR_THOUSANDS = 0.05  # in powers of 1,000, from a whole one: a factor of 1.4
+_NEAR_THOUSANDS = 0.05  # the largest distance from a whole power of 1,000: a factor of 1.4
 
 
 class Recorder:
@@ -33,7 +33,7 @@ class Recorder:
         self._seconds = dict.fromkeys(self._slices, 0.0)
         self._samples: dict[Provider, list[Sample]] | None = None  # of the stretch that has begun
         self._settles = True
-        self._latest = -math.inf  # reading of the clock
+        self._latest = -math.inf  # the clock's latest time
         self._last = dict(last or {})  # what counters stood at
         self._readings, self._empty = (dict.fromkeys(self._slices, 0) for _ in range(2))
 

@@ -12,8 +12,8 @@ from ..measure import CONFIDENCE, Estimate, student_quantile
 from .method import Method, PowerError
 
 MAXIMUM_SLICES = 1_000  # kept of a load: neighbors of more are joined
-_LONGEST_GAP_S, _LONGEST_GAPS = 5.0, 5.0  # between two samples, in s and in median gaps: both are exceeded
-_ALIKE = 2.0  # times the power before a counter went back, at most, is that after it
+_LONGEST_GAP_S, _LONGEST_GAPS = 5.0, 5.0  # a gap between samples is too long beyond both: s, and medians
+_ALIKE = 2.0  # the largest ratio of the powers before and after a counter went back
 
 Sample = tuple[float, float]  # when, in s, and the joules so far or the watts then
 

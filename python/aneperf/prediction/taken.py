@@ -9,7 +9,7 @@ from ..errors import ProgramError
 from ..files import LONGEST_QUOTE, one_line
 from ..mil.half import CONVERT, computes_in_fp32
 
-_ANY = "none"  # the profile that refuses only what every engine does
+_ANY = "none"  # the profile that refuses only what every engine's compiler refuses
 
 
 def taken_program(

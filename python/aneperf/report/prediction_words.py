@@ -72,8 +72,8 @@ Errors of new figures may be larger, for two reasons. The form of the model and 
 finds were chosen with all of these figures in view:
 
 - That ports have no time for their bytes by the private framework follows from its shared surfaces. But it
-  was tried since the figures of M5 Max and M4 Max asked for it. With the 70 GB/s of before, the mean error of
-  M5 Max's seed figures was 10.1 %, and the median 4 %.
+  was tried because the figures of M5 Max and M4 Max asked for it. With 70 GB/s for these bytes, the mean
+  error of M5 Max's seed figures was 10.1 %, and the median 4 %.
 - `wake` was found in the figures of M4, M4 Max and M5, as was its ramp, of four that were tried. Of M6, 751K
   measured what causes it, through Core ML. Its prior says nearly nothing: about ten were tried, and the one
   that is kept lets it be small on M5 Max, whose figures show little of it.
@@ -150,7 +150,7 @@ GAPS = """\
 - **Kernels 9 to 15 wide**: the compiler stores their weights about twice (751K), which is not modeled. 1x9
   kernels on M6 take 2.7 times what is predicted.
 - **Sparse weights**: their bytes count as stored. The engine also skips the products with zeros, which is not
-  modeled: on M6 a 1x1 convolution with 90 % of zeros takes 1.25 us for 3.45. A prediction notes them.
+  modeled: on M6 a 1x1 convolution with 90 % of zeros takes 1.25 us, not 3.45. A prediction notes them.
 - **Unknown engines**: for A17 Pro, A18, A19 and A20 nobody published how many engines they have. They are
   predicted as one engine, and noted.
 - **fp32**: the engine computes in fp16. A program in fp32 has the time of the converted one, and a note;

@@ -27,7 +27,7 @@ class Word(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StatesDiffer(TrainingError):
-    """The ranks have updated to other bits than each other."""
+    """The states of the ranks differ in some bits."""
 
 
 def meet(communicator: Communicator, word: Word, failure: Exception | None = None) -> list[Word]:
