@@ -301,11 +301,14 @@ class Trainer:
     def _are_to_stop(self) -> bool:
         """Tell whether the run is to end, as any rank may be asked to. All ranks are at the same step."""
         words = self._meet(Word(stop=self.stopped_by, checksum=self._due_checksum()))
-        self.stopped_by = stop_of(words) or self.stopped_by
-        return stop_of(words) != 0
+        if not (stop := stop_of(words)):
+            return False
+        self.stopped_by = stop
+        self._compare()
+        return True
 
     def _meet(self, word: Word, failure: Exception | None = None) -> list[Word]:
-        """Exchange words with the other ranks. Where these end the run, compare the states, to be saved."""
+        """Exchange words with the other ranks. After a failure, compare the states, to be saved."""
         try:
             words = meet(self._ranks, word, failure)
         except (CommunicationError, StatesDiffer):
@@ -319,8 +322,6 @@ class Trainer:
             raise
         if word.checksum is not None:
             self._checked = self.state.step
-        if stop_of(words):
-            self._compare()
         return words
 
     def _compare(self) -> None:
