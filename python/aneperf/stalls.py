@@ -1,12 +1,14 @@
 """Weights whose transfer to the engine's cores stalls, at about twice its time.
 
 It stalls where the weights of one core, of 16, lie within 16 KiB of a multiple of 1 MiB. Source: pull request
-110 of kasper0406/stablehlo-coreml, measured on M4, after a finding of Eileen Yoon.
+110 of kasper0406/stablehlo-coreml, measured on M4, after a finding of Eileen Yoon. From M5 on no weights seem
+to stall: 4,096 channels do not on M5 Max (maderix/ANE, pull request 50).
 """
 
 import math
 from collections.abc import Sequence
 
+WITHOUT_STALLS = frozenset({"h17", "h18", "h18g", "h19"})  # generations
 _CORES = 16
 _MEBIBYTE = 1 << 20
 _WINDOW = 16 << 10  # bytes

@@ -228,6 +228,11 @@ def test_weights_that_stall(weight: tuple[int, ...], op: str) -> None:
     assert all("for each of 16 cores, near a multiple of 1 MiB, stall" in finding.reason for finding in found)
 
 
+@pytest.mark.parametrize("chip", ["M5", "M6"])
+def test_no_weights_stall_from_m5_on(chip: str) -> None:
+    assert not [f for f in aneperf.lint(product("linear", 2048, (4096,)), chip) if "stall" in f.reason]
+
+
 @pytest.mark.parametrize(("inputs", "parts"), [(4096, 2), (8192, 3), (28672, 2)])
 def test_the_remedy_for_a_stall_does_not_stall(inputs: int, parts: int) -> None:
     (found,) = [f for f in aneperf.lint(product("linear", 2048, (inputs,))) if f.op == "linear"]

@@ -24,6 +24,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
+from ..stalls import WITHOUT_STALLS
 from .catalog import Chip
 from .published import Route
 
@@ -47,7 +48,7 @@ BLOCK = 2 << 20  # bytes: an engine holds an activation that is smaller
 _WRITTEN = 1 / 3
 _CORES = 16
 _WEIGHT_BUFFER = 64 << 10  # bytes of weights that a core holds
-_WINOGRAD = {"h17", "h18", "h18g", "h19"}  # on which no weights stall either
+_WINOGRAD = {"h17", "h18", "h18g", "h19"}
 _WINOGRAD_SHARE = 2 / 3  # of the direct products
 _SHARED_FROM = 256 << 10  # bytes of an activation from which two engines work on it, on M6
 # On M6, the rest of a call through Core ML takes 160 us after tasks of 230 us by both engines, and 355 us
@@ -206,7 +207,7 @@ def _product_terms(layer: Layer, values: Values, traits: Traits, engines: int) -
         streamed += layer.reused_bytes
     if streamed:
         copies = engines if layer.largest_bytes >= _SHARED_FROM else 1  # else each engine has some channels
-        is_stalled = layer.is_stalled and traits.profile not in _WINOGRAD
+        is_stalled = layer.is_stalled and traits.profile not in WITHOUT_STALLS
         bandwidth = values["weights"] * (values["stall"] if is_stalled else 1.0)
         stalled: dict[Parameter, int] = {"stall": -1} if is_stalled else {}
         terms.append(Term("weights", _ms(copies * streamed, bandwidth), {"weights": -1, **stalled}))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from ..mil import Operation
-from ..stalls import describe_stall, parts_without_stall, stalls
+from ..stalls import WITHOUT_STALLS, describe_stall, parts_without_stall, stalls
 from .context import INTEGER_ENGINES, Context, argument, integers
 from .finding import Problem
 from .sums import inexact_sums
@@ -91,6 +91,8 @@ def _matmul_by_constant(operation: Operation, context: Context) -> Iterator[Prob
 
 
 def _stalled_weights(operation: Operation, context: Context) -> Iterator[Problem]:
+    if context.generation in WITHOUT_STALLS:
+        return
     weight = argument(operation, "y" if operation.op == "matmul" else "weight")
     # Decompressed weights reach the engine in another form, and those of groups lie on fewer cores.
     if weight is None or not context.is_constant(weight) or context.producer(weight).startswith("constexpr_"):
