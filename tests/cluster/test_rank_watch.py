@@ -108,7 +108,8 @@ def test_a_rank_that_is_silent_is_lost() -> None:
 def test_a_watch_that_was_stopped_gives_the_others_their_time() -> None:
     with watches(2, silence_s=1000.0) as made:
         peer = made[0]._peers[1]
-        made[0].close()  # its thread judges, too
+        made[0].close()
+        made[0]._thread.join(_SECONDS)  # it judges, too
         peer.silent_s = 2000.0
         made[0]._judge(600.0)
         assert peer.silent_s < 1000.0

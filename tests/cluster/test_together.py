@@ -101,6 +101,7 @@ def test_a_rank_that_is_bound_to_less_than_its_share_is_told(
     told: str | None,
 ) -> None:
     monkeypatch.setattr(cores, "_allowed", lambda process=0: there if process else mine)
+    monkeypatch.setenv("OMPI_COMM_WORLD_RANK", "0")
 
     def act(communicator: ThreadCommunicator) -> str | None:
         communicator.hosts = hosts

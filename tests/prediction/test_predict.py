@@ -164,6 +164,8 @@ def test_what_is_no_program_or_chip_is_refused() -> None:
         aneperf.predict(ConvStack(64, 1).build(), 3)  # type: ignore[arg-type]
     with pytest.raises(ArgumentError, match="no chip is called 'M99'"):
         aneperf.predict(ConvStack(64, 1).build(), replace(find_chip("M4"), name="M99"))
+    with pytest.raises(ArgumentError, match="'M4' differs from the chip of this name"):
+        aneperf.predict(ConvStack(64, 1).build(), replace(find_chip("M4"), engines=2))
     with pytest.raises(ArgumentError, match="axes are a mapping of names to values, not 3"):
         aneperf.predict(ConvStack(64, 1).build(), "M4", axes=3)  # type: ignore[arg-type]
 

@@ -11,6 +11,7 @@ from .. import _ane_native as native
 from .communicator import Communicator
 
 _THREADS = "ANEPERF_THREADS"
+_OF_OPEN_MPI = "OMPI_COMM_WORLD_RANK"
 
 
 class _Place(msgspec.Struct, frozen=True, array_like=True):
@@ -34,7 +35,9 @@ def share_cores(communicator: Communicator) -> None:
 
 
 def narrow_binding(communicator: Communicator) -> str | None:
-    """Say, if the launcher binds this rank to fewer cores than its share of them, how to change that."""
+    """Say, if Open MPI binds this rank to fewer cores than its share of them, how to change that."""
+    if _OF_OPEN_MPI not in os.environ:
+        return None
     mine = _allowed()
     there = None if mine is None else _allowed(os.getppid())  # the launcher's, which it does not bind
     if mine is None or there is None:

@@ -100,7 +100,7 @@ def predict_on(
     fp16: bool = False,
 ) -> list[Prediction]:
     """Predict the time of a program on each of several chips; it is read once."""
-    found = [find_chip(chip.name if isinstance(chip, Chip) else chip) for chip in chips]
+    found = [_known(chip) for chip in chips]
     if axes is not None and not isinstance(axes, Mapping):
         raise ArgumentError(f"axes are a mapping of names to values, not {shown(axes)}")
     template = template_of(program)
@@ -113,6 +113,14 @@ def predict_on(
         taken, note = taken_program(made, one, name, fp16=fp16)
         predictions.append(Predictor(parameters_of(one)).predict(taken, name, note))
     return predictions
+
+
+def _known(chip: str | Chip) -> Chip:
+    """Return a chip of the catalog, which alone has parameters. Raises ArgumentError for another one."""
+    known = find_chip(chip.name if isinstance(chip, Chip) else chip)
+    if isinstance(chip, Chip) and chip != known:
+        raise ArgumentError(f"{shown(chip.name)} differs from the chip of this name: give its name alone")
+    return known
 
 
 @dataclass
