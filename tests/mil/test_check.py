@@ -222,3 +222,9 @@ def test_large_programs_are_checked_statement_by_statement(statement: str, thoro
 @pytest.mark.parametrize("statement", ["relu(x = x);", "add(x = x, y = x);", "softmax(x = x, axis = -1);"])
 def test_a_statement_without_a_result_is_refused_once(statement: str) -> None:
     assert places(text_of(GOOD, statement), weights={}, profile="h16") == [(6, statement.partition("(")[0])]
+
+
+@pytest.mark.parametrize("container", ["dict", "list", "tuple", "state"])
+def test_a_result_that_is_no_tensor_is_refused_once(container: str) -> None:
+    text = text_of(f"{container}<fp16, [1, 4]> z = add(x = x, y = x);", f"{T} y = relu(x = z);")
+    assert places(text, weights={}, profile="h16") == [(5, "add")]

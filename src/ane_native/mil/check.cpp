@@ -71,6 +71,7 @@ class Checker {
 
    private:
     void check_results(const Operation& operation, const std::vector<TensorType>& inferred);
+    bool has_tensors(const Operation& operation) const;
     // True if the types of all operands are known, and none may stand for a constant where one is wanted, or
     // be an integer of a shape's computation.
     bool is_known(const OpView& view, const Operation& operation) const;
@@ -109,7 +110,12 @@ bool Checker::check(const Operation& operation) {
             check_call(view);
     });
     for (const ValueId id : operation.results) is_doubtful_[id] = is_doubtful || !is_good;
-    return is_sound && is_good && !operation.results.empty();
+    return is_sound && is_good && has_tensors(operation);
+}
+
+bool Checker::has_tensors(const Operation& operation) const {
+    return !operation.results.empty() &&
+           std::ranges::none_of(operation.results, [&](ValueId id) { return is_opaque_[id]; });
 }
 
 void Checker::check_results(const Operation& operation, const std::vector<TensorType>& inferred) {
