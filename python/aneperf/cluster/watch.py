@@ -58,7 +58,7 @@ class Watch:
         self.on_end: Callable[[], object] = lambda: None
         self.on_stop: Callable[[signal.Signals], object] = lambda number: None
         self._end: str | None = None  # what ends the run
-        self._is_told = False  # by rank 0, which has failed itself
+        self._is_mine = False  # to tell why the run ends: of the lowest rank that is there at that moment
         self._left: tuple[Connection, str, float] | None = None  # the first rank that has, why and when
         self._silence_s, self._beat_s = silence_s, silence_s / 15
         self._peers = {peer.rank: peer for peer in connect(rank, exchange)}
@@ -95,7 +95,7 @@ class Watch:
             self._end_by(*self._left[:2], failed=True)
         if self._end is not None:
             error = RankError(self._end)
-            error.is_mine = self.is_lowest and not self._is_told
+            error.is_mine = self._is_mine
             raise error
 
     def tell_stop(self, number: signal.Signals) -> None:
@@ -201,7 +201,8 @@ class Watch:
 
     def _end_by(self, peer: Connection, reason: str, failed: bool = False) -> None:
         if self._end is None:
-            self._is_told = failed and peer.rank == 0
+            is_told = failed and peer.rank == 0  # by rank 0, which has failed itself
+            self._is_mine = self.is_lowest and not is_told
             self._end = one_line(f"rank {peer.rank} on {peer.host}: {reason}")
             self.on_end()
 
