@@ -44,7 +44,7 @@ class EnergyModel:
             joules = None if millijoules is None else float(millijoules) * _J_PER_MJ
         except ImportError as error:
             raise PowerError(f"it needs zeus-apple-silicon: pip install '.[energy]' ({error})") from error
-        # What the library raises, and what another version of it makes of these lines.
+        # Errors of the library, and of another version of it that answers in another form.
         except (RuntimeError, ValueError, TypeError, AttributeError, OSError) as error:
             raise PowerError(f"zeus-apple-silicon cannot read it: {str(error).rstrip('.')}") from error
         if joules is None:

@@ -14,7 +14,7 @@ from .slices import Slices, above, stood_still
 # (docs/power.md). A channel that tells less than half of that does not follow the engine.
 LEAST_W = 0.5
 _LEAST_KNOWN_W = 1.0
-# Of the known load all but the engine takes at most 2 W more than on the idle machine, which is a choice. Two
+# Under the known load, the rest of the Mac takes at most 2 W more than on the idle machine: a choice. Two
 # methods for the engine alone differ by a tenth (an M4: 8.7 W of the rail are 9.6 W of Apple's model).
 _MOST_REST_W = 2.0
 _MOST_RATIO = 1.15

@@ -17,10 +17,10 @@ other. An operation takes a small fixed time, plus the longest of these:
 
 - **compute**: the operations over the rate `compute`. The rate is multiplied by `int8` if both operands have
   8 bits. Kernels 3 wide need 2/3 of the products on engines with Winograd's transform. With fewer positions
-  than `fill`, the array is not full, and takes as long as for so many. A convolution in groups uses the
-  share `grouped` of the array for each channel of a group. A convolution takes no less than its results over
-  the rate `outputs`, which is what limits those with few channels. An element-wise operation takes its
-  elements over the rate `pointwise`, and a softmax or a normalization does so `passes` times.
+  than `fill`, the array is not full, and a product takes as long as with `fill` positions. A convolution in
+  groups uses the share `grouped` of the array for each channel of a group. A convolution takes no less than
+  its results over the rate `outputs`, which is what limits those with few channels. An element-wise operation
+  takes its elements over the rate `pointwise`, and a softmax or a normalization does so `passes` times.
 - **weights**: the bytes as stored over the bandwidth `weights`. Before M5, it is multiplied by `stall` where
   the weights of a core lie near a multiple of 1 MiB. Weights that an earlier operation has read are still in
   the buffers of the cores if these, of 64 KiB each, hold them. If not, they stream again.
